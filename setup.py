@@ -1,0 +1,34 @@
+"""jukebox_hf: OpenAI's Jukebox for the Hugging Face world."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "torch>=2.9,<2.14",
+    "transformers>=5.17,<6",
+    "huggingface_hub>=1.31,<3",
+    "safetensors>=0.8",
+    "tokenizers>=0.23.1,<0.24",
+    "accelerate>=1.15,<2",
+    "numpy>=2,<3",
+]
+TRAIN = ["datasets>=5.2,<6"]
+TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
+
+setup(
+    name="jukebox_hf",
+    version="0.1.0",
+    description="OpenAI's Jukebox, which sings raw audio from lyrics, artist and genre, for the Hugging Face world",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    # conversion/ stands at the top level of the repository and ships inside the package.
+    package_dir={"": "src", "jukebox_hf.conversion": "conversion"},
+    packages=[*find_packages("src"), "jukebox_hf.conversion"],
+    package_data={"jukebox_hf": ["py.typed", "*.pyi"]},
+    install_requires=CORE,
+    extras_require={"train": TRAIN, "test": TEST, "dev": DEV},
+)
