@@ -1,0 +1,50 @@
+"""The door: refusals in one sentence that name the argument, its value, what is allowed and the cure.
+
+Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
+"""
+
+import torch
+from torch import Tensor
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a ValueError with `message` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_level(name: str, level: object, num_levels: int) -> None:
+    """A level must be an integer of the model's range."""
+    require(
+        isinstance(level, int) and not isinstance(level, bool) and 0 <= level < num_levels,
+        f"{name}={level!r} is not a level of this model; choose from 0 (finest) to {num_levels - 1} (top)",
+    )
+
+
+def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
+    """Ids must be an integer tensor with the given number of dimensions."""
+    require(
+        isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32),
+        f"{name} must be a tensor of int64 {shape}, not "
+        f"{f'of {ids.dtype}' if isinstance(ids, Tensor) else type(ids).__name__}; convert it with .long()",
+    )
+    require(
+        ids.dim() == dimensions,
+        f"{name} has shape {tuple(ids.shape)}, but must be {shape}; reshape it",
+    )
+
+
+def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
+    """Every id must lie in low .. high; waits for the device, so never inside a step."""
+    if ids.numel() == 0 or torch.compiler.is_compiling():
+        return
+    smallest, largest = torch.stack([ids.min(), ids.max()]).tolist()
+    found = smallest if smallest < low else largest
+    require(low <= found <= high, f"{name} holds {found}, but only {low} to {high} are allowed; {cure}")
+
+
+def check_codes(name: str, codes: object, codebook_size: int) -> None:
+    """Codes (B, T) of a codebook."""
+    check_ids(name, codes, "(B, T)", 2)
+    require(codes.numel() > 0, f"{name} has shape {tuple(codes.shape)} and holds no code; give at least one")
+    check_range(name, codes, 0, codebook_size - 1, "use codes of the VQ-VAE this was trained with")
