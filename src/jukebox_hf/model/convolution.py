@@ -1,0 +1,130 @@
+"""Dilated residual stacks and the strided blocks around them (paper section A.2).
+
+Flows in: (B, C, T). Flows out: (B, C', T / hop) from an `Encoder` or `DownBlock`, (B, C', T * hop) from their mirrors.
+Each block also says how far it looks, so that long audio can be cut into overlapping chunks without a change.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GradientCheckpointingLayer
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """One residual stack: its channels, hidden channels, dilations in order, and the scale of each unit."""
+
+    width: int
+    inner: int
+    dilations: tuple[int, ...]
+    scale: float = 1.0
+    is_silent: bool = False  # start with zero output projections
+
+
+class ResidualUnit(GradientCheckpointingLayer):
+    """x + scale * [ReLU, 3-wide dilated convolution, ReLU, 1-wide convolution](x)."""
+
+    def __init__(self, settings: StackSettings, dilation: int) -> None:
+        super().__init__()
+        self.dilated = nn.Conv1d(settings.width, settings.inner, 3, padding=dilation, dilation=dilation)
+        self.pointwise = nn.Conv1d(settings.inner, settings.width, 1)
+        if settings.is_silent:
+            self.pointwise.init_std = 0.0
+        self.scale = settings.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.pointwise(F.relu(self.dilated(F.relu(x))))
+
+
+class ResidualStack(nn.Sequential):
+    """Residual units, one per dilation."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        super().__init__(*(ResidualUnit(settings, dilation) for dilation in settings.dilations))
+
+
+class DownBlock(nn.Module):
+    """Stages of a strided convolution and a residual stack, then a 3-wide convolution to the code width."""
+
+    def __init__(self, in_channels: int, out_channels: int, strides: Sequence[int], stack: StackSettings) -> None:
+        super().__init__()
+        widths = [in_channels] + [stack.width] * len(strides)
+        self.downs = nn.ModuleList(
+            nn.Conv1d(widths[i], stack.width, 2 * stride, stride, stride // 2) for i, stride in enumerate(strides)
+        )
+        self.stacks = nn.ModuleList(ResidualStack(stack) for _ in strides)
+        self.out = nn.Conv1d(stack.width, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for down, stack in zip(self.downs, self.stacks, strict=True):
+            x = stack(down(x))
+        return self.out(x)
+
+
+class UpBlock(nn.Module):
+    """The mirror: a 3-wide convolution, then stages of a residual stack and a transposed convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, strides: Sequence[int], stack: StackSettings) -> None:
+        super().__init__()
+        widths = [stack.width] * len(strides) + [out_channels]
+        self.into = nn.Conv1d(in_channels, stack.width, 3, padding=1)
+        self.stacks = nn.ModuleList(ResidualStack(stack) for _ in strides)
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose1d(stack.width, widths[i + 1], 2 * stride, stride, stride // 2)
+            for i, stride in enumerate(strides)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.into(x)
+        for stack, up in zip(self.stacks, self.ups, strict=True):
+            x = up(stack(x))
+        return x
+
+
+class Encoder(nn.Module):
+    """Audio (B, 1, S) to latents (B, C, S / hop) of one level, through the blocks of all finer levels."""
+
+    def __init__(self, level_strides: Sequence[Sequence[int]], code_width: int, stack: StackSettings) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            DownBlock(1 if block == 0 else code_width, code_width, strides, stack)
+            for block, strides in enumerate(level_strides)
+        )
+
+    def forward(self, audio: Tensor) -> Tensor:
+        for block in self.blocks:
+            audio = block(audio)
+        return audio
+
+
+class Decoder(nn.Module):
+    """Code vectors (B, C, T) of one level to audio (B, 1, T * hop), through the blocks of all finer levels."""
+
+    def __init__(self, level_strides: Sequence[Sequence[int]], code_width: int, stack: StackSettings) -> None:
+        super().__init__()
+        # Blocks keep the order of levels, finest first, and run from the last to the first.
+        self.blocks = nn.ModuleList(UpBlock(code_width, code_width, strides, stack) for strides in level_strides)
+        self.out = nn.Conv1d(code_width, 1, 3, padding=1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        for block in reversed(self.blocks):
+            vectors = block(vectors)
+        return self.out(vectors)
+
+
+def reach_in_codes(level_strides: Sequence[Sequence[int]], dilations: Sequence[int]) -> int:
+    """How many codes to either side of a code its audio depends on, and the other way round: a safe upper bound.
+
+    Encoder and decoder of a level mirror each other, so one number serves both.
+    """
+    reach, samples = 1, 1  # the last 3-wide convolution, at the rate of samples
+    for strides in level_strides:
+        for stride in strides:
+            reach += 2 * stride * samples  # the strided convolution, 2 * stride wide
+            samples *= stride
+            reach += sum(dilations) * samples
+        reach += samples  # the 3-wide convolution beside the code vectors
+    return math.ceil(reach / samples)
