@@ -1,0 +1,190 @@
+"""A causal transformer over a sequence of tokens: embed, shift, run the layers.
+
+Flows in: tokens (B, T), a start embedding and conditioning per position. Flows out: hidden states (B, T, D). It serves
+the priors and, without conditioning, the lyric encoder. There is no norm after the last layer (paper section A.1).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GradientCheckpointingLayer
+
+from .attention import JukeboxAttention, LayerSettings
+from .attention_kinds import KINDS, AttentionKind, Grid
+from .cache import JukeboxCache
+from .initialization import scaled_embedding, scaled_linear
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """Everything that shapes one transformer."""
+
+    vocab_size: int
+    grid: Grid
+    kinds: tuple[str, ...]
+    layer: LayerSettings
+    has_start_embedding: bool = True
+    embedding_dropout: float = 0.0
+
+
+@dataclass
+class Trace:
+    """What a caller asked to look at while the layers run: indices in, tensors out."""
+
+    hidden_state_layers: Collection[int] = ()
+    attention_layers: Collection[int] = ()
+    hidden_states: dict[int, Tensor] = field(default_factory=dict)
+    attentions: dict[int, Tensor] = field(default_factory=dict)
+
+
+class JukeboxTransformer(nn.Module):
+    """Token and position embeddings, and a stack of layers whose kinds follow a pattern."""
+
+    def __init__(self, settings: TransformerSettings) -> None:
+        super().__init__()
+        layer, length = settings.layer, settings.grid.rows * settings.grid.columns
+        self.length = length
+        self.token_embedding = scaled_embedding(settings.vocab_size, layer.width, 0.02 * layer.init_scale)
+        self.position_embedding = scaled_embedding(length, layer.width, 0.01 * layer.init_scale)
+        if settings.has_start_embedding:
+            self.start_embedding = scaled_embedding(1, layer.width, 0.01 * layer.init_scale)
+        self.kinds = {name: KINDS[name](settings.grid) for name in settings.kinds}
+        self.layers = nn.ModuleList(JukeboxBlock(self.kinds[name], layer) for name in settings.kinds)
+        self.dropout = nn.Dropout(settings.embedding_dropout)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        lyric_states: Tensor | None = None,
+        start: int = 0,
+        cache: JukeboxCache | None = None,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
+
+        With a cache, what lies before `start` is read from it and the run is stored in it.
+        """
+        trace = trace or Trace()
+        hidden = self._enter(inputs)
+        lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
+        for index, layer in enumerate(self.layers):
+            if index in trace.hidden_state_layers:
+                trace.hidden_states[index] = hidden
+            slots = None if cache is None else cache.layers[index]
+            hidden, probabilities = layer(hidden, lyric_states, start, slots, index in trace.attention_layers)
+            if index in trace.attention_layers:
+                trace.attentions[index] = probabilities
+        if len(self.layers) in trace.hidden_state_layers:
+            trace.hidden_states[len(self.layers)] = hidden
+        return hidden.float()
+
+    def step(self, inputs: Tensor, cache: JukeboxCache) -> Tensor:
+        """Run the layers over one embedded input (B, 1, D) at the cache's position, and advance the position."""
+        hidden = self._enter(inputs)
+        addresses = {kind: kind.address(cache.position) for kind in self.kinds.values()}
+        for layer, slots in zip(self.layers, cache.layers, strict=True):
+            hidden = layer.step(hidden, addresses[layer.attention.kind], slots)
+        cache.position.add_(1)
+        return hidden.float()
+
+    def embed(self, tokens: Tensor, start_embedding: Tensor | None, start: int, stop: int) -> Tensor:
+        """Embed the inputs of positions start .. stop-1: position i sees token i-1, position 0 the start embedding.
+
+        Args:
+            tokens: (B, at least stop-1) from the beginning of the sequence.
+            start_embedding: (B, 1, D), or None for the transformer's own.
+        """
+        if start_embedding is None:
+            start_embedding = self.start_embedding.weight.expand(tokens.shape[0], 1, -1)
+        embedded = self.token_embedding(tokens[:, max(start - 1, 0) : stop - 1])
+        if start == 0:
+            embedded = torch.cat([start_embedding.to(embedded.dtype), embedded], dim=1)
+        positions = torch.arange(start, stop, device=tokens.device)
+        return self.dropout(embedded) + self.dropout(self.position_embedding(positions))
+
+    def embed_step(self, token: Tensor, position: Tensor) -> Tensor:
+        """Embed the input (B, 1) of the one position that follows `token`."""
+        return self.token_embedding(token) + self.position_embedding(position.view(1))
+
+    def new_cache(self, batch_size: int) -> JukeboxCache:
+        """Empty caches for a batch, on the weights' device and in the dtype the layers compute in."""
+        attentions = [layer.attention for layer in self.layers]
+        weight = attentions[0].output.weight
+        heads = attentions[0].num_heads
+        shape = (heads, weight.shape[1] // heads)
+        slots = [attention.kind.slots for attention in attentions]
+        return JukeboxCache(slots, batch_size, shape, dtype=weight.dtype, device=weight.device)
+
+    def _enter(self, inputs: Tensor) -> Tensor:
+        """Half-precision matrices take half-precision activations; embeddings and heads stay as they are."""
+        weight = self.layers[0].mlp.up.weight
+        return inputs.to(weight.dtype) if weight.is_floating_point() else inputs
+
+
+class JukeboxBlock(GradientCheckpointingLayer):
+    """a = attention(norm(x)); m = mlp(norm(x + a)); out = x + a + m (paper section A.1)."""
+
+    def __init__(self, kind: AttentionKind, settings: LayerSettings) -> None:
+        super().__init__()
+        self.attention_norm = FloatLayerNorm(settings.width)
+        self.attention = JukeboxAttention(kind, settings)
+        self.mlp_norm = FloatLayerNorm(settings.width)
+        self.mlp = JukeboxMLP(settings, is_silent=self.attention.is_cross)
+        self.dropout = nn.Dropout(settings.residual_dropout)
+        self.residual_scale = settings.residual_scale
+
+    def forward(
+        self,
+        hidden: Tensor,
+        lyric_states: Tensor | None = None,
+        start: int = 0,
+        cache: Tensor | None = None,
+        with_probabilities: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for."""
+        attended, probabilities = self.attention(
+            self.attention_norm(hidden), lyric_states, start, cache, with_probabilities
+        )
+        return self._add(hidden, self.dropout(attended)), probabilities
+
+    def step(self, hidden: Tensor, address: object, cache: Tensor) -> Tensor:
+        """One position (B, 1, D)."""
+        return self._add(hidden, self.attention.step(self.attention_norm(hidden), address, cache))
+
+    def _add(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        # The MLP reads the unscaled attention even where the residual is scaled, as trained.
+        mlp = self.dropout(self.mlp(self.mlp_norm(hidden + attended)))
+        if self.residual_scale == 1.0:
+            return hidden + attended + mlp
+        return hidden + self.residual_scale * (attended + mlp)
+
+
+class JukeboxMLP(nn.Module):
+    """Two linear layers around a quick GELU."""
+
+    def __init__(self, settings: LayerSettings, is_silent: bool) -> None:
+        super().__init__()
+        std = 0.02 * settings.init_scale
+        self.up = scaled_linear(settings.width, settings.mlp_size, std)
+        self.down = scaled_linear(
+            settings.mlp_size, settings.width, 0.0 if settings.zero_init_residual or is_silent else std
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.down(quick_gelu(self.up(hidden)))
+
+
+class FloatLayerNorm(nn.LayerNorm):
+    """A layer norm that computes in float32 whatever the dtype around it."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed = F.layer_norm(hidden.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
+        return normed.to(hidden.dtype)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), the approximation the weights were trained with (Hendrycks and Gimpel 2016)."""
+    return x * torch.sigmoid(1.702 * x)
