@@ -1,0 +1,362 @@
+"""JukeboxPrior: the transformer that writes the codes of one level (paper section 4).
+
+Flows in: codes, and what conditions them: labels, timing, lyrics or the codes one level up. Flows out: logits and
+losses from one parallel `forward`; or, to sample, from `prefill` and `step` with caches that the caller holds.
+
+A prior thinks in tokens of its own vocabulary: its codes, shifted past the lyric characters where those share its
+sequence. `sequence` makes them from codes; positions count from the start of that sequence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .attention import LayerSettings
+from .attention_kinds import Grid
+from .cache import JukeboxCache
+from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
+from .configuration_jukebox import JukeboxPriorConfig, prefix_span
+from .initialization import init_module
+from .lyrics import LyricEncoder, LyricPrefix, NoLyrics, bits
+from .prior_inputs import check_inputs, chosen_layers
+from .transformer import JukeboxTransformer, Trace, TransformerSettings
+from .validation import check_ids, require
+
+
+@dataclass
+class JukeboxPriorOutput(ModelOutput):
+    """What a forward gives.
+
+    Attributes:
+        loss: bits, weighted over codes and characters; None with `return_loss=False`.
+        logits: (B, N+T, V) float32 in the prior's own vocabulary; N is 0 unless lyrics are a prefix.
+        code_loss: bits per code.
+        lyric_loss: bits per character; None without lyrics.
+        hidden_states: chosen hidden states (B, N+T, D), in the order asked for.
+        attentions: probabilities of chosen layers, folded as their kind folds (attention_kinds.py).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    code_loss: Tensor | None = None
+    lyric_loss: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class JukeboxPrior(PreTrainedModel):
+    """A top prior or an upsampler; which one, its configuration says."""
+
+    config_class = JukeboxPriorConfig
+    base_model_prefix = "prior"
+    main_input_name = "codes"
+    input_modalities = ("text", "audio")
+    output_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # losses are means: Trainer must divide by the accumulation steps itself
+    _supports_sdpa = True
+    _no_split_modules = ["JukeboxBlock"]
+    _tied_weights_keys = {"lm_head.weight": "transformer.token_embedding.weight"}
+    # Half precision is for the transformers' matrices; what is small or sensitive stays float32, as trained.
+    _keep_in_fp32_modules_strict = [
+        "token_embedding",
+        "position_embedding",
+        "start_embedding",
+        "attention_norm",
+        "mlp_norm",
+        "norm",
+        "labels",
+        "timing",
+        "upper",
+        "head",
+        "lm_head",
+    ]
+
+    def __init__(self, config: JukeboxPriorConfig) -> None:
+        super().__init__(config)
+        self.transformer = JukeboxTransformer(_music_settings(config))
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.labels = LabelEmbedding(config) if config.has_labels else None
+        self.timing = TimingEmbedding(config) if config.has_timing else None
+        self.upper = UpperConditioner(config) if config.upper_strides else None
+        self.lyrics = _build_lyrics(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.transformer.token_embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.transformer.token_embedding = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.lm_head = value
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        init_module(module)
+
+    @can_return_tuple
+    def forward(
+        self,
+        codes: Tensor,
+        upper_codes: Tensor | None = None,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+        return_loss: bool = True,
+        output_hidden_states: bool | Sequence[int] | None = None,
+        output_attentions: bool | Sequence[int] | None = None,
+        return_dict: bool | None = None,
+    ) -> JukeboxPriorOutput:
+        """Predict every code of a window from the codes before it.
+
+        Args:
+            codes: (B, T) int64, T up to the context length.
+            upper_codes: (B, U) of the level above, for upsamplers; U * ratio codes can be conditioned.
+            artist_ids: (B,), for labelled priors; 0 is "unknown".
+            genre_ids: (B, G), G up to max_genres, filled up with -1.
+            timing: (B, 3) int64 samples: song length, offset of the window, length of the window; for top priors.
+            lyric_ids: (B, N), exactly lyric_length characters, for priors with lyrics; 0 is padding.
+            return_loss: False leaves the losses out.
+            output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1.
+            output_attentions: True for all, or indices of layers whose probabilities are wanted.
+
+        Raises:
+            ValueError: a missing, unwanted or misshapen input, or an id out of range, in one sentence.
+        """
+        inputs = {
+            "upper_codes": upper_codes,
+            "artist_ids": artist_ids,
+            "genre_ids": genre_ids,
+            "timing": timing,
+            "lyric_ids": lyric_ids,
+        }
+        check_inputs(self.config, codes, **inputs)
+        depth = self.config.num_hidden_layers
+        trace = Trace(
+            chosen_layers("output_hidden_states", output_hidden_states, depth + 1),
+            chosen_layers("output_attentions", output_attentions, depth),
+        )
+        conditioning = self._condition(**inputs)
+        tokens = self.lyrics.sequence(codes, lyric_ids)
+        logits = self._run(tokens, conditioning, 0, tokens.shape[1], trace=trace)
+        code_loss, lyric_loss, loss = None, None, None
+        if return_loss:
+            prefix = self.config.prefix_length
+            code_loss = bits(logits[:, prefix:], tokens[:, prefix:])
+            lyric_loss = self.lyrics.loss(logits, conditioning.lyric_states, lyric_ids)
+            loss = self._weigh(code_loss, codes.shape[1], lyric_loss)
+        return JukeboxPriorOutput(
+            loss=loss,
+            logits=logits,
+            code_loss=code_loss,
+            lyric_loss=lyric_loss,
+            hidden_states=tuple(trace.hidden_states[i] for i in trace.hidden_state_layers) or None,
+            attentions=tuple(trace.attentions[i] for i in trace.attention_layers) or None,
+        )
+
+    # --- sampling ---
+
+    def condition(
+        self,
+        upper_codes: Tensor | None = None,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+    ) -> Conditioning:
+        """Work out, once per window, all that conditions it; arguments as in `forward`."""
+        inputs = {
+            "upper_codes": upper_codes,
+            "artist_ids": artist_ids,
+            "genre_ids": genre_ids,
+            "timing": timing,
+            "lyric_ids": lyric_ids,
+        }
+        check_inputs(self.config, None, **inputs)
+        return self._condition(**inputs)
+
+    def sequence(self, codes: Tensor, lyric_ids: Tensor | None = None) -> Tensor:
+        """Turn codes (B, T), T may be 0, into tokens (B, N+T) of the prior's own, behind the lyrics of a prefix."""
+        check_inputs(self.config, codes, lyric_ids=lyric_ids, only=("lyric_ids",), may_be_empty=True)
+        return self.lyrics.sequence(codes, lyric_ids)
+
+    def new_cache(self, batch_size: int) -> JukeboxCache:
+        """Allocate empty caches for `batch_size` songs."""
+        require(
+            isinstance(batch_size, int) and batch_size > 0,
+            f"batch_size={batch_size!r} must be a positive number of songs",
+        )
+        return self.transformer.new_cache(batch_size)
+
+    def prefill(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        cache: JukeboxCache,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Tensor:
+        """Read known tokens in one parallel pass and fill the caches; the last logits predict the next token.
+
+        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be read
+        in pieces of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
+
+        Args:
+            tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
+            start, stop: the positions to run; by default all that can be.
+
+        Returns:
+            Logits (B, stop - start, V), float32.
+
+        Raises:
+            ValueError: positions the tokens or the sequence do not reach, in one sentence.
+        """
+        check_ids("tokens", tokens, "(B, known)", 2)
+        limit = min(tokens.shape[1] + 1, self.config.sequence_length)
+        stop = limit if stop is None else stop
+        require(
+            0 <= start < stop <= limit,
+            f"start={start}, stop={stop} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens in "
+            f"a sequence of {self.config.sequence_length}; give more tokens or fewer positions",
+        )
+        require(
+            tokens.shape[0] == cache.batch_size,
+            f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
+        )
+        if start == 0:
+            cache.reset()
+        logits = self._run(tokens, conditioning, start, stop, cache)
+        cache.position.fill_(stop)
+        return logits
+
+    def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
+        """Predict the token at the cache's position from the one before it (B, 1), and advance; after a `prefill`.
+
+        Nothing here waits for the device, so the call can be captured; range checks are the caller's.
+
+        Returns:
+            Logits (B, 1, V), float32.
+        """
+        position = cache.position.clone()
+        inputs = self.transformer.embed_step(token, position)
+        here = None if conditioning.positions is None else conditioning.positions.index_select(1, position.view(1))
+        hidden = self.transformer.step(inputs if here is None else inputs + here, cache)
+        return self._head(hidden, here)
+
+    # --- inside the door ---
+
+    def _condition(
+        self,
+        upper_codes: Tensor | None,
+        artist_ids: Tensor | None,
+        genre_ids: Tensor | None,
+        timing: Tensor | None,
+        lyric_ids: Tensor | None,
+    ) -> Conditioning:
+        start = self.labels(artist_ids, genre_ids) if self.labels is not None else None
+        positions = None
+        if self.upper is not None:
+            positions = self.upper(upper_codes)
+        elif self.timing is not None:
+            positions = self.lyrics.spread(self.timing(timing, self.config.context_length))
+        return Conditioning(start, positions, self.lyrics.states(lyric_ids))
+
+    def _run(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        start: int,
+        stop: int,
+        cache: JukeboxCache | None = None,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        inputs = self.transformer.embed(tokens, conditioning.start, start, stop)
+        here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
+        inputs = inputs if here is None else inputs + here
+        hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
+        return self._head(hidden, here)
+
+    def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
+        if self.config.tie_word_embeddings and conditioning is not None:
+            hidden = hidden + conditioning  # the second time; the first was at the input
+        return self.lm_head(hidden.to(self.lm_head.weight.dtype)).float()
+
+    def _weigh(self, code_loss: Tensor, num_codes: int, lyric_loss: Tensor | None) -> Tensor:
+        """Mean over codes and characters, characters at their own weight."""
+        if lyric_loss is None:
+            return code_loss
+        num_characters = self.config.lyric_length
+        weighted = self.config.lyric_loss_weight * num_characters * lyric_loss + num_codes * code_loss
+        return weighted / (num_characters + num_codes)
+
+
+def _music_settings(config: JukeboxPriorConfig) -> TransformerSettings:
+    grid = Grid(
+        rows=config.attention_rows,
+        columns=config.sequence_length // config.attention_rows,
+        prefix=prefix_span(config.prefix_length, config.attention_rows),
+        tail=config.attention_tail or 0,
+        cross=config.lyric_length if config.lyrics == "encoder" else 0,
+    )
+    layer = LayerSettings(
+        width=config.hidden_size,
+        attention_size=int(config.attention_multiplier * config.hidden_size),
+        mlp_size=int(config.mlp_multiplier * config.hidden_size),
+        num_heads=config.num_attention_heads,
+        states_width=config.hidden_size,
+        init_scale=config.init_scale,
+        zero_init_residual=config.zero_init_residual,
+        residual_scale=1 / config.num_hidden_layers if config.scale_residual else 1.0,
+        attention_dropout=config.attention_dropout,
+        residual_dropout=config.residual_dropout,
+        config=config,
+    )
+    return TransformerSettings(
+        vocab_size=config.vocab_size,
+        grid=grid,
+        kinds=tuple(config.attention_kinds),
+        layer=layer,
+        has_start_embedding=not config.has_labels,
+        embedding_dropout=config.embedding_dropout,
+    )
+
+
+def _lyric_settings(config: JukeboxPriorConfig) -> TransformerSettings:
+    rows, width = config.lyric_encoder_attention_rows, config.lyric_encoder_hidden_size
+    depth = config.lyric_encoder_num_hidden_layers
+    layer = LayerSettings(
+        width=width,
+        attention_size=int(config.lyric_encoder_attention_multiplier * width),
+        mlp_size=int(config.lyric_encoder_mlp_multiplier * width),
+        num_heads=config.lyric_encoder_num_attention_heads,
+        init_scale=config.lyric_encoder_init_scale,
+        zero_init_residual=config.zero_init_residual,
+        residual_scale=1 / depth if config.scale_residual else 1.0,
+        attention_dropout=config.attention_dropout,
+        residual_dropout=config.residual_dropout,
+        config=config,
+    )
+    return TransformerSettings(
+        vocab_size=config.lyric_vocab_size,
+        grid=Grid(rows=rows, columns=config.lyric_length // rows),
+        kinds=tuple(config.lyric_encoder_attention_kinds),
+        layer=layer,
+        embedding_dropout=config.embedding_dropout,
+    )
+
+
+def _build_lyrics(config: JukeboxPriorConfig) -> NoLyrics:
+    if config.lyrics == "prefix":
+        return LyricPrefix(config)
+    if config.lyrics == "encoder":
+        return LyricEncoder(config, _lyric_settings(config))
+    return NoLyrics()
