@@ -1,0 +1,41 @@
+"""OpenAI's Jukebox for the Hugging Face world: raw 44.1 kHz audio from lyrics, an artist and a genre.
+
+Importing registers the networks with transformers' Auto classes and does nothing else; public names load on first use.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from .registration import register
+
+__version__ = "0.1.0"
+
+# Where each public name lives.
+_HOMES = {
+    "ATTENTION_ORDERS": "attention_orders",
+    "JukeboxCache": "cache",
+    "JukeboxConfig": "configuration_jukebox",
+    "JukeboxPrior": "modeling_jukebox_prior",
+    "JukeboxPriorConfig": "configuration_jukebox",
+    "JukeboxVQVAE": "modeling_jukebox_vqvae",
+    "JukeboxVQVAEConfig": "configuration_jukebox",
+    "SamplingSettings": "sampling_ops",
+    "model_preset": "presets",
+    "prior_preset": "presets",
+    "sample_window": "generation",
+    "vqvae_preset": "presets",
+}
+__all__ = ["__version__", "register", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".model.{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register()

@@ -1,0 +1,15 @@
+from .model.attention_orders import ATTENTION_ORDERS as ATTENTION_ORDERS
+from .model.cache import JukeboxCache as JukeboxCache
+from .model.configuration_jukebox import JukeboxConfig as JukeboxConfig
+from .model.configuration_jukebox import JukeboxPriorConfig as JukeboxPriorConfig
+from .model.configuration_jukebox import JukeboxVQVAEConfig as JukeboxVQVAEConfig
+from .model.generation import sample_window as sample_window
+from .model.modeling_jukebox_prior import JukeboxPrior as JukeboxPrior
+from .model.modeling_jukebox_vqvae import JukeboxVQVAE as JukeboxVQVAE
+from .model.presets import model_preset as model_preset
+from .model.presets import prior_preset as prior_preset
+from .model.presets import vqvae_preset as vqvae_preset
+from .model.sampling_ops import SamplingSettings as SamplingSettings
+from .registration import register as register
+
+__version__: str
