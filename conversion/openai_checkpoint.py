@@ -1,0 +1,58 @@
+"""Read a checkpoint as OpenAI's training leaves it: a dictionary with `hps`, `model`, `opt` and `step`.
+
+Flows in: a file path. Flows out: hyper-parameters and a state dict. Only tensors and plain values are read: a pickle
+that holds code is refused by torch, and there is no switch to allow it.
+"""
+
+import pickle
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, vqvae_keys
+from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+
+
+def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read hyper-parameters (empty where the file has none) and the state dict, without `module.` prefixes.
+
+    Raises:
+        ValueError: the file is not a checkpoint of tensors, or holds no `model`.
+    """
+    try:
+        content = torch.load(Path(path), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is not a checkpoint of plain tensors ({reason}); download or export it again"
+        ) from None
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} holds no state dict under 'model'; give a checkpoint as OpenAI's training saves it")
+    state = {name.removeprefix("module."): tensor for name, tensor in content["model"].items()}
+    return dict(content.get("hps") or {}), state
+
+
+def load_vqvae(path: str | PathLike[str]) -> JukeboxVQVAE:
+    """Build a VQ-VAE, in evaluation mode, from a checkpoint and the hyper-parameters inside it."""
+    hps, state = read_checkpoint(path)
+    model = JukeboxVQVAE(vqvae_config(hps))
+    model.load_state_dict(to_ours(state, vqvae_keys(model.config)))
+    return model.eval()
+
+
+def load_prior(path: str | PathLike[str], vqvae: JukeboxVQVAEConfig) -> JukeboxPrior:
+    """Build a prior, in evaluation mode, from a checkpoint and the hyper-parameters inside it.
+
+    Half-precision matrices become float32 without loss.
+    """
+    hps, state = read_checkpoint(path)
+    model = JukeboxPrior(prior_config(hps, vqvae))
+    pairs = prior_keys(model.config, conditioner_units_of(state))
+    model.load_state_dict(to_ours(state, pairs))
+    return model.eval()
