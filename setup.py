@@ -12,6 +12,8 @@ CORE = [
     "tokenizers>=0.23.1,<0.24",
     "accelerate>=1.15,<2",
     "numpy>=2,<3",
+    "tqdm",
+    "typer",
 ]
 TRAIN = ["datasets>=5.2,<6"]
 TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
@@ -30,5 +32,6 @@ setup(
     packages=[*find_packages("src"), "jukebox_hf.conversion"],
     package_data={"jukebox_hf": ["py.typed", "*.pyi"]},
     install_requires=CORE,
+    entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
     extras_require={"train": TRAIN, "test": TEST, "dev": DEV},
 )

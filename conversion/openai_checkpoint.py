@@ -4,16 +4,15 @@ Flows in: a file path. Flows out: hyper-parameters and a state dict. Only tensor
 that holds code is refused by torch, and there is no switch to allow it.
 """
 
-import pickle
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, vqvae_keys
+from jukebox_hf.model.checkpoint_files import read_pickled_tensors
 from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -25,13 +24,7 @@ def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str
     Raises:
         ValueError: the file is not a checkpoint of tensors, or holds no `model`.
     """
-    try:
-        content = torch.load(Path(path), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a checkpoint of plain tensors ({reason}); download or export it again"
-        ) from None
+    content = read_pickled_tensors(Path(path))
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ValueError(f"{path} holds no state dict under 'model'; give a checkpoint as OpenAI's training saves it")
     state = {name.removeprefix("module."): tensor for name, tensor in content["model"].items()}

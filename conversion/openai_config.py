@@ -79,6 +79,11 @@ def prior_config(hps: dict[str, Any], vqvae: JukeboxVQVAEConfig) -> JukeboxPrior
     )
 
 
+def label_version(hps: dict[str, Any]) -> str:
+    """Which of OpenAI's two label lists a prior was trained with: `v2` or `v3`."""
+    return "v3" if hps.get("labels_v3") else "v2"
+
+
 def _labels(hps: dict[str, Any]) -> dict[str, Any]:
     if not hps["labels"]:
         return {"num_artists": 0, "num_genres": 0}

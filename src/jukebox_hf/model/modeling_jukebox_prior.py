@@ -26,6 +26,8 @@ from .prior_inputs import check_inputs, chosen_layers
 from .transformer import JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, require
 
+MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
+
 
 @dataclass
 class JukeboxPriorOutput(ModelOutput):
@@ -85,6 +87,12 @@ class JukeboxPrior(PreTrainedModel):
         self.upper = UpperConditioner(config) if config.upper_strides else None
         self.lyrics = _build_lyrics(config)
         self.post_init()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the transformer's matrices; embeddings, norms and heads may be wider."""
+        matrix = self.transformer.layers[0].mlp.up.weight
+        return matrix.dtype if matrix.is_floating_point() else super().dtype
 
     def get_input_embeddings(self) -> nn.Module:
         return self.transformer.token_embedding

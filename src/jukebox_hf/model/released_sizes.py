@@ -19,6 +19,7 @@ _UPSAMPLER = {
     "num_artists": 4111,
     "num_genres": 120,
     "max_genres": 5,
+    "timing_bins": 128,
     "lyrics": "none",
     "upper_strides": (2, 2),
 }
@@ -60,6 +61,8 @@ VQVAE_SIZES: dict[str, dict[str, Any]] = {
         "hidden_sizes": (32, 32),
         "residual_depths": (4, 4),
         "reconstruction_loss": "l2",
+        "l2_weight": 0.0,
+        "linf_weight": 0.0,
     },
 }
 PRIOR_SIZES: dict[str, dict[str, Any]] = {

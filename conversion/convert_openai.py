@@ -1,0 +1,207 @@
+"""OpenAI's checkpoints to a Jukebox repository of ours.
+
+Flows in: the released files, downloaded or local, or checkpoints of one's own training. Flows out: a folder in the
+layout of `JukeboxModel`, and what was read: each file's SHA-256.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jukebox_hf.conversion.download import download
+from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
+from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
+from jukebox_hf.conversion.repository import ForeignPart, check_target, sha256_of, write_repository
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.presets import model_preset
+from jukebox_hf.model.released_sizes import MODEL_PARTS
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+
+RELEASE_ROOT = "https://openaipublic.azureedge.net/"
+RELEASED_FILES = {
+    "vqvae": "jukebox/models/5b/vqvae.pth.tar",
+    "upsampler_level_0": "jukebox/models/5b/prior_level_0.pth.tar",
+    "upsampler_level_1": "jukebox/models/5b/prior_level_1.pth.tar",
+    "prior_5b": "jukebox/models/5b/prior_level_2.pth.tar",
+    "prior_5b_lyrics": "jukebox/models/5b_lyrics/prior_level_2.pth.tar",
+    "prior_1b_lyrics": "jukebox/models/1b_lyrics/prior_level_2.pth.tar",
+}
+LABEL_VERSIONS = {"5b": ["v2", "v2", "v2"], "5b_lyrics": ["v2", "v2", "v2"], "1b_lyrics": ["v2", "v2", "v3"]}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class OpenAIFiles:
+    """The checkpoints of one model: the VQ-VAE's and one per prior, finest level first."""
+
+    vqvae: Path
+    priors: tuple[Path, ...]
+
+
+def convert_openai(
+    out: Path,
+    *,
+    preset: str | None = None,
+    files: OpenAIFiles | None = None,
+    labels: Path | None = None,
+    dtype: str = "keep",
+    force: bool = False,
+    say: Say = lambda line: None,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    root: str = RELEASE_ROOT,
+) -> None:
+    """Turn OpenAI checkpoints into a repository that `JukeboxModel.from_pretrained` opens.
+
+    Args:
+        out: the folder to make.
+        preset: `1b_lyrics`, `5b_lyrics` or `5b`; None: the configuration is read from the checkpoints' own `hps`.
+        files: local checkpoints; None downloads the preset's into `<out>.download/`, kept until all is written.
+        labels: folder with OpenAI's artist and genre lists (`v2_artist_ids.txt`, ...); None writes no tokenizer.
+        dtype: `keep`, `float32`, `bfloat16` or `float16`.
+        force: replace an older repository at `out`.
+        say: told, line by line, what was read and written.
+        progress: told of downloads: file, bytes there, bytes in all.
+
+    Raises:
+        ValueError: files that do not fit, can not be read or fetched, or a target that is taken.
+    """
+    require(
+        preset is not None or files is not None,
+        "neither a preset nor local files were given; pass --preset 1b_lyrics, or --vqvae and one --prior per level",
+    )
+    require(
+        preset is None or preset in MODEL_PARTS,
+        f"preset={preset!r} is none of {', '.join(MODEL_PARTS)}; choose one",
+    )
+    check_target(out, force)
+    downloads = None if files else out.with_name(f"{out.name}.download")
+    files = files or _fetch(preset, downloads, root, progress)
+    for file in (files.vqvae, *files.priors):
+        require(file.is_file(), f"{file} is not a file; give the path of a checkpoint")
+        say(f"{sha256_of(file)}  {file.name}")
+    config = model_preset(preset) if preset else _config_of(files)
+    _check_levels(config, files)
+    tokenizer = _tokenizer(labels, LABEL_VERSIONS[preset] if preset else _label_versions_of(files), config)
+    opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config)]
+    opened += [
+        partial(_open_part, f"prior_{level}", file, config.prior_configs[level])
+        for level, file in enumerate(files.priors)
+    ]
+    source = f"OpenAI's {preset} checkpoints" if preset else "checkpoints of OpenAI's format"
+    write_repository(out, config, opened, partial(_finish, tokenizer, source), dtype=dtype, force=force)
+    if tokenizer is None:
+        say("no --labels folder was given, so the repository has no tokenizer: artists and genres are ids only")
+    if downloads is not None:
+        shutil.rmtree(downloads)
+    say(f"wrote {out}")
+
+
+def to_openai_state_dict(part: JukeboxVQVAE | JukeboxPrior, conditioner_units: str = "blocks") -> dict[str, Tensor]:
+    """Name and lay out the tensors of a network as OpenAI's checkpoints do, key for key."""
+    if isinstance(part, JukeboxVQVAE):
+        return to_theirs(part.state_dict(), vqvae_keys(part.config))
+    return to_theirs(part.state_dict(), prior_keys(part.config, conditioner_units))
+
+
+def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, int], None]) -> OpenAIFiles:
+    vqvae, priors = MODEL_PARTS[preset]
+    paths = [
+        download(root + RELEASED_FILES[name], folder / f"{name}.pth.tar", progress=partial(progress, name))
+        for name in (vqvae, *priors)
+    ]
+    return OpenAIFiles(paths[0], tuple(paths[1:]))
+
+
+def _hps_of(file: Path) -> dict[str, Any]:
+    hps, _ = read_checkpoint(file)
+    require(bool(hps), f"{file} holds no hyper-parameters; name the model with --preset")
+    return hps
+
+
+def _config_of(files: OpenAIFiles) -> JukeboxConfig:
+    vqvae = vqvae_config(_hps_of(files.vqvae))
+    require(
+        len(files.priors) <= vqvae.num_levels,
+        f"{len(files.priors)} priors were given for a VQ-VAE of {vqvae.num_levels} levels; give one --prior per level",
+    )
+    priors = [prior_config(_hps_of(file), vqvae) for file in files.priors]
+    return JukeboxConfig(vqvae_config=vqvae, prior_configs=priors)
+
+
+def _label_versions_of(files: OpenAIFiles) -> list[str]:
+    return [label_version(_hps_of(file)) for file in files.priors]
+
+
+def _check_levels(config: JukeboxConfig, files: OpenAIFiles) -> None:
+    wanted = len(config.prior_configs)
+    require(
+        len(files.priors) == wanted,
+        f"{len(files.priors)} priors were given, but this model has {wanted}; give one --prior per level, finest first",
+    )
+
+
+def _tokenizer(labels: Path | None, versions: Sequence[str], config: JukeboxConfig) -> JukeboxTokenizer | None:
+    if labels is None:
+        return None
+    tokenizer = JukeboxTokenizer.from_label_files(labels, list(versions))
+    check_tables(tokenizer, config.prior_configs)
+    return tokenizer
+
+
+def check_tables(tokenizer: JukeboxTokenizer, priors: Sequence[JukeboxPriorConfig]) -> None:
+    """Refuse artist and genre lists with ids that a prior's embeddings do not hold."""
+    for level, prior in enumerate(priors):
+        if not prior.has_labels:
+            continue
+        genres, artists = tokenizer.table_sizes(level)
+        for kind, needed, held in (("genre", genres, prior.num_genres), ("artist", artists, prior.num_artists)):
+            require(
+                needed <= held,
+                f"the {kind} list of level {level} has ids up to {needed - 1}, but the prior's embedding holds {held}; "
+                f"use the lists the model was trained with",
+            )
+
+
+def _open_part(name: str, file: Path, config: Any) -> ForeignPart:
+    _, state = read_checkpoint(file)
+    pairs = vqvae_keys(config) if name == "vqvae" else prior_keys(config, conditioner_units_of(state))
+    return ForeignPart(name, config, state, tuple(pairs))
+
+
+def _finish(tokenizer: JukeboxTokenizer | None, source: str, folder: Path) -> None:
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(model_card(source), encoding="utf-8")
+
+
+def model_card(source: str) -> str:
+    """The card of a converted repository."""
+    return f"""---
+license: other
+license_name: openai-jukebox-non-commercial
+library_name: transformers
+pipeline_tag: text-to-audio
+tags: [jukebox, music-generation]
+---
+# Jukebox, converted from {source}
+
+**OpenAI's weights, and what is made with them, are for non-commercial use only.** The code that reads them, jukebox_hf,
+is Apache-2.0.
+
+Jukebox (Dhariwal et al. 2020, arXiv:2005.00341) sings raw audio from lyrics, an artist and a genre.
+
+```python
+import jukebox_hf
+
+model = jukebox_hf.JukeboxModel.from_pretrained("this repository")
+```
+"""

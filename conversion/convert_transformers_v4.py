@@ -1,0 +1,85 @@
+"""A repository of transformers 4's Jukebox to one of ours.
+
+Flows in: a Hub name or folder. Flows out: a folder in the layout of `JukeboxModel`, with the same numbers.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub.errors import EntryNotFoundError
+from transformers.utils import cached_file
+
+from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card
+from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
+from jukebox_hf.model.checkpoint_files import CheckpointFiles
+from jukebox_hf.model.checkpoint_keys import check_keys
+from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config, legacy_keys, tied_names
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+
+_TOKENIZER_FILES = ("artists.json", "genres.json", "lyrics.json", "tokenizer_config.json")
+
+
+def convert_transformers_v4(
+    source: str, out: Path, *, dtype: str = "keep", force: bool = False, say: Say = lambda line: None
+) -> None:
+    """Turn a legacy repository, in any of its three layouts, into one of ours.
+
+    Args:
+        source: Hub name or folder.
+        out: the folder to make.
+        dtype: `keep`, `float32`, `bfloat16` or `float16`.
+        force: replace an older repository at `out`.
+
+    Raises:
+        ValueError: not a legacy Jukebox, tensors that do not fit, or a target that is taken.
+        OSError: nothing to read there.
+    """
+    check_target(out, force)
+    root = _read_config(source)
+    config = legacy_config(root)
+    files = CheckpointFiles.of_repository(source)
+    keys = legacy_keys(config)
+    check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
+    tokenizer = _tokenizer(source)
+    if tokenizer is not None:
+        check_tables(tokenizer, config.prior_configs)
+    parts = {"vqvae": config.vqvae_config}
+    parts |= {f"prior_{level}": prior for level, prior in enumerate(config.prior_configs)}
+    opened: list[Callable[[], ForeignPart]] = [
+        partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
+    ]
+    write_repository(out, config, opened, partial(_finish, tokenizer), dtype=dtype, force=force)
+    if tokenizer is None:
+        say(f"{source} has no tokenizer files, so the new repository has none: artists and genres are ids only")
+    say(f"wrote {out}")
+
+
+def _read_config(source: str) -> dict:
+    path = cached_file(source, "config.json")
+    try:
+        root = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{source}: config.json is not JSON; get the file again") from None
+    require(
+        isinstance(root, dict) and is_legacy_config(root),
+        f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
+        f"`jukebox-hf convert openai` for OpenAI's files",
+    )
+    return root
+
+
+def _tokenizer(source: str) -> JukeboxTokenizer | None:
+    try:
+        paths = [cached_file(source, name) for name in _TOKENIZER_FILES]
+    except (OSError, EntryNotFoundError):
+        return None
+    return JukeboxTokenizer.from_transformers_v4(Path(paths[0]).parent)
+
+
+def _finish(tokenizer: JukeboxTokenizer | None, folder: Path) -> None:
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(model_card("a repository of transformers 4"), encoding="utf-8")

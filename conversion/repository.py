@@ -1,0 +1,199 @@
+"""Write a Jukebox repository, tensor by tensor, so that it appears whole or not at all.
+
+Flows in: parts whose tensors are read when asked for. Flows out: a folder in the layout of `JukeboxModel`. Only one
+shard is ever in memory beside the source; everything is written beside the target and moved into place at the end.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from jukebox_hf.model.checkpoint_keys import KeyPair, check_keys, read_checked
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.modeling_jukebox import save_root_config
+from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.validation import require
+
+DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SHARD_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class ForeignPart:
+    """One part of a model as another implementation stores it.
+
+    Attributes:
+        name: our folder for it: `vqvae`, `prior_0`, ...
+        config: our configuration of it.
+        tensors: theirs, by their names, read when asked for.
+        pairs: their names and ours.
+        is_alone: the tensors are this part's only, so none may be left over.
+    """
+
+    name: str
+    config: JukeboxVQVAEConfig | JukeboxPriorConfig
+    tensors: Mapping[str, Tensor]
+    pairs: tuple[KeyPair, ...]
+    is_alone: bool = True
+
+
+def write_repository(
+    out: Path,
+    config: JukeboxConfig,
+    parts: Iterable[Callable[[], ForeignPart]],
+    finish: Callable[[Path], None],
+    *,
+    dtype: str = "keep",
+    force: bool = False,
+) -> None:
+    """Write all parts, then what `finish` adds, then the root configuration; then move the folder into place.
+
+    Args:
+        parts: each opened only when its turn comes and let go after it.
+        finish: writes tokenizer, card and the like into the folder.
+        dtype: `keep`, or the dtype of the transformers' matrices; all else is float32 then.
+        force: replace an older Jukebox repository at `out`.
+
+    Raises:
+        ValueError: a target that is taken, or tensors that do not fit; nothing is left behind.
+    """
+    require(dtype in DTYPES, f"dtype={dtype!r} is none of {', '.join(DTYPES)}; choose one")
+    check_target(out, force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        for open_part in parts:
+            _write_part(staging, open_part(), DTYPES[dtype])
+        finish(staging)
+        save_root_config(config, staging)
+        _flush(staging)
+        staging.chmod(0o755)
+        _move_into_place(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Refuse a target that would lose something."""
+    require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    require(force, f"{out} exists already; choose another folder, or pass --force to replace it")
+    require(
+        out.is_dir() and _is_jukebox(out / "config.json"),
+        f"{out} is not a Jukebox repository, so --force will not replace it; choose another folder",
+    )
+
+
+def sha256_of(file: Path) -> str:
+    """Checksum of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> None:
+    model_class: type[PreTrainedModel] = JukeboxVQVAE if isinstance(part.config, JukeboxVQVAEConfig) else JukeboxPrior
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in model_class(part.config).state_dict().items()}
+    if part.is_alone:
+        check_keys(part.tensors, part.pairs)
+    pairs = {pair.ours: pair for pair in part.pairs if pair.theirs in part.tensors}
+    is_tied = isinstance(part.config, JukeboxPriorConfig) and part.config.tie_word_embeddings
+    if is_tied and (head := pairs.pop("lm_head.weight", None)) is not None:
+        _check_tied(part.tensors, head, pairs["transformer.token_embedding.weight"])
+    targets = {name: _target_dtype(part, pair, dtype) for name, pair in pairs.items()}
+    folder = root / part.name
+    folder.mkdir()
+    meta = {name: torch.empty(shapes[name], dtype=targets[name], device="meta") for name in pairs}
+    split = split_torch_state_dict_into_shards(
+        meta, filename_pattern="model{suffix}.safetensors", max_shard_size=_SHARD_BYTES
+    )
+    _check_space(root, sum(tensor.nbytes for tensor in meta.values()))
+    for file, names in split.filename_to_tensors.items():
+        shard = {name: _converted(part, pairs[name], shapes[name], targets[name]) for name in names}
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        del shard
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    own = type(part.config).from_dict(part.config.to_dict())
+    own.architectures = [model_class.__name__]
+    own.dtype = str(targets.get(MATRIX, torch.float32)).removeprefix("torch.")
+    own.save_pretrained(folder)
+
+
+def _target_dtype(part: ForeignPart, pair: KeyPair, dtype: torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        return part.tensors[pair.theirs].dtype
+    kept = JukeboxPrior._keep_in_fp32_modules_strict
+    is_matrix = part.name != "vqvae" and not any(piece in kept for piece in pair.ours.split("."))
+    return dtype if is_matrix else torch.float32
+
+
+def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    tensor = read_checked(part.tensors, pair, shape).to(dtype).contiguous()
+    require(
+        bool(torch.isfinite(tensor).all()),
+        f"{pair.theirs} does not fit into {dtype}; choose --dtype bfloat16 or float32",
+    )
+    return tensor
+
+
+def _check_tied(tensors: Mapping[str, Tensor], head: KeyPair, embedding: KeyPair) -> None:
+    require(
+        torch.equal(tensors[head.theirs], tensors[embedding.theirs]),
+        f"{head.theirs} and {embedding.theirs} differ, but this configuration ties them; check that the preset or "
+        f"hyper-parameters belong to this file",
+    )
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    require(free > needed, f"{folder.parent} has {free:,} bytes free, but {needed:,} are needed; free some space")
+
+
+def _is_jukebox(config: Path) -> bool:
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get("model_type") == JukeboxConfig.model_type
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk hold every file and folder before the move that makes them count."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _move_into_place(staging: Path, out: Path) -> None:
+    if not out.exists():
+        os.rename(staging, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
+    os.rename(out, old)
+    try:
+        os.rename(staging, out)
+    except OSError:
+        os.rename(old, out)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)

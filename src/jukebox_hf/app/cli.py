@@ -1,0 +1,139 @@
+"""`jukebox-hf`: convert checkpoints, look names up, see what a model is.
+
+Flows in: words of a command line. Flows out: lines of text, folders the user named, and an exit code: 0 done, 2 refused
+with one sentence, 130 interrupted.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+app = typer.Typer(
+    name="jukebox-hf",
+    help="OpenAI's Jukebox for the Hugging Face world.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+convert = typer.Typer(help="Turn other checkpoints into a Jukebox repository.", no_args_is_help=True)
+labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
+app.add_typer(convert, name="convert")
+app.add_typer(labels, name="labels")
+
+Dtype = Annotated[str, typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT.")]
+Out = Annotated[Path, typer.Argument(help="The folder to make.")]
+Repository = Annotated[str, typer.Argument(help="A folder, or a name on the Hub.")]
+
+
+@convert.command(
+    "openai",
+    epilog="Example: jukebox-hf convert openai my-jukebox --preset 1b_lyrics --labels ids/",
+)
+def convert_openai(
+    out: Out,
+    preset: Annotated[
+        str | None, typer.Option(help="1b_lyrics, 5b_lyrics or 5b; downloads unless files are given.")
+    ] = None,
+    vqvae: Annotated[Path | None, typer.Option(help="Local checkpoint of the VQ-VAE.")] = None,
+    prior: Annotated[list[Path] | None, typer.Option(help="Local checkpoint of a prior; finest level first.")] = None,
+    label_folder: Annotated[
+        Path | None, typer.Option("--labels", help="Folder with OpenAI's lists, v2_artist_ids.txt and the like.")
+    ] = None,
+    dtype: Dtype = "keep",
+    force: Force = False,
+) -> None:
+    """Convert OpenAI's checkpoints: the released ones, or of your own training."""
+    from jukebox_hf.conversion import convert_openai as conversion
+    from jukebox_hf.model.validation import require
+
+    require(
+        (vqvae is None) == (not prior),
+        "--vqvae and --prior belong together; give both, or neither with --preset to download",
+    )
+    files = conversion.OpenAIFiles(vqvae, tuple(prior)) if vqvae and prior else None
+    with _DownloadBars() as bars:
+        conversion.convert_openai(
+            out,
+            preset=preset,
+            files=files,
+            labels=label_folder,
+            dtype=dtype,
+            force=force,
+            say=typer.echo,
+            progress=bars.show,
+        )
+
+
+@convert.command("transformers", epilog="Example: jukebox-hf convert transformers openai/jukebox-1b-lyrics my-jukebox")
+def convert_transformers(source: Repository, out: Out, dtype: Dtype = "keep", force: Force = False) -> None:
+    """Convert a Jukebox repository of transformers 4."""
+    from jukebox_hf.conversion.convert_transformers_v4 import convert_transformers_v4
+
+    convert_transformers_v4(source, out, dtype=dtype, force=force, say=typer.echo)
+
+
+@labels.command("search", epilog='Example: jukebox-hf labels search my-jukebox "beatles"')
+def search_labels(
+    repository: Repository,
+    text: Annotated[str, typer.Argument(help="An artist or a genre, as you would write it.")],
+    limit: Annotated[int, typer.Option(help="How many close names to list per level.", min=1)] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List artists and genres close to a text, per level."""
+    from jukebox_hf.app.information import close_labels
+
+    found = close_labels(repository, text, limit)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for level in found:
+        typer.echo(f"level {level['level']} (lists {level['version']})")
+        for kind in ("artists", "genres"):
+            names = "; ".join(f"{match['name']} ({match['id']})" for match in level[kind])
+            typer.echo(f"  {kind}: {names or 'none is close'}")
+
+
+@app.command("info", epilog="Example: jukebox-hf info my-jukebox")
+def info(
+    repository: Repository,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model is: levels, sizes, windows, parameters, memory. Loads no weights."""
+    from jukebox_hf.app.information import describe, table_of
+
+    levels = describe(repository)
+    typer.echo(json.dumps(levels) if as_json else table_of(levels))
+
+
+def main() -> None:
+    """Run the command line; whatever a user can cause becomes one sentence and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        typer.echo(f"jukebox-hf: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+class _DownloadBars:
+    """One bar per file that is being fetched."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
+
+    def __enter__(self) -> "_DownloadBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+    def show(self, name: str, done: int, total: int) -> None:
+        bar = self._bars.setdefault(name, tqdm(total=total, desc=name, unit="B", unit_scale=True))
+        bar.update(done - bar.n)

@@ -1,0 +1,122 @@
+"""What a repository is and which names it knows, from its configuration and lists alone.
+
+Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import cached_file
+
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+
+_COLUMNS = {
+    "part": "part",
+    "parameters": "parameters",
+    "dtype": "dtype",
+    "hop": "hop (samples)",
+    "window_codes": "window (codes)",
+    "window_seconds": "window (s)",
+    "weights_gb": "weights (GB)",
+    "cache_gb": "cache per song (GB)",
+}
+
+
+def describe(repository: str) -> list[dict[str, Any]]:
+    """Describe every part of a model, the VQ-VAE first and then the priors, finest first.
+
+    Memory is what the weights and, for a prior, the caches of one song take in the dtype the files hold.
+    """
+    root = json.loads(Path(cached_file(repository, "config.json")).read_text(encoding="utf-8"))
+    is_legacy = is_legacy_config(root)
+    config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(repository)
+    with torch.device("meta"):
+        vqvae = JukeboxVQVAE(config.vqvae_config)
+    parts = [
+        {
+            "part": "vqvae",
+            "parameters": config.vqvae_config.parameter_count(),
+            "dtype": "float32",
+            "hop": list(config.vqvae_config.hop_lengths),
+            "sampling_rate": config.sampling_rate,
+            "codebook_size": config.vqvae_config.codebook_size,
+            "weights_gb": _gigabytes(sum(tensor.nbytes for tensor in vqvae.state_dict().values())),
+        }
+    ]
+    for level, prior in enumerate(config.prior_configs):
+        name = f"prior_{level}"
+        parts.append(_describe_prior(name, prior, root.get("dtype") if is_legacy else _dtype_of(repository, name)))
+    return parts
+
+
+def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
+    """Artists and genres close to a text, per level."""
+    tokenizer = JukeboxTokenizer.from_pretrained(repository)
+    return [
+        {
+            "level": level,
+            "version": version,
+            "artists": [{"name": name, "id": id_} for name, id_ in tokenizer.search_artists(text, level, limit)],
+            "genres": [{"name": name, "id": id_} for name, id_ in tokenizer.search_genres(text, level, limit)],
+        }
+        for level, version in enumerate(tokenizer.label_versions)
+    ]
+
+
+def table_of(parts: list[dict[str, Any]]) -> str:
+    """The description as a table of text."""
+    rows = [list(_COLUMNS.values())]
+    rows += [[_cell(part.get(key)) for key in _COLUMNS] for part in parts]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _describe_prior(name: str, config: JukeboxPriorConfig, dtype_name: str | None) -> dict[str, Any]:
+    dtype = getattr(torch, dtype_name or "float32")
+    with torch.device("meta"):
+        prior = JukeboxPrior(config)
+    kept = JukeboxPrior._keep_in_fp32_modules_strict
+    weights = sum(
+        parameter.numel() * (4 if any(piece in kept for piece in path.split(".")) else dtype.itemsize)
+        for path, parameter in prior.named_parameters()
+    )
+    cache = prior.new_cache(1).num_bytes // torch.float32.itemsize * dtype.itemsize
+    return {
+        "part": name,
+        "parameters": config.parameter_count(),
+        "dtype": dtype_name or "float32",
+        "hop": config.hop_length,
+        "window_codes": config.context_length,
+        "window_seconds": round(config.window_samples / config.sampling_rate, 3),
+        "lyrics": config.lyrics,
+        "lyric_length": config.lyric_length if config.lyrics != "none" else 0,
+        "artists": config.num_artists,
+        "genres": config.num_genres,
+        "weights_gb": _gigabytes(weights),
+        "cache_gb": _gigabytes(cache),
+    }
+
+
+def _dtype_of(repository: str, part: str) -> str | None:
+    config = json.loads(Path(cached_file(repository, "config.json", subfolder=part)).read_text(encoding="utf-8"))
+    return config.get("dtype")
+
+
+def _gigabytes(count: int) -> float:
+    return round(count / 1e9, 4)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "/".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,115 @@
+"""Tensors by name out of the files of a checkpoint, one at a time and without a second copy in memory.
+
+Flows in: a folder or Hub repository with safetensors or `pytorch_model.bin`, whole or in shards. Flows out: tensors
+that are read, where the format allows it, straight from the mapped file. Only tensors and plain values are ever
+unpickled.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers.utils import cached_file
+
+from .validation import require
+
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
+
+
+class CheckpointFiles(Mapping[str, Tensor]):
+    """The tensors of some files, read when asked for."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._readers: dict[str, Callable[[], Tensor]] = {}
+        for file in files:
+            self._readers |= _readers_of(Path(file))
+
+    @classmethod
+    def of_repository(cls, name_or_path: str, **hub: Any) -> "CheckpointFiles":
+        """Find the weights of a local folder or a Hub repository.
+
+        Raises:
+            ValueError: no weights there, or an index that points outside its folder.
+        """
+
+        def find(name: str) -> str | None:
+            return cached_file(
+                name_or_path, name, _raise_exceptions_for_missing_entries=False, **{"local_files_only": False, **hub}
+            )
+
+        for whole, index in zip(_WHOLE, _INDEX, strict=True):
+            if found := find(whole):
+                return cls([Path(found)])
+            if found := find(index):
+                return cls([Path(_found(find(shard), shard, name_or_path)) for shard in shards_of(Path(found))])
+        raise ValueError(f"{name_or_path} holds none of {', '.join(_WHOLE + _INDEX)}; is it a model's folder?")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._readers[name]()
+
+    def __iter__(self) -> Any:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+def shards_of(index: Path) -> list[str]:
+    """The files an index names, each a plain name beside it.
+
+    Raises:
+        ValueError: an index that can not be read or points elsewhere.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{index} is not an index of shards; get the file again") from None
+    for name in names:
+        require(
+            isinstance(name, str) and Path(name).name == name and name not in ("", ".", ".."),
+            f"{index} names the shard {name!r}, but shards must be plain file names beside it; do not trust this model",
+        )
+    return names
+
+
+def read_pickled_tensors(file: Path) -> Any:
+    """Unpickle tensors and plain values, mapped from the file where its format allows it.
+
+    Raises:
+        ValueError: anything else inside, or a file that is cut or none.
+    """
+    try:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{file} is not a checkpoint of plain tensors ({reason}); download or export it again"
+        ) from None
+
+
+def _found(path: str | None, shard: str, name_or_path: str) -> str:
+    require(path is not None, f"{name_or_path} lacks the shard {shard}; complete the download")
+    return path
+
+
+def _readers_of(file: Path) -> dict[str, Callable[[], Tensor]]:
+    if file.suffix != ".safetensors":
+        content = read_pickled_tensors(file)
+        require(isinstance(content, dict), f"{file} holds no state dict; download or export it again")
+        return {name: (lambda tensor=tensor: tensor) for name, tensor in content.items()}
+    try:
+        handle = safe_open(file, framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a safetensors file ({error}); download or export it again") from None
+    return {name: (lambda name=name: handle.get_tensor(name)) for name in handle.keys()}  # noqa: SIM118 - no mapping

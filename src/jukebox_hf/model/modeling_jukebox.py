@@ -1,0 +1,271 @@
+"""JukeboxModel: the VQ-VAE and the priors of all levels, each loaded when its turn comes.
+
+Flows in: a Hub repository, a folder or a configuration. Flows out: the parts, of which the largest decides how much
+memory a song needs, not their sum. The root config.json is the truth; a part's own is a copy of its piece of it.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from .checkpoint_files import CheckpointFiles
+from .checkpoint_keys import check_keys, read_checked
+from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from .initialization import init_module
+from .legacy_keys import is_legacy_config, legacy_config, legacy_keys, tied_names
+from .modeling_jukebox_prior import MATRIX, JukeboxPrior
+from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .validation import check_level, require
+
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+
+
+class JukeboxModel(PreTrainedModel):
+    """The VQ-VAE and one prior per level.
+
+    Args:
+        config: what to build.
+        with_priors: False builds the VQ-VAE alone; `prior` can then load priors only if a repository stands behind.
+    """
+
+    config_class = JukeboxConfig
+    base_model_prefix = "jukebox"
+    main_input_name = "codes"
+    input_modalities = ("text", "audio")
+    output_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["JukeboxBlock", "DownBlock", "UpBlock"]
+
+    def __init__(self, config: JukeboxConfig, with_priors: bool = True) -> None:
+        super().__init__(config)
+        self.vqvae = JukeboxVQVAE(config.vqvae_config)
+        for level, prior_config in enumerate(config.prior_configs):
+            # Named children, not a list: transformers finds tied weights in named children only.
+            self.register_module(f"prior_{level}", JukeboxPrior(prior_config) if with_priors else None)
+        self._source: PartSource | None = None
+        self.keep_loaded = True
+        self.post_init()
+
+    def get_input_embeddings(self) -> None:
+        """None: each prior has its own (quantisers ask)."""
+
+    def get_output_embeddings(self) -> None:
+        """None: each prior has its own (quantisers ask)."""
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        init_module(module)
+
+    @property
+    def num_levels(self) -> int:
+        """Levels that have a prior."""
+        return len(self.config.prior_configs)
+
+    @property
+    def loaded_levels(self) -> tuple[int, ...]:
+        """Levels whose prior is in memory now."""
+        return tuple(level for level in range(self.num_levels) if getattr(self, f"prior_{level}") is not None)
+
+    def prior(self, level: int) -> JukeboxPrior:
+        """Give the prior of a level, loading it first if it is not in memory."""
+        check_level("level", level, self.num_levels)
+        name = f"prior_{level}"
+        if getattr(self, name) is None:
+            require(
+                self._source is not None,
+                f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
+            )
+            setattr(self, name, self._source.load_prior(level, self.config.prior_configs[level], self.device))
+        return getattr(self, name).train(self.training)
+
+    def release(self, level: int) -> None:
+        """Free the prior of a level, if it can be loaded again and `keep_loaded` is off."""
+        check_level("level", level, self.num_levels)
+        if self._source is not None and not self.keep_loaded:
+            setattr(self, f"prior_{level}", None)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        *,
+        config: JukeboxConfig | None = None,
+        dtype: torch.dtype | str | None = None,
+        device_map: Any = None,
+        keep_loaded: bool = False,
+        attn_implementation: str | None = None,
+        **kwargs: Any,
+    ) -> "JukeboxModel":
+        """Open a Jukebox repository: the VQ-VAE at once, each prior when `prior` asks for it.
+
+        Also reads repositories of transformers 4's Jukebox (`prior_config_list`, one checkpoint for all parts).
+
+        Args:
+            pretrained_model_name_or_path: Hub name or folder.
+            config: instead of the repository's root config.json.
+            dtype: of the priors' matrices; None or "auto" keeps what the files hold. The VQ-VAE is always float32.
+            device_map: handed to every part.
+            keep_loaded: keep priors in memory after `release`.
+            attn_implementation: "sdpa" or "eager", for every prior.
+            kwargs: cache_dir, force_download, local_files_only, token, revision.
+
+        Raises:
+            ValueError: parts that do not fit the root configuration, or lack or have too many tensors.
+            OSError: nothing to read there.
+        """
+        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
+        for ignored in (*_HUB_ARGUMENTS, "trust_remote_code", "_from_auto", "adapter_kwargs", "torch_dtype"):
+            value = kwargs.pop(ignored, None)
+            dtype = value if ignored == "torch_dtype" and dtype is None else dtype
+        require(not kwargs, f"from_pretrained does not know {sorted(kwargs)}; see its docstring for what it takes")
+        name = str(pretrained_model_name_or_path)
+        root = _read_root_config(name, hub)
+        is_legacy = is_legacy_config(root)
+        if config is None:
+            config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(name, **hub)
+        options = {"device_map": device_map, "attn_implementation": attn_implementation}
+        source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
+        with torch.device("meta"):
+            model = cls(config, with_priors=False)
+        model.vqvae = source.load_vqvae()
+        model._source = source
+        model.keep_loaded = keep_loaded
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Write the repository: root configuration, and one folder per part; parts not in memory are copied.
+
+        Args:
+            save_directory: a folder, made if need be.
+            push_to_hub: also upload it, with `repo_id` and the like in kwargs.
+            kwargs: for every part's own `save_pretrained`, such as max_shard_size.
+        """
+        hub = {k: kwargs.pop(k) for k in ("repo_id", "token", "private", "commit_message") if k in kwargs}
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
+        for level in range(self.num_levels):
+            name = f"prior_{level}"
+            if getattr(self, name) is not None:
+                getattr(self, name).save_pretrained(folder / name, **kwargs)
+            elif self._source is not None:
+                self._source.copy_prior(level, folder, **kwargs)
+        save_root_config(self.config, folder)
+        if push_to_hub:
+            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+
+def save_root_config(config: JukeboxConfig, folder: Path) -> None:
+    """Write the root config.json; last, so that a folder with one is whole."""
+    config = JukeboxConfig.from_dict(config.to_dict())
+    config.architectures = [JukeboxModel.__name__]
+    config.save_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class PartSource:
+    """Where the parts of a model lie, and how they are wanted in memory."""
+
+    name_or_path: str
+    is_legacy: bool
+    config: JukeboxConfig
+    dtype: torch.dtype | str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    hub: dict[str, Any] = field(default_factory=dict)
+
+    def load_vqvae(self) -> JukeboxVQVAE:
+        """Load the VQ-VAE, in float32."""
+        options = {"device_map": self.options["device_map"]} if "device_map" in self.options else {}
+        return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
+
+    def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
+        """Load one prior, onto `device` unless a device_map says otherwise."""
+        options = {"dtype": self.dtype or "auto", **self.options}
+        prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
+        return prior if "device_map" in self.options else prior.to(device)
+
+    def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
+        """Put the folder of a prior that is not in memory into another repository."""
+        name = f"prior_{level}"
+        if self.is_legacy:
+            as_stored = replace(self, dtype="auto", options={})
+            prior = as_stored.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
+            prior.save_pretrained(folder / name, **kwargs)
+            return
+        root = Path(self.name_or_path)
+        if not root.is_dir():
+            hub = {key: value for key, value in self.hub.items() if key != "force_download"}
+            root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
+        if (root / name).resolve() != (folder / name).resolve():
+            shutil.copytree(root / name, folder / name, dirs_exist_ok=True)
+
+    def _load(
+        self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
+    ) -> PreTrainedModel:
+        if self.is_legacy:
+            state = self._legacy_state(part, name, config)
+            if options["dtype"] == "auto":
+                options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
+            model, info = part.from_pretrained(
+                None, config=config, state_dict=state, output_loading_info=True, **options
+            )
+        else:
+            model, info = part.from_pretrained(
+                self.name_or_path, subfolder=name, output_loading_info=True, **self.hub, **options
+            )
+            _check_same(name, model.config, config)
+        lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
+        require(
+            not lost,
+            f"{self.name_or_path}: the weights of {name} do not fit its configuration "
+            f"({'; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in lost.items())}); get them again",
+        )
+        return model.eval()
+
+    def _legacy_state(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
+        """The tensors of one part out of the one checkpoint for all, renamed and transposed."""
+        files = CheckpointFiles.of_repository(self.name_or_path, **self.hub)
+        keys = legacy_keys(self.config)
+        check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in part(config).state_dict().items()}
+        state = {}
+        for pair in keys[name]:
+            if pair.theirs in files:
+                state[pair.ours] = read_checked(files, pair, shapes[pair.ours])
+        return state
+
+
+def _read_root_config(name: str, hub: dict[str, Any]) -> dict[str, Any]:
+    path = cached_file(name, "config.json", **hub)
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{name}: config.json is not JSON; get the file again") from None
+    require(
+        isinstance(config, dict) and config.get("model_type") == JukeboxConfig.model_type,
+        f"{name}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}); for one part use "
+        f"JukeboxPrior or JukeboxVQVAE",
+    )
+    return config
+
+
+def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
+    """A part's own config.json must say what the root's says of it."""
+    for field_name in sorted(type(wanted).__annotations__):
+        pair = [getattr(config, field_name) for config in (found, wanted)]
+        one, other = (json.loads(json.dumps(value)) for value in pair)
+        require(
+            one == other,
+            f"{name}/config.json says {field_name}={one!r}, but the root config.json says {other!r}; make them equal",
+        )
