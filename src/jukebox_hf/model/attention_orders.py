@@ -18,7 +18,7 @@ ATTENTION_ORDERS: dict[int, tuple[str, ...]] = {
     2: _GRID,
     3: ("row", "row_ends"),
     4: ("row", "row_tails"),
-    5: ("row", "row_tails", "row", "row"),
+    5: ("row", "row_ends", "row", "row"),
     6: (*_GRID, "lyrics_cross"),
     7: (*_GRID * 5, "lyrics_cross"),
     8: (*_GRID * 3, "lyrics_cross"),
