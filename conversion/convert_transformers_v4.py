@@ -3,7 +3,6 @@
 Flows in: a Hub name or folder. Flows out: a folder in the layout of `JukeboxModel`, with the same numbers.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from transformers.utils import cached_file
 
 from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card
 from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
-from jukebox_hf.model.checkpoint_files import CheckpointFiles
+from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
 from jukebox_hf.model.checkpoint_keys import check_keys
 from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config, legacy_keys, tied_names
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
@@ -38,7 +37,12 @@ def convert_transformers_v4(
         OSError: nothing to read there.
     """
     check_target(out, force)
-    root = _read_config(source)
+    root = read_config_json(source)
+    require(
+        is_legacy_config(root),
+        f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
+        f"`jukebox-hf convert openai` for OpenAI's files",
+    )
     config = legacy_config(root)
     files = CheckpointFiles.of_repository(source)
     keys = legacy_keys(config)
@@ -55,20 +59,6 @@ def convert_transformers_v4(
     if tokenizer is None:
         say(f"{source} has no tokenizer files, so the new repository has none: artists and genres are ids only")
     say(f"wrote {out}")
-
-
-def _read_config(source: str) -> dict:
-    path = cached_file(source, "config.json")
-    try:
-        root = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{source}: config.json is not JSON; get the file again") from None
-    require(
-        isinstance(root, dict) and is_legacy_config(root),
-        f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
-        f"`jukebox-hf convert openai` for OpenAI's files",
-    )
-    return root
 
 
 def _tokenizer(source: str) -> JukeboxTokenizer | None:

@@ -115,7 +115,7 @@ def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> Non
     pairs = {pair.ours: pair for pair in part.pairs if pair.theirs in part.tensors}
     is_tied = isinstance(part.config, JukeboxPriorConfig) and part.config.tie_word_embeddings
     if is_tied and (head := pairs.pop("lm_head.weight", None)) is not None:
-        _check_tied(part.tensors, head, pairs["transformer.token_embedding.weight"])
+        _check_tied(part.tensors, head, pairs["transformer.token_embedding.weight"], shapes["lm_head.weight"])
     targets = {name: _target_dtype(part, pair, dtype) for name, pair in pairs.items()}
     folder = root / part.name
     folder.mkdir()
@@ -154,9 +154,9 @@ def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch
     return tensor
 
 
-def _check_tied(tensors: Mapping[str, Tensor], head: KeyPair, embedding: KeyPair) -> None:
+def _check_tied(tensors: Mapping[str, Tensor], head: KeyPair, embedding: KeyPair, shape: torch.Size) -> None:
     require(
-        torch.equal(tensors[head.theirs], tensors[embedding.theirs]),
+        torch.equal(*(read_checked(tensors, pair, shape) for pair in (embedding, head))),
         f"{head.theirs} and {embedding.theirs} differ, but this configuration ties them; check that the preset or "
         f"hyper-parameters belong to this file",
     )

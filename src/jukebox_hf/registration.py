@@ -39,6 +39,7 @@ def register() -> None:
     for config_class in (JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig):
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     for name, module, config_class in (
+        ("JukeboxModel", "modeling_jukebox", JukeboxConfig),
         ("JukeboxPrior", "modeling_jukebox_prior", JukeboxPriorConfig),
         ("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig),
     ):

@@ -3,13 +3,11 @@
 Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import cached_file
 
+from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
@@ -33,7 +31,7 @@ def describe(repository: str) -> list[dict[str, Any]]:
 
     Memory is what the weights and, for a prior, the caches of one song take in the dtype the files hold.
     """
-    root = json.loads(Path(cached_file(repository, "config.json")).read_text(encoding="utf-8"))
+    root = read_config_json(repository)
     is_legacy = is_legacy_config(root)
     config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(repository)
     with torch.device("meta"):
@@ -51,7 +49,11 @@ def describe(repository: str) -> list[dict[str, Any]]:
     ]
     for level, prior in enumerate(config.prior_configs):
         name = f"prior_{level}"
-        parts.append(_describe_prior(name, prior, root.get("dtype") if is_legacy else _dtype_of(repository, name)))
+        parts.append(
+            _describe_prior(
+                name, prior, root.get("dtype") if is_legacy else read_config_json(repository, name).get("dtype")
+            )
+        )
     return parts
 
 
@@ -103,11 +105,6 @@ def _describe_prior(name: str, config: JukeboxPriorConfig, dtype_name: str | Non
         "weights_gb": _gigabytes(weights),
         "cache_gb": _gigabytes(cache),
     }
-
-
-def _dtype_of(repository: str, part: str) -> str | None:
-    config = json.loads(Path(cached_file(repository, "config.json", subfolder=part)).read_text(encoding="utf-8"))
-    return config.get("dtype")
 
 
 def _gigabytes(count: int) -> float:

@@ -60,6 +60,24 @@ class CheckpointFiles(Mapping[str, Tensor]):
         return len(self._readers)
 
 
+def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict[str, Any]:
+    """Read the config.json of a local folder or a Hub repository as it stands, whatever it describes.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+        ValueError: a file that is not a JSON object.
+    """
+    path = cached_file(name_or_path, "config.json", subfolder=subfolder, **hub)
+    if path is None:
+        raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/config.json; is it a model's folder?")
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        config = None
+    require(isinstance(config, dict), f"{path} is not a JSON object; get the file again")
+    return config
+
+
 def shards_of(index: Path) -> list[str]:
     """The files an index names, each a plain name beside it.
 

@@ -15,9 +15,8 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file
 
-from .checkpoint_files import CheckpointFiles
+from .checkpoint_files import CheckpointFiles, read_config_json
 from .checkpoint_keys import check_keys, read_checked
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .initialization import init_module
@@ -129,7 +128,12 @@ class JukeboxModel(PreTrainedModel):
             dtype = value if ignored == "torch_dtype" and dtype is None else dtype
         require(not kwargs, f"from_pretrained does not know {sorted(kwargs)}; see its docstring for what it takes")
         name = str(pretrained_model_name_or_path)
-        root = _read_root_config(name, hub)
+        root = read_config_json(name, **hub)
+        require(
+            root.get("model_type") == JukeboxConfig.model_type,
+            f"{name}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}); for one "
+            f"part use JukeboxPrior or JukeboxVQVAE",
+        )
         is_legacy = is_legacy_config(root)
         if config is None:
             config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(name, **hub)
@@ -244,20 +248,6 @@ class PartSource:
             if pair.theirs in files:
                 state[pair.ours] = read_checked(files, pair, shapes[pair.ours])
         return state
-
-
-def _read_root_config(name: str, hub: dict[str, Any]) -> dict[str, Any]:
-    path = cached_file(name, "config.json", **hub)
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{name}: config.json is not JSON; get the file again") from None
-    require(
-        isinstance(config, dict) and config.get("model_type") == JukeboxConfig.model_type,
-        f"{name}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}); for one part use "
-        f"JukeboxPrior or JukeboxVQVAE",
-    )
-    return config
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
