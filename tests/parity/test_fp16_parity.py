@@ -49,6 +49,7 @@ def test_sampling_with_half_precision_caches_gives_the_originals_codes(recording
         half_prior.condition(**labels),
         half_prior.config.context_length,
         SamplingSettings(temperature=0),
+        keep_logits=True,
     )
     recording.compare("sample_fp16_cpu.z", codes, "sampled_half")
     recording.compare("sample_fp16_cpu.logits", logits, "computed_half")

@@ -153,6 +153,7 @@ def test_argmax_sampling_gives_the_originals_codes_and_logits(name, case, record
         GREEDY,
         chunk=wanted.get("chunk_size"),
         may_draw_lyrics=True,  # as the original may
+        keep_logits=True,
     )
     recording.compare(f"{case}.z", codes, "sampled")
     recording.compare(f"{case}.logits", logits, "sampling_logits")
@@ -213,6 +214,7 @@ def test_lyric_characters_are_drawn_among_codes_only_when_allowed(
         SamplingSettings(temperature=100.0),  # nearly even odds: 79 characters against 32 codes
         uniforms=torch.rand(2, length, generator=torch.Generator().manual_seed(0)),
         may_draw_lyrics=may_draw_lyrics,
+        keep_logits=True,
     )
     of_what_shows = prior(codes, **labels).logits
     assert torch.allclose(logits, of_what_shows, atol=1e-4) is not may_draw_lyrics

@@ -4,6 +4,9 @@ Flows in: known codes, conditioning, one uniform per code to write. Flows out: t
 long as the call unless the caller hands them in to be used again.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +16,18 @@ from .conditioning import Conditioning
 from .modeling_jukebox_prior import JukeboxPrior
 from .sampling_ops import SamplingSettings, choose
 from .validation import require
+
+
+class WindowSample(NamedTuple):
+    """One window of codes.
+
+    Attributes:
+        codes: (B, length).
+        logits: (B, positions, V) of every position that was run; None unless they were asked for.
+    """
+
+    codes: Tensor
+    logits: Tensor | None
 
 
 @torch.no_grad()
@@ -26,8 +41,9 @@ def sample_window(
     uniforms: Tensor | None = None,
     chunk: int | None = None,
     may_draw_lyrics: bool = False,
+    keep_logits: bool = False,
     cache: JukeboxCache | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
 
     Args:
@@ -38,45 +54,53 @@ def sample_window(
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
+        keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
-
-    Returns:
-        Codes (B, length), and the logits (B, positions, V) of every position that was run.
 
     Raises:
         ValueError: a length the window can not hold, or missing uniforms, in one sentence.
     """
-    config = prior.config
-    known = tokens.shape[1] - config.prefix_length
+    prefix, offset = prior.config.prefix_length, prior.config.code_offset
+    known = tokens.shape[1] - prefix
+    _check_request(prior, tokens, known, length, settings, uniforms)
+    cache = cache or prior.new_cache(tokens.shape[0])
+    kept = []
+    for logits in _read(prior, tokens, conditioning, cache, chunk):
+        kept = [*kept, logits] if keep_logits else []
+    window = F.pad(tokens, (0, length - known))
+    for place in range(known, length):
+        allowed = logits[:, -1] if may_draw_lyrics else _codes_only(logits[:, -1], offset)
+        token = choose(allowed, settings, None if uniforms is None else uniforms[:, place])
+        window[:, prefix + place] = token
+        if place + 1 < length:
+            logits = prior.step(token[:, None], conditioning, cache)
+            kept += [logits] if keep_logits else []
+    codes = (window[:, prefix:] - offset).clamp(min=0)
+    return WindowSample(codes, torch.cat(kept, dim=1) if keep_logits else None)
+
+
+def _check_request(
+    prior: JukeboxPrior, tokens: Tensor, known: int, length: int, settings: SamplingSettings, uniforms: Tensor | None
+) -> None:
+    shortest, longest = max(known, 1), prior.config.context_length
     require(
-        max(known, 1) <= length <= config.context_length,
-        f"length={length} must be from {max(known, 1)} (codes known already) to {config.context_length} (the window)",
+        shortest <= length <= longest,
+        f"length={length} must be from {shortest} (codes known already) to {longest} (the window)",
     )
     require(
         settings.temperature == 0 or (uniforms is not None and uniforms.shape == (tokens.shape[0], length)),
         f"uniforms must be a tensor ({tokens.shape[0]}, {length}), one number per song and code; or set temperature=0",
     )
-    cache = cache or prior.new_cache(tokens.shape[0])
-    logits = _read(prior, tokens, conditioning, cache, chunk)
-    for place in range(known, length):
-        allowed = logits[-1][:, -1] if may_draw_lyrics else _codes_only(logits[-1][:, -1], config.code_offset)
-        token = choose(allowed, settings, None if uniforms is None else uniforms[:, place])[:, None]
-        tokens = torch.cat([tokens, token], dim=1)
-        if place + 1 < length:
-            logits.append(prior.step(token, conditioning, cache))
-    codes = (tokens[:, config.prefix_length :] - config.code_offset).clamp(min=0)
-    return codes, torch.cat(logits, dim=1)
 
 
 def _read(
     prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
-) -> list[Tensor]:
+) -> Iterator[Tensor]:
     """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one."""
     stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
     size = chunk or stop
-    return [
-        prior.prefill(tokens, conditioning, cache, start, min(start + size, stop)) for start in range(0, stop, size)
-    ]
+    for start in range(0, stop, size):
+        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop))
 
 
 def _codes_only(logits: Tensor, code_offset: int) -> Tensor:
