@@ -12,6 +12,7 @@ CORE = [
     "tokenizers>=0.23.1,<0.24",
     "accelerate>=1.15,<2",
     "numpy>=2,<3",
+    "anyascii>=0.3",
     "tqdm",
     "typer",
 ]

@@ -31,8 +31,8 @@ def _stand_in(name: str, module: str, config_class: type) -> type:
 
 
 def register() -> None:
-    """Register configurations and networks with AutoConfig and AutoModel; calling it again changes nothing."""
-    from transformers import AutoConfig, AutoModel
+    """Register configurations, networks and tokenizer with the Auto classes; calling it again changes nothing."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 
@@ -44,3 +44,5 @@ def register() -> None:
         ("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig),
     ):
         AutoModel.register(config_class, _stand_in(name, module, config_class), exist_ok=True)
+    tokenizer = _stand_in("JukeboxTokenizer", "tokenization_jukebox", JukeboxConfig)
+    AutoTokenizer.register(JukeboxConfig, tokenizer, exist_ok=True)
