@@ -4,7 +4,7 @@ Flows in: known codes, conditioning, one uniform per code to write. Flows out: t
 long as the call unless the caller hands them in to be used again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -42,6 +42,7 @@ def sample_window(
     chunk: int | None = None,
     may_draw_lyrics: bool = False,
     keep_logits: bool = False,
+    hook: Callable[[Tensor, int], Tensor] | None = None,
     cache: JukeboxCache | None = None,
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
@@ -54,11 +55,13 @@ def sample_window(
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
+        hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
 
     Raises:
         ValueError: a length the window can not hold, or missing uniforms, in one sentence.
+        FloatingPointError: logits that are not finite; its arguments 1 and 2 are the song and the place in the window.
     """
     prefix, offset = prior.config.prefix_length, prior.config.code_offset
     known = tokens.shape[1] - prefix
@@ -68,13 +71,18 @@ def sample_window(
     for logits in _read(prior, tokens, conditioning, cache, chunk):
         kept = [*kept, logits] if keep_logits else []
     window = F.pad(tokens, (0, length - known))
+    first_bad = torch.full((tokens.shape[0],), length, device=tokens.device)
     for place in range(known, length):
+        is_bad = ~torch.isfinite(logits[:, -1]).all(dim=-1)
+        first_bad = torch.where(is_bad, first_bad.clamp(max=place), first_bad)
         allowed = logits[:, -1] if may_draw_lyrics else _codes_only(logits[:, -1], offset)
+        allowed = allowed if hook is None else hook(allowed, place)
         token = choose(allowed, settings, None if uniforms is None else uniforms[:, place])
         window[:, prefix + place] = token
         if place + 1 < length:
             logits = prior.step(token[:, None], conditioning, cache)
             kept += [logits] if keep_logits else []
+    _check_finite(first_bad, length)  # once a window: asking at every step would wait for the device
     codes = (window[:, prefix:] - offset).clamp(min=0)
     return WindowSample(codes, torch.cat(kept, dim=1) if keep_logits else None)
 
@@ -91,6 +99,12 @@ def _check_request(
         settings.temperature == 0 or (uniforms is not None and uniforms.shape == (tokens.shape[0], length)),
         f"uniforms must be a tensor ({tokens.shape[0]}, {length}), one number per song and code; or set temperature=0",
     )
+
+
+def _check_finite(first_bad: Tensor, length: int) -> None:
+    place, song = (int(value) for value in first_bad.min(dim=0))
+    if place < length:
+        raise FloatingPointError(f"the logits of song {song} are not finite at place {place}", song, place)
 
 
 def _read(

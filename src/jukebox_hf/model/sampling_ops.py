@@ -3,8 +3,10 @@
 Flows in: logits (B, V) and one uniform per song. Flows out: one token per song (B,). Everything stays on the device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +38,21 @@ class SamplingSettings:
             not (self.top_k and self.top_p < 1),
             f"top_k={self.top_k} and top_p={self.top_p} exclude each other; set one of them",
         )
+
+
+def uniforms(seeds: Sequence[int], level: int, start: int, stop: int) -> Tensor:
+    """The numbers that decide codes start .. stop-1 of a level: one row per seed, (B, stop - start) float64 in [0, 1).
+
+    Counter based (Philox, Salmon et al. 2011): the number of a code depends on its song's seed, its level and its place
+    alone; not on the batch, the window or what was drawn before.
+    """
+    rows = []
+    for seed in seeds:
+        generator = np.random.Philox(key=np.array([seed % 2**64, level], dtype=np.uint64))
+        generator.advance(start // 4)  # four numbers to a count
+        raw = generator.random_raw(stop - start // 4 * 4)[start % 4 :]
+        rows.append((raw >> np.uint64(11)) * 2.0**-53)
+    return torch.from_numpy(np.stack(rows))
 
 
 def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) -> Tensor:

@@ -1,0 +1,123 @@
+"""What to do for a song, decided before the first code is written: levels, windows, how boldly to draw.
+
+Flows in: a configuration and wishes in seconds. Flows out: a `SamplingPlan`, a value that can be printed, compared and
+tested without a network. Nothing is sampled here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from .sampling_ops import SamplingSettings
+from .validation import check_level, require
+from .windows import Window, plan_windows
+
+# The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
+TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """What to do at one level.
+
+    Attributes:
+        level: 0 is the finest.
+        total: codes the song has at this level in the end.
+        windows: in the order they are written.
+        settings: temperature, top-k, top-p.
+        chunk: known codes are read in pieces of this size; None reads them in one pass.
+        batch: how many songs are written at once; None writes all.
+    """
+
+    level: int
+    total: int
+    windows: tuple[Window, ...]
+    settings: SamplingSettings
+    chunk: int | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """What to do for a song: levels from the top down.
+
+    Attributes:
+        samples: how much audio the song has, a multiple of the coarsest hop.
+        levels: the levels to write, coarsest first; those left out are given or not wanted.
+    """
+
+    samples: int
+    levels: tuple[LevelPlan, ...]
+
+    @property
+    def steps(self) -> int:
+        """Codes to write in all, prompts not subtracted."""
+        return sum(level.total for level in self.levels)
+
+
+def plan_song(
+    config: JukeboxConfig,
+    samples: int,
+    *,
+    levels: Sequence[int] | None = None,
+    hop_fractions: Mapping[int, float] | None = None,
+    settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
+    chunk: int | None = None,
+    batch: int | None = None,
+) -> SamplingPlan:
+    """Plan a song of `samples` samples.
+
+    Args:
+        config: of the model.
+        samples: rounded down to whole codes of the coarsest level.
+        levels: which levels to write; None for all that have a prior. They must be neighbours.
+        hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
+        settings: for all levels, or by level; None draws at the original's 0.99.
+        chunk, batch: see `LevelPlan`.
+
+    Raises:
+        ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
+    """
+    hops = config.vqvae_config.hop_lengths
+    coarsest = hops[len(config.prior_configs) - 1]
+    wanted = _wanted_levels(levels, len(config.prior_configs))
+    whole = samples // coarsest * coarsest
+    require(
+        whole > 0,
+        f"samples={samples} is shorter than one code of the coarsest level ({coarsest} samples); ask for a longer song",
+    )
+    for name, size in (("chunk", chunk), ("batch", batch)):
+        require(size is None or size > 0, f"{name}={size!r} must be a positive number, or None for all at once")
+    plans = []
+    for level in wanted:
+        prior, total = config.prior_configs[level], whole // hops[level]
+        hop = _hop(prior, (hop_fractions or {}).get(level))
+        own = settings.get(level) if isinstance(settings, Mapping) else settings
+        windows = plan_windows(total, prior.context_length, hop)
+        plans.append(LevelPlan(level, total, windows, own or SamplingSettings(TEMPERATURE), chunk, batch))
+    return SamplingPlan(whole, tuple(plans))
+
+
+def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:
+    """Coarsest first; a gap would leave a level without the codes above it."""
+    if levels is None:
+        return list(reversed(range(num_levels)))
+    for level in levels:
+        check_level("levels", level, num_levels)
+    wanted = sorted(set(levels), reverse=True)
+    require(
+        len(wanted) > 0 and wanted == list(range(wanted[0], wanted[-1] - 1, -1)),
+        f"levels={list(levels)!r} must be one or more neighbouring levels, such as [1, 0]",
+    )
+    return wanted
+
+
+def _hop(prior: JukeboxPriorConfig, fraction: float | None) -> int:
+    if fraction is None:
+        fraction = UPSAMPLER_HOP_FRACTION if prior.upper_strides else TOP_HOP_FRACTION
+    require(
+        0 < fraction <= 1,
+        f"hop_fractions[{prior.level}]={fraction!r} must lie over 0 and up to 1 (windows that do not overlap)",
+    )
+    hop = int(fraction * prior.context_length)
+    return max(hop // prior.upper_ratio * prior.upper_ratio, prior.upper_ratio)

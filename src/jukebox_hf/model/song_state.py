@@ -1,0 +1,126 @@
+"""What is done of some songs: their codes so far, on every level, and the seeds that decide the rest.
+
+Flows in: codes. Flows out: the same state again after a crash: a file is written beside its target, flushed and moved
+into place, so it is always whole.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .configuration_jukebox import JukeboxConfig
+from .validation import check_ids, check_range, require
+
+_FORMAT = "jukebox-song-1"
+
+
+@dataclass(frozen=True)
+class SongState:
+    """Codes and seeds of the songs of a batch.
+
+    Attributes:
+        codes: per level, finest first, one tensor (T,) of int64 per song; empty where nothing is written yet.
+        seeds: one per song.
+    """
+
+    codes: tuple[tuple[Tensor, ...], ...]
+    seeds: tuple[int, ...]
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, num_levels: int, seeds: Sequence[int]) -> "SongState":
+        """Songs of which nothing is written."""
+        nothing = torch.zeros(0, dtype=torch.long)
+        return cls(tuple(tuple(nothing for _ in seeds) for _ in range(num_levels)), tuple(seeds))
+
+    @property
+    def num_songs(self) -> int:
+        return len(self.seeds)
+
+    def with_codes(self, level: int, song: int, codes: Tensor) -> "SongState":
+        """The same state with the codes of one song and level replaced."""
+        own = (*self.codes[level][:song], codes.detach().cpu().long(), *self.codes[level][song + 1 :])
+        return SongState((*self.codes[:level], own, *self.codes[level + 1 :]), self.seeds, self.notes)
+
+    def batch(self, level: int) -> Tensor:
+        """The codes of a level as one tensor (B, T); all songs must have equally many."""
+        lengths = {len(codes) for codes in self.codes[level]}
+        require(len(lengths) == 1, f"the songs have {sorted(lengths)} codes at level {level}; take them one by one")
+        return torch.stack(self.codes[level])
+
+    def check(self, config: JukeboxConfig) -> None:
+        """Refuse codes that this model did not write.
+
+        Raises:
+            ValueError: another number of levels, or codes out of range.
+        """
+        require(
+            len(self.codes) == config.vqvae_config.num_levels,
+            f"the state has {len(self.codes)} levels, but the model has {config.vqvae_config.num_levels}; use the "
+            f"model it was made with",
+        )
+        for level, songs in enumerate(self.codes):
+            for codes in songs:
+                check_ids(f"codes of level {level}", codes, "(T,)", 1)
+                check_range(
+                    f"codes of level {level}",
+                    codes,
+                    0,
+                    config.vqvae_config.codebook_size - 1,
+                    "use the model they were made with",
+                )
+
+    def save(self, path: Path) -> None:
+        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+        tensors = {
+            f"level_{level}.song_{song}": codes.contiguous()
+            for level, songs in enumerate(self.codes)
+            for song, codes in enumerate(songs)
+        }
+        facts = {"format": _FORMAT, "seeds": json.dumps(self.seeds), "notes": json.dumps(self.notes)}
+        facts["levels"] = str(len(self.codes))
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file(tensors, staged, metadata=facts)
+            _flush(staged)
+            os.replace(staged, path)
+            _flush(path.parent)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "SongState":
+        """Read a state again.
+
+        Raises:
+            ValueError: a file that is not such a state.
+        """
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                facts = file.metadata() or {}
+                seeds, notes = json.loads(facts["seeds"]), json.loads(facts["notes"])
+                codes = tuple(
+                    tuple(file.get_tensor(f"level_{level}.song_{song}") for song in range(len(seeds)))
+                    for level in range(int(facts["levels"]))
+                )
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the state of a song ({error}); give a state that jukebox_hf saved"
+            ) from None
+        require(facts.get("format") == _FORMAT, f"{path} is not the state of a song; give one that jukebox_hf saved")
+        return cls(codes, tuple(int(seed) for seed in seeds), dict(notes))
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
