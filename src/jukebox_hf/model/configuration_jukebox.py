@@ -117,7 +117,7 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
                 f"level_strides; lengthen or shorten it",
             )
         require(
-            all(len(strides) > 0 and stride % 2 == 0 for strides in self.level_strides for stride in strides),
+            all(strides and all(stride % 2 == 0 for stride in strides) for strides in self.level_strides),
             f"level_strides={self.level_strides!r} must hold, for every level, at least one even stride; with an odd "
             f"one a stage does not divide the length evenly",
         )

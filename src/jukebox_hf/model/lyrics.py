@@ -76,4 +76,4 @@ class LyricEncoder(NoLyrics):
 
 def bits(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross entropy in bits of logits (B, T, V) against targets (B, T)."""
-    return F.cross_entropy(logits.float().transpose(1, 2), targets) / math.log(2)
+    return F.cross_entropy(logits.float().transpose(1, 2), targets.long()) / math.log(2)
