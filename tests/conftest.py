@@ -1,0 +1,197 @@
+"""What all tests share: small configurations, networks with lively random weights, and inputs that fit them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need the network
+
+import pytest
+import torch
+
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+
+ROOT = Path(__file__).parents[1]
+
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+_TINY_PRIOR = {
+    "level": 1,
+    "codebook_size": 24,
+    "context_length": 24,
+    "hop_length": 8,
+    "sampling_rate": 1000,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "attention_multiplier": 0.5,
+    "attention_kinds": None,
+    "attention_rows": 4,
+    "init_scale": 1.0,
+    "num_artists": 5,
+    "num_genres": 4,
+    "max_genres": 2,
+    "timing_bins": 8,
+    "min_song_seconds": 0.1,
+    "max_song_seconds": 10.0,
+    "lyrics": "none",
+}
+_LYRICS = {"lyric_length": 12, "lyric_vocab_size": 11}
+_FLAVOURS = {
+    "bare": {"num_artists": 0, "num_genres": 0},
+    "labelled": {},
+    "prefix": {
+        "lyrics": "prefix",
+        **_LYRICS,
+        "num_hidden_layers": 4,
+        "attention_kinds": ("row", "column", "previous_row", "lyrics_prefix"),
+    },
+    "encoder": {
+        "lyrics": "encoder",
+        **_LYRICS,
+        "num_hidden_layers": 4,
+        "attention_kinds": ("row", "column", "previous_row", "lyrics_cross"),
+        "lyric_encoder_hidden_size": 8,
+        "lyric_encoder_num_hidden_layers": 3,
+        "lyric_encoder_num_attention_heads": 2,
+        "lyric_encoder_attention_multiplier": 0.5,
+        "lyric_encoder_attention_rows": 3,
+        "tie_word_embeddings": False,
+    },
+    "upsampler": {
+        "level": 0,
+        "hop_length": 4,
+        "upper_strides": (2, 2),
+        "conditioner_hidden_size": 12,
+        "conditioner_residual_depth": 3,
+        "conditioner_dilation_cycle": 2,
+    },
+}
+_TINY_VQVAE = {
+    "sampling_rate": 1000,
+    "level_strides": ((2, 2), (2,), (4,)),
+    "codebook_size": 32,
+    "codebook_dim": 8,
+    "hidden_sizes": (8, 6, 4),
+    "residual_depths": (2, 3, 2),
+    "multispectral_fft_sizes": (256, 128),
+    "multispectral_hop_lengths": (60, 30),
+    "multispectral_window_lengths": (200, 100),
+}
+
+
+def _tiny_prior_config(flavour="labelled", **changes):
+    return JukeboxPriorConfig(**{**_TINY_PRIOR, **_FLAVOURS[flavour], **changes})
+
+
+def _enliven(model, seed=0):
+    """Give every weight a random value, also those that start at zero, so that nothing is equal for being silent."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(tensor, scale):
+        return torch.randn(tensor.shape, generator=generator) * scale
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm.weight" in name:
+                parameter.copy_(1 + random(parameter, 0.1))
+            elif "embedding" in name or parameter.dim() < 2:
+                parameter.copy_(random(parameter, 0.5))
+            else:
+                parameter.copy_(random(parameter, 1.4 * parameter[0].numel() ** -0.5))
+        for buffer in model.buffers():
+            buffer.copy_(random(buffer, 1.0))
+    return model.eval()
+
+
+def _inputs_for(config, batch=2, length=None, seed=0):
+    """Every argument that the forward of this prior takes, different in every row."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(high, *shape, low=0):
+        return torch.randint(low, high, (batch, *shape), generator=generator)
+
+    inputs = {"codes": ids(config.codebook_size, length or config.context_length)}
+    if config.upper_strides:
+        inputs["upper_codes"] = ids(config.codebook_size, config.upper_length)
+    if config.has_labels:
+        inputs["artist_ids"] = torch.arange(batch) % config.num_artists
+        inputs["genre_ids"] = ids(config.num_genres, config.max_genres, low=-1)
+    if config.has_timing:
+        rate = config.sampling_rate
+        total = ids(int(config.max_song_seconds * rate), low=int(config.max_song_seconds * rate) // 2)
+        offset = ids(int(config.max_song_seconds * rate) // 4)
+        inputs["timing"] = torch.stack([total, offset, torch.full_like(total, config.window_samples)], dim=1)
+    if config.lyrics != "none":
+        inputs["lyric_ids"] = ids(config.lyric_vocab_size, config.lyric_length)
+    return inputs
+
+
+def _run_python(code, *arguments, cwd=None, env=None):
+    """Run Python code in a fresh process and give what it printed; fail with its errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def root():
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(params=_FLAVOURS)
+def flavour(request):
+    """Each kind of prior in turn: a test that asks for it runs on all of them."""
+    return request.param
+
+
+@pytest.fixture
+def tiny_prior_config():
+    """A maker of small prior configurations: (flavour, **changes)."""
+    return _tiny_prior_config
+
+
+@pytest.fixture
+def tiny_prior():
+    """A maker of small priors with random weights, in evaluation mode: (flavour, **changes)."""
+    return lambda flavour="labelled", **changes: _enliven(JukeboxPrior(_tiny_prior_config(flavour, **changes)))
+
+
+@pytest.fixture
+def tiny_vqvae_config():
+    return lambda **changes: JukeboxVQVAEConfig(**{**_TINY_VQVAE, **changes})
+
+
+@pytest.fixture
+def tiny_vqvae(tiny_vqvae_config):
+    """A maker of small VQ-VAEs with random weights, in evaluation mode: (**changes)."""
+    return lambda **changes: _enliven(JukeboxVQVAE(tiny_vqvae_config(**changes)))
+
+
+@pytest.fixture
+def enliven():
+    return _enliven
+
+
+@pytest.fixture
+def inputs_for():
+    return _inputs_for
+
+
+@pytest.fixture
+def run_python():
+    return _run_python

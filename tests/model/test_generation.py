@@ -1,0 +1,114 @@
+"""One window: deterministic, song by song, and true to what was known."""
+
+import pytest
+import torch
+
+from jukebox_hf import SamplingSettings, sample_window
+
+GREEDY = SamplingSettings(temperature=0)
+BOLD = SamplingSettings(temperature=5.0)  # random weights are sure of themselves; this makes the uniforms matter
+
+
+def _start(prior, inputs, known):
+    """Tokens of the first `known` codes, and the conditioning."""
+    conditioning = prior.condition(**{name: value for name, value in inputs.items() if name != "codes"})
+    return prior.sequence(inputs["codes"][:, :known], inputs.get("lyric_ids")), conditioning
+
+
+def _rows(inputs, rows):
+    return {name: value[rows] for name, value in inputs.items()}
+
+
+@pytest.mark.parametrize("known", [0, 1, 9])
+def test_the_same_uniforms_give_the_same_codes_and_others_give_others(flavour, known, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    start = _start(prior, inputs_for(prior.config), known)
+    uniforms = torch.rand(2, 24)
+    codes, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms)
+    again, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms, chunk=5)
+    other, _ = sample_window(prior, *start, 24, BOLD, uniforms=torch.rand(2, 24))
+    assert codes.shape == (2, 24)
+    assert torch.equal(codes, again)
+    assert not torch.equal(codes, other)
+    assert torch.equal(codes[:, :known], inputs_for(prior.config)["codes"][:, :known])
+    assert 0 <= int(codes.min()) <= int(codes.max()) < prior.config.codebook_size
+
+
+def test_a_song_does_not_depend_on_its_neighbours(flavour, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    inputs, uniforms = inputs_for(prior.config, batch=3), torch.rand(3, 24)
+    together, _ = sample_window(prior, *_start(prior, inputs, 4), 24, BOLD, uniforms=uniforms)
+    for row in range(3):
+        rows = slice(row, row + 1)
+        alone, _ = sample_window(prior, *_start(prior, _rows(inputs, rows), 4), 24, BOLD, uniforms=uniforms[rows])
+        assert torch.equal(alone[0], together[row])
+
+
+def test_a_window_equals_forwards_over_what_it_has_written(flavour, tiny_prior, inputs_for):
+    """The caches' plain twin: a whole forward for every code."""
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config)
+    codes, logits = sample_window(prior, *_start(prior, inputs, 3), 24, GREEDY, keep_logits=True)
+    assert logits.shape[1] == prior.config.sequence_length
+    prefix, offset = prior.config.prefix_length, prior.config.code_offset
+    for length in range(3, 24):
+        known = torch.cat([codes[:, :length], torch.zeros_like(codes[:, :1])], dim=1)
+        with torch.no_grad():
+            plain = prior(**{**inputs, "codes": known}).logits
+        assert (plain[:, prefix + length] - logits[:, prefix + length]).abs().max() < 1e-4
+        assert torch.equal(plain[:, prefix + length, offset:].argmax(-1), codes[:, length])
+
+
+def test_lyric_characters_are_never_drawn_among_codes_unless_allowed(tiny_prior, inputs_for):
+    prior = tiny_prior("prefix", tie_word_embeddings=False)
+    with torch.no_grad():
+        prior.lm_head.weight[:11] *= 20  # characters would win nearly every draw
+    start = _start(prior, inputs_for(prior.config), 0)
+    uniforms = torch.rand(2, 24)
+    masked, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms)
+    free, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms, may_draw_lyrics=True)
+    assert (free == 0).float().mean() > 0.3, "drawn characters come back as code 0"
+    assert (masked == 0).float().mean() < 0.2
+
+
+def test_a_cache_may_be_used_again_for_another_song(flavour, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    cache, uniforms = prior.new_cache(2), torch.rand(2, 24)
+    sample_window(prior, *_start(prior, inputs_for(prior.config, seed=5), 2), 24, BOLD, uniforms=uniforms, cache=cache)
+    start = _start(prior, inputs_for(prior.config, seed=6), 2)
+    fresh, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms)
+    again, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms, cache=cache)
+    assert torch.equal(fresh, again)
+
+
+def test_a_full_window_is_given_back_as_it_is(flavour, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config)
+    codes, _ = sample_window(prior, *_start(prior, inputs, 24), 24, GREEDY)
+    assert torch.equal(codes, inputs["codes"])
+
+
+def test_a_short_window_is_the_beginning_of_a_long_one(tiny_prior, inputs_for):
+    prior = tiny_prior("labelled")
+    start, uniforms = _start(prior, inputs_for(prior.config), 2), torch.rand(2, 24)
+    long, _ = sample_window(prior, *start, 24, BOLD, uniforms=uniforms)
+    short, _ = sample_window(prior, *start, 10, BOLD, uniforms=uniforms[:, :10])
+    assert torch.equal(short, long[:, :10])
+
+
+@pytest.mark.parametrize(
+    ("known", "length", "uniforms", "sentence"),
+    [
+        (5, 4, None, r"^length=4 must be from 5 \(codes known already\) to 24 \(the window\)$"),
+        (0, 0, None, r"^length=0 must be from 1 "),
+        (0, 25, None, r"^length=25 must be from 1 \(codes known already\) to 24 \(the window\)$"),
+        (0, 24, None, r"^uniforms must be a tensor \(2, 24\), one number per song and code; or set temperature=0$"),
+        (3, 24, (2, 21), r"^uniforms must be a tensor \(2, 24\)"),
+        (3, 24, (1, 24), r"^uniforms must be a tensor \(2, 24\)"),
+    ],
+)
+def test_a_window_that_can_not_be_sampled_is_refused(known, length, uniforms, sentence, tiny_prior, inputs_for):
+    prior = tiny_prior("prefix")
+    start = _start(prior, inputs_for(prior.config), known)
+    with pytest.raises(ValueError, match=sentence):
+        sample_window(prior, *start, length, uniforms=None if uniforms is None else torch.rand(uniforms))

@@ -1,0 +1,235 @@
+"""The whole model: parts loaded when their turn comes, saved, shared, and refused where they do not fit."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPrior
+
+PARTS = ("vqvae", "prior_0", "prior_1")
+CODES = torch.arange(8)[None]
+
+
+@pytest.fixture(scope="module")
+def config():
+    vqvae = {
+        "sampling_rate": 1000,
+        "level_strides": [[2], [4]],
+        "codebook_size": 16,
+        "codebook_dim": 4,
+        "hidden_sizes": [4, 4],
+        "residual_depths": [1, 2],
+    }
+    prior = {
+        "codebook_size": 16,
+        "context_length": 16,
+        "sampling_rate": 1000,
+        "hidden_size": 8,
+        "num_hidden_layers": 3,
+        "attention_kinds": None,
+        "attention_rows": 4,
+        "num_attention_heads": 1,
+        "num_artists": 0,
+        "num_genres": 0,
+        "lyrics": "none",
+    }
+    upsampler = {"level": 0, "hop_length": 2, "upper_strides": [4], "conditioner_hidden_size": 4, "init_scale": 5.0}
+    top = {"level": 1, "hop_length": 8, "tie_word_embeddings": False, "init_scale": 5.0}
+    return JukeboxConfig(vqvae_config=vqvae, prior_configs=[{**prior, **upsampler}, {**prior, **top}])
+
+
+@pytest.fixture
+def model(config):
+    torch.manual_seed(0)
+    return JukeboxModel(config).eval()
+
+
+@pytest.fixture
+def repository(model, tmp_path):
+    model.save_pretrained(tmp_path / "repository")
+    return tmp_path / "repository"
+
+
+def _logits(model):
+    with torch.no_grad():
+        return [model.prior(0)(CODES, upper_codes=CODES[:, :4]).logits, model.prior(1)(CODES).logits]
+
+
+def _same(found, wanted):
+    return all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+def test_repository_has_a_folder_per_part_and_the_root_configuration(repository):
+    assert sorted(path.name for path in repository.iterdir()) == ["config.json", *sorted(PARTS)]
+    assert all(
+        sorted(p.name for p in (repository / part).iterdir()) == ["config.json", "model.safetensors"] for part in PARTS
+    )
+    assert json.loads((repository / "config.json").read_text())["architectures"] == ["JukeboxModel"]
+
+
+def test_saved_and_loaded_model_gives_bit_equal_logits(model, repository):
+    assert _same(_logits(JukeboxModel.from_pretrained(repository)), _logits(model))
+
+
+def test_auto_model_opens_the_repository(model, repository):
+    opened = AutoModel.from_pretrained(repository)
+    assert isinstance(opened, JukeboxModel)
+    assert _same(_logits(opened), _logits(model))
+
+
+def test_priors_are_loaded_when_their_turn_comes_and_freed_after_it(repository):
+    model = JukeboxModel.from_pretrained(repository)
+    assert model.loaded_levels == ()
+    assert not any(parameter.is_meta for parameter in model.parameters()), "the VQ-VAE is there at once"
+    prior = model.prior(1)
+    assert model.loaded_levels == (1,)
+    assert model.prior(1) is prior, "loaded once"
+    model.release(1)
+    assert model.loaded_levels == ()
+
+
+def test_released_priors_stay_where_the_user_wants_or_nothing_could_bring_them_back(model, repository):
+    kept = JukeboxModel.from_pretrained(repository, keep_loaded=True)
+    kept.prior(0)
+    kept.release(0)
+    assert kept.loaded_levels == (0,)
+    model.release(0)
+    assert model.loaded_levels == (0, 1), "a model that was built, not loaded, has nowhere to load from"
+
+
+def test_model_without_priors_says_how_to_get_them(config):
+    with pytest.raises(ValueError, match=r"never built; use JukeboxModel\.from_pretrained"):
+        JukeboxModel(config, with_priors=False).prior(0)
+    with pytest.raises(ValueError, match="level=2 is not a level of this model"):
+        JukeboxModel(config, with_priors=False).prior(2)
+
+
+def test_tied_heads_stay_tied_and_are_stored_once(config, repository, model):
+    upsampler = JukeboxModel.from_pretrained(repository).prior(0)
+    assert upsampler.lm_head.weight is upsampler.transformer.token_embedding.weight
+    assert "lm_head.weight" not in load_file(repository / "prior_0" / "model.safetensors")
+    top = JukeboxModel.from_pretrained(repository).prior(1)
+    assert top.lm_head.weight is not top.transformer.token_embedding.weight
+    assert torch.equal(top.lm_head.weight, model.prior(1).lm_head.weight)
+    assert model.prior(0).lm_head.weight is model.prior(0).transformer.token_embedding.weight, "built ones too"
+
+
+def test_saving_copies_priors_that_are_not_in_memory(repository, model, tmp_path):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.prior(0)
+    opened.save_pretrained(tmp_path / "copy")
+    assert opened.loaded_levels == (0,), "saving loads nothing"
+    assert _same(_logits(JukeboxModel.from_pretrained(tmp_path / "copy")), _logits(model))
+
+
+def test_saving_into_its_own_folder_keeps_the_parts_that_are_not_in_memory(repository, model):
+    opened = JukeboxModel.from_pretrained(repository)
+    with torch.no_grad():
+        opened.prior(1).lm_head.weight.mul_(2)
+    opened.save_pretrained(repository)
+    first, second = _logits(JukeboxModel.from_pretrained(repository))
+    assert torch.equal(first, _logits(model)[0])
+    torch.testing.assert_close(second, 2 * _logits(model)[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_for_the_priors_matrices_alone(repository, dtype, tmp_path):
+    model = JukeboxModel.from_pretrained(repository, dtype=dtype)
+    assert model.prior(0).dtype == dtype
+    assert model.prior(0).upper.embedding.weight.dtype == torch.float32
+    assert {tensor.dtype for tensor in model.vqvae.state_dict().values()} == {torch.float32}
+    model.save_pretrained(tmp_path / "half")
+    again = JukeboxModel.from_pretrained(tmp_path / "half")
+    assert again.prior(0).dtype == dtype, "what the files hold is what comes back"
+    assert again.prior(1).dtype == torch.float32 or again.prior(1).dtype == dtype
+
+
+def test_priors_follow_the_model_to_its_device_and_attention(repository):
+    model = JukeboxModel.from_pretrained(repository, device_map="cpu", attn_implementation="eager")
+    assert model.prior(0).config._attn_implementation == "eager"
+    assert model.prior(0).device == torch.device("cpu")
+    assert JukeboxModel.from_pretrained(repository).prior(0).config._attn_implementation == "sdpa"
+
+
+def test_priors_follow_the_models_mode(repository):
+    model = JukeboxModel.from_pretrained(repository)
+    assert not model.training
+    assert not model.prior(0).training
+    assert model.train().prior(0).training
+
+
+def test_part_whose_configuration_differs_from_the_root_is_refused(repository):
+    path = repository / "prior_0" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"embedding_dropout": 0.5}))
+    with pytest.raises(
+        ValueError, match=r"prior_0/config.json says embedding_dropout=0\.5, but the root config\.json says 0\.0"
+    ):
+        JukeboxModel.from_pretrained(repository).prior(0)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda state: state.pop("upper.norm.bias"), "1 missing_keys, such as upper.norm.bias"),
+        (lambda state: state.update(stranger=torch.zeros(1)), "1 unexpected_keys, such as stranger"),
+    ],
+    ids=["missing", "extra"],
+)
+def test_weights_that_lack_or_add_a_tensor_are_refused(repository, edit, message):
+    file = repository / "prior_0" / "model.safetensors"
+    state = load_file(file)
+    edit(state)
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message):
+        JukeboxModel.from_pretrained(repository).prior(0)
+
+
+def test_what_is_no_jukebox_and_unknown_arguments_are_refused(repository, tmp_path):
+    with pytest.raises(ValueError, match="does not know \\['chunks'\\]"):
+        JukeboxModel.from_pretrained(repository, chunks=3)
+    with pytest.raises(ValueError, match=r"config\.json is not of a Jukebox"):
+        JukeboxModel.from_pretrained(repository / "prior_0")
+    with pytest.raises(OSError, match=r"config\.json"):
+        JukeboxModel.from_pretrained(tmp_path)
+
+
+def test_repository_in_the_hubs_cache_is_opened_part_by_part(repository, model, tmp_path):
+    cache = tmp_path / "cache" / "models--someone--jukebox"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("0123abc")
+    shutil.copytree(repository, cache / "snapshots" / "0123abc")
+    hub = {"cache_dir": tmp_path / "cache", "local_files_only": True}
+    opened = JukeboxModel.from_pretrained("someone/jukebox", **hub)
+    assert _same(_logits(opened), _logits(model))
+    other = JukeboxModel.from_pretrained("someone/jukebox", **hub)
+    other.save_pretrained(tmp_path / "copy")
+    assert _same(_logits(JukeboxModel.from_pretrained(tmp_path / "copy")), _logits(model))
+    prior = JukeboxPrior.from_pretrained("someone/jukebox", subfolder="prior_1", **hub)
+    assert torch.equal(prior.lm_head.weight, model.prior(1).lm_head.weight)
+
+
+class _FakeHub:
+    """Takes what would be uploaded."""
+
+    def __init__(self):
+        self.uploaded = []
+
+    def create_repo(self, repo_id, **_):
+        return type("Url", (), {"repo_id": repo_id})
+
+    def create_commit(self, **arguments):
+        self.uploaded += [operation.path_in_repo for operation in arguments["operations"]]
+
+
+def test_push_to_hub_uploads_every_part(model, monkeypatch):
+    hub = _FakeHub()
+    monkeypatch.setattr("transformers.utils.hub.hf_api", lambda: hub)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("# A card"))
+    model.push_to_hub("someone/jukebox")
+    parts = {f"{part}/{file}" for part in PARTS for file in ("config.json", "model.safetensors")}
+    assert set(hub.uploaded) == {"config.json", "README.md"} | parts

@@ -1,0 +1,165 @@
+"""Networks on disk: what is saved is what is loaded, through our classes and through the Auto classes."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+import jukebox_hf
+from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig, model_preset
+
+
+def _names_in_file(folder):
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return set(file.keys())
+
+
+def _assert_same_state(one, other):
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_a_prior_comes_back_bit_for_bit(flavour, tiny_prior, inputs_for, tmp_path):
+    prior = tiny_prior(flavour)
+    prior.save_pretrained(tmp_path)
+    inputs = inputs_for(prior.config)
+    for loaded in (JukeboxPrior.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is JukeboxPrior
+        assert not loaded.training
+        _assert_same_state(prior, loaded)
+        with torch.no_grad():
+            assert torch.equal(loaded(**inputs).logits, prior(**inputs).logits)
+
+
+def test_a_vqvae_comes_back_bit_for_bit(tiny_vqvae, tmp_path):
+    model = tiny_vqvae()
+    model.save_pretrained(tmp_path)
+    audio = torch.randn(2, 1, 320)
+    for loaded in (JukeboxVQVAE.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is JukeboxVQVAE
+        _assert_same_state(model, loaded)
+        assert "codebooks.2.codes" in model.state_dict()
+        codes, expected = loaded.encode(audio).audio_codes, model.encode(audio).audio_codes
+        assert all(torch.equal(a, b) for a, b in zip(codes, expected, strict=True))
+        assert torch.equal(loaded.decode(codes[0]).audio_values, model.decode(codes[0]).audio_values)
+
+
+def test_loading_reports_nothing_missing_or_left_over(flavour, tiny_prior, tiny_vqvae, tmp_path):
+    for model in (tiny_prior(flavour), tiny_vqvae()):
+        model.save_pretrained(tmp_path / type(model).__name__)
+        _, report = type(model).from_pretrained(tmp_path / type(model).__name__, output_loading_info=True)
+        assert not any(report.values()), report
+
+
+def test_a_tied_head_stays_tied_and_is_stored_once(flavour, tiny_prior, tmp_path):
+    prior = tiny_prior(flavour, tie_word_embeddings=True)
+    prior.save_pretrained(tmp_path)
+    loaded = JukeboxPrior.from_pretrained(tmp_path)
+    pair = {"lm_head.weight", "transformer.token_embedding.weight"}
+    assert len(_names_in_file(tmp_path) & pair) == 1
+    assert loaded.lm_head.weight is loaded.transformer.token_embedding.weight
+    assert loaded.num_parameters() == loaded.config.parameter_count()
+
+
+def test_an_untied_head_stays_a_matrix_of_its_own(flavour, tiny_prior, tmp_path):
+    prior = tiny_prior(flavour, tie_word_embeddings=False)
+    assert not torch.equal(prior.lm_head.weight, prior.transformer.token_embedding.weight)
+    prior.save_pretrained(tmp_path)
+    loaded = JukeboxPrior.from_pretrained(tmp_path)
+    assert {"lm_head.weight", "transformer.token_embedding.weight"} <= _names_in_file(tmp_path)
+    _assert_same_state(prior, loaded)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_for_the_matrices_of_the_transformers_only(flavour, dtype, tiny_prior, tmp_path):
+    tiny_prior(flavour).save_pretrained(tmp_path)
+    loaded = JukeboxPrior.from_pretrained(tmp_path, dtype=dtype)
+    for name, parameter in loaded.named_parameters():
+        is_matrix_work = any(f".{part}." in name for part in ("attention", "mlp")) or name.startswith(
+            "lyrics.projection"
+        )
+        assert parameter.dtype == (dtype if is_matrix_work else torch.float32), name
+    halves = [name for name, p in loaded.named_parameters() if p.dtype == dtype]
+    assert any("attention.output.weight" in name for name in halves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_codebooks_stay_float32(dtype, tiny_vqvae, tmp_path):
+    tiny_vqvae().save_pretrained(tmp_path)
+    loaded = JukeboxVQVAE.from_pretrained(tmp_path, dtype=dtype)
+    assert {codebook.codes.dtype for codebook in loaded.codebooks} == {torch.float32}
+    assert loaded.encoders[0].blocks[0].out.weight.dtype == dtype
+
+
+def test_a_half_precision_prior_is_saved_and_loaded_in_its_dtypes(tiny_prior, tmp_path):
+    tiny_prior("prefix").save_pretrained(tmp_path / "full")
+    half = JukeboxPrior.from_pretrained(tmp_path / "full", dtype=torch.float16)
+    half.save_pretrained(tmp_path / "half")
+    again = JukeboxPrior.from_pretrained(tmp_path / "half", dtype="auto")
+    assert {n: p.dtype for n, p in again.named_parameters()} == {n: p.dtype for n, p in half.named_parameters()}
+    _assert_same_state(half, again)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "model_class"), [(JukeboxPriorConfig, JukeboxPrior), (JukeboxVQVAEConfig, JukeboxVQVAE)]
+)
+def test_the_stand_in_answers_for_the_real_class(config_class, model_class, tiny_prior_config, tiny_vqvae_config):
+    config = tiny_prior_config() if config_class is JukeboxPriorConfig else tiny_vqvae_config()
+    model = AutoModel.from_config(config)
+    assert type(model) is model_class
+    registered = MODEL_MAPPING[config_class]
+    assert isinstance(model, registered)
+    assert not isinstance(config, registered)
+    assert registered.__name__ == model_class.__name__
+    assert registered.config_class is config_class
+    assert registered.main_input_name == model_class.main_input_name
+    with pytest.raises(AttributeError):
+        _ = registered.no_such_thing
+
+
+def test_registering_again_changes_nothing():
+    before = MODEL_MAPPING[JukeboxPriorConfig].__qualname__
+    jukebox_hf.register()
+    jukebox_hf.register()
+    assert MODEL_MAPPING[JukeboxPriorConfig].__qualname__ == before
+    assert type(AutoConfig.for_model("jukebox_prior")) is JukeboxPriorConfig
+
+
+def test_a_whole_model_configuration_loads_by_its_type(tmp_path):
+    model_preset("5b").save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert type(config) is JukeboxConfig
+    assert [prior.level for prior in config.prior_configs] == [0, 1, 2]
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "jukebox"
+
+
+def test_a_prior_loads_from_a_folder_inside_a_model(tiny_prior, tmp_path):
+    prior = tiny_prior("upsampler")
+    prior.save_pretrained(tmp_path / "prior_0")
+    _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path, subfolder="prior_0"))
+
+
+def test_weights_of_another_size_are_refused(tiny_prior, tiny_prior_config, tmp_path):
+    tiny_prior("labelled").save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        JukeboxPrior.from_pretrained(tmp_path, config=tiny_prior_config("labelled", codebook_size=25))
+
+
+def test_losses_are_means_and_say_so():
+    assert JukeboxPrior.accepts_loss_kwargs is False
+    assert JukeboxVQVAE.accepts_loss_kwargs is False
+
+
+def test_embeddings_can_be_asked_for_and_replaced(tiny_prior, tiny_vqvae):
+    prior, vqvae = tiny_prior("labelled"), tiny_vqvae()
+    assert prior.get_input_embeddings() is prior.transformer.token_embedding
+    assert prior.get_output_embeddings() is prior.lm_head
+    assert vqvae.get_input_embeddings() is None
+    assert vqvae.get_output_embeddings() is None
+    other = torch.nn.Embedding(24, 16)
+    prior.set_input_embeddings(other)
+    assert prior.get_input_embeddings() is other
