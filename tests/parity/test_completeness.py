@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"
-FOLDERS = {"vqvae": 15, "priors": 18, "attention": 21, "fp16": 1}  # with the number of files in each
+FOLDERS = {"vqvae": 15, "priors": 18, "attention": 21, "fp16": 1, "chain": 14}  # with the number of files in each
 # What the training of codebooks will compare: the state after its moving average, and what that starts from.
 LATER = ("vqvae/*/train_step_*", ("after.*", "before.*.k_elem", "before.*.k_sum", "randperm.*", "randperm_update.*"))
 
