@@ -1,0 +1,18 @@
+PYTHON ?= .venv/bin/python
+
+.PHONY: test lint format wheel
+
+test:
+	$(PYTHON) -m pytest -q -n 2 -m "not slow"
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(dir $(PYTHON))lint-imports
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+wheel:
+	$(PYTHON) -m build --wheel
