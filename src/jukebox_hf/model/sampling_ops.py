@@ -88,7 +88,7 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     sum under the uniform, the last allowed token is taken.
     """
     cumulative = logits.float().softmax(dim=-1).double().cumsum(dim=-1)
-    tokens = torch.searchsorted(cumulative, uniforms.double().unsqueeze(-1), right=True)
+    tokens = torch.searchsorted(cumulative, uniforms.double().unsqueeze(-1).contiguous(), right=True)
     is_allowed = logits > float("-inf")
     places = torch.arange(logits.shape[-1], device=logits.device)
     last_allowed = torch.where(is_allowed, places, 0).amax(dim=-1, keepdim=True)

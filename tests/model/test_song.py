@@ -1,0 +1,351 @@
+"""Songs over several levels: plans as values, states that survive a restart, draws that depend on their place alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings
+from jukebox_hf.model.labels import LevelLabels
+from jukebox_hf.model.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.sampling_ops import uniforms
+from jukebox_hf.model.song import sample_song
+from jukebox_hf.model.song_plan import plan_song
+from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.windows import SongTiming, Window
+
+SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
+
+
+@pytest.fixture(scope="module")
+def config():
+    vqvae = {
+        "sampling_rate": 1000,
+        "level_strides": [[2], [4]],
+        "codebook_size": 24,
+        "codebook_dim": 4,
+        "hidden_sizes": [4, 4],
+        "residual_depths": [1, 2],
+    }
+    prior = {
+        "codebook_size": 24,
+        "sampling_rate": 1000,
+        "hidden_size": 16,
+        "num_hidden_layers": 3,
+        "attention_kinds": None,
+        "attention_rows": 4,
+        "num_artists": 5,
+        "num_genres": 4,
+        "timing_bins": 8,
+        "min_song_seconds": 0.1,
+        "max_song_seconds": 10.0,
+        "lyrics": "none",
+    }
+    upsampler = {
+        "level": 0,
+        "hop_length": 2,
+        "context_length": 32,
+        "upper_strides": [4],
+        "conditioner_hidden_size": 4,
+        "conditioner_residual_depth": 2,
+    }
+    top = {
+        "level": 1,
+        "hop_length": 8,
+        "context_length": 24,
+        "lyrics": "prefix",
+        "lyric_length": 12,
+        "lyric_vocab_size": 79,
+        "num_hidden_layers": 4,
+        "attention_kinds": ["row", "column", "previous_row", "lyrics_prefix"],
+    }
+    return JukeboxConfig(vqvae_config=vqvae, prior_configs=[{**prior, **upsampler}, {**prior, **top}])
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    torch.manual_seed(0)
+    built = JukeboxModel(config).eval()
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return built
+
+
+@pytest.fixture
+def labels_of(config):
+    """Labels of songs that differ in artist, lyrics and place, for every level."""
+
+    def make(*songs):
+        lyrics = ["la la la, what a song it is", "no", "a third one sings of something else entirely"]
+        return [
+            [
+                LevelLabels(
+                    prior,
+                    artist_id=song % 5,
+                    genre_ids=(song % 4,),
+                    lyrics=lyric_vocabulary("v3").encode(lyrics[song % 3]),
+                    timing=SongTiming(2000, 100 * song, prior.window_samples),
+                )
+                for song in songs
+            ]
+            for prior in config.prior_configs
+        ]
+
+    return make
+
+
+def _run(model, plan, labels, state, **options):
+    for progress in sample_song(model, plan, labels, state, **options):
+        state = progress.state
+    return state
+
+
+def _same(one, other):
+    return all(
+        torch.equal(a, b)
+        for left, right in zip(one.codes, other.codes, strict=True)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+# --- plans ---
+
+
+def test_plan_is_a_value_that_says_every_window(config):
+    plan = plan_song(config, SAMPLES + 7, hop_fractions={1: 0.5})
+    assert plan == plan_song(config, SAMPLES, hop_fractions={1: 0.5}), "rounded down to whole top codes"
+    top, bottom = plan.levels
+    assert (top.level, top.total, bottom.level, bottom.total) == (1, 40, 0, 160)
+    assert top.windows == (Window(0, 24), Window(12, 36), Window(16, 40))
+    assert [window.start for window in bottom.windows] == [0, 16, 32, 48, 64, 80, 96, 112, 128]
+    assert plan.steps == 200
+    assert top.settings == SamplingSettings(0.99), "the original's default"
+
+
+def test_hops_are_whole_upper_codes(config):
+    assert all(window.start % 4 == 0 for window in plan_song(config, SAMPLES, hop_fractions={0: 0.3}).levels[1].windows)
+    assert plan_song(config, SAMPLES, hop_fractions={0: 0.01}).levels[1].windows[1].start == 4
+
+
+def test_settings_can_differ_by_level(config):
+    plan = plan_song(config, SAMPLES, settings={0: SamplingSettings(0.5), 1: SamplingSettings(0.9, top_k=3)})
+    assert [level.settings for level in plan.levels] == [SamplingSettings(0.9, top_k=3), SamplingSettings(0.5)]
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"samples": 7}, "samples=7 is shorter than one code"),
+        ({"levels": [2]}, "levels=2 is not a level of this model"),
+        ({"levels": []}, r"levels=\[\] must be one or more neighbouring levels"),
+        ({"hop_fractions": {1: 0.0}}, r"hop_fractions\[1\]=0.0 must lie over 0 and up to 1"),
+        ({"hop_fractions": {0: 1.5}}, r"hop_fractions\[0\]=1.5 must lie over 0 and up to 1"),
+        ({"batch": 0}, "batch=0 must be a positive number"),
+        ({"chunk": -1}, "chunk=-1 must be a positive number"),
+    ],
+)
+def test_impossible_plans_are_refused(config, wish, message):
+    with pytest.raises(ValueError, match=message):
+        plan_song(config, **{"samples": SAMPLES, **wish})
+
+
+# --- draws ---
+
+
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    level=st.integers(0, 2),
+    start=st.integers(0, 10_000),
+    length=st.integers(1, 40),
+    cut=st.integers(0, 40),
+)
+def test_number_of_a_code_depends_on_seed_level_and_place_alone(seed, level, start, length, cut):
+    whole = uniforms([seed], level, start, start + length)
+    first, second = (
+        uniforms([seed], level, start, start + min(cut, length)),
+        uniforms([7, seed], level, start + min(cut, length), start + length),
+    )
+    assert torch.equal(torch.cat([first[0], second[1]]), whole[0])
+    assert 0 <= whole.min() <= whole.max() < 1
+
+
+def test_numbers_are_even_and_unrelated_between_seeds_and_levels():
+    numbers = torch.cat([uniforms([0, 1], 0, 0, 20_000), uniforms([0], 1, 0, 20_000)])
+    assert (numbers.mean(dim=1) - 0.5).abs().max() < 0.01
+    assert (numbers.var(dim=1) - 1 / 12).abs().max() < 0.002
+    assert torch.corrcoef(numbers).fill_diagonal_(0).abs().max() < 0.03
+
+
+# --- songs ---
+
+
+def test_songs_of_a_batch_equal_the_same_songs_alone(model, config, labels_of):
+    plan = plan_song(config, SAMPLES)
+    together = _run(model, plan, labels_of(0, 1, 2), SongState.empty(2, [5, 6, 7]))
+    for song in range(3):
+        alone = _run(model, plan, labels_of(song), SongState.empty(2, [5 + song]))
+        assert all(torch.equal(together.codes[level][song], alone.codes[level][0]) for level in (0, 1))
+
+
+def test_songs_with_prompts_of_different_length_share_a_batch(model, config, labels_of):
+    plan = plan_song(config, SAMPLES, batch=2)
+    finished = _run(model, plan, labels_of(0, 1, 2), SongState.empty(2, [5, 6, 7]))
+    state = SongState.empty(2, [5, 6, 7])
+    for song, known in enumerate((3, 0, 30)):
+        state = state.with_codes(1, song, finished.codes[1][song][:known])
+    again = _run(model, plan, labels_of(0, 1, 2), state)
+    assert _same(again, finished), "draws depend on their place, so a prompt of a song's own codes leads to that song"
+
+
+def test_resumed_song_equals_uninterrupted_song(model, config, labels_of, tmp_path):
+    plan = plan_song(config, SAMPLES)
+    states = [progress.state for progress in sample_song(model, plan, labels_of(0, 1), SongState.empty(2, [1, 2]))]
+    assert len(states) == sum(len(level.windows) for level in plan.levels)
+    for state in states[:-1:3]:
+        state.save(tmp_path / "state.safetensors")
+        assert _same(_run(model, plan, labels_of(0, 1), SongState.load(tmp_path / "state.safetensors")), states[-1])
+
+
+def test_given_codes_are_kept_and_upsampling_needs_only_them(model, config, labels_of):
+    plan = plan_song(config, SAMPLES)
+    song = _run(model, plan, labels_of(0), SongState.empty(2, [1]))
+    top_only = SongState.empty(2, [1]).with_codes(1, 0, song.codes[1][0])
+    upsampled = _run(model, plan_song(config, SAMPLES, levels=[0]), labels_of(0), top_only)
+    assert _same(upsampled, song)
+
+
+def test_song_shorter_than_an_upsamplers_window_is_refined_all_the_same(model, config, labels_of):
+    """Decision 011: the upsampler hears the upper codes that exist."""
+    plan = plan_song(config, 5 * 8)
+    song = _run(model, plan, labels_of(0), SongState.empty(2, [1]))
+    assert [len(codes[0]) for codes in song.codes] == [20, 5]
+
+
+def test_another_seed_makes_another_song_and_the_likeliest_song_needs_none(model, config, labels_of):
+    plan, likeliest = plan_song(config, SAMPLES), plan_song(config, SAMPLES, settings=SamplingSettings(temperature=0))
+    first, second = (_run(model, plan, labels_of(0), SongState.empty(2, [seed])) for seed in (1, 2))
+    assert not _same(first, second)
+    assert _same(*(_run(model, likeliest, labels_of(0), SongState.empty(2, [seed])) for seed in (1, 2)))
+
+
+def test_hook_sees_every_draw_and_may_change_it(model, config, labels_of):
+    seen = []
+
+    def only_code_seven(logits, level, position):
+        seen.append((level, position))
+        wished = torch.full_like(logits, float("-inf"))
+        wished[:, 7 + (79 if level == 1 else 0)] = 0
+        return wished
+
+    song = _run(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1]), hook=only_code_seven)
+    assert all((codes[0] == 7).all() for codes in song.codes)
+    assert seen == [(1, place) for place in range(40)] + [(0, place) for place in range(160)]
+
+
+def test_priors_are_released_after_their_level(model, config, labels_of):
+    released = []
+
+    class Watched:
+        config = model.config
+        prior = staticmethod(model.prior)
+        release = staticmethod(released.append)
+
+    for progress in sample_song(Watched, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1])):
+        assert released == ([] if progress.level == 1 else [1])
+    assert released == [1, 0]
+
+
+def test_logits_that_are_not_finite_stop_with_level_song_and_place(config, labels_of):
+    broken = JukeboxModel(config).eval()
+    with torch.no_grad():
+        broken.prior(1).transformer.position_embedding.weight[12 + 5] = float("nan")
+    with pytest.raises(
+        FloatingPointError, match=r"logits of level 1 are not finite, song 0, code 5; use a wider dtype"
+    ):
+        _run(broken, plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]))
+
+
+def _retimed(labels, total, offset):
+    return [
+        [replace(song, timing=SongTiming(total, offset, song.timing.window_samples)) for song in level]
+        for level in labels
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "offset", "message"),
+    [
+        (90, 0, r"song_seconds=0.09 is outside the songs this prior was trained on \(0.1 to under 10 s\)"),
+        (10_000, 0, "song_seconds=10 is outside the songs"),
+        (200, 150, r"a window begins at 0\.206 s, after the song's end at 0\.2 s"),
+        (9_999, 9_800, "a window ends 10.016 s into the song, over the 10 s"),
+    ],
+)
+def test_times_the_prior_was_not_trained_on_are_refused_before_the_first_step(
+    model, config, labels_of, total, offset, message
+):
+    with pytest.raises(ValueError, match=message):
+        next(
+            sample_song(
+                model, plan_song(config, SAMPLES), _retimed(labels_of(0), total, offset), SongState.empty(2, [1])
+            )
+        )
+
+
+def test_missing_upper_codes_and_labels_are_refused(model, config, labels_of):
+    with pytest.raises(ValueError, match="level 0 is to be written from 40 codes of level 1, but 0 are there"):
+        next(sample_song(model, plan_song(config, SAMPLES, levels=[0]), labels_of(0), SongState.empty(2, [1])))
+    with pytest.raises(ValueError, match="labels are needed for each of the 2 songs"):
+        next(sample_song(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1, 2])))
+
+
+# --- states ---
+
+
+def test_state_file_is_whole_or_the_older_one_stays(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    older = SongState.empty(2, [3]).with_codes(1, 0, torch.arange(5))
+    older.save(path)
+
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jukebox_hf.model.song_state.save_file", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        older.with_codes(0, 0, torch.arange(9)).save(path)
+    assert _same(SongState.load(path), older)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_state_is_a_value(tmp_path):
+    empty = SongState.empty(2, [3, 2**63])
+    longer = empty.with_codes(0, 1, torch.arange(4))
+    assert [len(codes) for codes in empty.codes[0]] == [0, 0]
+    assert [len(codes) for codes in longer.codes[0]] == [0, 4]
+    noted = replace(longer, notes={"model": "mine"})
+    noted.save(tmp_path / "s")
+    assert SongState.load(tmp_path / "s").notes == {"model": "mine"}
+    assert SongState.load(tmp_path / "s").seeds == (3, 2**63)
+
+
+@pytest.mark.parametrize("content", [b"", b"noise" * 20, None], ids=["empty", "noise", "other tensors"])
+def test_what_is_no_state_is_refused(tmp_path, content):
+    path = tmp_path / "state.safetensors"
+    if content is None:
+        save_file({"a": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not the state of a song"):
+        SongState.load(path)
+
+
+def test_codes_of_another_model_are_refused(model, config, labels_of):
+    state = SongState.empty(2, [1]).with_codes(1, 0, torch.tensor([3, 24]))
+    with pytest.raises(ValueError, match="codes of level 1 holds 24, but only 0 to 23 are allowed"):
+        next(sample_song(model, plan_song(config, SAMPLES), labels_of(0), state))
+    with pytest.raises(ValueError, match="the state has 3 levels, but the model has 2"):
+        next(sample_song(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(3, [1])))
