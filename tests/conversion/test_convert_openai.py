@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 from functools import partial
 
 import pytest
@@ -267,7 +268,7 @@ def _truncate(source, file):
         _write_evil_zip,
         lambda file: file.write_bytes(b""),
         lambda file: file.write_text("<!DOCTYPE html><html><body>Not found</body></html>"),
-        lambda file: file.write_bytes(os.urandom(3000)),
+        lambda file: file.write_bytes(random.Random(0).randbytes(3000)),
         None,
     ],
     ids=["pickle with code", "zip with code", "empty", "html", "noise", "truncated"],
@@ -283,6 +284,17 @@ def test_what_is_no_checkpoint_is_refused_and_never_run(
     assert "is not a checkpoint of plain tensors" in error
     assert error.count("\n") == 1
     assert is_clean(tmp_path, "vqvae.pth.tar")
+
+
+def test_noise_of_any_kind_is_refused_in_one_sentence(tmp_path):
+    """Bytes that begin as a pickle or a zip does can fail anywhere in torch's readers."""
+    beginnings = [b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x02}q\x00", b"\x80\x02ctorch\n"]
+    for seed in range(200):
+        noise = random.Random(seed)
+        file = tmp_path / "noise.pth.tar"
+        file.write_bytes(beginnings[seed % len(beginnings)] + noise.randbytes(noise.randrange(300)))
+        with pytest.raises(ValueError, match=r"is not a checkpoint of plain tensors|holds no state dict"):
+            read_checkpoint(file)
 
 
 def test_missing_file_and_wrong_counts_are_refused(run_cli, convert_words, chain_files, tmp_path):

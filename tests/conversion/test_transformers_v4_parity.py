@@ -39,11 +39,13 @@ class _Expected:
         return inputs
 
 
-@pytest.fixture(scope="module", params=LAYOUTS, ids="-".join)
-def case(request, reference):
-    name, layout = request.param
-    folder = reference / "transformers_v4" / name
-    return JukeboxModel.from_pretrained(folder / layout, keep_loaded=True), _Expected(folder)
+@pytest.fixture
+def open_case(reference):
+    def open_it(name, layout):
+        folder = reference / "transformers_v4" / name
+        return JukeboxModel.from_pretrained(folder / layout, keep_loaded=True), _Expected(folder)
+
+    return open_it
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +54,7 @@ def _no_gradients():
         yield
 
 
-def test_vqvae_gives_the_same_latents_codes_and_audio(case):
-    model, expected = case
+def vqvae_gives_the_same_latents_codes_and_audio(model, expected):
     audio = expected("vqvae.in").transpose(1, 2)
     codes = model.vqvae.encode(audio).audio_codes
     for level in LEVELS:
@@ -66,8 +67,7 @@ def test_vqvae_gives_the_same_latents_codes_and_audio(case):
         assert error < 1e-5
 
 
-def test_priors_give_the_same_logits_conditioning_and_losses(case):
-    model, expected = case
+def priors_give_the_same_logits_conditioning_and_losses(model, expected):
     for level in LEVELS:
         prior = model.prior(level)
         inputs = expected.conditioning(prior)
@@ -85,8 +85,7 @@ def test_priors_give_the_same_logits_conditioning_and_losses(case):
             torch.testing.assert_close(out.loss, expected.prior(level, "loss"), atol=1e-5, rtol=1e-5)
 
 
-def test_greedy_sampling_gives_the_same_tokens(case):
-    model, expected = case
+def greedy_sampling_gives_the_same_tokens(model, expected):
     for level in LEVELS:
         prior = model.prior(level)
         inputs = expected.conditioning(prior)
@@ -118,8 +117,7 @@ def _draw(prior, length, tokens, **inputs):
     return (torch.cat(drawn, dim=1) - prior.config.code_offset).clamp(min=0)
 
 
-def test_seeded_draws_are_reproduced_by_drawing_as_transformers_4_does(case):
-    model, expected = case
+def seeded_draws_are_reproduced_by_drawing_as_transformers_4_does(model, expected):
     top, middle = model.prior(2), model.prior(1)
     row, slots = expected("tok.input_ids.0"), 4 + top.config.max_genres
     lyric_ids = row[:, slots : slots + top.config.lyric_length]
@@ -136,9 +134,25 @@ def test_seeded_draws_are_reproduced_by_drawing_as_transformers_4_does(case):
     assert torch.equal(_draw(middle, 32, nothing, upper_codes=codes, **labels), expected("ancestral.seed0.1"))
 
 
-def test_every_reference_tensor_is_asserted(case):
-    """Runs after the tests above on the same case."""
-    _, expected = case
+CHECKS = (
+    vqvae_gives_the_same_latents_codes_and_audio,
+    priors_give_the_same_logits_conditioning_and_losses,
+    greedy_sampling_gives_the_same_tokens,
+    seeded_draws_are_reproduced_by_drawing_as_transformers_4_does,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_numbers_of_transformers_4_come_out_of_every_layout(check, name, layout, open_case):
+    check(*open_case(name, layout))
+
+
+@pytest.mark.parametrize("name", ["tiny_1b", "tiny_5b"])
+def test_checks_assert_every_reference_tensor(name, open_case):
+    model, expected = open_case(name, "safetensors")
+    for check in CHECKS:
+        check(model, expected)
     assert set(expected.tensors) - expected.taken == {
         "tok.input_ids.2",  # equal to tok.input_ids.1, which is asserted
         "ancestral.seed0.2",  # more than one window of an upsampler: transformers 4 conditions it wrongly (its bug 2)

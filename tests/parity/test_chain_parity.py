@@ -113,7 +113,7 @@ def test_short_songs_that_begin_with_a_prompt_have_the_length_that_was_asked_for
     """The original takes the total for the number of new codes, and so writes 21 and 28 codes where 16 were asked for.
 
     As long as its window begins where ours does, the codes are equal; with a prompt of 12 it drops the first 4 of them
-    from the window, so only the prompt itself is shared. See decisions/010.
+    from the window, so only the prompt itself is shared. See decisions/009.
     """
     model = recorded_model(top)
     state, _ = sample(recording, model, top, case, recording.facts["sample_length"], None)

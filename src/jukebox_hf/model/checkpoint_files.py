@@ -6,7 +6,6 @@ unpickled.
 """
 
 import json
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,9 @@ def read_pickled_tensors(file: Path) -> Any:
             if "mmap" not in str(error):
                 raise
             return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no checkpoint can fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{file} is not a checkpoint of plain tensors ({reason}); download or export it again"
