@@ -1,0 +1,124 @@
+"""`info` and `labels search`: what a repository is, and which names it knows."""
+
+import json
+
+import pytest
+
+from jukebox_hf import JukeboxTokenizer
+
+NAMES = {
+    "v2_artist_ids.txt": ["unknown;0", "the_beatles;1", "c_line_dion;2", "alan_jackson;3"],
+    "v2_genre_ids.txt": ["unknown;0", "pop;1", "rock;2", "country;3"],
+    "v3_artist_ids.txt": ["unknown;0", "The Beatles;1", "Céline Dion;2", "The Beat Farmers;3"],
+    "v3_genre_ids.txt": ["unknown;0", "Pop Rock;1", "Country;2"],
+}
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """OpenAI's four lists, in small."""
+    folder = tmp_path / "ids"
+    folder.mkdir()
+    for name, lines in NAMES.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def repository(run_cli, convert_words, labels, tmp_path):
+    code, said, error = run_cli(*convert_words(tmp_path / "repo", "--labels", labels))
+    assert (code, error) == (0, "")
+    assert "no tokenizer" not in said
+    return tmp_path / "repo"
+
+
+def test_converted_repository_carries_the_lists_of_each_level(repository):
+    tokenizer = JukeboxTokenizer.from_pretrained(repository)
+    assert tokenizer.label_versions == ["v2", "v2", "v3"]
+    assert [tokenizer.artist_id("The Beatles", level) for level in range(3)] == [1, 1, 1]
+    assert tokenizer.genre_ids("Pop Rock", 0) == (1, 2)
+    assert tokenizer.genre_ids("Pop Rock", 2) == (1,)
+
+
+def test_search_lists_close_artists_and_genres_of_each_level(run_cli, repository):
+    code, said, _ = run_cli("labels", "search", repository, "beatles", "--json")
+    assert code == 0
+    levels = json.loads(said)
+    assert [(level["level"], level["version"]) for level in levels] == [(0, "v2"), (1, "v2"), (2, "v3")]
+    assert levels[0]["artists"][0] == {"name": "the_beatles", "id": 1}
+    assert levels[2]["artists"][0] == {"name": "the beatles", "id": 1}
+    code, said, _ = run_cli("labels", "search", repository, "celine dion")
+    assert "level 2 (lists v3)" in said
+    assert "céline dion (2)" in said
+    assert "c_line_dion (2)" in said
+
+
+def test_search_says_so_where_nothing_is_close_or_no_list_is_there(run_cli, repository, convert_words, tmp_path):
+    assert "none is close" in run_cli("labels", "search", repository, "zzzzqqqq")[1]
+    run_cli(*convert_words(tmp_path / "bare"))
+    code, _, error = run_cli("labels", "search", tmp_path / "bare", "beatles")
+    assert code == 2
+    assert error.count("\n") == 1
+
+
+def test_info_prints_levels_sizes_windows_parameters_and_memory(run_cli, repository):
+    code, said, _ = run_cli("info", repository, "--json")
+    assert code == 0
+    vqvae, bottom, middle, top = json.loads(said)
+    assert (vqvae["hop"], vqvae["sampling_rate"]) == ([8, 32, 128], 44100)
+    assert [part["part"] for part in (bottom, middle, top)] == ["prior_0", "prior_1", "prior_2"]
+    assert [part["window_codes"] for part in (bottom, middle, top)] == [32, 32, 24]
+    assert top["window_seconds"] == round(24 * 128 / 44100, 3)
+    assert (top["lyrics"], top["lyric_length"], bottom["lyrics"]) == ("prefix", 12, "none")
+    assert all(part["dtype"] == "float32" for part in (bottom, middle, top))
+    code, said, _ = run_cli("info", repository)
+    assert code == 0
+    assert said.splitlines()[0].split()[:2] == ["part", "parameters"]
+    assert len(said.splitlines()) == 5
+
+
+def test_info_knows_the_sizes_of_the_released_models(run_cli, tmp_path):
+    """No weights are needed, only the configuration, so a folder with that alone tells the memory."""
+    from jukebox_hf import model_preset
+
+    config = model_preset("1b_lyrics")
+    config.save_pretrained(tmp_path / "released")
+    for level, prior in enumerate(config.prior_configs):
+        prior.dtype = "float16" if level < 2 else "float32"
+        prior.save_pretrained(tmp_path / "released" / f"prior_{level}")
+    _, bottom, _, top = json.loads(run_cli("info", tmp_path / "released", "--json")[1])
+    assert (top["parameters"], bottom["parameters"]) == (942_643_200, 981_298_176)
+    assert top["weights_gb"] == pytest.approx(942_643_200 * 4 / 1e9, abs=1e-3)
+    matrices = 72 * (4 * 1920 * 480 + 2 * 1920 * 1920 + 3 * 480 + 3 * 1920)  # weights and biases, per layer
+    assert bottom["weights_gb"] == pytest.approx((matrices * 2 + (981_298_176 - matrices) * 4) / 1e9, abs=1e-3)
+    assert bottom["cache_gb"] == pytest.approx(193.2e6 * 2 / 1e9, rel=0.01), "PERFORMANCE: 193.2 M numbers a song"
+    assert top["cache_gb"] == pytest.approx(168.9e6 * 4 / 1e9, rel=0.01)
+
+
+def test_info_reads_legacy_repositories_too(run_cli, reference):
+    code, said, _ = run_cli("info", reference / "transformers_v4" / "tiny_5b" / "bin", "--json")
+    assert code == 0
+    assert [part["part"] for part in json.loads(said)] == ["vqvae", "prior_0", "prior_1", "prior_2"]
+
+
+@pytest.mark.parametrize("command", [["info"], ["labels", "search"]])
+def test_folder_that_is_no_model_is_refused_in_one_sentence(run_cli, tmp_path, command):
+    words = [*command, tmp_path] + (["name"] if command[0] == "labels" else [])
+    code, _, error = run_cli(*words)
+    assert code == 2
+    assert error.startswith("jukebox-hf: ")
+    assert error.count("\n") == 1
+
+
+def test_lists_with_ids_outside_the_embedding_are_refused(run_cli, convert_words, labels, tmp_path):
+    (labels / "v3_artist_ids.txt").write_text("unknown;0\nsomeone;64\n", encoding="utf-8")
+    code, _, error = run_cli(*convert_words(tmp_path / "repo", "--labels", labels))
+    assert code == 2
+    assert "the artist list of level 2 has ids up to 64, but the prior's embedding holds 64" in error
+    assert not (tmp_path / "repo").exists()
+
+
+def test_missing_list_is_refused(run_cli, convert_words, labels, tmp_path):
+    (labels / "v2_genre_ids.txt").unlink()
+    code, _, error = run_cli(*convert_words(tmp_path / "repo", "--labels", labels))
+    assert (code, "v2_genre_ids.txt" in error, error.count("\n")) == (2, True, 1)
