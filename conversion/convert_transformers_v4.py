@@ -14,7 +14,9 @@ from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card
 from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
 from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
 from jukebox_hf.model.checkpoint_keys import check_keys
-from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config, legacy_keys, tied_names
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.legacy_configuration import is_legacy_config
+from jukebox_hf.model.legacy_keys import legacy_keys, tied_names
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 
@@ -43,7 +45,7 @@ def convert_transformers_v4(
         f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
         f"`jukebox-hf convert openai` for OpenAI's files",
     )
-    config = legacy_config(root)
+    config = JukeboxConfig.from_dict(root)
     files = CheckpointFiles.of_repository(source)
     keys = legacy_keys(config)
     check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPrior
 
@@ -233,3 +234,15 @@ def test_push_to_hub_uploads_every_part(model, monkeypatch):
     model.push_to_hub("someone/jukebox")
     parts = {f"{part}/{file}" for part in PARTS for file in ("config.json", "model.safetensors")}
     assert set(hub.uploaded) == {"config.json", "README.md"} | parts
+
+
+def test_legacy_repositories_open_through_the_auto_classes_too():
+    """transformers 4's config.json is read wherever a Jukebox configuration is."""
+    folder = Path(__file__).parents[1] / "reference" / "transformers_v4" / "tiny_1b" / "bin"
+    config = AutoConfig.from_pretrained(folder)
+    assert isinstance(config, JukeboxConfig)
+    assert [prior.level for prior in config.prior_configs] == [0, 1, 2]
+    model = AutoModel.from_pretrained(folder)
+    assert isinstance(model, JukeboxModel)
+    assert model.config.to_dict() == config.to_dict()
+    assert model.prior(2).config.lyrics == "prefix"

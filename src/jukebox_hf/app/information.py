@@ -9,7 +9,7 @@ import torch
 
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.legacy_keys import is_legacy_config, legacy_config
+from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
@@ -32,8 +32,7 @@ def describe(repository: str) -> list[dict[str, Any]]:
     Memory is what the weights and, for a prior, the caches of one song take in the dtype the files hold.
     """
     root = read_config_json(repository)
-    is_legacy = is_legacy_config(root)
-    config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(repository)
+    is_legacy, config = is_legacy_config(root), JukeboxConfig.from_dict(root)
     with torch.device("meta"):
         vqvae = JukeboxVQVAE(config.vqvae_config)
     parts = [

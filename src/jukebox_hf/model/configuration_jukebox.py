@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from .attention_orders import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, attention_kinds_of_order
 from .configuration_fields import choice, number, numbers, refuse_typos, strict_config
+from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
 from .validation import require
@@ -376,6 +377,13 @@ class JukeboxConfig(PreTrainedConfig):
     @property
     def sampling_rate(self) -> int:
         return self.vqvae_config.sampling_rate
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "JukeboxConfig":
+        """Read a config.json: ours, or of transformers 4's Jukebox, which says the same in other words."""
+        if is_legacy_config(config_dict):
+            config_dict = translate_legacy_config(config_dict)
+        return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Serialise the list of priors too, which transformers leaves as objects; only what differs from defaults."""

@@ -20,7 +20,8 @@ from .checkpoint_files import CheckpointFiles, read_config_json
 from .checkpoint_keys import check_keys, read_checked
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .initialization import init_module
-from .legacy_keys import is_legacy_config, legacy_config, legacy_keys, tied_names
+from .legacy_configuration import is_legacy_config
+from .legacy_keys import legacy_keys, tied_names
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .validation import check_level, require
@@ -136,7 +137,7 @@ class JukeboxModel(PreTrainedModel):
         )
         is_legacy = is_legacy_config(root)
         if config is None:
-            config = legacy_config(root) if is_legacy else JukeboxConfig.from_pretrained(name, **hub)
+            config = JukeboxConfig.from_dict(root)
         options = {"device_map": device_map, "attn_implementation": attn_implementation}
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
         with torch.device("meta"):
