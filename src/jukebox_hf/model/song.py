@@ -159,6 +159,7 @@ class _LevelWriter:
         """Fill a window of every song; songs that know equally much of it are written together."""
         level = self.plan.level
         known = {song: state.codes[level][song][window.start : window.stop] for song in range(state.num_songs)}
+        known = {song: codes for song, codes in known.items() if len(codes) < window.length}  # the others may know more
         for length in sorted({len(codes) for codes in known.values()}):
             songs = [song for song in known if len(known[song]) == length]
             for group in _split(songs, self.plan.batch):
@@ -169,8 +170,6 @@ class _LevelWriter:
         return state
 
     def _write_group(self, state: SongState, window: Window, songs: list[int], known: Tensor) -> Tensor:
-        if known.shape[1] >= window.length:
-            return known
         prior, level, device = self.prior, self.plan.level, self.prior.device
         inputs = window_inputs([self.labels[song] for song in songs], window.start * prior.config.hop_length)
         if prior.config.upper_strides:

@@ -1,0 +1,119 @@
+"""Recordings of any kind become mono samples at the model's rate, in whole codes; what is hostile is refused."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukebox_hf import JukeboxFeatureExtractor
+from jukebox_hf.model.audio_input import read_audio
+
+RATE = 44100
+
+
+@pytest.fixture
+def extractor():
+    return JukeboxFeatureExtractor()
+
+
+def _tone(rate, seconds=0.5, channels=1):
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
+    return np.stack([wave * (1 - channel) for channel in range(channels)], axis=1).squeeze()
+
+
+def test_samples_are_cut_to_whole_codes(extractor, sound):
+    features = extractor(sound(0.1), sampling_rate=RATE, return_tensors="pt")
+    assert tuple(features["input_values"].shape) == (1, 1, 4410 // 128 * 128)
+    assert np.array_equal(features["input_values"][0, 0], sound(0.1)[: 34 * 128])
+    assert features["input_lengths"].tolist() == [34 * 128]
+
+
+def test_shorter_recordings_are_padded_in_front(extractor, sound):
+    features = extractor([sound(0.1), sound(0.05)], sampling_rate=RATE, return_tensors="np")
+    short = 2205 // 128 * 128
+    assert features["input_values"].shape[0] == 2
+    assert not features["input_values"][1, 0, :-short].any()
+    assert np.array_equal(features["input_values"][1, 0, -short:], sound(0.05)[:short])
+    assert features["padding_mask"].sum(axis=1).tolist() == [34 * 128, short]
+    with pytest.raises(ValueError, match="pass padding=True"):
+        extractor([sound(0.1), sound(0.05)], sampling_rate=RATE, padding=False)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+def test_other_rates_are_resampled(extractor, rate):
+    values = extractor(_tone(rate), sampling_rate=rate)["input_values"][0, 0]
+    middle = slice(2000, 18000)
+    assert np.abs(values[middle] - _tone(RATE)[: len(values)][middle]).max() < 2e-3
+
+
+def test_channels_are_averaged_whichever_way_they_lie(extractor):
+    stereo = _tone(RATE, channels=2)
+    one, other = (extractor(audio, sampling_rate=RATE)["input_values"] for audio in (stereo, stereo.T))
+    assert np.array_equal(one, other)
+    assert np.allclose(one[0, 0], _tone(RATE)[: one.shape[-1]] / 2, atol=1e-6)
+
+
+def test_integers_are_scaled_by_their_range():
+    assert read_audio(np.array([-32768, 0, 16384], np.int16), RATE).tolist() == [-1, 0, 0.5]
+    assert read_audio(np.array([0, 128, 192], np.uint8), RATE).tolist() == [-1, 0, 0.5]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+def test_files_say_their_own_rate(extractor, tmp_path, suffix):
+    path = tmp_path / f"stereo{suffix}"
+    soundfile.write(path, _tone(22050, channels=2), 22050)
+    values = extractor(path)["input_values"][0, 0]
+    assert len(values) == RATE // 2 // 128 * 128
+    assert np.abs(values[2000:18000] - _tone(RATE)[2000:18000] / 2).max() < 0.02
+
+
+def test_it_is_the_same_after_saving(extractor, tmp_path):
+    JukeboxFeatureExtractor(sampling_rate=16000, hop_length=32).save_pretrained(tmp_path)
+    again = JukeboxFeatureExtractor.from_pretrained(tmp_path)
+    assert (again.sampling_rate, again.hop_length, again.padding_side) == (16000, 32, "left")
+
+
+@pytest.mark.parametrize(
+    ("audio", "options", "message"),
+    [
+        (np.array([0.0, np.nan]), {}, "not finite"),
+        (np.zeros((65, 70)), {}, "65 channels"),
+        (np.zeros((2, 2, 2)), {}, "must be numbers"),
+        (np.array(["a"]), {}, "must be numbers"),
+        (np.zeros(0), {}, "holds no samples"),
+        (np.zeros(10), {"source_rate": 999}, "source_rate=999 must be a whole number"),
+        (np.zeros(10), {"source_rate": 10**9}, "source_rate=1000000000"),
+        (np.zeros(3000), {"source_rate": 1000, "max_seconds": 2.5}, "is 3.0 s long"),
+    ],
+)
+def test_hostile_samples_are_refused_in_one_sentence(audio, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_audio(audio, RATE, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_hostile_files_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "text.wav").write_bytes(b"RIFF\xff\xff\xff\xffWAVEnonsense")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.wav")
+    soundfile.write(tmp_path / "long.wav", np.zeros(4000), 1000)
+    for name, message in (
+        ("text.wav", "can not be read as audio"),
+        ("empty.wav", "can not be read as audio"),
+        ("pipe.wav", "is not a file"),
+        ("nothing.wav", "is not a file"),
+        (".", "is not a file"),
+        ("long.wav", "is 4.0 s long, but at most 3 s"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_audio(tmp_path / name, RATE, max_seconds=3)
+
+
+def test_too_short_or_odd_requests_are_refused(extractor):
+    with pytest.raises(ValueError, match="fewer than the 128 of one code"):
+        extractor(np.zeros(100), sampling_rate=RATE)
+    with pytest.raises(ValueError, match="padding_side='right' must be 'left'"):
+        JukeboxFeatureExtractor(padding_side="right")
+    with pytest.raises(ValueError, match="Jukebox hears one channel"):
+        JukeboxFeatureExtractor(feature_size=2)

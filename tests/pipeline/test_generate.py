@@ -1,0 +1,337 @@
+"""`JukeboxModel.generate`: every way to ask for a song, and the same song whichever way it is asked for."""
+
+import pytest
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
+
+from jukebox_hf import JukeboxModel
+from jukebox_hf.model.generation_arguments import read_wishes
+from jukebox_hf.model.song import sample_song
+from jukebox_hf.model.song_orders import read_songs, take_orders
+from jukebox_hf.model.song_state import SongState
+
+HOP, RATE = 128, 44100
+SONGS = [
+    {"lyrics": "a song of the first", "artist": "the testers", "genre": "soft rock", "seed": 5},
+    {"lyrics": "another, much longer song of the second", "artist": "quiet ones", "genre": "country", "seed": 6},
+    {"seed": 7},
+]
+
+
+def _codes(output, song=0):
+    return [codes[song][codes[song] >= 0] for codes in output.codes]
+
+
+def _equal(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def words(processor):
+    return processor(SONGS[0])
+
+
+@pytest.fixture(scope="module")
+def song(model, words):
+    """One song of a window and a bit, three levels."""
+    return model.generate(words, max_new_tokens=32, return_codes=True)
+
+
+def test_the_length_is_what_was_asked(model, words):
+    output = model.generate(words, seconds=0.05, levels=[2], return_codes=True)
+    assert output.audio.shape == (1, 2205 // HOP * HOP)
+    assert [codes.shape[1] for codes in output.codes] == [0, 0, 17]
+    assert model.generate(words, max_new_tokens=3, levels=[2]).audio_lengths.tolist() == [3 * HOP]
+    assert model.generate(words, levels=[2]).audio_lengths.tolist() == [24 * HOP], "generation_config.json: one window"
+
+
+def test_a_songs_own_length_is_kept_unless_all_are_told_another(model, processor):
+    inputs = processor([{"seconds": 0.05, "seed": 1}, {"seconds": 0.02, "seed": 2}])
+    output = model.generate(inputs, levels=[2], return_codes=True)
+    assert output.audio_lengths.tolist() == [17 * HOP, 6 * HOP]
+    assert not output.audio[1, 6 * HOP :].any()
+    assert output.codes[2][1].tolist()[6:] == [-1] * 11
+    assert model.generate(inputs, seconds=0.01, levels=[2]).audio_lengths.tolist() == [3 * HOP, 3 * HOP]
+
+
+def test_audio_is_the_finest_written_level_decoded(model, song):
+    audio = model.vqvae.decode(song.codes[0], 0).audio_values[:, 0]
+    assert torch.equal(song.audio, audio)
+    assert [codes.shape[1] for codes in song.codes] == [512, 128, 32]
+
+
+def test_a_batch_equals_its_songs_one_by_one(model, processor):
+    together = model.generate(processor(SONGS), max_new_tokens=26, return_codes=True)
+    assert together.seeds.tolist() == [5, 6, 7]
+    for place, words in enumerate(SONGS):
+        alone = model.generate(processor(words), max_new_tokens=26, return_codes=True)
+        assert _equal(_codes(together, place), _codes(alone))
+    in_pairs = model.generate(processor(SONGS), max_new_tokens=26, return_codes=True, batch=2, chunk=5)
+    assert _equal(in_pairs.codes, together.codes)
+
+
+def test_songs_of_different_lengths_are_those_written_alone(model, processor, sound):
+    songs = [
+        {**SONGS[0], "seconds": 0.08},
+        {**SONGS[1], "seconds": 0.04},
+        {**SONGS[2], "seconds": 0.08, "prompt": sound(0.02)},
+    ]
+    together = model.generate(processor(songs), return_codes=True)
+    for place, words in enumerate(songs):
+        assert _equal(_codes(together, place), _codes(model.generate(processor(words), return_codes=True)))
+
+
+def test_a_seed_decides_a_song(model, processor, song):
+    again = model.generate(processor({**SONGS[0], "seed": 1}), max_new_tokens=32, seed=5, return_codes=True)
+    assert _equal(_codes(again), _codes(song))
+    other = model.generate(processor(SONGS[0]), max_new_tokens=32, seed=6, return_codes=True)
+    assert not _equal(_codes(other), _codes(song))
+    assert model.generate(processor(SONGS[:2]), max_new_tokens=1, levels=[2], seed=3).seeds.tolist() == [3, 4]
+
+
+def test_without_a_seed_transformers_set_seed_decides(model, processor):
+    seeds = []
+    for torch_seed in (1, 1, 2):
+        set_seed(torch_seed)
+        seeds.append(model.generate(processor(["a", "b"]), max_new_tokens=1, levels=[2]).seeds.tolist())
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_levels_can_be_written_in_turns(model, words, song):
+    top = model.generate(words, max_new_tokens=32, levels=[2], return_codes=True)
+    assert torch.equal(top.codes[2], song.codes[2])
+    rest = model.generate(words, levels=[1, 0], codes={2: top.codes[2]}, return_codes=True)
+    assert _equal(rest.codes, song.codes)
+    middle = model.generate(words, levels=[1], codes=[None, None, top.codes[2]], return_codes=True)
+    assert middle.codes[0].shape == (1, 0)
+    last = model.generate(words, levels=[0], codes=middle.codes, return_codes=True)
+    assert _equal(last.codes, song.codes)
+
+
+def test_continued_codes_equal_one_long_run(model, words):
+    """With windows that do not move, what is known decides the rest; so a song may be written in two sittings."""
+    long = model.generate(words, max_new_tokens=24, return_codes=True)
+    begun = {level: codes[:, : codes.shape[1] // 2] for level, codes in enumerate(long.codes)}
+    assert _equal(model.generate(words, max_new_tokens=12, codes=begun, return_codes=True).codes, long.codes)
+    state = SongState(tuple((codes[0],) for codes in begun.values()), (5,))
+    assert _equal(model.generate(words, seconds=24 * HOP / RATE, codes=state, return_codes=True).codes, long.codes)
+
+
+def test_a_prompt_is_kept_and_continued(model, processor, sound):
+    output = model.generate(processor(SONGS[0], prompt=sound(0.03)), seconds=0.06, return_codes=True)
+    whole = sound(0.03)[: 10 * HOP]
+    known = model.vqvae.encode(torch.from_numpy(whole)[None, None]).audio_codes
+    for codes, prompt in zip(output.codes, known, strict=True):
+        assert torch.equal(codes[:, : prompt.shape[1]], prompt)
+    assert output.audio_lengths.tolist() == [20 * HOP]
+    more = model.generate(processor(SONGS[0], prompt=sound(0.03)), max_new_tokens=5, levels=[2])
+    assert more.audio_lengths.tolist() == [15 * HOP], "new tokens come after the prompt"
+
+
+def test_tensors_may_be_passed_by_name_or_not_at_all(model, words, song):
+    assert _equal(model.generate(**words, max_new_tokens=32, return_codes=True).codes, song.codes)
+    assert model.generate(max_new_tokens=2, seed=0).audio.shape == (1, 2 * HOP)
+    assert model.can_generate()
+
+
+def test_do_sample_false_takes_the_likeliest_code(model, words):
+    options = {"max_new_tokens": 8, "levels": [2], "return_codes": True}
+    greedy = [model.generate(words, do_sample=False, seed=seed, **options).codes[2] for seed in (1, 2)]
+    assert torch.equal(*greedy)
+    assert torch.equal(model.generate(words, temperature=0, **options).codes[2], greedy[0])
+    assert torch.equal(model.generate(words, top_k=1, **options).codes[2], greedy[0])
+    assert torch.equal(model.generate(words, temperature={2: 0}, **options).codes[2], greedy[0])
+    config = GenerationConfig(do_sample=False)
+    assert torch.equal(model.generate(words, config, **options).codes[2], greedy[0])
+
+
+def _wishes(model, config=None, **said):
+    return read_wishes(model.config, model.generation_config, config, said)
+
+
+def test_settings_may_differ_between_levels(model):
+    wishes = _wishes(model, temperature={2: 0.98}, top_p={"0": 0.9}, top_k={1: 5}, hop_fractions={2: 0.5})
+    assert [wishes.settings[level].temperature for level in range(3)] == [0.99, 0.99, 0.98]
+    assert [wishes.settings[level].top_p for level in range(3)] == [0.9, 1.0, 1.0]
+    assert [wishes.settings[level].top_k for level in range(3)] == [0, 5, 0]
+    assert wishes.hop_fractions == {2: 0.5}
+
+
+def test_what_transformers_fills_in_is_no_wish(model):
+    """5.17's pipelines hand over a whole configuration."""
+    filled = GenerationConfig(
+        **{**GenerationConfig._get_default_generation_params(), **model.generation_config.to_dict()}
+    )
+    assert _wishes(model, filled) == _wishes(model)
+    changed = GenerationConfig(**{**filled.to_dict(), "do_sample": False, "max_new_tokens": 5})
+    wishes = _wishes(model, changed)
+    assert (wishes.new_codes, wishes.settings[0].temperature) == (5, 0)
+    assert _wishes(model, GenerationConfig(top_k=50)).settings[0].top_k == 50, "said by the user"
+    assert _wishes(model, GenerationConfig(temperature=1.0)).settings[0].temperature == 1.0
+
+
+def test_plain_arguments_win_over_a_configuration(model):
+    config = GenerationConfig(temperature=0.5, max_new_tokens=7)
+    wishes = _wishes(model, config, temperature=0.6, seconds=1.0)
+    assert (wishes.settings[0].temperature, wishes.seconds, wishes.new_codes) == (0.6, 1.0, None)
+    assert _wishes(model, config).new_codes == 7
+
+
+def test_generation_defaults_are_saved_with_the_model(model, repository, tmp_path):
+    assert (model.generation_config.temperature, model.generation_config.max_new_tokens) == (0.99, 24)
+    changed = JukeboxModel.from_pretrained(repository)
+    changed.generation_config.temperature = 0.5
+    changed.generation_config.hop_fractions = {"2": 0.5}
+    changed.save_pretrained(tmp_path / "again")
+    wishes = _wishes(JukeboxModel.from_pretrained(tmp_path / "again"))
+    assert wishes.settings[1].temperature == 0.5
+    assert wishes.hop_fractions == {2: 0.5}
+
+
+def test_a_hook_may_change_the_logits(model, words):
+    seen = []
+
+    def only_three(logits, level, position):
+        seen.append((level, position))
+        offset = model.config.prior_configs[level].code_offset
+        return torch.full_like(logits, float("-inf")).index_fill(1, torch.tensor([offset + 3]), 0.0)
+
+    output = model.generate(words, logits_processor=only_three, max_new_tokens=2, levels=[2, 1], return_codes=True)
+    assert output.codes[2].tolist() == [[3, 3]]
+    assert seen == [(2, 0), (2, 1), *((1, place) for place in range(8))]
+
+
+def test_priors_are_freed_level_by_level(repository, words, song):
+    model = JukeboxModel.from_pretrained(repository)
+    seen = []
+
+    def look(logits, level, position):
+        seen.append(model.loaded_levels)
+        return logits
+
+    output = model.generate(words, logits_processor=look, max_new_tokens=32, return_codes=True)
+    assert set(seen) == {(2,), (1,), (0,)}
+    assert model.loaded_levels == ()
+    assert _equal(output.codes, song.codes)
+
+
+def test_offloaded_priors_stay_in_memory_but_only_one_on_the_device(repository, words, song, monkeypatch):
+    model = JukeboxModel.from_pretrained(repository, offload=True)
+    moves = []
+    for _ in range(2):
+        output = model.generate(words, max_new_tokens=32, return_codes=True)
+        assert _equal(output.codes, song.codes)
+    assert model.loaded_levels == (0, 1, 2), "loaded once"
+    for level in range(3):
+        prior = model.prior(level)
+        monkeypatch.setattr(
+            prior, "to", lambda device, level=level, own=prior.to: moves.append((level, str(device))) or own(device)
+        )
+    moves.clear()
+    model.prior(1)
+    assert moves == [(0, "cpu"), (2, "cpu"), (1, "cpu")], "the others go before it comes"
+    model.release(1)
+    assert moves[-1] == (1, "cpu")
+    assert model.loaded_levels == (0, 1, 2)
+    with pytest.raises(ValueError, match="both place priors"):
+        JukeboxModel.from_pretrained(repository, offload=True, device_map="cpu")
+
+
+def test_generate_may_offload_for_one_call(repository, words, song):
+    model = JukeboxModel.from_pretrained(repository)
+    assert _equal(model.generate(words, max_new_tokens=32, offload=True, return_codes=True).codes, song.codes)
+    assert model.offload is False
+    assert model.loaded_levels == (0, 1, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_writes_songs(repository, words, dtype):
+    model = JukeboxModel.from_pretrained(repository, dtype=dtype, keep_loaded=True)
+    output = model.generate(words, max_new_tokens=4)
+    assert {model.prior(level).dtype for level in range(3)} == {dtype}
+    assert output.audio.dtype == torch.float32
+    assert torch.isfinite(output.audio).all()
+
+
+def test_the_song_loop_beneath_gives_the_same(model, words, song):
+    """`generate` is a door: what stands behind it can be used alone, window by window."""
+    wishes = _wishes(model, max_new_tokens=32)
+    (order,) = take_orders(model.config, model.vqvae, words, wishes, None)
+    *_, last = sample_song(model, order.plan, order.labels, order.state)
+    assert _equal([level[0] for level in last.state.codes], _codes(song))
+
+
+def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
+    (order,) = take_orders(model.config, model.vqvae, processor("la"), _wishes(model), None)
+    assert order.labels[2][0].timing.total_samples == RATE // 2
+    (order,) = take_orders(model.config, model.vqvae, processor("la", offset=1.0), _wishes(model, seconds=1.0), None)
+    assert order.labels[2][0].timing.total_samples == RATE + RATE // HOP * HOP
+
+
+@pytest.mark.parametrize(
+    ("song", "options", "message"),
+    [
+        ({}, {"speed": 2}, "generate does not know speed"),
+        ({}, {"num_beams": 4}, "generate does not know num_beams"),
+        ({}, {"generation_config": GenerationConfig(num_beams=4)}, "generation_config.num_beams=4 is not supported"),
+        ({}, {"seconds": 1, "max_new_tokens": 3}, "choose one"),
+        ({}, {"seconds": -1}, "seconds=-1 must be a positive number"),
+        ({}, {"seconds": float("inf")}, "seconds=inf must be a positive number"),
+        ({}, {"seconds": 1e9}, "ask for at most 86400"),
+        ({}, {"seconds": 0.001}, "less than one code of the coarsest level"),
+        ({}, {"max_new_tokens": 0}, "max_new_tokens=0 must be a positive integer"),
+        ({}, {"seconds": 4}, "outside the songs this prior was trained on"),
+        ({"song_seconds": 0.1}, {}, "song_seconds=0.1 is outside the songs"),
+        ({"song_seconds": 0.5, "offset": 1}, {}, "after the song's end"),
+        ({"song_seconds": 2.9, "offset": 2.8}, {"seconds": 0.2}, "after the song's end|over the 3 s"),
+        ({}, {"levels": [2, 0]}, "neighbouring levels"),
+        ({}, {"levels": [3]}, "levels=3 is not a level of this model"),
+        ({}, {"levels": 2}, "levels=2 must be a list"),
+        ({}, {"levels": [1]}, "less than one code"),
+        ({}, {"levels": [1], "seconds": 0.1}, "is to be written from"),
+        ({}, {"temperature": -1}, "temperature=-1 must be 0"),
+        ({}, {"temperature": "hot"}, "temperature='hot' must be a number"),
+        ({}, {"temperature": {5: 1.0}}, "a key of temperature=5 is not a level"),
+        ({}, {"top_k": 5, "top_p": 0.9}, "exclude each other"),
+        ({}, {"hop_fractions": 2.0}, "must lie over 0"),
+        ({}, {"do_sample": 1}, "do_sample=1 must be True"),
+        ({}, {"seed": -3}, "seed=-3 must be an integer"),
+        ({}, {"batch": 0}, "batch=0 must be a positive integer"),
+        ({}, {"streamer": object()}, "streamer can not follow a song"),
+        ({}, {"stopping_criteria": [1]}, "stopping_criteria can not stop a song"),
+        ({}, {"logits_processor": LogitsProcessorList([TemperatureLogitsWarper(0.5)])}, "codes are no text"),
+        ({}, {"codes": {2: torch.zeros(2, 3)}}, "must be integers"),
+        ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
+        ({}, {"codes": {7: torch.zeros(1, 3, dtype=torch.long)}}, "a level of codes=7 is not a level"),
+        ({}, {"codes": 3}, "codes=int must be a SongState"),
+        ({}, {"codes": {2: torch.zeros(1, 30, dtype=torch.long)}, "seconds": 0.05}, "are known already"),
+    ],
+)
+def test_what_can_not_be_sampled_is_refused_before_the_first_step(model, processor, song, options, message):
+    steps = []
+    options.setdefault("logits_processor", lambda logits, level, position: steps.append(position) or logits)
+    with pytest.raises(ValueError, match=message) as caught:
+        model.generate(processor(song), **options)
+    assert "\n" not in str(caught.value)
+    assert steps == []
+
+
+def test_prompts_that_do_not_fit_are_refused(model, processor, sound):
+    with pytest.raises(ValueError, match="are known already, but only"):
+        model.generate(processor(prompt=sound(0.1)), seconds=0.05)
+    with pytest.raises(ValueError, match="give one of them"):
+        model.generate(processor(prompt=sound(0.1)), codes={2: torch.zeros(1, 3, dtype=torch.long)})
+
+
+def test_damaged_inputs_are_refused(model, processor, words):
+    with pytest.raises(ValueError, match="song inputs hold input_ids"):
+        model.generate({"input_ids": torch.zeros(1, 1)})
+    with pytest.raises(ValueError, match="artist_ids must be a tensor"):
+        model.generate({**words, "artist_ids": torch.zeros(1, 2)})
+    with pytest.raises(ValueError, match="lyric_lengths"):
+        model.generate({**words, "lyric_lengths": torch.tensor([10**6])})
+    with pytest.raises(ValueError, match="artist_ids holds 99"):
+        model.generate({**words, "artist_ids": torch.full((1, 3), 99)})
+    with pytest.raises(ValueError, match="not both"):
+        model.generate(words, **words)
+    assert read_songs(model.config, {}, None)["seeds"].tolist() == [-1]

@@ -1,0 +1,26 @@
+"""docs/reference/generation.md tells the truth."""
+
+import doctest
+import re
+
+from jukebox_hf.model.generation_arguments import _KNOWN
+from jukebox_hf.model.processing_jukebox import SONG_WORDS
+
+PAGE = "docs/reference/generation.md"
+
+
+def test_every_example_of_the_page_runs_as_printed(root, repository):
+    page = doctest.DocTestParser().get_doctest(
+        (root / PAGE).read_text(encoding="utf-8"), {"repository": str(repository)}, "page", PAGE, 0
+    )
+    failed, attempted = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(page, out=print)
+    assert attempted == 19
+    assert failed == 0
+
+
+def test_the_page_lists_every_word_and_argument(root):
+    rows = re.findall(r"^\| (`[^|]*) \|", (root / PAGE).read_text("utf-8"), re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(SONG_WORDS) <= listed
+    assert set(_KNOWN) <= listed
+    assert listed <= {*SONG_WORDS, *_KNOWN, "codes", "logits_processor", "offload", "generation_config"}

@@ -1,0 +1,244 @@
+"""`pipeline("text-to-audio", model)` on words of every form, and who else's pipelines it leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationConfig, TextToAudioPipeline, pipeline
+
+from jukebox_hf import JukeboxModel, JukeboxPipeline, register
+from jukebox_hf.registration import unregister
+
+HOP, RATE = 128, 44100
+SHORT = {"generate_kwargs": {"max_new_tokens": 4}}
+
+
+@pytest.fixture(scope="module")
+def pipe(model, processor):
+    return pipeline("text-to-audio", model=model, processor=processor, device="cpu")
+
+
+def _alone(model, processor, **words):
+    return processor.batch_decode(model.generate(processor(words), max_new_tokens=4))[0]
+
+
+def test_a_path_gives_our_pipeline(repository):
+    pipe = pipeline("text-to-audio", model=str(repository), device="cpu")
+    assert type(pipe) is JukeboxPipeline
+    song = pipe("a song", artist="the testers", genre="soft rock", seed=1, **SHORT)
+    assert set(song) == {"audio", "sampling_rate"}
+    assert (song["audio"].shape, song["audio"].dtype, song["sampling_rate"]) == ((4 * HOP,), np.float32, RATE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("la la", {"artist": "the testers", "seed": 3}),
+        ({"lyrics": "la la", "artist": "the testers", "seed": 3}, {}),
+        (None, {"lyrics": "la la", "artist": "the testers", "seed": 3}),
+        ({"lyrics": "la la", "seed": 3}, {"artist": "the testers", "seed": 8}),
+    ],
+)
+def test_words_of_every_form_give_the_same_song(pipe, model, processor, text, words):
+    expected = _alone(model, processor, lyrics="la la", artist="the testers", seed=3)
+    assert np.array_equal(pipe(text, **words, **SHORT)["audio"], expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_batches_equal_songs_one_by_one(pipe, model, processor, sound, batch_size):
+    songs = ["short", {"lyrics": "a much longer text than that", "prompt": sound(0.02)}, {"genre": "soft rock"}]
+    found = pipe(songs, seed=5, batch_size=batch_size, return_codes=True, **SHORT)
+    assert [song["seed"] for song in found] == [5, 6, 7]
+    for place, song in enumerate(songs):
+        song = {"lyrics": song} if isinstance(song, str) else song
+        alone = model.generate(processor(song, seed=5 + place), max_new_tokens=4, return_codes=True)
+        for ours, theirs in zip(found[place]["codes"], alone.codes, strict=True):
+            assert ours.tolist() == theirs[0].tolist()
+        assert np.allclose(found[place]["audio"], alone.audio[0].numpy(), atol=1e-6)
+
+
+def test_songs_of_different_lengths_come_in_one_batch(pipe):
+    songs = pipe([{"seconds": 0.05}, {"seconds": 0.02}], batch_size=2, seed=1, generate_kwargs={"levels": [2, 1]})
+    assert [len(song["audio"]) for song in songs] == [17 * HOP, 6 * HOP]
+
+
+def test_a_generator_streams(pipe):
+    songs = pipe((text for text in ("a", "b")), seed=4, return_codes=True, **SHORT)
+    assert not isinstance(songs, list)
+    assert [song["seed"] for song in songs] == [4, 5]
+
+
+def test_words_given_when_it_is_made_are_defaults(model, processor):
+    made = pipeline("text-to-audio", model=model, processor=processor, artist="the testers", seed=2, seconds=0.02)
+    assert np.array_equal(made("la")["audio"], made("la", artist="the testers", seconds=0.02, seed=2)["audio"])
+    assert len(made("la", seconds=0.01)["audio"]) == 3 * HOP
+    assert [song["seed"] for song in made(["la", "lo"], return_codes=True)] == [2, 3]
+
+
+def test_generation_arguments_given_when_it_is_made_are_defaults(model, processor):
+    made = pipeline("text-to-audio", model=model, processor=processor, max_new_tokens=3, do_sample=False)
+    assert len(made("la")["audio"]) == 3 * HOP
+    assert np.array_equal(made("la", seed=1)["audio"], made("la", seed=2)["audio"])
+    config = GenerationConfig(max_new_tokens=2, temperature=0.5)
+    assert len(made("la", generate_kwargs={"generation_config": config})["audio"]) == 2 * HOP
+
+
+def test_prompts_and_codes_go_in(pipe, sound):
+    song = pipe("la", prompt=sound(0.02), seconds=0.04, seed=1, return_codes=True)
+    assert len(song["audio"]) == 13 * HOP
+    codes = {level: torch.from_numpy(codes)[None] for level, codes in enumerate(song["codes"])}
+    longer = pipe("la", seconds=0.05, seed=1, return_codes=True, generate_kwargs={"codes": codes})
+    assert longer["codes"][2][:13].tolist() == song["codes"][2].tolist()
+
+
+def test_dtype_and_model_arguments_reach_the_model(repository):
+    options = {"keep_loaded": True, "attn_implementation": "eager"}
+    pipe = pipeline("text-to-audio", model=str(repository), dtype=torch.bfloat16, device="cpu", model_kwargs=options)
+    pipe("la", **SHORT)
+    assert pipe.model.loaded_levels == (0, 1, 2)
+    assert {pipe.model.prior(level).dtype for level in range(3)} == {torch.bfloat16}
+    assert pipe.model.prior(0).config._attn_implementation == "eager"
+    assert pipe.model.vqvae.dtype == torch.float32
+
+
+def test_device_reaches_the_model(model, processor, monkeypatch):
+    moved = []
+    monkeypatch.setattr(model, "to", lambda device: moved.append(device))
+    JukeboxPipeline(model, processor=processor, device="meta")
+    assert moved == [torch.device("meta")]
+
+
+def test_a_tokenizer_is_enough(model, processor, repository):
+    made = pipeline("text-to-audio", model=model, tokenizer=processor.tokenizer)
+    assert type(made) is JukeboxPipeline
+    assert made.processor.to_dict() == processor.to_dict()
+    with pytest.raises(ValueError, match="needs a processor or a tokenizer"):
+        JukeboxPipeline(model)
+
+
+def test_saved_pipelines_open_again(model, processor, tmp_path):
+    pipeline("text-to-audio", model=model, processor=processor).save_pretrained(tmp_path)
+    again = pipeline("text-to-audio", model=str(tmp_path))
+    assert np.array_equal(again("la", seed=1, **SHORT)["audio"], _alone(model, processor, lyrics="la", seed=1))
+    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda pipe: pipe("la", tempo=3), "the pipeline does not know tempo"),
+        (lambda pipe: pipe("la", alignment=True), "the pipeline does not know alignment"),
+        (lambda pipe: pipe("la", lyrics="lo"), "lyrics are given twice"),
+        (lambda pipe: pipe({"tempo": 3}), "a song does not know tempo"),
+        (lambda pipe: pipe(["la", 3]), "must be lyrics or a dictionary"),
+        (lambda pipe: pipe("la", seconds=-1), "seconds=-1 must be"),
+        (lambda pipe: pipe("la", generate_kwargs={"speed": 2}), "generate does not know speed"),
+    ],
+)
+def test_impossible_calls_are_refused_in_one_sentence(pipe, call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call(pipe)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_stock_pipeline_plays_it_too(model, processor):
+    stock = pipeline(
+        "text-to-audio",
+        model=model,
+        tokenizer=processor.tokenizer,
+        processor=processor,
+        pipeline_class=TextToAudioPipeline,
+    )
+    assert type(stock) is TextToAudioPipeline
+    words = {"preprocess_params": {"seed": 3, "artist": "the testers"}}
+    song = stock("la la", generate_kwargs={"max_new_tokens": 4}, **words)
+    assert np.array_equal(song["audio"], _alone(model, processor, lyrics="la la", artist="the testers", seed=3))
+    assert len(stock("la", **words)["audio"]) == 24 * HOP, "generation_config.json wins over the pipeline's 256 tokens"
+    songs = stock(["la", "a longer one"], batch_size=2, generate_kwargs={"max_new_tokens": 4, "do_sample": False})
+    greedy = processor.batch_decode(model.generate(processor("la"), max_new_tokens=4, do_sample=False))[0]
+    assert np.allclose(songs[0]["audio"], greedy, atol=1e-6)
+
+
+def test_other_models_get_the_stock_pipeline():
+    from transformers import VitsConfig, VitsModel, VitsTokenizer
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 16, "flow_size": 16, "spectrogram_bins": 9}
+    sizes |= {
+        "upsample_initial_channel": 16,
+        "vocab_size": 40,
+        "prior_encoder_num_flows": 1,
+        "posterior_encoder_num_wavenet_layers": 1,
+    }
+    other = VitsModel(VitsConfig(**sizes))
+    made = pipeline("text-to-audio", model=other, tokenizer=object.__new__(VitsTokenizer))
+    assert type(made) is TextToAudioPipeline
+
+
+@pytest.fixture
+def registered():
+    yield
+    register()
+
+
+def test_registering_twice_and_unregistering(model, processor, registered):
+    import transformers.pipelines as pipelines
+
+    register()
+    ours = pipelines.SUPPORTED_TASKS["text-to-audio"]["impl"]
+    register()
+    assert pipelines.SUPPORTED_TASKS["text-to-audio"]["impl"] is ours
+    unregister()
+    theirs = pipelines.SUPPORTED_TASKS["text-to-audio"]["impl"]
+    assert theirs is not ours
+    assert "TextToAudioPipeline" in str(theirs)
+    made = pipeline("text-to-audio", model=model, tokenizer=processor.tokenizer, processor=processor)
+    assert type(made) is TextToAudioPipeline
+    unregister()
+    register(pipeline=False)
+    assert pipelines.SUPPORTED_TASKS["text-to-audio"]["impl"] is theirs
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import jukebox_hf; from transformers import pipeline",
+        "from transformers import pipeline; import jukebox_hf",
+        "import jukebox_hf; from transformers.pipelines import pipeline",
+        "import jukebox_hf, transformers; pipeline = transformers.pipeline; from transformers import AutoProcessor",
+    ],
+)
+def test_it_works_in_any_order_of_imports(imports, repository, run_python):
+    code = f"""
+import sys
+{imports}
+pipe = pipeline("text-to-audio", model=sys.argv[1])
+print(type(pipe).__name__, pipe("la", generate_kwargs={{"max_new_tokens": 2}})["audio"].shape)
+print([finder for finder in sys.meta_path if "_Waiting" in str(finder)])
+"""
+    assert run_python(code, repository).splitlines()[-2:] == ["JukeboxPipeline (256,)", "[]"]
+
+
+def test_a_pipeline_somebody_else_registered_is_left_alone(repository, run_python):
+    code = """
+import sys
+from transformers import TextToAudioPipeline, pipeline, pipelines
+class Theirs(TextToAudioPipeline):
+    pass
+pipelines.SUPPORTED_TASKS["text-to-audio"]["impl"] = Theirs
+import jukebox_hf
+print(type(pipeline("text-to-audio", model=sys.argv[1])).__name__)
+"""
+    assert run_python(code, repository).endswith("Theirs")
+
+
+def test_a_model_from_the_auto_class_is_ours(repository):
+    from transformers import AutoModelForTextToWaveform
+
+    assert isinstance(AutoModelForTextToWaveform.from_pretrained(repository), JukeboxModel)
+
+
+def test_repositories_of_transformers_4_play_too(root):
+    """They have no processor and no defaults; both are made from the configuration."""
+    pipe = pipeline("text-to-audio", model=str(root / "tests/reference/transformers_v4/tiny_1b/bin"))
+    assert type(pipe) is JukeboxPipeline
+    song = pipe("hello", seed=1, generate_kwargs={"max_new_tokens": 2, "levels": [2]})
+    assert song["audio"].shape == (2 * HOP,)
