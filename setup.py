@@ -12,6 +12,8 @@ CORE = [
     "tokenizers>=0.23.1,<0.24",
     "accelerate>=1.15,<2",
     "numpy>=2,<3",
+    "soundfile>=0.13",
+    "soxr>=1.0",
     "anyascii>=0.3",
     "tqdm",
     "typer",

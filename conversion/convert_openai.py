@@ -19,9 +19,11 @@ from jukebox_hf.conversion.openai_config import label_version, prior_config, vqv
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
 from jukebox_hf.conversion.repository import ForeignPart, check_target, sha256_of, write_repository
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.generation_arguments import default_generation_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.presets import model_preset
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.released_sizes import MODEL_PARTS
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
@@ -97,7 +99,7 @@ def convert_openai(
         for level, file in enumerate(files.priors)
     ]
     source = f"OpenAI's {preset} checkpoints" if preset else "checkpoints of OpenAI's format"
-    write_repository(out, config, opened, partial(_finish, tokenizer, source), dtype=dtype, force=force)
+    write_repository(out, config, opened, partial(_finish, tokenizer, source, config), dtype=dtype, force=force)
     if tokenizer is None:
         say("no --labels folder was given, so the repository has no tokenizer: artists and genres are ids only")
     if downloads is not None:
@@ -177,10 +179,17 @@ def _open_part(name: str, file: Path, config: Any) -> ForeignPart:
     return ForeignPart(name, config, state, tuple(pairs))
 
 
-def _finish(tokenizer: JukeboxTokenizer | None, source: str, folder: Path) -> None:
+def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:
+    write_doors(tokenizer, config, folder)
+    (folder / "README.md").write_text(model_card(source), encoding="utf-8")
+
+
+def write_doors(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
+    """Write what turns words into tensors, and the defaults of `generate`; without a tokenizer only the latter."""
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(source), encoding="utf-8")
+        JukeboxProcessor.from_config(config, tokenizer).save_pretrained(folder)
+    default_generation_config(config).save_pretrained(folder)
 
 
 def model_card(source: str) -> str:

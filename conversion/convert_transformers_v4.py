@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import cached_file
 
-from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card
+from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card, write_doors
 from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
 from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
 from jukebox_hf.model.checkpoint_keys import check_keys
@@ -57,7 +57,7 @@ def convert_transformers_v4(
     opened: list[Callable[[], ForeignPart]] = [
         partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
     ]
-    write_repository(out, config, opened, partial(_finish, tokenizer), dtype=dtype, force=force)
+    write_repository(out, config, opened, partial(_finish, tokenizer, config), dtype=dtype, force=force)
     if tokenizer is None:
         say(f"{source} has no tokenizer files, so the new repository has none: artists and genres are ids only")
     say(f"wrote {out}")
@@ -71,7 +71,6 @@ def _tokenizer(source: str) -> JukeboxTokenizer | None:
     return JukeboxTokenizer.from_transformers_v4(Path(paths[0]).parent)
 
 
-def _finish(tokenizer: JukeboxTokenizer | None, folder: Path) -> None:
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
+    write_doors(tokenizer, config, folder)
     (folder / "README.md").write_text(model_card("a repository of transformers 4"), encoding="utf-8")

@@ -1,11 +1,15 @@
-"""Tell transformers' Auto classes about the networks without paying for them at import.
+"""Tell transformers about the networks, and what goes with them, without paying for them at import.
 
 Importing transformers' PreTrainedModel takes over a second, so what is registered are stand-ins: classes known by name
 and configuration, whose module is imported when something is first asked of them.
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+from .after_import import when_imported
+from .pipeline_dispatch import install, uninstall
 
 
 class _LoadedLater(type):
@@ -30,19 +34,42 @@ def _stand_in(name: str, module: str, config_class: type) -> type:
     return _LoadedLater(name, (), {"__module__": f"{__package__}.model.{module}", "config_class": config_class})
 
 
-def register() -> None:
-    """Register configurations, networks and tokenizer with the Auto classes; calling it again changes nothing."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+def register(pipeline: bool = True) -> None:
+    """Register everything with transformers' Auto classes; calling it again changes nothing.
+
+    Args:
+        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox.
+    """
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForTextToWaveform, AutoTokenizer
 
     from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 
     for config_class in (JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig):
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-    for name, module, config_class in (
-        ("JukeboxModel", "modeling_jukebox", JukeboxConfig),
-        ("JukeboxPrior", "modeling_jukebox_prior", JukeboxPriorConfig),
-        ("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig),
+    model = _stand_in("JukeboxModel", "modeling_jukebox", JukeboxConfig)
+    AutoModelForTextToWaveform.register(JukeboxConfig, model, exist_ok=True)
+    for network, config_class in (
+        (model, JukeboxConfig),
+        (_stand_in("JukeboxPrior", "modeling_jukebox_prior", JukeboxPriorConfig), JukeboxPriorConfig),
+        (_stand_in("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig), JukeboxVQVAEConfig),
     ):
-        AutoModel.register(config_class, _stand_in(name, module, config_class), exist_ok=True)
+        AutoModel.register(config_class, network, exist_ok=True)
     tokenizer = _stand_in("JukeboxTokenizer", "tokenization_jukebox", JukeboxConfig)
     AutoTokenizer.register(JukeboxConfig, tokenizer, exist_ok=True)
+    extractor = _stand_in("JukeboxFeatureExtractor", "feature_extraction_jukebox", JukeboxConfig)
+    AutoFeatureExtractor.register(JukeboxConfig, extractor, exist_ok=True)
+    when_imported("transformers.models.auto.processing_auto", _register_processor)
+    if pipeline:
+        install()
+
+
+def _register_processor(processing_auto: ModuleType) -> None:
+    from .model.configuration_jukebox import JukeboxConfig
+
+    processor = _stand_in("JukeboxProcessor", "processing_jukebox", JukeboxConfig)
+    processing_auto.AutoProcessor.register(JukeboxConfig, processor, exist_ok=True)
+
+
+def unregister() -> None:
+    """Give transformers its own text-to-audio pipeline back; the Auto classes keep ours, which harm nobody."""
+    uninstall()

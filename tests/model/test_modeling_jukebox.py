@@ -66,7 +66,11 @@ def _same(found, wanted):
 
 
 def test_repository_has_a_folder_per_part_and_the_root_configuration(repository):
-    assert sorted(path.name for path in repository.iterdir()) == ["config.json", *sorted(PARTS)]
+    assert sorted(path.name for path in repository.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        *sorted(PARTS),
+    ]
     assert all(
         sorted(p.name for p in (repository / part).iterdir()) == ["config.json", "model.safetensors"] for part in PARTS
     )
@@ -233,7 +237,7 @@ def test_push_to_hub_uploads_every_part(model, monkeypatch):
     monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("# A card"))
     model.push_to_hub("someone/jukebox")
     parts = {f"{part}/{file}" for part in PARTS for file in ("config.json", "model.safetensors")}
-    assert set(hub.uploaded) == {"config.json", "README.md"} | parts
+    assert set(hub.uploaded) == {"config.json", "generation_config.json", "README.md"} | parts
 
 
 def test_legacy_repositories_open_through_the_auto_classes_too():

@@ -6,6 +6,7 @@ memory a song needs, not their sum. The root config.json is the truth; a part's 
 
 import json
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -14,22 +15,46 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .checkpoint_files import CheckpointFiles, read_config_json
 from .checkpoint_keys import check_keys, read_checked
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from .generation_arguments import default_generation_config, read_hook, read_wishes, refuse_listeners
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
 from .legacy_keys import legacy_keys, tied_names
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .song import LogitsHook
+from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, write_orders
+from .song_state import SongState
 from .validation import check_level, require
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
 
-class JukeboxModel(PreTrainedModel):
+@dataclass
+class JukeboxGenerateOutput(ModelOutput):
+    """Finished songs, one per row.
+
+    Attributes:
+        audio: (B, S) float32, not clamped to [-1, 1]; zeros behind shorter songs. Its rate is `config.sampling_rate`.
+        audio_lengths: (B,) samples of each song.
+        seeds: (B,) the seeds that make these songs again.
+        codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
+            unless asked for.
+    """
+
+    audio: Tensor | None = None
+    audio_lengths: Tensor | None = None
+    seeds: Tensor | None = None
+    codes: tuple[Tensor, ...] | None = None
+
+
+class JukeboxModel(PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
 
     Args:
@@ -54,6 +79,8 @@ class JukeboxModel(PreTrainedModel):
             self.register_module(f"prior_{level}", JukeboxPrior(prior_config) if with_priors else None)
         self._source: PartSource | None = None
         self.keep_loaded = True
+        self.offload = False
+        self.generation_config = default_generation_config(config)
         self.post_init()
 
     def get_input_embeddings(self) -> None:
@@ -85,14 +112,94 @@ class JukeboxModel(PreTrainedModel):
                 self._source is not None,
                 f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
             )
-            setattr(self, name, self._source.load_prior(level, self.config.prior_configs[level], self.device))
+            device = torch.device("cpu") if self.offload else self.device
+            setattr(self, name, self._source.load_prior(level, self.config.prior_configs[level], device))
+        if self.offload:
+            self._put_away(other for other in self.loaded_levels if other != level)
+            getattr(self, name).to(self.device)
         return getattr(self, name).train(self.training)
 
     def release(self, level: int) -> None:
-        """Free the prior of a level, if it can be loaded again and `keep_loaded` is off."""
+        """Let a prior go after its level: to the CPU's memory with `offload`, else freed unless `keep_loaded`."""
         check_level("level", level, self.num_levels)
-        if self._source is not None and not self.keep_loaded:
+        if self.offload:
+            self._put_away([level])
+        elif self._source is not None and not self.keep_loaded:
             setattr(self, f"prior_{level}", None)
+
+    def _put_away(self, levels: Iterable[int]) -> None:
+        for level in levels:
+            if (prior := getattr(self, f"prior_{level}")) is not None:
+                prior.to("cpu")
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsHook | None = None,
+        stopping_criteria: Any = None,
+        streamer: Any = None,
+        *,
+        codes: Codes | None = None,
+        offload: bool | None = None,
+        **kwargs: Any,
+    ) -> JukeboxGenerateOutput:
+        """Write songs from words, go on from prompts or codes, or refine codes.
+
+        Args:
+            inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
+            generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
+            logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw.
+            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first.
+            offload: as in `from_pretrained`, for this call.
+            kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
+                `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;
+                `levels` to write; `seed` (the songs of a batch count on from it); `batch`, `chunk` to bound memory;
+                `return_codes`. See docs/reference/generation.md.
+
+        Raises:
+            ValueError: what can not be sampled to its end, before the first step, in one sentence.
+            FloatingPointError: logits that are not finite, with level, song and position.
+        """
+        refuse_listeners(stopping_criteria, streamer)
+        by_name = {name: kwargs.pop(name) for name in SONG_INPUTS if name in kwargs}
+        require(
+            inputs is None or (isinstance(inputs, Mapping) and not by_name),
+            f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
+        )
+        hook = read_hook(logits_processor)
+        wishes = read_wishes(self.config, self.generation_config, generation_config, kwargs)
+        orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        before = self.offload
+        self.offload = before if offload is None else offload
+        try:
+            states = write_orders(self, orders, hook)
+        finally:
+            self.offload = before
+        return self._listen(orders, states, wishes.return_codes)
+
+    def _listen(
+        self, orders: Sequence[SongOrder], states: Sequence[SongState], return_codes: bool
+    ) -> JukeboxGenerateOutput:
+        """Decode the finest level that was written, every song in its row of the batch."""
+        finest, hops = orders[0].plan.levels[-1].level, self.config.vqvae_config.hop_lengths
+        rows: dict[int, tuple[Tensor, int, list[Tensor]]] = {}
+        for order, state in zip(orders, states, strict=True):
+            for place, song in enumerate(order.songs):
+                codes = [own[place][: order.plan.samples // hop] for own, hop in zip(state.codes, hops, strict=True)]
+                audio = self.vqvae.decode(codes[finest][None].to(self.vqvae.device), finest).audio_values[0, 0]
+                rows[song] = audio.float().cpu(), state.seeds[place], codes
+        audio, seeds, codes = zip(*(rows[song] for song in sorted(rows)), strict=True)
+        levels = zip(*codes, strict=True)
+        return JukeboxGenerateOutput(
+            audio=pad_sequence(list(audio), batch_first=True),
+            audio_lengths=torch.tensor([len(samples) for samples in audio]),
+            seeds=torch.tensor(seeds),
+            codes=tuple(pad_sequence(list(level), batch_first=True, padding_value=NOT_SAID) for level in levels)
+            if return_codes
+            else None,
+        )
 
     @classmethod
     def from_pretrained(
@@ -103,6 +210,7 @@ class JukeboxModel(PreTrainedModel):
         dtype: torch.dtype | str | None = None,
         device_map: Any = None,
         keep_loaded: bool = False,
+        offload: bool = False,
         attn_implementation: str | None = None,
         **kwargs: Any,
     ) -> "JukeboxModel":
@@ -116,6 +224,7 @@ class JukeboxModel(PreTrainedModel):
             dtype: of the priors' matrices; None or "auto" keeps what the files hold. The VQ-VAE is always float32.
             device_map: handed to every part.
             keep_loaded: keep priors in memory after `release`.
+            offload: keep priors in the CPU's memory, and only the working one on the device.
             attn_implementation: "sdpa" or "eager", for every prior.
             kwargs: cache_dir, force_download, local_files_only, token, revision.
 
@@ -138,17 +247,25 @@ class JukeboxModel(PreTrainedModel):
         is_legacy = is_legacy_config(root)
         if config is None:
             config = JukeboxConfig.from_dict(root)
+        elif attn_implementation is None:  # the Auto classes put it there
+            found = getattr(config, "_attn_implementation", None)
+            attn_implementation = found if found in ("sdpa", "eager") else None
         options = {"device_map": device_map, "attn_implementation": attn_implementation}
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
         with torch.device("meta"):
             model = cls(config, with_priors=False)
         model.vqvae = source.load_vqvae()
+        require(
+            not (offload and device_map is not None),
+            f"device_map={device_map!r} and offload=True both place priors; choose one",
+        )
         model._source = source
-        model.keep_loaded = keep_loaded
+        model.keep_loaded, model.offload = keep_loaded, offload
+        model.generation_config = _generation_config(name, config, hub)
         return model.eval()
 
     def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Write the repository: root configuration, and one folder per part; parts not in memory are copied.
+        """Write the repository: root and generation configuration, and a folder per part; absent parts are copied.
 
         Args:
             save_directory: a folder, made if need be.
@@ -165,9 +282,23 @@ class JukeboxModel(PreTrainedModel):
                 getattr(self, name).save_pretrained(folder / name, **kwargs)
             elif self._source is not None:
                 self._source.copy_prior(level, folder, **kwargs)
+        self.generation_config.save_pretrained(folder)
         save_root_config(self.config, folder)
         if push_to_hub:
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+
+def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
+    """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
+    own = default_generation_config(config)
+    try:
+        found = GenerationConfig.from_pretrained(name, **hub)
+    except OSError:
+        return own
+    for field_name in ("do_sample", "temperature", "top_k", "max_new_tokens"):
+        if getattr(found, field_name, None) is None:
+            setattr(found, field_name, getattr(own, field_name))
+    return found
 
 
 def save_root_config(config: JukeboxConfig, folder: Path) -> None:

@@ -1,0 +1,79 @@
+"""A repository that runs without this package: the code of model/ beside the weights, as Hub remote code.
+
+Flows in: a repository of ours. Flows out: the same with `auto_map` entries and the Python files they name, which
+transformers runs for those who pass `trust_remote_code=True`. Nobody who imports jukebox_hf needs it.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jukebox_hf.model
+from jukebox_hf.conversion.repository import check_target
+from jukebox_hf.model.checkpoint_files import read_config_json
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.validation import require
+
+_MODEL = "modeling_jukebox.JukeboxModel"
+_PROCESSOR = "processing_jukebox.JukeboxProcessor"
+_EXTRACTOR = "feature_extraction_jukebox.JukeboxFeatureExtractor"
+_AUTO_MAPS = {
+    "config.json": {
+        "AutoConfig": "configuration_jukebox.JukeboxConfig",
+        "AutoModel": _MODEL,
+        "AutoModelForTextToWaveform": _MODEL,
+    },
+    "processor_config.json": {"AutoProcessor": _PROCESSOR, "AutoFeatureExtractor": _EXTRACTOR},
+    "tokenizer_config.json": {
+        "AutoTokenizer": ["tokenization_jukebox.JukeboxTokenizer", None],
+        "AutoProcessor": _PROCESSOR,
+    },
+}
+
+
+def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
+    """Copy a repository and make it usable where jukebox_hf is not installed.
+
+    Args:
+        source: a folder in the layout of `JukeboxModel.save_pretrained`.
+        out: the folder to make; it appears whole or not at all.
+        force: replace an older repository at `out`.
+
+    Raises:
+        ValueError: a source that is no Jukebox repository of ours, or a target that is taken.
+    """
+    source, out = Path(source), Path(out)
+    require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
+    root = read_config_json(str(source))
+    require(
+        root.get("model_type") == JukeboxConfig.model_type and "prior_configs" in root,
+        f"{source} is not a Jukebox repository of this package; convert it first",
+    )
+    require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
+    check_target(out, force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+        for file in sorted(Path(jukebox_hf.model.__path__[0]).glob("[!_]*.py")):
+            shutil.copyfile(file, staging / file.name)
+        for name, auto_map in _AUTO_MAPS.items():
+            if (staging / name).is_file():
+                _add_auto_map(staging / name, auto_map)
+        staging.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["auto_map"] = auto_map
+    if "feature_extractor" in content:
+        content["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

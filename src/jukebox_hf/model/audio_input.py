@@ -1,0 +1,137 @@
+"""Audio that people give: a file or an array, of any rate and channels, becomes mono float32 at the model's rate.
+
+Flows in: a path or samples. Flows out: samples (S,). A file's header is checked before any sample is read, and samples
+are read in blocks, so a hostile file can not ask for much memory.
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .validation import require
+
+try:
+    import soundfile
+except (ImportError, OSError):  # OSError: soundfile is there, but its libsndfile is not
+    soundfile = None
+try:
+    import soxr
+except ImportError:
+    soxr = None
+
+MAX_SECONDS, MAX_CHANNELS, MIN_RATE, MAX_RATE = 3600.0, 64, 1000, 384_000
+_BLOCK_VALUES = 1 << 20
+_CURE = "convert it to WAV or FLAC"
+
+
+def read_audio(
+    source: str | PathLike[str] | np.ndarray,
+    sampling_rate: int,
+    *,
+    source_rate: int | None = None,
+    max_seconds: float = MAX_SECONDS,
+) -> np.ndarray:
+    """Read a recording as mono samples at the wanted rate.
+
+    Args:
+        source: a file that libsndfile reads (WAV, FLAC, OGG, MP3), or samples (S,), (channels, S) or (S, channels):
+            the shorter side is taken for the channels. Integers are scaled by their type's range.
+        sampling_rate: wanted, in samples per second.
+        source_rate: of samples in an array; None takes them to be at the wanted rate. Files say their own.
+        max_seconds: longer recordings are refused.
+
+    Returns:
+        float32 (S,), the mean of the channels, resampled by soxr (very high quality). Values are not clamped.
+
+    Raises:
+        ValueError: what can not be read, is too long, has impossible channels or rates, or is not finite.
+        ImportError: soundfile or soxr is needed and not installed.
+    """
+    _check_rate("sampling_rate", sampling_rate)
+    if isinstance(source, (str, PathLike)):
+        require(
+            source_rate is None, f"source_rate={source_rate!r} is for arrays, but {source} says its own rate; drop it"
+        )
+        samples, rate = _read_file(Path(source), max_seconds)
+        name = str(source)
+    else:
+        rate = sampling_rate if source_rate is None else source_rate
+        _check_rate("source_rate", rate)
+        samples, name = mono(source), "the audio"
+    _check_length(name, len(samples), rate, max_seconds)
+    require(len(samples) > 0, f"{name} holds no samples; give at least one")
+    require(bool(np.isfinite(samples).all()), f"{name} holds samples that are not finite; clean it or decode it again")
+    return resample(samples, rate, sampling_rate)
+
+
+def mono(samples: Any) -> np.ndarray:
+    """Average the channels of samples (S,), (channels, S) or (S, channels): float32 (S,)."""
+    samples = np.asarray(samples)
+    require(
+        samples.dtype.kind in "fiu" and samples.ndim in (1, 2),
+        f"audio must be numbers (S,) or (channels, S), not {samples.dtype} {samples.shape}; give one recording",
+    )
+    if samples.dtype.kind in "iu":
+        info = np.iinfo(samples.dtype)
+        middle = 0 if info.min < 0 else (int(info.max) + 1) // 2
+        samples = (samples.astype(np.float64) - middle) / (int(info.max) + 1 - middle)
+    if samples.ndim == 2:
+        axis = int(samples.shape[1] < samples.shape[0])
+        _check_channels("audio", samples.shape[axis])
+        samples = samples.mean(axis=axis, dtype=np.float64)
+    return samples.astype(np.float32)
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Change the rate of samples (S,), float32."""
+    if rate == wanted or len(samples) == 0:
+        return samples
+    if soxr is None:
+        raise ImportError(
+            f"audio at {rate} Hz is to be resampled to {wanted} Hz, but soxr is not installed; pip install soxr"
+        )
+    return np.asarray(soxr.resample(samples, rate, wanted, quality="VHQ"), dtype=np.float32)
+
+
+def _read_file(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
+    """Mono samples of a file, and their rate."""
+    if soundfile is None:
+        raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
+    require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_rate(f"the rate of {path}", file.samplerate)
+            _check_channels(str(path), file.channels)
+            _check_length(str(path), file.frames, file.samplerate, max_seconds)
+            blocks, have = [], 0
+            while len(block := file.read(_BLOCK_VALUES // file.channels, dtype="float32", always_2d=True)):
+                have += len(block)
+                _check_length(str(path), have, file.samplerate, max_seconds)  # a header may lie
+                blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+            return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+
+
+def _check_rate(name: str, rate: object) -> None:
+    require(
+        isinstance(rate, (int, np.integer)) and not isinstance(rate, bool) and MIN_RATE <= rate <= MAX_RATE,
+        f"{name}={rate!r} must be a whole number from {MIN_RATE} to {MAX_RATE} samples per second; resample it first",
+    )
+
+
+def _check_channels(name: str, channels: int) -> None:
+    require(
+        1 <= channels <= MAX_CHANNELS,
+        f"{name} has {channels} channels, but 1 to {MAX_CHANNELS} are allowed; mix it down first",
+    )
+
+
+def _check_length(name: str, num_samples: int, rate: int, max_seconds: float) -> None:
+    require(
+        num_samples <= max_seconds * rate,
+        f"{name} is {num_samples / rate:.1f} s long, but at most {max_seconds:g} s are read; cut it first",
+    )

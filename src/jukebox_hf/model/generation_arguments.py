@@ -1,0 +1,218 @@
+"""What a user asked of `generate`: keyword arguments and generation configurations become one value.
+
+Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows out: `SongWishes`. transformers 5.17
+hands over configurations it has filled up itself; what it filled in is told from what a user set.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor
+
+from .configuration_jukebox import JukeboxConfig
+from .sampling_ops import SamplingSettings
+from .song_plan import TEMPERATURE
+from .validation import check_level, require
+
+_DRAWING = ("do_sample", "temperature", "top_k", "top_p")
+_LENGTHS = ("seconds", "max_new_tokens")
+_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "seed", "return_codes")
+_KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
+# Asked for by transformers' pipelines or meaningless for songs; true of us whatever they say.
+_IGNORED = {
+    "return_dict_in_generate",
+    "use_cache",
+    "max_length",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
+    "transformers_version",
+}
+
+
+@dataclass(frozen=True)
+class SongWishes:
+    """What to do for all songs of a batch.
+
+    Attributes:
+        seconds: length of the audio, prompts included; None: not said.
+        new_codes: top-level codes to write after what is known; None: not said.
+        default_codes: the same, for songs of which nothing says the length.
+        levels: which levels to write; None for all.
+        settings: how boldly to draw, by level.
+        hop_fractions: by level, see `plan_song`.
+        chunk, batch: see `LevelPlan`.
+        seed: of the first song, the others count on from it; None: not said.
+        return_codes: give the codes of every level beside the audio.
+    """
+
+    seconds: float | None
+    new_codes: int | None
+    default_codes: int
+    levels: tuple[int, ...] | None
+    settings: Mapping[int, SamplingSettings]
+    hop_fractions: Mapping[int, float]
+    chunk: int | None
+    batch: int | None
+    seed: int | None
+    return_codes: bool
+
+
+def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
+    """The generation_config.json of a model: draw at the original's 0.99, and write one window of the top prior."""
+    top = config.prior_configs[-1]
+    return GenerationConfig(do_sample=True, temperature=TEMPERATURE, top_k=0, max_new_tokens=top.context_length)
+
+
+def read_wishes(
+    config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
+) -> SongWishes:
+    """Make one value of everything said; plain arguments win over `given`, `given` over the model's `own` defaults.
+
+    Raises:
+        ValueError: an argument that songs do not know or an impossible value, in one sentence.
+    """
+    unknown = sorted(name for name, value in arguments.items() if name not in {*_KNOWN, *_IGNORED} and value)
+    require(not unknown, f"generate does not know {', '.join(unknown)}; it takes {', '.join(_KNOWN)} and song inputs")
+    said = _said_by(given, own)
+    said.update({name: value for name, value in arguments.items() if name in _KNOWN and value is not None})
+    if any(arguments.get(name) is not None for name in _LENGTHS):  # a plain length replaces what `given` says
+        said = {name: value for name, value in said.items() if name not in _LENGTHS or arguments.get(name) is not None}
+    require(
+        not ("seconds" in said and "max_new_tokens" in said),
+        f"seconds={said.get('seconds')!r} and max_new_tokens={said.get('max_new_tokens')!r} both give the length; "
+        f"choose one",
+    )
+    for name in ("max_new_tokens", "chunk", "batch"):
+        _check_count(name, said.get(name))
+    _check_seed(said.get("seed"))
+    seconds = said.get("seconds")
+    require(
+        seconds is None or (_is_number(seconds) and 0 < seconds < float("inf")),
+        f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
+    )
+    levels, num_levels = said.get("levels"), len(config.prior_configs)
+    require(
+        levels is None or (isinstance(levels, Sequence) and not isinstance(levels, str)),
+        f"levels={levels!r} must be a list such as [2, 1, 0], or None for all",
+    )
+    return SongWishes(
+        seconds=seconds,
+        new_codes=said.get("max_new_tokens"),
+        default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
+        levels=None if levels is None else tuple(levels),
+        settings=_settings(said, own, num_levels),
+        hop_fractions=_hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels),
+        chunk=said.get("chunk"),
+        batch=said.get("batch"),
+        seed=said.get("seed"),
+        return_codes=bool(said.get("return_codes", False)),
+    )
+
+
+def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | None:
+    """A function that may change logits: (logits (B, V), level, position in the song) -> logits.
+
+    Raises:
+        ValueError: transformers' processors, which want the ids of a text.
+    """
+    if logits_processor is None or (isinstance(logits_processor, Sequence) and len(logits_processor) == 0):
+        return None
+    is_of_transformers = isinstance(logits_processor, (list, LogitsProcessor))
+    require(
+        callable(logits_processor) and not is_of_transformers,
+        f"logits_processor={type(logits_processor).__name__} can not be used: codes are no text; give a function "
+        f"(logits, level, position) -> logits",
+    )
+    return logits_processor
+
+
+def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
+    """Refuse what could stop or watch a text, but not a song."""
+    require(
+        stopping_criteria is None or len(stopping_criteria) == 0,
+        "stopping_criteria can not stop a song, whose length is decided before its first code; use seconds=",
+    )
+    require(streamer is None, "streamer can not follow a song; iterate over jukebox_hf.model.song.sample_song instead")
+
+
+def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str, Any]:
+    """The wishes in a configuration: what is neither the model's own nor filled in by transformers."""
+    if given is None:
+        return {}
+    # What 5.17's pipelines fill into fields that nobody set. Private, so it may go; then nobody fills in either.
+    neutral = GenerationConfig().to_dict() | getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    said = {}
+    for name, value in given.to_dict().items():
+        of_model = getattr(own, name, None)
+        if value is None or value == of_model or name in _IGNORED or name.startswith("_"):
+            continue
+        if of_model is None and value == neutral.get(name):
+            continue
+        require(
+            name in _KNOWN,
+            f"generation_config.{name}={value!r} is not supported by Jukebox; it takes {', '.join(_KNOWN)}",
+        )
+        said[name] = value
+    return said
+
+
+def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
+    def by_level(name: str, otherwise: Any) -> dict[int, Any]:
+        of_model = getattr(own, name, None)
+        otherwise = otherwise if of_model is None else of_model
+        return _by_level(name, said.get(name, otherwise), num_levels, otherwise)
+
+    do_sample = said.get("do_sample", getattr(own, "do_sample", None))
+    require(
+        do_sample is None or isinstance(do_sample, bool),
+        f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
+    )
+    temperature = by_level("temperature", TEMPERATURE)
+    if do_sample is False:
+        temperature = dict.fromkeys(temperature, 0)
+    top_k, top_p = by_level("top_k", 0), by_level("top_p", 1.0)
+    return {level: SamplingSettings(temperature[level], top_k[level], top_p[level]) for level in range(num_levels)}
+
+
+def _hop_fractions(value: Any, num_levels: int) -> dict[int, float]:
+    if value is None:
+        return {}
+    wanted = _by_level("hop_fractions", value, num_levels, None)
+    return {level: fraction for level, fraction in wanted.items() if fraction is not None}
+
+
+def _by_level(name: str, value: Any, num_levels: int, otherwise: Any) -> dict[int, Any]:
+    """One number for all levels, or a dictionary level -> number, in which levels may be missing."""
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(range(num_levels), value)
+    else:  # JSON turns keys into strings
+        value = {int(key) if isinstance(key, str) and key.isdigit() else key: item for key, item in value.items()}
+    for level, number in value.items():
+        check_level(f"a key of {name}", level, num_levels)
+        require(
+            _is_number(number) or number == otherwise,
+            f"{name}={number!r} must be a number, or a dictionary from level to number",
+        )
+    return {level: value.get(level, otherwise) for level in range(num_levels)}
+
+
+def _check_count(name: str, value: Any) -> None:
+    require(
+        value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0),
+        f"{name}={value!r} must be a positive integer",
+    )
+
+
+def _check_seed(seed: Any) -> None:
+    require(
+        seed is None or (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**62),
+        f"seed={seed!r} must be an integer from 0 to 2**62 - 1; the songs of a batch count on from it",
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

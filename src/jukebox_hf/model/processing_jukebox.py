@@ -1,0 +1,256 @@
+"""JukeboxProcessor: a song as people order it becomes the tensors that `JukeboxModel.generate` takes.
+
+Flows in: lyrics, artist, genre, lengths in seconds, a prompt in sound. Flows out: a BatchFeature with one row per song
+(song_orders.py lists its tensors), and afterwards audio without its padding. It needs no model: what it must know of
+one is saved with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from .configuration_jukebox import JukeboxConfig
+from .feature_extraction_jukebox import JukeboxFeatureExtractor
+from .song_orders import NOT_SAID
+from .tokenization_jukebox import JukeboxTokenizer
+from .validation import require
+
+SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "prompt", "seed")
+MAX_LYRICS = 100_000  # characters; songs have a few thousand
+_MAX_SECONDS = 86_400
+Song = str | Mapping[str, Any]
+
+
+class JukeboxProcessor(ProcessorMixin):
+    """Turns orders for songs into tensors, and audio back into arrays.
+
+    Args:
+        feature_extractor: for prompts.
+        tokenizer: for words.
+        max_genres: per level, finest first, how many genres its prior hears; 0 where it hears no labels.
+        lyric_level: the level whose prior reads lyrics: `lyric_ids` are in its characters. None: no level does.
+
+    Raises:
+        ValueError: numbers that do not fit the tokenizer.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: JukeboxFeatureExtractor,
+        tokenizer: JukeboxTokenizer,
+        max_genres: Sequence[int] = (5, 5, 1),
+        lyric_level: int | None = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer, **kwargs)
+        levels = len(tokenizer.label_versions)
+        require(
+            len(max_genres) == levels and all(isinstance(count, int) and count >= 0 for count in max_genres),
+            f"max_genres={list(max_genres)!r} must hold a number for each of the tokenizer's {levels} levels; make the "
+            f"processor with JukeboxProcessor.from_config",
+        )
+        require(
+            lyric_level is None or lyric_level in range(levels),
+            f"lyric_level={lyric_level!r} must be one of the tokenizer's {levels} levels, or None",
+        )
+        self.max_genres, self.lyric_level = list(max_genres), lyric_level
+
+    @classmethod
+    def from_config(cls, config: JukeboxConfig, tokenizer: JukeboxTokenizer) -> "JukeboxProcessor":
+        """Make the processor of a model.
+
+        Raises:
+            ValueError: a tokenizer of another model, or levels that read lyrics in different characters.
+        """
+        priors = config.prior_configs
+        versions = tokenizer.label_versions
+        require(
+            len(versions) == len(priors),
+            f"label_versions={versions} has {len(versions)} levels, but the model has {len(priors)} priors; use the "
+            f"tokenizer that belongs to it",
+        )
+        readers = [prior.level for prior in priors if prior.lyrics != "none"]
+        require(
+            len({versions[level] for level in readers}) <= 1,
+            f"levels {readers} read lyrics in different characters; one song's lyric_ids can not serve both",
+        )
+        hop = config.vqvae_config.hop_lengths[len(priors) - 1]
+        return cls(
+            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop),
+            tokenizer,
+            max_genres=[prior.max_genres if prior.has_labels else 0 for prior in priors],
+            lyric_level=readers[-1] if readers else None,
+        )
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of prompts and songs."""
+        return self.feature_extractor.sampling_rate
+
+    def __call__(
+        self,
+        text: Song | Sequence[Song] | None = None,
+        *,
+        strict: bool = False,
+        return_tensors: str | None = "pt",
+        **words: Any,
+    ) -> BatchFeature:
+        """Prepare one song or a list of songs.
+
+        Args:
+            text: lyrics, or a dictionary of words, or a list of these.
+            strict: refuse artists and genres that are not listed, instead of one warning.
+            return_tensors: "pt" only, as `generate` takes them.
+            words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
+                included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
+                the audio begins; `prompt`, sound to go on from: a path, samples at the model's rate, (samples, rate) or
+                {"array", "sampling_rate"}; `seed`, from which the songs of a list count on.
+
+        Returns:
+            The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
+
+        Raises:
+            ValueError: a word that is unknown, said twice or impossible, in one sentence.
+        """
+        require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
+        is_list = isinstance(text, Sequence) and not isinstance(text, str)
+        songs = [merged(song, words, place) for place, song in enumerate(text if is_list else [text])]
+        require(len(songs) > 0, "the list of songs is empty; give at least one")
+        rows = [self._row(song, strict) for song in songs]
+        rate = self.sampling_rate
+        lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
+        prompts, prompt_lengths = _left_padded([row["prompt"] for row in rows], torch.float32)
+        return BatchFeature(
+            {
+                "artist_ids": torch.tensor([row["artist_ids"] for row in rows]),
+                "genre_ids": torch.tensor([row["genre_ids"] for row in rows]),
+                "lyric_ids": lyrics,
+                "lyric_lengths": lyric_lengths,
+                "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs]),
+                "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs]),
+                "offset_samples": torch.tensor([max(_samples("offset", song, rate), 0) for song in songs]),
+                "seeds": torch.tensor([NOT_SAID if song["seed"] is None else song["seed"] for song in songs]),
+                "prompt_values": prompts,
+                "prompt_lengths": prompt_lengths,
+            }
+        )
+
+    def decode(self, audio: Tensor, audio_length: int | None = None, clamp: bool = False) -> np.ndarray:
+        """One song (S,) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
+        samples = audio.detach().float().cpu().reshape(-1)[: None if audio_length is None else int(audio_length)]
+        return (samples.clamp(-1, 1) if clamp else samples).numpy()
+
+    def batch_decode(self, audio: Any, audio_lengths: Tensor | None = None, clamp: bool = False) -> list[np.ndarray]:
+        """All songs of `generate`'s output, or of (B, S) and its lengths, as arrays without their padding."""
+        if isinstance(audio, Mapping):
+            audio, audio_lengths = audio["audio"], audio["audio_lengths"]
+        lengths = [None] * len(audio) if audio_lengths is None else audio_lengths.tolist()
+        return [self.decode(song, length, clamp) for song, length in zip(audio, lengths, strict=True)]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["lyric_ids", "artist_ids", "genre_ids", "prompt_values"]
+
+    def _row(self, song: dict[str, Any], strict: bool) -> dict[str, Any]:
+        """The words of one song in numbers."""
+        artist, genre, lyrics = (song[name] or "" for name in ("artist", "genre", "lyrics"))
+        slots = max(*self.max_genres, 1)
+        artists, genres = [], []
+        for level, most in enumerate(self.max_genres):
+            artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
+            heard = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
+            require(
+                len(heard) <= most,
+                f"genre={genre!r} is {len(heard)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
+                f"level {level} hears at most {most}; use fewer words",
+            )
+            genres.append([*heard, *[-1] * (slots - len(heard))])
+        return {
+            "artist_ids": artists,
+            "genre_ids": genres,
+            "lyric_ids": () if self.lyric_level is None else self.tokenizer.encode_lyrics(lyrics, self.lyric_level).ids,
+            "prompt": () if song["prompt"] is None else self._prompt(song["prompt"]),
+        }
+
+    def _prompt(self, prompt: Any) -> np.ndarray:
+        """A prompt in any of its forms as samples (S,)."""
+        rate = None
+        if isinstance(prompt, Mapping):
+            prompt, rate = prompt.get("array", prompt.get("path")), prompt.get("sampling_rate")
+            rate = None if isinstance(prompt, (str, PathLike)) else rate
+        elif isinstance(prompt, (tuple, list)) and len(prompt) == 2 and np.ndim(prompt[1]) == 0 and np.ndim(prompt[0]):
+            prompt, rate = prompt
+        if isinstance(prompt, Tensor):
+            prompt = prompt.detach().cpu().numpy()
+        require(
+            isinstance(prompt, (str, PathLike, np.ndarray, list, tuple)),
+            f"prompt={type(prompt).__name__} must be a path, samples, (samples, rate) or a dictionary with array and "
+            f"sampling_rate",
+        )
+        return self.feature_extractor.samples(prompt, rate)
+
+
+def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The words of one song: its own, else those said for all; a seed said for all counts on from song to song.
+
+    Raises:
+        ValueError: words that are unknown, said twice or of the wrong kind.
+    """
+    require(
+        song is None or isinstance(song, (str, Mapping)),
+        f"a song must be lyrics or a dictionary of words, not {type(song).__name__}",
+    )
+    if isinstance(song, str):
+        require(words.get("lyrics") is None, "lyrics are given twice, as text and as lyrics=; give them once")
+        song = {"lyrics": song}
+    unknown = sorted({*map(str, song or ()), *map(str, words)} - set(SONG_WORDS))
+    require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
+    said = {name: value for name, value in words.items() if value is not None}
+    if "seed" in said:
+        _check_seed(said["seed"])
+        said["seed"] += place
+    said.update({name: value for name, value in (song or {}).items() if value is not None})
+    for name in ("lyrics", "artist", "genre"):
+        require(isinstance(said.get(name, ""), str), f"{name}={said.get(name)!r} must be a string; use '' for none")
+    require(
+        len(said.get("lyrics", "")) <= MAX_LYRICS,
+        f"lyrics have {len(said.get('lyrics', ''))} characters, over the {MAX_LYRICS} allowed; give one song's lyrics",
+    )
+    _check_seed(said.get("seed", 0))
+    return {name: said.get(name) for name in SONG_WORDS}
+
+
+def _check_seed(seed: Any) -> None:
+    require(
+        isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**62,
+        f"seed={seed!r} must be an integer from 0 to 2**62 - 1",
+    )
+
+
+def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
+    """Seconds of a song in samples; -1 where they are not said."""
+    seconds = song[name]
+    if seconds is None:
+        return NOT_SAID
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    lowest = 0 if name == "offset" else 1 / rate
+    require(
+        is_number and lowest <= seconds <= _MAX_SECONDS,
+        f"{name}={seconds!r} must be a number of seconds, {'0' if name == 'offset' else 'over 0'} to {_MAX_SECONDS}",
+    )
+    return round(seconds * rate)
+
+
+def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths as one tensor, zeros in front, at least one column; and their lengths."""
+    lengths = [len(row) for row in rows]
+    padded = torch.zeros(len(rows), max(*lengths, 1), dtype=dtype)
+    for number, row in enumerate(rows):
+        if len(row):
+            padded[number, -len(row) :] = torch.as_tensor(np.asarray(row), dtype=dtype)
+    return padded, torch.tensor(lengths)

@@ -1,0 +1,391 @@
+"""Song orders: tensors of a batch become labels, a plan and a first state per song length; and are written.
+
+Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so that any batching works. Flows out:
+`SongOrder`s, checked to their end before the first code, and then the finished songs.
+
+    artist_ids       (B, levels)     0 is unknown
+    genre_ids        (B, levels, G)  -1 in empty slots
+    lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level that reads lyrics
+    lyric_lengths    (B,)            how many of them are lyrics
+    wanted_samples   (B,)            length of the audio, prompts included; -1: not said
+    song_samples     (B,)            length of the song it is part of; -1: not said
+    offset_samples   (B,)            where in that song the audio begins
+    seeds            (B,)            -1: not said
+    prompt_values    (B, S)          sound to go on from, zeros in front
+    prompt_lengths   (B,)            how many samples of it are sound; 0: no prompt
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from .generation_arguments import SongWishes
+from .labels import LevelLabels
+from .lyric_characters import LyricEncoding
+from .modeling_jukebox_prior import JukeboxPrior
+from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .song import LogitsHook, Priors, check_request, sample_song
+from .song_plan import SamplingPlan, plan_song
+from .song_state import SongState
+from .validation import check_level, require
+from .windows import SongTiming
+
+SONG_INPUTS = (
+    "artist_ids",
+    "genre_ids",
+    "lyric_ids",
+    "lyric_lengths",
+    "wanted_samples",
+    "song_samples",
+    "offset_samples",
+    "seeds",
+    "prompt_values",
+    "prompt_lengths",
+)
+NOT_SAID = -1
+MAX_SECONDS = 86_400  # nothing is planned for more; the priors' own limits are far below
+Codes = SongState | Mapping[int, Tensor] | Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class SongOrder:
+    """Songs of one length, ready to be written.
+
+    Attributes:
+        songs: their rows in the batch.
+        plan: what to do.
+        labels: per level, finest first, of every song.
+        state: what is known of them.
+    """
+
+    songs: tuple[int, ...]
+    plan: SamplingPlan
+    labels: tuple[tuple[LevelLabels, ...], ...]
+    state: SongState
+
+
+def take_orders(
+    config: JukeboxConfig, vqvae: JukeboxVQVAE, inputs: Mapping[str, Any], wishes: SongWishes, codes: Codes | None
+) -> tuple[SongOrder, ...]:
+    """Turn a batch into orders, one for each length of song in it.
+
+    Args:
+        config: of the model.
+        vqvae: encodes prompts.
+        inputs: see above; what is missing is not said.
+        wishes: for all songs.
+        codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest first with None for nothing.
+
+    Raises:
+        ValueError: tensors, lengths or codes that can not be sampled to their end.
+    """
+    songs = read_songs(config, inputs, codes)
+    levels = _written_levels(config, wishes)
+    state = _first_state(config, vqvae, songs, wishes, codes, levels)
+    orders: dict[int, list[int]] = {}
+    for song in range(state.num_songs):
+        orders.setdefault(_samples(config, songs, wishes, state, levels, song), []).append(song)
+    return tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
+
+
+def write_orders(model: Priors, orders: Sequence[SongOrder], hook: LogitsHook | None = None) -> list[SongState]:
+    """Write all songs level by level, so that each prior is loaded once however many lengths there are."""
+    for order in orders:
+        check_request(model, order.plan, order.labels, order.state)
+    states, kept = [order.state for order in orders], _Kept(model)
+    for place, level_plan in enumerate(orders[0].plan.levels):
+        for number, order in enumerate(orders):
+            plan = SamplingPlan(order.plan.samples, (order.plan.levels[place],))
+            for progress in sample_song(kept, plan, order.labels, states[number], hook=hook):
+                states[number] = progress.state
+        model.release(level_plan.level)
+    return states
+
+
+class _Kept:
+    """A model whose priors stay until all orders have had them."""
+
+    def __init__(self, model: Priors) -> None:
+        self.config, self._model = model.config, model
+
+    def prior(self, level: int) -> JukeboxPrior:
+        return self._model.prior(level)
+
+    def release(self, level: int) -> None:
+        """Nothing yet: other orders wait for this level."""
+
+
+# --- the batch --------------------------------------------------------------------------------------------------------
+
+
+def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | None) -> dict[str, Tensor]:
+    """Check the tensors of a batch and fill in what is not said.
+
+    Raises:
+        ValueError: a name, shape or kind that does not fit.
+    """
+    unknown = sorted(set(inputs) - set(SONG_INPUTS))
+    require(not unknown, f"song inputs hold {', '.join(unknown)}; only {', '.join(SONG_INPUTS)} are known")
+    num_levels, slots = len(config.prior_configs), max(prior.max_genres for prior in config.prior_configs)
+    given = {name: value for name, value in inputs.items() if value is not None}
+    batch = _batch_size(given, codes)
+    shapes = {
+        "artist_ids": (num_levels,),
+        "genre_ids": (num_levels, None),
+        "lyric_ids": (None,),
+        "prompt_values": (None,),
+    }
+    blank = {"genre_ids": (slots, NOT_SAID), "lyric_ids": (1, 0), "prompt_values": (1, 0)}
+    fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID}
+    songs = {}
+    for name in SONG_INPUTS:
+        shape = (batch, *shapes.get(name, ()))
+        width, value = blank.get(name, (1, fill.get(name, 0)))
+        tensor = given.get(name)
+        if tensor is None:
+            tensor = torch.full([width if size is None else size for size in shape], value)
+        require(
+            isinstance(tensor, Tensor)
+            and tensor.dim() == len(shape)
+            and all(size in (None, found) for size, found in zip(shape, tensor.shape, strict=True)),
+            f"{name} must be a tensor {_shape_in_words(shape)}, not "
+            f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}; make it with "
+            f"JukeboxProcessor",
+        )
+        songs[name] = tensor.detach().cpu() if name == "prompt_values" else tensor.detach().cpu().long()
+    for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
+        lengths = songs[f"{name}_lengths"]
+        require(
+            bool(((lengths >= 0) & (lengths <= width)).all()),
+            f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",
+        )
+    return songs
+
+
+def _batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
+    if isinstance(codes, SongState):
+        return codes.num_songs
+    require(
+        codes is None or isinstance(codes, (Mapping, list, tuple)),
+        f"codes={type(codes).__name__} must be a SongState, a dictionary level -> (B, T), or a list finest level first",
+    )
+    values = codes.values() if isinstance(codes, Mapping) else codes or ()
+    tensors = [value for value in (*given.values(), *values) if isinstance(value, Tensor) and value.dim()]
+    return len(tensors[0]) if tensors else 1
+
+
+def _shape_in_words(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
+
+
+# --- one order --------------------------------------------------------------------------------------------------------
+
+
+def _order(
+    config: JukeboxConfig,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    state: SongState,
+    samples: int,
+    rows: list[int],
+) -> SongOrder:
+    plan = plan_song(
+        config,
+        samples,
+        levels=wishes.levels,
+        hop_fractions=wishes.hop_fractions,
+        settings=wishes.settings,
+        chunk=wishes.chunk,
+        batch=wishes.batch,
+    )
+    for level_plan in plan.levels:
+        known = max(len(state.codes[level_plan.level][song]) for song in rows)
+        require(
+            known <= level_plan.total,
+            f"{_seconds(config, known, level_plan.level):.4g} s of level {level_plan.level} are known already, but "
+            f"only {plan.samples / config.sampling_rate:.4g} s of audio are asked for; ask for more seconds or shorten "
+            f"the prompt or codes",
+        )
+    labels = tuple(
+        tuple(level_labels(prior, songs, song, _song_samples(config, songs, song, plan.samples)) for song in rows)
+        for prior in config.prior_configs
+    )
+    own = SongState(
+        tuple(tuple(level[song] for song in rows) for level in state.codes),
+        tuple(state.seeds[song] for song in rows),
+        state.notes,
+    )
+    return SongOrder(tuple(rows), plan, labels, own)
+
+
+def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: int, song_samples: int) -> LevelLabels:
+    """The labels of one song of a batch as the prior of one level reads them."""
+    count = int(songs["lyric_lengths"][song])
+    ids = songs["lyric_ids"][song].tolist()
+    ids = tuple(ids[len(ids) - count :])
+    if prior.lyrics != "none":
+        _check_ids("lyric_ids", ids, 0, prior.lyric_vocab_size)
+    artist, genres = 0, ()
+    if prior.has_labels:
+        artist = int(songs["artist_ids"][song, prior.level])
+        heard = [genre for genre in songs["genre_ids"][song, prior.level].tolist() if genre != -1]
+        _check_ids("artist_ids", (artist,), 0, prior.num_artists)
+        _check_ids("genre_ids", heard, 0, prior.num_genres)
+        require(
+            len(heard) <= prior.max_genres,
+            f"genre_ids holds {len(heard)} genres for level {prior.level}, which hears at most {prior.max_genres}; "
+            f"use fewer",
+        )
+        genres = tuple(heard) + (-1,) * (prior.max_genres - len(heard))
+    timing = SongTiming(song_samples, int(songs["offset_samples"][song]), prior.window_samples)
+    return LevelLabels(prior, artist, genres, LyricEncoding("", "", ids, ()), timing)
+
+
+def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
+    wrong = next((number for number in ids if not low <= number < size), None)
+    require(
+        wrong is None,
+        f"{name} holds {wrong}, but this model knows {low} to {size - 1}; use the processor that belongs to it",
+    )
+
+
+# --- lengths ----------------------------------------------------------------------------------------------------------
+
+
+def _written_levels(config: JukeboxConfig, wishes: SongWishes) -> list[int]:
+    """Coarsest first; `plan_song` checks them."""
+    wanted = wishes.levels or range(len(config.prior_configs))
+    for level in wanted:
+        check_level("levels", level, len(config.prior_configs))
+    return sorted(set(wanted), reverse=True)
+
+
+def _samples(
+    config: JukeboxConfig,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    state: SongState,
+    levels: Sequence[int],
+    song: int,
+) -> int:
+    """How long a song's audio is to be: as said for all, or for this song, or as its upper codes are, or the default.
+
+    Always whole codes of the coarsest level, so that songs that come out equally long are written together.
+    """
+    hops, rate = config.vqvae_config.hop_lengths, config.sampling_rate
+    coarsest, top = hops[len(config.prior_configs) - 1], levels[0]
+    known = len(state.codes[top][song]) * hops[top]
+    if wishes.seconds is not None:
+        samples = round(wishes.seconds * rate)
+    elif wishes.new_codes is not None:
+        samples = known + wishes.new_codes * coarsest
+    elif int(songs["wanted_samples"][song]) != NOT_SAID:
+        samples = int(songs["wanted_samples"][song])
+    elif config.prior_configs[top].upper_strides:
+        samples = len(state.codes[top + 1][song]) * hops[top + 1]
+    else:
+        samples = known + wishes.default_codes * coarsest
+    whole = samples // coarsest * coarsest
+    require(
+        whole > 0,
+        f"{samples} samples of audio are asked for, less than one code of the coarsest level ({coarsest} samples, "
+        f"{coarsest / rate:.3g} s); ask for more seconds, or give the codes of the level above",
+    )
+    require(whole <= MAX_SECONDS * rate, f"{whole / rate:g} s of audio are asked for; ask for at most {MAX_SECONDS}")
+    return whole
+
+
+def _song_samples(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> int:
+    """The length of the whole song; if not said, the shortest the top prior was trained on that holds the audio."""
+    said = int(songs["song_samples"][song])
+    if said != NOT_SAID:
+        return said
+    timed = [prior for prior in config.prior_configs if prior.has_timing]
+    shortest = max((math.ceil(prior.min_song_seconds * prior.sampling_rate) for prior in timed), default=0)
+    return max(samples + int(songs["offset_samples"][song]), shortest)
+
+
+def _seconds(config: JukeboxConfig, num_codes: int, level: int) -> float:
+    return num_codes * config.vqvae_config.hop_lengths[level] / config.sampling_rate
+
+
+# --- what is known before the first step ------------------------------------------------------------------------------
+
+
+def _first_state(
+    config: JukeboxConfig,
+    vqvae: JukeboxVQVAE,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    codes: Codes | None,
+    levels: Sequence[int],
+) -> SongState:
+    num_songs = len(songs["seeds"])
+    if isinstance(codes, SongState):
+        state = codes
+        if wishes.seed is not None:
+            state = SongState(codes.codes, tuple(wishes.seed + song for song in range(num_songs)), codes.notes)
+    else:
+        state = SongState.empty(config.vqvae_config.num_levels, _seeds(songs, wishes))
+        for level, known in _by_level(config, codes).items():
+            for song in range(num_songs):
+                state = state.with_codes(level, song, _one_row(level, known, song, num_songs))
+    state.check(config)
+    for song in range(num_songs):
+        length = int(songs["prompt_lengths"][song])
+        if length:
+            require(
+                not any(len(state.codes[level][song]) for level in levels),
+                "codes and prompt both say how a song begins; give one of them",
+            )
+            state = _with_prompt(config, vqvae, state, song, songs["prompt_values"][song, -length:], levels)
+    return state
+
+
+def _with_prompt(
+    config: JukeboxConfig, vqvae: JukeboxVQVAE, state: SongState, song: int, prompt: Tensor, levels: Sequence[int]
+) -> SongState:
+    """Encode a prompt at every level that will be written; alone, so that its codes do not depend on the batch."""
+    hop = config.vqvae_config.hop_lengths[len(config.prior_configs) - 1]
+    whole = len(prompt) // hop * hop
+    require(whole > 0, f"the prompt has {len(prompt)} samples, fewer than the {hop} of one code; give a longer one")
+    audio = prompt[None, None, :whole].float().to(vqvae.device)
+    wanted = sorted(levels)
+    for level, encoded in zip(wanted, vqvae.encode(audio, levels=wanted).audio_codes, strict=True):
+        state = state.with_codes(level, song, encoded[0])
+    return state
+
+
+def _seeds(songs: Mapping[str, Tensor], wishes: SongWishes) -> list[int]:
+    """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
+    if wishes.seed is not None:
+        return [wishes.seed + song for song in range(len(songs["seeds"]))]
+    drawn = torch.randint(2**31, (len(songs["seeds"]),)).tolist() if bool((songs["seeds"] == NOT_SAID).any()) else []
+    return [drawn[song] if seed == NOT_SAID else seed for song, seed in enumerate(songs["seeds"].tolist())]
+
+
+def _by_level(config: JukeboxConfig, codes: Mapping[int, Tensor] | Sequence[Tensor | None] | None) -> dict[int, Tensor]:
+    pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
+    known = {level: tensor for level, tensor in pairs if tensor is not None}
+    for level in known:
+        check_level("a level of codes", level, config.vqvae_config.num_levels)
+    return known
+
+
+def _one_row(level: int, codes: Any, song: int, num_songs: int) -> Tensor:
+    """One song's codes; -1 behind shorter songs, as `generate` gives them, is dropped."""
+    require(
+        isinstance(codes, Tensor) and codes.dim() == 2 and len(codes) == num_songs and not codes.is_floating_point(),
+        f"codes of level {level} must be integers ({num_songs}, T), one row per song, not "
+        f"{tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__}",
+    )
+    row = codes[song]
+    length = len(row)
+    while length and int(row[length - 1]) == NOT_SAID:
+        length -= 1
+    return row[:length]
