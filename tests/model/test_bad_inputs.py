@@ -291,3 +291,9 @@ def test_chunks_of_no_length_are_refused(chunk_seconds, tiny_vqvae):
 def test_codes_that_can_not_be_decoded_are_refused(codes, level, sentence, tiny_vqvae):
     model = tiny_vqvae()
     _refused(lambda: model.decode(codes, level=level), sentence)
+
+
+def test_a_vocabulary_of_codes_and_characters_is_not_resized(tiny_prior):
+    prior = tiny_prior("prefix")
+    with pytest.raises(ValueError, match="made of codebook_size and, before a lyric prefix, lyric_vocab_size"):
+        prior.resize_token_embeddings(50)

@@ -9,6 +9,7 @@ sequence. `sequence` makes them from codes; positions count from the start of th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,17 @@ class JukeboxPrior(PreTrainedModel):
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.lm_head = value
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: a vocabulary is codes and characters together, and a new size says nothing about either.
+
+        Raises:
+            ValueError: always, with the cure.
+        """
+        raise ValueError(
+            f"the vocabulary of {self.config.vocab_size} is made of codebook_size and, before a lyric prefix, "
+            f"lyric_vocab_size; build a prior with other sizes and copy the rows that stay"
+        )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
