@@ -210,7 +210,9 @@ Jukebox (Dhariwal et al. 2020, arXiv:2005.00341) sings raw audio from lyrics, an
 
 ```python
 import jukebox_hf
+from transformers import pipeline
 
-model = jukebox_hf.JukeboxModel.from_pretrained("this repository")
+sing = pipeline("text-to-audio", model="this repository")
+song = sing("the lyrics", artist="an artist", genre="a genre", seconds=20, seed=1)
 ```
 """
