@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from jukebox_hf.app import cli
 from jukebox_hf.conversion.download import download
 from jukebox_hf.conversion.repository import sha256_of
 
@@ -120,3 +121,25 @@ def test_progress_tells_how_much_of_how_much(server, tmp_path):
     download(server.url, tmp_path / "m", progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+def test_command_draws_one_bar_per_file(monkeypatch):
+    drawn = []
+
+    class Bar:
+        n = 0
+
+        def __init__(self, total, desc, **_):
+            drawn.append((desc, total))
+
+        def update(self, more):
+            self.n += more
+
+        def close(self):
+            drawn.append(self.n)
+
+    monkeypatch.setattr(cli, "tqdm", Bar)
+    with cli._DownloadBars() as bars:
+        for done in (10, 500, 1000):
+            bars.show("vqvae", done, 1000)
+    assert drawn == [("vqvae", 1000), 1000]

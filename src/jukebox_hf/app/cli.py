@@ -135,5 +135,6 @@ class _DownloadBars:
             bar.close()
 
     def show(self, name: str, done: int, total: int) -> None:
-        bar = self._bars.setdefault(name, tqdm(total=total, desc=name, unit="B", unit_scale=True))
-        bar.update(done - bar.n)
+        if name not in self._bars:
+            self._bars[name] = tqdm(total=total, desc=name, unit="B", unit_scale=True)
+        self._bars[name].update(done - self._bars[name].n)
