@@ -4,7 +4,9 @@ Flows in: the `hps` dictionary inside a checkpoint. Flows out: a configuration. 
 never guessed.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from jukebox_hf.model.configuration_jukebox import (
     JukeboxPriorConfig,
@@ -13,6 +15,26 @@ from jukebox_hf.model.configuration_jukebox import (
 )
 
 
+Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
+
+
+def _in_one_sentence(read: Callable[..., Config]) -> Callable[..., Config]:
+    """Hyper-parameters that are missing or of another kind than any Jukebox's become one clear refusal."""
+
+    @functools.wraps(read)
+    def wrapped(hps: dict[str, Any], *others: Any) -> Config:
+        try:
+            return read(hps, *others)
+        except KeyError as error:
+            reason = f"lack {error.args[0]!r}"
+        except (TypeError, IndexError, AttributeError) as error:
+            reason = f"are not those of a Jukebox ({error})"
+        raise ValueError(f"the checkpoint's hyper-parameters {reason}; name the model with --preset") from None
+
+    return wrapped
+
+
+@_in_one_sentence
 def vqvae_config(hps: dict[str, Any]) -> JukeboxVQVAEConfig:
     """Read the configuration of a VQ-VAE from its hyper-parameters."""
     levels = hps["levels"]
@@ -46,6 +68,7 @@ def vqvae_config(hps: dict[str, Any]) -> JukeboxVQVAEConfig:
     )
 
 
+@_in_one_sentence
 def prior_config(hps: dict[str, Any], vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
     """Read the configuration of a prior from its hyper-parameters and the VQ-VAE it was trained with."""
     level, depth = hps["level"], hps["prior_depth"]

@@ -114,6 +114,23 @@ def test_keys_missing_or_left_over_are_named(chain_files):
         to_ours(state, pairs)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda hps: hps.pop("strides_t"), "lack 'strides_t'; name the model with --preset"),
+        (lambda hps: hps.update(levels="three"), "are not those of a Jukebox"),
+        (lambda hps: hps.update(downs_t=None), "are not those of a Jukebox"),
+        (lambda hps: hps.update(l_bins="many"), "codebook_size='many' is not allowed"),
+    ],
+    ids=["missing", "word", "nothing", "kind"],
+)
+def test_damaged_hyper_parameters_are_refused_in_one_sentence(chain_files, damage, message):
+    hps, _ = read_checkpoint(chain_files[0])
+    damage(hps)
+    with pytest.raises(ValueError, match=message):
+        vqvae_config(hps)
+
+
 @pytest.mark.parametrize("name", ["copy_input", "pos_init"])
 def test_hyper_parameters_without_counterpart_are_refused(chain_files, name):
     hps, _ = read_checkpoint(chain_files[1][2])
