@@ -14,7 +14,6 @@ from jukebox_hf.model.configuration_jukebox import (
     attention_kinds_of_order,
 )
 
-
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 
 
