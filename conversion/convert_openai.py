@@ -17,7 +17,7 @@ from jukebox_hf.conversion.download import download
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
-from jukebox_hf.conversion.repository import ForeignPart, check_target, sha256_of, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, check_dtype, check_target, sha256_of, write_repository
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.generation_arguments import default_generation_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
@@ -85,6 +85,9 @@ def convert_openai(
         f"preset={preset!r} is none of {', '.join(MODEL_PARTS)}; choose one",
     )
     check_target(out, force)
+    check_dtype(dtype)
+    if preset is not None:
+        _tokenizer(labels, LABEL_VERSIONS[preset], model_preset(preset))  # wrong lists are refused before a download
     downloads = None if files else out.with_name(f"{out.name}.download")
     files = files or _fetch(preset, downloads, root, progress)
     for file in (files.vqvae, *files.priors):

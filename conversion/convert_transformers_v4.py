@@ -39,6 +39,10 @@ def convert_transformers_v4(
         OSError: nothing to read there.
     """
     check_target(out, force)
+    require(
+        not Path(source).exists() or Path(source).resolve() != out.resolve(),
+        f"{out} is the repository that is to be converted; choose another folder",
+    )
     root = read_config_json(source)
     require(
         is_legacy_config(root),

@@ -27,8 +27,13 @@ def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str
     content = read_pickled_tensors(Path(path))
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ValueError(f"{path} holds no state dict under 'model'; give a checkpoint as OpenAI's training saves it")
+    hps = content.get("hps") or {}
+    if not isinstance(hps, dict) or not all(isinstance(name, str) for name in content["model"]):
+        raise ValueError(
+            f"{path} holds names that are no text, or hyper-parameters that are no dictionary; get it again"
+        )
     state = {name.removeprefix("module."): tensor for name, tensor in content["model"].items()}
-    return dict(content.get("hps") or {}), state
+    return dict(hps), state
 
 
 def load_vqvae(path: str | PathLike[str]) -> JukeboxVQVAE:

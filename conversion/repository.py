@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from jukebox_hf.model.checkpoint_keys import KeyPair, check_keys, read_checked
+from jukebox_hf.model.checkpoint_keys import KeyPair, check_keys, is_plain, read_checked
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
@@ -69,7 +69,7 @@ def write_repository(
     Raises:
         ValueError: a target that is taken, or tensors that do not fit; nothing is left behind.
     """
-    require(dtype in DTYPES, f"dtype={dtype!r} is none of {', '.join(DTYPES)}; choose one")
+    check_dtype(dtype)
     check_target(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -83,6 +83,11 @@ def write_repository(
         _move_into_place(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that the transformers' matrices can not have."""
+    require(dtype in DTYPES, f"dtype={dtype!r} is none of {', '.join(DTYPES)}; choose one")
 
 
 def check_target(out: Path, force: bool) -> None:
@@ -139,7 +144,8 @@ def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> Non
 
 def _target_dtype(part: ForeignPart, pair: KeyPair, dtype: torch.dtype | None) -> torch.dtype:
     if dtype is None:
-        return part.tensors[pair.theirs].dtype
+        tensor = part.tensors[pair.theirs]
+        return tensor.dtype if is_plain(tensor) else torch.float32  # which reading will refuse
     kept = JukeboxPrior._keep_in_fp32_modules_strict
     is_matrix = part.name != "vqvae" and not any(piece in kept for piece in pair.ours.split("."))
     return dtype if is_matrix else torch.float32

@@ -39,3 +39,12 @@ def test_many_rows_are_compared_in_pieces_without_a_difference(monkeypatch):
 def test_half_precision_latents_are_compared_in_float32():
     book, latents = _random_codebook(), torch.randn(1, 5, 8).half()
     assert torch.equal(book.nearest(latents)[0], book.nearest(latents.float())[0])
+
+
+def test_autocast_chooses_the_same_codes():
+    codebook = Codebook(256, 8)
+    codebook.codes.copy_(torch.randn(256, 8, generator=torch.Generator().manual_seed(0)))
+    latents = torch.randn(2, 8, 500, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        codes, _ = codebook.nearest(latents)
+    assert torch.equal(codes, codebook.nearest(latents)[0])

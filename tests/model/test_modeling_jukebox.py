@@ -250,3 +250,26 @@ def test_legacy_repositories_open_through_the_auto_classes_too():
     assert isinstance(model, JukeboxModel)
     assert model.config.to_dict() == config.to_dict()
     assert model.prior(2).config.lyrics == "prefix"
+
+
+def test_shards_outside_a_part_and_pickles_are_never_read(repository, model, tmp_path):
+    folder = repository / "prior_0"
+    (folder / "model.safetensors").rename(repository / "outside.safetensors")
+    weights = load_file(repository / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "../outside.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="shards must be plain file names"):
+        JukeboxModel.from_pretrained(repository).prior(0)
+    (folder / "model.safetensors.index.json").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        JukeboxModel.from_pretrained(repository).prior(0)
+
+
+def test_saving_over_an_older_repository_leaves_none_of_its_weights(repository, model, tmp_path):
+    sharded = tmp_path / "sharded"
+    with torch.no_grad():
+        model.prior(1).lm_head.weight.mul_(3)
+    model.save_pretrained(sharded, max_shard_size="1KB")
+    JukeboxModel.from_pretrained(sharded).save_pretrained(repository)
+    assert torch.equal(JukeboxModel.from_pretrained(repository).prior(1).lm_head.weight, model.prior(1).lm_head.weight)

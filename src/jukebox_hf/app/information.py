@@ -50,7 +50,11 @@ def describe(repository: str) -> list[dict[str, Any]]:
         name = f"prior_{level}"
         parts.append(
             _describe_prior(
-                name, prior, root.get("dtype") if is_legacy else read_config_json(repository, name).get("dtype")
+                name,
+                prior,
+                (root.get("dtype") or root.get("torch_dtype"))
+                if is_legacy
+                else read_config_json(repository, name).get("dtype"),
             )
         )
     return parts

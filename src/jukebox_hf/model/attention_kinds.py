@@ -120,7 +120,7 @@ class LyricsPrefix(Dense):
 
     @property
     def slots(self) -> int:
-        return min(self.grid.prefix, super().slots)
+        return min(self.grid.prefix, self.grid.rows * self.grid.columns)
 
 
 @dataclass(frozen=True)

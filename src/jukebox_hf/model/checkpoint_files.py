@@ -77,6 +77,19 @@ def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict
     return config
 
 
+def check_safetensors(name_or_path: str, subfolder: str, **hub: Any) -> None:
+    """Refuse a folder whose index of safetensors names anything but files beside it.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    index = cached_file(
+        name_or_path, _INDEX[0], subfolder=subfolder, _raise_exceptions_for_missing_entries=False, **hub
+    )
+    if index is not None:
+        shards_of(Path(index))
+
+
 def shards_of(index: Path) -> list[str]:
     """The files an index names, each a plain name beside it.
 

@@ -155,7 +155,7 @@ def read_checked(tensors: Mapping[str, Tensor], pair: KeyPair, shape: torch.Size
         ValueError: in one sentence.
     """
     tensor, damaged = tensors[pair.theirs], "the checkpoint is damaged, get it again"
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+    if not is_plain(tensor):
         raise ValueError(f"{pair.theirs} is not a tensor of floating-point numbers; {damaged}")
     wanted = tuple(reversed(shape)) if pair.is_transposed else tuple(shape)
     if tuple(tensor.shape) != wanted:
@@ -168,6 +168,16 @@ def read_checked(tensors: Mapping[str, Tensor], pair: KeyPair, shape: torch.Size
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{pair.theirs} holds numbers that are not finite; {damaged}")
     return turned(tensor, pair)
+
+
+def is_plain(tensor: object) -> bool:
+    """Whether this is a dense tensor of ordinary floating-point numbers in memory."""
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    )
 
 
 def _few(word: str, keys: list[str]) -> str:

@@ -31,6 +31,7 @@ class Codebook(nn.Module):
 
     def _nearest_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         codes = self.codes.float()
-        squares = rows.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
-        distances, nearest = torch.min(squares - 2 * rows @ codes.T, dim=1)
+        with torch.autocast(rows.device.type, enabled=False):  # half-precision products would choose other codes
+            squares = rows.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
+            distances, nearest = torch.min(squares - 2 * rows @ codes.T, dim=1)
         return nearest, distances

@@ -16,7 +16,7 @@ from .parameter_counts import prior_parameters, transformer_sizes, vqvae_paramet
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
 from .validation import require
 
-MAX_PARAMETERS = 100_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
+MAX_PARAMETERS = 20_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
 MAX_DILATION = 2**20
 
 Ints = list[int] | tuple[int, ...]
@@ -468,6 +468,8 @@ def _check_dilations(name: str, depth: int, growth: int, cycle: int | None) -> N
 
 def _check_parameter_count(config: JukeboxVQVAEConfig | JukeboxPriorConfig) -> None:
     count = config.parameter_count()
+    if isinstance(config, JukeboxVQVAEConfig):  # codebooks are buffers, but take memory all the same
+        count += config.num_levels * config.codebook_size * config.codebook_dim
     require(
         count <= MAX_PARAMETERS,
         f"this {type(config).__name__} asks for {count:,} parameters, over the limit of {MAX_PARAMETERS:,}; shrink it",

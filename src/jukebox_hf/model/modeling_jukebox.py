@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .checkpoint_files import CheckpointFiles, read_config_json
+from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json
 from .checkpoint_keys import check_keys, read_checked
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .generation_arguments import default_generation_config, read_hook, read_wishes, refuse_listeners
@@ -343,7 +343,8 @@ class PartSource:
             hub = {key: value for key, value in self.hub.items() if key != "force_download"}
             root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
         if (root / name).resolve() != (folder / name).resolve():
-            shutil.copytree(root / name, folder / name, dirs_exist_ok=True)
+            shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
+            shutil.copytree(root / name, folder / name)
 
     def _load(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
@@ -356,8 +357,15 @@ class PartSource:
                 None, config=config, state_dict=state, output_loading_info=True, **options
             )
         else:
+            # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
+            check_safetensors(self.name_or_path, name, **self.hub)
             model, info = part.from_pretrained(
-                self.name_or_path, subfolder=name, output_loading_info=True, **self.hub, **options
+                self.name_or_path,
+                subfolder=name,
+                use_safetensors=True,
+                output_loading_info=True,
+                **self.hub,
+                **options,
             )
             _check_same(name, model.config, config)
         lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}

@@ -254,6 +254,11 @@ class JukeboxPrior(PreTrainedModel):
         )
         if start == 0:
             cache.reset()
+        reached = int(cache.position)
+        require(
+            start == reached,
+            f"start={start} must be {reached}, where the cache has got to, or 0 to begin again; leave nothing out",
+        )
         logits = self._run(tokens, conditioning, start, stop, cache)
         cache.position.fill_(stop)
         return logits
