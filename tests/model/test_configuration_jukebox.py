@@ -316,3 +316,10 @@ def test_dilations_start_again_every_cycle():
 )
 def test_the_lyric_prefix_is_rounded_up_past_the_lyrics_even_where_it_divides_them(lyric_length, rows, span):
     assert prefix_span(lyric_length, rows) == span
+
+
+def test_what_follows_from_other_arguments_and_foreign_kernels_are_refused():
+    with pytest.raises(ValueError, match="vocab_size=5 follows from other arguments; leave it out"):
+        JukeboxPriorConfig(vocab_size=5)
+    with pytest.raises(ValueError, match="would fetch code from the Hub; choose sdpa or eager"):
+        JukeboxPriorConfig(_attn_implementation="evil/kernel")

@@ -85,7 +85,11 @@ def _type_name(annotation: Any) -> str:
 def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     """Extra keys are kept for forward compatibility, but a near miss of a real name would be silently ignored."""
     names = [field.name for field in fields(config)]
-    for key in unknown:
+    for key, value in unknown.items():
+        if isinstance(getattr(type(config), key, None), property) and key.isidentifier() and key in vars(type(config)):
+            raise ValueError(f"{type(config).__name__}: {key}={value!r} follows from other arguments; leave it out")
+        if key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
+            raise ValueError(f"{key}={value!r} would fetch code from the Hub; choose sdpa or eager")
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
         if close:
             raise ValueError(f"{type(config).__name__} has no argument {key!r}; did you mean {close[0]!r}?")

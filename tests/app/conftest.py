@@ -1,0 +1,129 @@
+"""What the tests of the commands share: a tiny repository, the command line in this process and in others."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukebox_hf.app import cli
+from jukebox_hf.app.song_folder import load_codes
+
+ROOT = Path(__file__).parents[2]
+RATE = 44100
+WORDS = ("--lyrics", "Row, row, row your boat\nGently", "--artist", "The Testers", "--genre", "Soft Rock")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory):
+    """The folder of the tiny model of examples/make_tiny_repository.py."""
+    make = runpy.run_path(str(ROOT / "examples" / "make_tiny_repository.py"))["make_tiny_repository"]
+    return make(tmp_path_factory.mktemp("tiny") / "repository")
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """Run `jukebox-hf` here and give its exit code, what it printed and what it said on stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["jukebox-hf", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(code=stop.value.code or 0, out=printed.out, err=printed.err)
+
+    return run
+
+
+@pytest.fixture
+def generate(run_cli, repository):
+    """`jukebox-hf generate` with the tiny model and a short song: (out, *more words)."""
+
+    def run(out, *words, seconds=0.1, model=True):
+        named = ["--model", repository] if model else []
+        return run_cli("generate", *named, "--seconds", seconds, "--out", out, *words)
+
+    return run
+
+
+@pytest.fixture
+def start(repository):
+    """Start `python -m jukebox_hf` in a process of its own; all are ended after the test."""
+    started = []
+
+    def run(*words, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jukebox_hf", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def codes_of():
+    """The codes of a song's file, per level, as lists."""
+    return lambda path: [songs[0].tolist() for songs in load_codes(path).codes]
+
+
+@pytest.fixture(scope="session")
+def whole_song(repository, tmp_path_factory):
+    """A song that nothing interrupted: (folder, the words that made it)."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = ["generate", "--model", repository, "--seconds", "0.1", "--seed", "7", *WORDS]
+    done = subprocess.run(
+        [sys.executable, "-m", "jukebox_hf", *map(str, words), "--out", folder / "song.wav"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(folder=folder, words=words, out=done.stdout, err=done.stderr)
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """A maker of recordings: (seconds, name, rate) -> path of noise."""
+
+    def make(seconds=0.05, name="prompt.wav", rate=RATE):
+        path = tmp_path / name
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, round(seconds * rate)), rate)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def read_json():
+    return lambda path: json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def says_one_sentence():
+    """Check that a command was refused in one line that names what is wrong, without a traceback."""
+
+    def check(done, *parts):
+        assert done.code == 2, done.err
+        assert done.err.count("\n") == 1, done.err
+        assert done.err.startswith("jukebox-hf: ")
+        assert "Traceback" not in done.err
+        for part in parts:
+            assert str(part) in done.err
+        assert done.out == ""
+
+    return check

@@ -1,0 +1,273 @@
+"""Nothing is lost: killed, interrupted, full, tampered with or started twice."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import pytest
+
+from jukebox_hf.app import song_folder
+from jukebox_hf.app.song_folder import PartialFolder, SongTarget, load_codes
+
+FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")
+
+
+def _wait_for(condition, process, seconds=60):
+    stop = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < stop
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def begun(start, whole_song, tmp_path):
+    """Start the whole song's command in `tmp_path` and give the process, once its first window is saved."""
+
+    def run(windows=1):
+        process = start(*whole_song.words, "--out", tmp_path / "song.wav")
+        state = tmp_path / "song.partial" / "state.safetensors"
+        seen = set()
+
+        def is_reached():
+            if state.exists():
+                seen.add(state.stat().st_ino)
+            return len(seen) > windows
+
+        _wait_for(is_reached, process)
+        return process
+
+    return run
+
+
+@pytest.fixture
+def is_the_whole_song(whole_song, tmp_path, codes_of):
+    """Check that `tmp_path` holds the song that nothing interrupted, bit for bit, and nothing else."""
+
+    def check():
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
+        for name in ("song.wav", "song.png"):
+            assert (tmp_path / name).read_bytes() == (whole_song.folder / name).read_bytes(), name
+        codes = [codes_of(folder / "song.codes.safetensors") for folder in (tmp_path, whole_song.folder)]
+        assert codes[0] == codes[1]
+
+    return check
+
+
+def _kill_and_resume(kills, whole_song, tmp_path, seed, check):
+    """Run the song in a child that is killed at a random moment, again and again, and then to its end.
+
+    A song that was finished in between is checked, and begun anew.
+    """
+    dice, reached = random.Random(seed), []
+    state = tmp_path / "song.partial" / "state.safetensors"
+    words = [*whole_song.words, "--out", tmp_path / "song.wav"]
+    for _ in range(kills):
+        child = _forked([*words, "--resume"])
+        deadline = time.monotonic() + dice.uniform(0, 1.6)
+        while time.monotonic() < deadline and not _is_over(child):
+            time.sleep(0.001)
+        _end(child, signal.SIGKILL)
+        if state.exists():
+            reached.append(tuple(len(songs[0]) for songs in load_codes(state).codes))  # never unreadable
+        if (tmp_path / "song.json").exists() and not state.parent.exists():
+            check()
+            for name in FILES:
+                (tmp_path / name).unlink()
+    os.waitpid(_forked([*words, "--resume"]), 0)
+    return reached
+
+
+def _forked(words):
+    """The command in a child of this process, which has imported everything already, so kills hit the work itself."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        import torch
+
+        from jukebox_hf.app import cli
+
+        torch.set_num_threads(1)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        sys.argv = ["jukebox-hf", *map(str, words)]
+        cli.main()
+    except BaseException as stop:
+        os._exit(getattr(stop, "code", 1) or 0)
+    os._exit(0)
+
+
+_ended = {}
+
+
+def _is_over(child):
+    if child not in _ended:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            _ended[child] = status
+    return child in _ended
+
+
+def _end(child, number):
+    if not _is_over(child):
+        os.kill(child, number)
+        os.waitpid(child, 0)
+
+
+def test_killed_ten_times_at_random_moments_the_song_is_the_same(whole_song, tmp_path, is_the_whole_song):
+    reached = _kill_and_resume(10, whole_song, tmp_path, 0, is_the_whole_song)
+    is_the_whole_song()
+    assert len(reached) >= 3
+
+
+@pytest.mark.slow
+def test_killed_two_hundred_times_at_random_moments_the_song_is_the_same(whole_song, tmp_path, is_the_whole_song):
+    reached = _kill_and_resume(200, whole_song, tmp_path, 1, is_the_whole_song)
+    is_the_whole_song()
+    levels_in_work = {sum(bool(length) for length in lengths) for lengths in reached}
+    assert levels_in_work >= {1, 2, 3}
+
+
+def test_resuming_needs_no_word_but_where_the_song_is(begun, run_cli, tmp_path, is_the_whole_song):
+    process = begun(windows=7)  # the top level is done, the middle one is not
+    process.kill()
+    process.wait()
+    lengths = [len(songs[0]) for songs in load_codes(tmp_path / "song.partial" / "state.safetensors").codes]
+    assert lengths[2] == 34
+    assert lengths[0] < 544
+    assert (tmp_path / "song.partial" / "song.level_2.wav").stat().st_size > 34 * 128
+    assert run_cli("generate", "--resume", "--out", tmp_path / "song.wav").code == 0
+    is_the_whole_song()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_it_at_once_and_leave_it_resumable(begun, run_cli, tmp_path, number, code, is_the_whole_song):
+    process = begun()
+    start = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    assert time.monotonic() - start < 2
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert f"generate --resume --out {tmp_path / 'song.wav'}" in err
+    assert out == ""
+    assert run_cli("generate", "--resume", "--out", tmp_path / "song.wav").code == 0
+    is_the_whole_song()
+
+
+def test_a_second_process_on_the_same_output_is_refused(
+    begun, run_cli, generate, tmp_path, is_the_whole_song, says_one_sentence
+):
+    process = begun()
+    second = run_cli("generate", "--resume", "--out", tmp_path / "song.wav")
+    says_one_sentence(second, "is in use by process", process.pid)
+    says_one_sentence(generate(tmp_path / "song.wav", "--force"), "is in use by process", process.pid)
+    assert process.wait(timeout=60) == 0
+    is_the_whole_song()
+
+
+def test_the_lock_of_a_dead_process_is_no_lock(begun, run_cli, tmp_path, is_the_whole_song):
+    process = begun()
+    process.kill()
+    process.wait()
+    assert f"process {process.pid} on" in (tmp_path / "song.partial" / "lock").read_text()
+    assert run_cli("generate", "--resume", "--out", tmp_path / "song.wav").code == 0
+    is_the_whole_song()
+
+
+@pytest.fixture
+def unfinished(begun, tmp_path):
+    """An unfinished song: its partial folder."""
+    process = begun(windows=2)
+    process.kill()
+    process.wait()
+    return tmp_path / "song.partial"
+
+
+def test_a_tampered_or_cut_state_is_refused_and_left_alone(unfinished, run_cli, tmp_path, says_one_sentence):
+    state = unfinished / "state.safetensors"
+    whole = state.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-8] ^= 1
+    seeds = whole.replace(b"[7]", b"[8]")
+    for content in (bytes(flipped), whole[:-9], whole[:20], b"", seeds, b"not a state"):
+        state.write_bytes(content)
+        says_one_sentence(run_cli("generate", "--resume", "--out", tmp_path / "song.wav"), state)
+        assert state.read_bytes() == content
+    (unfinished / "request.json").write_text('{"songs": 3}')
+    says_one_sentence(run_cli("generate", "--resume", "--out", tmp_path / "song.wav"), "damaged", "--force")
+
+
+def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp_path, says_one_sentence, repository):
+    done = run_cli("generate", "--resume", "--out", tmp_path / "song.wav", "--seed", 8)
+    says_one_sentence(done, "was begun with another seed")
+    says_one_sentence(generate(tmp_path / "song.wav"), "holds an unfinished song", "--resume", "--force")
+    assert generate(tmp_path / "song.wav", "--force", "--seed", 7, "--levels", 2).code == 0
+    assert not unfinished.exists()
+
+
+def test_resuming_nothing_starts_and_resuming_a_finished_song_does_nothing(generate, tmp_path, run_cli):
+    assert generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2).code == 0
+    before = (tmp_path / "song.wav").stat().st_mtime_ns
+    done = generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2)
+    assert (done.code, "finished already" in done.err) == (0, True)
+    assert (tmp_path / "song.wav").stat().st_mtime_ns == before
+
+
+def test_a_full_disk_is_refused_before_the_first_step(generate, tmp_path, monkeypatch, says_one_sentence):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(song_folder.shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5000, 5000))
+    says_one_sentence(generate(tmp_path / "song.wav"), "5,000 bytes free")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_older_songs_and_a_state_to_go_on_from(
+    whole_song, run_cli, tmp_path, is_the_whole_song
+):
+    """A limit on the size of files stands for a full disk: the state grows over it in the finest level."""
+    (tmp_path / "song.wav").write_bytes(b"older")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    words = [*whole_song.words, "--out", tmp_path / "song.wav", "--force"]
+    done = subprocess.run(
+        [sys.executable, "-m", "jukebox_hf", *map(str, words)],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "song.wav").read_bytes() == b"older"
+    assert run_cli("generate", "--resume", "--out", tmp_path / "song.wav").code == 0
+    is_the_whole_song()
+
+
+def test_a_folder_that_can_not_be_written_to_is_refused(generate, tmp_path, monkeypatch, says_one_sentence):
+    (tmp_path / "file").write_text("")
+    says_one_sentence(generate(tmp_path / "file" / "song.wav"), tmp_path / "file", "can not be written to")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(song_folder.Path, "write_bytes", refuse)
+    says_one_sentence(generate(tmp_path / "song.wav"), "Permission denied")
+
+
+def test_the_lock_holds_within_a_process_too(tmp_path):
+    partial = PartialFolder(SongTarget(tmp_path, "song", ".wav"))
+    with partial.locked(), pytest.raises(ValueError, match="in use by process"), partial.locked():
+        pass
+    with partial.locked():
+        partial.remove()
+    assert list(tmp_path.iterdir()) == []
