@@ -14,11 +14,12 @@ CORE = [
     "numpy>=2,<3",
     "soundfile>=0.13",
     "soxr>=1.0",
+    "matplotlib>=3.9",
     "anyascii>=0.3",
     "tqdm",
     "typer",
 ]
-TRAIN = ["datasets>=5.2,<6"]
+TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard", "pyyaml"]
 TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
 

@@ -89,9 +89,9 @@ class SongState:
         staged = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             save_file(tensors, staged, metadata=facts)
-            _flush(staged)
+            flush(staged)
             os.replace(staged, path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             staged.unlink(missing_ok=True)
 
@@ -118,7 +118,8 @@ class SongState:
         return cls(codes, tuple(int(seed) for seed in seeds), dict(notes))
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, have reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,0 +1,1 @@
+"""Audio files and data sets: what stands between disks and networks."""

@@ -1,0 +1,1 @@
+"""Pictures and pages of songs. Nothing here needs torch."""
