@@ -149,3 +149,11 @@ def test_lyrics_from_a_file_are_the_same_as_typed(generate, tmp_path, codes_of):
 def test_a_request_is_the_same_after_a_trip_through_json():
     request = SongRequest(model="m", lyrics="a\nb", seconds=1.5, seed=2**61, temperature="2=0.9")
     assert read_request(json.loads(json.dumps(request.as_json()))) == request
+
+
+def test_an_exported_repository_carries_its_code(run_cli, repository, tmp_path, says_one_sentence):
+    done = run_cli("export", repository, tmp_path / "shared")
+    assert done.code == 0, done.err
+    assert "trust_remote_code" in done.out
+    assert (tmp_path / "shared" / "modeling_jukebox.py").is_file()
+    says_one_sentence(run_cli("export", repository, tmp_path / "shared"), tmp_path / "shared", "--force")

@@ -1,7 +1,7 @@
-"""`jukebox-hf`: convert checkpoints, look names up, see what a model is.
+"""`jukebox-hf`: make songs, convert checkpoints, look names up, see what a model is.
 
 Flows in: words of a command line. Flows out: lines of text, folders the user named, and an exit code: 0 done, 2 refused
-with one sentence, 130 interrupted.
+with one sentence, 130 or 143 interrupted.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from jukebox_hf.app.song_commands import add_song_commands
+
 app = typer.Typer(
     name="jukebox-hf",
     help="OpenAI's Jukebox for the Hugging Face world.",
@@ -21,6 +23,7 @@ app = typer.Typer(
 )
 convert = typer.Typer(help="Turn other checkpoints into a Jukebox repository.", no_args_is_help=True)
 labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
+add_song_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 
@@ -98,6 +101,17 @@ def search_labels(
             typer.echo(f"  {kind}: {names or 'none is close'}")
 
 
+@app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
+def export(
+    source: Annotated[Path, typer.Argument(help="A repository of this package.")], out: Out, force: Force = False
+) -> None:
+    """Copy a repository together with the code that runs it, for people who do not have jukebox_hf."""
+    from jukebox_hf.conversion.export_hub import export_hub
+
+    export_hub(source, out, force=force)
+    typer.echo(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
+
+
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")
 def info(
     repository: Repository,
@@ -116,7 +130,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         typer.echo(f"jukebox-hf: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
 

@@ -1,0 +1,253 @@
+"""From requests to orders: the words of each song become a plan, labels and a first state, all checked at once.
+
+Flows in: requests and an open model. Flows out: `Order`s, none of which can fail for what a user said. Nothing is
+sampled and nothing is written.
+"""
+
+import itertools
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
+from jukebox_hf.app.song_folder import load_codes
+from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.generation_arguments import read_wishes
+from jukebox_hf.model.labels import LevelLabels
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.song import check_request
+from jukebox_hf.model.song_orders import take_orders
+from jukebox_hf.model.song_plan import SamplingPlan
+from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+
+DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NO_MODEL = (
+    "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub; "
+    "the model inside the package is still to come"
+)
+_GIVEN = "given_samples"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Songs that are written together.
+
+    Attributes:
+        requests: one per song.
+        plan: the same for all.
+        labels: per level, finest first, of every song.
+        state: what is known of them; its notes say how many samples of each were given, by a prompt or by codes.
+    """
+
+    requests: tuple[SongRequest, ...]
+    plan: SamplingPlan
+    labels: tuple[tuple[LevelLabels, ...], ...]
+    state: SongState
+
+    @property
+    def given_samples(self) -> list[int]:
+        """How much of each song was there before its first step."""
+        return json.loads(self.state.notes[_GIVEN])
+
+
+def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
+    """Open a repository quietly; priors are loaded when their level comes.
+
+    Raises:
+        ValueError, OSError: no model named or found, or a device that is not here.
+    """
+    require(bool(name), NO_MODEL)
+    dtype = dtype or "keep"
+    require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
+    transformers.utils.logging.disable_progress_bar()
+    hub = {} if revision is None else {"revision": revision}
+    model = JukeboxModel.from_pretrained(name, dtype=DTYPES[dtype], **hub)
+    try:
+        return model.to(_device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+
+
+def open_processor(model: JukeboxModel, name: str, revision: str | None = None) -> JukeboxProcessor:
+    """The processor of a model, made from the lists of its repository.
+
+    Raises:
+        ValueError: a repository without lists of artists and genres.
+    """
+    try:
+        hub = {} if revision is None else {"revision": revision}
+        tokenizer = JukeboxTokenizer.from_pretrained(name, **hub)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{name} has no lists of artists and genres; convert it again with --labels ({error})"
+        ) from None
+    return JukeboxProcessor.from_config(model.config, tokenizer)
+
+
+def take(
+    requests: Sequence[SongRequest],
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    *,
+    begun: SongState | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Order]:
+    """Make an order of each request; what the tokenizer warns of is said once, as one line.
+
+    Args:
+        begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
+
+    Raises:
+        ValueError: what can not be sampled to its end.
+    """
+    said: set[str] = set()
+    orders = []
+    for song, request in enumerate(requests):
+        own = (
+            None
+            if begun is None
+            else SongState(
+                tuple((songs[song],) for songs in begun.codes),
+                (request.seed,),
+                _given([json.loads(begun.notes[_GIVEN])[song]]),
+            )
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            orders.append(_take_one(request, model, processor, own))
+        for warning in caught:
+            line = " ".join(str(warning.message).split())
+            if line not in said:
+                said.add(line)
+                say(f"jukebox-hf: {line}")
+    return orders
+
+
+def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[tuple[Order, list[Any]]]:
+    """Put up to `batch` songs with the same plan into one order; `names` go along."""
+    groups: dict[SamplingPlan, list[int]] = {}
+    for place, order in enumerate(orders):
+        groups.setdefault(order.plan, []).append(place)
+    joined = []
+    for places in groups.values():
+        for start in range(0, len(places), batch):
+            chosen = places[start : start + batch]
+            joined.append((_joined([orders[place] for place in chosen]), [names[place] for place in chosen]))
+    return joined
+
+
+def _take_one(request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None) -> Order:
+    config = model.config
+    arguments = {
+        "levels": level_list(request.levels),
+        "hop_fractions": by_level("hop_fraction", request.hop_fraction, float),
+        "temperature": by_level("temperature", request.temperature, float),
+        "top_k": by_level("top_k", request.top_k, int),
+        "top_p": by_level("top_p", request.top_p, float),
+    }
+    state, prompt = begun, None
+    if begun is None:
+        prompt = _prompt(request, config.sampling_rate)
+        state = None if request.codes is None else _known_codes(request, model)
+        if request.kind == "upsample":
+            arguments["levels"], state = _refined_levels(arguments["levels"], state)
+            request = replace(request, levels=",".join(map(str, arguments["levels"])))
+    seconds = request.seconds
+    if seconds is None and request.kind != "upsample":
+        seconds = DEFAULT_SECONDS
+    words = {name: getattr(request, name) for name in ("lyrics", "artist", "genre", "song_seconds", "offset", "seed")}
+    inputs = processor(words, seconds=seconds, prompt=prompt)
+    wishes = read_wishes(config, model.generation_config, None, arguments)
+    (order,) = take_orders(config, model.vqvae, inputs, wishes, state)
+    check_request(model, order.plan, order.labels, order.state)
+    hops = config.vqvae_config.hop_lengths
+    known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
+    notes = _given([known]) if begun is None else begun.notes
+    return Order((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
+
+
+def _given(samples: list[int]) -> dict[str, str]:
+    return {_GIVEN: json.dumps(samples)}
+
+
+def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:
+    if request.prompt is None:
+        require(request.prompt_seconds is None, "--prompt-seconds needs a --prompt to cut; name a recording")
+        return None
+    samples = read_audio(request.prompt, sampling_rate)
+    if request.prompt_seconds is not None:
+        samples = samples[: round(request.prompt_seconds * sampling_rate)]
+    return samples, sampling_rate
+
+
+def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:
+    """The codes to go on from, cut to what is kept, under this request's seed."""
+    state = load_codes(Path(request.codes))
+    require(state.num_songs == 1, f"{request.codes} holds {state.num_songs} songs; give the codes of one")
+    state.check(model.config)
+    if request.keep_seconds is not None:
+        hops = model.config.vqvae_config.hop_lengths
+        top = hops[len(model.config.prior_configs) - 1]
+        samples = round(request.keep_seconds * model.config.sampling_rate) // top * top
+        require(samples > 0, f"--keep {request.keep_seconds:g} is shorter than one code; keep more, or use generate")
+        state = replace(
+            state,
+            codes=tuple(
+                tuple(codes[: samples // hop] for codes in songs) for songs, hop in zip(state.codes, hops, strict=True)
+            ),
+        )
+    return replace(state, seeds=(request.seed,), notes={})
+
+
+def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[int], SongState]:
+    """Which levels `upsample` writes, and the state without what it writes anew."""
+    there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
+    require(len(there) > 0, "the codes file holds no codes; give one that jukebox-hf wrote")
+    if levels is None:
+        levels = list(range(min(there)))[::-1]
+        require(
+            len(levels) > 0,
+            "the codes are there down to the finest level already; name the --levels to write anew, such as 1,0",
+        )
+    require(
+        max(levels, default=0) + 1 in there,
+        f"--levels {','.join(map(str, levels))} needs the codes of level {max(levels, default=0) + 1}, which the file "
+        f"does not hold; it holds {', '.join(map(str, there))}",
+    )
+    empty = torch.zeros(0, dtype=torch.long)
+    codes = tuple((empty,) if level in levels else songs for level, songs in enumerate(state.codes))
+    return levels, replace(state, codes=codes)
+
+
+def _joined(orders: Sequence[Order]) -> Order:
+    """Several orders with the same plan as one."""
+    labels = zip(*(order.labels for order in orders), strict=True)
+    codes = zip(*(order.state.codes for order in orders), strict=True)
+    return Order(
+        tuple(request for order in orders for request in order.requests),
+        orders[0].plan,
+        tuple(tuple(itertools.chain(*songs)) for songs in labels),
+        SongState(
+            tuple(tuple(itertools.chain(*songs)) for songs in codes),
+            tuple(seed for order in orders for seed in order.state.seeds),
+            _given([samples for order in orders for samples in order.given_samples]),
+        ),
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return torch.device("cpu")

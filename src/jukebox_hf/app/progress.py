@@ -1,0 +1,39 @@
+"""What a person sees while a song is written: one bar per level with the time that is left, and lines between.
+
+Bars and lines go to stderr, results to stdout, so that `--json` can be piped.
+"""
+
+import sys
+
+import typer
+from tqdm import tqdm
+
+
+class Progress:
+    """Bars where stderr is a terminal, lines anywhere."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._is_terminal = sys.stderr.isatty()
+
+    def say(self, line: str) -> None:
+        """One line on stderr, over the bar."""
+        with tqdm.external_write_mode(file=sys.stderr):
+            typer.echo(line, err=True)
+
+    def begin_level(self, level: int, total: int, done: int) -> None:
+        """A level of `total` codes begins, `done` of which are there."""
+        self.end_level()
+        if self._is_terminal:
+            self._bar = tqdm(total=total, initial=done, desc=f"level {level}", unit=" codes", mininterval=0.5)
+
+    def reach(self, position: int) -> None:
+        """The code at `position` is being written."""
+        if self._bar is not None and position >= self._bar.n:
+            self._bar.update(position + 1 - self._bar.n)
+
+    def end_level(self) -> None:
+        """The level is done, or will not be."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

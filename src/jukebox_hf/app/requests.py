@@ -1,0 +1,227 @@
+"""What a user asked for, as a value: one request makes one song, now, after a crash, or again in a year.
+
+Flows in: options of a command line, lines of a songs.jsonl, a request saved earlier. Flows out: `SongRequest`s, and the
+line that repeats one.
+"""
+
+import json
+import math
+import re
+import secrets
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
+from jukebox_hf.model.validation import require
+
+_CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
+DEFAULT_SECONDS = 20.0
+_MAX_FILE_BYTES = 10 * 2**20
+_BY_LEVEL = ("levels", "hop_fraction", "temperature", "top_k", "top_p")
+_SECONDS = ("seconds", "song_seconds", "offset", "prompt_seconds", "keep_seconds")
+_OF_ALL = ("kind", "model", "revision", "dtype", "codes")  # not for one line of a songs.jsonl
+
+
+@dataclass(frozen=True)
+class SongRequest:
+    """One song in words; plain values only, so that it is the same after a trip through JSON.
+
+    Attributes:
+        kind: the command: generate, continue or upsample.
+        model, revision: a folder or a name on the Hub.
+        artist, genre, lyrics: as `JukeboxProcessor` takes them.
+        seconds: of audio, given sound included; None: as long as the codes that are refined.
+        song_seconds, offset: the whole song that the audio is part of, and where in it the audio begins.
+        prompt, prompt_seconds: a recording to go on from, and how much of it.
+        codes, keep_seconds: a file of codes to go on from, and how much of it.
+        seed: decides every draw.
+        levels: such as "2,1,0"; None for all.
+        hop_fraction, temperature, top_k, top_p: a number, or numbers by level such as "2=0.98,1=0.9".
+        dtype: of the priors' matrices; None keeps what the files hold.
+        format, normalize: of the audio file, see `data.audio_io`.
+    """
+
+    kind: str = "generate"
+    model: str = ""
+    revision: str | None = None
+    artist: str = "unknown"
+    genre: str = "unknown"
+    lyrics: str = ""
+    seconds: float | None = None
+    song_seconds: float | None = None
+    offset: float = 0.0
+    prompt: str | None = None
+    prompt_seconds: float | None = None
+    codes: str | None = None
+    keep_seconds: float | None = None
+    seed: int = 0
+    levels: str | None = None
+    hop_fraction: str | None = None
+    temperature: str | None = None
+    top_k: str | None = None
+    top_p: str | None = None
+    dtype: str | None = None
+    format: str = "wav"
+    normalize: str = "none"
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that was said, for a file."""
+        return asdict(self)
+
+
+FIELDS = tuple(field.name for field in fields(SongRequest))
+
+
+def read_request(given: Mapping[str, Any], where: str = "the request") -> SongRequest:
+    """Check plain values from outside and make a request of them; None is as if not said.
+
+    Raises:
+        ValueError: a name that is unknown, or a value of the wrong kind.
+    """
+    unknown = sorted(set(map(str, given)) - set(FIELDS))
+    require(not unknown, f"{where} has {', '.join(unknown)}, which no song knows; its words are {', '.join(FIELDS)}")
+    values = {name: _checked(name, value, where) for name, value in given.items() if value is not None}
+    return SongRequest(**values)
+
+
+def read_batch(path: Path) -> list[dict[str, Any]]:
+    """The songs of a songs.jsonl: a JSON object on each line, with the names of the command's options.
+
+    Raises:
+        ValueError: a file that can not be read, or a line that is no song, with its number.
+    """
+    songs = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number},"
+        try:
+            song = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{where} is not JSON ({error}); write one object per line") from None
+        require(isinstance(song, dict), f"{where} is not a JSON object; write one object per line")
+        song = {str(name).replace("-", "_"): value for name, value in song.items()}
+        name = song.pop("name", None)
+        require(name is None or isinstance(name, str), f"{where} has name={name!r}, which must be a string")
+        common = sorted(set(song) & set(_OF_ALL))
+        require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
+        read_request(song, where)
+        songs.append({**song, "name": name})
+    require(len(songs) > 0, f"{path} holds no song; write one JSON object per line")
+    return songs
+
+
+def read_text(path: Path) -> str:
+    """A text file of a user.
+
+    Raises:
+        ValueError: not a file, too large, or not UTF-8.
+    """
+    require(path.is_file(), f"{path} is not a file; check the path")
+    size = path.stat().st_size
+    require(size <= _MAX_FILE_BYTES, f"{path} has {size:,} bytes, over the {_MAX_FILE_BYTES:,} allowed; shorten it")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8; save it as UTF-8") from None
+
+
+def new_seed() -> int:
+    """A seed nobody chose; small enough to read aloud."""
+    return secrets.randbelow(2**31)
+
+
+def differences(one: SongRequest, other: SongRequest) -> list[str]:
+    """The names of what two requests do not agree on."""
+    return [name for name in FIELDS if getattr(one, name) != getattr(other, name)]
+
+
+def by_level(name: str, text: str | None, kind: Callable[[str], Any]) -> Any:
+    """`0.9` becomes a number for all levels, `2=0.9,1=0.8` a dictionary; None stays None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return kind(text)
+        pairs = [piece.split("=") for piece in text.split(",")]
+        return {int(level): kind(value) for level, value in pairs}
+    except ValueError:
+        raise ValueError(
+            f"--{name.replace('_', '-')} {text!r} must be a number, or numbers by level such as 2=0.9,1=0.8"
+        ) from None
+
+
+def level_list(text: str | None) -> list[int] | None:
+    """`2,1,0` becomes a list.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(piece) for piece in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--levels {text!r} must be levels with commas between them, such as 2,1,0") from None
+
+
+def repeat_line(request: SongRequest, out: Path) -> str:
+    """The line for bash that makes the same song again."""
+    words = ["python", "-m", "jukebox_hf", request.kind]
+    if request.codes is not None:
+        words.append(request.codes)
+    for name in FIELDS:
+        value = getattr(request, name)
+        if name in ("kind", "codes") or value is None or (name != "seed" and value == getattr(SongRequest, name)):
+            continue
+        option = {"keep_seconds": "keep"}.get(name, name).replace("_", "-")
+        words += [f"--{option}", f"{value:.12g}" if isinstance(value, float) else str(value)]
+    return " ".join(map(_quoted, [*words, "--out", str(out)]))
+
+
+def _quoted(word: str) -> str:
+    """One word for bash, on one line: new lines and other control characters are written as escapes."""
+    if not re.search(r"[\x00-\x1f\x7f]", word):
+        return shlex.quote(word)
+    known = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    escaped = "".join(
+        known.get(letter) or (f"\\x{ord(letter):02x}" if letter < " " or letter == "\x7f" else letter)
+        for letter in word
+    )
+    return f"$'{escaped}'"
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in _SECONDS:
+        lowest = "0 or more" if name == "offset" else "over 0"
+        require(
+            is_number and math.isfinite(value) and (value >= 0 if name == "offset" else value > 0),
+            f"{where} has {name}={value!r}, which must be a number of seconds, {lowest}",
+        )
+        return float(value)
+    if name == "seed":
+        require(
+            isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62,
+            f"{where} has seed={value!r}, which must be an integer from 0 to 2**62 - 1",
+        )
+        return value
+    if name in _BY_LEVEL:
+        if name == "levels" and isinstance(value, list):
+            value = ",".join(map(str, value))
+        if isinstance(value, dict):
+            value = ",".join(f"{level}={number}" for level, number in value.items())
+        value = str(value) if is_number else value
+    require(isinstance(value, str), f"{where} has {name}={value!r}, which must be a string")
+    require("\0" not in value, f"{where} has a zero byte in {name}; remove it")
+    if name in _CHOICES:
+        known = _CHOICES[name]
+        require(value in known, f"{where} has {name}={value!r}, which is none of {', '.join(known)}; choose one")
+    return value

@@ -1,0 +1,281 @@
+"""The commands that make, continue and refine songs, and turn audio into codes and back.
+
+Flows in: words of a command line. Flows out: files the user named, one JSON or a few lines on stdout. What is heavy is
+imported when a command runs, so that `--help` is quick.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_SONG = "The song"
+_DRAW = "How it is drawn"
+_RUN = "The run"
+Model = Annotated[str | None, typer.Option(help="A converted repository or a name on the Hub.")]
+Revision = Annotated[str | None, typer.Option(help="Of a repository on the Hub.")]
+Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich_help_panel=_SONG)]
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with the lyrics.", rich_help_panel=_SONG)]
+Artist = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
+Genre = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
+Seconds = Annotated[float | None, typer.Option(help="Of audio, given sound included.", rich_help_panel=_SONG)]
+SongSeconds = Annotated[
+    float | None, typer.Option(help="Length of the whole song that the audio is part of.", rich_help_panel=_SONG)
+]
+Offset = Annotated[
+    float | None, typer.Option(help="The second of the whole song where the audio begins.", rich_help_panel=_SONG)
+]
+Prompt = Annotated[str | None, typer.Option(help="A recording to go on from.", rich_help_panel=_SONG)]
+PromptSeconds = Annotated[float | None, typer.Option(help="How much of the recording.", rich_help_panel=_SONG)]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same song; else one is drawn.", rich_help_panel=_DRAW)]
+Levels = Annotated[str | None, typer.Option(help="Such as 2,1,0 (all) or 2 (top only).", rich_help_panel=_DRAW)]
+HopFraction = Annotated[
+    str | None, typer.Option(help="New part of each next window: 0.5, or by level 2=0.125.", rich_help_panel=_DRAW)
+]
+Temperature = Annotated[str | None, typer.Option(help="0.99, or by level 2=0.99,1=0.9.", rich_help_panel=_DRAW)]
+TopK = Annotated[str | None, typer.Option(help="Keep the k likeliest codes; also by level.", rich_help_panel=_DRAW)]
+TopP = Annotated[str | None, typer.Option(help="Keep the likeliest codes up to p.", rich_help_panel=_DRAW)]
+Format = Annotated[str | None, typer.Option(help="wav (16 bit), wav24, wavfloat, flac or flac24.")]
+Normalize = Annotated[str | None, typer.Option(help="none, or peak: the loudest sample at full scale.")]
+Dtype = Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.", rich_help_panel=_RUN)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", rich_help_panel=_RUN)]
+Out = Annotated[str | None, typer.Option(help="A file for one song, a folder/ for many.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.", rich_help_panel=_RUN)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan, time, memory; writes nothing.", rich_help_panel=_RUN)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
+Codes = Annotated[Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.")]
+
+_NOT_OF_SONG = {"lyrics_file", "count", "batch", "batch_size", "out", "device", "resume", "force", "dry_run"} | {
+    "as_json",
+    "keep",
+    "codes",
+}
+_NOT_INHERITED = ("kind", "prompt", "prompt_seconds", "codes", "keep_seconds", "seconds", "levels", "format")
+
+
+def add_song_commands(app: typer.Typer) -> None:
+    """Put the commands of this file into the command line."""
+    examples = {
+        generate: "Examples:  jukebox-hf generate --model my-jukebox --lyrics 'Row, row' --artist 'Alan Jackson' "
+        "--out song.wav  |  ... --batch songs.jsonl --out songs/  |  jukebox-hf generate --resume --out song.wav",
+        continue_song: "Example:  jukebox-hf continue song.wav --seconds 40 --out longer.wav",
+        upsample: "Example:  jukebox-hf upsample sketch.codes.safetensors --out song.wav",
+        encode: "Example:  jukebox-hf encode record.flac record.safetensors --model my-jukebox",
+        decode: "Example:  jukebox-hf decode song.codes.safetensors top.wav --level 2",
+    }
+    for command, epilog in examples.items():
+        app.command(command.__name__.replace("_song", ""), epilog=epilog)(command)
+
+
+def generate(
+    ctx: typer.Context,
+    model: Model = None,
+    out: Out = None,
+    lyrics: Lyrics = None,
+    lyrics_file: LyricsFile = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    seconds: Seconds = None,
+    song_seconds: SongSeconds = None,
+    offset: Offset = None,
+    prompt: Prompt = None,
+    prompt_seconds: PromptSeconds = None,
+    seed: Seed = None,
+    levels: Levels = None,
+    hop_fraction: HopFraction = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    count: Annotated[int, typer.Option(help="How many songs, with seeds that count on.", rich_help_panel=_RUN)] = 1,
+    batch: Annotated[
+        Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Songs written at once.", rich_help_panel=_RUN)] = 1,
+    format: Format = None,
+    normalize: Normalize = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=_RUN)
+    ] = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make songs from words, or from a recording to go on from."""
+    from jukebox_hf.app.requests import read_batch
+    from jukebox_hf.app.song_runs import unfinished_in
+    from jukebox_hf.model.validation import require
+
+    said = _said(ctx)
+    require(count > 0, f"--count {count} must be 1 or more")
+    require(batch is None or count == 1, "--batch and --count exclude each other; repeat lines of the batch instead")
+    songs: list[dict[str, Any]] = [said]
+    if batch is not None:
+        songs = [said | {k: v for k, v in song.items() if v is not None} for song in read_batch(batch)]
+    elif count > 1:
+        songs = [said] * count
+    elif resume and out is not None and not set(said) - {"kind"} and Path(out).is_dir():
+        songs = [said | {"name": name} for name in unfinished_in(Path(out))]
+        require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
+    if "seed" in said:  # songs count on from it, unless a line says its own
+        songs = [song if song["seed"] != said["seed"] else song | {"seed": seed + i} for i, song in enumerate(songs)]
+    if out is None:
+        out = "songs/" if batch is not None or count > 1 else f"song{'.flac' if 'flac' in (format or '') else '.wav'}"
+    _run(songs, ctx, out)
+
+
+def continue_song(
+    ctx: typer.Context,
+    codes: Codes,
+    seconds: Seconds = None,
+    out: Out = None,
+    keep: Annotated[float | None, typer.Option(help="Keep only these first seconds.", rich_help_panel=_SONG)] = None,
+    model: Model = None,
+    lyrics: Lyrics = None,
+    lyrics_file: LyricsFile = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    song_seconds: SongSeconds = None,
+    offset: Offset = None,
+    seed: Seed = None,
+    levels: Levels = None,
+    hop_fraction: HopFraction = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    format: Format = None,
+    normalize: Normalize = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Go on from a song: its codes are kept, its words are used again unless said otherwise."""
+    from jukebox_hf.model.validation import require
+
+    require(seconds is not None, "--seconds is missing: say how long the song is to be in all")
+    said = _inherited(ctx, codes) | ({} if keep is None else {"keep_seconds": keep})
+    _run([said], ctx, out or "continued.wav")
+
+
+def upsample(
+    ctx: typer.Context,
+    codes: Codes,
+    out: Out = None,
+    model: Model = None,
+    lyrics: Lyrics = None,
+    lyrics_file: LyricsFile = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    seconds: Seconds = None,
+    song_seconds: SongSeconds = None,
+    offset: Offset = None,
+    seed: Seed = None,
+    levels: Levels = None,
+    hop_fraction: HopFraction = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    format: Format = None,
+    normalize: Normalize = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Write the finer levels of a song whose coarser codes are there."""
+    _run([_inherited(ctx, codes)], ctx, out or "upsampled.wav")
+
+
+def encode(
+    audio: Annotated[str, typer.Argument(help="A recording: WAV, FLAC, OGG or MP3.")],
+    out: Annotated[Path, typer.Argument(help="The file of codes to write, *.safetensors.")],
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a recording into codes of every level."""
+    from jukebox_hf.app.transcoding import encode_file
+
+    found = encode_file(audio, out, model or "", revision=revision, device=device, force=force)
+    typer.echo(json.dumps(found) if as_json else f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}")
+
+
+def decode(
+    codes: Codes,
+    out: Annotated[Path, typer.Argument(help="The audio file to write, .wav or .flac.")],
+    level: Annotated[
+        int | None, typer.Option(help="Which level to hear; the finest that is there if left out.")
+    ] = None,
+    model: Model = None,
+    revision: Revision = None,
+    format: Format = None,
+    normalize: Normalize = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn the codes of one level into audio."""
+    from jukebox_hf.app.transcoding import DecodeOptions, decode_file, find_codes
+
+    path, sidecar = find_codes(codes)
+    options = DecodeOptions(level, format, normalize or "none", device, force)
+    found = decode_file(path, out, model or (sidecar or {}).get("model"), options, revision=revision)
+    typer.echo(json.dumps(found) if as_json else f"{out}: {found['seconds']:.4g} s of level {found['level']}")
+
+
+def _said(ctx: typer.Context) -> dict[str, Any]:
+    """What the user said of the song, by the names of `SongRequest`."""
+    from jukebox_hf.app.requests import read_text
+    from jukebox_hf.model.validation import require
+
+    said = {k: v for k, v in ctx.params.items() if v is not None and k not in _NOT_OF_SONG}
+    if (file := ctx.params.get("lyrics_file")) is not None:
+        require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
+        said["lyrics"] = read_text(Path(file))
+    return said | {"kind": ctx.info_name}
+
+
+def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
+    """The words of the older song, under what is said now."""
+    from jukebox_hf.app.transcoding import find_codes
+
+    path, older = find_codes(codes)
+    said = _said(ctx) | {"codes": str(path)}
+    inherited = {k: v for k, v in (older or {}).items() if k not in _NOT_INHERITED and v is not None}
+    whole, needed = (
+        inherited.get("song_seconds"),
+        said.get("seconds", 0) + said.get("offset", inherited.get("offset", 0)),
+    )
+    if whole is not None and whole < needed:
+        del inherited["song_seconds"]  # the song grew
+    return inherited | said
+
+
+def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
+    from jukebox_hf.app.song_runs import RunOptions, run_songs
+
+    names = ("batch_size", "device", "resume", "force", "dry_run")
+    options = RunOptions(out=out, **{name: ctx.params[name] for name in names if name in ctx.params})
+    results = run_songs(songs, options)
+    if ctx.params["as_json"]:
+        typer.echo(json.dumps({"songs": results}, ensure_ascii=False))
+        return
+    for result in results:
+        if options.dry_run:
+            typer.echo(result["text"])
+            continue
+        audio = result["audio"]
+        typer.echo(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
+        if audio["num_clamped"]:
+            typer.echo(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
+        typer.echo(f"  again: {result['command']}")

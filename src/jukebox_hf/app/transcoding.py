@@ -1,0 +1,100 @@
+"""Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jukebox_hf.app.orders import open_model
+from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
+from jukebox_hf.app.song_making import GENERATED, decoded
+from jukebox_hf.app.song_runs import read_sidecar
+from jukebox_hf.data.audio_io import suffix_of, write_audio
+from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.validation import check_level, require
+
+_CODES = ".codes.safetensors"
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How to decode: which level (None: the finest there is), and into what."""
+
+    level: int | None = None
+    format: str | None = None
+    normalize: str = "none"
+    device: str = "auto"
+    force: bool = False
+
+
+def encode_file(
+    audio: str, out: Path, model_name: str, *, revision: str | None = None, device: str = "auto", force: bool = False
+) -> dict[str, Any]:
+    """Write the codes of a recording, whole codes of the coarsest level; the rest is cut off.
+
+    Raises:
+        ValueError, OSError: audio, model or target that can not be used.
+    """
+    require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
+    check_file_target(out, force)
+    model = open_model(model_name, revision=revision, device=device)
+    rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
+    samples = read_audio(audio, rate)
+    whole = len(samples) // hops[-1] * hops[-1]
+    require(whole > 0, f"{audio} has {len(samples)} samples, fewer than the {hops[-1]} of one code; give a longer one")
+    check_folder(out.parent, 16 * sum(whole // hop for hop in hops))
+    values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
+    codes = tuple((level[0].cpu(),) for level in model.vqvae.encode(values).audio_codes)
+    save_codes(SongState(codes, (0,), {"model": model_name, "comment": f"encoded from {Path(audio).name}"}), out)
+    return {"file": str(out), "seconds": whole / rate, "codes": [len(songs[0]) for songs in codes]}
+
+
+def decode_file(
+    codes: Path, out: Path, model_name: str | None, options: DecodeOptions, *, revision: str | None = None
+) -> dict[str, Any]:
+    """Write what the codes of one level sound like.
+
+    Raises:
+        ValueError, OSError: codes, level, model or target that can not be used.
+    """
+    state = load_codes(codes)
+    require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
+    format = options.format or ("flac" if out.suffix.lower() == ".flac" else "wav")
+    require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
+    check_file_target(out, options.force)
+    model = open_model(model_name or state.notes.get("model", ""), revision=revision, device=options.device)
+    state.check(model.config)
+    there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
+    level = options.level if options.level is not None else min(there, default=0)
+    check_level("--level", level, len(state.codes))
+    require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
+    audio = decoded(state, 0, level, model)
+    check_folder(out.parent, 4 * len(audio))
+    rate = model.config.sampling_rate
+    write_audio(out, audio, rate, format=format, normalize=options.normalize, tags={"comment": GENERATED})
+    return {"file": str(out), "seconds": len(audio) / rate, "sampling_rate": rate, "level": level}
+
+
+def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
+    """The codes behind a song's file, and the request it was made with if its side-car is there.
+
+    Raises:
+        ValueError: a file without codes beside it.
+    """
+    if path.name.endswith(_CODES):
+        sidecar = path.with_name(path.name.removesuffix(_CODES) + ".json")
+        return path, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None
+    if path.suffix == ".safetensors":
+        return path, None
+    codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
+    require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
+    return codes, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None
+
+
+def check_file_target(path: Path, force: bool) -> None:
+    """Refuse to replace a file, or to write through a link."""
+    require(not path.is_symlink(), f"{path} is a symbolic link; remove it or name another file")
+    require(not path.is_dir(), f"{path} is a folder; name a file")
+    require(force or not path.exists(), f"{path} exists already; name another file, or pass --force to replace it")

@@ -1,0 +1,101 @@
+"""Whatever a user can get wrong is one sentence on stderr and exit code 2, before anything is written."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukebox_hf.app.requests import SongRequest, by_level
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--seconds", "0"), "seconds=0"),
+        (("--seconds", "nan"), "seconds=nan"),
+        (("--seconds", "1e300"), "seconds=1e+300"),
+        (("--seconds", "0.0001"), "less than one code"),
+        (("--seconds", "3.5"), "song_seconds=3.49"),
+        (("--song-seconds", "0.2"), "song_seconds=0.2"),
+        (("--song-seconds", "1", "--offset", "2"), "after the song's end"),
+        (("--seed", "-1"), "seed=-1"),
+        (("--levels", "2,0"), "neighbouring"),
+        (("--levels", "7"), "level"),
+        (("--levels", "top"), "--levels 'top'"),
+        (("--levels", "0"), "level 1"),
+        (("--temperature", "hot"), "--temperature 'hot'"),
+        (("--temperature", "-1"), "temperature"),
+        (("--top-k", "2=3", "--top-p", "2=0.5"), "exclude each other"),
+        (("--hop-fraction", "0"), "hop_fractions"),
+        (("--format", "mp3"), "format='mp3'"),
+        (("--normalize", "loud"), "normalize='loud'"),
+        (("--dtype", "float8"), "--dtype float8"),
+        (("--device", "cuda:99"), "--device cuda:99"),
+        (("--device", "toaster"), "--device toaster"),
+        (("--count", "0"), "--count 0"),
+        (("--batch-size", "0"), "--batch-size 0"),
+        (("--prompt", "nowhere.wav"), "nowhere.wav"),
+        (("--prompt-seconds", "1"), "needs a --prompt"),
+        (("--lyrics", "x" * 100_001), "100000"),
+        (("--lyrics-file", "nowhere.txt"), "nowhere.txt is not a file"),
+        (("--resume", "--force"), "exclude each other"),
+    ],
+)
+def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, parts, says_one_sentence):
+    says_one_sentence(generate(tmp_path / "a.wav", *words), parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_model_is_asked_for_in_one_clear_sentence(generate, tmp_path, says_one_sentence):
+    says_one_sentence(generate(tmp_path / "a.wav", model=False), "--model is missing", "still to come")
+    says_one_sentence(generate(tmp_path / "a.wav", "--model", tmp_path, model=False), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["text", "cut", "not finite", "too short", "folder", "endless"])
+def test_hostile_recordings_are_refused(generate, tmp_path, kind, says_one_sentence):
+    prompt, out = tmp_path / "prompt.wav", tmp_path / "out" / "a.wav"
+    audio = np.zeros(44100 // 20)
+    if kind == "text":
+        prompt.write_text("RIFF no sound")
+    elif kind == "folder":
+        prompt.mkdir()
+    elif kind == "endless":
+        prompt.symlink_to("/dev/zero")
+    else:
+        audio = audio + np.nan if kind == "not finite" else audio[:50] if kind == "too short" else audio
+        soundfile.write(prompt, audio, 44100, subtype="FLOAT")
+    if kind == "cut":
+        prompt.write_bytes(prompt.read_bytes()[:30])
+    says_one_sentence(generate(out, "--prompt", prompt))
+    assert not out.parent.exists()
+
+
+def test_a_prompt_longer_than_the_song_is_refused(generate, tmp_path, recording, says_one_sentence):
+    says_one_sentence(generate(tmp_path / "a.wav", "--prompt", recording(0.2)), "shorten the prompt")
+
+
+def test_lyrics_of_other_files_are_refused(generate, tmp_path, says_one_sentence):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    says_one_sentence(generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "a.txt"), "UTF-8")
+    says_one_sentence(
+        generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "a.txt", "--lyrics", "x"), "exclude each other"
+    )
+
+
+def test_no_lyrics_are_fine(generate, tmp_path):
+    assert generate(tmp_path / "a.wav", "--lyrics", "", "--levels", 2).code == 0
+
+
+def test_a_request_refuses_what_no_song_knows():
+    with pytest.raises(TypeError):
+        SongRequest(tempo=3)
+    assert by_level("temperature", "2=0.9,0=1", float) == {2: 0.9, 0: 1.0}
+    assert by_level("temperature", "0.9", float) == 0.9
+
+
+def test_help_shows_examples_and_every_command(run_cli):
+    done = run_cli("--help")
+    assert done.code == 0
+    for command in ("generate", "continue", "upsample", "encode", "decode", "convert", "labels", "info"):
+        assert command in done.out
+        if command not in ("convert", "labels"):
+            assert "Example" in run_cli(command, "--help").out

@@ -1,0 +1,143 @@
+"""Many songs in one folder: their names, their shares, and how they go on."""
+
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from jukebox_hf.app.song_folder import distinct_slugs, plan_targets, slug
+
+SONGS = [
+    {"artist": "The Testers", "genre": "Soft Rock", "lyrics": "one", "seconds": 0.1},
+    {"artist": "The Testers", "genre": "Soft Rock", "lyrics": "two", "seconds": 0.1, "seed": 5},
+    {"name": "../Ünder/the sea\u0000", "seconds": 0.12, "temperature": {"2": 5}},
+]
+NAMES = ["the-testers-soft-rock", "the-testers-soft-rock-2", "under-the-sea"]
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """The songs as a file."""
+    path = tmp_path / "songs.jsonl"
+    path.write_text("\n".join(map(json.dumps, SONGS)) + "\n\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def make(run_cli, repository, batch, tmp_path):
+    """`generate --batch`: (*more words), into tmp_path/songs/."""
+    return lambda *words: run_cli(
+        "generate", "--model", repository, "--batch", batch, "--out", f"{tmp_path / 'songs'}/", *words
+    )
+
+
+def _names(folder, ending=".json"):
+    return sorted(path.name.removesuffix(ending) for path in folder.iterdir() if path.name.endswith(ending))
+
+
+def test_a_batch_makes_each_song_under_its_own_name(make, tmp_path, read_json):
+    done = make("--seed", 3, "--levels", 2, "--json")
+    assert done.code == 0, done.err
+    assert _names(tmp_path / "songs") == NAMES
+    assert len(list((tmp_path / "songs").iterdir())) == 4 * 3
+    sidecars = json.loads(done.out)["songs"]
+    assert [sidecar["seed"] for sidecar in sidecars] == [3, 5, 5]
+    assert [sidecar["request"]["lyrics"] for sidecar in sidecars] == ["one", "two", ""]
+    assert read_json(tmp_path / "songs" / "under-the-sea.json") == sidecars[2]
+
+
+def test_songs_written_at_once_are_the_songs_written_one_by_one(make, tmp_path, codes_of):
+    assert make("--seed", 3, "--levels", 2).code == 0
+    alone = {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES}
+    assert make("--seed", 3, "--levels", 2, "--force", "--batch-size", 2).code == 0
+    assert {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES} == alone
+
+
+def test_an_interrupted_batch_goes_on_where_it_was(make, start, repository, batch, tmp_path, codes_of):
+    out = tmp_path / "songs"
+    words = ["generate", "--model", repository, "--batch", batch, "--seed", 3, "--batch-size", 2]
+    child = start(*words, "--out", f"{out}/")
+    while not list(out.glob("*.partial/*.level_1.wav")):
+        assert child.poll() is None, child.said
+        time.sleep(0.002)
+    child.send(signal.SIGTERM)
+    assert child.wait() == 143
+    assert "same command with --resume" in child.said
+    assert make("--resume", "--seed", 3, "--batch-size", 2).code == 0
+    assert _names(out) == NAMES
+    assert list(out.glob("*.partial")) == []
+    resumed = {name: codes_of(out / f"{name}.codes.safetensors") for name in NAMES}
+    assert start(*words, "--out", f"{out}/", "--force").wait() == 0
+    assert {name: codes_of(out / f"{name}.codes.safetensors") for name in NAMES} == resumed
+
+
+def test_processes_divide_a_batch(make, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert make("--seed", 3, "--levels", 2).code == 0
+    assert _names(tmp_path / "songs") == NAMES[1:2]
+    monkeypatch.setenv("RANK", "0")
+    assert make("--seed", 3, "--levels", 2).code == 0
+    assert _names(tmp_path / "songs") == NAMES
+
+
+def test_count_makes_songs_whose_seeds_count_on(generate, tmp_path, read_json):
+    assert generate(f"{tmp_path}/songs/", "--count", 2, "--seed", 8, "--levels", 2).code == 0
+    names = ["unknown-unknown", "unknown-unknown-2"]
+    assert _names(tmp_path / "songs") == names
+    assert [read_json(tmp_path / "songs" / f"{name}.json")["seed"] for name in names] == [8, 9]
+
+
+def test_older_songs_are_never_replaced_unasked(generate, tmp_path, says_one_sentence):
+    (tmp_path / "a.png").write_text("mine")
+    says_one_sentence(generate(tmp_path / "a.wav"), "already has a.png", "--force")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.json", "a.partial"])
+def test_nothing_is_written_through_a_link(generate, tmp_path, name, says_one_sentence):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "file")
+    says_one_sentence(generate(tmp_path / "a.wav", "--force"), name, "symbolic link")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("{", "line 1, is not JSON"),
+        ("[1]", "is not a JSON object"),
+        ('{"sings": "x"}', "has sings"),
+        ('{"seconds": "long"}', "seconds='long'"),
+        ('{"seconds": NaN}', "seconds=nan"),
+        ('{"seed": -1}', "seed=-1"),
+        ('{"lyrics": 3}', "lyrics=3"),
+        ('{"model": "other"}', "same for all songs"),
+        ("", "holds no song"),
+    ],
+)
+def test_a_line_that_is_no_song_is_named(make, batch, tmp_path, line, parts, says_one_sentence):
+    batch.write_text(line + "\n")
+    says_one_sentence(make(), parts)
+    assert not (tmp_path / "songs").exists()
+
+
+def test_several_songs_need_a_folder(generate, tmp_path, says_one_sentence):
+    says_one_sentence(generate(tmp_path / "a.wav", "--count", 2), "name a folder")
+    says_one_sentence(generate(tmp_path / "a.mp3"), "must end in .wav")
+
+
+@pytest.mark.parametrize(
+    "text", ["../../etc/passwd", "..", "", ".hidden", "-rf", "a/b\\c", "東京", "x" * 300, "CON", "a\nb", "Ä ö"]
+)
+def test_a_slug_is_a_plain_name(text):
+    assert re.fullmatch(r"[a-z0-9._-]{1,80}", slug(text))
+    assert not slug(text).startswith((".", "-"))
+
+
+def test_equal_names_get_numbers_and_stay_short():
+    slugs = distinct_slugs(["a", "A", "a-2", "a", "x" * 90, "x" * 99])
+    assert slugs == ["a", "a-2", "a-2-2", "a-3", "x" * 80, "x" * 78 + "-2"]
+    assert all(target.folder.name == "songs" for target in plan_targets("songs/", ["..", "/etc"], ".wav"))

@@ -1,0 +1,119 @@
+"""`continue`, `upsample`, `encode` and `decode`: what must hold between songs and their codes."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from jukebox_hf import JukeboxModel
+from jukebox_hf.model.audio_input import read_audio
+
+BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine
+
+
+def test_a_song_cut_where_windows_end_continues_as_if_it_had_never_stopped(whole_song, run_cli, tmp_path, codes_of):
+    done = run_cli(
+        "continue", whole_song.folder / "song.wav", "--seconds", 0.1, "--keep", BOUNDARY, "--out", tmp_path / "a.wav"
+    )
+    assert done.code == 0, done.err
+    assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(whole_song.folder / "song.codes.safetensors")
+    assert (tmp_path / "a.wav").read_bytes()[1000:] == (whole_song.folder / "song.wav").read_bytes()[1000:]
+
+
+def test_a_continued_song_keeps_every_code_it_had_and_its_words(whole_song, run_cli, tmp_path, codes_of, read_json):
+    codes = whole_song.folder / "song.codes.safetensors"
+    done = run_cli("continue", codes, "--seconds", 0.12, "--out", tmp_path / "a.wav", "--json")
+    assert done.code == 0, done.err
+    for old, new in zip(codes_of(codes), codes_of(tmp_path / "a.codes.safetensors"), strict=True):
+        assert new[: len(old)] == old
+        assert len(new) > len(old)
+    (sidecar,) = json.loads(done.out)["songs"]
+    older = read_json(whole_song.folder / "song.json")
+    for name in ("lyrics", "artist", "genre", "seed", "model"):
+        assert sidecar["request"][name] == older["request"][name]
+    assert sidecar["given_seconds"] == older["audio"]["seconds"]
+    assert sidecar["command"].startswith("python -m jukebox_hf continue ")
+
+
+def test_a_sketch_of_the_top_level_upsamples_to_the_song_made_in_one_go(
+    whole_song, generate, run_cli, tmp_path, codes_of, read_json
+):
+    request = read_json(whole_song.folder / "song.json")["request"]
+    words = [w for name in ("lyrics", "artist", "genre", "seed") for w in (f"--{name}", request[name])]
+    assert generate(tmp_path / "sketch.wav", *words, "--levels", 2).code == 0
+    sketch = tmp_path / "sketch.codes.safetensors"
+    assert [len(codes) for codes in codes_of(sketch)] == [0, 0, 34]
+    assert run_cli("upsample", sketch, "--out", tmp_path / "a.wav").code == 0
+    assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(whole_song.folder / "song.codes.safetensors")
+    assert read_json(tmp_path / "a.json")["request"]["levels"] == "1,0"
+
+
+def test_upsampling_in_two_steps_equals_one(generate, run_cli, tmp_path, codes_of):
+    assert generate(tmp_path / "s.wav", "--levels", 2, "--seed", 3).code == 0
+    assert run_cli("upsample", tmp_path / "s.json", "--out", tmp_path / "one.wav").code == 0
+    assert run_cli("upsample", tmp_path / "s.json", "--levels", 1, "--out", tmp_path / "half.wav").code == 0
+    assert run_cli("upsample", tmp_path / "half.wav", "--out", tmp_path / "two.wav").code == 0
+    assert codes_of(tmp_path / "two.codes.safetensors") == codes_of(tmp_path / "one.codes.safetensors")
+
+
+def test_an_interrupted_upsampling_goes_on(whole_song, start, run_cli, tmp_path, codes_of):
+    codes = whole_song.folder / "song.codes.safetensors"
+    child = start("upsample", codes, "--levels", "1,0", "--out", tmp_path / "a.wav")
+    while not list(tmp_path.glob("a.partial/a.level_1.wav")):
+        assert child.poll() is None, child.said
+        time.sleep(0.002)
+    child.send(signal.SIGKILL)
+    child.wait()
+    assert run_cli("generate", "--resume", "--out", tmp_path / "a.wav").code == 0
+    assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(codes)
+
+
+def test_encoding_and_decoding_are_the_vq_vaes(repository, recording, run_cli, tmp_path, codes_of):
+    audio = recording(0.1, rate=22050)
+    done = run_cli("encode", audio, tmp_path / "a.safetensors", "--model", repository, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    vqvae = JukeboxModel.from_pretrained(repository).vqvae
+    samples = read_audio(audio, 44100)
+    values = torch.from_numpy(samples[: len(samples) // 128 * 128])[None, None]
+    assert codes_of(tmp_path / "a.safetensors") == [codes[0].tolist() for codes in vqvae.encode(values).audio_codes]
+    assert found["codes"] == [len(codes) for codes in codes_of(tmp_path / "a.safetensors")]
+    for level in (0, 2):
+        out = tmp_path / f"level_{level}.wav"
+        done = run_cli("decode", tmp_path / "a.safetensors", out, "--level", level, "--format", "wavfloat")
+        assert done.code == 0, done.err
+        codes = torch.tensor(codes_of(tmp_path / "a.safetensors")[level])[None]
+        assert np.array_equal(soundfile.read(out, dtype="float32")[0], vqvae.decode(codes, level).audio_values[0, 0])
+
+
+def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
+    assert run_cli("decode", whole_song.folder / "song.json", tmp_path / "a.wav").code == 0
+    assert np.array_equal(soundfile.read(tmp_path / "a.wav")[0], soundfile.read(whole_song.folder / "song.wav")[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("continue", "{song}"), "--seconds is missing"),
+        (("continue", "{song}", "--seconds", "0.05"), "ask for more seconds or shorten"),
+        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "--keep"),
+        (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
+        (("upsample", "{song}"), "name the --levels to write anew"),
+        (("upsample", "{song}", "--levels", "2"), "level 3"),
+        (("decode", "{song}", "out.wav", "--level", "5"), "--level=5"),
+        (("decode", "{song}", "out.mp3"), "must end in .wav"),
+        (("decode", "{song}", "{song}"), "exists already"),
+        (("encode", "{song}", "out.wav", "--model", "m"), "must end in .safetensors"),
+        (("encode", "{song}", "out.safetensors"), "--model is missing"),
+    ],
+)
+def test_impossible_wishes_are_refused_in_a_sentence(
+    whole_song, run_cli, tmp_path, monkeypatch, words, parts, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    says_one_sentence(run_cli(*(word.format(song=whole_song.folder / "song.wav") for word in words)), parts)
+    assert list(tmp_path.iterdir()) == []
