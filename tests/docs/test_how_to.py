@@ -1,0 +1,64 @@
+"""The commands of the how-to pages work as they stand, one after the other, in one folder.
+
+Only the lengths are a tenth of what the pages say, so that the songs are short.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SONGS = '{"name": "first try", "lyrics": "Row, row", "artist": "The Testers", "seconds": 0.1}\n{"seconds": 0.1}\n'
+
+
+def _commands(page):
+    text = (ROOT / "docs/how-to" / page).read_text(encoding="utf-8")
+    for block in re.findall(r"^```bash\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        yield from block.replace("\\\n", " ").strip().splitlines()
+
+
+def _tenth(command):
+    number = re.compile(r"(--(?:seconds|prompt-seconds|keep)) ([\d.]+)")
+    return number.sub(lambda found: f"{found[1]} {float(found[2]) / 10:g}", command)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where all the commands run, with the examples beside it as in a checkout."""
+    place = tmp_path_factory.mktemp("checkout")
+    (place / "examples").symlink_to(ROOT / "examples")
+    (place / "songs.jsonl").write_text(SONGS)
+    return place
+
+
+def _run(command, folder):
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": tools, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-c", _tenth(command)], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_make_a_song(folder):
+    printed = {command: _run(command, folder) for command in _commands("make-a-song.md")}
+    assert len(printed) == 10
+    assert any("The Testers" in out or "the testers" in out for command, out in printed.items() if "search" in command)
+    assert any("nothing was written" in out for command, out in printed.items() if "--dry-run" in command)
+    made = {str(path.relative_to(folder)) for path in folder.rglob("*.wav")}
+    assert made == {
+        "song.wav", "answer.wav", "refined.wav", "longer.wav", "top.wav",
+        "sketches/unknown-unknown.wav", "sketches/unknown-unknown-2.wav", "sketches/unknown-unknown-3.wav",
+    }  # fmt: skip
+
+
+def test_resume_and_batches(folder):
+    resume, batch, many = _commands("resume-and-batches.md")
+    assert _run(resume, folder)  # the song is finished already, which is no error
+    _run(batch, folder)
+    _run(many, folder)
+    for out in ("songs", "shared"):
+        assert sorted(path.name for path in (folder / out).glob("*.wav")) == ["first-try.wav", "unknown-unknown.wav"]
