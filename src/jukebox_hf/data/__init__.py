@@ -1,1 +1,5 @@
-"""Audio files and data sets: what stands between disks and networks."""
+"""Audio files and data sets: what stands between disks and networks.
+
+songs (recordings and their words) -> audio_windows or song_streams -> prior_batches; code_shards -> code_windows the
+same without audio; synthesis makes songs from a seed; audio_io writes files.
+"""

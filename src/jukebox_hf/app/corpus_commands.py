@@ -1,0 +1,61 @@
+"""The command that makes a corpus of synthetic songs, to learn on and to test with.
+
+Flows in: words of a command line. Flows out: a folder, a bar on stderr and one line on stdout.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+_EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
+
+
+def add_corpus_commands(app: typer.Typer) -> None:
+    """Put the commands of this file into the command line."""
+    app.command("synth-corpus", epilog=_EXAMPLE)(synth_corpus)
+
+
+def synth_corpus(
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    hours: Annotated[float, typer.Option(help="How much music.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same songs.")] = 0,
+    sampling_rate: Annotated[int, typer.Option(help="Samples per second.")] = 16_000,
+    characters: Annotated[int, typer.Option(help="Length of each song's lyrics.")] = 64,
+    seconds_per_character: Annotated[float, typer.Option(help="Pace; a song lasts characters times this.")] = 0.1875,
+    lyrics: Annotated[str | None, typer.Option(help="Sung in every song, instead of written ones.")] = None,
+    instrumentals: Annotated[float, typer.Option(help="Share of songs without words.")] = 0.07,
+    invented: Annotated[float, typer.Option(help="Share of songs with words that no dictionary has.")] = 0.3,
+    format: Annotated[str, typer.Option(help="flac or wav.")] = "flac",
+    processes: Annotated[int, typer.Option(help="How many to work at once.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older corpus at OUT.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make songs of five genres by four artists, with lyrics, and the time at which each character is sung.
+
+    A stopped run goes on when the same line is run again.
+    """
+    from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
+
+    settings = CorpusSettings(
+        hours, seed, sampling_rate, characters, seconds_per_character, instrumentals, invented, format, lyrics
+    )
+    began = time.monotonic()
+    with tqdm(total=settings.num_songs, unit=" songs", disable=not sys.stderr.isatty()) as bar:
+        written = write_corpus(
+            out, settings, processes=processes, force=force, progress=lambda done: bar.update(done - bar.n)
+        )
+    took, song_seconds = time.monotonic() - began, characters * seconds_per_character
+    facts = {"folder": str(out), "songs": settings.num_songs, "written": written, "song_seconds": song_seconds}
+    facts["times_real_time"] = round(written * song_seconds / max(took, 1e-9), 1)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(
+        f"{out}: {settings.num_songs} songs of {song_seconds:g} s, {written} of them written now "
+        f"({facts['times_real_time']:g} times real time)"
+    )

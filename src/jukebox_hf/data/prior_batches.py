@@ -1,0 +1,132 @@
+"""Prior batches: the words beside windows become the tensors that `JukeboxPrior.forward` takes.
+
+Flows in: windows with labels, of sound or of codes. Flows out: `artist_ids`, `genre_ids`, `timing`, `lyric_ids`. The
+lyrics of a window are those around its middle: by the original's rule, which spreads them evenly over the song
+(SPEC 6.4), or by the times at which they are sung, where these are known.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jukebox_hf.data.songs import Songs
+from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.label_vocabulary import UNKNOWN_ID
+from jukebox_hf.model.labels import LevelLabels, SongDescription, window_inputs
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+from jukebox_hf.model.windows import first_lyric_span
+
+_NAMED = 3
+
+
+def prior_inputs(
+    windows: Sequence[Mapping[str, Any]],
+    tokenizer: JukeboxTokenizer,
+    config: JukeboxPriorConfig,
+    *,
+    timed: bool = False,
+) -> dict[str, Tensor]:
+    """Label a batch of windows.
+
+    Args:
+        windows: with `artist`, `genre`, `lyrics`, `offset_samples`, `total_samples` and, if `timed`, `lyric_times`.
+        tokenizer, config: of the prior.
+        timed: choose a window's lyrics by the times at which they are sung; songs without times follow the rule.
+
+    Returns:
+        Those of `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3), `lyric_ids` (B, N) that the prior takes, int64.
+
+    Raises:
+        ValueError: more genres than the prior hears, or lyrics that can not be romanised.
+    """
+    songs, rows = [], []
+    for window in windows:
+        song = SongDescription(
+            total_samples=window["total_samples"],
+            artist=window["artist"],
+            genre=window["genre"],
+            lyrics=window["lyrics"],
+            offset_samples=window["offset_samples"],
+        )
+        labels = tokenizer.labels(song, config)
+        songs.append(labels)
+        if config.lyrics != "none":
+            times = window.get("lyric_times") if timed else None
+            rows.append(_lyric_row(labels, times))
+    inputs = window_inputs(songs)
+    if config.lyrics != "none":
+        inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))
+    return inputs
+
+
+def timed_lyric_span(starts: Sequence[float], length: int, middle: float) -> np.ndarray:
+    """Choose the characters around the one that is sung in the middle of a window.
+
+    Args:
+        starts: second at which each character begins, growing.
+        length: characters that the prior reads per window (N), even.
+        middle: second of the window's middle.
+
+    Returns:
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, as SPEC 6.4 pads.
+    """
+    count = len(starts)
+    if count < length:
+        return np.arange(count - length, count).clip(min=-1)
+    half = length // 2
+    sung = int(np.searchsorted(np.asarray(starts), middle, side="right")) - 1
+    start = min(max(sung, half), count - half) - half
+    return np.arange(start, start + length)
+
+
+def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxPriorConfig) -> None:
+    """Refuse songs whose artists or genres the prior's lists do not hold: it would hear "unknown" for them.
+
+    Raises:
+        ValueError: unlisted names, too many genres, or lyrics that can not be romanised.
+    """
+    songs.check_labels()
+    artists: dict[str, int] = {}
+    genres: dict[str, int] = {}
+    for index in range(len(songs)):
+        song = songs[index]
+        artists[song.artist] = artists.get(song.artist, 0) + 1
+        genres[song.genre] = genres.get(song.genre, 0) + 1
+    words = tokenizer.vocabularies[tokenizer.label_versions[config.level]]
+    if config.has_labels:
+        _refuse("artist", artists, lambda name: words.find_artist(name) is None, words.version)
+        _refuse("genre", genres, lambda name: any(found is None for _, found in words.find_genres(name)), words.version)
+        for name in genres:
+            heard = len(words.find_genres(name))
+            require(
+                heard <= config.max_genres,
+                f"genre={name!r} is {heard} genres in {words.version}, but the prior hears at most max_genres="
+                f"{config.max_genres}; use fewer words",
+            )
+
+
+def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], bool], version: str) -> None:
+    total = sum(counts.values())
+    missing = [name for name in counts if name not in ("", "unknown") and is_unlisted(name)]
+    songs = sum(counts[name] for name in missing)
+    listed = ", ".join(map(repr, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" * (len(missing) > _NAMED))
+    require(
+        not missing,
+        f"{kind}={listed} of {songs} of the {total} songs is not listed in {version}; rename them, write 'unknown', or "
+        f"make a tokenizer with your own lists",
+    )
+
+
+def _lyric_row(labels: LevelLabels, times: Sequence[tuple[float, float]] | None) -> np.ndarray:
+    """The characters of one window (N,)."""
+    length, timing, lyrics = labels.config.lyric_length, labels.timing, labels.lyrics
+    if times is None:
+        span = first_lyric_span(len(lyrics.ids), length, timing)
+    else:
+        middle = (timing.offset_samples + timing.window_samples / 2) / labels.config.sampling_rate
+        span = timed_lyric_span([times[place][0] for place in lyrics.offsets], length, middle)
+    return np.array([UNKNOWN_ID, *lyrics.ids], dtype=np.int64)[span + 1]  # index -1 finds the padding, 0

@@ -1,0 +1,124 @@
+"""Recordings: a stretch of a file, or of a file's bytes, becomes samples without the rest being decoded.
+
+Flows in: a path or bytes, and times at the wanted rate. Flows out: samples (channels, S). The caps of
+`model/audio_input.py` hold here too; there whole files become mono, here channels stay for the mix augmentation.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jukebox_hf.model.audio_input import MAX_CHANNELS, MAX_RATE, MAX_SECONDS, MIN_RATE, resample
+from jukebox_hf.model.validation import require
+
+Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
+_MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
+_FORGIVEN_SECONDS = 0.1  # headers of lossy formats promise a little more than there is
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself: length in frames at its own rate, and channels."""
+
+    num_frames: int
+    rate: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.rate
+
+    def num_samples(self, sampling_rate: int) -> int:
+        """Length at another rate, rounded down."""
+        return self.num_frames * sampling_rate // self.rate
+
+
+def read_header(source: Source, name: str) -> Header:
+    """Read how long a recording is.
+
+    Raises:
+        ValueError: what can not be read as audio, is empty, or is beyond the caps.
+    """
+    with _opened(source, name) as file:
+        header = Header(file.frames, file.samplerate, file.channels)
+    require(header.num_frames > 0, f"{name} holds no samples")
+    require(
+        MIN_RATE <= header.rate <= MAX_RATE,
+        f"{name} has {header.rate} samples per second, but {MIN_RATE} to {MAX_RATE} are allowed",
+    )
+    require(
+        header.channels <= MAX_CHANNELS, f"{name} has {header.channels} channels, but at most {MAX_CHANNELS} are read"
+    )
+    require(
+        header.seconds <= MAX_SECONDS,
+        f"{name} is {header.seconds:.0f} s long, but at most {MAX_SECONDS:g} s are read; cut it into songs",
+    )
+    return header
+
+
+def read_span(source: Source, name: str, start: int, length: int, sampling_rate: int) -> np.ndarray:
+    """Read `length` samples from sample `start` on, both at the wanted rate.
+
+    A stretch equals the same stretch of the whole recording, resampled, to about 1e-4.
+
+    Returns:
+        float32 (channels, length).
+
+    Raises:
+        ValueError: audio that can not be decoded, ends more than 0.1 s before its header says, or is not finite.
+    """
+    with _opened(source, name) as file:
+        rate, channels = file.samplerate, file.channels
+        if rate == sampling_rate:
+            return _filled(_frames(file, name, start, length), length, rate, name)
+        # Begin where a sample of the wanted rate falls on a frame, so that nothing is shifted by a fraction.
+        step = sampling_rate // math.gcd(rate, sampling_rate)
+        margin = _MARGIN_FRAMES * sampling_rate // rate + 1
+        begin = max(start - margin, 0) // step * step
+        stop_frame = min(-(-(start + length + margin) * rate // sampling_rate), file.frames)
+        begin_frame = begin * rate // sampling_rate
+        wide = _frames(file, name, begin_frame, max(stop_frame - begin_frame, 0))
+    samples = np.stack([resample(wide[channel], rate, sampling_rate) for channel in range(channels)])
+    return _filled(samples[:, start - begin : start - begin + length], length, sampling_rate, name)
+
+
+def _opened(source: Source, name: str) -> Any:
+    """A sound file for reading, whose errors are sentences."""
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        raise ImportError(f"{name} is to be read, but soundfile is not installed; pip install soundfile") from None
+    if isinstance(source, Path):
+        require(source.is_file(), f"{name} is not there, or is no file")
+    try:
+        return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        raise ValueError(f"{name} can not be read as audio ({str(error).split(': ')[-1].rstrip('.')})") from None
+
+
+def _stream(source: Any) -> BinaryIO:
+    return io.BytesIO(memoryview(source))
+
+
+def _frames(file: Any, name: str, start: int, length: int) -> np.ndarray:
+    """Frames as (channels, <= length) float32."""
+    import soundfile
+
+    try:
+        file.seek(min(start, file.frames))
+        frames = file.read(length, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        raise ValueError(f"{name} can not be decoded ({str(error).split(': ')[-1].rstrip('.')})") from None
+    require(bool(np.isfinite(frames).all()), f"{name} holds samples that are not finite")
+    return np.ascontiguousarray(frames.T)
+
+
+def _filled(samples: np.ndarray, length: int, rate: int, name: str) -> np.ndarray:
+    """Zeros where a few last samples are missing."""
+    missing = length - samples.shape[1]
+    require(missing <= _FORGIVEN_SECONDS * rate, f"{name} ends {missing / rate:.2f} s before its header says")
+    return np.pad(samples, ((0, 0), (0, missing))) if missing else samples

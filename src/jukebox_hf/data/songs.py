@@ -1,0 +1,253 @@
+"""Songs: recordings with their artist, genre and lyrics, checked before anything is trained on them.
+
+Flows in: a folder, parquet shards or a data set of the Hub. Flows out: `Songs`, whose audio is decoded only where a
+window asks for it, inside the DataLoader's workers. What can not be decoded is skipped, counted and listed.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from jukebox_hf.data.recordings import Header, read_header, read_span
+from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, open_table
+from jukebox_hf.model.validation import require
+
+if TYPE_CHECKING:
+    from jukebox_hf.data.song_streams import SongStream
+
+SPLITS = (None, "train", "test")
+MAX_CORRUPT = 0.1
+MAX_CHARACTERS_PER_SECOND = 50  # the fastest rapped records stay below
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song's words.
+
+    Attributes:
+        name: where it lies in its source.
+        artist, genre, lyrics: as its source says; "unknown", "unknown" and "" where it says nothing.
+        lyric_times: start and end in seconds of every character of `lyrics`, if they are known.
+    """
+
+    name: str
+    artist: str = "unknown"
+    genre: str = "unknown"
+    lyrics: str = ""
+    lyric_times: tuple[tuple[float, float], ...] | None = None
+
+
+@dataclass(frozen=True)
+class SkippedSong:
+    """A song that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+def open_songs(
+    source: str | PathLike[str],
+    *,
+    split: str | None = None,
+    streaming: bool = False,
+    test_fraction: float = 0.1,
+    revision: str | None = None,
+) -> "Songs | SongStream":
+    """Open songs to train on.
+
+    Args:
+        source: a folder with `metadata.csv` or `metadata.jsonl` (file_name, artist, genre, lyrics, timed_lyrics), a
+            folder of recordings alone, parquet files with an `audio` column, or a data set of the Hub.
+        split: "train", "test", or None for all. The split that a data set has itself is taken; else songs are split by
+            a hash of their names, so a song stays on its side however many others are added.
+        streaming: read parquet and Hub data sets while they arrive; gives a `SongStream`.
+        test_fraction: share of the songs in "test".
+        revision: of a data set of the Hub.
+
+    Raises:
+        ValueError: no songs there, missing columns, no song on a side, or more than a tenth of the files corrupt.
+        ImportError: parquet or the Hub without `datasets`.
+    """
+    require(split in SPLITS, f"split={split!r} must be 'train', 'test' or None")
+    require(
+        isinstance(test_fraction, (int, float)) and 0 <= test_fraction <= 1,
+        f"test_fraction={test_fraction!r} must be from 0 to 1",
+    )
+    if streaming:
+        from jukebox_hf.data.song_streams import open_stream
+
+        return open_stream(source, split=split, test_fraction=test_fraction, revision=revision)
+    table, is_split = open_table(source, revision=revision, split=split)
+    rows = [row for row, name in enumerate(table.names) if is_split or in_split(name, split, test_fraction)]
+    require(
+        len(rows) > 0,
+        f"split={split!r} of {table.where} holds none of its {len(table.names)} songs; change test_fraction="
+        f"{test_fraction:g} or add songs",
+    )
+    return Songs(table, rows)
+
+
+def in_split(name: str, split: str | None, test_fraction: float) -> bool:
+    """Whether a song is on a side of the split: decided by its name alone."""
+    if split is None:
+        return True
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return (place < test_fraction) == (split == "test")
+
+
+class Songs:
+    """The songs of a source that can be read; `songs[i]` is a song's words, `read` its sound.
+
+    Args:
+        table: the source.
+        rows: which of its rows to use.
+
+    Raises:
+        ValueError: more than a tenth of the recordings can not be opened.
+    """
+
+    def __init__(self, table: SongTable, rows: list[int]) -> None:
+        self.table, self.rows, self.headers = table, [], []
+        self._unreadable: list[SkippedSong] = []
+        for row in rows:
+            try:
+                header = read_header(table.audio[row], table.names[row])
+            except ValueError as error:
+                self._unreadable.append(SkippedSong(table.names[row], str(error)))
+                continue
+            self.rows.append(row)
+            self.headers.append(header)
+        # One flag a song, in memory that DataLoader workers share: set where decoding failed.
+        self._failed = torch.zeros(len(self.rows), dtype=torch.uint8).share_memory_()
+        self._check_losses()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Song:
+        row, words = self.rows[index], self.table.words
+        said = {name: words[name][row] for name in ("artist", "genre", "lyrics") if name in words}
+        times = words[TIMED_LYRICS][row] if TIMED_LYRICS in words else None
+        song = Song(self.table.names[row], **{name: str(value) for name, value in said.items() if value is not None})
+        return song if not times else Song(song.name, song.artist, song.genre, song.lyrics, parse_times(times, song))
+
+    def header(self, index: int) -> Header:
+        """A song's length, rate and channels."""
+        return self.headers[index]
+
+    def read(self, index: int, start: int, length: int, sampling_rate: int) -> np.ndarray:
+        """Decode a stretch of a song, in samples at the wanted rate: float32 (channels, length).
+
+        Raises:
+            ValueError: sound that can not be decoded; the song is noted as skipped.
+        """
+        row = self.rows[index]
+        try:
+            return read_span(self.table.audio[row], self.table.names[row], start, length, sampling_rate)
+        except ValueError:
+            if not self._failed[index]:
+                self._failed[index] = 1
+                self._check_losses()
+            raise
+
+    def skipped(self) -> list[SkippedSong]:
+        """The songs that could not be opened or decoded so far, by any worker."""
+        failed = [
+            SkippedSong(self.table.names[self.rows[index]], self._reason(index))
+            for index in self._failed.nonzero().flatten().tolist()
+        ]
+        return self._unreadable + failed
+
+    def report(self) -> str | None:
+        """What to say at the end of a training run about songs that were skipped; None if all went well."""
+        return describe_skipped(self.skipped(), len(self.rows) + len(self._unreadable))
+
+    def check_labels(self) -> None:
+        """Refuse songs that a prior can not be trained on.
+
+        Raises:
+            ValueError: missing columns, lyrics that are longer than their song can hold, or times that do not fit.
+        """
+        check_columns(self.table.missing, self.table.where)
+        for index, header in enumerate(self.headers):
+            check_lyrics(self[index], header.seconds)
+
+    def _reason(self, index: int) -> str:
+        header, row = self.headers[index], self.rows[index]
+        try:
+            read_span(self.table.audio[row], self.table.names[row], 0, header.num_frames, header.rate)
+        except ValueError as error:
+            return str(error)
+        return f"{self.table.names[row]} could not be decoded at first, and can be now"
+
+    def _check_losses(self) -> None:
+        lost, total = len(self._unreadable) + int(self._failed.sum()), len(self.rows) + len(self._unreadable)
+        if lost > MAX_CORRUPT * total:
+            raise CorruptSongsError(
+                f"{describe_skipped(self.skipped(), total)}; at most a tenth may be, so repair them"
+            )
+
+
+class CorruptSongsError(ValueError):
+    """Too many songs can not be decoded: training on the rest would be training on something else."""
+
+
+def parse_times(times: str, song: Song) -> tuple[tuple[float, float], ...]:
+    """Read the timed lyrics of a song: JSON, one [start, end] in seconds for each character.
+
+    Raises:
+        ValueError: other JSON, another number of characters, or times that run backwards.
+    """
+    try:
+        pairs = tuple(
+            (float(start), float(end)) for start, end in (json.loads(times) if isinstance(times, str) else times)
+        )
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{TIMED_LYRICS} of {song.name} is not a list of [start, end] in seconds; write one pair for each character"
+        ) from None
+    require(
+        len(pairs) == len(song.lyrics),
+        f"{TIMED_LYRICS} of {song.name} times {len(pairs)} characters, but its lyrics have {len(song.lyrics)}; write "
+        f"one pair for each",
+    )
+    starts = [start for start, _ in pairs]
+    require(
+        all(0 <= start <= end for start, end in pairs) and starts == sorted(starts),
+        f"{TIMED_LYRICS} of {song.name} runs backwards; times must grow from character to character",
+    )
+    return pairs
+
+
+def check_columns(missing: tuple[str, ...], where: str) -> None:
+    """Refuse a source without the words that a prior needs."""
+    require(
+        not missing,
+        f"{where} has no column {', '.join(missing)}; a prior needs artist, genre and lyrics for every song, so add "
+        f"what is missing",
+    )
+
+
+def check_lyrics(song: Song, seconds: float) -> None:
+    """Refuse lyrics that nobody can sing in the time."""
+    most = int(seconds * MAX_CHARACTERS_PER_SECOND)
+    require(
+        len(song.lyrics.strip()) <= most,
+        f"lyrics of {song.name} have {len(song.lyrics.strip())} characters, but its {seconds:.1f} s can hold about "
+        f"{most} ({MAX_CHARACTERS_PER_SECOND} a second); give the words that are sung in this recording",
+    )
+
+
+def describe_skipped(skipped: list[SkippedSong], total: int) -> str | None:
+    """A sentence about songs that were skipped."""
+    if not skipped:
+        return None
+    listed = "; ".join(song.reason for song in skipped[:_LISTED])
+    more = f"; and {len(skipped) - _LISTED} more" if len(skipped) > _LISTED else ""
+    return f"{len(skipped)} of {total} songs were skipped: {listed}{more}"

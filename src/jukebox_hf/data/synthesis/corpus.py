@@ -1,0 +1,208 @@
+"""A corpus: hours of songs in a folder that `open_songs` reads, made again exactly from the same seed.
+
+Flows in: CorpusSettings. Flows out: OUT/songs/*.flac, OUT/metadata.csv and OUT/corpus.json. Each file appears whole or
+not at all and metadata.csv comes last, so a stopped run goes on where it was and a finished one can be told.
+"""
+
+import csv
+import io
+import json
+import math
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import product, repeat
+from pathlib import Path
+
+import numpy as np
+
+from jukebox_hf.data.audio_io import FORMATS, suffix_of, write_audio, write_bytes
+from jukebox_hf.data.synthesis.artists import ARTISTS
+from jukebox_hf.data.synthesis.genres import GENRES
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
+from jukebox_hf.data.synthesis.song import SongOrder, synthesize
+from jukebox_hf.model.validation import require
+
+MAX_HOURS = 10_000
+_VERSION = 1  # of the sound: raise it when the same seed would sound different
+_SETTINGS, _METADATA, _SONGS = "corpus.json", "metadata.csv", "songs"
+_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """What to make.
+
+    Args:
+        hours: of music, rounded up to whole songs.
+        seed: decides everything; songs of two seeds share words and here and there a short line, nothing more.
+        sampling_rate: samples per second.
+        characters: length of each song's lyrics; a song lasts characters x slot.
+        slot: seconds per character.
+        instrumentals: share of songs without words (blank lyrics).
+        invented: share of songs whose words no dictionary has.
+        format: of the files, wav or flac.
+        lyrics: sung in every song instead of written ones.
+    """
+
+    hours: float = 1.0
+    seed: int = 0
+    sampling_rate: int = 16_000
+    characters: int = 64
+    slot: float = SECONDS_PER_CHARACTER
+    instrumentals: float = 0.07
+    invented: float = 0.3
+    format: str = "flac"
+    lyrics: str | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.hours, (int, float)) and 0 < self.hours <= MAX_HOURS,
+            f"hours={self.hours!r} must be over 0 and at most {MAX_HOURS}",
+        )
+        require(
+            isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31,
+            f"seed={self.seed!r} must be an integer from 0 to 2**31 - 1",
+        )
+        require(
+            isinstance(self.characters, int) and 8 <= self.characters <= 4096,
+            f"characters={self.characters!r} must be from 8 to 4096 for each song",
+        )
+        for name in ("instrumentals", "invented"):
+            value = getattr(self, name)
+            require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
+        require(self.format in FORMATS, f"format={self.format!r} is none of {', '.join(FORMATS)}; choose one")
+        require(
+            self.lyrics is None or 0 < len(self.lyrics) <= self.characters,
+            f"lyrics have {len(self.lyrics or '')} characters, but 1 to characters={self.characters} fit a song; "
+            f"shorten them or raise characters",
+        )
+        SongOrder(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
+
+    @property
+    def num_songs(self) -> int:
+        return math.ceil(self.hours * 3600 / (self.characters * self.slot))
+
+
+def plan_song(settings: CorpusSettings, index: int) -> SongOrder:
+    """What song number `index` of a corpus is; all pairs of artist and genre come equally often."""
+    pairs = list(product(ARTISTS, GENRES))
+    # Seeds of 32 bits each, so that no two songs of any two corpora share their draws.
+    random = np.random.default_rng([settings.seed, index])
+    shuffled = np.random.default_rng([settings.seed, index // len(pairs), 2]).permutation(len(pairs))
+    artist, genre = pairs[shuffled[index % len(pairs)]]
+    is_instrumental, is_invented = random.random() < settings.instrumentals, random.random() < settings.invented
+    if settings.lyrics is not None:
+        lyrics = fitted(settings.lyrics, settings.characters)
+    elif is_instrumental:
+        lyrics = " " * settings.characters
+    else:
+        lyrics = write_lyrics(random, settings.characters, invented=is_invented)
+    return SongOrder(artist, genre, lyrics, int(random.integers(2**31)), settings.sampling_rate, settings.slot)
+
+
+def write_corpus(
+    out: Path,
+    settings: CorpusSettings,
+    *,
+    processes: int = 1,
+    force: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Write a corpus, or the rest of one that was stopped.
+
+    Args:
+        out: the folder to make.
+        settings: what to make.
+        processes: how many to work at once.
+        force: replace an older corpus there.
+        progress: told after each song how many there are.
+
+    Returns:
+        How many songs this run wrote.
+
+    Raises:
+        ValueError: something else at `out`, or another corpus without `force`.
+        OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
+    """
+    require(isinstance(processes, int) and 1 <= processes <= 256, f"processes={processes!r} must be from 1 to 256")
+    _claim(out, settings, force)
+    names = [_name(settings, index) for index in range(settings.num_songs)]
+    missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
+    done = settings.num_songs - len(missing)
+    progress(done)
+    for count, _ in enumerate(_written(out, settings, missing, processes), 1):
+        progress(done + count)
+    write_bytes(out / _METADATA, _metadata(settings, names))
+    return len(missing)
+
+
+def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
+    """Make the folder ours: new, unfinished by the same settings, or given up by `force`."""
+    require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
+    require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder")
+    facts = {"version": _VERSION, **asdict(settings)}
+    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if there:
+        require(
+            _SETTINGS in there,
+            f"{out} holds {there[0]!r} and is no corpus of this command; name a new or empty folder",
+        )
+        if not force:
+            require(
+                _METADATA not in there,
+                f"{out} holds a finished corpus; name another folder, or pass --force to replace it",
+            )
+            require(
+                _read_settings(out) == facts,
+                f"{out} holds an unfinished corpus of other settings; pass those again to finish it, or --force to "
+                f"replace it",
+            )
+            return
+        (out / _METADATA).unlink(missing_ok=True)
+        shutil.rmtree(out / _SONGS, ignore_errors=True)
+    (out / _SONGS).mkdir(parents=True, exist_ok=True)
+    write_bytes(out / _SETTINGS, json.dumps(facts, indent=1).encode())
+
+
+def _read_settings(out: Path) -> object:
+    try:
+        return json.loads((out / _SETTINGS).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _written(out: Path, settings: CorpusSettings, missing: list[int], processes: int) -> Iterator[None]:
+    if processes == 1 or len(missing) < 2:
+        yield from (_write_song(out, settings, index) for index in missing)
+        return
+    # spawn: a forked child of a process with threads of torch in it may hang
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(_write_song, repeat(out), repeat(settings), missing, chunksize=8)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_song(out: Path, settings: CorpusSettings, index: int) -> None:
+    order = plan_song(settings, index)
+    song = synthesize(order)
+    tags = {"artist": order.artist, "genre": order.genre, "comment": "synthesized by jukebox_hf"}
+    write_audio(out / _name(settings, index), song.audio, order.sampling_rate, format=settings.format, tags=tags)
+
+
+def _name(settings: CorpusSettings, index: int) -> str:
+    return f"{_SONGS}/{settings.seed}-{index:06d}{suffix_of(settings.format)}"
+
+
+def _metadata(settings: CorpusSettings, names: list[str]) -> bytes:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for index, name in enumerate(names):
+        order = plan_song(settings, index)
+        times = [[round(start, 6), round(end, 6)] for start, end in time_lyrics(order.lyrics, order.slot).times]
+        table.writerow([name, order.artist, order.genre, order.lyrics, json.dumps(times, separators=(",", ":"))])
+    return text.getvalue().encode()

@@ -1,0 +1,156 @@
+"""A song: words, a singer and a band become sound, always the same from the same seed.
+
+Flows in: a SongOrder. Flows out: samples and the second at which every character is sung.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from jukebox_hf.data.synthesis.artists import ARTISTS, MODES, Artist
+from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
+from jukebox_hf.data.synthesis.instruments import note, stroke
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, time_lyrics
+from jukebox_hf.data.synthesis.voice import Note, sing
+from jukebox_hf.model.validation import require
+
+_BEATS_PER_BAR = 4
+_VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing
+_PEAK = 0.95
+
+
+@dataclass(frozen=True)
+class SongOrder:
+    """What to play.
+
+    Args:
+        artist, genre: names of `ARTISTS` and `GENRES`.
+        lyrics: sung as they are, one slot for each character; what is no letter a-z is a rest.
+        seed: decides key, chords and melody.
+        sampling_rate: samples per second.
+        slot: seconds per character.
+    """
+
+    artist: str
+    genre: str
+    lyrics: str
+    seed: int
+    sampling_rate: int = 16_000
+    slot: float = SECONDS_PER_CHARACTER
+
+    def __post_init__(self) -> None:
+        for name, table in (("artist", ARTISTS), ("genre", GENRES)):
+            value = getattr(self, name)
+            require(value in table, f"{name}={value!r} is none of {', '.join(table)}; choose one")
+        require(len(self.lyrics) > 0, "lyrics is empty; give blanks, one for each slot of an instrumental")
+        require(
+            isinstance(self.sampling_rate, int) and 8000 <= self.sampling_rate <= 192_000,
+            f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels can not be told "
+            f"apart",
+        )
+        require(
+            isinstance(self.slot, (int, float)) and 0.1 <= self.slot <= 1.0,
+            f"slot={self.slot!r} must be from 0.1 to 1 seconds per character; shorter vowels can not be heard",
+        )
+
+    @property
+    def seconds(self) -> float:
+        return len(self.lyrics) * self.slot
+
+
+@dataclass(frozen=True)
+class SynthesizedSong:
+    """Sound and timing.
+
+    Attributes:
+        audio: float32 (S,), its peak at 0.95.
+        times: start and end in seconds of every character of the lyrics.
+    """
+
+    audio: np.ndarray
+    times: tuple[tuple[float, float], ...]
+
+
+def synthesize(order: SongOrder) -> SynthesizedSong:
+    """Play a song."""
+    artist, genre = ARTISTS[order.artist], GENRES[order.genre]
+    random = np.random.default_rng([order.seed, 1])
+    tonic = int(random.choice(artist.keys))
+    chords = genre.progressions[random.integers(len(genre.progressions))]
+    timing = time_lyrics(order.lyrics, order.slot)
+    notes = melody(timing.sounds, artist, tonic, order.seconds, random)
+    voice = sing(timing.sounds, notes, artist, order.seconds, order.sampling_rate, random)
+    band = _band(order, genre, MODES[artist.mode], tonic, chords)
+    level = _loudness(band)
+    if timing.sounds:
+        voice *= np.float32(_VOICE_OVER_BAND * level / _loudness(voice[voice != 0]))
+    mixed = voice + band
+    return SynthesizedSong(mixed * np.float32(_PEAK / np.abs(mixed).max()), timing.times)
+
+
+def melody(
+    sounds: tuple[SungSound, ...], artist: Artist, tonic: int, seconds: float, random: np.random.Generator
+) -> tuple[Note, ...]:
+    """One note for each syllable, moving through the singer's scale by the singer's steps.
+
+    A syllable begins at a vowel that follows no other vowel.
+    """
+    starts = [
+        sung.start
+        for place, sung in enumerate(sounds)
+        if sung.sound.is_vowel and not (place and sounds[place - 1].sound.is_vowel)
+    ] or [0.0]
+    scale = [pitch for pitch in range(24, 96) if (pitch - tonic) % 12 in MODES[artist.mode]]
+    low, high = artist.centre - artist.reach, artist.centre + artist.reach
+    sung_scale = [pitch for pitch in scale if low <= pitch <= high]
+    step = int(random.integers(len(sung_scale)))
+    notes = []
+    for start, end in zip(starts, [*starts[1:], seconds], strict=True):
+        notes.append(Note(start, end, float(sung_scale[step])))
+        step += int(random.choice([-1, 1])) * int(random.integers(1, artist.leap + 1))
+        step = abs(step) if step < len(sung_scale) else 2 * (len(sung_scale) - 1) - step  # turn back from the ends
+    return tuple(notes)
+
+
+def _band(order: SongOrder, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
+    beat = genre.slots_per_beat * order.slot
+    band = np.zeros(round(order.seconds * order.sampling_rate), np.float32)
+    for bar in range(math.ceil(order.seconds / (beat * _BEATS_PER_BAR))):
+        start = bar * beat * _BEATS_PER_BAR
+        for drum in genre.drums:
+            _strike(band, drum, start, beat, order.sampling_rate)
+        for part in genre.parts:
+            tones = _chord(scale, tonic, chords[bar % len(chords)], part.lowest)
+            _play(band, part, tones, start, beat, order.sampling_rate)
+    return band
+
+
+def _chord(scale: tuple[int, ...], tonic: int, degree: int, lowest: int) -> list[int]:
+    """Root, third, fifth and octave on a step of the scale, the root just above the lowest pitch."""
+    root = tonic + scale[degree % 7]
+    root += 12 * math.ceil((lowest - root) / 12)
+    steps = [(scale[(degree + up) % 7] - scale[degree % 7]) % 12 for up in (0, 2, 4)]
+    return [root + step for step in (*steps, 12)]
+
+
+def _strike(band: np.ndarray, drum: Drum, start: float, beat: float, rate: int) -> None:
+    sound = stroke(drum.name, rate)
+    for place in drum.beats:
+        _add(band, sound, round((start + place * beat) * rate), drum.gain)
+
+
+def _play(band: np.ndarray, part: Part, tones: list[int], start: float, beat: float, rate: int) -> None:
+    for place, chosen, length in part.events:
+        for tone in chosen:
+            sound = note(part.name, tones[tone], round(length * beat * rate), rate)
+            _add(band, sound, round((start + place * beat) * rate), part.gain)
+
+
+def _add(band: np.ndarray, sound: np.ndarray, start: int, gain: float) -> None:
+    room = band[start : start + len(sound)]
+    room += sound[: len(room)] * np.float32(gain)
+
+
+def _loudness(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0

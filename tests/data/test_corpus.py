@@ -1,0 +1,135 @@
+"""The corpus command: a folder that is whole, or goes on where it was stopped, and is never lost by accident."""
+
+import csv
+import json
+from collections import Counter
+
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner
+
+from jukebox_hf.app.corpus_commands import add_corpus_commands
+from jukebox_hf.data.synthesis import corpus as corpus_module
+from jukebox_hf.data.synthesis.corpus import CorpusSettings, plan_song, write_corpus
+
+SMALL = CorpusSettings(hours=6 * 1.5 / 3600, sampling_rate=8000, characters=8, format="wav")
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows_of(folder):
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def command():
+    app = typer.Typer()
+    add_corpus_commands(app)
+    app.command("other")(lambda: None)
+    return lambda *words: CliRunner().invoke(app, ["synth-corpus", *map(str, words)])
+
+
+def test_a_corpus_lists_every_song_with_its_words_and_times(corpus):
+    rows = rows_of(corpus)
+    assert len(rows) == 24
+    for row in rows:
+        info = soundfile.info(corpus / row["file_name"])
+        assert (info.samplerate, info.frames) == (8000, 36_000)
+        times = json.loads(row["timed_lyrics"])
+        assert len(times) == len(row["lyrics"]) == 24
+        assert times[-1][1] <= 4.5 + 1e-6
+
+
+def test_pairs_of_artist_and_genre_come_equally_often():
+    orders = [plan_song(CorpusSettings(), index) for index in range(60)]
+    assert set(Counter((order.artist, order.genre) for order in orders).values()) == {3}
+
+
+def test_some_songs_have_no_words_and_some_invented_ones():
+    orders = [plan_song(CorpusSettings(), index) for index in range(300)]
+    assert 8 <= sum(not order.lyrics.strip() for order in orders) <= 40
+    assert len({order.lyrics for order in orders}) > 250
+
+
+def test_a_stopped_corpus_goes_on_and_equals_one_that_was_not_stopped(tmp_path, monkeypatch):
+    write_corpus(tmp_path / "whole", SMALL)
+    write, left = corpus_module._write_song, [2]
+
+    def stop_after_two(*args):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(*args)
+
+    monkeypatch.setattr(corpus_module, "_write_song", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path / "stopped", SMALL)
+    assert not (tmp_path / "stopped/metadata.csv").exists()
+    monkeypatch.undo()
+    assert write_corpus(tmp_path / "stopped", SMALL) == 4
+    assert files_of(tmp_path / "stopped") == files_of(tmp_path / "whole")
+
+
+def test_a_finished_corpus_is_replaced_only_by_force(tmp_path):
+    write_corpus(tmp_path, SMALL)
+    with pytest.raises(ValueError, match="holds a finished corpus; name another folder, or pass --force"):
+        write_corpus(tmp_path, SMALL)
+    assert write_corpus(tmp_path, CorpusSettings(**{**vars(SMALL), "seed": 5}), force=True) == 6
+    assert {name.split("-")[0] for name in files_of(tmp_path) if name.startswith("songs/")} == {"songs/5"}
+
+
+def test_a_folder_of_other_things_is_never_touched(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(ValueError, match=r"holds 'thesis\.txt' and is no corpus"):
+            write_corpus(tmp_path, SMALL, force=force)
+    assert files_of(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_an_unfinished_corpus_of_other_settings_is_refused(tmp_path):
+    write_corpus(tmp_path, SMALL)
+    (tmp_path / "metadata.csv").unlink()
+    with pytest.raises(ValueError, match="an unfinished corpus of other settings"):
+        write_corpus(tmp_path, CorpusSettings(**{**vars(SMALL), "seed": 5}))
+
+
+def test_two_processes_make_what_one_makes(tmp_path):
+    for processes in (1, 2):
+        write_corpus(tmp_path / str(processes), SMALL, processes=processes)
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+def test_the_command_sings_the_words_it_is_given(tmp_path, command):
+    done = command(tmp_path / "out", "--hours", 0.001, "--characters", 16, "--lyrics", "Hello, moon", "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert (facts["songs"], facts["written"], facts["song_seconds"]) == (2, 2, 3.0)
+    assert [row["lyrics"] for row in rows_of(tmp_path / "out")] == ["Hello, moon     "] * 2
+    assert all((tmp_path / "out" / row["file_name"]).suffix == ".flac" for row in rows_of(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"hours": 0}, "hours=0 must be over 0"),
+        ({"seed": -1}, "seed=-1 must be an integer"),
+        ({"characters": 4}, "characters=4 must be from 8"),
+        ({"instrumentals": 2}, "instrumentals=2 must be from 0 to 1"),
+        ({"format": "mp3"}, "format='mp3' is none of wav"),
+        ({"lyrics": "far too long", "characters": 8}, "lyrics have 12 characters, but 1 to characters=8"),
+        ({"slot": 3.0}, "slot=3.0 must be from 0.1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_in_a_sentence(changed, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CorpusSettings(**changed)
+
+
+def test_a_number_of_processes_that_means_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="processes=0 must be from 1"):
+        write_corpus(tmp_path / "new", SMALL, processes=0)
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,261 @@
+"""Songs from folders, parquet and the Hub: what is wrong with them is said before the first step."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukebox_hf.data.recordings import read_header, read_span
+from jukebox_hf.data.songs import CorruptSongsError, in_split, open_songs
+from jukebox_hf.model.audio_input import read_audio
+
+pa = pytest.importorskip("pyarrow")
+
+PINNED = ["8.flac", "13.flac"]  # of 0.flac to 19.flac; another hash would mix songs of old and new sides
+
+
+def flac(seconds=1.0, seed=0, rate=8000, channels=1):
+    """A recording as the bytes of a FLAC file."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * rate), channels))
+    memory = io.BytesIO()
+    soundfile.write(memory, noise, rate, format="FLAC")
+    return memory.getvalue()
+
+
+def make_folder(folder, count=12, columns=("artist", "genre", "lyrics"), **changed):
+    """Files and a metadata.csv; `changed` replaces a column of the first song."""
+    folder.mkdir()
+    with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["file_name", *columns])
+        table.writeheader()
+        for number in range(count):
+            (folder / f"{number}.flac").write_bytes(flac(seed=number))
+            row = {"artist": "Bo Vale", "genre": "folk", "lyrics": "la la", "timed_lyrics": ""}
+            row |= changed if number == 0 else {}
+            table.writerow({"file_name": f"{number}.flac", **{name: row[name] for name in columns}})
+    return folder
+
+
+def make_parquet(path, count=12, paths=True):
+    import pyarrow.parquet as parquet
+
+    audio = [{"bytes": flac(seed=number), "path": f"{number}.flac" if paths else None} for number in range(count)]
+    words = {"artist": ["Bo Vale"] * count, "genre": ["folk"] * count, "lyrics": ["la la"] * count}
+    parquet.write_table(pa.table({"audio": audio, **words}), path)
+    return path
+
+
+def test_a_corpus_is_opened_with_words_and_times(corpus):
+    songs = open_songs(corpus)
+    assert len(songs) == 24
+    song = songs[0]
+    assert song.name == "songs/0-000000.wav"
+    assert len(song.lyric_times) == len(song.lyrics) == 24
+    assert songs.header(0).seconds == 4.5
+    songs.check_labels()
+    assert songs.report() is None
+
+
+def test_a_stretch_equals_the_stretch_of_the_whole_recording_resampled(tmp_path):
+    path = tmp_path / "stereo.flac"
+    path.write_bytes(flac(2.0, rate=44_100, channels=2))
+    whole = read_audio(path, 16_000)
+    for start in (0, 1, 9_999, 28_000):
+        span = read_span(path, "stereo", start, 4000, 16_000)
+        assert span.shape == (2, 4000)
+        assert np.abs(span.mean(0) - whole[start : start + 4000]).max() < 1e-4
+
+
+def test_a_stretch_at_the_file_s_own_rate_is_exact(tmp_path):
+    path = tmp_path / "mono.flac"
+    path.write_bytes(flac(1.0))
+    assert np.array_equal(read_span(path, "mono", 100, 50, 8000)[0], read_audio(path, 8000)[100:150])
+    assert read_header(path, "mono").num_samples(44_100) == 44_100
+
+
+def test_a_stretch_over_the_end_is_filled_with_a_little_silence_at_most():
+    span = read_span(flac(1.0), "mono", 7900, 800, 8000)
+    assert span[0, 99] != 0
+    assert not span[0, 100:].any()
+    with pytest.raises(ValueError, match=r"mono ends 0\.20 s before its header says"):
+        read_span(flac(1.0), "mono", 7900, 1700, 8000)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_the_split_is_by_song_and_never_moves(fraction):
+    names = [f"{number}.flac" for number in range(2000)]
+    test = {name for name in names if in_split(name, "test", fraction)}
+    assert len(test) == pytest.approx(2000 * fraction, rel=0.15)
+    assert all(in_split(name, "train", fraction) != (name in test) for name in names)
+    assert [name for name in names[:20] if in_split(name, "test", 0.1)] == PINNED
+
+
+def test_both_sides_of_a_folder_are_all_of_it(corpus):
+    sides = [{song.name for song in open_songs(corpus, split=split, test_fraction=0.4)} for split in ("train", "test")]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 24
+
+
+def test_a_folder_of_recordings_alone_serves_where_no_words_are_needed(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    (folder / "metadata.csv").unlink()
+    songs = open_songs(folder)
+    assert len(songs) == 12
+    assert (songs[0].artist, songs[0].lyrics) == ("unknown", "")
+    with pytest.raises(ValueError, match="has no column artist, genre, lyrics; a prior needs"):
+        songs.check_labels()
+
+
+def test_json_lines_list_songs_too(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    (folder / "metadata.csv").unlink()
+    lines = [{"file_name": f"{number}.flac", "artist": "A", "genre": "G", "lyrics": "la"} for number in range(3)]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [song.artist for song in open_songs(folder)] == ["A"] * 3
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_parquet_files_are_read_in_place(tmp_path, hub_cache, is_folder):
+    path = make_parquet(tmp_path / "songs.parquet")
+    songs = open_songs(tmp_path if is_folder else path)
+    assert len(songs) == 12
+    assert songs[3].name == "3.flac"
+    assert np.array_equal(songs.read(3, 0, 8000, 8000), read_span(flac(seed=3), "bytes", 0, 8000, 8000))
+
+
+def test_recordings_without_a_path_are_named_by_their_sound(tmp_path, hub_cache):
+    songs = open_songs(make_parquet(tmp_path / "songs.parquet", paths=False))
+    assert len({song.name for song in songs}) == 12
+    assert len(songs[0].name) == 16
+
+
+def test_a_data_set_of_the_hub_is_opened_by_name_with_its_own_splits(tmp_path, hub_cache, monkeypatch):
+    import datasets
+
+    make_parquet(tmp_path / "songs.parquet")
+    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "songs.parquet"), split="train")
+    table = table.cast_column("audio", datasets.Audio(decode=False))
+    asked = []
+
+    def load(name, revision=None, streaming=False):
+        asked.append((name, revision))
+        return datasets.DatasetDict(train=table.select(range(9)), test=table.select(range(9, 12)))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(open_songs("someone/songs", split="test", revision="main")) == 3
+    assert asked == [("someone/songs", "main")]
+    with pytest.raises(ValueError, match="has the splits train, test, not split=None"):
+        open_songs("someone/songs")
+
+
+def test_without_datasets_parquet_is_refused_with_the_cure(tmp_path, monkeypatch):
+    path = make_parquet(tmp_path / "songs.parquet")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match=r'datasets is not installed; pip install "jukebox_hf\[train\]"'):
+        open_songs(path)
+    open_songs(make_folder(tmp_path / "folder"))  # needs none
+
+
+def test_files_that_can_not_be_opened_are_skipped_and_listed(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    (folder / "4.flac").write_bytes(b"no music at all")
+    songs = open_songs(folder)
+    assert len(songs) == 11
+    assert "4.flac" not in {song.name for song in songs}
+    assert songs.report().startswith("1 of 12 songs were skipped: 4.flac can not be read as audio (")
+
+
+def test_more_than_a_tenth_of_corrupt_files_stop_at_once(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    for number in range(12):
+        (folder / f"{number}.flac").write_bytes(b"no music at all")
+    with pytest.raises(CorruptSongsError, match=r"12 of 12 songs were skipped: .* and 2 more; at most a tenth may be"):
+        open_songs(folder)
+    for number in range(2, 12):
+        (folder / f"{number}.flac").write_bytes(flac())
+    with pytest.raises(CorruptSongsError, match="2 of 12 songs were skipped"):
+        open_songs(folder)
+
+
+def test_a_file_that_breaks_off_is_noted_when_it_is_read(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    whole = flac(seed=2)
+    (folder / "2.flac").write_bytes(whole[: len(whole) // 2])
+    songs = open_songs(folder)
+    assert len(songs) == 12
+    assert songs.report() is None
+    with pytest.raises(ValueError, match=r"2\.flac"):
+        songs.read(2, 4000, 4000, 8000)
+    assert songs.report().startswith("1 of 12 songs were skipped: 2.flac ")
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path):
+    soundfile.write(tmp_path / "nan.wav", np.full(800, np.nan, np.float32), 8000, subtype="FLOAT")
+    with pytest.raises(ValueError, match="nan holds samples that are not finite"):
+        read_span(tmp_path / "nan.wav", "nan", 0, 100, 8000)
+
+
+def test_missing_columns_are_named(tmp_path):
+    songs = open_songs(make_folder(tmp_path / "songs", columns=("artist",)))
+    with pytest.raises(ValueError, match=r"metadata\.csv has no column genre, lyrics; a prior needs artist, genre"):
+        songs.check_labels()
+    (tmp_path / "songs/metadata.csv").write_text("file,artist\n0.flac,A\n")
+    with pytest.raises(ValueError, match="has the columns file, artist, but no file_name; add it"):
+        open_songs(tmp_path / "songs")
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        ("soon", "is not a list of"),
+        ("[[0, 1]]", "times 1 characters, but its lyrics have 5"),
+        ("[[0,1],[1,2],[0,1],[1,2],[2,3]]", "runs backwards"),
+    ],
+)
+def test_times_that_do_not_fit_are_refused(tmp_path, times, sentence):
+    folder = make_folder(tmp_path / "songs", columns=("artist", "genre", "lyrics", "timed_lyrics"), timed_lyrics=times)
+    with pytest.raises(ValueError, match=f"timed_lyrics of 0.flac {sentence}"):
+        open_songs(folder).check_labels()
+
+
+def test_lyrics_that_nobody_can_sing_in_time_are_refused(tmp_path):
+    songs = open_songs(make_folder(tmp_path / "songs", lyrics="la" * 40))
+    with pytest.raises(ValueError, match=r"lyrics of 0.flac have 80 characters, but its 1\.0 s can hold about 50"):
+        songs.check_labels()
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "sentence"),
+    [
+        ("songs", {"split": "dev"}, "split='dev' must be 'train', 'test' or None"),
+        ("songs", {"test_fraction": 2}, "test_fraction=2 must be from 0 to 1"),
+        ("songs", {"split": "test", "test_fraction": 0}, "holds none of its 12 songs; change test_fraction=0"),
+        ("songs/0.flac", {}, "0.flac holds no songs; give a folder with metadata.csv"),
+        ("empty", {}, "empty holds no songs; give a folder with metadata.csv"),
+        ("a b/c d", {}, "is no folder, no file and no name on the Hub"),
+        ("songs", {"streaming": True}, "streaming=True is for parquet files and the Hub"),
+    ],
+)
+def test_sources_without_songs_are_refused_in_a_sentence(tmp_path, source, options, sentence):
+    make_folder(tmp_path / "songs")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=sentence):
+        open_songs(tmp_path / source, **options)
+
+
+def test_a_name_that_the_hub_does_not_have_is_refused_in_a_sentence(hub_cache):
+    with pytest.raises(ValueError, match="source='nobody/nothing-here' can not be opened"):
+        open_songs("nobody/nothing-here")
+
+
+def test_metadata_can_not_name_files_outside_its_folder(tmp_path):
+    folder = make_folder(tmp_path / "songs")
+    shutil.copy(folder / "0.flac", tmp_path / "0.flac")
+    (folder / "metadata.csv").write_text("file_name\n../0.flac\n")
+    with pytest.raises(ValueError, match=r"names '\.\./0\.flac', which is not below"):
+        open_songs(folder)
