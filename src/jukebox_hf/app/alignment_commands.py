@@ -1,0 +1,125 @@
+"""The commands about lyrics and time: write a song's lyrics in time, and find the head that knows it.
+
+Flows in: words of a command line. Flows out: files the user named, one JSON or a few lines on stdout. What is heavy is
+imported when a command runs.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="A converted repository or a name on the Hub.")]
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song.")]
+Artist = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.")]
+Genre = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.")]
+SongSeconds = Annotated[float | None, typer.Option(help="Length of the whole song that the audio is part of.")]
+Offset = Annotated[float | None, typer.Option(help="The second of the whole song where the audio begins.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_alignment_commands(app: typer.Typer) -> None:
+    """Put the commands of this file into the command line."""
+    app.command("align", epilog="Example: jukebox-hf align my-jukebox song.wav --out timed/ --format lrc,html")(align)
+    app.command("find-alignment-head", epilog="Example: jukebox-hf find-alignment-head my-jukebox song.json --dry-run")(
+        find_alignment_head
+    )
+
+
+def align(
+    model: Model,
+    song: Annotated[Path, typer.Argument(help="Codes, a song that jukebox-hf made, or a recording.")],
+    out: Annotated[Path, typer.Option(help="The folder to write into.")],
+    lyrics_file: LyricsFile = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    song_seconds: SongSeconds = None,
+    offset: Offset = None,
+    format: Annotated[str, typer.Option(help="Some of lrc, srt, vtt, json, html.")] = "lrc,srt,vtt,json,html",
+    layer: Annotated[int | None, typer.Option(help="Instead of the model's alignment_layer.")] = None,
+    head: Annotated[int | None, typer.Option(help="Instead of the model's alignment_head.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a repository on the Hub.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.")] = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
+    from jukebox_hf.app.alignment_files import align_files, know_song
+    from jukebox_hf.app.orders import open_model, open_processor
+    from jukebox_hf.model.validation import require
+
+    require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
+    said = _said(lyrics_file, artist, genre, song_seconds, offset)
+    formats = [name.strip() for name in format.split(",") if name.strip()]
+    opened = open_model(model, revision=revision, dtype=dtype, device=device)
+    processor = open_processor(opened, model, revision)
+    known = know_song(song, opened, said)
+    chosen = None if layer is None else (layer, head)
+    with _warnings_as_lines():
+        found = align_files(known, opened, processor, out, formats, head=chosen, force=force)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    typer.echo(
+        f"{found['seconds']:.4g} s, {found['lines']} lines, mean confidence {found['confidence']:.2f} "
+        f"(layer {found['layer']}, head {found['head']})"
+    )
+    for path in found["files"].values():
+        typer.echo(f"  {path}")
+    if found["confidence"] < 0.1:
+        typer.echo("  the attention hardly follows these lyrics: the times are little more than an even spread")
+
+
+def find_alignment_head(
+    model: Model,
+    songs: Annotated[list[Path], typer.Argument(help="Songs with lyrics: codes, song.json, or NAME.wav and NAME.txt.")],
+    lyrics_file: LyricsFile = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, write nothing.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the layer and head that follow the lyrics, and write them into the model's configuration."""
+    from jukebox_hf.app.alignment_files import find_head, table_of_heads
+    from jukebox_hf.model.validation import require
+
+    require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
+    said = _said(lyrics_file, artist, genre, None, None)
+    with _warnings_as_lines():
+        scores, level = find_head(model, songs, said, device=device, dry_run=dry_run)
+    if as_json:
+        rows = [vars(one) | {"score": one.score} for one in scores]
+        typer.echo(json.dumps({"level": level, "written": not dry_run, "heads": rows}))
+        return
+    typer.echo(table_of_heads(scores))
+    best = f"layer {scores[0].layer}, head {scores[0].head}"
+    if scores[0].score < 0.1:
+        typer.echo("even the best one hardly follows these lyrics; try songs whose singing is clear")
+    typer.echo(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """What the processor remarks about words, for people: once each, on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for line in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        typer.echo(f"jukebox-hf: {line}", err=True)
+
+
+def _said(
+    lyrics_file: Path | None, artist: str | None, genre: str | None, song_seconds: float | None, offset: float | None
+) -> dict[str, Any]:
+    """What the user said, by the names of `JukeboxProcessor`."""
+    from jukebox_hf.app.requests import read_text
+
+    lyrics = None if lyrics_file is None else read_text(lyrics_file)
+    return {"lyrics": lyrics, "artist": artist, "genre": genre, "song_seconds": song_seconds, "offset": offset}

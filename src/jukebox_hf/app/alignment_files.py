@@ -1,0 +1,251 @@
+"""Lyrics in time as files, and the head that finds them: what the alignment commands do.
+
+Flows in: a model, a song as codes or as a recording, its words. Flows out: LRC, SRT, WebVTT, JSON and a player, each
+whole or not at all; or a table of heads, and a configuration with the best one.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jukebox_hf.app.orders import open_model, open_processor
+from jukebox_hf.app.requests import read_text
+from jukebox_hf.app.song_folder import check_folder, load_codes, slug
+from jukebox_hf.app.song_making import decoded
+from jukebox_hf.app.transcoding import check_file_target, find_codes
+from jukebox_hf.data.audio_io import write_bytes
+from jukebox_hf.model.alignment import SongAlignment
+from jukebox_hf.model.alignment_heads import HeadScore, score_heads
+from jukebox_hf.model.alignment_orders import labelled_codes, lyric_level
+from jukebox_hf.model.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
+from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.legacy_configuration import is_legacy_config
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.validation import require
+from jukebox_hf.rendering.lrc import write_lrc
+from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
+from jukebox_hf.rendering.srt import write_srt
+from jukebox_hf.rendering.webvtt import write_webvtt
+
+FORMATS = ("lrc", "srt", "vtt", "json", "html")
+_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")
+
+
+@dataclass(frozen=True)
+class KnownSong:
+    """A song to be aligned.
+
+    Attributes:
+        path: what the user named.
+        state: its codes.
+        recording: the file that sounds like it, if there is one.
+        words: lyrics, artist, genre and place in the song, as `JukeboxProcessor` takes them.
+    """
+
+    path: Path
+    state: SongState
+    recording: Path | None
+    words: Mapping[str, Any]
+
+
+def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> KnownSong:
+    """Read a song: codes, a song that jukebox-hf made, or a recording, which is encoded for the level with lyrics.
+
+    Args:
+        path: of codes, of a side-car, or of audio.
+        model: its VQ-VAE encodes.
+        said: words that win over the side-car's; a recording's lyrics may also lie beside it in a .txt file.
+
+    Raises:
+        ValueError, OSError: what can not be read, or has no lyrics.
+    """
+    require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording")
+    state, words, recording = None, {}, path if path.suffix.lower() in AUDIO_TYPES else None
+    has_codes = recording is None or path.with_name(f"{path.stem}.codes.safetensors").is_file()
+    if has_codes:
+        codes, request = find_codes(path)
+        state, words = load_codes(codes), {name: (request or {}).get(name) for name in _WORDS}
+        require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
+        recording = recording or _audio_beside(codes)
+    else:
+        state = _encoded(recording, model)
+        text = path.with_suffix(".txt")
+        words = {"lyrics": read_text(text)} if text.is_file() else {}
+    words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
+    require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
+    return KnownSong(path, state, recording, words)
+
+
+def align_files(
+    song: KnownSong,
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    out: Path,
+    formats: Sequence[str],
+    *,
+    head: tuple[int, int] | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Align a song and write it in the formats asked for.
+
+    Returns:
+        The files by format, seconds, lines, mean confidence, layer and head.
+
+    Raises:
+        ValueError, OSError: words, codes or targets that can not be used; before anything is written.
+    """
+    targets = _targets(song, out, formats)
+    for path in targets.values():
+        check_file_target(path, force)
+    check_folder(out, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0))
+    layer, own = (None, None) if head is None else head
+    found = model.align(processor(dict(song.words)), song.state, layer=layer, head=own)[0]
+    lyrics = timed(found, song.words["lyrics"], processor)
+    title = str(song.words.get("artist") or song.path.stem)
+    for name, path in targets.items():
+        write_bytes(path, _WRITERS[name](song, model, found, lyrics, title).encode("utf-8"))
+    return {
+        "files": {name: str(path) for name, path in targets.items()},
+        "seconds": found.seconds,
+        "lines": len(lyrics.sung_lines),
+        "confidence": lyrics.confidence,
+        "layer": found.layer,
+        "head": found.head,
+    }
+
+
+def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> TimedLyrics:
+    """The times of a song's characters as lines and words of the text as typed."""
+    offsets = processor.encode_lyrics(text).offsets
+    times = CharacterTimes(offsets, found.starts, found.ends, found.confidences, found.is_seen, found.is_read)
+    return time_lyrics(text, times, found.seconds)
+
+
+def find_head(
+    name: str, paths: Sequence[Path], said: Mapping[str, Any], *, device: str = "auto", dry_run: bool = False
+) -> tuple[list[HeadScore], int]:
+    """Score the heads of a model on songs, best first, and write the best into its configuration.
+
+    Returns:
+        The scores, and the level of the prior.
+
+    Raises:
+        ValueError, OSError: songs or a model that can not be used, or a configuration that can not be written.
+    """
+    folder = Path(name)
+    require(dry_run or folder.is_dir(), f"{name} is no folder to write to; convert or download it, or pass --dry-run")
+    if not dry_run:
+        legacy = is_legacy_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        require(not legacy, f"{name} is in the format of transformers 4; run `jukebox-hf convert transformers` first")
+    model = open_model(name, device=device)
+    processor, level = open_processor(model, name), lyric_level(model.config)
+    songs = []
+    for path in paths:
+        song = know_song(path, model, said)
+        songs += labelled_codes(model.config, processor(dict(song.words)), song.state)
+    scores = score_heads(model.prior(level), songs)
+    model.release(level)
+    require(
+        dry_run or scores[0].score > 0, "no head follows the lyrics of these songs; the configuration stays as it is"
+    )
+    if not dry_run:
+        write_head(folder, level, scores[0])
+    return scores, level
+
+
+def write_head(folder: Path, level: int, best: HeadScore) -> None:
+    """Put a head into both copies of a prior's configuration, the root's last."""
+    chosen = {"alignment_layer": best.layer, "alignment_head": best.head}
+    part, root = folder / f"prior_{level}" / "config.json", folder / "config.json"
+    own, whole = (json.loads(path.read_text(encoding="utf-8")) for path in (part, root))
+    whole["prior_configs"][level] |= chosen
+    for path, content in ((part, own | chosen), (root, whole)):
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def table_of_heads(scores: Sequence[HeadScore]) -> str:
+    """Scores for people."""
+    lines = [f"{'layer':>5} {'head':>4} {'score':>7} {'sharp':>7} {'monotonic':>9} {'linear':>7}"]
+    lines += [
+        f"{one.layer:>5} {one.head:>4} {one.score:>7.3f} {one.sharp:>7.3f} {one.monotonic:>9.3f} {one.linear:>7.3f}"
+        for one in scores
+    ]
+    return "\n".join(lines)
+
+
+# --- songs and targets ------------------------------------------------------------------------------------------------
+
+
+def _encoded(recording: Path, model: JukeboxModel) -> SongState:
+    level, rate = lyric_level(model.config), model.config.sampling_rate
+    hop = model.config.vqvae_config.hop_lengths[level]
+    samples = read_audio(recording, rate)
+    whole = len(samples) // hop * hop
+    require(whole > 0, f"{recording} has {len(samples)} samples, fewer than the {hop} of one code; give a longer one")
+    values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
+    codes = model.vqvae.encode(values, levels=[level]).audio_codes[0][0].cpu()
+    return SongState.empty(model.config.vqvae_config.num_levels, [0]).with_codes(level, 0, codes)
+
+
+def _audio_beside(codes: Path) -> Path | None:
+    stem = codes.name.removesuffix(".codes.safetensors")
+    beside = (codes.with_name(stem + suffix) for suffix in AUDIO_TYPES)
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _targets(song: KnownSong, out: Path, formats: Sequence[str]) -> dict[str, Path]:
+    unknown = sorted(set(formats) - set(FORMATS))
+    require(len(formats) > 0 and not unknown, f"--format {','.join(formats)} must be out of {', '.join(FORMATS)}")
+    stem = slug(song.path.name.removesuffix(".codes.safetensors").removesuffix(song.path.suffix))
+    endings = {"lrc": (".lrc",), "srt": (".srt",), "vtt": (".vtt",), "html": (".html",), "json": (".alignment.json",)}
+    targets = {name: out / f"{stem}{endings[name][0]}" for name in FORMATS if name in formats}
+    if "lrc" in formats:
+        targets["words.lrc"] = out / f"{stem}.words.lrc"
+    return targets
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def _json(song: KnownSong, model: JukeboxModel, found: SongAlignment, lyrics: TimedLyrics, title: str) -> str:
+    head = {"layer": found.layer, "head": found.head}
+    return json.dumps({**lyrics.to_dict(), **head}, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _html(song: KnownSong, model: JukeboxModel, found: SongAlignment, lyrics: TimedLyrics, title: str) -> str:
+    rate = model.config.sampling_rate
+    if song.recording is not None:
+        sound = song.recording.read_bytes(), AUDIO_TYPES[song.recording.suffix.lower()]
+        samples = read_audio(song.recording, rate)
+    else:
+        finest = min(level for level, songs in enumerate(song.state.codes) if len(songs[0]))
+        samples = decoded(song.state, 0, finest, model)
+        sound = _flac(samples, rate), "audio/flac"
+    note = f"{song.words.get('genre') or ''} · lyrics timed by layer {found.layer}, head {found.head}".strip(" ·")
+    return write_player(lyrics, *sound, samples=samples, attention=found.attention, title=title, note=note)
+
+
+def _flac(samples: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    memory = io.BytesIO()
+    soundfile.write(memory, samples.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
+    return memory.getvalue()
+
+
+_WRITERS: dict[str, Callable[..., str]] = {
+    "lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, artist=title),
+    "words.lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, artist=title, words=True),
+    "srt": lambda song, model, found, lyrics, title: write_srt(lyrics),
+    "vtt": lambda song, model, found, lyrics, title: write_webvtt(lyrics),
+    "json": _json,
+    "html": _html,
+}

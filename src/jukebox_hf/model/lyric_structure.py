@@ -1,0 +1,106 @@
+"""Lyrics as people write them: headings such as [Chorus] are read, not sung, and what can not be sung is reported.
+
+Flows in: lyrics as typed. Flows out: the sung part with a way back to the typed text, the headings, and sentences about
+what the vocabulary made of the rest. Standard library only.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line in brackets: its words, and where it stands in the typed text, from `first` up to `last`."""
+
+    title: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class SungLyrics:
+    """Lyrics without their headings.
+
+    Attributes:
+        text: as typed.
+        sung: what is left to sing.
+        sources: for each character of `sung`, its index in `text`.
+        headings: in order.
+    """
+
+    text: str
+    sung: str
+    sources: tuple[int, ...]
+    headings: tuple[Heading, ...]
+
+
+def read_structure(text: str) -> SungLyrics:
+    """Take lines that are nothing but one pair of brackets, such as `[Verse 1]`, out of lyrics."""
+    headings, kept, place = [], [], 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+\Z", text):
+        if found := _HEADING.fullmatch(line):
+            headings.append(Heading(found[1].strip(), place + found.start(1) - 1, place + found.end(1) + 1))
+        else:
+            kept.extend(range(place, place + len(line)))
+        place += len(line)
+    return SungLyrics(text, "".join(text[index] for index in kept), tuple(kept), tuple(headings))
+
+
+def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[Heading] = ()) -> list[str]:
+    """Say in sentences which typed characters are lost and how other scripts were romanised; none: all is as typed.
+
+    Args:
+        text: as typed.
+        cleaned: what the vocabulary kept of it.
+        offsets: for each character of `cleaned`, its index in `text`.
+        headings: of the text, which are no loss.
+    """
+    kept: dict[int, str] = {}
+    for character, index in zip(cleaned, offsets, strict=True):
+        kept[index] = kept.get(index, "") + character
+    unsung = {index for heading in headings for index in range(heading.first, heading.last)}
+    lost = [
+        index
+        for index, character in enumerate(text)
+        if index not in kept and index not in unsung and not character.isspace() and character.isprintable()
+    ]
+    sentences = []
+    if lost:
+        named = ", ".join(f"{text[index]!r} at {index} ({_place(text, index)})" for index in lost[:_SHOWN])
+        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+        sentences.append(
+            f"the lyrics hold characters that this model does not know, which are left out: {named}{more}; spell them "
+            f"out to have them sung"
+        )
+    words = [found for found in re.finditer(r"\S+", text) if any(map(_is_foreign, found[0]))]
+    foreign = [found for found in words if found.start() not in unsung]
+    if foreign:
+        pairs = []
+        for found in foreign[:_SHOWN]:
+            result = "".join(kept.get(index, "") for index in range(*found.span())).strip()
+            pairs.append(f"{found[0]!r} becomes {result!r}")
+        more = f" and {len(foreign) - _SHOWN} more words" if len(foreign) > _SHOWN else ""
+        sentences.append(
+            f"the lyrics are romanised, for the models know Latin letters only: {', '.join(pairs)}{more}; write "
+            f"them in Latin letters to choose the spelling"
+        )
+    return sentences
+
+
+def _place(text: str, index: int) -> str:
+    line = text.count("\n", 0, index) + 1
+    return f"line {line}, column {index - (text.rfind(chr(10), 0, index) + 1) + 1}"
+
+
+def _is_foreign(character: str) -> bool:
+    """A letter of another script than the Latin one."""
+    return (
+        not character.isascii()
+        and unicodedata.category(character).startswith("L")
+        and "LATIN" not in unicodedata.name(character, "")
+    )

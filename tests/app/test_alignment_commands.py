@@ -1,0 +1,186 @@
+"""`jukebox-hf align` and `find-alignment-head` on a tiny model and songs of every form."""
+
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukebox_hf import JukeboxModel
+from jukebox_hf.app import alignment_files, cli
+from jukebox_hf.app.alignment_commands import add_alignment_commands
+from jukebox_hf.model.alignment_heads import HeadScore
+from jukebox_hf.model.alignment_times import TimedLyrics
+
+if "align" not in {command.name for command in cli.app.registered_commands}:
+    add_alignment_commands(cli.app)
+
+
+@pytest.fixture(scope="session")
+def song(whole_song, tmp_path_factory):
+    """A copy of a finished song: song.wav, song.json, song.codes.safetensors."""
+    folder = tmp_path_factory.mktemp("song")
+    for path in whole_song.folder.glob("song.*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def test_a_finished_song_is_aligned_to_its_own_lyrics_in_every_format(run_cli, repository, song, tmp_path):
+    done = run_cli("align", repository, song / "song.wav", "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"song.lrc", "song.words.lrc", "song.srt", "song.vtt", "song.alignment.json", "song.html"}
+    assert (found["lines"], found["layer"], found["head"]) == (1, 31, 1)  # its 0.1 s are a part of 0.5 s
+    content = json.loads((tmp_path / "song.alignment.json").read_text(encoding="utf-8"))
+    assert (content.pop("layer"), content.pop("head")) == (31, 1)
+    lyrics = TimedLyrics.from_dict(content)
+    assert [line.text for line in lyrics.lines] == ["Row, row, row your boat", "Gently"]
+    assert lyrics.seconds == pytest.approx(found["seconds"])
+    page = (tmp_path / "song.html").read_text(encoding="utf-8")
+    assert "<title>The Testers</title>" in page
+    assert "data:audio/wav;base64," in page
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_codes_and_side_car_and_audio_say_the_same(run_cli, repository, song, tmp_path):
+    for place, name in enumerate(("song.codes.safetensors", "song.json", "song.wav")):
+        done = run_cli("align", repository, song / name, "--out", tmp_path / str(place), "--format", "srt")
+        assert done.code == 0, done.err
+    files = [(tmp_path / str(place) / "song.srt").read_text() for place in range(3)]
+    assert files[0] == files[1] == files[2]
+    assert "Row, row, row your boat" in files[0]
+
+
+def test_codes_alone_are_made_audible_for_the_player(run_cli, repository, song, tmp_path):
+    shutil.copy(song / "song.codes.safetensors", tmp_path / "alone.codes.safetensors")
+    (tmp_path / "words.txt").write_text("[Intro]\nla la", encoding="utf-8")
+    done = run_cli(
+        "align", repository, tmp_path / "alone.codes.safetensors", "--lyrics-file", tmp_path / "words.txt",
+        "--artist", "the testers", "--genre", "soft rock", "--out", tmp_path / "out", "--format", "html,lrc",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "data:audio/flac;base64," in (tmp_path / "out" / "alone.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "alone.lrc").read_text().splitlines()[-1].endswith("]la la")
+
+
+def test_a_recording_is_encoded_and_its_lyrics_may_lie_beside_it(run_cli, repository, recording, tmp_path):
+    path = recording(0.2, "Field Song.wav")
+    path.with_suffix(".txt").write_text("Привет 100%", encoding="utf-8")
+    done = run_cli("align", repository, path, "--out", tmp_path / "out", "--format", "json")
+    assert done.code == 0, done.err
+    assert "'Привет' becomes 'Privet'" in done.err
+    assert "'%' at 10 (line 1, column 11)" in done.err
+    assert done.err.count("\n") == 2
+    content = json.loads((tmp_path / "out" / "field-song.alignment.json").read_text(encoding="utf-8"))
+    assert [word["text"] for word in content["lines"][0]["words"]] == ["Привет", "100%"]
+    assert content["seconds"] == pytest.approx(0.2, abs=0.003)
+
+
+def test_the_place_in_the_song_decides_which_lyrics_are_read(run_cli, repository, recording, tmp_path):
+    path, words = recording(0.1, "part.wav"), tmp_path / "words.txt"
+    words.write_text("\n".join(f"line {number:02d}" for number in range(30)), encoding="utf-8")
+    starts = []
+    for place in ("0", "2"):
+        done = run_cli("align", repository, path, "--lyrics-file", words, "--out", tmp_path / place, "--format", "lrc",
+                       "--song-seconds", "2.5", "--offset", place)  # fmt: skip
+        assert done.code == 0, done.err
+        starts.append(re.findall(r"\](line \d+)", (tmp_path / place / "part.lrc").read_text()))
+    assert (starts[0][0], len(starts[0]) < 5) == ("line 00", True)
+    assert int(starts[1][0][5:]) > 20
+
+
+def test_what_can_not_be_aligned_is_refused_in_a_sentence(
+    run_cli, repository, song, recording, tmp_path, says_one_sentence
+):
+    align = ("align", repository)
+    out = ("--out", tmp_path / "out")
+    says_one_sentence(run_cli(*align, tmp_path / "no.wav", *out), "no.wav is not a file; name codes, a song.json or")
+    says_one_sentence(run_cli(*align, recording(), *out), "prompt.wav comes without lyrics; give them with")
+    says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "lrc,ass"), "must be out of lrc, srt, vtt")
+    says_one_sentence(run_cli(*align, song / "song.wav", *out, "--layer", 31), "--layer and --head belong together")
+    says_one_sentence(
+        run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0), "look at lyrics are [15, 31]"
+    )
+    assert not list(tmp_path.glob("out/*"))
+    assert run_cli(*align, song / "song.wav", *out, "--format", "srt").code == 0
+    says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "srt"), "song.srt exists already", "--force")
+    assert run_cli(*align, song / "song.wav", *out, "--format", "srt", "--force").code == 0
+
+
+def test_a_dry_run_prints_every_head_and_writes_nothing(run_cli, repository, song):
+    before = (repository / "config.json").read_bytes()
+    done = run_cli("find-alignment-head", repository, song / "song.json", "--dry-run")
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines()]
+    assert rows[0] == ["layer", "head", "score", "sharp", "monotonic", "linear"]
+    assert {(row[0], row[1]) for row in rows[1:5]} == {("15", "0"), ("15", "1"), ("31", "0"), ("31", "1")}
+    assert [float(row[2]) for row in rows[1:5]] == sorted((float(row[2]) for row in rows[1:5]), reverse=True)
+    assert "nothing was written" in done.out
+    assert (repository / "config.json").read_bytes() == before
+
+
+def test_the_best_head_goes_into_both_configurations(run_cli, repository, song, recording, tmp_path, monkeypatch):
+    copy = tmp_path / "model"
+    shutil.copytree(repository, copy)
+    heard = []
+
+    def score_heads(prior, songs):
+        heard.extend(len(labels.lyrics.ids) for _, labels in songs)
+        return [HeadScore(15, 0, 0.9, 0.9, 0.9), HeadScore(31, 1, 0.1, 0.1, 0.1)]
+
+    monkeypatch.setattr(alignment_files, "score_heads", score_heads)
+    other = recording(0.1, "other.wav")
+    other.with_suffix(".txt").write_text("la la", encoding="utf-8")
+    done = run_cli("find-alignment-head", copy, song / "song.wav", other)
+    assert done.code == 0, done.err
+    assert heard == [30, 5]
+    assert "wrote layer 15, head 0 into" in done.out
+    model = JukeboxModel.from_pretrained(copy)
+    config = model.prior(2).config  # raises where the two copies differ
+    assert (config.alignment_layer, config.alignment_head) == (15, 0)
+
+
+def test_a_model_whose_heads_follow_nothing_is_left_alone(
+    run_cli, repository, song, tmp_path, monkeypatch, says_one_sentence
+):
+    shutil.copytree(repository, tmp_path / "model")
+    monkeypatch.setattr(alignment_files, "score_heads", lambda prior, songs: [HeadScore(15, 0, 0.5, 0.0, 0.0)])
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    done = run_cli("find-alignment-head", tmp_path / "model", song / "song.json")
+    says_one_sentence(done, "no head follows the lyrics of these songs; the configuration stays as it is")
+    assert (tmp_path / "model" / "config.json").read_bytes() == before
+    says_one_sentence(
+        run_cli("find-alignment-head", "some/name", song / "song.json"), "some/name is no folder to write"
+    )
+
+
+def test_silence_and_stereo_are_songs_too(run_cli, repository, tmp_path):
+    path = tmp_path / "quiet.wav"
+    soundfile.write(path, np.zeros((8000, 2)), 22050)
+    path.with_suffix(".txt").write_text("la", encoding="utf-8")
+    done = run_cli("align", repository, path, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "nan" not in (tmp_path / "out" / "quiet.html").read_text(encoding="utf-8").split("base64")[0]
+
+
+def test_the_commands_of_the_page_work_as_they_stand(run_cli, repository, song, recording, root, tmp_path, monkeypatch):
+    page = (root / "docs/how-to/lyrics-and-time.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    assert [words[1] for words in commands] == ["align", "align", "find-alignment-head"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-jukebox").symlink_to(repository)
+    for path in song.iterdir():
+        shutil.copy(path, tmp_path)
+    recording(0.1, "record.wav")
+    (tmp_path / "words.txt").write_text("[Verse]\nla la", encoding="utf-8")
+    for words in commands:
+        done = run_cli(*words[1:])
+        assert done.code == 0, done.err
+    made = {path.name for path in (tmp_path / "timed").iterdir()}
+    assert set(re.findall(r"`(song\.[\w.]+)`(?=[,| ].*\|.*\|)", page)) <= made
+    assert {"record.html", "record.lrc", "record.words.lrc"} <= made
