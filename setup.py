@@ -19,8 +19,9 @@ CORE = [
     "tqdm",
     "typer",
 ]
-TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard", "pyyaml"]
-TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
+QUANT = ["torchao>=0.18,<0.19"]
+TEST = [*QUANT, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
 
 setup(
@@ -34,8 +35,8 @@ setup(
     # conversion/ stands at the top level of the repository and ships inside the package.
     package_dir={"": "src", "jukebox_hf.conversion": "conversion"},
     packages=[*find_packages("src"), "jukebox_hf.conversion"],
-    package_data={"jukebox_hf": ["py.typed", "*.pyi"]},
+    package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/*.c"]},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
-    extras_require={"train": TRAIN, "test": TEST, "dev": DEV},
+    extras_require={"train": TRAIN, "quant": QUANT, "test": TEST, "dev": DEV},
 )

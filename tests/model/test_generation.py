@@ -99,12 +99,13 @@ def test_a_short_window_is_the_beginning_of_a_long_one(tiny_prior, inputs_for):
 @pytest.mark.parametrize(
     ("known", "length", "uniforms", "sentence"),
     [
-        (5, 4, None, r"^length=4 must be from 5 \(codes known already\) to 24 \(the window\)$"),
-        (0, 0, None, r"^length=0 must be from 1 "),
-        (0, 25, None, r"^length=25 must be from 1 \(codes known already\) to 24 \(the window\)$"),
+        (5, 4, None, r"^length=4 must be an integer from 5 \(codes known already\) to 24 \(the window\)$"),
+        (0, 0, None, r"^length=0 must be an integer from 1 "),
+        (0, 25, None, r"^length=25 must be an integer from 1 \(codes known already\) to 24 \(the window\)$"),
         (0, 24, None, r"^uniforms must be a tensor \(2, 24\), one number per song and code; or set temperature=0$"),
         (3, 24, (2, 21), r"^uniforms must be a tensor \(2, 24\)"),
         (3, 24, (1, 24), r"^uniforms must be a tensor \(2, 24\)"),
+        (0, 24.0, None, r"^length=24\.0 must be an integer from 1 "),
     ],
 )
 def test_a_window_that_can_not_be_sampled_is_refused(known, length, uniforms, sentence, tiny_prior, inputs_for):
@@ -112,3 +113,37 @@ def test_a_window_that_can_not_be_sampled_is_refused(known, length, uniforms, se
     start = _start(prior, inputs_for(prior.config), known)
     with pytest.raises(ValueError, match=sentence):
         sample_window(prior, *start, length, uniforms=None if uniforms is None else torch.rand(uniforms))
+
+
+@pytest.mark.parametrize("chunk", [-1, 0, 2.5, True])
+def test_chunk_that_is_no_number_of_codes_is_refused(chunk, tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    with pytest.raises(ValueError, match=rf"^chunk={chunk} must be a positive integer, or None for one pass$"):
+        sample_window(prior, *_start(prior, inputs_for(prior.config), 5), 24, GREEDY, chunk=chunk)
+
+
+def test_conditioning_must_reach_as_far_as_the_window_and_be_of_every_song(tiny_prior, inputs_for):
+    prior = tiny_prior("upsampler")
+    inputs = inputs_for(prior.config)
+    tokens, conditioning = _start(prior, {**inputs, "upper_codes": inputs["upper_codes"][:, :3]}, 2)
+    assert sample_window(prior, tokens, conditioning, 12, GREEDY).codes.shape == (2, 12)
+    with pytest.raises(ValueError, match="13 positions is asked for, but its upper_codes condition only 12; pass more"):
+        sample_window(prior, tokens, conditioning, 13, GREEDY)
+    with pytest.raises(ValueError, match="tokens has 1 songs, but conditioning is of 2; condition every song"):
+        sample_window(prior, tokens[:1], conditioning, 12, GREEDY)
+
+
+@pytest.mark.parametrize("settings", [GREEDY, BOLD], ids=["greedy", "bold"])
+def test_hook_that_leaves_nothing_to_draw_is_told_from_bad_weights(settings, tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    start, uniforms = _start(prior, inputs_for(prior.config), 2), torch.rand(2, 24)
+    with pytest.raises(FloatingPointError) as stop:
+        sample_window(
+            prior,
+            *start,
+            24,
+            settings,
+            uniforms=uniforms,
+            hook=lambda logits, place: logits.masked_fill(torch.tensor([[False], [place >= 7]]), float("-inf")),
+        )
+    assert stop.value.args[:3] == ("the hook leaves no code to draw", 1, 7)

@@ -2,15 +2,39 @@
 
 Flows in: (B, C, T). Flows out: (B, C', T / hop) from an `Encoder` or `DownBlock`, (B, C', T * hop) from their mirrors.
 Each block also says how far it looks, so that long audio can be cut into overlapping chunks without a change.
+
+Without gradients on a CPU a decoder runs on (B, C, 1, T) with channels last, which the CPU's library does 1.5 to 2
+times as fast.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
+
+
+class Conv1d(nn.Conv1d):
+    """A convolution over time that also takes (B, C, 1, T) with channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return super().forward(x)
+        weight = _channels_last(self.weight)
+        return F.conv2d(x, weight, self.bias, (1, *self.stride), (0, *self.padding), (1, *self.dilation))
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    """The same of a transposed convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return super().forward(x)
+        weight = _channels_last(self.weight)
+        return F.conv_transpose2d(x, weight, self.bias, (1, *self.stride), (0, *self.padding))
 
 
 @dataclass(frozen=True)
@@ -29,14 +53,15 @@ class ResidualUnit(GradientCheckpointingLayer):
 
     def __init__(self, settings: StackSettings, dilation: int) -> None:
         super().__init__()
-        self.dilated = nn.Conv1d(settings.width, settings.inner, 3, padding=dilation, dilation=dilation)
-        self.pointwise = nn.Conv1d(settings.inner, settings.width, 1)
+        self.dilated = Conv1d(settings.width, settings.inner, 3, padding=dilation, dilation=dilation)
+        self.pointwise = Conv1d(settings.inner, settings.width, 1)
         if settings.is_silent:
             self.pointwise.init_std = 0.0
         self.scale = settings.scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.scale * self.pointwise(F.relu(self.dilated(F.relu(x))))
+        inner = F.relu(self.dilated(F.relu(x)), inplace=True)
+        return torch.add(x, self.pointwise(inner), alpha=self.scale)  # one pass over memory
 
 
 class ResidualStack(nn.Sequential):
@@ -53,10 +78,10 @@ class DownBlock(nn.Module):
         super().__init__()
         widths = [in_channels] + [stack.width] * len(strides)
         self.downs = nn.ModuleList(
-            nn.Conv1d(widths[i], stack.width, 2 * stride, stride, stride // 2) for i, stride in enumerate(strides)
+            Conv1d(widths[i], stack.width, 2 * stride, stride, stride // 2) for i, stride in enumerate(strides)
         )
         self.stacks = nn.ModuleList(ResidualStack(stack) for _ in strides)
-        self.out = nn.Conv1d(stack.width, out_channels, 3, padding=1)
+        self.out = Conv1d(stack.width, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         for down, stack in zip(self.downs, self.stacks, strict=True):
@@ -70,10 +95,10 @@ class UpBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, strides: Sequence[int], stack: StackSettings) -> None:
         super().__init__()
         widths = [stack.width] * len(strides) + [out_channels]
-        self.into = nn.Conv1d(in_channels, stack.width, 3, padding=1)
+        self.into = Conv1d(in_channels, stack.width, 3, padding=1)
         self.stacks = nn.ModuleList(ResidualStack(stack) for _ in strides)
         self.ups = nn.ModuleList(
-            nn.ConvTranspose1d(stack.width, widths[i + 1], 2 * stride, stride, stride // 2)
+            ConvTranspose1d(stack.width, widths[i + 1], 2 * stride, stride, stride // 2)
             for i, stride in enumerate(strides)
         )
 
@@ -107,12 +132,13 @@ class Decoder(nn.Module):
         super().__init__()
         # Blocks keep the order of levels, finest first, and run from the last to the first.
         self.blocks = nn.ModuleList(UpBlock(code_width, code_width, strides, stack) for strides in level_strides)
-        self.out = nn.Conv1d(code_width, 1, 3, padding=1)
+        self.out = Conv1d(code_width, 1, 3, padding=1)
 
     def forward(self, vectors: Tensor) -> Tensor:
+        x = _laid_out(vectors)
         for block in reversed(self.blocks):
-            vectors = block(vectors)
-        return self.out(vectors)
+            x = block(x)
+        return self.out(x).reshape(len(x), 1, -1)
 
 
 def reach_in_codes(level_strides: Sequence[Sequence[int]], dilations: Sequence[int]) -> int:
@@ -128,3 +154,15 @@ def reach_in_codes(level_strides: Sequence[Sequence[int]], dilations: Sequence[i
             reach += sum(dilations) * samples
         reach += samples  # the 3-wide convolution beside the code vectors
     return math.ceil(reach / samples)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """(B, C, T), or (B, C, 1, T) with channels last where that is faster."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        return x
+    return _channels_last(x)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, C, T) -> (B, C, 1, T), whose channels lie side by side."""
+    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)

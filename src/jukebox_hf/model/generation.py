@@ -14,8 +14,11 @@ from torch import Tensor
 from .cache import JukeboxCache
 from .conditioning import Conditioning
 from .modeling_jukebox_prior import JukeboxPrior
+from .native_step import native_stepper, reason_against
 from .sampling_ops import SamplingSettings, choose
-from .validation import require
+from .validation import is_integer, require
+
+STEPPING = ("auto", "plain", "native")
 
 
 class WindowSample(NamedTuple):
@@ -44,6 +47,7 @@ def sample_window(
     keep_logits: bool = False,
     hook: Callable[[Tensor, int], Tensor] | None = None,
     cache: JukeboxCache | None = None,
+    stepping: str = "auto",
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
 
@@ -51,60 +55,114 @@ def sample_window(
         tokens: (B, known) from `prior.sequence`: the lyric prefix, if any, and the codes known so far.
         conditioning: from `prior.condition`.
         length: codes the window should hold at the end, known ones included.
-        uniforms: (B, length) in [0, 1), one per code of the window; needed unless the temperature is 0.
+        uniforms: (B, length) floating-point in [0, 1), one per code of the window; needed unless the temperature is 0.
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
         hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
+        stepping: how each next code is found: `plain` by `prior.step`, `native` by compiled code for CPUs
+            (native_step.py), `auto` natively where that is possible.
 
     Raises:
-        ValueError: a length the window can not hold, or missing uniforms, in one sentence.
-        FloatingPointError: logits that are not finite; its arguments 1 and 2 are the song and the place in the window.
+        ValueError: a length that the window can not hold or its conditioning does not reach, a chunk of no codes,
+            missing uniforms, or a way to step that is not possible here, in one sentence.
+        FloatingPointError: logits that are not finite, or a hook that leaves nothing to draw; its arguments are what
+            happened, the song, the place in the window and the cure.
     """
     prefix, offset = prior.config.prefix_length, prior.config.code_offset
     known = tokens.shape[1] - prefix
-    _check_request(prior, tokens, known, length, settings, uniforms)
+    _check_request(prior, tokens, length, settings, uniforms, chunk)
+    _check_conditioning(conditioning, tokens.shape[0], prefix + length)
     cache = cache or prior.new_cache(tokens.shape[0])
+    step = _stepper(prior, cache, stepping)
     kept = []
     for logits in _read(prior, tokens, conditioning, cache, chunk):
         kept = [*kept, logits] if keep_logits else []
     window = F.pad(tokens, (0, length - known))
-    first_bad = torch.full((tokens.shape[0],), length, device=tokens.device)
+    first_bad = first_empty = torch.full((tokens.shape[0],), length, device=tokens.device)
     for place in range(known, length):
-        is_bad = ~torch.isfinite(logits[:, -1]).all(dim=-1)
-        first_bad = torch.where(is_bad, first_bad.clamp(max=place), first_bad)
+        first_bad = _first(first_bad, place, ~torch.isfinite(logits[:, -1]).all(dim=-1))
         allowed = logits[:, -1] if may_draw_lyrics else _codes_only(logits[:, -1], offset)
-        allowed = allowed if hook is None else hook(allowed, place)
+        if hook is not None:
+            allowed = hook(allowed, place)
+            first_empty = _first(first_empty, place, ~torch.isfinite(allowed.amax(dim=-1)))
         token = choose(allowed, settings, None if uniforms is None else uniforms[:, place])
         window[:, prefix + place] = token
         if place + 1 < length:
-            logits = prior.step(token[:, None], conditioning, cache)
+            logits = step(token[:, None], conditioning, cache)
             kept += [logits] if keep_logits else []
-    _check_finite(first_bad, length)  # once a window: asking at every step would wait for the device
+    # Once a window: asking at every step would wait for the device.
+    _refuse_from(first_bad, length, "the logits are not finite", "use a wider dtype or check the weights")
+    _refuse_from(first_empty, length, "the hook leaves no code to draw", "let it keep at least one logit finite")
     codes = (window[:, prefix:] - offset).clamp(min=0)
     return WindowSample(codes, torch.cat(kept, dim=1) if keep_logits else None)
 
 
+def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Callable[..., Tensor]:
+    """What finds the next logits."""
+    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
+    if stepping == "plain":
+        return prior.step
+    native = native_stepper(prior, cache)
+    if native is None and stepping == "native":
+        raise ValueError(
+            f"stepping='native' is not possible here: {reason_against(prior, cache)}; use 'auto' or 'plain'"
+        )
+    return prior.step if native is None else native.step
+
+
 def _check_request(
-    prior: JukeboxPrior, tokens: Tensor, known: int, length: int, settings: SamplingSettings, uniforms: Tensor | None
+    prior: JukeboxPrior,
+    tokens: Tensor,
+    length: int,
+    settings: SamplingSettings,
+    uniforms: Tensor | None,
+    chunk: int | None,
 ) -> None:
+    batch, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
     shortest, longest = max(known, 1), prior.config.context_length
     require(
-        shortest <= length <= longest,
-        f"length={length} must be from {shortest} (codes known already) to {longest} (the window)",
+        is_integer(length) and shortest <= length <= longest,
+        f"length={length!r} must be an integer from {shortest} (codes known already) to {longest} (the window)",
     )
     require(
-        settings.temperature == 0 or (uniforms is not None and uniforms.shape == (tokens.shape[0], length)),
-        f"uniforms must be a tensor ({tokens.shape[0]}, {length}), one number per song and code; or set temperature=0",
+        chunk is None or (is_integer(chunk) and chunk > 0),
+        f"chunk={chunk!r} must be a positive integer, or None for one pass",
+    )
+    require(
+        settings.temperature == 0
+        or (isinstance(uniforms, Tensor) and uniforms.is_floating_point() and uniforms.shape == (batch, length)),
+        f"uniforms must be a tensor ({batch}, {length}), one number per song and code; or set temperature=0",
     )
 
 
-def _check_finite(first_bad: Tensor, length: int) -> None:
-    place, song = (int(value) for value in first_bad.min(dim=0))
+def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> None:
+    """Every song needs its own, and every position of the sequence up to `length`."""
+    parts = (conditioning.start, conditioning.positions, conditioning.lyric_states)
+    sizes = {len(part) for part in parts if part is not None}
+    require(
+        sizes <= {batch},
+        f"tokens has {batch} songs, but conditioning is of {', '.join(map(str, sorted(sizes)))}; condition every song",
+    )
+    reach = length if conditioning.positions is None else conditioning.positions.shape[1]
+    require(
+        length <= reach,
+        f"a window of {length} positions is asked for, but its upper_codes condition only {reach}; pass more "
+        f"upper_codes to prior.condition or ask for a smaller length",
+    )
+
+
+def _first(first: Tensor, place: int, is_bad: Tensor) -> Tensor:
+    """Where each song first went wrong: at this place, if it does now and did not before."""
+    return torch.where(is_bad, first.clamp(max=place), first)
+
+
+def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
+    place, song = (int(value) for value in first.min(dim=0))
     if place < length:
-        raise FloatingPointError(f"the logits of song {song} are not finite at place {place}", song, place)
+        raise FloatingPointError(what, song, place, cure)
 
 
 def _read(

@@ -1,0 +1,217 @@
+"""Steps of a prior on a CPU at the speed of its memory: native_step.c, compiled where a C compiler is.
+
+Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
+float32, bfloat16 or int8 with a scale per row (torchao). Where anything does not fit (no compiler, another device or
+dtype, a layer that was replaced), `native_stepper` gives None and `reason_against` says why; `prior.step` is the plain
+twin.
+"""
+
+import ctypes
+import functools
+import itertools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .attention_kinds import AttentionKind, Column, Dense, LyricsCross, PreviousRow, Row, RowTails
+from .cache import JukeboxCache
+from .conditioning import Conditioning
+from .modeling_jukebox_prior import JukeboxPrior
+
+_SOURCE = Path(__file__).with_name("native_step.c")
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
+_FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
+_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("weight", "scale", "bias")] + [
+        (name, ctypes.c_int64) for name in ("rows", "columns", "type")
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *(
+            (f"{norm}_{part}", ctypes.c_void_p)
+            for norm in ("attention_norm", "mlp_norm")
+            for part in ("weight", "bias")
+        ),
+        *((name, _Matrix) for name in ("query", "output", "up", "down")),
+        ("cache", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("slots", "kind", "is_cross")),
+    ]
+
+
+class _Run(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("write", "is_kept", "first", "count")]
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = [
+        *(
+            (n, ctypes.c_int64)
+            for n in ("num_layers", "batch", "width", "mlp_size", "heads", "head_size", "cache_type")
+        ),
+        *((name, ctypes.c_float) for name in ("residual_scale", "epsilon")),
+    ]
+
+
+def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
+    """Why a prior can not step natively; None if it can."""
+    if cache.position.device.type != "cpu":
+        return f"the prior is on {cache.position.device}, not on a CPU"
+    if cache.layers[0].dtype not in (torch.float32, torch.bfloat16):
+        return f"its caches are {cache.layers[0].dtype}, not float32 or bfloat16"
+    if prior.training:
+        return "the prior is in training mode; call prior.eval()"
+    for linear in (*itertools.chain(*map(_linears, prior.transformer.layers)), prior.lm_head):
+        if type(linear) is not nn.Linear:
+            return f"a {type(linear).__name__} stands where a linear layer was"
+        weight, _ = _stored(linear)
+        if weight is None or weight.dtype not in _TYPES or not weight.is_contiguous():
+            return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
+    return None if _library() is not None else "there is no C compiler (cc), or it failed"
+
+
+def native_stepper(prior: JukeboxPrior, cache: JukeboxCache) -> "NativeStepper | None":
+    """A stepper for this prior and cache, or None where only the plain step works."""
+    return None if reason_against(prior, cache) else NativeStepper(prior, cache)
+
+
+class NativeStepper:
+    """What `step` of native_step.c needs of one prior and one cache, looked up once.
+
+    It holds pointers into both: make another one when weights or caches are moved or replaced.
+    """
+
+    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
+        self._prior, self._cache, self._kept = prior, cache, []
+        transformer = prior.transformer
+        self._kinds = list(transformer.kinds.values())
+        first = transformer.layers[0]
+        self._sizes = _Sizes(
+            num_layers=len(transformer.layers),
+            batch=cache.batch_size,
+            width=first.mlp.up.in_features,
+            mlp_size=first.mlp.up.out_features,
+            heads=cache.layers[0].shape[3],
+            head_size=cache.layers[0].shape[4],
+            cache_type=_TYPES[cache.layers[0].dtype],
+            residual_scale=first.residual_scale,
+            epsilon=first.attention_norm.eps,
+        )
+        layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
+        self._layers = (_Layer * len(layers))(*layers)
+        self._head = self._matrix(prior.lm_head)
+        self._library = _library()
+        most = max(kind.slots for kind in self._kinds)
+        self._scratch = torch.empty(self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most)))
+
+    @torch.no_grad()
+    def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
+        """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`."""
+        position = cache.position.clone()
+        inputs = self._prior.transformer.embed_step(token, position)
+        here = None if conditioning.positions is None else conditioning.positions.index_select(1, position.view(1))
+        hidden = inputs if here is None else inputs + here
+        hidden = hidden.float().expand(cache.batch_size, -1, -1).contiguous()
+        place = int(position)
+        runs = (_Run * len(self._kinds))(*(_Run(*run_of(kind, place)) for kind in self._kinds))
+        self._library.step(self._layers, runs, ctypes.byref(self._sizes), *map(_pointer, (hidden, self._scratch)))
+        cache.position.add_(1)
+        return self._prior._head(hidden, here)
+
+    def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
+        attention = layer.attention
+        query, output, up, down = map(self._matrix, _linears(layer))
+        norms = {
+            f"{name}_{part}": self._pointer(getattr(getattr(layer, name), part).float())
+            for name in ("attention_norm", "mlp_norm")
+            for part in ("weight", "bias")
+        }
+        return _Layer(
+            **norms, query=query, output=output, up=up, down=down, cache=self._pointer(cache), slots=cache.shape[2],
+            kind=self._kinds.index(attention.kind), is_cross=attention.is_cross,
+        )  # fmt: skip
+
+    def _matrix(self, linear: nn.Linear) -> _Matrix:
+        weight, scale = _stored(linear)
+        return _Matrix(
+            weight=self._pointer(weight),
+            scale=None if scale is None else self._pointer(scale.float().reshape(-1)),
+            bias=None if linear.bias is None else self._pointer(linear.bias.float()),
+            rows=linear.out_features,
+            columns=linear.in_features,
+            type=_TYPES[weight.dtype],
+        )
+
+    def _pointer(self, tensor: Tensor) -> int:
+        tensor = tensor.detach().contiguous()
+        self._kept.append(tensor)  # alive as long as its address is in use
+        return tensor.data_ptr()
+
+
+def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
+    """What `kind.address` says in tensors, in integers: (slot to write, is it kept, first slot to read, how many)."""
+    row, column = divmod(position, kind.grid.columns)
+    if isinstance(kind, LyricsCross):
+        return 0, False, 0, kind.slots
+    if isinstance(kind, RowTails):
+        in_tail = column - (kind.grid.columns - kind.tail)
+        is_kept = in_tail >= 0 and row < kind.grid.rows - 1
+        count = kind.tail * (row + 1) + max(in_tail + 1, 0)
+        return (row + 1) * kind.tail + in_tail if is_kept else 0, is_kept, 0, min(count, kind.slots)
+    if isinstance(kind, Column):
+        return column * kind.grid.rows + row, True, column * kind.grid.rows, row + 1
+    if isinstance(kind, PreviousRow):
+        return position % kind.slots, True, (row + 1) % 2 * kind.grid.columns, kind.grid.columns
+    if isinstance(kind, Row):
+        return column, True, 0, column + 1
+    if isinstance(kind, Dense):  # and a lyric prefix, whose last codes have no slot
+        return position if position < kind.slots else 0, position < kind.slots, 0, min(position + 1, kind.slots)
+    raise TypeError(f"{type(kind).__name__} has no run of slots")
+
+
+def _linears(layer: nn.Module) -> Sequence[nn.Module]:
+    attention = layer.attention
+    query = attention.query if attention.is_cross else attention.query_key_value
+    return query, attention.output, layer.mlp.up, layer.mlp.down
+
+
+def _stored(linear: nn.Linear) -> tuple[Tensor | None, Tensor | None]:
+    """The tensor that holds a matrix, and the scale of its rows where it is quantised; None if it is stranger."""
+    weight = linear.weight
+    if type(weight) in (Tensor, nn.Parameter):
+        return weight, None
+    data, scale = getattr(weight, "qdata", None), getattr(weight, "scale", None)  # torchao's Int8Tensor
+    if data is not None and scale is not None and data.shape == weight.shape and scale.numel() == data.shape[0]:
+        return data, scale
+    return None, None
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """Compile native_step.c for this machine, once per process, and leave no file behind."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or not _SOURCE.is_file():
+        return None
+    with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
+        made = Path(folder) / "native_step.so"
+        try:
+            subprocess.run([compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"], check=True, capture_output=True, timeout=60)
+            library = ctypes.CDLL(str(made))
+        except (OSError, subprocess.SubprocessError):
+            return None
+    library.scratch_size.restype = ctypes.c_int64
+    library.step.restype = None
+    return library

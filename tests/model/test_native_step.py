@@ -1,0 +1,178 @@
+"""The native step gives what the plain step gives, or says why it can not."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+
+from jukebox_hf import sample_window
+from jukebox_hf.model import native_step
+from jukebox_hf.model.attention_kinds import KINDS, Grid
+from jukebox_hf.model.native_step import NativeStepper, native_stepper, reason_against, run_of
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_is_the_address_in_integers(name):
+    kind = KINDS[name](Grid(rows=4, columns=6, prefix=8, tail=2, cross=5))
+    for position in range(24):
+        address = kind.address(torch.tensor(position))
+        write, is_kept, first, count = run_of(kind, position)
+        assert is_kept == bool(address.is_kept), position
+        assert not is_kept or write == int(address.write_slot), position
+        visible = address.read_slots[address.is_visible.reshape(-1)].tolist()
+        assert visible == list(range(first, first + count)), position
+
+
+def _steps(prior, inputs, native, known=5, count=10):
+    """Logits of steps after a prefill, with tokens that do not depend on them."""
+    inputs = dict(inputs)
+    codes = inputs.pop("codes")
+    conditioning = prior.condition(**inputs)
+    tokens = prior.sequence(codes, inputs.get("lyric_ids"))
+    cache = prior.new_cache(len(codes))
+    start = prior.config.prefix_length + known
+    with torch.no_grad():
+        prior.prefill(tokens[:, :start], conditioning, cache)
+        step = NativeStepper(prior, cache).step if native else prior.step
+        logits = [step(tokens[:, place, None], conditioning, cache) for place in range(start, start + count)]
+    assert int(cache.position) == start + 1 + count
+    return torch.cat(logits, dim=1)
+
+
+def _in(prior, dtype):
+    for layer in prior.transformer.layers:
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.to(dtype)
+    return prior
+
+
+@needs_compiler
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config, batch=batch)
+    torch.testing.assert_close(_steps(prior, inputs, True), _steps(prior, inputs, False), atol=2e-5, rtol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kinds", [("row_tails",), ("row_ends",), ("dense", "column")])
+def test_every_kind_steps(tiny_prior, inputs_for, kinds):
+    prior = tiny_prior(
+        "bare", attention_kinds=kinds * (3 // len(kinds) or 1) + kinds[: 3 % len(kinds)], attention_tail=2
+    )
+    inputs = inputs_for(prior.config)
+    torch.testing.assert_close(
+        _steps(prior, inputs, True, count=18), _steps(prior, inputs, False, count=18), atol=2e-5, rtol=1e-5
+    )
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [17, 33, 64])
+def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width):
+    sizes = {"hidden_size": width, "num_attention_heads": 1, "attention_multiplier": 8 / width}
+    prior = tiny_prior("bare", **sizes, scale_residual=True)
+    inputs = inputs_for(prior.config, batch=3)
+    torch.testing.assert_close(_steps(prior, inputs, True), _steps(prior, inputs, False), atol=2e-5, rtol=1e-5)
+
+
+@needs_compiler
+def test_bfloat16_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
+    """Weights of bfloat16, activations of float32: like a float32 prior with rounded weights, but for the caches."""
+    prior = _in(tiny_prior(flavour), torch.bfloat16)
+    rounded = _in(copy.deepcopy(prior), torch.float32)
+    inputs = inputs_for(prior.config)
+    wanted, found = _steps(rounded, inputs, False), _steps(prior, inputs, True)
+    plain = _steps(prior, inputs, False)
+    assert (found - wanted).abs().max() < 0.03 * wanted.std()
+    assert (found - wanted).square().mean() < (plain - wanted).square().mean()
+
+
+@needs_compiler
+def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
+    quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
+    prior = tiny_prior(flavour)
+    quantization.quantize_(prior.transformer.layers, quantization.Int8WeightOnlyConfig())
+    dequantized = copy.deepcopy(prior)
+    count = 0
+    for module in dequantized.transformer.layers.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight = torch.nn.Parameter(module.weight.dequantize().float())
+            count += 1
+    assert count == 4 * len(prior.transformer.layers) + (flavour == "encoder")
+    inputs = inputs_for(prior.config)
+    torch.testing.assert_close(_steps(prior, inputs, True), _steps(dequantized, inputs, False), atol=2e-5, rtol=1e-5)
+
+
+@needs_compiler
+def test_what_is_not_finite_stays_so(tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    with torch.no_grad():
+        prior.transformer.layers[1].mlp.up.weight[3, 2] = float("nan")
+    assert not _steps(prior, inputs_for(prior.config), True).isfinite().any()
+
+
+def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
+    prior = tiny_prior("bare")
+    cache = prior.new_cache(1)
+    assert "training mode" in reason_against(prior.train(), cache)
+    prior.eval()
+    half = _in(tiny_prior("bare"), torch.float16)
+    assert "float16" in reason_against(half, half.new_cache(1))
+    strange = tiny_prior("bare")
+    strange.transformer.layers[0].mlp.up = torch.nn.Sequential(strange.transformer.layers[0].mlp.up)
+    assert "a Sequential stands" in reason_against(strange, cache)
+    monkeypatch.setattr(native_step, "_library", lambda: None)
+    assert "no C compiler" in reason_against(prior, cache)
+    assert native_stepper(prior, cache) is None
+
+
+def test_no_compiler_no_library(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    native_step._library.cache_clear()
+    try:
+        assert native_step._library() is None
+    finally:
+        native_step._library.cache_clear()
+
+
+@needs_compiler
+def test_compiling_leaves_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(native_step.tempfile, "tempdir", str(tmp_path))
+    native_step._library.cache_clear()
+    assert native_step._library() is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+def test_a_window_is_the_same_whichever_way_it_steps(tiny_prior, inputs_for, flavour):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config)
+    codes = inputs.pop("codes")
+    uniforms = torch.rand(2, 24)
+    windows = [
+        sample_window(
+            prior,
+            prior.sequence(codes[:, :3], inputs.get("lyric_ids")),
+            prior.condition(**inputs),
+            24,
+            uniforms=uniforms,
+            stepping=stepping,
+        ).codes
+        for stepping in ("plain", "native", "auto")
+    ]
+    assert torch.equal(windows[0], windows[1])
+    assert torch.equal(windows[0], windows[2])
+
+
+def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
+    prior = tiny_prior("bare")
+    nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
+    with pytest.raises(ValueError, match="stepping='fast' is none of auto, plain, native"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="fast")
+    monkeypatch.setattr(native_step, "_library", lambda: None)
+    with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")
