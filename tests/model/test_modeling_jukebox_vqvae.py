@@ -251,8 +251,57 @@ def test_a_recording_too_short_for_a_spectrum_is_refused_with_the_length_it_need
         larger(torch.zeros(1, 1, 2048))
 
 
-def test_a_fresh_vqvae_starts_with_codes_that_differ(tiny_vqvae_config):
+def test_a_fresh_vqvae_knows_that_its_codes_were_never_trained(tiny_vqvae, tiny_vqvae_config):
     model = JukeboxVQVAE(tiny_vqvae_config())
-    for codebook in model.codebooks:
-        assert float(codebook.codes.std()) == pytest.approx(1.0, rel=0.3)
+    assert all(codebook.is_untrained and not codebook.codes.any() for codebook in model.codebooks)
+    assert not any(codebook.is_untrained for codebook in tiny_vqvae().codebooks)
     assert math.isfinite(float(model(_noise(1, 1, 1056)).loss))
+
+
+@pytest.mark.parametrize(
+    ("option", "weight", "metric"),
+    [("log_magnitude_weight", 0.3, "log_magnitude_loss"), ("relative_weight", 2.0, None)],
+)
+def test_a_further_loss_adds_its_weighted_term_and_is_off_by_default(option, weight, metric, tiny_vqvae):
+    audio = _noise(2, 1, 1056)
+    plain, weighted = (tiny_vqvae(**changes)(audio) for changes in ({}, {option: weight}))
+    if metric is None:
+        alone = tiny_vqvae(l2_weight=0.0, linf_weight=0.0, relative_weight=1.0)
+        term = alone(audio).metrics["recons_loss"]
+    else:
+        term = weighted.metrics[metric]
+        levels = [weighted.metrics[f"{metric}_l{level}"] for level in (1, 2, 3)]
+        assert float(term) == pytest.approx(float(sum(levels)), rel=1e-5)
+        assert metric not in plain.metrics
+    assert float(weighted.loss - plain.loss) == pytest.approx(weight * float(term), rel=1e-2)
+
+
+def test_the_multispectral_term_can_be_relative_too(tiny_vqvae):
+    audio = _noise(2, 1, 1056)
+    absolute, relative = (
+        tiny_vqvae(multispectral_loss=kind)(audio).metrics["multispectral_loss_l1"]
+        for kind in ("magnitude", "convergence")
+    )
+    louder = tiny_vqvae(multispectral_loss="convergence")(audio * 1e-6).metrics["multispectral_loss_l1"]
+    assert float(absolute) != pytest.approx(float(relative), rel=0.1)
+    assert float(louder) == 0  # below what counts as sound
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2", "linf", "lmix"])
+@pytest.mark.parametrize("spectral", ["magnitude", "convergence"])
+def test_every_loss_has_finite_gradients_on_silence(kind, spectral, tiny_vqvae_config):
+    model = JukeboxVQVAE(
+        tiny_vqvae_config(
+            reconstruction_loss=kind,
+            spectral_loss=spectral,
+            multispectral_loss=spectral,
+            l1_weight=1.0,
+            relative_weight=1.0,
+            spectral_weight=1.0,
+            log_magnitude_weight=1.0,
+        )
+    )
+    output = model.train()(torch.zeros(2, 1, 1056))
+    output.loss.backward()
+    assert output.loss.isfinite()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -31,13 +31,19 @@ class Family(NamedTuple):
     relative: float
 
 
-# Tolerances leave room for other processors: roughly four times or more of what was measured, never over 1e-4.
+# Tolerances leave room for other processors: roughly four times or more of what was measured, never over 1e-4 but where
+# rounding itself is trained or half precision computes.
 FAMILIES = {
     "codes": Family("VQ-VAE: codes of every level", 0, 0),
     "latents": Family("VQ-VAE: encoder outputs after every block", 1e-5, 1e-5),
     "audio": Family("VQ-VAE: audio, decoded or reconstructed", 2e-5, 1e-5),
     "audio_losses": Family("VQ-VAE: losses and metrics", 1e-6, 1e-5),
     "vqvae_gradients": Family("VQ-VAE: gradient norm of every parameter", 1e-6, 1e-5),
+    "codebooks": Family("VQ-VAE: codebooks, running sums and counts after a step", 1e-6, 1e-5),
+    "codebook_metrics": Family("VQ-VAE: metrics of a codebook step", 1e-6, 1e-5),
+    "trained_weights": Family("Training: weights, averages and losses, step by step", 1e-6, 1e-5),
+    "five_steps": Family("Training: weights of a prior after five steps", 1e-4, 1e-5),
+    "five_steps_of_rounding": Family("Training: its key biases, whose gradients are rounding", 1e-2, 0),
     "conditioning": Family("Priors: label, timing and upper-code conditioning", 1e-5, 1e-5),
     "lyrics": Family("Priors: lyric encoder states and logits", 2e-5, 1e-5),
     "logits": Family("Priors: logits", 1e-4, 1e-5),
@@ -54,6 +60,8 @@ FAMILIES = {
     "stack_sampled": Family("Stacks of all 13 orders: tokens sampled by argmax", 0, 0),
     "stack_sampling_logits": Family("Stacks of all 13 orders: logits while sampling", 5e-5, 1e-5),
     "song_codes": Family("Whole songs of three levels: codes by argmax", 0, 0),
+    "alignment": Family("Alignment: attention to lyrics, per window and of whole songs", 5e-6, 0),
+    "alignment_columns": Family("Alignment: which characters a window reads", 0, 0),
     "stored_half": Family("Half-precision file, float32 arithmetic: logits and loss", 5e-5, 1e-5),
     "computed_half": Family("Half-precision arithmetic: logits and loss", 0.1, 1e-3),
     "sampled_half": Family("Half-precision arithmetic: codes sampled by argmax", 0, 0),

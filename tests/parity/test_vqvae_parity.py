@@ -1,10 +1,5 @@
-"""The VQ-VAE gives the original's codes, audio, losses and gradients.
+"""The VQ-VAE gives the original's codes, audio, losses and gradients, and a training step its codebooks."""
 
-The moving average that updates the codebooks comes with the training of codebooks: the recorded states after it
-(`after.*`, the running sums in `before.*`) and the metrics of the update are not asserted here yet.
-"""
-
-import math
 from pathlib import Path
 
 import pytest
@@ -13,10 +8,11 @@ import torch
 from jukebox_hf.conversion.openai_keys import vqvae_keys
 from jukebox_hf.model import audio_losses
 from jukebox_hf.model.audio_losses import Resolution
+from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"
 AUTOENCODERS = sorted(folder.name for folder in (REFERENCE / "vqvae").iterdir())
-METRICS_OF_THE_CODEBOOK_UPDATE = {"entropy", "used_curr", "usage", "dk"}
+METRICS_OF_THE_CODEBOOK_UPDATE = {"entropy", "used_curr", "usage", "dk", "fit", "pn"}
 
 each_autoencoder = pytest.mark.parametrize("name", AUTOENCODERS)
 
@@ -33,15 +29,6 @@ def normalised_as(model, facts):
     model.config.l2_bandwidth = bandwidth["l2"]
     model.config.spectral_bandwidth = bandwidth["spec"]
     return model
-
-
-def assert_what_the_codebook_update_starts_from(recording, model, latents):
-    """`fit` and `pn`, means over levels: distance to the nearest code, and spread of the latents."""
-    fit = [codebook.nearest(x)[1].mean() for codebook, x in zip(model.codebooks, latents, strict=True)]
-    spread = [(x - x.mean()).norm() / math.sqrt(x.numel()) for x in latents]
-    metrics = recording.facts["metrics"]
-    recording.compare_number("fit", metrics["fit"], torch.stack(fit).mean(), "audio_losses")
-    recording.compare_number("pn", metrics["pn"], torch.stack(spread).mean(), "audio_losses")
 
 
 def assert_losses(recording, theirs, output, without=frozenset()):
@@ -148,38 +135,80 @@ def test_each_audio_loss_alone_equals_the_originals(name, recording, load_vqvae)
         recording.compare_number(quantity, recording.facts["scalar"][quantity], value, "audio_losses")
 
 
+def drawn_as(recording, names):
+    """Draw the latents that the original drew: a latent's priority is its place in the recorded permutation."""
+
+    def draw(purpose, step, level, start, stop):
+        return recording.given(f"{names[purpose]}.{level}").argsort().double()[start:stop]
+
+    return draw
+
+
+def assert_codebooks_after_the_step(recording, model, ema, output):
+    """Move the codebooks once: vectors, running sums and counts, and every metric of the move."""
+    ema.add(model.codebooks, output.latents, output.audio_codes, step=0)
+    metrics = ema.apply(model.codebooks, step=0)
+    for level, codebook in enumerate(model.codebooks):
+        recording.compare(f"after.{level}.k", codebook.codes, "codebooks")
+        recording.compare(f"after.{level}.k_sum", ema.sums[level], "codebooks")
+        recording.compare(f"after.{level}.k_elem", ema.counts[level], "codebooks")
+    assert set(metrics) == METRICS_OF_THE_CODEBOOK_UPDATE
+    for name, value in metrics.items():
+        recording.compare_number(name, recording.facts["metrics"][name], value, "codebook_metrics")
+
+
+def counts_before(case, latents, size):
+    """The running counts that the original's restoring gives; the recorder made the first four codes rare."""
+    counts = torch.ones(size)
+    if case == "restart_threshold1":
+        counts *= latents.shape[0] * latents.shape[2] / size
+        counts[:4] = 0.5
+    return counts
+
+
 @pytest.mark.parametrize("case", ["restart_disabled", "restart_threshold1"])
 @each_autoencoder
-@pytest.mark.compares("vqvae/{name}/train_step_{case}", "x_out", "before.*.k", given=("x",))
-def test_a_training_step_gives_the_originals_losses_and_gradients(name, case, recording, load_vqvae):
+@pytest.mark.compares("vqvae/{name}/train_step_{case}", "x_out", "before.*", "after.*", given=("x", "randperm.*"))
+def test_a_training_step_gives_the_originals_losses_gradients_and_codebooks(name, case, recording, load_vqvae):
     facts = recording.facts
     model = normalised_as(load_vqvae(name), facts).train()
     model.config.reconstruction_loss = facts["loss_fn"]
     output = model(channels_first(recording.given("x")))
     recording.compare("x_out", channels_first(output.audio_values), "audio")
-    assert_losses(recording, facts, output, without=METRICS_OF_THE_CODEBOOK_UPDATE | {"fit", "pn"})
-    assert_what_the_codebook_update_starts_from(recording, model, output.latents)
-    for level, codebook in enumerate(model.codebooks):
-        recording.compare(f"before.{level}.k", codebook.codes, "codes")  # and the forward left it as it was
+    assert_losses(recording, facts, output, without=METRICS_OF_THE_CODEBOOK_UPDATE)
     output.loss.backward()
     ours = {pair.theirs: pair.ours for pair in vqvae_keys(model.config)}
     assert {ours[key] for key in facts["grad_norms"]} == {key for key, _ in model.named_parameters()}
     for key, theirs in facts["grad_norms"].items():
         gradient = model.get_parameter(ours[key]).grad
         recording.compare_number(key, theirs, gradient.norm(), "vqvae_gradients")
+    settings = CodebookSettings(decay=facts["hps"]["l_mu"], restart_threshold=facts["threshold"])
+    ema = CodebookEMA(settings, drawn_as(recording, {"restart": "randperm"}))
+    for level, codebook in enumerate(model.codebooks):
+        recording.compare(f"before.{level}.k", codebook.codes, "codes")  # and the forward left it as it was
+        ema.set_level(level, codebook.codes, counts_before(case, output.latents[level], len(codebook.codes)))
+        recording.compare(f"before.{level}.k_sum", ema.sums[level], "codebooks")
+        recording.compare(f"before.{level}.k_elem", ema.counts[level], "codebooks")
+    assert_codebooks_after_the_step(recording, model, ema, output)
 
 
 @each_autoencoder
-@pytest.mark.compares("vqvae/{name}/train_step_init_from_data", "x_out", given=("x", "randperm_init.*"))
+@pytest.mark.compares(
+    "vqvae/{name}/train_step_init_from_data",
+    "x_out",
+    "after.*",
+    given=("x", "randperm_init.*", "randperm_update.*"),
+)
 @torch.no_grad()
-def test_a_codebook_drawn_from_the_batch_gives_the_originals_losses(name, recording, load_vqvae):
+def test_codebooks_drawn_from_the_first_batch_are_the_originals(name, recording, load_vqvae):
     model = normalised_as(load_vqvae(name), recording.facts).train()
     audio = channels_first(recording.given("x"))
-    for level, (encoder, codebook) in enumerate(zip(model.encoders, model.codebooks, strict=True)):
-        vectors = encoder(audio).transpose(1, 2).flatten(0, 1)  # (B, C, T) -> (B*T, C)
-        # Every level has more vectors than codes here, so none had to be tiled with noise.
-        codebook.codes.copy_(vectors[recording.given(f"randperm_init.{level}")[: len(codebook.codes)]])
+    for codebook in model.codebooks:
+        codebook.codes.zero_()  # never trained
+    settings = CodebookSettings(decay=recording.facts["hps"]["l_mu"])
+    ema = CodebookEMA(settings, drawn_as(recording, {"start": "randperm_init", "restart": "randperm_update"}))
+    ema.start(model.codebooks, [encoder(audio) for encoder in model.encoders])
     output = model(audio)
     recording.compare("x_out", channels_first(output.audio_values), "audio")
-    assert_losses(recording, recording.facts, output, without=METRICS_OF_THE_CODEBOOK_UPDATE | {"fit", "pn"})
-    assert_what_the_codebook_update_starts_from(recording, model, output.latents)
+    assert_losses(recording, recording.facts, output, without=METRICS_OF_THE_CODEBOOK_UPDATE)
+    assert_codebooks_after_the_step(recording, model, ema, output)

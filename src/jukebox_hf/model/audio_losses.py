@@ -21,6 +21,7 @@ class Resolution(NamedTuple):
 
 SPECTRAL_RESOLUTION = Resolution(2048, 256, 1536)  # fixed in the original, whatever its settings say
 _QUIET = 2e-3  # spectra below this norm count as silence for the convergence
+_QUIET_POWER = 1e-4  # songs below this mean square (-40 dB) are measured against it
 
 
 def magnitudes(audio: Tensor, resolution: Resolution) -> Tensor:
@@ -62,6 +63,24 @@ def log_magnitude_distance(target: Tensor, prediction: Tensor, resolution: Resol
     """Mean distance of log magnitudes, per song; a measure, not part of the original's training."""
     logs = [(magnitudes(audio, resolution) + 1e-4).log() for audio in (target, prediction)]
     return (logs[0] - logs[1]).abs().mean(dim=(1, 2))
+
+
+def multispectral_convergence(target: Tensor, prediction: Tensor, resolutions: Sequence[Resolution]) -> Tensor:
+    """Mean of the spectral convergence over several resolutions, per song."""
+    distances = [spectral_convergence(target, prediction, resolution) for resolution in resolutions]
+    return torch.stack(distances).mean(dim=0)
+
+
+def multispectral_log_distance(target: Tensor, prediction: Tensor, resolutions: Sequence[Resolution]) -> Tensor:
+    """Mean of the distance of log magnitudes over several resolutions, per song."""
+    distances = [log_magnitude_distance(target, prediction, resolution) for resolution in resolutions]
+    return torch.stack(distances).mean(dim=0)
+
+
+def relative_errors(target: Tensor, prediction: Tensor) -> Tensor:
+    """Mean squared error relative to the mean square of the target, per song; silence is measured as -40 dB."""
+    power = target.square().mean(dim=-1).clamp(min=_QUIET_POWER)
+    return (target - prediction).square().mean(dim=-1) / power
 
 
 def largest_errors(target: Tensor, prediction: Tensor, count: int) -> Tensor:

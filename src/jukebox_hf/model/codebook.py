@@ -12,11 +12,16 @@ _ROWS_AT_ONCE = 2**14  # bounds the table of distances: rows x codebook size x 4
 
 
 class Codebook(nn.Module):
-    """K code vectors of one level."""
+    """K code vectors of one level; all zero until training has drawn them from its first batch."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.register_buffer("codes", torch.zeros(size, width))
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether every code is still zero; waits for the device."""
+        return not bool(self.codes.any())
 
     def nearest(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give the nearest code (B, T) of each latent (B, C, T), and the squared distance to it (B, T)."""

@@ -44,9 +44,12 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
         reverse_decoder_dilation: decoders walk their dilations from large to small.
         reconstruction_loss: `l1`, `l2`, `linf` or `lmix`, the weighted sum of the three.
         l1_weight, l2_weight, linf_weight: weights inside `lmix`.
+        relative_weight: weight inside `lmix` of the squared error relative to the song's energy; not the original's.
         linf_top_k: how many of the largest squared errors of a song `linf` averages.
         spectral_weight, multispectral_weight, commit_weight: weights of the further training losses.
         spectral_loss: `magnitude` (the original's default) or `convergence` for the single-resolution term.
+        multispectral_loss: the same choice for the multi-resolution term; the original knows only `magnitude`.
+        log_magnitude_weight: weight of the distance of log magnitudes over the resolutions; 0 (the original) skips it.
         multispectral_fft_sizes, multispectral_hop_lengths, multispectral_window_lengths: the STFTs of the
             multi-resolution term, in samples.
         l1_bandwidth, l2_bandwidth, spectral_bandwidth: statistics of the training audio that the losses are divided by.
@@ -73,11 +76,14 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
     l1_weight: Number = number(0.0, 0, 1e6)
     l2_weight: Number = number(1.0, 0, 1e6)
     linf_weight: Number = number(0.02, 0, 1e6)
+    relative_weight: Number = number(0.0, 0, 1e6)
     linf_top_k: int = number(2048, 1, 2**31)
     spectral_weight: Number = number(0.0, 0, 1e6)
     multispectral_weight: Number = number(1.0, 0, 1e6)
     commit_weight: Number = number(0.02, 0, 1e6)
     spectral_loss: str = choice("magnitude", ("magnitude", "convergence"))
+    multispectral_loss: str = choice("magnitude", ("magnitude", "convergence"))
+    log_magnitude_weight: Number = number(0.0, 0, 1e6)
     multispectral_fft_sizes: Ints = numbers((2048, 1024, 512), 4, 2**16, 16)
     multispectral_hop_lengths: Ints = numbers((240, 120, 50), 1, 2**16, 16)
     multispectral_window_lengths: Ints = numbers((1200, 600, 240), 2, 2**16, 16)
@@ -173,6 +179,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
         lyric_length, lyric_vocab_size: characters per window (N), and how many different ones.
         lyric_loss_weight: weight of the bits per character in the loss.
         lyric_encoder_*: the transformer of `lyrics="encoder"`.
+        alignment_layer, alignment_head: the layer and head whose attention follows the lyrics while they are sung, both
+            from 0; None: not known (`jukebox-hf find-alignment-head` finds them).
         upper_strides: strides of the level above; None: a top prior, which nothing conditions from above.
         conditioner_*: the dilated convolutions that read the codes of the level above.
 
@@ -224,6 +232,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
     lyric_encoder_attention_kinds: list[str] | tuple[str, ...] | None = None
     lyric_encoder_attention_rows: int = number(32, 1, 2**20)
     lyric_encoder_init_scale: Number = number(0.7, 0, 1e3)
+    alignment_layer: int | None = number(None, 0, 1023)
+    alignment_head: int | None = number(None, 0, 1023)
 
     upper_strides: Ints | None = numbers(None, 2, 64, 64)
     conditioner_hidden_size: int = number(1024, 1, 2**15)
@@ -283,6 +293,12 @@ class JukeboxPriorConfig(PreTrainedConfig):
     def window_samples(self) -> int:
         return self.context_length * self.hop_length
 
+    @property
+    def lyric_layers(self) -> tuple[int, ...]:
+        """The layers whose codes look straight at lyrics, in order."""
+        kinds = {"none": (), "prefix": ("lyrics_prefix", "dense"), "encoder": ("lyrics_cross",)}[self.lyrics]
+        return tuple(layer for layer, kind in enumerate(self.attention_kinds) if kind in kinds)
+
     def parameter_count(self) -> int:
         """Parameters of the network, a tied head counted once."""
         return prior_parameters(self)
@@ -317,6 +333,20 @@ class JukeboxPriorConfig(PreTrainedConfig):
             require(
                 not {"lyrics_prefix", "lyrics_cross", "row_tails"} & set(self.lyric_encoder_attention_kinds),
                 "lyric_encoder_attention_kinds can not hold lyrics_prefix, lyrics_cross or row_tails; drop them",
+            )
+        require(
+            (self.alignment_layer is None) == (self.alignment_head is None),
+            f"alignment_layer={self.alignment_layer} and alignment_head={self.alignment_head} must be given together",
+        )
+        if self.alignment_layer is not None:
+            require(
+                self.alignment_layer in self.lyric_layers,
+                f"alignment_layer={self.alignment_layer} must be a layer that looks at lyrics, which here are "
+                f"{list(self.lyric_layers)}; choose one of them, or None",
+            )
+            require(
+                self.alignment_head < self.num_attention_heads,
+                f"alignment_head={self.alignment_head} must be under num_attention_heads={self.num_attention_heads}",
             )
         if self.has_timing:
             require(

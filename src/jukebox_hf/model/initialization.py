@@ -40,7 +40,7 @@ def init_module(module: nn.Module) -> None:
         init.ones_(module.weight)
         init.zeros_(module.bias)
     elif hasattr(module, "codes") and isinstance(module.codes, torch.Tensor):
-        init.normal_(module.codes)
+        init.zeros_(module.codes)  # as in the original: training draws the first codes from its first batch
 
 
 def _init_as_torch_does(module: nn.Module, is_zero: bool) -> None:

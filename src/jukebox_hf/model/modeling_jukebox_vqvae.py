@@ -12,13 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .audio_losses import (
     SPECTRAL_RESOLUTION,
     Resolution,
     largest_errors,
+    multispectral_convergence,
     multispectral_distance,
+    multispectral_log_distance,
+    relative_errors,
     spectral_convergence,
     spectral_distance,
 )
@@ -26,7 +29,9 @@ from .codebook import Codebook
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .convolution import Decoder, Encoder, StackSettings, reach_in_codes
 from .initialization import init_module
-from .validation import check_codes, check_level, require
+from .validation import check_codes, check_level, is_number, require
+
+logger = logging.get_logger(__name__)
 
 _CHUNK_SECONDS = 30.0
 
@@ -76,9 +81,11 @@ class JukeboxVQVAE(PreTrainedModel):
     accepts_loss_kwargs = False  # losses are means: Trainer must divide by the accumulation steps itself
     _keep_in_fp32_modules_strict = ["codebooks"]
     _no_split_modules = ["DownBlock", "UpBlock"]
+    moves_codebooks = False  # True while a training run moves the codebooks after each of its steps
 
     def __init__(self, config: JukeboxVQVAEConfig) -> None:
         super().__init__(config)
+        config.validate_architecture()  # fields may have been assigned since it was built
         levels = range(config.num_levels)
         self.encoders = nn.ModuleList(
             Encoder(config.level_strides[: level + 1], config.codebook_dim, _stack(config, level)) for level in levels
@@ -126,6 +133,10 @@ class JukeboxVQVAE(PreTrainedModel):
         """
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
+        require(
+            bool(torch.isfinite(input_values).all()),
+            "input_values holds numbers that are not finite, which no code stands for; repair or cut the audio",
+        )
         codes = []
         for level in wanted:
             hop = self.config.hop_lengths[level]
@@ -188,6 +199,12 @@ class JukeboxVQVAE(PreTrainedModel):
         self._check_audio(input_values, self.config.num_levels - 1)
         if return_loss:
             self._check_long_enough(input_values)
+        if self.training and torch.is_grad_enabled() and not self.moves_codebooks:
+            logger.warning_once(
+                "The codebooks stay as they are while the rest of this JukeboxVQVAE trains; use "
+                "jukebox_hf.training.JukeboxVQVAETrainer, or add jukebox_hf.training.CodebookEMACallback() to your "
+                "Trainer"
+            )
         latents = tuple(encoder(input_values.to(self.dtype)) for encoder in self.encoders)
         codes, reconstructions, commitments = [], [], []
         for latent, codebook, decoder in zip(latents, self.codebooks, self.decoders, strict=True):
@@ -217,6 +234,7 @@ class JukeboxVQVAE(PreTrainedModel):
             "spectral": config.spectral_weight,
             "multispectral": config.multispectral_weight,
             "commit": config.commit_weight,
+            "log_magnitude": config.log_magnitude_weight,
         }
         metrics: dict[str, Tensor] = {"commit_loss": torch.stack(list(commitments)).sum()}
         for level, reconstruction in enumerate(reconstructions):
@@ -227,7 +245,11 @@ class JukeboxVQVAE(PreTrainedModel):
                 metrics[f"spectral_loss_l{level + 1}"] = self._spectral_loss(target, prediction)
             with torch.set_grad_enabled(torch.is_grad_enabled() and weights["multispectral"] > 0):
                 metrics[f"multispectral_loss_l{level + 1}"] = self._multispectral_loss(target, prediction)
-        for name in ("recons", "spectral", "multispectral"):
+            if config.log_magnitude_weight > 0:
+                logs = multispectral_log_distance(target, prediction, self._resolutions())
+                metrics[f"log_magnitude_loss_l{level + 1}"] = logs.mean()
+        summed = ("recons", "spectral", "multispectral", "log_magnitude")
+        for name in summed if config.log_magnitude_weight > 0 else summed[:-1]:
             metrics[f"{name}_loss"] = sum(metrics[f"{name}_loss_l{level + 1}"] for level in range(len(commitments)))
         loss = sum(weight * metrics[f"{name}_loss"] for name, weight in weights.items() if weight > 0)
         with torch.no_grad():
@@ -245,7 +267,14 @@ class JukeboxVQVAE(PreTrainedModel):
             return F.mse_loss(prediction, target) / config.l2_bandwidth
         if name == "linf":
             return largest_errors(target, prediction, config.linf_top_k).mean() / config.l2_bandwidth
-        mixture = {"l1": config.l1_weight, "l2": config.l2_weight, "linf": config.linf_weight}
+        if name == "relative":
+            return relative_errors(target, prediction).mean()
+        mixture = {
+            "l1": config.l1_weight,
+            "l2": config.l2_weight,
+            "linf": config.linf_weight,
+            "relative": config.relative_weight,
+        }
         terms = [w * self._sample_loss(part, target, prediction) for part, w in mixture.items() if w > 0]
         return torch.stack(terms).sum() if terms else prediction.sum() * 0.0
 
@@ -255,6 +284,8 @@ class JukeboxVQVAE(PreTrainedModel):
         return spectral_distance(target, prediction).mean() / self.config.spectral_bandwidth
 
     def _multispectral_loss(self, target: Tensor, prediction: Tensor) -> Tensor:
+        if self.config.multispectral_loss == "convergence":
+            return multispectral_convergence(target, prediction, self._resolutions()).mean()
         distance = multispectral_distance(target, prediction, self._resolutions())
         return distance.mean() / self.config.spectral_bandwidth
 
@@ -294,7 +325,7 @@ class JukeboxVQVAE(PreTrainedModel):
         if chunk_seconds is None:
             return None
         require(
-            isinstance(chunk_seconds, (int, float)) and chunk_seconds > 0,
+            is_number(chunk_seconds) and 0 < chunk_seconds < float("inf"),
             f"chunk_seconds={chunk_seconds!r} must be a positive number of seconds, or None for one pass",
         )
         return max(1, int(chunk_seconds * self.config.sampling_rate / self.config.hop_lengths[level]))

@@ -1,0 +1,123 @@
+"""What a training run can be told, beyond transformers' own TrainingArguments; defaults are the original's.
+
+Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.codebook_ema import CodebookSettings
+
+
+@dataclass
+class JukeboxTrainingArguments(TrainingArguments):
+    """How to optimise any of the networks: transformers' arguments, and the original's ways as options."""
+
+    original_adam: bool = field(
+        default=False,
+        metadata={"help": "Use the original's Adam (weight decay on every parameter) instead of --optim."},
+    )
+    original_schedule: bool = field(
+        default=False,
+        metadata={"help": "Use the original's learning-rate schedule instead of --lr_scheduler_type."},
+    )
+    lr_decay_steps: float = field(
+        default=1e10, metadata={"help": "Original schedule: steps between decays, or length of the linear decay."}
+    )
+    lr_gamma: float = field(default=1.0, metadata={"help": "Original schedule: factor of each decay."})
+    lr_linear_decay_start: int | None = field(
+        default=None, metadata={"help": "Original schedule: step at which a linear decay to 0 begins."}
+    )
+    weights_ema: bool = field(
+        default=False, metadata={"help": "Keep a moving average of the weights; evaluate and publish it."}
+    )
+    weights_ema_decay: float | None = field(
+        default=None, metadata={"help": "Its decay; by default the original's, 1 - (songs per step / 8) / 1000."}
+    )
+
+
+@dataclass
+class JukeboxVQVAETrainingArguments(JukeboxTrainingArguments):
+    """How to train a VQ-VAE: the above, and how its codebooks follow the encoders (see CodebookSettings)."""
+
+    codebook_decay: float = field(default=0.99, metadata={"help": "Share of the running counts that a step keeps."})
+    restart_threshold: float = field(
+        default=1.0, metadata={"help": "Codes with a smaller running count restart; -1: never."}
+    )
+    restart_share: float | None = field(
+        default=None,
+        metadata={"help": "Instead: codes below this share of equal use restart. 0.1 suits small batches."},
+    )
+    start_count: float | None = field(
+        default=None,
+        metadata={"help": "Running count, in thresholds, of new and restarted codes. 1.05 suits small batches."},
+    )
+
+    def codebook_settings(self) -> CodebookSettings:
+        """The settings of the codebooks.
+
+        Raises:
+            ValueError: a number out of range, in one sentence.
+        """
+        return CodebookSettings(
+            decay=self.codebook_decay,
+            restart_threshold=self.restart_threshold,
+            restart_share=self.restart_share,
+            start_count=self.start_count,
+            seed=self.seed,
+        )
+
+
+@dataclass
+class VQVAEModelArguments:
+    """Which VQ-VAE to train: one of the two."""
+
+    config: str | None = field(
+        default=None,
+        metadata={"help": "A new model: a preset (vqvae, small_vqvae), or a config.json or its folder."},
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Go on from the weights of a model: a folder, or a name on the Hub."}
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            (self.config is None) != (self.model_name_or_path is None),
+            f"config={self.config!r} and model_name_or_path={self.model_name_or_path!r}: give exactly one of them, "
+            f"config for a new model or model_name_or_path to go on from trained weights",
+        )
+
+
+@dataclass
+class AudioArguments:
+    """What to train on."""
+
+    train_songs: str = field(metadata={"help": "Songs to train on: a folder, parquet files, or a data set of the Hub."})
+    eval_songs: str | None = field(default=None, metadata={"help": "Songs to evaluate on, of the same kinds."})
+    test_fraction: float = field(
+        default=0.0, metadata={"help": "Without eval_songs: the share of train_songs to set aside for evaluation."}
+    )
+    shift: bool = field(default=False, metadata={"help": "Move windows by up to half their length in every epoch."})
+    blend: bool = field(default=False, metadata={"help": "Mix left and right by a share drawn for each window."})
+    window_seconds: float = field(
+        default=9.0,
+        metadata={"help": "Length of a training window; rounded down to whole codes. The original: about 9 s."},
+    )
+    bandwidth_seconds: float = field(
+        default=600.0,
+        metadata={"help": "New models: seconds of audio to measure the loss normalisers on; 0 keeps the config's."},
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.test_fraction < 1,
+            f"test_fraction={self.test_fraction!r} must be from 0 (no songs) to under 1; try 0.1",
+        )
+        require(
+            self.eval_songs is None or self.test_fraction == 0,
+            f"eval_songs={self.eval_songs!r} and test_fraction={self.test_fraction} exclude each other; drop one",
+        )
+        require(self.window_seconds > 0, f"window_seconds={self.window_seconds!r} must be positive; try 9")
+        require(self.bandwidth_seconds >= 0, f"bandwidth_seconds={self.bandwidth_seconds!r} must be 0 or more; try 600")

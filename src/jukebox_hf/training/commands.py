@@ -1,0 +1,75 @@
+"""What the training commands share: words to dataclasses, errors to one sentence, and which checkpoint to go on from.
+
+Flows in: the words of a command line. Flows out: checked arguments, a checkpoint or none, and an exit code.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.utils import logging
+
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
+
+logger = logging.get_logger(__name__)
+
+
+def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """Read dataclasses from flags, or from a YAML or JSON file given first, whose values flags may then overrule.
+
+    Raises:
+        ValueError: a file that cannot be read, or a value that is not allowed, in one sentence.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if words and Path(words[0]).suffix in (".yaml", ".yml", ".json"):
+        words = _words_of(Path(words[0])) + words[1:]
+    return HfArgumentParser(kinds).parse_args_into_dataclasses(words, look_for_args_file=False)
+
+
+def _words_of(path: Path) -> list[str]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    require(isinstance(values, dict), f"{path} must hold names and values, such as `learning_rate: 0.0003`")
+    words = []
+    for name, value in values.items():
+        if value is not None:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
+    """The checkpoint that `resume_from_checkpoint` asks for: `auto` for the newest whole one, if any, or a folder.
+
+    Raises:
+        ValueError: a folder that is no whole checkpoint, or a new run over an older one's checkpoints.
+    """
+    wanted, output_dir = arguments.resume_from_checkpoint, arguments.output_dir
+    if wanted == "auto":
+        return newest_checkpoint(output_dir)
+    if wanted is not None:
+        return check_checkpoint(wanted)
+    older = checkpoint_folders(output_dir)
+    require(
+        not older,
+        f"output_dir={output_dir!r} already holds {older[0].name if older else ''}; pass --resume_from_checkpoint auto "
+        f"to go on, or choose another folder",
+    )
+    return None
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a command; whatever a user can cause becomes one sentence on stderr and exit code 2."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"jukebox_hf: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

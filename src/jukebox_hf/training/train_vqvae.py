@@ -1,0 +1,118 @@
+"""`python -m jukebox_hf.training.train_vqvae`: train a VQ-VAE on songs.
+
+Flows in: flags, or a YAML file and flags. Flows out: a model folder, checkpoints, and an exit code. Run it under
+`accelerate launch` or `torchrun` for several devices.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+from transformers.utils import logging
+
+from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.presets import vqvae_preset
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
+from jukebox_hf.training.bandwidth import measure_bandwidth, spread_windows
+from jukebox_hf.training.checkpoints import check_fits
+from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
+
+logger = logging.get_logger(__name__)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Train as the words of a command line say."""
+    return run(lambda: train_vqvae(*read_arguments(KINDS, words)))
+
+
+KINDS = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)
+
+
+def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: JukeboxVQVAETrainingArguments) -> None:
+    """Train, evaluate where there are songs for it, and save the model in `output_dir`.
+
+    Raises:
+        ValueError: anything that would stop the first step, in one sentence.
+    """
+    arguments.codebook_settings()  # refuses bad numbers before anything is loaded
+    folder = checkpoint_to_resume(arguments)
+    config = _configuration(which, folder)
+    train, evaluation = _windows(audio, config, arguments.seed)
+    check_windows("train_songs", train, config)
+    is_new = folder is None and which.model_name_or_path is None
+    if is_new and audio.bandwidth_seconds > 0:
+        seconds = _window_samples(audio, config) / config.sampling_rate
+        wanted = max(1, round(audio.bandwidth_seconds / seconds))
+        measure_bandwidth(spread_windows(train, wanted)).write_to(config)
+    set_seed(arguments.seed)  # the same first weights in every run and on every rank
+    model = JukeboxVQVAE(config) if which.model_name_or_path is None else _trained_model(which.model_name_or_path)
+    if folder is not None:
+        check_fits(model, folder)
+    trainer = JukeboxVQVAETrainer(model, arguments, train_dataset=train, eval_dataset=evaluation)
+    trainer.train(resume_from_checkpoint=folder)
+    trainer.save_model()
+    trainer.save_state()
+    if evaluation is not None:
+        trainer.save_metrics("eval", trainer.evaluate())
+    if report := train.songs.report():
+        logger.warning(report)
+
+
+def _configuration(which: VQVAEModelArguments, folder: Path | None) -> JukeboxVQVAEConfig:
+    """A resumed run keeps the configuration it began with, measured loudness included."""
+    if folder is not None:
+        return JukeboxVQVAEConfig.from_pretrained(folder)
+    if which.model_name_or_path is not None:
+        return JukeboxVQVAEConfig.from_pretrained(which.model_name_or_path)
+    path = Path(which.config)
+    if path.suffix == ".json" or path.is_dir():
+        require(path.exists(), f"config={which.config!r} is no file or folder; give a config.json or a preset's name")
+        return JukeboxVQVAEConfig.from_pretrained(path)
+    return vqvae_preset(which.config)
+
+
+def _trained_model(name_or_path: str) -> JukeboxVQVAE:
+    model = JukeboxVQVAE.from_pretrained(name_or_path)
+    return model.float()  # the optimiser's steps would vanish in half precision; bf16=True computes in it
+
+
+def _windows(audio: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tuple[Any, Any]:
+    """Windows to train on, and to evaluate on or None."""
+    from jukebox_hf.data.audio_windows import AudioWindows
+    from jukebox_hf.data.songs import open_songs
+
+    samples, rate = _window_samples(audio, config), config.sampling_rate
+
+    def plain(songs: Any) -> AudioWindows:
+        return AudioWindows(songs, samples, rate, seed=seed)
+
+    evaluation = None
+    if audio.test_fraction > 0:
+        songs = open_songs(audio.train_songs, split="train", test_fraction=audio.test_fraction)
+        evaluation = plain(open_songs(audio.train_songs, split="test", test_fraction=audio.test_fraction))
+    else:
+        songs = open_songs(audio.train_songs)
+        evaluation = None if audio.eval_songs is None else plain(open_songs(audio.eval_songs))
+    return AudioWindows(songs, samples, rate, seed=seed, shift=audio.shift, blend=audio.blend), evaluation
+
+
+def _window_samples(audio: AudioArguments, config: JukeboxVQVAEConfig) -> int:
+    """The window in whole codes of the coarsest level."""
+    hop = config.hop_lengths[-1]
+    samples = int(audio.window_seconds * config.sampling_rate) // hop * hop
+    require(
+        samples > 0,
+        f"window_seconds={audio.window_seconds} is shorter than one code of the coarsest level, {hop} samples; try "
+        f"{max(1, round(100 * hop / config.sampling_rate))}",
+    )
+    check_window_samples("train_songs", samples, config)
+    return samples
+
+
+if __name__ == "__main__":
+    sys.exit(main())

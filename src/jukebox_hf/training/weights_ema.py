@@ -1,0 +1,98 @@
+"""A moving average of the weights, which the original evaluates, samples and publishes instead of the last weights.
+
+Flows in: the weights after every optimiser step. Flows out: their average, swapped in for evaluation and for the final
+save. Checkpoints hold both, so that a resumed run goes on exactly.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
+
+STATE_FILE = "weights_ema.safetensors"
+
+
+def default_decay(batch_size: int) -> float:
+    """The original's decay for songs per optimiser step, over all ranks: 1 - (batch_size / 8) / 1000."""
+    return 1 - (batch_size / 8) / 1000
+
+
+class WeightsEMACallback(CheckpointedCallback):
+    """Keeps average <- decay * average + (1 - decay) * weight for every trained parameter, in float32.
+
+    Args:
+        decay: how slowly it follows; None: the original's, by the batch size.
+    """
+
+    def __init__(self, decay: float | None = None) -> None:
+        super().__init__()
+        require(
+            decay is None or 0 <= decay < 1,
+            f"weights_ema_decay={decay!r} must be from 0 to under 1, or None for the original's; try 0.999",
+        )
+        self.decay = decay
+        self.averages: dict[str, Tensor] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start from the weights, or from a checkpoint's averages when resuming."""
+        if self.decay is None:
+            self.decay = default_decay(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
+        parameters = _trained(kwargs["model"])
+        self.averages = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+        folder = self.resumed_folder(args, state)
+        if folder is None:
+            return
+        require(
+            (folder / STATE_FILE).is_file(),
+            f"{folder} holds no {STATE_FILE}; resume with weights_ema=False, as the run began",
+        )
+        saved = load_tensors(folder / STATE_FILE)
+        shapes = {name: tensor.shape for name, tensor in saved.items()}
+        require(
+            shapes == {name: average.shape for name, average in self.averages.items()},
+            f"the weights' averages of {folder} belong to another model; resume with the configuration the run began "
+            f"with",
+        )
+        self.averages = {name: saved[name].to(average.device) for name, average in self.averages.items()}
+
+    @torch.no_grad()
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Follow the weights by one step."""
+        parameters = _trained(kwargs["model"])
+        averages = [self.averages[name] for name in parameters]
+        torch._foreach_mul_(averages, self.decay)
+        torch._foreach_add_(averages, [parameter.float() for parameter in parameters.values()], alpha=1 - self.decay)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the averages into the checkpoint."""
+        if args.should_save:
+            save_tensors(self.averages, self.folder(args, state) / STATE_FILE)
+
+    @contextmanager
+    def swapped_in(self, model: nn.Module) -> Iterator[None]:
+        """Let a model have the averages for a while; its own weights come back bit for bit."""
+        parameters = _trained(model) if self.averages else {}
+        own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        try:
+            _write(parameters, self.averages)
+            yield
+        finally:
+            _write(parameters, own)
+
+
+@torch.no_grad()
+def _write(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

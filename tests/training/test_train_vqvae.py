@@ -1,0 +1,159 @@
+"""The command that trains a VQ-VAE: flags, files, refusals, and a run that was killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from jukebox_hf import JukeboxVQVAE
+from jukebox_hf.training.checkpoints import SEAL
+from jukebox_hf.training.train_vqvae import main
+
+
+@pytest.fixture
+def folder(tmp_path, songs):
+    """A folder of six short recordings at another rate than the model's."""
+    (tmp_path / "songs").mkdir()
+    for index, audio in enumerate(songs(6, samples=9000).audio):
+        soundfile.write(tmp_path / "songs" / f"{index}.wav", audio[0].numpy(), 2000)
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def words(folder, tmp_path, tiny_vqvae_config):
+    """A maker of command lines for a quick run: (*extra, **replaced); None leaves a flag out."""
+    config = tmp_path / "tiny.json"
+    config.write_text(tiny_vqvae_config().to_json_string())
+
+    def make(*extra, **replaced):
+        flags = {
+            "config": config,
+            "train_songs": folder,
+            "window_seconds": 1.1,
+            "output_dir": tmp_path / "run",
+            "max_steps": 3,
+            "per_device_train_batch_size": 2,
+            "logging_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": 1,
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "shift": True,
+            **replaced,
+        }
+        return [
+            *extra,
+            *(str(word) for name, value in flags.items() if value is not None for word in (f"--{name}", value)),
+        ]
+
+    return make
+
+
+def refusal(words, capsys):
+    """Run a command that must be refused; what it said."""
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("jukebox_hf: ")
+    return said
+
+
+def test_songs_become_a_model_with_trained_codebooks_and_measured_loudness(words, tmp_path):
+    assert main(words(test_fraction=0.4)) == 0
+    model = JukeboxVQVAE.from_pretrained(tmp_path / "run")
+    assert not any(codebook.is_untrained for codebook in model.codebooks)
+    assert 0.1 < model.config.l1_bandwidth < 0.3
+    assert 0.01 < model.config.l2_bandwidth < 0.1
+    assert model.config.spectral_bandwidth > 10
+    results = json.loads((tmp_path / "run" / "eval_results.json").read_text())
+    assert {"eval_loss", "eval_recons_loss_l1", "eval_spectral_convergence"} <= set(results)
+
+
+def test_a_file_gives_the_values_and_flags_overrule_it(words, tmp_path):
+    flags = words()
+    values = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({**values, "bandwidth_seconds": 0, "eval_songs": None}))
+    assert main([str(file), "--max_steps", "1"]) == 0
+    assert (tmp_path / "run" / "checkpoint-1").is_dir()
+    assert not (tmp_path / "run" / "checkpoint-2").exists()
+    assert JukeboxVQVAE.from_pretrained(tmp_path / "run").config.l1_bandwidth == 1.0
+
+
+def test_training_goes_on_from_a_models_weights(words, tmp_path, tiny_vqvae):
+    model = tiny_vqvae()
+    model.save_pretrained(tmp_path / "model")
+    assert main(words(config=None, model_name_or_path=tmp_path / "model", max_steps=1, learning_rate=1e-9)) == 0
+    trained = JukeboxVQVAE.from_pretrained(tmp_path / "run")
+    for (name, before), after in zip(model.named_parameters(), trained.parameters(), strict=True):
+        assert torch.allclose(before, after, atol=1e-6), name
+    assert trained.config.l1_bandwidth == 1.0  # a trained model keeps its own normalisers
+
+
+def test_a_killed_command_goes_on_with_auto_as_if_it_had_not_been(words, tmp_path):
+    assert main(words(output_dir=tmp_path / "whole", max_steps=4)) == 0
+    command = "import torch; torch.set_num_threads(1); from jukebox_hf.training.train_vqvae import main; main()"
+    run = subprocess.Popen(
+        [sys.executable, "-c", command, *words(output_dir=tmp_path / "killed", max_steps=4)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "checkpoint-1" / SEAL).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert main(words(output_dir=tmp_path / "killed", max_steps=4, resume_from_checkpoint="auto")) == 0
+    for name in ("model", "checkpoint-4/codebook_ema"):
+        theirs, ours = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "killed"))
+        assert all(torch.equal(theirs[key], ours[key]) for key in theirs), name
+
+
+def test_a_new_run_never_overwrites_an_older_ones_checkpoints(words, capsys):
+    assert main(words(max_steps=1)) == 0
+    assert "already holds checkpoint-1; pass --resume_from_checkpoint auto" in refusal(words(), capsys)
+    assert main(words(max_steps=2, resume_from_checkpoint="auto")) == 0
+
+
+def test_auto_begins_where_there_is_nothing_to_go_on_from(words, tmp_path):
+    assert main(words(max_steps=1, resume_from_checkpoint="auto")) == 0
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "sentence"),
+    [
+        ({"config": "large"}, "name='large' is not a preset; choose one of vqvae, small_vqvae"),
+        ({"config": None}, "config=None and model_name_or_path=None: give exactly one of them"),
+        ({"window_seconds": 0.01}, "window_seconds=0.01 is shorter than one code of the coarsest level, 32 samples"),
+        ({"window_seconds": 0.5}, "have 480 samples, but the spectral losses need at least 1025; cut them to 1056"),
+        ({"window_seconds": 60}, "none of the 6 songs lasts a window of 60"),
+        ({"test_fraction": 1.5}, "test_fraction=1.5 must be from 0"),
+        ({"codebook_decay": 2}, "codebook_decay=2.0 must be from 0 to under 1"),
+        ({"resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint='nowhere' is no folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(replaced, sentence, words, capsys):
+    assert sentence in refusal(words(**replaced), capsys)
+
+
+def test_silence_has_no_loudness_to_measure(words, folder, capsys):
+    for path in folder.iterdir():
+        soundfile.write(path, torch.zeros(9000).numpy(), 2000)
+    assert "silent, so the losses have no scale; give audible songs, or pass bandwidth_seconds=0" in refusal(
+        words(), capsys
+    )
+
+
+def test_a_broken_file_of_values_is_refused(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text("a: [1")
+    assert "run.yaml cannot be read" in refusal([str(tmp_path / "run.yaml")], capsys)
+    (tmp_path / "run.yaml").write_text("- 1")
+    assert "must hold names and values" in refusal([str(tmp_path / "run.yaml")], capsys)
