@@ -1,13 +1,16 @@
 """Fetch a large file over HTTP so that a broken connection costs nothing that has arrived.
 
 Flows in: an address and a target. Flows out: the whole file at the target, or an error with the arrived part kept
-beside it as `<name>.part`, from which the next call goes on.
+beside it as `<name>.part`, from which the next call goes on. Beside the part lies the ETag of the file it is of: where
+the server has another file meanwhile, the part is thrown away and the new file read from its start.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
-from http.client import HTTPException
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -36,12 +39,12 @@ def download(
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    failures = 0
+    part = _Part(target)
+    failures, furthest = 0, part.size
     while True:
-        before = part.stat().st_size if part.exists() else 0
         try:
-            total = _fetch_rest(url, part, progress)
+            while not _fetch_rest(url, part, progress):
+                part.begin("")  # it is of another file
             break
         except HTTPError as error:
             if error.code < 500:
@@ -49,47 +52,103 @@ def download(
             reason = f"{error.code} {error.reason}"
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
-        arrived = part.stat().st_size if part.exists() else 0
-        failures = 0 if arrived > before else failures + 1
+        failures = 0 if part.size > furthest else failures + 1
+        furthest = max(furthest, part.size)
         if failures >= attempts:
             raise ValueError(
-                f"{url} can not be fetched ({reason}); {arrived:,} bytes are kept in {part}, run the same command again"
+                f"{url} can not be fetched ({reason}); {part.size:,} bytes are kept in {part.file}, run the same "
+                f"command again"
             ) from None
         time.sleep(pause_seconds * 2**failures)
-    if part.stat().st_size != total:
-        part.unlink()
-        raise ValueError(f"{url} sent a file of another length than announced ({total:,} bytes); run the command again")
-    os.replace(part, target)
+    part.become(target)
     return target
 
 
-def _fetch_rest(url: str, part: Path, progress: Callable[[int, int], None]) -> int:
-    """Append what is missing of the file; returns its whole length."""
-    have = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+@dataclass(frozen=True)
+class _Part:
+    """What has arrived of a file, and the ETag of the file it is of ("" where the server gives none)."""
+
+    target: Path
+
+    @property
+    def file(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def note(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part.etag")
+
+    @property
+    def size(self) -> int:
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    @property
+    def etag(self) -> str:
+        return self.note.read_text(encoding="utf-8") if self.note.exists() else ""
+
+    def begin(self, etag: str) -> None:
+        """Throw away what is there, and remember which file comes now."""
+        self.file.unlink(missing_ok=True)
+        self.note.write_text(etag, encoding="utf-8")
+
+    def become(self, target: Path) -> None:
+        """Call the part the file; it is whole."""
+        os.replace(self.file, target)
+        self.note.unlink(missing_ok=True)
+
+
+def _fetch_rest(url: str, part: _Part, progress: Callable[[int, int], None]) -> bool:
+    """Append what is missing of the file; False where the part is of another file, so that nothing fits it."""
+    have, headers = part.size, {}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if part.etag and not part.etag.startswith("W/"):  # a weak one may not be asked for
+            headers["If-Range"] = part.etag
     try:
-        answer = urlopen(request, timeout=60)
+        answer = urlopen(Request(url, headers=headers), timeout=60)
     except HTTPError as error:
-        if error.code == 416 and have:  # nothing is missing, or the part is of another file
-            return _length_from(error.headers.get("Content-Range", ""), have)
-        raise
+        if error.code != 416 or not have:
+            raise
+        return error.headers.get("Content-Range") == f"bytes */{have}" and _is_of(error.headers.get("ETag"), part)
     with answer:
-        if have and answer.status != 206:
-            have = 0  # a server without ranges begins again
-        total = have + int(answer.headers["Content-Length"])
-        with part.open("ab" if have else "wb") as file:
+        start, total = _range_of(answer, url)
+        if start and not (start == have and _is_of(answer.headers.get("ETag"), part)):
+            if not have:
+                raise HTTPException("the server sends the middle of the file where its start was asked for")
+            return False
+        if not start:  # nothing was there, the file is another one, or the server knows no ranges
+            part.begin(answer.headers.get("ETag") or "")
+        have = start
+        with part.file.open("ab") as file:
             while block := answer.read(_BLOCK):
                 file.write(block)
                 have += len(block)
-                progress(have, total)
+                progress(have, total or have)
             file.flush()
             os.fsync(file.fileno())
-    if have < total:
-        raise ConnectionError("the connection broke off")
-    return total
+    if total is not None and have != total:
+        raise ConnectionError(f"the connection broke off after {have:,} of {total:,} bytes")
+    return True
 
 
-def _length_from(content_range: str, otherwise: int) -> int:
-    """The whole length out of a header such as `bytes */1234`."""
-    length = content_range.rpartition("/")[2]
-    return int(length) if length.isdigit() else otherwise
+def _is_of(etag: str | None, part: _Part) -> bool:
+    """Whether an answer is of the file that the part began with."""
+    return (etag or "") == part.etag
+
+
+def _range_of(answer: HTTPResponse, url: str) -> tuple[int, int | None]:
+    """Where the bytes of an answer begin in the file, and how long the file is; None where only its end will tell."""
+    length = answer.headers.get("Content-Length")
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+        if found is None:
+            raise HTTPException("the server sends a part of the file, but does not say which")
+        return int(found[1]), int(found[3])
+    if length is not None and length.isdigit():
+        return 0, int(length)
+    if answer.chunked:
+        return 0, None  # whose end is marked, so that a connection that breaks off shows
+    raise ValueError(
+        f"{url} does not say how long the file is, so a broken connection would look like its end; fetch it another "
+        f"way and give local files"
+    )

@@ -13,6 +13,7 @@ from torch import Tensor
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, vqvae_keys
 from jukebox_hf.model.checkpoint_files import read_pickled_tensors
+from jukebox_hf.model.checkpoint_keys import without_tied_head
 from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -52,5 +53,7 @@ def load_prior(path: str | PathLike[str], vqvae: JukeboxVQVAEConfig) -> JukeboxP
     hps, state = read_checkpoint(path)
     model = JukeboxPrior(prior_config(hps, vqvae))
     pairs = prior_keys(model.config, conditioner_units_of(state))
+    if model.config.tie_word_embeddings:
+        without_tied_head(state, {pair.ours: pair for pair in pairs}, model.lm_head.weight.shape)
     model.load_state_dict(to_ours(state, pairs))
     return model.eval()

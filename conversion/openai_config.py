@@ -13,6 +13,7 @@ from jukebox_hf.model.configuration_jukebox import (
     JukeboxVQVAEConfig,
     attention_kinds_of_order,
 )
+from jukebox_hf.model.legacy_configuration import strides_by_level
 
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 
@@ -41,9 +42,7 @@ def vqvae_config(hps: dict[str, Any]) -> JukeboxVQVAEConfig:
     _refuse(not hps["use_bottleneck"], "use_bottleneck", hps)
     return JukeboxVQVAEConfig(
         sampling_rate=hps["sr"],
-        level_strides=[
-            [stride] * count for stride, count in zip(hps["strides_t"][:levels], hps["downs_t"][:levels], strict=True)
-        ],
+        level_strides=strides_by_level(hps["strides_t"][:levels], hps["downs_t"][:levels]),
         codebook_size=hps["l_bins"],
         codebook_dim=hps["emb_width"],
         hidden_sizes=[hps["width"] * multiplier for multiplier in multipliers[:levels]],
@@ -127,6 +126,8 @@ def _lyrics(hps: dict[str, Any]) -> dict[str, Any]:
         "lyric_length": hps["n_tokens"],
         "lyric_vocab_size": hps["n_vocab"],
         "lyric_loss_weight": hps["prime_loss_fraction"],
+        "alignment_layer": hps["alignment_layer"],
+        "alignment_head": hps["alignment_head"],
     }
     if hps["single_enc_dec"]:
         return {"lyrics": "prefix", **shared}

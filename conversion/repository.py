@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from jukebox_hf.model.checkpoint_keys import KeyPair, check_keys, is_plain, read_checked
+from jukebox_hf.model.checkpoint_keys import HEAD, KeyPair, check_keys, is_plain, read_checked, without_tied_head
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
@@ -93,6 +93,10 @@ def check_dtype(dtype: str) -> None:
 def check_target(out: Path, force: bool) -> None:
     """Refuse a target that would lose something."""
     require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
+    require(
+        not Path.cwd().is_relative_to(out.resolve()),
+        f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder, such as my-jukebox",
+    )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     require(force, f"{out} exists already; choose another folder, or pass --force to replace it")
@@ -119,8 +123,8 @@ def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> Non
         check_keys(part.tensors, part.pairs)
     pairs = {pair.ours: pair for pair in part.pairs if pair.theirs in part.tensors}
     is_tied = isinstance(part.config, JukeboxPriorConfig) and part.config.tie_word_embeddings
-    if is_tied and (head := pairs.pop("lm_head.weight", None)) is not None:
-        _check_tied(part.tensors, head, pairs["transformer.token_embedding.weight"], shapes["lm_head.weight"])
+    if is_tied and HEAD in pairs:
+        pairs = without_tied_head(part.tensors, pairs, shapes[HEAD])
     targets = {name: _target_dtype(part, pair, dtype) for name, pair in pairs.items()}
     folder = root / part.name
     folder.mkdir()
@@ -158,14 +162,6 @@ def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch
         f"{pair.theirs} does not fit into {dtype}; choose --dtype bfloat16 or float32",
     )
     return tensor
-
-
-def _check_tied(tensors: Mapping[str, Tensor], head: KeyPair, embedding: KeyPair, shape: torch.Size) -> None:
-    require(
-        torch.equal(*(read_checked(tensors, pair, shape) for pair in (embedding, head))),
-        f"{head.theirs} and {embedding.theirs} differ, but this configuration ties them; check that the preset or "
-        f"hyper-parameters belong to this file",
-    )
 
 
 def _check_space(folder: Path, needed: int) -> None:

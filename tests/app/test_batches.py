@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+import torch
 
 from jukebox_hf.app.song_folder import distinct_slugs, plan_targets, slug
 
@@ -141,3 +142,37 @@ def test_equal_names_get_numbers_and_stay_short():
     slugs = distinct_slugs(["a", "A", "a-2", "a", "x" * 90, "x" * 99])
     assert slugs == ["a", "a-2", "a-2-2", "a-3", "x" * 80, "x" * 78 + "-2"]
     assert all(target.folder.name == "songs" for target in plan_targets("songs/", ["..", "/etc"], ".wav"))
+
+
+def test_when_memory_runs_out_fewer_songs_are_written_at_once(make, tmp_path, codes_of, monkeypatch):
+    """The songs are those of the undivided batch, and one line says what happened."""
+    from jukebox_hf.model import song
+
+    whole = song.sample_window
+
+    def scarce(prior, tokens, *rest, **words):
+        if len(tokens) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(prior, tokens, *rest, **words)
+
+    assert make("--seed", 3, "--levels", 2).code == 0
+    alone = {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES}
+    monkeypatch.setattr(song, "sample_window", scarce)
+    done = make("--seed", 3, "--levels", 2, "--batch-size", 2, "--force")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "memory ran out" in line]
+    assert line.startswith("jukebox-hf: memory ran out with 2 songs at once at level 2; 1 at once work")
+    assert {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES} == alone
+
+
+def test_too_little_memory_for_one_song_is_said(generate, tmp_path, monkeypatch):
+    from jukebox_hf.model import song
+
+    def scarce(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(song, "sample_window", scarce)
+    done = generate(tmp_path / "a.wav", "--seed", 1)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("jukebox-hf: the device has too little memory for one song; go on with")
+    assert (tmp_path / "a.partial" / "state.safetensors").exists()

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from jukebox_hf import JukeboxModel, JukeboxTokenizer
 from jukebox_hf import model as model_package
+
+LABELS = {"artist_ids": torch.tensor([1]), "genre_ids": torch.tensor([[1]])}
 
 BLOCK = """
 import sys
@@ -64,16 +67,21 @@ for folder in sys.argv[1:]:
     assert run_python(code, *flavours, cwd=flavour_folder).split() == ["True"] * 3
 
 
-def test_transformers_loads_it_as_remote_code(flavour_folder, run_python):
-    weights = flavour_folder / "prefix" / "weights"
+def _carry_code(folder, **auto_maps):
+    """Lay the code beside the weights, and name its classes in the JSON files that Auto classes read."""
     for file in Path(model_package.__path__[0]).glob("[!_]*.py"):
-        shutil.copy(file, weights)
-    config = json.loads((weights / "config.json").read_text())
-    config["auto_map"] = {
+        shutil.copy(file, folder)
+    for name, auto_map in auto_maps.items():
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": auto_map}))
+
+
+def test_transformers_loads_it_as_remote_code(flavour_folder, run_python):
+    classes = {
         "AutoConfig": "configuration_jukebox.JukeboxPriorConfig",
         "AutoModel": "modeling_jukebox_prior.JukeboxPrior",
     }
-    (weights / "config.json").write_text(json.dumps(config))
+    _carry_code(flavour_folder / "prefix" / "weights", config=classes)
     code = (
         BLOCK
         + """
@@ -89,3 +97,39 @@ with torch.no_grad():
     )
     environment = {"HF_MODULES_CACHE": str(flavour_folder / "cache")}
     assert run_python(code, cwd=flavour_folder, env=environment).endswith("True")
+
+
+@torch.no_grad()
+def test_transformers_loads_the_whole_model_and_its_tokenizer_as_remote_code(tmp_path, root, run_python):
+    source = root / "tests" / "reference" / "transformers_v4" / "tiny_1b" / "bin"
+    model, tokenizer = JukeboxModel.from_pretrained(source), JukeboxTokenizer.from_transformers_v4(source)
+    model.save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+    classes = {"AutoConfig": "configuration_jukebox.JukeboxConfig", "AutoModel": "modeling_jukebox.JukeboxModel"}
+    words = {"AutoTokenizer": ["tokenization_jukebox.JukeboxTokenizer", None]}
+    _carry_code(tmp_path / "whole", config=classes, tokenizer_config=words)
+    audio, upper = torch.randn(1, 1, 1024), torch.arange(4)[None]
+    expected = {"audio": audio, "upper": upper, "codes": model.vqvae.encode(audio).audio_codes}
+    expected["logits"] = model.prior(1)(upper, upper_codes=upper, **LABELS).logits
+    torch.save(expected, tmp_path / "expected.pt")
+    code = (
+        BLOCK
+        + f"""
+import torch
+torch.set_num_threads(1)
+from transformers import AutoModel, AutoTokenizer
+expected = torch.load("expected.pt", weights_only=True)
+model = AutoModel.from_pretrained("whole", trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained("whole", trust_remote_code=True)
+labels = {{"artist_ids": torch.tensor([1]), "genre_ids": torch.tensor([[1]])}}
+for part in (model, model.vqvae, model.prior(1), tokenizer):
+    assert type(part).__module__.startswith("transformers_modules"), type(part)
+with torch.no_grad():
+    codes = model.vqvae.encode(expected["audio"]).audio_codes
+    logits = model.prior(1)(expected["upper"], upper_codes=expected["upper"], **labels).logits
+print(all(map(torch.equal, codes, expected["codes"])), torch.equal(logits, expected["logits"]))
+print(tokenizer("La la").input_ids == {tokenizer("La la").input_ids})
+"""
+    )
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "cache")}
+    assert run_python(code, cwd=tmp_path, env=environment).split()[-3:] == ["True"] * 3

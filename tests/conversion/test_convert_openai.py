@@ -224,7 +224,7 @@ def _without_hps(content):
         (_misshapen, "prior.x_emb.weight has shape"),
         (_transposed, "y_emb.artist_emb.emb.weight has shape"),
         (_not_finite, "prior.transformer._attn_mods.0.mlp.c_fc.w holds numbers that are not finite"),
-        (_of_integers, "prior.pos_emb.pos_emb is not a tensor of floating-point numbers"),
+        (_of_integers, "prior.pos_emb.pos_emb is not a dense tensor of floating-point numbers"),
         (_lying, "prior.pos_emb.pos_emb claims more numbers than the file holds"),
         (_not_tied, "prior.x_out.weight and prior.x_emb.weight differ"),
         (_without_model, "holds no state dict under 'model'"),

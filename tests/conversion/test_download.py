@@ -14,10 +14,12 @@ CONTENT = bytes(range(256)) * 20_000  # 5 MB, more than one block
 
 
 class _Server(ThreadingHTTPServer):
-    """Serves CONTENT; `cuts` says after how many bytes each of the first answers breaks off."""
+    """Serves `content`; `cuts` says after how many bytes each of the first answers breaks off."""
 
     def __init__(self):
-        self.cuts, self.ranges, self.knows_ranges, self.status, self.announced = [], [], True, 200, None
+        self.content, self.etag, self.cuts, self.ranges, self.conditions = CONTENT, None, [], [], []
+        self.knows_ranges, self.knows_conditions, self.status, self.shift = True, True, 200, 0
+        self.length = "announced"
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -26,28 +28,40 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self):
-        server = self.server
+        server, size = self.server, len(self.server.content)
         server.ranges.append(self.headers.get("Range"))
+        server.conditions.append(self.headers.get("If-Range"))
+        self.close_connection = True
         if server.status != 200:
             self.send_error(server.status)
             return
         start = 0
-        if server.knows_ranges and self.headers.get("Range"):
+        fits = not server.knows_conditions or self.headers.get("If-Range") in (None, server.etag)
+        if server.knows_ranges and self.headers.get("Range") and fits:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            if start >= len(CONTENT):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
-                self.end_headers()
+            if start >= size:
+                self._begin(416, f"bytes */{size}", 0)
                 return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(server.announced or len(CONTENT) - start))
-        self.end_headers()
-        body = CONTENT[start:]
+            start += server.shift  # a server that answers something else than it was asked
+        self._begin(206 if start else 200, f"bytes {start}-{size - 1}/{size}" if start else None, size - start)
+        body = server.content[start:]
         if server.cuts:
             body = body[: server.cuts.pop(0)]
-        self.wfile.write(body)
-        self.close_connection = True
+        self.wfile.write(body if server.length != "chunked" else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+    def _begin(self, status, content_range, length):
+        self.send_response(status)
+        headers = {"ETag": self.server.etag, "Content-Range": content_range}
+        headers |= {"announced": {"Content-Length": length}, "chunked": {"Transfer-Encoding": "chunked"}}.get(
+            self.server.length, {}
+        )
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -56,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with _Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()
 
@@ -91,9 +105,68 @@ def test_part_that_is_whole_already_is_taken(server, tmp_path):
 
 def test_part_longer_than_the_file_is_thrown_away(server, tmp_path):
     (tmp_path / "m.part").write_bytes(CONTENT + b"more")
-    with pytest.raises(ValueError, match="another length than announced"):
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT) + 4}-", None]
+
+
+OTHER = CONTENT[::-1]  # as long, so that only its ETag tells it from the first
+
+
+def _half_of_another_file(server, tmp_path):
+    """Break off in the middle of OTHER; then the server has CONTENT."""
+    server.content, server.etag, server.cuts = OTHER, '"other"', [len(OTHER) // 2]
+    with pytest.raises(ValueError, match=r"bytes are kept"):
+        download(server.url, tmp_path / "m", attempts=0, pause_seconds=0)
+    server.content, server.etag, server.ranges, server.conditions = CONTENT, '"content"', [], []
+
+
+def test_file_that_changed_meanwhile_is_read_again_from_its_start(server, tmp_path):
+    _half_of_another_file(server, tmp_path)
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+    assert server.conditions == ['"other"'], "the server was asked for the rest of the same file only"
+    assert [path.name for path in tmp_path.iterdir()] == ["m"], "the note of the ETag is gone too"
+
+
+def test_changed_file_is_noticed_where_the_server_knows_no_conditions(server, tmp_path):
+    server.knows_conditions = False
+    _half_of_another_file(server, tmp_path)
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+    assert server.ranges == [f"bytes={len(OTHER) // 2}-", None]
+
+
+def test_whole_part_of_another_file_is_not_taken(server, tmp_path):
+    server.knows_conditions, server.etag = False, '"content"'
+    (tmp_path / "m.part").write_bytes(OTHER)
+    (tmp_path / "m.part.etag").write_text('"other"')
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+
+
+def test_weak_etag_is_compared_but_never_a_condition(server, tmp_path):
+    server.etag, server.cuts = 'W/"x"', [1_000_000]
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+    assert (server.ranges, server.conditions) == ([None, "bytes=1000000-"], [None, None])
+
+
+def test_answer_that_begins_elsewhere_than_asked_is_not_appended(server, tmp_path):
+    server.cuts, server.shift = [1_000_000], 7
+    assert download(server.url, tmp_path / "m", pause_seconds=0).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-", None]
+
+
+def test_answer_without_a_length_is_read_to_its_marked_end(server, tmp_path):
+    server.length, told = "chunked", []
+    file = download(
+        server.url, tmp_path / "m", pause_seconds=0, progress=lambda done, total: told.append((done, total))
+    )
+    assert file.read_bytes() == CONTENT
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_answer_whose_end_nothing_marks_is_refused(server, tmp_path):
+    server.length = "unknown"
+    with pytest.raises(ValueError, match="does not say how long the file is"):
         download(server.url, tmp_path / "m", pause_seconds=0)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "m").exists()
 
 
 def test_file_that_is_there_is_not_fetched_again(server, tmp_path):

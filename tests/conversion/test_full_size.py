@@ -1,5 +1,6 @@
 """A full-size 1b_lyrics model of random weights is converted in little more memory than its largest file needs."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,11 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
-from jukebox_hf.conversion.openai_keys import prior_keys, vqvae_keys
+from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
+from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, vqvae_keys
+from jukebox_hf.model.checkpoint_files import CheckpointFiles
+from jukebox_hf.model.checkpoint_keys import HEAD, turned
 
 # Runs the command in a process of its own and prints its largest resident memory, and how much of that was its own.
 MEASURED = """
@@ -44,6 +49,16 @@ def _save_random(model_class, config, pairs, file):
     return file
 
 
+def _compare_families(folder, file, pairs):
+    """Compare one tensor of every family (names that differ in numbers alone); gives how many families there are."""
+    ours, (_, theirs) = CheckpointFiles.of_repository(str(folder)), read_checkpoint(file)
+    families = {re.sub(r"\d+", "N", pair.ours): pair for pair in pairs if pair.ours in ours}
+    assert {pair.ours for pair in pairs} - set(ours) <= {HEAD}, "of a tied pair one name is stored"
+    for family, pair in families.items():
+        assert torch.equal(ours[pair.ours], turned(theirs[pair.theirs], pair)), family
+    return len(families)
+
+
 @pytest.mark.slow
 def test_full_size_conversion_peaks_at_its_largest_file_and_little_more(tmp_path):
     vqvae = vqvae_preset("vqvae")
@@ -64,9 +79,20 @@ def test_full_size_conversion_peaks_at_its_largest_file_and_little_more(tmp_path
     print("largest source file {}, peak resident {}, of that its own {}".format(*gigabytes))
     assert int(peak) <= source + 1.5e9
     assert int(own) <= 1.5e9, "no second copy of the model"
-    with torch.no_grad():
-        wanted = torch.load(files["prior_1b_lyrics"], mmap=True, weights_only=True)["model"]
-        prior = JukeboxPrior.from_pretrained(tmp_path / "repo", subfolder="prior_2")
-        assert torch.equal(
-            prior.transformer.layers[71].mlp.up.weight, wanted["prior.transformer._attn_mods.71.mlp.c_fc.w"].T
-        )
+    compared = [_compare_families(tmp_path / "repo" / "vqvae", files["vqvae"], vqvae_keys(vqvae))]
+    for folder, name in (("prior_0", "upsampler_level_0"), ("prior_2", "prior_1b_lyrics")):
+        compared.append(_compare_families(tmp_path / "repo" / folder, files[name], prior_keys(prior_preset(name))))
+    assert compared == [19, 27, 19]
+
+
+def test_every_family_of_tensors_is_converted_unchanged(run_cli, convert_words, chain_files, tmp_path):
+    """The comparison of the large test, on the small model of the chain references."""
+    run_cli(*convert_words(tmp_path / "repo"))
+    vqvae = vqvae_config(read_checkpoint(chain_files[0])[0])
+    assert _compare_families(tmp_path / "repo" / "vqvae", chain_files[0], vqvae_keys(vqvae)) == 19
+    compared = []
+    for level, file in enumerate(chain_files[1]):
+        hps, state = read_checkpoint(file)
+        pairs = prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
+        compared.append(_compare_families(tmp_path / "repo" / f"prior_{level}", file, pairs))
+    assert compared == [27, 27, 19]

@@ -58,6 +58,7 @@ def test_search_says_so_where_nothing_is_close_or_no_list_is_there(run_cli, repo
     run_cli(*convert_words(tmp_path / "bare"))
     code, _, error = run_cli("labels", "search", tmp_path / "bare", "beatles")
     assert code == 2
+    assert "no lists of artists and genres here" in error
     assert error.count("\n") == 1
 
 
@@ -108,6 +109,63 @@ def test_folder_that_is_no_model_is_refused_in_one_sentence(run_cli, tmp_path, c
     assert code == 2
     assert error.startswith("jukebox-hf: ")
     assert error.count("\n") == 1
+
+
+OURS = {"model_type": "jukebox"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "config.json is not a JSON object"),
+        ({"model_type": "bert"}, "is not of a Jukebox (model_type must be 'jukebox', not 'bert')"),
+        ({**OURS, "dtype": "nonsense"}, "dtype='nonsense' is not one of torch's"),
+        ({**OURS, "dtype": ["float32"]}, "dtype=['float32'] is not one of torch's"),
+        ({**OURS, "id2label": 5}, "JukeboxConfig: an argument is of another kind than it must be"),
+        ({**OURS, "prior_configs": [5]}, "prior_configs=[5] is not allowed"),
+    ],
+    ids=["deep", "bert", "dtype", "dtypes", "of transformers", "of ours"],
+)
+def test_info_refuses_a_configuration_that_is_none_in_one_sentence(run_cli, tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    code, _, error = run_cli("info", tmp_path)
+    assert (code, error.count("\n")) == (2, 1)
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda config: config.update(vqvae_config=5), "is not of a Jukebox ('int' object is not subscriptable)"),
+        (lambda config: config.update(dtype="int8"), "says dtype='int8', which is none that torch computes in"),
+        (lambda config: config.update(prior_config_list=7), "is not of a Jukebox ('int' object is not iterable)"),
+        (lambda config: config["vqvae_config"].update(res_strides_t=[2]), "strides [2] and how many stages have them"),
+        (
+            lambda config: config["vqvae_config"].update(res_downs_t=[9**9, 1, 1]),
+            "two lists of integers from 1 to 64",
+        ),
+        (lambda config: config["vqvae_config"].update(levels=2), "vqvae_config.levels=2 must be 3"),
+        (lambda config: config["prior_config_list"][1].update(res_strides_t=[2]), "(list index out of range)"),
+        (lambda config: config["prior_config_list"][0].update(metadata_dims=[2]), "(list index out of range)"),
+        (lambda config: config["prior_config_list"][0].update(num_layers=10**12), "an integer from 1 to 1024"),
+    ],
+    ids=["vqvae", "dtype", "priors", "short", "long", "levels", "strides", "labels", "depth"],
+)
+def test_info_refuses_a_damaged_legacy_configuration_in_one_sentence(run_cli, reference, tmp_path, edit, message):
+    config = json.loads((reference / "transformers_v4" / "tiny_1b" / "bin" / "config.json").read_text())
+    edit(config)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code, _, error = run_cli("info", tmp_path)
+    assert (code, error.count("\n")) == (2, 1)
+    assert message in error
+
+
+@pytest.mark.parametrize("command", [["info"], ["labels", "search"]])
+def test_path_that_is_not_there_is_not_looked_up_on_the_hub(run_cli, tmp_path, command):
+    words = [*command, tmp_path / "gone"] + (["name"] if command[0] == "labels" else [])
+    code, _, error = run_cli(*words)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "is no folder here and can not be a name on the Hub, such as someone/model; check the path" in error
 
 
 def test_lists_with_ids_outside_the_embedding_are_refused(run_cli, convert_words, labels, tmp_path):

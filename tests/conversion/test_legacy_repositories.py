@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -98,6 +99,7 @@ def _edit_state(edit):
 
 
 EMBEDDING = "priors.0.prior.embed_tokens.weight"
+TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,33 @@ def test_damaged_legacy_repository_is_refused_in_one_sentence(
     assert message in error
     assert error.count("\n") == 1
     assert is_clean(tmp_path, "legacy")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda state: state.update({TIED[0]: state[TIED[0]] + 1}), f"{TIED[0]} and {TIED[1]} differ, but this"),
+        (lambda state: state.update({TIED[1]: state[TIED[1]].to_sparse()}), f"{TIED[1]} is not a dense tensor"),
+    ],
+    ids=["untied", "sparse"],
+)
+def test_damaged_legacy_tensors_are_refused_where_they_are_read_directly_too(legacy_copy, edit, message):
+    folder = legacy_copy()
+    _edit_state(edit)(folder)
+    model = JukeboxModel.from_pretrained(folder)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.prior(1)
+
+
+@pytest.mark.parametrize("out", [".", ".."])
+def test_target_that_holds_the_working_folder_is_refused(run_cli, legacy_copy, tmp_path, monkeypatch, out, is_clean):
+    folder = legacy_copy()
+    (tmp_path / "in" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in" / "here")
+    code, _, error = run_cli("convert", "transformers", folder, out)
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder" in error
+    assert is_clean(tmp_path, "in", "legacy")
 
 
 def test_truncated_shard_is_refused(run_cli, legacy_copy, tmp_path):

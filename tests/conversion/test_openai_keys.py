@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
-from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
+from jukebox_hf.conversion.openai_checkpoint import load_prior, read_checkpoint
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, to_theirs, vqvae_keys
 
@@ -115,14 +115,38 @@ def test_keys_missing_or_left_over_are_named(chain_files):
 
 
 @pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda state: state.update({"prior.x_out.weight": state["prior.x_out.weight"] + 1}),
+            r"prior\.x_out\.weight and prior\.x_emb\.weight differ",
+        ),
+        (
+            lambda state: state.update({"prior.x_emb.weight": state["prior.x_emb.weight"].to_sparse()}),
+            r"prior\.x_emb\.weight is not a dense tensor",
+        ),
+    ],
+    ids=["untied", "sparse"],
+)
+def test_prior_of_a_damaged_checkpoint_is_not_built(chain_files, changed, edit, message):
+    def damage(content):
+        edit(content["model"])
+
+    file = changed(chain_files[1][0], damage)
+    with pytest.raises(ValueError, match=message):
+        load_prior(file, vqvae_config(read_checkpoint(chain_files[0])[0]))
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (lambda hps: hps.update(downs_t=[3]), r"strides .* and how many stages have them, \[3\], must be two lists"),
         (lambda hps: hps.pop("strides_t"), "lack 'strides_t'; name the model with --preset"),
         (lambda hps: hps.update(levels="three"), "are not those of a Jukebox"),
         (lambda hps: hps.update(downs_t=None), "are not those of a Jukebox"),
         (lambda hps: hps.update(l_bins="many"), "codebook_size='many' is not allowed"),
     ],
-    ids=["missing", "word", "nothing", "kind"],
+    ids=["strides", "missing", "word", "nothing", "kind"],
 )
 def test_damaged_hyper_parameters_are_refused_in_one_sentence(chain_files, damage, message):
     hps, _ = read_checkpoint(chain_files[0])

@@ -188,3 +188,22 @@ def test_probabilities_of_every_query_sum_to_one(kind):
         torch.randn(2, 30, WIDTH), torch.randn(2, 7, WIDTH), with_probabilities=True
     )
     assert torch.allclose(probabilities.sum(-1), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"lyrics_cross"}))
+def test_the_positions_kept_of_a_run_are_those_that_the_kind_keeps(kind):
+    kind = KINDS[kind](GRID)
+    for start in range(30):
+        for stop in range(start, 31):
+            run = torch.arange(start, stop)
+            assert torch.equal(kind.kept_positions(start, stop), run[kind.is_kept(run)])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["row", "row_tails"])
+def test_a_layer_compiles_into_one_graph(kind):
+    """Shapes depend on no data; row_tails is the kind whose kept positions are no plain range."""
+    model = _transformer((kind,), GRID)
+    attention, hidden = model.layers[0].attention, torch.randn(2, 17, WIDTH)
+    compiled = torch.compile(lambda hidden: attention(hidden)[0], fullgraph=True, backend="eager")
+    assert torch.equal(compiled(hidden), attention(hidden)[0])

@@ -247,6 +247,13 @@ def test_audio_that_can_not_be_encoded_is_refused(audio, sentence, tiny_vqvae):
     _refused(lambda: model(audio), sentence)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_audio_that_is_not_finite_is_not_encoded(number, tiny_vqvae):
+    audio = torch.zeros(2, 1, 320)
+    audio[1, 0, 7] = number
+    _refused(lambda: tiny_vqvae().encode(audio), "input_values holds numbers that are not finite, which no code stands")
+
+
 @pytest.mark.parametrize(
     ("levels", "sentence"),
     [
@@ -263,7 +270,7 @@ def test_levels_that_do_not_exist_are_refused(levels, sentence, tiny_vqvae):
     _refused(lambda: model.encode(torch.zeros(1, 1, 320), levels=levels), sentence)
 
 
-@pytest.mark.parametrize("chunk_seconds", [0, -1.0, "30", float("nan")])
+@pytest.mark.parametrize("chunk_seconds", [0, -1.0, "30", True, float("nan"), float("inf")])
 def test_chunks_of_no_length_are_refused(chunk_seconds, tiny_vqvae):
     model, sentence = tiny_vqvae(), f"chunk_seconds={chunk_seconds!r} must be a positive number of seconds, or None"
     _refused(lambda: model.encode(torch.zeros(1, 1, 320), chunk_seconds=chunk_seconds), sentence)

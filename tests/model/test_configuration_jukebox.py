@@ -5,9 +5,20 @@ import math
 import re
 
 import pytest
+import torch
 from transformers import AutoConfig
 
-from jukebox_hf import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig, model_preset, prior_preset, vqvae_preset
+from jukebox_hf import (
+    JukeboxConfig,
+    JukeboxModel,
+    JukeboxPrior,
+    JukeboxPriorConfig,
+    JukeboxVQVAE,
+    JukeboxVQVAEConfig,
+    model_preset,
+    prior_preset,
+    vqvae_preset,
+)
 from jukebox_hf.model.configuration_jukebox import MAX_PARAMETERS, dilations, prefix_span
 from jukebox_hf.model.released_sizes import MODEL_PARTS, PRIOR_SIZES, VQVAE_SIZES
 
@@ -70,7 +81,8 @@ def test_a_saved_configuration_says_nothing_but_json_numbers_and_words(tmp_path)
 
 def test_defaults_equal_the_released_1b_lyrics_assembly():
     assert _plain(JukeboxVQVAEConfig()) == _plain(vqvae_preset("vqvae"))
-    assert _plain(JukeboxPriorConfig()) == _plain(prior_preset("prior_1b_lyrics"))
+    head = {"alignment_layer": 63, "alignment_head": 0}  # no default: other sizes would have to unset it
+    assert _plain(JukeboxPriorConfig(**head)) == _plain(prior_preset("prior_1b_lyrics"))
     assert _plain(JukeboxConfig()) == _plain(model_preset("1b_lyrics"))
 
 
@@ -323,3 +335,20 @@ def test_what_follows_from_other_arguments_and_foreign_kernels_are_refused():
         JukeboxPriorConfig(vocab_size=5)
     with pytest.raises(ValueError, match="would fetch code from the Hub; choose sdpa or eager"):
         JukeboxPriorConfig(_attn_implementation="evil/kernel")
+
+
+def test_fields_that_were_assigned_are_checked_together_before_a_network_is_built(tiny_prior_config, tiny_vqvae_config):
+    prior = tiny_prior_config()
+    prior.attention_rows = 5  # two assignments may pass through what does not fit
+    with pytest.raises(ValueError, match="attention_rows=5 must divide the sequence length 24"):
+        JukeboxPrior(prior)
+    prior.context_length = 25
+    assert JukeboxPrior(prior).transformer.length == 25
+    vqvae = tiny_vqvae_config()
+    vqvae.hidden_sizes = [8, 6]
+    with pytest.raises(ValueError, match="must have one entry for each of the 3 levels"):
+        JukeboxVQVAE(vqvae)
+    whole = model_preset("1b_lyrics")
+    whole.prior_configs = whole.prior_configs[::-1]
+    with torch.device("meta"), pytest.raises(ValueError, match=r"prior_configs\[0\]\.level=2 does not fit"):
+        JukeboxModel(whole, with_priors=False)

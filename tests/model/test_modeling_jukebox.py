@@ -16,46 +16,6 @@ PARTS = ("vqvae", "prior_0", "prior_1")
 CODES = torch.arange(8)[None]
 
 
-@pytest.fixture(scope="module")
-def config():
-    vqvae = {
-        "sampling_rate": 1000,
-        "level_strides": [[2], [4]],
-        "codebook_size": 16,
-        "codebook_dim": 4,
-        "hidden_sizes": [4, 4],
-        "residual_depths": [1, 2],
-    }
-    prior = {
-        "codebook_size": 16,
-        "context_length": 16,
-        "sampling_rate": 1000,
-        "hidden_size": 8,
-        "num_hidden_layers": 3,
-        "attention_kinds": None,
-        "attention_rows": 4,
-        "num_attention_heads": 1,
-        "num_artists": 0,
-        "num_genres": 0,
-        "lyrics": "none",
-    }
-    upsampler = {"level": 0, "hop_length": 2, "upper_strides": [4], "conditioner_hidden_size": 4, "init_scale": 5.0}
-    top = {"level": 1, "hop_length": 8, "tie_word_embeddings": False, "init_scale": 5.0}
-    return JukeboxConfig(vqvae_config=vqvae, prior_configs=[{**prior, **upsampler}, {**prior, **top}])
-
-
-@pytest.fixture
-def model(config):
-    torch.manual_seed(0)
-    return JukeboxModel(config).eval()
-
-
-@pytest.fixture
-def repository(model, tmp_path):
-    model.save_pretrained(tmp_path / "repository")
-    return tmp_path / "repository"
-
-
 def _logits(model):
     with torch.no_grad():
         return [model.prior(0)(CODES, upper_codes=CODES[:, :4]).logits, model.prior(1)(CODES).logits]
@@ -166,6 +126,7 @@ def test_priors_follow_the_models_mode(repository):
     assert not model.training
     assert not model.prior(0).training
     assert model.train().prior(0).training
+    assert model.prior(1).training, "one that is loaded later too"
 
 
 def test_part_whose_configuration_differs_from_the_root_is_refused(repository):
@@ -227,6 +188,9 @@ class _FakeHub:
     def create_repo(self, repo_id, **_):
         return type("Url", (), {"repo_id": repo_id})
 
+    def create_branch(self, **_):
+        pass
+
     def create_commit(self, **arguments):
         self.uploaded += [operation.path_in_repo for operation in arguments["operations"]]
 
@@ -273,3 +237,39 @@ def test_saving_over_an_older_repository_leaves_none_of_its_weights(repository, 
     model.save_pretrained(sharded, max_shard_size="1KB")
     JukeboxModel.from_pretrained(sharded).save_pretrained(repository)
     assert torch.equal(JukeboxModel.from_pretrained(repository).prior(1).lm_head.weight, model.prior(1).lm_head.weight)
+
+
+def test_saving_passes_on_what_an_upload_needs_and_parts_do_not(model, monkeypatch, tmp_path):
+    hub, said = _FakeHub(), {}
+    monkeypatch.setattr("transformers.utils.hub.hf_api", lambda: hub)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("# A card"))
+    monkeypatch.setattr(_FakeHub, "create_commit", lambda self, **arguments: said.update(arguments))
+    wanted = {"create_pr": True, "revision": "draft", "commit_message": "Sing", "commit_description": "Louder"}
+    sizes = {"max_shard_size": "2KB"}
+    model.save_pretrained(tmp_path / "here", push_to_hub=True, repo_id="someone/jukebox", **sizes, **wanted)
+    assert {name: said[name] for name in wanted} == wanted
+    assert said["repo_id"] == "someone/jukebox"
+    uploaded = [operation.path_in_repo for operation in said["operations"]]
+    assert "prior_1/model.safetensors.index.json" in uploaded, "sharded as the folder is"
+    assert (tmp_path / "here" / "prior_1" / "model.safetensors.index.json").is_file()
+
+
+def test_attention_chosen_later_reaches_priors_of_today_and_tomorrow(repository, model):
+    opened = JukeboxModel.from_pretrained(repository)
+    today = opened.prior(0)
+    opened.set_attn_implementation("eager")
+    assert [today.config._attn_implementation, opened.prior(1).config._attn_implementation] == ["eager", "eager"]
+    assert opened.config._attn_implementation == "eager"
+    opened.release(1)
+    opened.set_attn_implementation("sdpa")
+    assert [today.config._attn_implementation, opened.prior(1).config._attn_implementation] == ["sdpa", "sdpa"]
+    model.set_attn_implementation("eager")
+    assert model.prior(1).config._attn_implementation == "eager"
+    with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2' is not known.*; choose sdpa"):
+        model.set_attn_implementation("flash_attention_2")
+
+
+def test_asking_for_a_prior_leaves_the_mode_it_was_put_in(repository):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.prior(0).train()
+    assert opened.prior(0).training

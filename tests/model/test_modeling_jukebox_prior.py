@@ -232,3 +232,33 @@ def test_a_window_shorter_than_the_context_is_the_beginning_of_a_full_one(flavou
     for length in (1, 5, 13):
         short = _logits(prior, inputs, codes=inputs["codes"][:, :length])
         assert (short - whole[:, : prefix + length]).abs().max() < 1e-5
+
+
+def test_configuration_can_ask_for_hidden_states_and_attentions_too(tiny_prior, inputs_for):
+    prior = tiny_prior("labelled")
+    prior.set_attn_implementation("eager")
+    prior.config.output_hidden_states = prior.config.output_attentions = True
+    with torch.no_grad():
+        asked = prior(**inputs_for(prior.config))
+        not_asked = prior(**inputs_for(prior.config), output_hidden_states=False, output_attentions=False)
+    assert (len(asked.hidden_states), len(asked.attentions)) == (4, 3)
+    assert (not_asked.hidden_states, not_asked.attentions) == (None, None)
+
+
+def test_autocast_leaves_norms_sums_logits_losses_and_gradients_in_float32(flavour, tiny_prior, inputs_for):
+    """What docs/explanation/numerics_and_parity.md says."""
+    prior, dtypes = tiny_prior(flavour), {}
+    inputs = inputs_for(prior.config)
+    with torch.no_grad():
+        plain = prior(**inputs)
+    layer = prior.transformer.layers[1]
+    for module in (layer.attention_norm, layer.mlp_norm, layer.mlp.up, prior.transformer.token_embedding):
+        module.register_forward_hook(lambda module, _, out: dtypes.update({module: out.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = prior(**inputs, output_hidden_states=True)
+    output.loss.backward()
+    assert dtypes.pop(layer.mlp.up) == torch.bfloat16, "or this test shows nothing"
+    gradients = {parameter.grad.dtype for parameter in prior.parameters() if parameter.grad is not None}
+    found = {*dtypes.values(), *gradients, *(hidden.dtype for hidden in output.hidden_states)}
+    assert {*found, output.logits.dtype, output.loss.dtype} == {torch.float32}
+    assert 0 < (output.logits - plain.logits).abs().max() < 1

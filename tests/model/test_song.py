@@ -144,8 +144,9 @@ def test_settings_can_differ_by_level(config):
         ({"levels": []}, r"levels=\[\] must be one or more neighbouring levels"),
         ({"hop_fractions": {1: 0.0}}, r"hop_fractions\[1\]=0.0 must lie over 0 and up to 1"),
         ({"hop_fractions": {0: 1.5}}, r"hop_fractions\[0\]=1.5 must lie over 0 and up to 1"),
-        ({"batch": 0}, "batch=0 must be a positive number"),
-        ({"chunk": -1}, "chunk=-1 must be a positive number"),
+        ({"batch": 0}, "batch=0 must be a positive integer"),
+        ({"chunk": -1}, "chunk=-1 must be a positive integer"),
+        ({"chunk": 2.5}, r"chunk=2\.5 must be a positive integer"),
     ],
 )
 def test_impossible_plans_are_refused(config, wish, message):
@@ -246,6 +247,50 @@ def test_hook_sees_every_draw_and_may_change_it(model, config, labels_of):
     assert seen == [(1, place) for place in range(40)] + [(0, place) for place in range(160)]
 
 
+def test_hook_that_leaves_nothing_to_draw_is_stopped_with_level_song_and_place(model, config, labels_of):
+    def silence(logits, level, position):
+        if (level, position) == (1, 29):
+            logits[1] = float("-inf")
+        return logits
+
+    with pytest.raises(FloatingPointError, match=r"hook leaves no code to draw: level 1, song 1, code 29; let it keep"):
+        _run(model, plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]), hook=silence)
+
+
+@pytest.mark.parametrize(("songs", "fits", "tried"), [(4, 2, [4, 2]), (5, 1, [5, 3, 2, 1]), (3, 2, [3, 2])])
+def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(model, config, labels_of, songs, fits, tried):
+    plan, labels = plan_song(config, SAMPLES, levels=[1]), labels_of(*range(songs))
+    start = SongState.empty(2, list(range(5, 5 + songs)))
+    whole, rows = _run(model, plan, labels, start), []
+
+    def run_out(_, inputs):
+        rows.append(len(inputs[0]))
+        if len(inputs[0]) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    crowded = model.prior(1).transformer.register_forward_pre_hook(run_out)
+    try:
+        with pytest.warns(UserWarning, match=f"{songs} songs at once at level 1; {fits} at once work .* batch={fits} "):
+            halved = _run(model, plan, labels, start)
+    finally:
+        crowded.remove()
+    assert _same(halved, whole)
+    assert rows[: len(tried)] == tried
+    assert max(rows[len(tried) :]) == fits, "what did not fit is not tried again"
+
+
+def test_one_song_that_does_not_fit_is_given_up(model, config, labels_of):
+    def run_out(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    crowded = model.prior(1).transformer.register_forward_pre_hook(run_out)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            _run(model, plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]))
+    finally:
+        crowded.remove()
+
+
 def test_priors_are_released_after_their_level(model, config, labels_of):
     released = []
 
@@ -263,9 +308,7 @@ def test_logits_that_are_not_finite_stop_with_level_song_and_place(config, label
     broken = JukeboxModel(config).eval()
     with torch.no_grad():
         broken.prior(1).transformer.position_embedding.weight[12 + 5] = float("nan")
-    with pytest.raises(
-        FloatingPointError, match=r"logits of level 1 are not finite, song 0, code 5; use a wider dtype"
-    ):
+    with pytest.raises(FloatingPointError, match=r"logits are not finite: level 1, song 0, code 5; use a wider dtype"):
         _run(broken, plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]))
 
 

@@ -99,10 +99,16 @@ def test_a_folder_without_a_list_is_refused(tokenizer, tmp_path, name):
         JukeboxTokenizer.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("versions", [None, [], "v2", ["v1"], [["v2"]], {"v2": 1}])
+@pytest.mark.parametrize("versions", [[], "v2", ["v1"], [["v2"]], {"v2": 1}])
 def test_label_versions_must_name_a_version_for_each_level(versions):
     with pytest.raises(ValueError, match=r"label_versions=.* must hold one of v2, v3 for each level, finest first"):
         small(label_versions=versions)
+
+
+def test_folder_without_lists_says_where_to_get_them(tmp_path):
+    JukeboxConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"no lists of artists and genres here .*; convert the model again with --lab"):
+        JukeboxTokenizer.from_pretrained(tmp_path)
 
 
 def test_lists_that_do_not_fit_the_versions_are_refused():

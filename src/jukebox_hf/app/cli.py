@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.song_commands import add_song_commands
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 convert = typer.Typer(help="Turn other checkpoints into a Jukebox repository.", no_args_is_help=True)
 labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
 add_song_commands(app)
+add_alignment_commands(app)
 add_corpus_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")

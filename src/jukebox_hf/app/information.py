@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from jukebox_hf.model.checkpoint_files import read_config_json
+from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
 
 _COLUMNS = {
     "part": "part",
@@ -30,8 +31,12 @@ def describe(repository: str) -> list[dict[str, Any]]:
     """Describe every part of a model, the VQ-VAE first and then the priors, finest first.
 
     Memory is what the weights and, for a prior, the caches of one song take in the dtype the files hold.
+
+    Raises:
+        ValueError: a configuration that describes no Jukebox, or a part in a dtype that torch does not know.
+        OSError: nothing to read there.
     """
-    root = read_config_json(repository)
+    root = read_root_config(repository)
     is_legacy, config = is_legacy_config(root), JukeboxConfig.from_dict(root)
     with torch.device("meta"):
         vqvae = JukeboxVQVAE(config.vqvae_config)
@@ -48,20 +53,19 @@ def describe(repository: str) -> list[dict[str, Any]]:
     ]
     for level, prior in enumerate(config.prior_configs):
         name = f"prior_{level}"
-        parts.append(
-            _describe_prior(
-                name,
-                prior,
-                (root.get("dtype") or root.get("torch_dtype"))
-                if is_legacy
-                else read_config_json(repository, name).get("dtype"),
-            )
-        )
+        own = root if is_legacy else read_config_json(repository, name)
+        parts.append(_describe_prior(name, prior, _dtype_of(repository, own)))
     return parts
 
 
 def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
-    """Artists and genres close to a text, per level."""
+    """Artists and genres close to a text, per level.
+
+    Raises:
+        ValueError: a repository without lists.
+        OSError: nothing to read there.
+    """
+    check_name(repository)
     tokenizer = JukeboxTokenizer.from_pretrained(repository)
     return [
         {
@@ -84,8 +88,18 @@ def table_of(parts: list[dict[str, Any]]) -> str:
     )
 
 
-def _describe_prior(name: str, config: JukeboxPriorConfig, dtype_name: str | None) -> dict[str, Any]:
-    dtype = getattr(torch, dtype_name or "float32")
+def _dtype_of(repository: str, config: dict[str, Any]) -> torch.dtype:
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    dtype = getattr(torch, name, None) if isinstance(name, str) else None
+    require(
+        isinstance(dtype, torch.dtype) and dtype.is_floating_point,
+        f"{repository}: config.json says dtype={name!r}, which is none that torch computes in; correct it, such as to "
+        f"float32",
+    )
+    return dtype
+
+
+def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: torch.dtype) -> dict[str, Any]:
     with torch.device("meta"):
         prior = JukeboxPrior(config)
     kept = JukeboxPrior._keep_in_fp32_modules_strict
@@ -97,7 +111,7 @@ def _describe_prior(name: str, config: JukeboxPriorConfig, dtype_name: str | Non
     return {
         "part": name,
         "parameters": config.parameter_count(),
-        "dtype": dtype_name or "float32",
+        "dtype": str(dtype).removeprefix("torch."),
         "hop": config.hop_length,
         "window_codes": config.context_length,
         "window_seconds": round(config.window_samples / config.sampling_rate, 3),

@@ -3,7 +3,10 @@
 Bars and lines go to stderr, results to stdout, so that `--json` can be piped.
 """
 
+import contextlib
 import sys
+import warnings
+from collections.abc import Iterator
 
 import typer
 from tqdm import tqdm
@@ -20,6 +23,14 @@ class Progress:
         """One line on stderr, over the bar."""
         with tqdm.external_write_mode(file=sys.stderr):
             typer.echo(line, err=True)
+
+    @contextlib.contextmanager
+    def warnings_as_lines(self) -> Iterator[None]:
+        """Inside, a warning is one line of ours, without the file and the code it comes from."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: self.say(f"jukebox-hf: {' '.join(str(message).split())}")
+            yield
 
     def begin_level(self, level: int, total: int, done: int) -> None:
         """A level of `total` codes begins, `done` of which are there."""

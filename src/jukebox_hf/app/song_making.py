@@ -92,36 +92,27 @@ def decoded(state: SongState, song: int, level: int, model: JukeboxModel) -> np.
 def _sampled(
     order: Order, state: SongState, model: JukeboxModel, progress: Progress
 ) -> Iterator[tuple[int | None, SongState]]:
-    """Sample to the end, giving (level that is done or None, state) per window; out of memory halves the batch."""
-    plan, level_now = order.plan, None
+    """Sample to the end, giving (level that is done or None, state) per window."""
+    level_now = None
 
     def watch(logits: torch.Tensor, level: int, position: int) -> torch.Tensor:
         nonlocal level_now
         if level != level_now:
             level_now = level
-            (total,) = (level_plan.total for level_plan in plan.levels if level_plan.level == level)
+            (total,) = (level_plan.total for level_plan in order.plan.levels if level_plan.level == level)
             progress.begin_level(level, total, position)
         progress.reach(position)
         return logits
 
     try:
-        while True:
-            try:
-                for step in sample_song(model, plan, order.labels, state, hook=watch):
-                    state = step.state  # kept, so that a smaller batch can go on from here
-                    yield step.level if step.level_is_done else None, state
-                break
-            except torch.OutOfMemoryError:
-                batch = plan.levels[0].batch or state.num_songs
-                require(
-                    batch > 1,
-                    "the device has too little memory for one song; go on with --resume --device cpu, or start anew "
-                    "with --dtype bfloat16",
-                )
-                torch.cuda.empty_cache()
-                progress.say(f"jukebox-hf: out of memory; going on with {batch // 2} songs at once")
-                levels = tuple(replace(level_plan, batch=batch // 2) for level_plan in plan.levels)
-                plan = replace(plan, levels=levels)
+        with progress.warnings_as_lines():
+            for step in sample_song(model, order.plan, order.labels, state, hook=watch):
+                yield step.level if step.level_is_done else None, step.state
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
+            "--dtype bfloat16"
+        ) from None
     finally:
         progress.end_level()
 

@@ -4,6 +4,7 @@ Flows in: hidden states (B, T, D). Flows out: the same shape, and the probabilit
 nothing; what a sampler must keep lies in a cache tensor (2, B, slots, H, E) that the caller hands in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +93,13 @@ class JukeboxAttention(nn.Module):
         kv = cache.index_select(2, address.read_slots).to(queries.dtype)
         out, _ = self._attend(Folded(queries, kv, mask=address.is_visible), with_probabilities=False)
         return self.output(out.flatten(-2))
+
+    def probabilities(self, hidden: Tensor, lyric_states: Tensor | None, heads: Sequence[int]) -> Tensor:
+        """How much positions look at each other, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
+        queries, kv = self._project(hidden, lyric_states, 0, None)
+        folded = self.kind.fold(queries, kv, 0, None)
+        queries, keys = (x[:, :, list(heads)].transpose(1, 2) for x in (folded.queries, folded.kv[0]))
+        return attention_probabilities(queries, keys, folded)
 
     def _project(
         self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None

@@ -75,11 +75,14 @@ class AttentionKind(ABC):
     def store(self, cache: Tensor, kv: Tensor, start: int) -> None:
         """Remember a run of positions."""
         stop = start + kv.shape[2]
-        positions = torch.arange(max(start, self._oldest_kept(stop)), stop)
-        positions = positions[self.is_kept(positions)]
+        positions = self.kept_positions(max(start, self._oldest_kept(stop)), stop)
         if len(positions):
             kept = kv[:, :, (positions - start).to(kv.device)]
             cache.index_copy_(2, self.slot(positions).to(kv.device), kept.to(cache.dtype))
+
+    def kept_positions(self, start: int, stop: int) -> Tensor:
+        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
+        return torch.arange(start, stop)
 
     def _oldest_kept(self, stop: int) -> int:
         """First position before `stop` whose slot has not been given to a later one."""
@@ -103,6 +106,9 @@ class Dense(AttentionKind):
 
     def is_kept(self, positions: Tensor) -> Tensor:
         return positions < self.slots
+
+    def kept_positions(self, start: int, stop: int) -> Tensor:
+        return torch.arange(start, max(start, min(stop, self.slots)))
 
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
         if start > 0:
@@ -133,6 +139,10 @@ class Row(AttentionKind):
 
     def slot(self, positions: Tensor) -> Tensor:
         return positions % self.slots
+
+    def kept_positions(self, start: int, stop: int) -> Tensor:
+        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
+        return torch.arange(start, stop)
 
     def _oldest_kept(self, stop: int) -> int:
         return stop - self.slots
@@ -235,11 +245,9 @@ class RowTails(AttentionKind):
 
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
         stop = start + queries.shape[1]
-        run = torch.arange(start, stop)
-        kept = kv[:, :, (run[self.is_kept(run)] - start).to(kv.device)]
+        kept = kv[:, :, (self.kept_positions(start, stop) - start).to(kv.device)]
         if start > 0:
-            before = torch.arange(start)
-            past = cache[:, :, : self.tail + int(self.is_kept(before).sum())].to(kv.dtype)
+            past = cache[:, :, : self.tail + self._kept_before(start)].to(kv.dtype)
         else:
             past = kv.new_zeros(2, kv.shape[1], self.tail, *kv.shape[3:])
         kv = torch.cat([past, kept], dim=2)
@@ -251,6 +259,16 @@ class RowTails(AttentionKind):
         slots = torch.arange(self.slots, device=position.device)
         visible = (self._slot_positions(position.device) <= position)[None]
         return Address(self.slot(position).view(1), self.is_kept(position), slots, visible)
+
+    def kept_positions(self, start: int, stop: int) -> Tensor:
+        numbers = torch.arange(self._kept_before(start), self._kept_before(stop))
+        return (numbers // self.tail + 1) * self.grid.columns - self.tail + numbers % self.tail
+
+    def _kept_before(self, stop: int) -> int:
+        """How many positions before `stop` are kept."""
+        row, column = divmod(stop, self.grid.columns)
+        in_row = max(column - (self.grid.columns - self.tail), 0)
+        return min(row * self.tail + in_row, (self.grid.rows - 1) * self.tail)
 
     def _slot_positions(self, device: torch.device) -> Tensor:
         """The position each slot holds; -1 for the null keys."""

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
 
+from .configuration_jukebox import JukeboxConfig
 from .validation import require
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
@@ -59,6 +63,35 @@ class CheckpointFiles(Mapping[str, Tensor]):
         return len(self._readers)
 
 
+def check_name(name_or_path: str) -> None:
+    """Refuse what is neither something on this disk nor of the form of a name on the Hub.
+
+    Raises:
+        FileNotFoundError: in one sentence.
+    """
+    if not Path(name_or_path).exists():
+        try:
+            validate_repo_id(name_or_path)
+        except HFValidationError:
+            raise FileNotFoundError(
+                f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the "
+                f"path"
+            ) from None
+
+
+def pin(name_or_path: str, **hub: Any) -> tuple[str, dict[str, Any]]:
+    """Name a repository so that later reads find the same files: its whole path, or the commit of its config.json.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+    """
+    config = _find(name_or_path, "config.json", **hub)
+    if Path(name_or_path).is_dir():
+        return str(Path(name_or_path).resolve()), hub
+    commit = extract_commit_hash(str(config), None)
+    return name_or_path, hub | ({"revision": commit} if commit else {})
+
+
 def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict[str, Any]:
     """Read the config.json of a local folder or a Hub repository as it stands, whatever it describes.
 
@@ -66,15 +99,29 @@ def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict
         OSError: no such repository, or no config.json in it.
         ValueError: a file that is not a JSON object.
     """
-    path = cached_file(name_or_path, "config.json", subfolder=subfolder, **hub)
-    if path is None:
-        raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/config.json; is it a model's folder?")
+    path = _find(name_or_path, "config.json", subfolder=subfolder, **hub)
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # as deep as no configuration is
         config = None
     require(isinstance(config, dict), f"{path} is not a JSON object; get the file again")
     return config
+
+
+def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
+    """Read the root config.json of a whole Jukebox, ours or transformers 4's.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+        ValueError: a file that is not a JSON object, or describes something else.
+    """
+    root = read_config_json(name_or_path, **hub)
+    require(
+        root.get("model_type") == JukeboxConfig.model_type,
+        f"{name_or_path}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}, not "
+        f"{root.get('model_type')!r}); for one part use JukeboxPrior or JukeboxVQVAE",
+    )
+    return root
 
 
 def check_safetensors(name_or_path: str, subfolder: str, **hub: Any) -> None:
@@ -98,7 +145,7 @@ def shards_of(index: Path) -> list[str]:
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{index} is not an index of shards; get the file again") from None
     for name in names:
         require(
@@ -128,6 +175,14 @@ def read_pickled_tensors(file: Path) -> Any:
         raise ValueError(
             f"{file} is not a checkpoint of plain tensors ({reason}); download or export it again"
         ) from None
+
+
+def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path:
+    check_name(name_or_path)
+    path = cached_file(name_or_path, file, subfolder=subfolder, **hub)
+    if path is None:
+        raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
+    return Path(path)
 
 
 def _found(path: str | None, shard: str, name_or_path: str) -> str:

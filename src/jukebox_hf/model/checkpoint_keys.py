@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 
+HEAD, EMBEDDING = "lm_head.weight", "transformer.token_embedding.weight"  # ours, of a prior
+_DAMAGED = "the checkpoint is damaged, get it again"
+
 
 class KeyPair(NamedTuple):
     """One tensor by its two names."""
@@ -82,7 +85,7 @@ def vqvae_keys(config: JukeboxVQVAEConfig, dialect: Dialect) -> list[KeyPair]:
 def prior_keys(config: JukeboxPriorConfig, dialect: Dialect) -> list[KeyPair]:
     """Name every tensor of a prior."""
     pairs = _transformer("prior", "transformer", config.attention_kinds, not config.has_labels, dialect)
-    pairs.append(KeyPair(f"prior.{dialect.head}.weight", "lm_head.weight"))
+    pairs.append(KeyPair(f"prior.{dialect.head}.weight", HEAD))
     if config.has_labels:
         pairs.append(KeyPair(dialect.genre, "labels.genre.weight"))
         pairs.append(KeyPair(dialect.artist, "labels.artist.weight"))
@@ -132,9 +135,15 @@ def check_keys(found: Iterable[str], pairs: Iterable[KeyPair], optional: Iterabl
 
 
 def to_ours(state: Mapping[str, Tensor], pairs: Iterable[KeyPair]) -> dict[str, Tensor]:
-    """Rename and transpose a foreign state dict into ours."""
+    """Rename and transpose a foreign state dict into ours.
+
+    Raises:
+        ValueError: keys missing or left over, or what is no plain tensor, in one sentence.
+    """
     pairs = list(pairs)
     check_keys(state, pairs)
+    for pair in pairs:
+        _check_plain(state, pair)
     return {pair.ours: turned(state[pair.theirs], pair) for pair in pairs}
 
 
@@ -154,9 +163,8 @@ def read_checked(tensors: Mapping[str, Tensor], pair: KeyPair, shape: torch.Size
     Raises:
         ValueError: in one sentence.
     """
-    tensor, damaged = tensors[pair.theirs], "the checkpoint is damaged, get it again"
-    if not is_plain(tensor):
-        raise ValueError(f"{pair.theirs} is not a tensor of floating-point numbers; {damaged}")
+    _check_plain(tensors, pair)
+    tensor = tensors[pair.theirs]
     wanted = tuple(reversed(shape)) if pair.is_transposed else tuple(shape)
     if tuple(tensor.shape) != wanted:
         raise ValueError(
@@ -164,10 +172,31 @@ def read_checked(tensors: Mapping[str, Tensor], pair: KeyPair, shape: torch.Size
             f"preset or hyper-parameters belong to this file"
         )
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        raise ValueError(f"{pair.theirs} claims more numbers than the file holds; {damaged}")
+        raise ValueError(f"{pair.theirs} claims more numbers than the file holds; {_DAMAGED}")
     if not torch.isfinite(tensor).all():
-        raise ValueError(f"{pair.theirs} holds numbers that are not finite; {damaged}")
+        raise ValueError(f"{pair.theirs} holds numbers that are not finite; {_DAMAGED}")
     return turned(tensor, pair)
+
+
+def without_tied_head(
+    tensors: Mapping[str, Tensor], pairs: Mapping[str, KeyPair], shape: torch.Size
+) -> dict[str, KeyPair]:
+    """Leave out the head that is tied to the embedding; where a checkpoint holds both, they must be equal.
+
+    Args:
+        pairs: by our names.
+        shape: of either.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    head, embedding = pairs[HEAD], pairs[EMBEDDING]
+    if head.theirs in tensors and not torch.equal(*(read_checked(tensors, pair, shape) for pair in (head, embedding))):
+        raise ValueError(
+            f"{head.theirs} and {embedding.theirs} differ, but this configuration ties them; check that the preset or "
+            f"hyper-parameters belong to this file"
+        )
+    return {ours: pair for ours, pair in pairs.items() if ours != HEAD}
 
 
 def is_plain(tensor: object) -> bool:
@@ -178,6 +207,11 @@ def is_plain(tensor: object) -> bool:
         and tensor.device.type == "cpu"
         and tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     )
+
+
+def _check_plain(tensors: Mapping[str, Tensor], pair: KeyPair) -> None:
+    if not is_plain(tensors[pair.theirs]):
+        raise ValueError(f"{pair.theirs} is not a dense tensor of floating-point numbers; {_DAMAGED}")
 
 
 def _few(word: str, keys: list[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
+import torch
 from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
@@ -49,7 +50,11 @@ def choice(default: str, choices: Sequence[str]) -> Any:
 
 
 def strict_config(cls: type) -> type:
-    """Make a config strict (types and bounds on every assignment), each refusal one clear sentence."""
+    """Make a config strict, each refusal one clear sentence.
+
+    Types and bounds are checked on every assignment. How fields fit each other (`validate_architecture`) is checked
+    when the configuration is built, and again when a network is built of it: between two assignments they may not fit.
+    """
     cls = strict(cls)
 
     def in_one_sentence(method: Callable) -> Callable:
@@ -59,6 +64,8 @@ def strict_config(cls: type) -> type:
                 method(self, *args, **kwargs)
             except StrictDataclassError as error:
                 raise ValueError(_sentence(cls, error, args, kwargs)) from None
+            except (AttributeError, IndexError, TypeError) as error:  # transformers' own fields are not all checked
+                raise ValueError(f"{cls.__name__}: an argument is of another kind than it must be ({error})") from None
 
         return wrapped
 
@@ -85,6 +92,9 @@ def _type_name(annotation: Any) -> str:
 def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     """Extra keys are kept for forward compatibility, but a near miss of a real name would be silently ignored."""
     names = [field.name for field in fields(config)]
+    dtype = getattr(torch, config.dtype, None) if isinstance(config.dtype, str) else config.dtype
+    if not isinstance(dtype, torch.dtype) and config.dtype is not None:
+        raise ValueError(f"{type(config).__name__}: dtype={config.dtype!r} is not one of torch's; choose float32")
     for key, value in unknown.items():
         if isinstance(getattr(type(config), key, None), property) and key.isidentifier() and key in vars(type(config)):
             raise ValueError(f"{type(config).__name__}: {key}={value!r} follows from other arguments; leave it out")

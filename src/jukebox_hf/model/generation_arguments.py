@@ -14,11 +14,11 @@ from transformers import GenerationConfig, LogitsProcessor
 from .configuration_jukebox import JukeboxConfig
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, require
+from .validation import check_level, is_integer, is_number, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
-_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "seed", "return_codes")
+_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "seed", "return_codes", "return_alignment")
 _KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 # Asked for by transformers' pipelines or meaningless for songs; true of us whatever they say.
 _IGNORED = {
@@ -47,6 +47,7 @@ class SongWishes:
         chunk, batch: see `LevelPlan`.
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
+        return_alignment: also say when the lyrics are sung.
     """
 
     seconds: float | None
@@ -59,6 +60,7 @@ class SongWishes:
     batch: int | None
     seed: int | None
     return_codes: bool
+    return_alignment: bool
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -91,7 +93,7 @@ def read_wishes(
     _check_seed(said.get("seed"))
     seconds = said.get("seconds")
     require(
-        seconds is None or (_is_number(seconds) and 0 < seconds < float("inf")),
+        seconds is None or (is_number(seconds) and 0 < seconds < float("inf")),
         f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
     )
     levels, num_levels = said.get("levels"), len(config.prior_configs)
@@ -110,6 +112,7 @@ def read_wishes(
         batch=said.get("batch"),
         seed=said.get("seed"),
         return_codes=bool(said.get("return_codes", False)),
+        return_alignment=bool(said.get("return_alignment", False)),
     )
 
 
@@ -194,7 +197,7 @@ def _by_level(name: str, value: Any, num_levels: int, otherwise: Any) -> dict[in
     for level, number in value.items():
         check_level(f"a key of {name}", level, num_levels)
         require(
-            _is_number(number) or number == otherwise,
+            is_number(number) or number == otherwise,
             f"{name}={number!r} must be a number, or a dictionary from level to number",
         )
     return {level: value.get(level, otherwise) for level in range(num_levels)}
@@ -202,17 +205,13 @@ def _by_level(name: str, value: Any, num_levels: int, otherwise: Any) -> dict[in
 
 def _check_count(name: str, value: Any) -> None:
     require(
-        value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0),
+        value is None or (is_integer(value) and value > 0),
         f"{name}={value!r} must be a positive integer",
     )
 
 
 def _check_seed(seed: Any) -> None:
     require(
-        seed is None or (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**62),
+        seed is None or (is_integer(seed) and 0 <= seed < 2**62),
         f"seed={seed!r} must be an integer from 0 to 2**62 - 1; the songs of a batch count on from it",
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -28,17 +28,36 @@ def translate_legacy_config(config: dict[str, Any]) -> dict[str, Any]:
     """Say in our words what a legacy root config.json says.
 
     Raises:
-        ValueError: fields that are missing or that no Jukebox has.
+        ValueError: fields that are missing, of another kind than any Jukebox's, or that no Jukebox has.
     """
     try:
         vqvae = _vqvae(config["vqvae_config"], config["sampling_rate"])
         priors = _prior_list(config)
         ours = [_prior(prior, priors[0], vqvae, place=place) for place, prior in enumerate(priors)]
     except KeyError as error:
-        raise ValueError(
-            f"config.json of this transformers 4 repository lacks {error.args[0]!r}; restore it from the original"
-        ) from None
-    return {"vqvae_config": vqvae, "prior_configs": ours[::-1]}
+        reason = f"lacks {error.args[0]!r}"
+    except (TypeError, IndexError, AttributeError) as error:
+        reason = f"is not of a Jukebox ({error})"
+    else:
+        return {"vqvae_config": vqvae, "prior_configs": ours[::-1]}
+    raise ValueError(f"config.json of this transformers 4 repository {reason}; restore it from the original")
+
+
+def strides_by_level(strides: object, counts: object) -> list[list[int]]:
+    """The strides of every stage, where a file says per level one stride and how many stages have it.
+
+    Raises:
+        ValueError: lists that do not fit each other.
+    """
+    pair = (strides, counts)
+    require(
+        all(isinstance(numbers, (list, tuple)) for numbers in pair)
+        and len(strides) == len(counts)
+        and all(type(number) is int and 0 < number <= 64 for numbers in pair for number in numbers),
+        f"strides {strides!r} and how many stages have them, {counts!r}, must be two lists of integers from 1 to 64, "
+        f"one of each per level; restore them from the original",
+    )
+    return [[stride] * count for stride, count in zip(strides, counts, strict=True)]
 
 
 def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -50,15 +69,18 @@ def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
     levels = legacy["levels"]
+    level_strides = strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])
+    require(
+        levels == len(level_strides),
+        f"vqvae_config.levels={levels!r} must be {len(level_strides)}, as res_strides_t has it; correct it",
+    )
     multipliers = legacy["multipliers"] or [1] * levels
     require(
         not legacy.get("conv_res_scale"), "vqvae_config.conv_res_scale is set, which no Jukebox VQ-VAE has; unset it"
     )
     return {
         "sampling_rate": sampling_rate,
-        "level_strides": [
-            [stride] * count for stride, count in zip(legacy["res_strides_t"], legacy["res_downs_t"], strict=True)
-        ],
+        "level_strides": level_strides,
         "codebook_size": legacy["nb_discrete_codes"],
         "codebook_dim": legacy["embed_dim"],
         "hidden_sizes": [legacy["res_conv_width"] * multiplier for multiplier in multipliers],
@@ -75,7 +97,7 @@ def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], p
     strides = vqvae["level_strides"]
     level = len(strides) - 1 - place
     depth = legacy["num_layers"]
-    genres, artists = legacy["metadata_dims"]
+    genres, artists = legacy["metadata_dims"][0], legacy["metadata_dims"][1]
     return dict(
         level=level,
         codebook_size=legacy["music_vocab_size"],
@@ -111,7 +133,11 @@ def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], p
 def _kinds(legacy: dict[str, Any], depth: int) -> tuple[str, ...]:
     pattern = legacy["attention_pattern"]
     require(
-        pattern in _PATTERNS,
+        type(depth) is int and 0 < depth <= 1024,
+        f"num_layers={depth!r} in config.json must be an integer from 1 to 1024; correct it",
+    )
+    require(
+        pattern in tuple(_PATTERNS),
         f"attention_pattern={pattern!r} in config.json is none of {', '.join(_PATTERNS)}; correct it",
     )
     return attention_kinds_of_order(_PATTERNS[pattern], depth)
@@ -126,7 +152,7 @@ def _lyrics(legacy: dict[str, Any]) -> dict[str, Any]:
         "lyric_loss_weight": legacy["encoder_loss_fraction"],
     }
     if legacy["is_encoder_decoder"]:
-        return {"lyrics": "prefix", **shared}
+        return {"lyrics": "prefix", **shared, **_alignment(legacy, ("dense", "lyrics_prefix"))}
     encoder = legacy["encoder_config"]
     depth = encoder["num_layers"]
     require(
@@ -136,6 +162,7 @@ def _lyrics(legacy: dict[str, Any]) -> dict[str, Any]:
     return {
         "lyrics": "encoder",
         **shared,
+        **_alignment(legacy, ("lyrics_cross",)),
         "lyric_encoder_hidden_size": encoder["hidden_size"],
         "lyric_encoder_num_hidden_layers": depth,
         "lyric_encoder_num_attention_heads": encoder["n_heads"],
@@ -145,6 +172,14 @@ def _lyrics(legacy: dict[str, Any]) -> dict[str, Any]:
         "lyric_encoder_attention_rows": encoder["blocks"],
         "lyric_encoder_init_scale": encoder["init_scale"],
     }
+
+
+def _alignment(legacy: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, int]:
+    """Which head follows the lyrics; its defaults may name a layer that sees none, which says nothing."""
+    layer, head = legacy.get("alignment_layer"), legacy.get("alignment_head")
+    ours = _kinds(legacy, legacy["num_layers"])
+    is_known = layer is not None and head is not None and 0 <= layer < len(ours) and 0 <= head < legacy["n_heads"]
+    return {"alignment_layer": layer, "alignment_head": head} if is_known and ours[layer] in kinds else {}
 
 
 def _conditioner(legacy: dict[str, Any], place: int) -> dict[str, Any]:

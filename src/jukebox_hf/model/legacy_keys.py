@@ -4,7 +4,7 @@ Flows in: a configuration. Flows out: key pairs per part. Legacy checkpoints num
 first.
 """
 
-from .checkpoint_keys import Dialect, KeyPair, prior_keys, vqvae_keys
+from .checkpoint_keys import HEAD, Dialect, KeyPair, prior_keys, vqvae_keys
 from .configuration_jukebox import JukeboxConfig
 
 TRANSFORMERS_4 = Dialect(
@@ -51,7 +51,7 @@ def tied_names(config: JukeboxConfig) -> list[str]:
         pair.theirs
         for level, prior in enumerate(config.prior_configs)
         for pair in legacy_keys(config)[f"prior_{level}"]
-        if prior.tie_word_embeddings and pair.ours == "lm_head.weight"
+        if prior.tie_word_embeddings and pair.ours == HEAD
     ]
 
 

@@ -4,36 +4,35 @@ Flows in: a Hub repository, a folder or a configuration. Flows out: the parts, o
 memory a song needs, not their sum. The root config.json is the truth; a part's own is a copy of its piece of it.
 """
 
-import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json
-from .checkpoint_keys import check_keys, read_checked
-from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from .alignment import SongAlignment
+from .alignment_orders import OrderAligner, align_songs
+from .checkpoint_files import pin, read_root_config
+from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import default_generation_config, read_hook, read_wishes, refuse_listeners
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
-from .legacy_keys import legacy_keys, tied_names
-from .modeling_jukebox_prior import MATRIX, JukeboxPrior
+from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .part_source import PartSource
 from .song import LogitsHook
 from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, write_orders
 from .song_state import SongState
 from .validation import check_level, require
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_PUSH_ARGUMENTS = ("token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
 
 
 @dataclass
@@ -46,12 +45,14 @@ class JukeboxGenerateOutput(ModelOutput):
         seeds: (B,) the seeds that make these songs again.
         codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
             unless asked for.
+        alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
     """
 
     audio: Tensor | None = None
     audio_lengths: Tensor | None = None
     seeds: Tensor | None = None
     codes: tuple[Tensor, ...] | None = None
+    alignment: tuple[SongAlignment, ...] | None = None
 
 
 class JukeboxModel(PreTrainedModel, GenerationMixin):
@@ -73,6 +74,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: JukeboxConfig, with_priors: bool = True) -> None:
         super().__init__(config)
+        config.validate_architecture()  # parts may have been assigned since it was built
         self.vqvae = JukeboxVQVAE(config.vqvae_config)
         for level, prior_config in enumerate(config.prior_configs):
             # Named children, not a list: transformers finds tied weights in named children only.
@@ -113,11 +115,25 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
                 f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
             )
             device = torch.device("cpu") if self.offload else self.device
-            setattr(self, name, self._source.load_prior(level, self.config.prior_configs[level], device))
+            prior = self._source.load_prior(level, self.config.prior_configs[level], device)
+            setattr(self, name, prior.train(self.training))
         if self.offload:
             self._put_away(other for other in self.loaded_levels if other != level)
             getattr(self, name).to(self.device)
-        return getattr(self, name).train(self.training)
+        return getattr(self, name)
+
+    def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
+        """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""
+        require(
+            attn_implementation in ("sdpa", "eager"),
+            f"attn_implementation={attn_implementation!r} is not known to Jukebox; choose sdpa or eager",
+        )
+        self.config._attn_implementation = {"": attn_implementation}
+        for level in self.loaded_levels:
+            getattr(self, f"prior_{level}").set_attn_implementation(attn_implementation)
+        if self._source is not None:
+            chosen = self._source.options | {"attn_implementation": attn_implementation}
+            self._source = replace(self._source, options=chosen)
 
     def release(self, level: int) -> None:
         """Let a prior go after its level: to the CPU's memory with `offload`, else freed unless `keep_loaded`."""
@@ -156,11 +172,11 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;
                 `levels` to write; `seed` (the songs of a batch count on from it); `batch`, `chunk` to bound memory;
-                `return_codes`. See docs/reference/generation.md.
+                `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what can not be sampled to its end, before the first step, in one sentence.
-            FloatingPointError: logits that are not finite, with level, song and position.
+            FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
         by_name = {name: kwargs.pop(name) for name in SONG_INPUTS if name in kwargs}
@@ -173,11 +189,20 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
         before = self.offload
         self.offload = before if offload is None else offload
+        aligner = OrderAligner(self, orders) if wishes.return_alignment else None
         try:
-            states = write_orders(self, orders, hook)
+            states = write_orders(self, orders, hook, aligner and aligner.after_level)
+            alignment = aligner and tuple(aligner.finish(states))
         finally:
             self.offload = before
-        return self._listen(orders, states, wishes.return_codes)
+        return replace(self._listen(orders, states, wishes.return_codes), alignment=alignment)
+
+    @torch.no_grad()
+    def align(
+        self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
+    ) -> list[SongAlignment]:
+        """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
+        return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
         self, orders: Sequence[SongOrder], states: Sequence[SongState], return_codes: bool
@@ -237,13 +262,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             value = kwargs.pop(ignored, None)
             dtype = value if ignored == "torch_dtype" and dtype is None else dtype
         require(not kwargs, f"from_pretrained does not know {sorted(kwargs)}; see its docstring for what it takes")
-        name = str(pretrained_model_name_or_path)
-        root = read_config_json(name, **hub)
-        require(
-            root.get("model_type") == JukeboxConfig.model_type,
-            f"{name}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}); for one "
-            f"part use JukeboxPrior or JukeboxVQVAE",
-        )
+        name, hub = pin(str(pretrained_model_name_or_path), **hub)
+        root = read_root_config(name, **hub)
         is_legacy = is_legacy_config(root)
         if config is None:
             config = JukeboxConfig.from_dict(root)
@@ -269,11 +289,13 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
 
         Args:
             save_directory: a folder, made if need be.
-            push_to_hub: also upload it, with `repo_id` and the like in kwargs.
-            kwargs: for every part's own `save_pretrained`, such as max_shard_size.
+            push_to_hub: also upload it.
+            kwargs: for every part's own `save_pretrained`, such as max_shard_size; and, to upload, `repo_id` (else the
+                folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
         """
-        hub = {k: kwargs.pop(k) for k in ("repo_id", "token", "private", "commit_message") if k in kwargs}
         folder = Path(save_directory)
+        repo_id = kwargs.pop("repo_id", folder.name)
+        hub = {name: kwargs.pop(name) for name in _PUSH_ARGUMENTS if name in kwargs}
         folder.mkdir(parents=True, exist_ok=True)
         self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
         for level in range(self.num_levels):
@@ -285,7 +307,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         self.generation_config.save_pretrained(folder)
         save_root_config(self.config, folder)
         if push_to_hub:
-            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+            sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
+            self.push_to_hub(repo_id, **hub, **sizes)
 
 
 def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
@@ -306,96 +329,3 @@ def save_root_config(config: JukeboxConfig, folder: Path) -> None:
     config = JukeboxConfig.from_dict(config.to_dict())
     config.architectures = [JukeboxModel.__name__]
     config.save_pretrained(folder)
-
-
-@dataclass(frozen=True)
-class PartSource:
-    """Where the parts of a model lie, and how they are wanted in memory."""
-
-    name_or_path: str
-    is_legacy: bool
-    config: JukeboxConfig
-    dtype: torch.dtype | str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    hub: dict[str, Any] = field(default_factory=dict)
-
-    def load_vqvae(self) -> JukeboxVQVAE:
-        """Load the VQ-VAE, in float32."""
-        options = {"device_map": self.options["device_map"]} if "device_map" in self.options else {}
-        return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
-
-    def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
-        """Load one prior, onto `device` unless a device_map says otherwise."""
-        options = {"dtype": self.dtype or "auto", **self.options}
-        prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
-        return prior if "device_map" in self.options else prior.to(device)
-
-    def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
-        """Put the folder of a prior that is not in memory into another repository."""
-        name = f"prior_{level}"
-        if self.is_legacy:
-            as_stored = replace(self, dtype="auto", options={})
-            prior = as_stored.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
-            prior.save_pretrained(folder / name, **kwargs)
-            return
-        root = Path(self.name_or_path)
-        if not root.is_dir():
-            hub = {key: value for key, value in self.hub.items() if key != "force_download"}
-            root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
-        if (root / name).resolve() != (folder / name).resolve():
-            shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
-            shutil.copytree(root / name, folder / name)
-
-    def _load(
-        self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
-    ) -> PreTrainedModel:
-        if self.is_legacy:
-            state = self._legacy_state(part, name, config)
-            if options["dtype"] == "auto":
-                options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
-            model, info = part.from_pretrained(
-                None, config=config, state_dict=state, output_loading_info=True, **options
-            )
-        else:
-            # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
-            check_safetensors(self.name_or_path, name, **self.hub)
-            model, info = part.from_pretrained(
-                self.name_or_path,
-                subfolder=name,
-                use_safetensors=True,
-                output_loading_info=True,
-                **self.hub,
-                **options,
-            )
-            _check_same(name, model.config, config)
-        lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
-        require(
-            not lost,
-            f"{self.name_or_path}: the weights of {name} do not fit its configuration "
-            f"({'; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in lost.items())}); get them again",
-        )
-        return model.eval()
-
-    def _legacy_state(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
-        """The tensors of one part out of the one checkpoint for all, renamed and transposed."""
-        files = CheckpointFiles.of_repository(self.name_or_path, **self.hub)
-        keys = legacy_keys(self.config)
-        check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in part(config).state_dict().items()}
-        state = {}
-        for pair in keys[name]:
-            if pair.theirs in files:
-                state[pair.ours] = read_checked(files, pair, shapes[pair.ours])
-        return state
-
-
-def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
-    """A part's own config.json must say what the root's says of it."""
-    for field_name in sorted(type(wanted).__annotations__):
-        pair = [getattr(config, field_name) for config in (found, wanted)]
-        one, other = (json.loads(json.dumps(value)) for value in pair)
-        require(
-            one == other,
-            f"{name}/config.json says {field_name}={one!r}, but the root config.json says {other!r}; make them equal",
-        )

@@ -7,7 +7,7 @@ A prior thinks in tokens of its own vocabulary: its codes, shifted past the lyri
 sequence. `sequence` makes them from codes; positions count from the start of that sequence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ class JukeboxPrior(PreTrainedModel):
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         super().__init__(config)
+        config.validate_architecture()  # fields may have been assigned since it was built
         self.transformer = JukeboxTransformer(_music_settings(config))
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.labels = LabelEmbedding(config) if config.has_labels else None
@@ -146,8 +147,9 @@ class JukeboxPrior(PreTrainedModel):
             timing: (B, 3) int64 samples: song length, offset of the window, length of the window; for top priors.
             lyric_ids: (B, N), exactly lyric_length characters, for priors with lyrics; 0 is padding.
             return_loss: False leaves the losses out.
-            output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1.
-            output_attentions: True for all, or indices of layers whose probabilities are wanted.
+            output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1; None:
+                as the configuration says.
+            output_attentions: the same for layers whose probabilities are wanted.
 
         Raises:
             ValueError: a missing, unwanted or misshapen input, or an id out of range, in one sentence.
@@ -161,6 +163,10 @@ class JukeboxPrior(PreTrainedModel):
         }
         check_inputs(self.config, codes, **inputs)
         depth = self.config.num_hidden_layers
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         trace = Trace(
             chosen_layers("output_hidden_states", output_hidden_states, depth + 1),
             chosen_layers("output_attentions", output_attentions, depth),
@@ -182,6 +188,51 @@ class JukeboxPrior(PreTrainedModel):
             hidden_states=tuple(trace.hidden_states[i] for i in trace.hidden_state_layers) or None,
             attentions=tuple(trace.attentions[i] for i in trace.attention_layers) or None,
         )
+
+    @torch.no_grad()
+    def lyric_attention(
+        self,
+        codes: Tensor,
+        heads: Mapping[int, Sequence[int]],
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+    ) -> dict[int, Tensor]:
+        """How much the prediction of each code looks at each lyric position; layers above the last one are not run.
+
+        Args:
+            codes: (B, T), as in `forward`, and so are the other inputs.
+            heads: for each layer of interest, out of `config.lyric_layers`, its heads of interest.
+
+        Returns:
+            By layer: probabilities (B, heads, T, N), float32. Position j has read the characters before j. Rows need
+            not sum to 1: a prefix is followed by keys that are no lyrics.
+
+        Raises:
+            ValueError: an input or a layer that does not fit, in one sentence.
+        """
+        inputs = {"artist_ids": artist_ids, "genre_ids": genre_ids, "timing": timing, "lyric_ids": lyric_ids}
+        check_inputs(self.config, codes, **inputs)
+        wrong = sorted(set(heads) - set(self.config.lyric_layers))
+        require(
+            len(heads) > 0 and not wrong,
+            f"heads names layers {wrong}, but the layers that look at lyrics are {list(self.config.lyric_layers)}",
+        )
+        conditioning = self._condition(None, **inputs)
+        tokens, prefix = self.lyrics.sequence(codes, lyric_ids), self.config.prefix_length
+        trace, depth = Trace(hidden_state_layers=tuple(heads)), max(heads)
+        embedded = self.transformer.embed(tokens, conditioning.start, 0, tokens.shape[1])
+        if conditioning.positions is not None:
+            embedded = embedded + conditioning.positions[:, : tokens.shape[1]]
+        self.transformer(embedded, conditioning.lyric_states, trace=trace, depth=depth)
+        found = {}
+        for layer, wanted in heads.items():
+            block = self.transformer.layers[layer]
+            hidden = block.attention_norm(trace.hidden_states.pop(layer))
+            looks = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
+            found[layer] = looks[:, :, prefix:, : self.config.lyric_length]
+        return found
 
     # --- sampling ---
 
@@ -210,10 +261,20 @@ class JukeboxPrior(PreTrainedModel):
         return self.lyrics.sequence(codes, lyric_ids)
 
     def new_cache(self, batch_size: int) -> JukeboxCache:
-        """Allocate empty caches for `batch_size` songs."""
+        """Allocate empty caches for `batch_size` songs.
+
+        Raises:
+            ValueError: no songs, or a prior that a device_map spread over devices or the disk.
+        """
         require(
             isinstance(batch_size, int) and batch_size > 0,
             f"batch_size={batch_size!r} must be a positive number of songs",
+        )
+        places = {str(place) for place in getattr(self, "hf_device_map", {}).values()}
+        require(
+            len(places) <= 1 and "disk" not in places,
+            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(places))}; use "
+            f'device_map="cuda:0" or "cpu", and JukeboxModel.from_pretrained(offload=True) where memory is short',
         )
         return self.transformer.new_cache(batch_size)
 

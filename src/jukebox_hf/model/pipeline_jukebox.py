@@ -7,13 +7,19 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import TextToAudioPipeline
 
+from .alignment import times_as_rows
+from .alignment_times import time_lyrics, times_of_rows
 from .modeling_jukebox import JukeboxModel
 from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
 from .song_orders import NOT_SAID
 from .validation import require
+
+_TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
 
 
 class JukeboxPipeline(TextToAudioPipeline):
@@ -62,7 +68,8 @@ class JukeboxPipeline(TextToAudioPipeline):
                 all.
             words: what songs do not say themselves, as `JukeboxProcessor` takes it: `lyrics`, `artist`, `genre`,
                 `seconds`, `song_seconds`, `offset`, `prompt`, `seed`; `strict`; `return_codes` to have the codes of
-                every level and the seed too; `generate_kwargs` for `JukeboxModel.generate`; `batch_size`.
+                every level and the seed too; `return_alignment` to have the lyrics in time (`TimedLyrics`);
+                `generate_kwargs` for `JukeboxModel.generate`; `batch_size`.
 
         Returns:
             `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator.
@@ -80,21 +87,28 @@ class JukeboxPipeline(TextToAudioPipeline):
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
         return_codes: bool | None = None,
+        return_alignment: bool | None = None,
         **words: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         unknown = sorted(set(words) - {*SONG_WORDS, "strict"})
         require(
             not unknown,
             f"the pipeline does not know {', '.join(unknown)}; it takes {', '.join(SONG_WORDS)}, strict, return_codes, "
-            f"batch_size, and generate_kwargs={{...}} for all else",
+            f"return_alignment, batch_size, and generate_kwargs={{...}} for all else",
         )
         generate = {**(forward_params or {}), **(generate_kwargs or {})}
-        codes = {} if return_codes is None else {"return_codes": return_codes}
-        return {**(preprocess_params or {}), **words}, {**generate, **codes}, codes
+        wanted = {"return_codes": return_codes, "return_alignment": return_alignment}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        aligned = {name: value for name, value in wanted.items() if name == "return_alignment"}
+        return {**(preprocess_params or {}), **words, **aligned}, {**generate, **wanted}, wanted
 
-    def preprocess(self, song: Any, **words: Any) -> Mapping[str, Tensor]:
-        """Words to tensors, one row."""
-        return self.processor(song, **words)
+    def preprocess(self, song: Any, return_alignment: bool = False, **words: Any) -> Mapping[str, Tensor]:
+        """Words to tensors, one row; the lyrics as typed go along where they are to be timed."""
+        inputs = self.processor(song, **words)
+        if return_alignment:
+            typed = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] or ""
+            inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]])
+        return inputs
 
     def _forward(self, model_inputs: Mapping[str, Tensor], **generate: Any) -> dict[str, Tensor]:
         """Songs as batch-first tensors only, so that transformers can take a batch apart again."""
@@ -103,11 +117,18 @@ class JukeboxPipeline(TextToAudioPipeline):
             given = {"generation_config": vars(self).get("generation_config")}  # 5.17: the same, made one object
         if "generation_config" in generate:  # replaces all of them, as in transformers
             given = {}
-        output = self.model.generate(dict(model_inputs), **{**given, **generate})
+        inputs = dict(model_inputs)
+        typed = inputs.pop(_TYPED, None)
+        output = self.model.generate(inputs, **{**given, **generate})
         codes = {f"codes_{level}": codes for level, codes in enumerate(output.codes or ())}
+        if output.alignment is not None and typed is not None:
+            rows = [torch.from_numpy(times_as_rows(song)) for song in output.alignment]  # (C, 5) each
+            codes |= {_TYPED: typed, _TIMES: pad_sequence(rows, batch_first=True)}
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
 
-    def postprocess(self, songs: Mapping[str, Tensor], return_codes: bool = False) -> dict[str, Any]:
+    def postprocess(
+        self, songs: Mapping[str, Tensor], return_codes: bool = False, return_alignment: bool = False
+    ) -> dict[str, Any]:
         """One song as an array, without its padding."""
         audio = self.processor.decode(songs["audio"], songs["audio_lengths"][0])
         result = {"audio": audio, "sampling_rate": self.sampling_rate}
@@ -115,6 +136,11 @@ class JukeboxPipeline(TextToAudioPipeline):
             levels = [songs[name][0] for name in sorted(songs) if name.startswith("codes_")]
             result["codes"] = tuple(codes[codes != NOT_SAID].numpy() for codes in levels)
             result["seed"] = int(songs["seeds"][0])
+        if return_alignment:
+            lyrics = "".join(map(chr, songs[_TYPED][0].tolist())).lstrip("\0")
+            encoding = self.processor.encode_lyrics(lyrics)
+            times = times_of_rows(songs[_TIMES][0].cpu().numpy()[: len(encoding.ids)], encoding.offsets)
+            result["alignment"] = time_lyrics(lyrics, times, len(audio) / self.sampling_rate)
         return result
 
 

@@ -5,6 +5,7 @@ Flows in: lyrics, artist, genre, lengths in seconds, a prompt in sound. Flows ou
 one is saved with it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -16,6 +17,8 @@ from transformers import BatchFeature, ProcessorMixin
 
 from .configuration_jukebox import JukeboxConfig
 from .feature_extraction_jukebox import JukeboxFeatureExtractor
+from .lyric_characters import LyricEncoding
+from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import require
@@ -140,6 +143,25 @@ class JukeboxProcessor(ProcessorMixin):
             }
         )
 
+    def encode_lyrics(self, lyrics: str, *, warn: bool = False) -> LyricEncoding:
+        """Number the characters of lyrics that are sung, each with its place in the text as typed.
+
+        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level reads lyrics.
+
+        Args:
+            lyrics: as typed.
+            warn: about characters that are lost and scripts that are romanised.
+        """
+        if self.lyric_level is None:
+            return LyricEncoding(lyrics, "", (), ())
+        structure = read_structure(lyrics)
+        sung = self.tokenizer.encode_lyrics(structure.sung, self.lyric_level)
+        offsets = tuple(structure.sources[offset] for offset in sung.offsets)
+        encoding = LyricEncoding(lyrics, sung.cleaned, sung.ids, offsets)
+        for sentence in remarks(lyrics, encoding.cleaned, offsets, structure.headings) if warn else ():
+            warnings.warn(sentence, stacklevel=2)
+        return encoding
+
     def decode(self, audio: Tensor, audio_length: int | None = None, clamp: bool = False) -> np.ndarray:
         """One song (S,) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
         samples = audio.detach().float().cpu().reshape(-1)[: None if audio_length is None else int(audio_length)]
@@ -173,7 +195,7 @@ class JukeboxProcessor(ProcessorMixin):
         return {
             "artist_ids": artists,
             "genre_ids": genres,
-            "lyric_ids": () if self.lyric_level is None else self.tokenizer.encode_lyrics(lyrics, self.lyric_level).ids,
+            "lyric_ids": self.encode_lyrics(lyrics, warn=True).ids,
             "prompt": () if song["prompt"] is None else self._prompt(song["prompt"]),
         }
 

@@ -83,8 +83,10 @@ PRIOR_SIZES: dict[str, dict[str, Any]] = {
         "lyric_length": 512,
         "lyric_vocab_size": 80,
         "min_song_seconds": 23.8,
+        "alignment_layer": 68,
+        "alignment_head": 2,
     },
-    "prior_1b_lyrics": {},
+    "prior_1b_lyrics": {"alignment_layer": 63, "alignment_head": 0},
     "small_prior": _SMALL,
     "small_labelled_prior": {**_SMALL, **_SMALL_LABELS},
     "small_single_enc_dec_prior": {

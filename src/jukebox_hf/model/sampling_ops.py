@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .validation import require
+from .validation import is_integer, is_number, require
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,17 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.temperature < float("inf"),
+            is_number(self.temperature) and 0 <= self.temperature < float("inf"),
             f"temperature={self.temperature!r} must be 0 (always the likeliest code) or a positive number; try 0.99",
         )
-        require(self.top_k >= 0, f"top_k={self.top_k!r} must be 0 (keep all) or a number of codes to keep")
-        require(0 < self.top_p <= 1, f"top_p={self.top_p!r} must lie over 0 and up to 1 (keep all)")
+        require(
+            is_integer(self.top_k) and self.top_k >= 0,
+            f"top_k={self.top_k!r} must be 0 (keep all) or a whole number of codes to keep",
+        )
+        require(
+            is_number(self.top_p) and 0 < self.top_p <= 1,
+            f"top_p={self.top_p!r} must lie over 0 and up to 1 (keep all)",
+        )
         require(
             not (self.top_k and self.top_p < 1),
             f"top_k={self.top_k} and top_p={self.top_p} exclude each other; set one of them",

@@ -5,6 +5,7 @@ gone on from. What is already there, a prompt or a finished level, is kept as it
 prompt, continuing saved codes and upsampling are the same loop over different first states (paper section 4.5).
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,7 +66,8 @@ def sample_song(
     """Write songs as planned, giving the state after every window that was not there already.
 
     Priors are loaded when their level comes and released after it. The draws depend on each song's seed and on the
-    place of a code alone, so a state that was saved and loaded leads to the same song.
+    place of a code alone, so a state that was saved and loaded leads to the same song. So does a batch that does not
+    fit into memory: half of it is written at a time, with one warning.
 
     Args:
         model: with a prior for every planned level.
@@ -77,7 +79,7 @@ def sample_song(
 
     Raises:
         ValueError: songs and labels that do not match, or a level whose upper codes are missing.
-        FloatingPointError: logits that are not finite, with level, song and position.
+        FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
     """
     state.check(model.config)
     check_request(model, plan, labels, state)
@@ -114,10 +116,11 @@ def check_request(model: Priors, plan: SamplingPlan, labels: Sequence[Sequence[L
         for window in level_plan.windows:
             start_sample = window.start * model.config.prior_configs[level_plan.level].hop_length
             for song in labels[level_plan.level]:
-                _check_timing(song, start_sample)
+                check_timing(song, start_sample)
 
 
-def _check_timing(song: LevelLabels, start_sample: int) -> None:
+def check_timing(song: LevelLabels, start_sample: int) -> None:
+    """Refuse a window that lies where this prior was not trained to be."""
     config = song.config
     if not config.has_timing:
         return
@@ -153,6 +156,7 @@ class _LevelWriter:
     ) -> None:
         self.prior, self.plan, self.labels = prior, plan, labels
         self.hook, self.may_draw_lyrics = hook, may_draw_lyrics
+        self.batch = plan.batch  # smaller where memory runs out
         self._caches: dict[int, JukeboxCache] = {}
 
     def write(self, state: SongState, window: Window) -> SongState:
@@ -162,12 +166,39 @@ class _LevelWriter:
         known = {song: codes for song, codes in known.items() if len(codes) < window.length}  # the others may know more
         for length in sorted({len(codes) for codes in known.values()}):
             songs = [song for song in known if len(known[song]) == length]
-            for group in _split(songs, self.plan.batch):
-                written = self._write_group(state, window, group, torch.stack([known[song] for song in group]))
+            while songs:
+                group, written = self._write_most(state, window, songs, known)
+                songs = songs[len(group) :]
                 for song, codes in zip(group, written, strict=True):
                     whole = torch.cat([state.codes[level][song][: window.start], codes.cpu()])
                     state = state.with_codes(level, song, whole)
         return state
+
+    def _write_most(
+        self, state: SongState, window: Window, songs: list[int], known: dict[int, Tensor]
+    ) -> tuple[list[int], Tensor]:
+        """Write as many of the songs at once as the plan and the memory allow: where it runs out, half as many."""
+        planned = size = min(self.batch or len(songs), len(songs))
+        while True:
+            group, written = songs[:size], None
+            try:
+                written = self._write_group(state, window, group, torch.stack([known[song] for song in group]))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            if written is not None:
+                break
+            self._caches.clear()  # out here, where the error no longer holds the tensors of its frames
+            torch.cuda.empty_cache()
+            size = -(-size // 2)
+        if size < planned:
+            self.batch = size
+            warnings.warn(
+                f"memory ran out with {planned} songs at once at level {self.plan.level}; {size} at once work and give "
+                f"the same songs, ask for batch={size} to save the tries",
+                stacklevel=2,
+            )
+        return group, written
 
     def _write_group(self, state: SongState, window: Window, songs: list[int], known: Tensor) -> Tensor:
         prior, level, device = self.prior, self.plan.level, self.prior.device
@@ -192,10 +223,9 @@ class _LevelWriter:
                 cache=self._cache(len(songs)),
             ).codes
         except FloatingPointError as error:
-            row, place = error.args[1:]
+            what, row, place, cure = error.args
             raise FloatingPointError(
-                f"the logits of level {level} are not finite, song {songs[row]}, code {window.start + place}; use a "
-                f"wider dtype or check the weights"
+                f"{what}: level {level}, song {songs[row]}, code {window.start + place}; {cure}"
             ) from None
 
     def _upper_codes(self, state: SongState, window: Window, songs: list[int]) -> Tensor:
@@ -209,8 +239,3 @@ class _LevelWriter:
             self._caches.clear()  # one at a time: they are large
             self._caches[batch] = self.prior.new_cache(batch)
         return self._caches[batch]
-
-
-def _split(songs: list[int], size: int | None) -> list[list[int]]:
-    size = size or len(songs)
-    return [songs[start : start + size] for start in range(0, len(songs), size)]

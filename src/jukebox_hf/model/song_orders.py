@@ -16,7 +16,7 @@ Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,16 @@ def take_orders(
     return tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
 
 
-def write_orders(model: Priors, orders: Sequence[SongOrder], hook: LogitsHook | None = None) -> list[SongState]:
-    """Write all songs level by level, so that each prior is loaded once however many lengths there are."""
+def write_orders(
+    model: Priors,
+    orders: Sequence[SongOrder],
+    hook: LogitsHook | None = None,
+    after_level: Callable[[int, Sequence[SongState]], None] | None = None,
+) -> list[SongState]:
+    """Write all songs level by level, so that each prior is loaded once however many lengths there are.
+
+    `after_level` is called with a level that is done, and the states, while its prior is still there.
+    """
     for order in orders:
         check_request(model, order.plan, order.labels, order.state)
     states, kept = [order.state for order in orders], _Kept(model)
@@ -103,6 +111,8 @@ def write_orders(model: Priors, orders: Sequence[SongOrder], hook: LogitsHook | 
             plan = SamplingPlan(order.plan.samples, (order.plan.levels[place],))
             for progress in sample_song(kept, plan, order.labels, states[number], hook=hook):
                 states[number] = progress.state
+        if after_level is not None:
+            after_level(level_plan.level, states)
         model.release(level_plan.level)
     return states
 
@@ -212,7 +222,7 @@ def _order(
             f"the prompt or codes",
         )
     labels = tuple(
-        tuple(level_labels(prior, songs, song, _song_samples(config, songs, song, plan.samples)) for song in rows)
+        tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
         for prior in config.prior_configs
     )
     own = SongState(
@@ -300,7 +310,7 @@ def _samples(
     return whole
 
 
-def _song_samples(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> int:
+def song_samples(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> int:
     """The length of the whole song; if not said, the shortest the top prior was trained on that holds the audio."""
     said = int(songs["song_samples"][song])
     if said != NOT_SAID:
@@ -331,10 +341,7 @@ def _first_state(
         if wishes.seed is not None:
             state = SongState(codes.codes, tuple(wishes.seed + song for song in range(num_songs)), codes.notes)
     else:
-        state = SongState.empty(config.vqvae_config.num_levels, _seeds(songs, wishes))
-        for level, known in _by_level(config, codes).items():
-            for song in range(num_songs):
-                state = state.with_codes(level, song, _one_row(level, known, song, num_songs))
+        state = state_of(config, codes, _seeds(songs, wishes))
     state.check(config)
     for song in range(num_songs):
         length = int(songs["prompt_lengths"][song])
@@ -344,6 +351,21 @@ def _first_state(
                 "codes and prompt both say how a song begins; give one of them",
             )
             state = _with_prompt(config, vqvae, state, song, songs["prompt_values"][song, -length:], levels)
+    return state
+
+
+def state_of(
+    config: JukeboxConfig, codes: Mapping[int, Tensor] | Sequence[Tensor | None] | None, seeds: Sequence[int]
+) -> SongState:
+    """Codes in any form as a state, one song per seed.
+
+    Raises:
+        ValueError: levels or shapes that do not fit.
+    """
+    state = SongState.empty(config.vqvae_config.num_levels, seeds)
+    for level, known in _by_level(config, codes).items():
+        for song in range(len(seeds)):
+            state = state.with_codes(level, song, _one_row(level, known, song, len(seeds)))
     return state
 
 

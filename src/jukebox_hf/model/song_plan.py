@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .sampling_ops import SamplingSettings
-from .validation import check_level, require
+from .validation import check_level, is_integer, require
 from .windows import Window, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
@@ -87,7 +87,10 @@ def plan_song(
         f"samples={samples} is shorter than one code of the coarsest level ({coarsest} samples); ask for a longer song",
     )
     for name, size in (("chunk", chunk), ("batch", batch)):
-        require(size is None or size > 0, f"{name}={size!r} must be a positive number, or None for all at once")
+        require(
+            size is None or (is_integer(size) and size > 0),
+            f"{name}={size!r} must be a positive integer, or None for all at once",
+        )
     plans = []
     for level in wanted:
         prior, total = config.prior_configs[level], whole // hops[level]

@@ -282,6 +282,11 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
 def _checked_versions(versions: object) -> list[str]:
     require(
+        versions is not None,
+        "there are no lists of artists and genres here (no label_versions, which tokenizer_config.json holds); convert "
+        "the model again with --labels, or make a tokenizer with JukeboxTokenizer.from_label_files",
+    )
+    require(
         isinstance(versions, (list, tuple))
         and len(versions) > 0
         and all(version in list(RULES) for version in versions),

@@ -6,6 +6,7 @@ the priors and, without conditioning, the lyric encoder. There is no norm after 
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -62,23 +63,26 @@ class JukeboxTransformer(nn.Module):
         start: int = 0,
         cache: JukeboxCache | None = None,
         trace: Trace | None = None,
+        depth: int | None = None,
     ) -> Tensor:
         """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
 
-        With a cache, what lies before `start` is read from it and the run is stored in it.
+        With a cache, what lies before `start` is read from it and the run is stored in it. `depth` stops before that
+        layer.
         """
         trace = trace or Trace()
+        depth = len(self.layers) if depth is None else depth
         hidden = self._enter(inputs)
         lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
-        for index, layer in enumerate(self.layers):
+        for index, layer in islice(enumerate(self.layers), depth):
             if index in trace.hidden_state_layers:
                 trace.hidden_states[index] = hidden
             slots = None if cache is None else cache.layers[index]
             hidden, probabilities = layer(hidden, lyric_states, start, slots, index in trace.attention_layers)
             if index in trace.attention_layers:
                 trace.attentions[index] = probabilities
-        if len(self.layers) in trace.hidden_state_layers:
-            trace.hidden_states[len(self.layers)] = hidden
+        if depth in trace.hidden_state_layers:
+            trace.hidden_states[depth] = hidden
         return hidden.float()
 
     def step(self, inputs: Tensor, cache: JukeboxCache) -> Tensor:

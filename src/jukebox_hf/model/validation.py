@@ -13,10 +13,20 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def is_number(value: object) -> bool:
+    """Whether this is an integer or floating-point number, no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> bool:
+    """Whether this is an integer, no truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def check_level(name: str, level: object, num_levels: int) -> None:
     """A level must be an integer of the model's range."""
     require(
-        isinstance(level, int) and not isinstance(level, bool) and 0 <= level < num_levels,
+        is_integer(level) and 0 <= level < num_levels,
         f"{name}={level!r} is not a level of this model; choose from 0 (finest) to {num_levels - 1} (top)",
     )
 

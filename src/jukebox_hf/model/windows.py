@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .validation import require
+from .validation import is_integer, require
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def plan_windows(total: int, length: int, hop: int) -> tuple[Window, ...]:
         ValueError: a number that is not positive, or a hop that would leave codes out.
     """
     for name, number in (("total", total), ("length", length), ("hop", hop)):
-        require(_is_count(number) and number > 0, f"{name}={number!r} must be a positive number of codes")
+        require(is_integer(number) and number > 0, f"{name}={number!r} must be a positive number of codes")
     require(hop <= length, f"hop={hop} is longer than a window of {length} codes and would skip some; shorten it")
     if total < length:
         return (Window(0, total),)
@@ -55,7 +55,7 @@ class SongTiming:
         for name in ("total_samples", "offset_samples", "window_samples"):
             number = getattr(self, name)
             require(
-                _is_count(number) and number >= 0,
+                is_integer(number) and number >= 0,
                 f"{name}={number!r} must be a number of samples, 0 or more; multiply seconds by the sampling rate and "
                 f"round to an integer",
             )
@@ -107,7 +107,3 @@ def _span(num_characters: int, length: int, timing: SongTiming, real: Callable[[
     middle = int((real(timing.window_samples) / real(2) + real(offset)) * real(num_characters) / real(total))
     start = min(max(middle, half), num_characters - half) - half
     return np.arange(start, start + length)
-
-
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)

@@ -1,0 +1,116 @@
+"""Where the parts of a model lie: each read from its folder, or out of the one checkpoint of transformers 4.
+
+Flows in: a pinned repository and the root configuration. Flows out: the VQ-VAE and the priors, one at a time, refused
+where they do not fit that configuration.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from .checkpoint_files import CheckpointFiles, check_safetensors
+from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
+from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from .legacy_keys import legacy_keys, tied_names
+from .modeling_jukebox_prior import MATRIX, JukeboxPrior
+from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .validation import require
+
+
+@dataclass(frozen=True)
+class PartSource:
+    """Where the parts of a model lie, and how they are wanted in memory."""
+
+    name_or_path: str
+    is_legacy: bool
+    config: JukeboxConfig
+    dtype: torch.dtype | str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    hub: dict[str, Any] = field(default_factory=dict)
+
+    def load_vqvae(self) -> JukeboxVQVAE:
+        """Load the VQ-VAE, in float32."""
+        options = {"device_map": self.options["device_map"]} if "device_map" in self.options else {}
+        return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
+
+    def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
+        """Load one prior, onto `device` unless a device_map says otherwise."""
+        options = {"dtype": self.dtype or "auto", **self.options}
+        prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
+        return prior if "device_map" in self.options else prior.to(device)
+
+    def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
+        """Put the folder of a prior that is not in memory into another repository."""
+        name = f"prior_{level}"
+        if self.is_legacy:
+            as_stored = replace(self, dtype="auto", options={})
+            prior = as_stored.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
+            prior.save_pretrained(folder / name, **kwargs)
+            return
+        root = Path(self.name_or_path)
+        if not root.is_dir():
+            hub = {key: value for key, value in self.hub.items() if key != "force_download"}
+            root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
+        if (root / name).resolve() != (folder / name).resolve():
+            shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
+            shutil.copytree(root / name, folder / name)
+
+    def _load(
+        self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
+    ) -> PreTrainedModel:
+        if self.is_legacy:
+            state = self._legacy_state(part, name, config)
+            if options["dtype"] == "auto":
+                options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
+            model, info = part.from_pretrained(
+                None, config=config, state_dict=state, output_loading_info=True, **options
+            )
+        else:
+            # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
+            check_safetensors(self.name_or_path, name, **self.hub)
+            model, info = part.from_pretrained(
+                self.name_or_path,
+                subfolder=name,
+                use_safetensors=True,
+                output_loading_info=True,
+                **self.hub,
+                **options,
+            )
+            _check_same(name, model.config, config)
+        lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
+        require(
+            not lost,
+            f"{self.name_or_path}: the weights of {name} do not fit its configuration "
+            f"({'; '.join(f'{len(keys)} {kind}, such as {keys[0]}' for kind, keys in lost.items())}); get them again",
+        )
+        return model.eval()
+
+    def _legacy_state(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
+        """The tensors of one part out of the one checkpoint for all, renamed and transposed."""
+        files = CheckpointFiles.of_repository(self.name_or_path, **self.hub)
+        keys = legacy_keys(self.config)
+        check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in part(config).state_dict().items()}
+        pairs = {pair.ours: pair for pair in keys[name]}
+        if HEAD in pairs and config.tie_word_embeddings:
+            pairs = without_tied_head(files, pairs, shapes[HEAD])
+        return {ours: read_checked(files, pair, shapes[ours]) for ours, pair in pairs.items() if pair.theirs in files}
+
+
+def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
+    """A part's own config.json must say what the root's says of it."""
+    for field_name in sorted(type(wanted).__annotations__):
+        pair = [getattr(config, field_name) for config in (found, wanted)]
+        one, other = (json.loads(json.dumps(value)) for value in pair)
+        require(
+            one == other,
+            f"{name}/config.json says {field_name}={one!r}, but the root config.json says {other!r}; make them equal",
+        )
