@@ -5,14 +5,12 @@ transformers runs for those who pass `trust_remote_code=True`. Nobody who import
 """
 
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import jukebox_hf.model
-from jukebox_hf.conversion.repository import check_target
+from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.validation import require
@@ -53,22 +51,13 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
         f"{source} is not a Jukebox repository of this package; convert it first",
     )
     require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
-    check_target(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staged(out, force) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True)
         for file in sorted(Path(jukebox_hf.model.__path__[0]).glob("[!_]*.py")):
             shutil.copyfile(file, staging / file.name)
         for name, auto_map in _AUTO_MAPS.items():
             if (staging / name).is_file():
                 _add_auto_map(staging / name, auto_map)
-        staging.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:

@@ -4,12 +4,13 @@ Flows in: parts whose tensors are read when asked for. Flows out: a folder in th
 shard is ever in memory beside the source; everything is written beside the target and moved into place at the end.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,19 +71,11 @@ def write_repository(
         ValueError: a target that is taken, or tensors that do not fit; nothing is left behind.
     """
     check_dtype(dtype)
-    check_target(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staged(out, force) as staging:
         for open_part in parts:
             _write_part(staging, open_part(), DTYPES[dtype])
         finish(staging)
         save_root_config(config, staging)
-        _flush(staging)
-        staging.chmod(0o755)
-        _move_into_place(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_dtype(dtype: str) -> None:
@@ -174,6 +167,25 @@ def _is_jukebox(config: Path) -> bool:
         return json.loads(config.read_text(encoding="utf-8")).get("model_type") == JukeboxConfig.model_type
     except (OSError, ValueError, AttributeError):
         return False
+
+
+@contextlib.contextmanager
+def staged(out: Path, force: bool) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well, and is gone when it does not.
+
+    Raises:
+        ValueError: a target that is taken.
+    """
+    check_target(out, force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        _flush(staging)
+        _move_into_place(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:

@@ -158,3 +158,16 @@ def test_an_exported_repository_carries_its_code(run_cli, repository, tmp_path, 
     assert "trust_remote_code" in done.out
     assert (tmp_path / "shared" / "modeling_jukebox.py").is_file()
     says_one_sentence(run_cli("export", repository, tmp_path / "shared"), tmp_path / "shared", "--force")
+
+
+def test_int8_songs_from_a_flag_and_from_a_quantised_repository_are_the_same(
+    generate, run_cli, repository, tmp_path, codes_of
+):
+    done = run_cli("quantize", repository, tmp_path / "small", "--json")
+    assert done.code == 0, done.err
+    assert [level["level"] for level in json.loads(done.out)] == [2, 1, 0]
+    words = ("--seed", 1, "--levels", 2)
+    assert generate(tmp_path / "a.wav", *words, "--dtype", "int8").code == 0
+    done = run_cli("generate", "--model", tmp_path / "small", "--seconds", 0.1, "--out", tmp_path / "b.wav", *words)
+    assert done.code == 0, done.err
+    assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "b.codes.safetensors")

@@ -65,7 +65,8 @@ def test_search_says_so_where_nothing_is_close_or_no_list_is_there(run_cli, repo
 def test_info_prints_levels_sizes_windows_parameters_and_memory(run_cli, repository):
     code, said, _ = run_cli("info", repository, "--json")
     assert code == 0
-    vqvae, bottom, middle, top = json.loads(said)
+    vqvae, bottom, middle, top = json.loads(said)["parts"]
+    assert [row["memory_gb"] for row in json.loads(said)["fits"]] == [4, 8, 12, 16, 24, 80]
     assert (vqvae["hop"], vqvae["sampling_rate"]) == ([8, 32, 128], 44100)
     assert [part["part"] for part in (bottom, middle, top)] == ["prior_0", "prior_1", "prior_2"]
     assert [part["window_codes"] for part in (bottom, middle, top)] == [32, 32, 24]
@@ -75,7 +76,8 @@ def test_info_prints_levels_sizes_windows_parameters_and_memory(run_cli, reposit
     code, said, _ = run_cli("info", repository)
     assert code == 0
     assert said.splitlines()[0].split()[:2] == ["part", "parameters"]
-    assert len(said.splitlines()) == 5
+    assert said.splitlines()[5:7] == ["", "memory  what fits"]
+    assert len(said.splitlines()) == 5 + 2 + 6
 
 
 def test_info_knows_the_sizes_of_the_released_models(run_cli, tmp_path):
@@ -87,7 +89,7 @@ def test_info_knows_the_sizes_of_the_released_models(run_cli, tmp_path):
     for level, prior in enumerate(config.prior_configs):
         prior.dtype = "float16" if level < 2 else "float32"
         prior.save_pretrained(tmp_path / "released" / f"prior_{level}")
-    _, bottom, _, top = json.loads(run_cli("info", tmp_path / "released", "--json")[1])
+    _, bottom, _, top = json.loads(run_cli("info", tmp_path / "released", "--json")[1])["parts"]
     assert (top["parameters"], bottom["parameters"]) == (942_643_200, 981_298_176)
     assert top["weights_gb"] == pytest.approx(942_643_200 * 4 / 1e9, abs=1e-3)
     matrices = 72 * (4 * 1920 * 480 + 2 * 1920 * 1920 + 3 * 480 + 3 * 1920)  # weights and biases, per layer
@@ -99,7 +101,7 @@ def test_info_knows_the_sizes_of_the_released_models(run_cli, tmp_path):
 def test_info_reads_legacy_repositories_too(run_cli, reference):
     code, said, _ = run_cli("info", reference / "transformers_v4" / "tiny_5b" / "bin", "--json")
     assert code == 0
-    assert [part["part"] for part in json.loads(said)] == ["vqvae", "prior_0", "prior_1", "prior_2"]
+    assert [part["part"] for part in json.loads(said)["parts"]] == ["vqvae", "prior_0", "prior_1", "prior_2"]
 
 
 @pytest.mark.parametrize("command", [["info"], ["labels", "search"]])

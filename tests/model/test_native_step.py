@@ -125,25 +125,25 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
     strange = tiny_prior("bare")
     strange.transformer.layers[0].mlp.up = torch.nn.Sequential(strange.transformer.layers[0].mlp.up)
     assert "a Sequential stands" in reason_against(strange, cache)
-    monkeypatch.setattr(native_step, "_library", lambda: None)
+    monkeypatch.setattr(native_step, "compile_native", lambda: None)
     assert "no C compiler" in reason_against(prior, cache)
     assert native_stepper(prior, cache) is None
 
 
 def test_no_compiler_no_library(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    native_step._library.cache_clear()
+    native_step.compile_native.cache_clear()
     try:
-        assert native_step._library() is None
+        assert native_step.compile_native() is None
     finally:
-        native_step._library.cache_clear()
+        native_step.compile_native.cache_clear()
 
 
 @needs_compiler
 def test_compiling_leaves_no_file_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(native_step.tempfile, "tempdir", str(tmp_path))
-    native_step._library.cache_clear()
-    assert native_step._library() is not None
+    native_step.compile_native.cache_clear()
+    assert native_step.compile_native() is not None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,6 +173,6 @@ def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
     nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
     with pytest.raises(ValueError, match="stepping='fast' is none of auto, plain, native"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="fast")
-    monkeypatch.setattr(native_step, "_library", lambda: None)
+    monkeypatch.setattr(native_step, "compile_native", lambda: None)
     with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")

@@ -116,16 +116,31 @@ def export(
     typer.echo(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
 
 
+@app.command("quantize", epilog="Example: jukebox-hf quantize my-jukebox my-jukebox-int8")
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A repository of this package.")],
+    out: Out,
+    force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
+    from jukebox_hf.conversion.quantize import quantize as make
+
+    found = make(source, out, force=force, say=(lambda line: None) if as_json else typer.echo)
+    if as_json:
+        typer.echo(json.dumps(found))
+
+
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")
 def info(
     repository: Repository,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a model is: levels, sizes, windows, parameters, memory. Loads no weights."""
-    from jukebox_hf.app.information import describe, table_of
+    """Say what a model is: levels, sizes, windows, parameters, and what fits into which memory. Loads no weights."""
+    from jukebox_hf.app.information import describe, fits_in_words, table_of, what_fits
 
-    levels = describe(repository)
-    typer.echo(json.dumps(levels) if as_json else table_of(levels))
+    parts, fits = describe(repository), what_fits(repository)
+    typer.echo(json.dumps({"parts": parts, "fits": fits}) if as_json else f"{table_of(parts)}\n\n{fits_in_words(fits)}")
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from jukebox_hf.app.memory import Fit, tiers, tiers_in_words, weight_bytes
 from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.legacy_configuration import is_legacy_config
@@ -58,6 +60,29 @@ def describe(repository: str) -> list[dict[str, Any]]:
     return parts
 
 
+def stored_dtype(repository: str, **hub: str) -> str:
+    """What the matrices of a repository's priors are stored in: a name of torch's, or "int8"."""
+    root = read_root_config(repository, **hub)
+    own = root if is_legacy_config(root) else read_config_json(repository, "prior_0", **hub)
+    return "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
+
+
+def what_fits(repository: str) -> list[dict[str, Any]]:
+    """For memories of common sizes: the dtype in which songs fit, and how many at once (0: none).
+
+    Raises:
+        ValueError: a configuration that describes no Jukebox.
+        OSError: nothing to read there.
+    """
+    config = JukeboxConfig.from_dict(read_root_config(repository))
+    return [{"memory_gb": size, **asdict(choice)} for size, choice in tiers(config)]
+
+
+def fits_in_words(found: list[dict[str, Any]]) -> str:
+    """The same as lines of text."""
+    return tiers_in_words([(row["memory_gb"], Fit(row["dtype"], row["songs"], row["gigabytes"])) for row in found])
+
+
 def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
     """Artists and genres close to a text, per level.
 
@@ -102,11 +127,7 @@ def _dtype_of(repository: str, config: dict[str, Any]) -> torch.dtype:
 def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: torch.dtype) -> dict[str, Any]:
     with torch.device("meta"):
         prior = JukeboxPrior(config)
-    kept = JukeboxPrior._keep_in_fp32_modules_strict
-    weights = sum(
-        parameter.numel() * (4 if any(piece in kept for piece in path.split(".")) else dtype.itemsize)
-        for path, parameter in prior.named_parameters()
-    )
+    weights = weight_bytes(prior, dtype.itemsize)
     cache = prior.new_cache(1).num_bytes // torch.float32.itemsize * dtype.itemsize
     return {
         "part": name,

@@ -16,13 +16,18 @@ from typing import Any
 import torch
 import transformers
 
+from jukebox_hf.app.information import stored_dtype
+from jukebox_hf.app.memory import choose_dtype, free_bytes
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.checkpoint_files import read_root_config
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.generation_arguments import read_wishes
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.quantization import int8_config
 from jukebox_hf.model.song import check_request
 from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_plan import SamplingPlan
@@ -30,7 +35,7 @@ from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 
-DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 NO_MODEL = (
     "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub; "
     "the model inside the package is still to come"
@@ -70,12 +75,27 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     dtype = dtype or "keep"
     require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
     transformers.utils.logging.disable_progress_bar()
-    hub = {} if revision is None else {"revision": revision}
-    model = JukeboxModel.from_pretrained(name, dtype=DTYPES[dtype], **hub)
+    options: dict[str, Any] = {} if revision is None else {"revision": revision}
+    if dtype == "int8":
+        options["quantization_config"] = int8_config()
+    model = JukeboxModel.from_pretrained(name, dtype=DTYPES[dtype], **options)
     try:
         return model.to(_device(device))
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+
+
+def fitting_dtype(name: str, *, revision: str | None = None, device: str = "auto") -> tuple[str, str | None]:
+    """The dtype in which a model's songs fit into what the device has free: `keep`, or a smaller one and why.
+
+    Raises:
+        ValueError, OSError: no model named or found, or nothing fits.
+    """
+    require(bool(name), NO_MODEL)
+    hub = {} if revision is None else {"revision": revision}
+    config, place = JukeboxConfig.from_dict(read_root_config(name, **hub)), _device(device)
+    stored = stored_dtype(name, **hub)
+    return choose_dtype(config, stored, free_bytes(place), str(place))
 
 
 def open_processor(model: JukeboxModel, name: str, revision: str | None = None) -> JukeboxProcessor:
@@ -246,8 +266,15 @@ def _joined(orders: Sequence[Order]) -> Order:
 
 
 def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
+    """The device of a name; a bad one is refused."""
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+    is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")
+    return device

@@ -38,7 +38,9 @@ TopK = Annotated[str | None, typer.Option(help="Keep the k likeliest codes; also
 TopP = Annotated[str | None, typer.Option(help="Keep the likeliest codes up to p.", rich_help_panel=_DRAW)]
 Format = Annotated[str | None, typer.Option(help="wav (16 bit), wav24, wavfloat, flac or flac24.")]
 Normalize = Annotated[str | None, typer.Option(help="none, or peak: the loudest sample at full scale.")]
-Dtype = Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.", rich_help_panel=_RUN)]
+Dtype = Annotated[
+    str | None, typer.Option(help="keep, float32, bfloat16, float16, or int8 (torchao).", rich_help_panel=_RUN)
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", rich_help_panel=_RUN)]
 Out = Annotated[str | None, typer.Option(help="A file for one song, a folder/ for many.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.", rich_help_panel=_RUN)]

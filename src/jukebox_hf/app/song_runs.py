@@ -12,7 +12,7 @@ from typing import Any
 
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
-from jukebox_hf.app.orders import NO_MODEL, open_model, open_processor, take, together
+from jukebox_hf.app.orders import NO_MODEL, fitting_dtype, open_model, open_processor, take, together
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, plan_targets
@@ -81,6 +81,9 @@ class _Run:
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
             return list(finished.values())
+        if not groups and requests[0].dtype is None:
+            new = self._made_to_fit(new)
+            requests = [request for _, request in new]
         model = self._open(requests)
         processor = open_processor(model, requests[0].model, requests[0].revision)
         jobs = []
@@ -167,6 +170,15 @@ class _Run:
         PartialFolder(song.target).remove()  # what a crash in the very last moment left
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
+
+    def _made_to_fit(self, new: list[tuple[SongTarget, SongRequest]]) -> list[tuple[SongTarget, SongRequest]]:
+        """Songs whose dtype nobody named, in one that fits into the memory; it becomes part of the request."""
+        one = new[0][1]
+        dtype, why = fitting_dtype(one.model, revision=one.revision, device=self.options.device)
+        if why is None:
+            return new
+        self.progress.say(f"jukebox-hf: {why}")
+        return [(target, replace(request, dtype=dtype)) for target, request in new]
 
     def _open(self, requests: Sequence[SongRequest]) -> Any:
         one = requests[0]

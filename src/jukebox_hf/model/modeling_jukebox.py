@@ -237,6 +237,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         keep_loaded: bool = False,
         offload: bool = False,
         attn_implementation: str | None = None,
+        quantization_config: Any = None,
         **kwargs: Any,
     ) -> "JukeboxModel":
         """Open a Jukebox repository: the VQ-VAE at once, each prior when `prior` asks for it.
@@ -251,6 +252,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             keep_loaded: keep priors in memory after `release`.
             offload: keep priors in the CPU's memory, and only the working one on the device.
             attn_implementation: "sdpa" or "eager", for every prior.
+            quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.
             kwargs: cache_dir, force_download, local_files_only, token, revision.
 
         Raises:
@@ -270,7 +272,11 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         elif attn_implementation is None:  # the Auto classes put it there
             found = getattr(config, "_attn_implementation", None)
             attn_implementation = found if found in ("sdpa", "eager") else None
-        options = {"device_map": device_map, "attn_implementation": attn_implementation}
+        options = {
+            "device_map": device_map,
+            "attn_implementation": attn_implementation,
+            "quantization_config": quantization_config,
+        }
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
         with torch.device("meta"):
             model = cls(config, with_priors=False)

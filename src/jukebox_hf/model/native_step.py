@@ -70,13 +70,13 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         return f"its caches are {cache.layers[0].dtype}, not float32 or bfloat16"
     if prior.training:
         return "the prior is in training mode; call prior.eval()"
-    for linear in (*itertools.chain(*map(_linears, prior.transformer.layers)), prior.lm_head):
+    for linear in (*itertools.chain(*map(layer_linears, prior.transformer.layers)), prior.lm_head):
         if type(linear) is not nn.Linear:
             return f"a {type(linear).__name__} stands where a linear layer was"
-        weight, _ = _stored(linear)
+        weight, _ = stored_matrix(linear)
         if weight is None or weight.dtype not in _TYPES or not weight.is_contiguous():
             return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
-    return None if _library() is not None else "there is no C compiler (cc), or it failed"
+    return None if compile_native() is not None else "there is no C compiler (cc), or it failed"
 
 
 def native_stepper(prior: JukeboxPrior, cache: JukeboxCache) -> "NativeStepper | None":
@@ -109,7 +109,7 @@ class NativeStepper:
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
         self._head = self._matrix(prior.lm_head)
-        self._library = _library()
+        self._library = compile_native()
         most = max(kind.slots for kind in self._kinds)
         self._scratch = torch.empty(self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most)))
 
@@ -129,7 +129,7 @@ class NativeStepper:
 
     def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
         attention = layer.attention
-        query, output, up, down = map(self._matrix, _linears(layer))
+        query, output, up, down = map(self._matrix, layer_linears(layer))
         norms = {
             f"{name}_{part}": self._pointer(getattr(getattr(layer, name), part).float())
             for name in ("attention_norm", "mlp_norm")
@@ -141,7 +141,7 @@ class NativeStepper:
         )  # fmt: skip
 
     def _matrix(self, linear: nn.Linear) -> _Matrix:
-        weight, scale = _stored(linear)
+        weight, scale = stored_matrix(linear)
         return _Matrix(
             weight=self._pointer(weight),
             scale=None if scale is None else self._pointer(scale.float().reshape(-1)),
@@ -178,13 +178,14 @@ def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
     raise TypeError(f"{type(kind).__name__} has no run of slots")
 
 
-def _linears(layer: nn.Module) -> Sequence[nn.Module]:
+def layer_linears(layer: nn.Module) -> Sequence[nn.Module]:
+    """The four projections of a layer; one for queries, keys and values, but in a cross layer for queries alone."""
     attention = layer.attention
     query = attention.query if attention.is_cross else attention.query_key_value
     return query, attention.output, layer.mlp.up, layer.mlp.down
 
 
-def _stored(linear: nn.Linear) -> tuple[Tensor | None, Tensor | None]:
+def stored_matrix(linear: nn.Linear) -> tuple[Tensor | None, Tensor | None]:
     """The tensor that holds a matrix, and the scale of its rows where it is quantised; None if it is stranger."""
     weight = linear.weight
     if type(weight) in (Tensor, nn.Parameter):
@@ -200,8 +201,8 @@ def _pointer(tensor: Tensor) -> ctypes.c_void_p:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
-    """Compile native_step.c for this machine, once per process, and leave no file behind."""
+def compile_native() -> ctypes.CDLL | None:
+    """Compile native_step.c for this machine, once per process, and leave no file behind; None where that fails."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not _SOURCE.is_file():
         return None

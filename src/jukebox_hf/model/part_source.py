@@ -21,6 +21,7 @@ from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQV
 from .legacy_keys import legacy_keys, tied_names
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .quantization import check_quantized
 from .validation import require
 
 
@@ -44,13 +45,16 @@ class PartSource:
         """Load one prior, onto `device` unless a device_map says otherwise."""
         options = {"dtype": self.dtype or "auto", **self.options}
         prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
+        if "quantization_config" in options:
+            check_quantized(prior, f"prior_{level}")
         return prior if "device_map" in self.options else prior.to(device)
 
     def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         """Put the folder of a prior that is not in memory into another repository."""
         name = f"prior_{level}"
-        if self.is_legacy:
-            as_stored = replace(self, dtype="auto", options={})
+        quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
+        if self.is_legacy or quantization:
+            as_stored = replace(self, dtype="auto", options=quantization)
             prior = as_stored.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return

@@ -1,0 +1,148 @@
+"""What fits into a machine's memory: the dtype of the priors, and how many songs at once.
+
+Flows in: a configuration and a number of bytes. Flows out: choices, in numbers and in one line. Only one level is in
+memory at a time, so the largest decides. Estimates lie 4 to 13 % above measured peaks (docs/explanation/speed.md).
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.validation import require
+
+DTYPES = ("float32", "bfloat16", "int8")  # from the exact to the small
+TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards
+_MATRIX_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+_CACHE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # int8 matrices give float32 activations
+_PROCESS = 500_000_000  # Python, torch and the VQ-VAE
+_MOST_SONGS = 64
+
+
+@dataclass(frozen=True)
+class LevelMemory:
+    """Bytes that one level takes while songs are written.
+
+    Attributes:
+        weights: of the prior.
+        per_song: caches, and what reading a whole window leaves about for a moment.
+    """
+
+    weights: int
+    per_song: int
+
+    def bytes_for(self, songs: int) -> int:
+        """With so many songs at once, the process itself included."""
+        return _PROCESS + self.weights + songs * self.per_song
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What fits: a dtype, and songs at once (0: not even one)."""
+
+    dtype: str
+    songs: int
+    gigabytes: float
+
+
+Needs = dict[str, list[LevelMemory]]
+
+
+def weight_bytes(prior: JukeboxPrior, matrix_bytes: int) -> int:
+    """Bytes of a prior's weights with so many per number of its matrices; what half precision is not for has 4."""
+    kept = JukeboxPrior._keep_in_fp32_modules_strict
+    return sum(
+        parameter.numel() * (4 if any(piece in kept for piece in name.split(".")) else matrix_bytes)
+        for name, parameter in prior.named_parameters()
+    )
+
+
+def memory_needs(config: JukeboxConfig) -> Needs:
+    """What every level takes, by dtype, finest level first."""
+    needs: Needs = {dtype: [] for dtype in DTYPES}
+    for prior_config in config.prior_configs:
+        with torch.device("meta"):
+            prior = JukeboxPrior(prior_config)
+        cached = prior.new_cache(1).num_bytes // 4
+        for dtype in DTYPES:
+            passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
+            per_song = cached * _CACHE_BYTES[dtype] + passing
+            needs[dtype].append(LevelMemory(weight_bytes(prior, _MATRIX_BYTES[dtype]), per_song))
+    return needs
+
+
+def fit(needs: Needs, free: int, dtypes: Sequence[str] = DTYPES) -> Fit:
+    """The first of `dtypes` in which a song fits into `free` bytes, and how many songs then do.
+
+    Gives no songs, and the last dtype's need for one, where none fits.
+    """
+    for dtype in dtypes:
+        levels = needs[dtype]
+        songs = min((free - level.bytes_for(0)) // level.per_song for level in levels)
+        if songs > 0:
+            songs = min(songs, _MOST_SONGS)
+            return Fit(dtype, songs, max(level.bytes_for(songs) for level in levels) / 1e9)
+    return Fit(dtype, 0, max(level.bytes_for(1) for level in levels) / 1e9)
+
+
+def tiers(config: JukeboxConfig) -> list[tuple[int, Fit]]:
+    """What fits into cards of common sizes."""
+    needs = memory_needs(config)
+    return [(size, fit(needs, size * 10**9)) for size in TIERS]
+
+
+def tiers_in_words(found: Sequence[tuple[int, Fit]]) -> str:
+    """The tiers as lines of text."""
+    lines = ["memory  what fits"]
+    for size, choice in found:
+        words = f"{choice.dtype}, {choice.songs} song{'s' * (choice.songs != 1)} at once ({choice.gigabytes:.1f} GB)"
+        lines.append(f"{size:3d} GB  {words if choice.songs else f'nothing: int8 needs {choice.gigabytes:.1f} GB'}")
+    return "\n".join(lines)
+
+
+def choose_dtype(config: JukeboxConfig, stored: str, free: int, where: str) -> tuple[str, str | None]:
+    """Keep what the files hold where it fits, else the largest that does.
+
+    Returns:
+        The dtype (`keep` for what the files hold), and one line that says why it is another.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    smaller = DTYPES[DTYPES.index(stored) :] if stored in DTYPES else ("bfloat16", "int8")  # float16 is as large
+    needs = memory_needs(config)
+    choice = fit(needs, free, smaller)
+    require(
+        choice.songs > 0,
+        f"{where} has {free / 1e9:.1f} GB free, but one song needs about {choice.gigabytes:.1f} GB even in "
+        f"{choice.dtype}; free some, or use another --device",
+    )
+    if choice.dtype == smaller[0]:
+        return "keep", None
+    needed = fit(needs, 0, smaller[:1]).gigabytes
+    return choice.dtype, (
+        f"{where} has {free / 1e9:.1f} GB free and {stored} needs about {needed:.1f} GB, so the priors are made "
+        f"{choice.dtype}; --dtype overrides"
+    )
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a device has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _floats_per_position(config: JukeboxPriorConfig) -> int:
+    """Numbers that reading a window leaves about for a moment, per position: a layer's, and the logits twice."""
+    width, attention = config.hidden_size, int(config.attention_multiplier * config.hidden_size)
+    return 4 * width + 3 * attention + int(config.mlp_multiplier * width) + 2 * config.vocab_size
