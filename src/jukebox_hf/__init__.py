@@ -25,6 +25,8 @@ _HOMES = {
     "JukeboxVQVAE": "modeling_jukebox_vqvae",
     "JukeboxVQVAEConfig": "configuration_jukebox",
     "SamplingSettings": "sampling_ops",
+    "TimedLyrics": "alignment_times",
+    "int8_config": "quantization",
     "model_preset": "presets",
     "prior_preset": "presets",
     "sample_window": "generation",

@@ -1,3 +1,4 @@
+from .model.alignment_times import TimedLyrics as TimedLyrics
 from .model.attention_orders import ATTENTION_ORDERS as ATTENTION_ORDERS
 from .model.cache import JukeboxCache as JukeboxCache
 from .model.configuration_jukebox import JukeboxConfig as JukeboxConfig
@@ -13,6 +14,7 @@ from .model.presets import model_preset as model_preset
 from .model.presets import prior_preset as prior_preset
 from .model.presets import vqvae_preset as vqvae_preset
 from .model.processing_jukebox import JukeboxProcessor as JukeboxProcessor
+from .model.quantization import int8_config as int8_config
 from .model.sampling_ops import SamplingSettings as SamplingSettings
 from .model.tokenization_jukebox import JukeboxTokenizer as JukeboxTokenizer
 from .registration import register as register
