@@ -1,10 +1,13 @@
 """What the training tests share: songs in memory, arguments for quick runs, and a fresh small VQ-VAE."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 from jukebox_hf import JukeboxVQVAE
+from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShardWriter
+from jukebox_hf.data.songs import Song
 from jukebox_hf.training import JukeboxVQVAETrainer, JukeboxVQVAETrainingArguments
 
 WINDOW = 1056  # whole codes of every level, and long enough for the spectral losses
@@ -79,3 +82,85 @@ def trainer_for(fresh_vqvae, arguments, songs):
         return JukeboxVQVAETrainer(model, arguments(**changes), train_dataset=data, eval_dataset=evaluation)
 
     return make
+
+
+# --- priors ---
+
+HOPS, RATE, CODEBOOK = (4, 16), 1000, 24  # of the codes below, finest first
+STEPS = {"Ann Ash": 1, "Bob Birch": 7}  # an artist's codes grow by so much
+
+
+def coded_song(number, length=72):
+    """A song whose codes follow its artist's rule, but for one in ten; the finer codes follow from the top ones."""
+    draws = np.random.default_rng(number)
+    artist = list(STEPS)[number % 2]
+    moves = np.where(draws.random(length) < 0.1, draws.integers(0, CODEBOOK, length), STEPS[artist])
+    top = moves.cumsum() % CODEBOOK
+    fine = (top[:, None] * 5 + np.arange(4)).reshape(-1) % CODEBOOK
+    lyrics = "".join(draws.choice(list("abcdef "), 30)).strip()
+    song = Song(f"{number}.flac", artist, ("folk", "rock")[number // 2 % 2], lyrics)
+    return CodedSong(song, length * HOPS[-1], (fine, top))
+
+
+@pytest.fixture(scope="session")
+def coded_songs(tmp_path_factory):
+    """A maker of folders of codes: (count, length, fingerprint); the same folder for the same numbers."""
+    made = {}
+
+    def make(count=16, length=72, fingerprint="abc"):
+        key = count, length, fingerprint
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("codes") / "codes"
+            with CodeShardWriter(made[key], CodeFacts(RATE, HOPS, CODEBOOK, fingerprint)) as writer:
+                for number in range(count):
+                    writer.add(coded_song(number, length))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def coded_config(tiny_prior_config):
+    """A maker of configurations of small priors for these codes: (flavour, **changes)."""
+
+    def make(flavour="labelled", **changes):
+        level = {"level": 0, "hop_length": 4} if flavour == "upsampler" else {"level": 1, "hop_length": 16}
+        words = {"lyric_vocab_size": 79, "lyric_length": 12} if flavour in ("prefix", "encoder") else {}
+        return tiny_prior_config(flavour, **{"codebook_size": CODEBOOK, "max_genres": 1, **level, **words, **changes})
+
+    return make
+
+
+@pytest.fixture
+def prior_words(tmp_path, coded_config, coded_songs):
+    """A maker of command lines for a quick run of train_prior: (flavour, **replaced); None leaves a flag out."""
+
+    def make(flavour="labelled", changes=None, **replaced):
+        config = tmp_path / f"{flavour}.json"
+        config.write_text(coded_config(flavour, **(changes or {})).to_json_string())
+        flags = {
+            "config": config,
+            "train_codes": None if "train_songs" in replaced else coded_songs(),
+            "output_dir": tmp_path / "run",
+            "max_steps": 3,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "shift": True,
+            **replaced,
+        }
+        return [str(word) for name, value in flags.items() if value is not None for word in (f"--{name}", value)]
+
+    return make
+
+
+@pytest.fixture
+def coding_vqvae(tiny_vqvae):
+    """A VQ-VAE of two levels whose codes are of the kind above."""
+    return tiny_vqvae(
+        level_strides=((2, 2), (2, 2)), codebook_size=CODEBOOK, hidden_sizes=(8, 6), residual_depths=(2, 3)
+    )

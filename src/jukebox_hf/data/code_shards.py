@@ -77,13 +77,16 @@ class CodeShardWriter:
         folder: new, or one that an earlier run left unfinished.
         facts: of all codes.
         songs_per_shard: how many songs one file holds.
+        rank, world_size: of several processes that write into one folder; each numbers its shards apart.
 
     Raises:
         ValueError: a finished folder, or one of another VQ-VAE.
         ImportError: pyarrow is not installed.
     """
 
-    def __init__(self, folder: Path, facts: CodeFacts, songs_per_shard: int = 256) -> None:
+    def __init__(
+        self, folder: Path, facts: CodeFacts, songs_per_shard: int = 256, *, rank: int = 0, world_size: int = 1
+    ) -> None:
         require(songs_per_shard >= 1, f"songs_per_shard={songs_per_shard!r} must be at least 1")
         self.folder, self.facts, self.songs_per_shard = Path(folder), facts, songs_per_shard
         self._waiting: list[CodedSong] = []
@@ -93,7 +96,8 @@ class CodeShardWriter:
             f"{folder} holds finished codes; name another folder, or remove it to write them again",
         )
         shards = _shards(self.folder)
-        self._next = 1 + max((int(path.stem.split("-")[1]) for path in shards), default=-1)
+        first = 1 + max((int(path.stem.split("-")[1]) for path in shards), default=-1)
+        self._step, self._next = world_size, first + (rank - first) % world_size
         self.written = {name for path in shards for name in _names(path, facts)}
 
     def add(self, coded: CodedSong) -> None:
@@ -106,11 +110,12 @@ class CodeShardWriter:
         self._waiting.append(coded)
         self.written.add(coded.song.name)
         if len(self._waiting) == self.songs_per_shard:
-            self._write_shard()
+            self.flush()
 
     def finish(self) -> None:
-        """Write what is left and mark the folder as whole."""
-        self._write_shard()
+        """Write what is left and mark the folder as whole; of several processes one does it, after all have flushed."""
+        self.flush()
+        self.written = {name for path in _shards(self.folder) for name in _names(path, self.facts)}
         require(len(self.written) > 0, f"{self.folder} has no songs; add at least one")
         index = {"format": _FORMAT, "songs": len(self.written), **asdict(self.facts)}
         write_bytes(self.folder / _INDEX, json.dumps(index, indent=1).encode())
@@ -119,7 +124,7 @@ class CodeShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._write_shard() if kind else self.finish()
+        self.flush() if kind else self.finish()
 
     def _check(self, coded: CodedSong) -> None:
         name, facts = coded.song.name, self.facts
@@ -142,14 +147,15 @@ class CodeShardWriter:
                 f"{name} holds codes that are no integers from 0 to {facts.codebook_size - 1}",
             )
 
-    def _write_shard(self) -> None:
+    def flush(self) -> None:
+        """Write the songs that wait for their shard to be full."""
         if not self._waiting:
             return
         memory = io.BytesIO()
         table = _table(self._waiting, self.facts)
         _parquet().write_table(table, memory, row_group_size=_ROWS_PER_GROUP, compression="zstd")
         write_bytes(self.folder / f"codes-{self._next:05d}.parquet", memory.getvalue())
-        self._next += 1
+        self._next += self._step
         self._waiting = []
 
 

@@ -1,0 +1,202 @@
+"""`python -m jukebox_hf.training.assemble OUT --vqvae V --priors P0 P1 P2`: trained parts become a whole Jukebox.
+
+Flows in: folders that training wrote. Flows out: a repository that `jukebox-hf generate --model OUT` sings from. It
+appears whole or not at all.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jukebox_hf.model.checkpoint_files import read_root_config
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.commands import run
+from jukebox_hf.training.label_lists import relabel
+from jukebox_hf.training.prior_data import check_facts, check_same_vqvae, facts_of
+from jukebox_hf.training.prior_sources import load_vqvae, read_facts, tokenizer_of
+
+_PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Assemble as the words of a command line say."""
+    parser = argparse.ArgumentParser(prog="python -m jukebox_hf.training.assemble", description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path, help="the folder to make")
+    parser.add_argument("--vqvae", required=True, help="the VQ-VAE: its folder, or a whole Jukebox")
+    parser.add_argument("--priors", required=True, nargs="+", type=Path, help="priors, finest level first")
+    said = parser.parse_args(words)
+    return run(lambda: assemble(said.out, said.vqvae, said.priors))
+
+
+def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
+    """Make a new repository of a VQ-VAE and a prior for each level, finest first.
+
+    Raises:
+        ValueError: a folder that is taken, parts that do not fit each other, or lists that differ within a version.
+    """
+    require(not out.exists(), f"{out} exists already; name a new folder")
+    sound = load_vqvae(vqvae)
+    configs = [JukeboxPriorConfig.from_pretrained(prior) for prior in priors]
+    config = JukeboxConfig(vqvae_config=sound.config, prior_configs=configs)
+    for prior in priors:
+        _check_facts(prior, sound)
+    model = JukeboxModel(config, with_priors=False)
+    model.vqvae = sound
+    for level, prior in enumerate(priors):
+        setattr(model, f"prior_{level}", JukeboxPrior.from_pretrained(prior))
+    with _replacing(out) as staging:
+        _write(model, _joined([tokenizer_of(str(prior)) for prior in priors]), staging)
+
+
+def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
+    """Replace one prior of a whole Jukebox by a newly trained one, with its lists of names.
+
+    Other levels that read the same list get embeddings for the new names too, which start as "unknown".
+
+    Args:
+        prior: its folder.
+        repository: a whole Jukebox, which is replaced; or a new folder, which becomes a copy of `source` with it.
+        source: a whole Jukebox; needed where `repository` is new.
+
+    Raises:
+        ValueError: a prior that does not fit the repository.
+    """
+    check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
+    origin = str(repository if repository.exists() else source)
+    model = JukeboxModel.from_pretrained(origin)
+    _check_facts(prior, model.vqvae)
+    trained = JukeboxPrior.from_pretrained(prior)
+    level = trained.config.level
+    before, after = tokenizer_of(origin), tokenizer_of(str(prior))
+    setattr(model, f"prior_{level}", trained)
+    model.config.prior_configs[level] = trained.config
+    tokenizer = before
+    if after is not None:
+        tokenizer = after if before is None else _with_level(before, after, level)
+    if before is not None and tokenizer is not None:
+        _relabel_others(model, before, tokenizer, level)
+    with _replacing(repository) as staging:
+        _write(model, tokenizer, staging)
+        _copy_rest(Path(origin), staging)
+
+
+def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | None) -> None:
+    """Refuse a target that a prior can not be put into; nothing is written.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    origin = repository if repository.exists() else source
+    require(
+        origin is not None,
+        f"into={str(repository)!r} does not exist, and there is no whole Jukebox to copy (model_name_or_path); name "
+        f"one that exists",
+    )
+    root = JukeboxConfig.from_dict(read_root_config(str(origin)))
+    require(
+        config.level < len(root.prior_configs),
+        f"{origin} has priors of levels 0 to {len(root.prior_configs) - 1}, but this one is of level {config.level}; "
+        f"make a whole Jukebox with python -m jukebox_hf.training.assemble",
+    )
+    priors = list(root.prior_configs)
+    priors[config.level] = config
+    JukeboxConfig(vqvae_config=root.vqvae_config, prior_configs=priors)
+
+
+def _check_facts(prior: Path, vqvae: JukeboxModel) -> None:
+    facts, own = read_facts(prior), facts_of(vqvae)
+    if facts is not None:
+        check_same_vqvae(str(prior), facts, "the VQ-VAE of this Jukebox", own)
+    check_facts(own, JukeboxPriorConfig.from_pretrained(prior))
+
+
+def _with_level(before: JukeboxTokenizer, after: JukeboxTokenizer, level: int) -> JukeboxTokenizer:
+    """The old lists, but for the version that the new prior reads."""
+    version = after.label_versions[level]
+    versions = list(before.label_versions)
+    versions[level] = version
+    lists = {**before.vocabularies, version: after.vocabularies[version]}
+    return _tokenizer(lists, versions)
+
+
+def _joined(tokenizers: Sequence[JukeboxTokenizer | None]) -> JukeboxTokenizer | None:
+    """One tokenizer for levels that were trained apart."""
+    lists: dict[str, LabelVocabulary] = {}
+    versions = []
+    for level, tokenizer in enumerate(tokenizers):
+        if tokenizer is None:
+            versions.append(None)
+            continue
+        version = tokenizer.label_versions[level]
+        words = tokenizer.vocabularies[version]
+        require(
+            lists.setdefault(version, words) == words,
+            f"the prior of level {level} was trained with other {version} lists of artists and genres than a finer "
+            f"one; train all levels with the same --labels",
+        )
+        versions.append(version)
+    if not lists:
+        return None
+    return _tokenizer(lists, [version or next(iter(lists)) for version in versions])
+
+
+def _tokenizer(lists: dict[str, LabelVocabulary], versions: list[str]) -> JukeboxTokenizer:
+    return JukeboxTokenizer(
+        artists={version: dict(words.artists) for version, words in lists.items()},
+        genres={version: dict(words.genres) for version, words in lists.items()},
+        label_versions=versions,
+    )
+
+
+def _relabel_others(model: JukeboxModel, before: JukeboxTokenizer, after: JukeboxTokenizer, level: int) -> None:
+    """Levels that share the new prior's list must know its new names too."""
+    for other in range(model.num_levels):
+        version = before.label_versions[other]
+        old, new = before.vocabularies[version], after.vocabularies.get(version)
+        has_labels = model.config.prior_configs[other].has_labels
+        if other != level and has_labels and old != new:
+            prior = model.prior(other)
+            relabel(prior, old, new)
+            model.config.prior_configs[other] = prior.config
+
+
+def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path) -> None:
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+        JukeboxProcessor.from_config(model.config, tokenizer).save_pretrained(folder)
+
+
+def _copy_rest(origin: Path, staging: Path) -> None:
+    """Cards, licences and code of a local repository."""
+    for path in origin.iterdir() if origin.is_dir() else ():
+        if path.is_file() and path.name not in _PARTS and not (staging / path.name).exists():
+            shutil.copy2(path, staging / path.name)
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A folder beside the wanted one, which takes its place at the end, or vanishes after an error."""
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as place:
+        staging, old = Path(place) / "new", Path(place) / "old"
+        staging.mkdir()
+        yield staging
+        if out.exists():
+            os.rename(out, old)
+        os.rename(staging, out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

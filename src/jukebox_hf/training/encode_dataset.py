@@ -1,0 +1,188 @@
+"""`python -m jukebox_hf.training.encode_dataset SONGS OUT --model M`: songs become codes of all levels, once.
+
+Flows in: songs, and a VQ-VAE. Flows out: a folder of parquet shards with codes and words, from which priors train
+without sound. A stopped run goes on after its last shard; under `torchrun` or `accelerate launch` the processes share
+the songs. What can not be decoded is skipped, counted and listed in `skipped.json`.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+from transformers.utils import logging
+
+from jukebox_hf.data.audio_io import write_bytes
+from jukebox_hf.data.audio_windows import mix
+from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
+from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.commands import run
+from jukebox_hf.training.prior_data import facts_of
+from jukebox_hf.training.prior_sources import load_vqvae
+
+logger = logging.get_logger(__name__)
+
+SKIPPED_FILE = "skipped.json"
+_LONGEST_WAIT = datetime.timedelta(days=30)  # for the other processes, whose songs may be longer
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Encode as the words of a command line say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jukebox_hf.training.encode_dataset", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("songs", help="a folder, parquet files, or a data set of the Hub")
+    parser.add_argument("out", type=Path, help="the folder to make, or to go on with")
+    parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, or a whole Jukebox")
+    parser.add_argument("--songs-per-shard", type=int, default=256, help="songs in one file")
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode ahead")
+    parser.add_argument("--without-labels", action="store_true", help="songs need no artist, genre and lyrics")
+    said = parser.parse_args(words)
+    return run(lambda: encode_dataset(**vars(said)))
+
+
+def encode_dataset(
+    songs: str,
+    out: Path,
+    model: str,
+    *,
+    songs_per_shard: int = 256,
+    workers: int = 0,
+    without_labels: bool = False,
+) -> list[SkippedSong]:
+    """Encode songs; gives those that were skipped, by any process.
+
+    Args:
+        songs: as `open_songs` takes them.
+        out: a new folder, or one that an earlier run with the same VQ-VAE left unfinished.
+        model: the folder of a VQ-VAE, or a whole Jukebox.
+        songs_per_shard: songs in one file; a stopped run loses at most so many per process.
+        workers: processes that decode ahead.
+        without_labels: let songs pass whose source has no column artist, genre or lyrics.
+
+    Raises:
+        ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, or
+            more than a tenth of the songs corrupt.
+    """
+    vqvae = load_vqvae(model)
+    require(
+        not any(codebook.is_untrained for codebook in vqvae.codebooks),
+        f"the codebooks of {model} were never trained, so every code would be the same; train it first",
+    )
+    opened = open_songs(songs)
+    if not without_labels:
+        opened.check_labels()
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+    vqvae = vqvae.eval().to(state.device)
+    writer = CodeShardWriter(
+        out, facts_of(vqvae), songs_per_shard, rank=state.process_index, world_size=state.num_processes
+    )
+    state.wait_for_everyone()  # the folder has been read by all before one writes
+    short = _encode_share(opened, vqvae, writer, state, workers)
+    state.wait_for_everyone()
+    corrupt, short = _of_all_processes(opened.skipped()), _of_all_processes(short)
+    skipped, total = corrupt + short, len(opened.table.names)
+    report = describe_skipped(skipped, total)
+    if len(corrupt) > MAX_CORRUPT * total:
+        raise CorruptSongsError(f"{report}; at most a tenth may be corrupt, so repair them and run this again")
+    if state.is_main_process:
+        listed = [asdict(song) for song in skipped]
+        write_bytes(Path(out) / SKIPPED_FILE, json.dumps(listed, indent=1, ensure_ascii=False).encode())
+        writer.finish()
+        logger.info(f"{out}: {len(writer.written)} songs in codes")
+        if report:
+            logger.warning(report)
+    state.wait_for_everyone()
+    return skipped
+
+
+def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE) -> tuple[np.ndarray, ...]:
+    """Sound (S,) as codes of every level, finest first, each (T,); what is no whole top code is cut off."""
+    top = vqvae.config.hop_lengths[-1]
+    samples = torch.from_numpy(sound[: len(sound) // top * top])[None, None].to(vqvae.device)
+    return tuple(codes[0].cpu().numpy() for codes in vqvae.encode(samples).audio_codes)
+
+
+def _encode_share(
+    songs: Songs, vqvae: JukeboxVQVAE, writer: CodeShardWriter, state: PartialState, workers: int
+) -> list[SkippedSong]:
+    """Encode this process's songs; gives those that are too short for one code."""
+    rate, top = vqvae.config.sampling_rate, vqvae.config.hop_lengths[-1]
+    share = [
+        index
+        for index in range(state.process_index, len(songs), state.num_processes)
+        if songs[index].name not in writer.written
+    ]
+    short = [
+        SkippedSong(songs[index].name, f"{songs[index].name} is shorter than one code of the top level, {top} samples")
+        for index in share
+        if songs.header(index).num_samples(rate) < top
+    ]
+    long_enough = [index for index in share if songs.header(index).num_samples(rate) >= top]
+    try:
+        for index, sound in _progress(_decoded(songs, long_enough, rate, workers), len(long_enough), state):
+            if sound is not None:
+                writer.add(CodedSong(songs[index], len(sound), encode_song(sound, vqvae)))
+    finally:
+        writer.flush()
+    return short
+
+
+class _WholeSongs(Dataset):
+    """Whole songs, decoded and mixed; None where that fails, which `Songs` has noted then."""
+
+    def __init__(self, songs: Songs, indices: list[int], rate: int) -> None:
+        self.songs, self.indices, self.rate = songs, indices, rate
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> tuple[int, np.ndarray | None]:
+        index = self.indices[item]
+        try:
+            length = self.songs.header(index).num_samples(self.rate)
+            return index, mix(self.songs.read(index, 0, length, self.rate))
+        except CorruptSongsError:
+            raise
+        except ValueError:
+            return index, None
+
+
+def _decoded(songs: Songs, indices: list[int], rate: int, workers: int) -> Iterator[tuple[int, np.ndarray | None]]:
+    if not indices:
+        return iter(())
+    return iter(DataLoader(_WholeSongs(songs, indices, rate), batch_size=None, num_workers=workers, collate_fn=_same))
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+def _progress(songs: Iterator[Any], total: int, state: PartialState) -> Iterator[Any]:
+    return tqdm(songs, total=total, unit="song", disable=not state.is_local_main_process)
+
+
+def _of_all_processes(skipped: list[SkippedSong]) -> list[SkippedSong]:
+    """What every process skipped, each song once, in the order of names."""
+    found = [skipped]
+    if dist.is_available() and dist.is_initialized():
+        found = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(found, skipped)
+    songs: dict[str, SkippedSong] = {song.name: song for each in found for song in each}
+    return [songs[name] for name in sorted(songs)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

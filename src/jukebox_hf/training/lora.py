@@ -1,0 +1,106 @@
+"""LoRA: small matrices beside the frozen ones of a trained prior (Hu et al. 2021), by the `peft` library.
+
+Flows in: a trained JukeboxPrior. Flows out: the same with adapters, of which alone gradients exist; and at the end one
+ordinary prior into which they are merged.
+"""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.validation import require
+
+# Every matrix of every layer, of the prior's transformer and of the lyric encoder's.
+TARGETS = r"(lyrics\.)?transformer\.layers\.\d+\.(attention\.(query_key_value|query|key_value|output)|mlp\.(up|down))"
+LABELS = "labels"
+_SETTINGS_FILE = "adapter_config.json"
+_CURE = 'pip install "jukebox_hf[train]"'
+
+
+@dataclass
+class LoRAArguments:
+    """Adapters instead of full fine-tuning."""
+
+    lora_rank: int = field(default=0, metadata={"help": "Rank of the adapters; 0: train all weights."})
+    lora_alpha: float | None = field(
+        default=None, metadata={"help": "Their scale is alpha / rank; by default alpha is twice the rank."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout in front of the adapters."})
+    lora_labels: bool = field(
+        default=False, metadata={"help": "Train the embeddings of artists and genres too, as new names need."}
+    )
+
+    def __post_init__(self) -> None:
+        require(self.lora_rank >= 0, f"lora_rank={self.lora_rank!r} must be 0 (train all weights) or more; try 16")
+        require(
+            self.lora_alpha is None or self.lora_alpha > 0,
+            f"lora_alpha={self.lora_alpha!r} must be positive; leave it out for twice the rank",
+        )
+        require(0 <= self.lora_dropout < 1, f"lora_dropout={self.lora_dropout!r} must be from 0 to under 1")
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.lora_rank > 0
+
+
+def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
+    """Freeze a prior and put adapters that change nothing yet beside the matrices of its layers.
+
+    Raises:
+        ValueError: label embeddings to train in a prior that has none.
+        ImportError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise ImportError(f"lora_rank={lora.lora_rank} needs peft, which is not installed; {_CURE}") from None
+    require(
+        not lora.lora_labels or prior.labels is not None,
+        "lora_labels=True, but this prior has no labels (num_artists is 0); drop it",
+    )
+    settings = LoraConfig(
+        r=lora.lora_rank,
+        lora_alpha=2 * lora.lora_rank if lora.lora_alpha is None else lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=TARGETS,
+        modules_to_save=[LABELS] if lora.lora_labels else None,
+    )
+    model = get_peft_model(prior, settings)
+    # peft would look for the base's vocabulary there, find the root config of a whole Jukebox, and save embeddings too.
+    model.peft_config["default"].base_model_name_or_path = ""
+    return model
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether a model is a prior with adapters."""
+    return hasattr(model, "merge_and_unload")
+
+
+def prior_of(model: nn.Module) -> JukeboxPrior:
+    """The prior inside its adapters, or the prior itself."""
+    return model.get_base_model() if has_adapters(model) else model
+
+
+def merged_prior(model: nn.Module) -> JukeboxPrior:
+    """An ordinary prior that gives what the adapted one gives; the adapted one stays as it is."""
+    return copy.deepcopy(model).merge_and_unload()
+
+
+def check_adapters_fit(lora: LoRAArguments, folder: Path) -> None:
+    """A checkpoint must be of the same kind of run, with adapters of the same rank or without.
+
+    Raises:
+        ValueError: it is not, in one sentence.
+    """
+    file = folder / _SETTINGS_FILE
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"r": 0}
+    saved = found["r"], LABELS in (found.get("modules_to_save") or ())
+    require(
+        saved == (lora.lora_rank, lora.lora_labels and lora.is_wanted),
+        f"{folder} was written with lora_rank={saved[0]}, lora_labels={saved[1]}, not with lora_rank="
+        f"{lora.lora_rank}, lora_labels={lora.lora_labels}; resume with the settings the run began with",
+    )

@@ -1,0 +1,76 @@
+"""The model card of a trained prior.
+
+Flows in: what was trained and what the log says. Flows out: Markdown with the front matter that the Hub reads.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+
+_MEASURES = ("loss", "bits_per_code", "bits_per_character")
+
+
+def prior_card(
+    name: str,
+    config: JukeboxPriorConfig,
+    logs: Sequence[Mapping[str, Any]],
+    base: str | None = None,
+    has_adapters: bool = False,
+) -> str:
+    """Write the card of a prior.
+
+    Args:
+        name: what it is called.
+        config: of the prior.
+        logs: the Trainer's log.
+        base: the model it was fine-tuned from, if any; paths of this machine are not named.
+        has_adapters: it was trained with LoRA.
+    """
+    kind = "upsampler" if config.upper_strides else "top prior"
+    on_hub = base is not None and not Path(base).is_absolute() and not Path(base).exists() and base.count("/") == 1
+    hears = [word for word, is_heard in (
+        ("artist and genre", config.has_labels),
+        ("its place in the song", config.has_timing),
+        ("lyrics", config.lyrics != "none"),
+        (f"the codes of level {config.level + 1}", config.upper_strides is not None),
+    ) if is_heard]  # fmt: skip
+    front = ["license: other", "library_name: transformers", "pipeline_tag: text-to-audio"]
+    front += [f"base_model: {base}"] if on_hub else []
+    front += ["tags:", "  - jukebox", "  - music-generation", *(["  - lora"] if has_adapters else [])]
+    seconds = config.window_samples / config.sampling_rate
+    lines = [
+        "---",
+        *front,
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A Jukebox {kind} for level {config.level}: {config.parameter_count():,} parameters, windows of "
+        f"{config.context_length} codes ({seconds:.2f} s at {config.sampling_rate} Hz). It hears "
+        f"{', '.join(hears) or 'nothing but its own codes'}.",
+        "",
+        _measured(logs),
+        "",
+        "```python",
+        "from jukebox_hf import JukeboxPrior",
+        "",
+        f'prior = JukeboxPrior.from_pretrained("{name}")',
+        "```",
+        "",
+        "It writes codes; a whole Jukebox (`python -m jukebox_hf.training.assemble`) makes sound of them. Weights that "
+        "were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _measured(logs: Sequence[Mapping[str, Any]]) -> str:
+    found = {}
+    for prefix, where in (("eval_", "on held-out songs"), ("", "in training")):
+        last = next((entry for entry in reversed(logs) if f"{prefix}loss" in entry), None)
+        if last is not None:
+            numbers = [f"{measure} {last[prefix + measure]:.3f}" for measure in _MEASURES if prefix + measure in last]
+            found[where] = f"{', '.join(numbers)} {where}, after {last.get('step', 0)} steps"
+    return f"Measured: {'; '.join(found.values())}." if found else "Not measured."

@@ -1,0 +1,133 @@
+"""What the training of a prior can be told: which prior, which songs, how labels are dropped, how it is optimised.
+
+Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
+"""
+
+from dataclasses import dataclass, field
+
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.arguments import JukeboxTrainingArguments
+from jukebox_hf.training.label_dropout import LabelDropout
+
+
+@dataclass
+class JukeboxPriorTrainingArguments(JukeboxTrainingArguments):
+    """How to train a prior: as any network, but its data are words and codes, and logits are too many to collect."""
+
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay false: a window's words are columns that the collator reads."}
+    )
+    prediction_loss_only: bool = field(
+        default=True, metadata={"help": "Evaluate the loss only: the logits of a data set fill any memory."}
+    )
+
+
+@dataclass
+class PriorModelArguments:
+    """Which prior to train, and what its codes and names mean."""
+
+    config: str | None = field(
+        default=None, metadata={"help": "A new prior: a preset (small_prior, ...), or a config.json or its folder."}
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Fine-tune: a whole Jukebox with --level, or the folder of one prior."}
+    )
+    level: int | None = field(default=None, metadata={"help": "Which prior of a whole Jukebox; 0 is the finest."})
+    vqvae: str | None = field(
+        default=None, metadata={"help": "The VQ-VAE that encodes --train_songs: its folder, or a whole Jukebox."}
+    )
+    labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Artists and genres: 'keep' (the model's own lists; default when fine-tuning), 'add' (and those of "
+            "the songs), 'songs' (of the songs only; default for new priors), or a folder with artists.json."
+        },
+    )
+    into: str | None = field(
+        default=None,
+        metadata={
+            "help": "At the end, put the prior into this whole Jukebox; a new folder becomes a copy of "
+            "--model_name_or_path with it."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            (self.config is None) != (self.model_name_or_path is None),
+            f"config={self.config!r} and model_name_or_path={self.model_name_or_path!r}: give exactly one of them, "
+            f"config for a new prior or model_name_or_path to fine-tune a trained one",
+        )
+        require(
+            self.level is None or self.model_name_or_path is not None,
+            f"level={self.level} is of a whole Jukebox named by model_name_or_path; a config says its level itself",
+        )
+
+
+@dataclass
+class PriorDataArguments:
+    """What to train on: songs as sound or as codes, and how much of their words to hide."""
+
+    train_codes: str | None = field(default=None, metadata={"help": "A folder that encode_dataset made."})
+    train_songs: str | None = field(
+        default=None, metadata={"help": "Songs as sound: a folder, parquet files, or a data set of the Hub."}
+    )
+    eval_codes: str | None = field(default=None, metadata={"help": "Codes to evaluate on."})
+    eval_songs: str | None = field(default=None, metadata={"help": "Songs to evaluate on."})
+    test_fraction: float = field(
+        default=0.0, metadata={"help": "Without those: the share of the songs to set aside for evaluation."}
+    )
+    window_codes: int | None = field(
+        default=None, metadata={"help": "Codes per window; by default as many as the prior's context holds."}
+    )
+    shift: bool = field(default=False, metadata={"help": "Move windows by up to half their length in every epoch."})
+    blend: bool = field(default=False, metadata={"help": "Sound only: mix left and right by chance."})
+    timed_lyrics: bool = field(
+        default=False, metadata={"help": "Choose a window's lyrics by the times in timed_lyrics where songs have them."}
+    )
+    label_dropout: float = field(default=0.0, metadata={"help": "Probability to hide all words of a window."})
+    artist_dropout: float = field(default=0.0, metadata={"help": "Probability to say an unknown artist."})
+    genre_dropout: float = field(default=0.0, metadata={"help": "Probability to say an unknown genre."})
+    lyric_dropout: float = field(default=0.0, metadata={"help": "Probability to say no lyrics."})
+
+    def __post_init__(self) -> None:
+        require(
+            (self.train_codes is None) != (self.train_songs is None),
+            f"train_codes={self.train_codes!r} and train_songs={self.train_songs!r}: give exactly one of them",
+        )
+        mixed = self.eval_songs if self.train_codes is not None else self.eval_codes
+        require(
+            mixed is None,
+            f"evaluation is on {mixed!r}, but training on {self.train_codes or self.train_songs!r}: both must be codes "
+            f"or both sound; encode one of them",
+        )
+        require(
+            0 <= self.test_fraction < 1,
+            f"test_fraction={self.test_fraction!r} must be from 0 (no songs) to under 1; try 0.1",
+        )
+        require(
+            self.evaluation is None or self.test_fraction == 0,
+            f"eval songs or codes ({self.evaluation!r}) and test_fraction={self.test_fraction} exclude each other; "
+            f"drop one",
+        )
+        require(
+            not self.blend or self.train_songs is not None,
+            "blend=True mixes left and right, but train_codes holds no sound; drop it, or train on train_songs",
+        )
+        require(
+            self.window_codes is None or self.window_codes > 0,
+            f"window_codes={self.window_codes!r} must be positive; leave it out for the prior's whole context",
+        )
+        self.dropout()
+
+    @property
+    def evaluation(self) -> str | None:
+        """What to evaluate on, if it is apart from the training data."""
+        return self.eval_codes or self.eval_songs
+
+    def dropout(self) -> LabelDropout:
+        """The probabilities of hiding words.
+
+        Raises:
+            ValueError: one that is none.
+        """
+        return LabelDropout(self.label_dropout, self.artist_dropout, self.genre_dropout, self.lyric_dropout)

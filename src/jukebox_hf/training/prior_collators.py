@@ -1,0 +1,59 @@
+"""Prior collators: windows become the batches that `JukeboxPriorTrainer` trains on.
+
+Flows in: windows of codes or of sound, with words. Flows out: `codes` and `upper_codes`, or `input_values` that the
+trainer encodes; and `artist_ids`, `genre_ids`, `timing`, `lyric_ids`, whichever the prior takes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jukebox_hf.data.prior_batches import prior_inputs
+from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+
+_TENSORS = ("codes", "upper_codes", "input_values")
+
+
+def needs_words(config: JukeboxPriorConfig) -> bool:
+    """Whether a prior hears labels or lyrics."""
+    return config.has_labels or config.lyrics != "none"
+
+
+@dataclass
+class PriorCollator:
+    """Stacks windows and labels them; runs inside the DataLoader's workers. The Trainer saves its tokenizer.
+
+    Args:
+        config: of the prior.
+        tokenizer: of its words; None for a prior that hears none.
+        timed: choose lyrics by the times at which they are sung, where these are known.
+
+    Raises:
+        ValueError: no tokenizer for a prior that hears words.
+    """
+
+    config: JukeboxPriorConfig
+    tokenizer: JukeboxTokenizer | None = None
+    timed: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.tokenizer is not None or not needs_words(self.config),
+            "tokenizer=None, but this prior hears artists, genres or lyrics; pass the JukeboxTokenizer of its lists",
+        )
+
+    def __call__(self, windows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """A batch of windows, as tensors of one row per window."""
+        batch = {
+            name: torch.stack([torch.as_tensor(window[name]) for window in windows])
+            for name in _TENSORS
+            if name in windows[0]
+        }
+        if needs_words(self.config):
+            batch |= prior_inputs(windows, self.tokenizer, self.config, timed=self.timed)
+        return batch

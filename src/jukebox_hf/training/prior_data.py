@@ -1,0 +1,286 @@
+"""What a prior is trained on: songs as codes or as sound, checked to their last word, cut into windows.
+
+Flows in: folders, and the configuration of a prior. Flows out: two data sets of windows, or a sentence about what does
+not fit. Everything is checked before a weight is loaded.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+from transformers.utils import logging
+
+from jukebox_hf.data.audio_windows import AudioWindows
+from jukebox_hf.data.code_shards import CodeFacts, CodeShards, fingerprint
+from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.data.prior_batches import check_vocabulary
+from jukebox_hf.data.songs import Song, Songs, check_lyrics, in_split, open_songs
+from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.labels import SongDescription
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.training.label_dropout import WithLabelDropout
+from jukebox_hf.training.prior_arguments import PriorDataArguments
+from jukebox_hf.training.prior_collators import needs_words
+
+logger = logging.get_logger(__name__)
+
+_ROUNDING = 2.0**-22  # float32, in which timing is embedded, can round a length up to the limit
+
+
+class CodedSongs:
+    """Some of the songs of a folder of codes; `CodeWindows` and `check_vocabulary` read it as they read all of them.
+
+    Args:
+        shards: all of the folder.
+        kept: which of its songs.
+    """
+
+    def __init__(self, shards: CodeShards, kept: list[int]) -> None:
+        self.shards, self.kept, self.facts = shards, kept, shards.facts
+        self.words = [shards.words[song] for song in kept]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> Song:
+        return self.song(index)
+
+    def song(self, index: int) -> Song:
+        """The words of a song."""
+        return self.shards.song(self.kept[index])
+
+    def num_codes(self, index: int, level: int) -> int:
+        """Codes of a song at a level."""
+        return self.shards.num_codes(self.kept[index], level)
+
+    def codes(self, index: int, level: int) -> np.ndarray:
+        """The codes of a song at a level, (T,) integers."""
+        return self.shards.codes(self.kept[index], level)
+
+    def num_samples(self, index: int) -> int:
+        """Length of the recording."""
+        return self.words[index]["total_samples"]
+
+    def check_labels(self) -> None:
+        """Refuse lyrics that nobody can sing in the time."""
+        for index in range(len(self)):
+            check_lyrics(self[index], self.num_samples(index) / self.facts.sampling_rate)
+
+    def report(self) -> str | None:
+        """Nothing is skipped: codes are read or they are damaged."""
+        return None
+
+
+@dataclass(frozen=True)
+class PriorSongs:
+    """Songs to train on, songs to evaluate on or None, and what their codes have in common."""
+
+    train: Songs | CodedSongs
+    evaluation: Songs | CodedSongs | None
+    facts: CodeFacts
+
+    def __iter__(self) -> Iterator[Song]:
+        for songs in (self.train, self.evaluation):
+            for index in range(len(songs) if songs is not None else 0):
+                yield songs[index]
+
+
+def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae: JukeboxVQVAE | None) -> PriorSongs:
+    """Open what to train on.
+
+    Args:
+        data: as the user said.
+        config: of the prior.
+        vqvae: that encodes sound, or that belongs to the model; None where codes alone are known.
+
+    Raises:
+        ValueError: sound without a VQ-VAE, codes of another VQ-VAE, or codes that this prior does not write.
+    """
+    own = None if vqvae is None else facts_of(vqvae)
+    if data.train_codes is not None:
+        shards = [CodeShards(folder) for folder in (data.train_codes, data.eval_codes) if folder is not None]
+        for folder, each in zip((data.train_codes, data.eval_codes), shards, strict=False):
+            check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data.train_codes,
+                             own or shards[0].facts)  # fmt: skip
+            check_facts(each.facts, config)
+        if data.test_fraction > 0:
+            train, evaluation = (_within(shards[0], config, data, split) for split in ("train", "test"))
+        else:
+            train = _within(shards[0], config, data, None)
+            evaluation = _within(shards[1], config, data, None) if len(shards) > 1 else None
+        return PriorSongs(train, evaluation, shards[0].facts)
+    require(
+        own is not None,
+        f"train_songs={data.train_songs!r} is sound, which a VQ-VAE must encode; pass --vqvae, or encode the songs "
+        f"first and pass --train_codes",
+    )
+    require(
+        not any(codebook.is_untrained for codebook in vqvae.codebooks),
+        "the codebooks of the VQ-VAE were never trained, so every code would be the same; train it first",
+    )
+    check_facts(own, config)
+    if data.test_fraction > 0:
+        train, evaluation = (
+            open_songs(data.train_songs, split=split, test_fraction=data.test_fraction) for split in ("train", "test")
+        )
+    else:
+        train = open_songs(data.train_songs)
+        evaluation = None if data.eval_songs is None else open_songs(data.eval_songs)
+    return PriorSongs(train, evaluation, own)
+
+
+def facts_of(vqvae: JukeboxVQVAE) -> CodeFacts:
+    """What all codes of a VQ-VAE have in common."""
+    config = vqvae.config
+    return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, fingerprint(vqvae))
+
+
+def check_same_vqvae(name: str, found: CodeFacts, owner: str, wanted: CodeFacts) -> None:
+    """Codes of different VQ-VAEs mean different sounds.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    require(
+        found.fingerprint == wanted.fingerprint,
+        f"the codes of {name} were made by another VQ-VAE (fingerprint {found.fingerprint}) than {owner} "
+        f"({wanted.fingerprint}), so they mean other sounds; encode the songs with that one",
+    )
+
+
+def check_facts(facts: CodeFacts, config: JukeboxPriorConfig) -> None:
+    """A prior must be made for codes as these.
+
+    Raises:
+        ValueError: the first number that differs, in one sentence.
+    """
+    hops, level = facts.hop_lengths, config.level
+    check_level("level", level, len(hops))
+    is_top = level == len(hops) - 1
+    wanted = {
+        "codebook_size": (config.codebook_size, facts.codebook_size),
+        "sampling_rate": (config.sampling_rate, facts.sampling_rate),
+        "hop_length": (config.hop_length, hops[level]),
+        "codes per upper code": (config.upper_ratio, 1 if is_top else hops[level + 1] // hops[level]),
+    }
+    for name, (ours, theirs) in wanted.items():
+        require(
+            ours == theirs,
+            f"{name} of the prior of level {level} is {ours}, but its codes have {theirs}; use a configuration that "
+            f"fits them"
+            + (" (upper_strides must be those of the level above, and None at the top)" if "upper" in name else ""),
+        )
+
+
+def check_songs(songs: PriorSongs, tokenizer: JukeboxTokenizer | None, config: JukeboxPriorConfig) -> None:
+    """Look at every word once, so that none stops the run later.
+
+    Raises:
+        ValueError: missing columns, unlisted names, too many genres, lyrics that are too long or can not be romanised.
+    """
+    if not needs_words(config):
+        return
+    for each in (songs.train, songs.evaluation):
+        if each is None:
+            continue
+        check_vocabulary(each, tokenizer, config)
+        for index in range(len(each)):
+            _check_words(each[index], tokenizer, config)
+
+
+def _check_words(song: Song, tokenizer: JukeboxTokenizer, config: JukeboxPriorConfig) -> None:
+    try:
+        tokenizer.labels(SongDescription(config.window_samples, song.artist, song.genre, song.lyrics), config)
+    except ValueError as error:
+        raise ValueError(f"{song.name}: {error}") from None
+
+
+def windows_of(
+    songs: PriorSongs, data: PriorDataArguments, config: JukeboxPriorConfig, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Windows to train on, words hidden by chance; and windows to evaluate on, or None.
+
+    Raises:
+        ValueError: a window that the prior's context does not hold, or songs that are all shorter.
+    """
+    codes = config.context_length if data.window_codes is None else data.window_codes
+    require(
+        codes <= config.context_length,
+        f"window_codes={codes} is longer than the prior's context_length={config.context_length}; shorten it",
+    )
+    require(
+        codes % config.upper_ratio == 0,
+        f"window_codes={codes} must be a multiple of {config.upper_ratio}, the codes that share one of the level above",
+    )
+    train = _windows(songs.train, codes, data.shift, data.blend, config, seed)
+    dropout = data.dropout()
+    if needs_words(config):
+        train = WithLabelDropout(train, dropout, seed)
+    if songs.evaluation is None:
+        return train, None
+    return train, _windows(songs.evaluation, codes, False, False, config, seed)
+
+
+def _windows(
+    songs: Songs | CodedSongs, codes: int, shift: bool, blend: bool, config: JukeboxPriorConfig, seed: int
+) -> Dataset:
+    with_labels = needs_words(config)
+    if isinstance(songs, CodedSongs):
+        return CodeWindows(songs, config.level, codes, seed, shift=shift, with_labels=with_labels)
+    low, high = _song_samples(config)
+    rate = config.sampling_rate
+    # Resampling rounds a length down, so that a song of the least length may end up under it.
+    spare = 1 if any(header.rate != rate for header in songs.headers) else 0
+    windows = AudioWindows(
+        songs,
+        codes * config.hop_length,
+        rate,
+        seed,
+        shift=shift,
+        blend=blend,
+        with_labels=with_labels,
+        min_seconds=(low + spare) / rate if low else 0.0,
+        max_seconds=high / rate,
+    )
+    _tell_left_out(len(songs) - len(windows.kept), len(songs), config)
+    return windows
+
+
+def _within(shards: CodeShards, config: JukeboxPriorConfig, data: PriorDataArguments, split: str | None) -> CodedSongs:
+    """The songs of a side of the split whose length the prior can hear."""
+    low, high = _song_samples(config)
+    side = [song for song in range(len(shards)) if in_split(shards.words[song]["name"], split, data.test_fraction)]
+    require(
+        len(side) > 0,
+        f"split={split!r} of {shards.folder} holds none of its {len(shards)} songs; change test_fraction="
+        f"{data.test_fraction:g} or add songs",
+    )
+    kept = [song for song in side if low <= shards.words[song]["total_samples"] < high]
+    rate = config.sampling_rate
+    require(
+        len(kept) > 0,
+        f"none of the {len(side)} songs of {shards.folder} lasts from {low / rate:.2f} to under {high / rate:.2f} s, "
+        f"the song lengths of this prior; set min_song_seconds and max_song_seconds in its configuration",
+    )
+    _tell_left_out(len(side) - len(kept), len(side), config)
+    return CodedSongs(shards, kept)
+
+
+def _song_samples(config: JukeboxPriorConfig) -> tuple[float, float]:
+    """Lengths of songs, in samples, that a prior with timing can hear: from the first to under the second."""
+    if not config.has_timing:
+        return 0.0, math.inf
+    high = config.max_song_seconds * config.sampling_rate
+    return config.min_song_seconds * config.sampling_rate, high * (1 - _ROUNDING)
+
+
+def _tell_left_out(count: int, total: int, config: JukeboxPriorConfig) -> None:
+    if count:
+        logger.warning(
+            f"{count} of {total} songs are left out, being shorter than a window or not from {config.min_song_seconds} "
+            f"to under {config.max_song_seconds} s long"
+        )

@@ -1,0 +1,125 @@
+"""Where a prior comes from: a configuration, one level of a whole Jukebox, or the folder of one prior.
+
+Flows in: what the user named. Flows out: its configuration, its lists of names, its VQ-VAE, and the weights when they
+are asked for.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jukebox_hf.data.code_shards import CodeFacts
+from jukebox_hf.model.checkpoint_files import read_config_json
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.presets import prior_preset
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.training.prior_arguments import PriorModelArguments
+
+FACTS_FILE = "trained_on.json"
+
+
+@dataclass(frozen=True)
+class PriorSource:
+    """A prior that is to be trained.
+
+    Attributes:
+        config: of it.
+        load: its weights, in float32; None for a new prior.
+        tokenizer: its lists; None where it has none yet.
+        vqvae: of the Jukebox that it belongs to, if any.
+        facts: of the codes it was trained on, where its folder says so.
+    """
+
+    config: JukeboxPriorConfig
+    load: Callable[[], JukeboxPrior] | None = None
+    tokenizer: JukeboxTokenizer | None = None
+    vqvae: JukeboxVQVAE | None = None
+    facts: CodeFacts | None = None
+
+
+def open_source(which: PriorModelArguments) -> PriorSource:
+    """Find what is to be trained; no weights of a prior are read yet.
+
+    Raises:
+        ValueError: an unknown preset, a folder of something else, or a level that is not there.
+        OSError: nothing there.
+    """
+    if which.config is not None:
+        return PriorSource(_configuration(which.config))
+    name = which.model_name_or_path
+    kind = read_config_json(name).get("model_type")
+    if kind == JukeboxPriorConfig.model_type:
+        config = JukeboxPriorConfig.from_pretrained(name)
+        require(
+            which.level in (None, config.level),
+            f"level={which.level}, but {name} is a prior of level {config.level}; leave level out",
+        )
+        return PriorSource(config, lambda: JukeboxPrior.from_pretrained(name).float(), tokenizer_of(name),
+                           facts=read_facts(Path(name)))  # fmt: skip
+    require(
+        kind == JukeboxConfig.model_type,
+        f"model_name_or_path={name!r} is a {kind!r}; give a whole Jukebox with --level, or the folder of one prior",
+    )
+    whole = JukeboxModel.from_pretrained(name)
+    require(which.level is not None, f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level")
+    check_level("level", which.level, whole.num_levels)
+    config = whole.config.prior_configs[which.level]
+    return PriorSource(config, lambda: whole.prior(which.level).float(), tokenizer_of(name), whole.vqvae)
+
+
+def load_vqvae(name: str) -> JukeboxVQVAE:
+    """Load a VQ-VAE from its own folder or out of a whole Jukebox, in float32.
+
+    Raises:
+        ValueError: something else.
+    """
+    kind = read_config_json(name).get("model_type")
+    if kind == JukeboxVQVAEConfig.model_type:
+        return JukeboxVQVAE.from_pretrained(name).float()
+    require(
+        kind == JukeboxConfig.model_type,
+        f"{name} is a {kind!r}; give the folder of a VQ-VAE, or a whole Jukebox",
+    )
+    return JukeboxModel.from_pretrained(name).vqvae.float()
+
+
+def tokenizer_of(name: str) -> JukeboxTokenizer | None:
+    """The lists of a model's names; None where it has none."""
+    try:
+        return JukeboxTokenizer.from_pretrained(name)
+    except (OSError, ValueError):
+        return None
+
+
+def read_facts(folder: Path) -> CodeFacts | None:
+    """What a prior's folder says of the codes it was trained on.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    file = folder / FACTS_FILE
+    if not file.is_file():
+        return None
+    try:
+        return CodeFacts(**json.loads(file.read_text(encoding="utf-8")))
+    except (TypeError, ValueError):
+        raise ValueError(f"{file} is damaged; remove it, if you know which VQ-VAE this prior belongs to") from None
+
+
+def write_facts(facts: CodeFacts, folder: Path) -> None:
+    """Write down which codes a prior is trained on, so that it is never joined to another VQ-VAE."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+
+
+def _configuration(name: str) -> JukeboxPriorConfig:
+    path = Path(name)
+    if path.suffix == ".json" or path.is_dir():
+        require(path.exists(), f"config={name!r} is no file or folder; give a config.json or a preset's name")
+        return JukeboxPriorConfig.from_pretrained(path)
+    return prior_preset(name)

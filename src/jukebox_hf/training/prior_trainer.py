@@ -1,0 +1,119 @@
+"""Training of a prior: next-code prediction on codes, or on sound that a frozen VQ-VAE encodes on the way.
+
+Flows in: a JukeboxPrior (with adapters or without) and a dataset of windows. Flows out: trained weights, checkpoints,
+bits per code and per character in the log, and a model card.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.prior_inputs import check_inputs
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.lora import has_adapters, merged_prior, prior_of
+from jukebox_hf.training.model_card import prior_card
+from jukebox_hf.training.trainer import JukeboxTrainer
+
+ADAPTERS = "adapters"
+
+
+class JukeboxPriorTrainer(JukeboxTrainer):
+    """Trains a JukeboxPrior on batches as `PriorCollator` makes them.
+
+    Arguments are those of transformers' Trainer, and:
+
+    Args:
+        vqvae: encodes batches of sound (`input_values`). It stands outside of the trained module: it is frozen, in
+            evaluation mode and float32, and no checkpoint holds it.
+    """
+
+    def __init__(self, *args: Any, vqvae: JukeboxVQVAE | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.vqvae = None
+        if vqvae is not None:
+            self.vqvae = vqvae.eval().requires_grad_(False).float().to(self.args.device)
+
+    @property
+    def prior(self) -> JukeboxPrior:
+        """The network itself, inside its adapters."""
+        return prior_of(self.model)
+
+    def check_data(self) -> None:
+        """Refuse windows that this prior cannot train on, before the first step."""
+        super().check_data()
+        for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+            if dataset is not None:
+                self._check_first_window(name, dataset)
+
+    def _check_first_window(self, name: str, dataset: Any) -> None:
+        is_stream = isinstance(dataset, IterableDataset)
+        first = next(iter(dataset), None) if is_stream else dataset[0] if len(dataset) else None
+        require(first is not None, f"{name} gives no window; give at least one song that is long enough")
+        try:
+            batch = self._encoded(dict(self.data_collator([first])))
+        except KeyError as error:
+            raise ValueError(
+                f"windows of {name} have {', '.join(sorted(first))}, but no {error}; open the songs with their words"
+            ) from None
+        require(
+            "codes" in batch,
+            f"windows of {name} give {', '.join(sorted(batch))}, but neither codes nor input_values; name them so",
+        )
+        codes = batch.pop("codes")
+        check_inputs(self.prior.config, codes, **batch)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device, and turn sound into codes there."""
+        return self._encoded(super()._prepare_inputs(inputs))
+
+    def _encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch whose sound is replaced by its codes, of this level and of the one above where that conditions."""
+        if "input_values" not in inputs:
+            return inputs
+        require(
+            self.vqvae is not None,
+            "the windows are sound (input_values), which a VQ-VAE must encode; pass vqvae=, or train on codes",
+        )
+        config = self.prior.config
+        levels = [config.level] + [config.level + 1] * (config.upper_strides is not None)
+        with torch.no_grad(), torch.autocast(self.args.device.type, enabled=False):
+            codes = self.vqvae.encode(inputs["input_values"].to(self.vqvae.device), levels).audio_codes
+        rest = {name: value for name, value in inputs.items() if name != "input_values"}
+        return rest | dict(zip(("codes", "upper_codes"), codes, strict=False))
+
+    def metrics_of(self, outputs: Any) -> dict[str, Tensor]:
+        """Bits per code and, where lyrics are read, per character."""
+        found = {"bits_per_code": outputs.code_loss, "bits_per_character": outputs.lyric_loss}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the prior; with adapters: the merged prior, and the adapters alone in a folder beside it.
+
+        Inside a checkpoint adapters stay alone, as what a run goes on from.
+        """
+        if not has_adapters(self.model) or self.is_checkpoint(output_dir, _internal_call):
+            super().save_model(output_dir, _internal_call)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        with self._averages_swapped_in():
+            super().save_model(str(folder / ADAPTERS), _internal_call=True)
+            if self.args.should_save:
+                (folder / ADAPTERS / "README.md").unlink(missing_ok=True)  # an empty form, where the card is one up
+                merged_prior(self.model).save_pretrained(folder)
+                if getattr(self.data_collator, "tokenizer", None) is not None:
+                    self.data_collator.tokenizer.save_pretrained(folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the card of the prior, where the Trainer would write one that knows nothing of Jukebox."""
+        if self.is_world_process_zero():
+            name = kwargs.get("model_name") or Path(self.args.output_dir).name
+            base = kwargs.get("finetuned_from") or self.prior.name_or_path or None
+            card = prior_card(name, self.prior.config, self.state.log_history, base, has_adapters(self.model))
+            (Path(self.args.output_dir) / "README.md").write_text(card, encoding="utf-8")

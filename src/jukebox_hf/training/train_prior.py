@@ -1,0 +1,201 @@
+"""`python -m jukebox_hf.training.train_prior`: train a prior or an upsampler on songs or codes, or fine-tune one.
+
+Flows in: flags, or a YAML file and flags. Flows out: a prior's folder with its lists of names, checkpoints, and an exit
+code; with `--into`, a whole Jukebox. Run it under `accelerate launch` or `torchrun` for several devices.
+"""
+
+import copy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import set_seed
+from transformers.utils import logging
+
+from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.label_vocabulary import UNKNOWN_ID, LabelVocabulary
+from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.validation import require
+from jukebox_hf.training.assemble import check_fits_into, put_prior
+from jukebox_hf.training.checkpoints import check_fits
+from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
+from jukebox_hf.training.lora import LoRAArguments, check_adapters_fit, with_adapters
+from jukebox_hf.training.prior_arguments import (
+    JukeboxPriorTrainingArguments,
+    PriorDataArguments,
+    PriorModelArguments,
+)
+from jukebox_hf.training.prior_collators import PriorCollator, needs_words
+from jukebox_hf.training.prior_data import PriorSongs, check_same_vqvae, check_songs, open_prior_songs, windows_of
+from jukebox_hf.training.prior_initialization import PriorInitialization, initialize
+from jukebox_hf.training.prior_sources import PriorSource, load_vqvae, open_source, read_facts, write_facts
+from jukebox_hf.training.prior_trainer import JukeboxPriorTrainer
+
+logger = logging.get_logger(__name__)
+
+KINDS = (
+    PriorModelArguments,
+    PriorDataArguments,
+    PriorInitialization,
+    LoRAArguments,
+    JukeboxPriorTrainingArguments,
+)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Train as the words of a command line say."""
+    return run(lambda: train_prior(*read_arguments(KINDS, words)))
+
+
+def train_prior(
+    which: PriorModelArguments,
+    data: PriorDataArguments,
+    first: PriorInitialization,
+    lora: LoRAArguments,
+    arguments: JukeboxPriorTrainingArguments,
+) -> None:
+    """Train, evaluate where there are songs for it, and save the prior in `output_dir`.
+
+    Raises:
+        ValueError: anything that would stop the first step, in one sentence.
+    """
+    folder = checkpoint_to_resume(arguments)
+    source = open_source(which)
+    _check_combination(source, first, lora, folder)
+    vqvae = source.vqvae if which.vqvae is None else load_vqvae(which.vqvae)
+    config = source.config
+    songs = open_prior_songs(data, config, vqvae)
+    _check_origin(songs, source, which, arguments)
+    tokenizer = _tokenizer(which, source, songs, folder)
+    check_songs(songs, tokenizer, _labelled(config, tokenizer))
+    _check_new_names(lora, source, tokenizer)
+    train, evaluation = windows_of(songs, data, config, arguments.seed)
+    if which.into is not None:
+        check_fits_into(_labelled(config, tokenizer), Path(which.into), which.model_name_or_path)
+    set_seed(arguments.seed)  # the same first weights in every run and on every rank
+    prior = _prior(which, source, tokenizer, first, None if lora.is_wanted else folder)
+    if folder is not None:
+        check_fits(prior, folder)
+    trainer = JukeboxPriorTrainer(
+        with_adapters(prior, lora) if lora.is_wanted else prior,
+        arguments,
+        data_collator=PriorCollator(prior.config, tokenizer, timed=data.timed_lyrics),
+        train_dataset=train,
+        eval_dataset=evaluation,
+        vqvae=vqvae if data.train_songs is not None else None,
+    )
+    if arguments.should_save:
+        write_facts(songs.facts, Path(arguments.output_dir))
+    trainer.train(resume_from_checkpoint=folder)
+    trainer.save_model()
+    trainer.save_state()
+    if evaluation is not None:
+        trainer.save_metrics("eval", trainer.evaluate())
+    trainer.create_model_card()
+    if arguments.push_to_hub:
+        trainer.push_to_hub()
+    if which.into is not None and arguments.should_save:
+        put_prior(Path(arguments.output_dir), Path(which.into), which.model_name_or_path)
+    if report := songs.train.report():
+        logger.warning(report)
+
+
+def _check_combination(
+    source: PriorSource, first: PriorInitialization, lora: LoRAArguments, folder: Path | None
+) -> None:
+    """Refuse flags that do not go together."""
+    require(
+        source.load is None or not first.is_wanted,
+        "shared_positions, tied_query_key and embedding_std draw first weights, but model_name_or_path has trained "
+        "ones; drop them",
+    )
+    first.check(source.config)
+    require(
+        source.load is not None or not lora.is_wanted,
+        f"lora_rank={lora.lora_rank} adapts trained weights, but config names a new prior; give model_name_or_path",
+    )
+    if folder is not None:
+        check_adapters_fit(lora, folder)
+
+
+def _check_origin(
+    songs: PriorSongs, source: PriorSource, which: PriorModelArguments, arguments: JukeboxPriorTrainingArguments
+) -> None:
+    """The codes must be of the VQ-VAE that this prior, and this run so far, were trained with."""
+    what = str(which.vqvae or "the training data")
+    if source.facts is not None:
+        check_same_vqvae(what, songs.facts, str(which.model_name_or_path), source.facts)
+    earlier = read_facts(Path(arguments.output_dir)) if arguments.resume_from_checkpoint is not None else None
+    if earlier is not None:
+        check_same_vqvae(what, songs.facts, f"the run in {arguments.output_dir}", earlier)
+
+
+def _tokenizer(
+    which: PriorModelArguments, source: PriorSource, songs: PriorSongs, folder: Path | None
+) -> JukeboxTokenizer | None:
+    """The lists of names; a resumed run keeps those it began with."""
+    if not needs_words(source.config):
+        return None
+    if folder is not None:
+        return JukeboxTokenizer.from_pretrained(folder)
+    return choose_labels(which.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
+
+
+def _check_new_names(lora: LoRAArguments, source: PriorSource, tokenizer: JukeboxTokenizer | None) -> None:
+    """Frozen embeddings of new names would stay those of "unknown"."""
+    if not lora.is_wanted or lora.lora_labels or tokenizer is None or not source.config.has_labels:
+        return
+    new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
+    names = new_names(_own_lists(source, new), new)
+    require(
+        not names,
+        f"labels brings {len(names)} new names, such as {names[:1]}, but lora_labels=False keeps their embeddings "
+        f"frozen as 'unknown'; pass --lora_labels true",
+    )
+
+
+def _own_lists(source: PriorSource, new: LabelVocabulary) -> LabelVocabulary:
+    """The lists that a trained prior's embeddings follow; without lists, "unknown" is all that is known of them."""
+    if source.tokenizer is None:
+        return LabelVocabulary(new.version, {"unknown": UNKNOWN_ID}, {"unknown": UNKNOWN_ID})
+    return source.tokenizer.vocabularies[new.version]
+
+
+def _labelled(config: JukeboxPriorConfig, tokenizer: JukeboxTokenizer | None) -> JukeboxPriorConfig:
+    """The configuration with rows for all names of the lists."""
+    if tokenizer is None or not config.has_labels:
+        return config
+    labelled = copy.deepcopy(config)
+    lists = tokenizer.vocabularies[tokenizer.label_versions[config.level]]
+    labelled.num_artists, labelled.num_genres = table_sizes(lists)
+    return labelled
+
+
+def _prior(
+    which: PriorModelArguments,
+    source: PriorSource,
+    tokenizer: JukeboxTokenizer | None,
+    first: PriorInitialization,
+    folder: Path | None,
+) -> JukeboxPrior:
+    """The network to train; where a checkpoint will fill it, only its shape."""
+    if folder is not None:
+        return JukeboxPrior(JukeboxPriorConfig.from_pretrained(folder))
+    if source.load is None:
+        prior = JukeboxPrior(_labelled(source.config, tokenizer))
+        if first.is_wanted:
+            initialize(prior, first)
+        return prior
+    prior = source.load()
+    if tokenizer is not None and prior.config.has_labels:
+        new = tokenizer.vocabularies[tokenizer.label_versions[prior.config.level]]
+        # A folder of lists for a prior that came without any: they are its own.
+        are_own = source.tokenizer is None and which.labels not in (None, *CHOICES)
+        relabel(prior, new if are_own else _own_lists(source, new), new)
+    return prior
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Songs become codes once: all levels, in shards, by several processes, and after an interruption."""
+
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from accelerate import PartialState
+
+from jukebox_hf.data.code_shards import CodeShards, fingerprint
+from jukebox_hf.data.songs import SkippedSong
+from jukebox_hf.training import encode_dataset as module
+from jukebox_hf.training.encode_dataset import encode_dataset, main
+
+COUNT = 23
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """23 recordings of different lengths, one of them too short for a code, one in stereo, one at another rate."""
+    (tmp_path / "songs").mkdir()
+    rows = ["file_name,artist,genre,lyrics,timed_lyrics"]
+    for number in range(COUNT):
+        length = 10 if number == 3 else 300 + 7 * number
+        shape = (length, 2) if number == 4 else length
+        noise = np.random.default_rng(number).normal(0, 0.2, shape)
+        soundfile.write(tmp_path / "songs" / f"{number:02}.wav", noise, 2000 if number == 5 else 1000)
+        rows.append(
+            f"{number:02}.wav,Ann Ash,folk,{'' if number == 3 else 'la'},"
+            + ('"[[0, 0.1], [0.1, 0.2]]"' * (number == 6))
+        )
+    (tmp_path / "songs" / "metadata.csv").write_text("\n".join(rows))
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def vqvae(coding_vqvae, tmp_path):
+    coding_vqvae.save_pretrained(tmp_path / "vqvae")
+    return coding_vqvae
+
+
+def write_what_is_no_number(path):
+    """A recording whose header is in order; only who decodes it finds out."""
+    soundfile.write(path, np.full(400, np.nan, dtype=np.float32), 1000, subtype="FLOAT")
+
+
+def encode_in_a_child(words, environment):
+    """Run the command in a fork, as torchrun would start it; gives its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.environ.update(environment)
+        PartialState._reset_state()
+        code = main(words)
+    finally:  # a child must never come back into pytest
+        os._exit(code)
+
+
+def contents(folder):
+    """Words and codes of all songs of a folder, by name."""
+    shards = CodeShards(folder)
+    return {
+        shards.song(song).name: (shards.song(song), shards.words[song]["total_samples"],
+                                 *(shards.codes(song, level).tolist() for level in range(2)))
+        for song in range(len(shards))
+    }  # fmt: skip
+
+
+def test_every_song_becomes_codes_of_every_level_with_its_words(sounds, vqvae, tmp_path):
+    out = tmp_path / "codes"
+    assert main([str(sounds), str(out), "--model", str(tmp_path / "vqvae"), "--songs-per-shard", "5"]) == 0
+    assert len(list(out.glob("*.parquet"))) == 5
+    found = contents(out)
+    assert set(found) == {f"{number:02}.wav" for number in range(COUNT) if number != 3}
+    assert CodeShards(out).facts.fingerprint == fingerprint(vqvae)
+    sound = soundfile.read(sounds / "07.wav", dtype="float32")[0]
+    song, total, fine, top = found["07.wav"]
+    codes = vqvae.encode(torch.from_numpy(sound[: 349 // 16 * 16])[None, None]).audio_codes
+    assert (total, song.artist, song.genre, song.lyrics) == (349, "Ann Ash", "folk", "la")
+    assert [fine, top] == [level[0].tolist() for level in codes]
+    assert found["06.wav"][0].lyric_times == ((0.0, 0.1), (0.1, 0.2))
+    stereo = soundfile.read(sounds / "04.wav", dtype="float32")[0].mean(axis=1)
+    codes = vqvae.encode(torch.from_numpy(stereo[: 328 // 16 * 16])[None, None]).audio_codes
+    assert found["04.wav"][3] == codes[1][0].tolist()
+    assert found["05.wav"][1] == 335 // 2  # at the VQ-VAE's rate
+    skipped = json.loads((out / "skipped.json").read_text())
+    assert [song["name"] for song in skipped] == ["03.wav"]
+    assert "shorter than one code of the top level, 16 samples" in skipped[0]["reason"]
+
+
+def test_a_stopped_run_goes_on_and_ends_as_the_uninterrupted_one(sounds, vqvae, tmp_path, monkeypatch):
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"), songs_per_shard=4)
+    encoded, encode_song = [], module.encode_song
+
+    def stopping(*args):
+        encoded.append(1)
+        if len(encoded) == 10:
+            raise KeyboardInterrupt
+        return encode_song(*args)
+
+    monkeypatch.setattr(module, "encode_song", stopping)
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae"), "--songs-per-shard", "4"]
+    assert main(words) == 130
+    with pytest.raises(ValueError, match=r"has no codes\.json, so it holds no finished codes"):
+        CodeShards(tmp_path / "codes")
+    encoded.clear()
+    monkeypatch.setattr(module, "encode_song", lambda *args: encoded.append(1) or encode_song(*args))
+    assert main([*words, "--workers", "2"]) == 0
+    assert len(encoded) == COUNT - 1 - 9
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+
+
+def test_corrupt_songs_are_skipped_counted_and_listed(sounds, vqvae, tmp_path, capsys):
+    (sounds / "08.wav").write_bytes(b"no sound")
+    write_what_is_no_number(sounds / "09.wav")
+    skipped = encode_dataset(str(sounds), tmp_path / "codes", str(tmp_path / "vqvae"))
+    assert {song.name for song in skipped} == {"03.wav", "08.wav", "09.wav"}
+    listed = json.loads((tmp_path / "codes" / "skipped.json").read_text())
+    assert {song["name"] for song in listed} == {"03.wav", "08.wav", "09.wav"}
+    assert len(CodeShards(tmp_path / "codes")) == COUNT - 3
+    (sounds / "10.wav").write_bytes(b"no sound")
+    (sounds / "11.wav").write_bytes(b"no sound")
+    assert main([str(sounds), str(tmp_path / "more"), "--model", str(tmp_path / "vqvae")]) == 2
+    assert "at most a tenth may be" in capsys.readouterr().err
+    assert not (tmp_path / "more" / "codes.json").exists()
+
+
+def test_what_all_processes_together_could_not_decode_counts(sounds, vqvae, tmp_path, monkeypatch, capsys):
+    elsewhere = [SkippedSong(f"{number}.wav", "no sound") for number in (20, 21, 22)]
+    monkeypatch.setattr(module, "_of_all_processes", lambda skipped: skipped + elsewhere)
+    assert main([str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae")]) == 2
+    assert "at most a tenth may be corrupt, so repair them and run this again" in capsys.readouterr().err
+    assert not (tmp_path / "codes" / "codes.json").exists()
+
+
+def test_what_cannot_be_encoded_is_refused_in_a_sentence(sounds, vqvae, tmp_path, capsys):
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae")]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "holds finished codes; name another folder" in capsys.readouterr().err
+    (tmp_path / "codes" / "codes.json").unlink()
+    with torch.no_grad():
+        vqvae.codebooks[1].codes[0] += 1
+    vqvae.save_pretrained(tmp_path / "vqvae")
+    assert main(words) == 2
+    assert "codes of different VQ-VAEs can not be mixed, so use another folder" in capsys.readouterr().err
+    table = sounds / "metadata.csv"
+    table.write_text(table.read_text().replace("artist,genre", "singer,style"))
+    words[1] = str(tmp_path / "more")
+    assert main(words) == 2
+    assert "has no column artist, genre; a prior needs artist, genre and lyrics" in capsys.readouterr().err
+    assert main([*words, "--without-labels"]) == 0
+    assert CodeShards(tmp_path / "more").song(0).artist == "unknown"
+
+
+@pytest.mark.skipif(
+    not (hasattr(os, "fork") and torch.distributed.is_gloo_available()) or torch.cuda.is_available(),
+    reason="needs fork, gloo, and no accelerator that a fork could not share",
+)
+def test_two_processes_share_the_songs_and_finish_what_one_began(sounds, vqvae, tmp_path, monkeypatch):
+    (sounds / "08.wav").write_bytes(b"no sound")
+    write_what_is_no_number(sounds / "10.wav")
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"), songs_per_shard=4)
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae"), "--songs-per-shard", "4"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                 "MASTER_PORT": str(probe.getsockname()[1])}  # fmt: skip
+    ranks = [encode_in_a_child(words, {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in ranks] == [0, 0]
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+    assert len(list((tmp_path / "codes").glob("*.parquet"))) == 3 + 3  # of each process its own
+    listed = json.loads((tmp_path / "codes" / "skipped.json").read_text())
+    assert {song["name"] for song in listed} == {"03.wav", "08.wav", "10.wav"}

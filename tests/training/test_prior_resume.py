@@ -1,0 +1,110 @@
+"""A killed training of a prior goes on as if it had not been: weights, optimiser, randomness, hidden words."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.training.checkpoints import SEAL
+from jukebox_hf.training.prior_trainer import JukeboxPriorTrainer
+from jukebox_hf.training.train_prior import main
+
+STEPS, STOP = 6, 3  # an epoch has 4 steps
+
+
+def train_in_a_child(words, log):
+    """Run the command in a fork that stops for ever before step STOP + 1; gives its process id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        step = JukeboxPriorTrainer.training_step
+
+        def training_step(self, *args, **kwargs):
+            while self.state.global_step == STOP:
+                time.sleep(1)
+            return step(self, *args, **kwargs)
+
+        JukeboxPriorTrainer.training_step = training_step
+        main(words)
+    finally:  # a child must never come back into pytest
+        os._exit(1)
+
+
+def assert_equal_checkpoints(one, two):
+    for name in sorted(path.name for path in one.glob("*.safetensors")):
+        theirs, ours = load_file(one / name), load_file(two / name)
+        assert theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[key], ours[key]) for key in theirs), name
+    states = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in (one, two)]
+    for index, state in states[0].items():
+        assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(states[1][index][k])) for k, v in state.items())
+    theirs, ours = (torch.load(folder / "rng_state.pth", weights_only=False) for folder in (one, two))
+    assert torch.equal(theirs["cpu"], ours["cpu"])
+    assert theirs["python"] == ours["python"]
+    assert str(theirs["numpy"]) == str(ours["numpy"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_with_words_being_hidden_goes_on_bit_for_bit(workers, prior_words, tmp_path):
+    def words(name, **extra):
+        return prior_words(
+            "prefix",
+            {"residual_dropout": 0.1},  # so that torch's own generator matters
+            output_dir=tmp_path / name,
+            max_steps=STEPS,
+            per_device_train_batch_size=12,
+            save_strategy="steps",
+            save_steps=1,
+            weights_ema=True,
+            label_dropout=0.3,
+            lyric_dropout=0.3,
+            lr_scheduler_type="cosine",
+            dataloader_num_workers=workers,
+            **extra,
+        )
+
+    assert main(words("whole")) == 0
+    child = train_in_a_child(words("killed"), tmp_path / "log")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / f"checkpoint-{STOP}" / SEAL).exists():
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert not (tmp_path / "killed" / f"checkpoint-{STOP + 1}").exists()
+    assert main(words("killed", resume_from_checkpoint="auto")) == 0
+    assert_equal_checkpoints(*(tmp_path / name / f"checkpoint-{STEPS}" for name in ("whole", "killed")))
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_runs_above_hide_words(prior_words, tmp_path):
+    """They are no proof unless dropped labels change the weights."""
+    for name, dropout in (("none", 0.0), ("some", 0.3)):
+        assert main(prior_words("prefix", output_dir=tmp_path / name, label_dropout=dropout, max_steps=1)) == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors")["labels.artist.weight"] for name in ("none", "some"))
+    assert not torch.equal(one, two)
+
+
+def test_a_resumed_run_keeps_the_lists_it_began_with(prior_words, tmp_path, coded_songs, capsys):
+    saved = {"save_strategy": "steps", "save_steps": 1}
+    assert main(prior_words(max_steps=1, **saved)) == 0
+    lists = (tmp_path / "run" / "checkpoint-1" / "artists.json").read_text()
+    others = {"v3": {"unknown": 0, "bob birch": 1, "ann ash": 2}}
+    genres = json.loads((tmp_path / "run" / "genres.json").read_text())
+    JukeboxTokenizer(artists=others, genres=genres, label_versions=["v3", "v3"]).save_pretrained(tmp_path / "lists")
+    assert main(prior_words(max_steps=2, resume_from_checkpoint="auto", labels=tmp_path / "lists", **saved)) == 0
+    assert (tmp_path / "run" / "artists.json").read_text() == lists
+    words = prior_words(max_steps=3, resume_from_checkpoint=tmp_path / "run" / "checkpoint-2", lora_rank=2)
+    assert main(words) == 2
+    assert "lora_rank=2 adapts trained weights" in capsys.readouterr().err
