@@ -1,5 +1,6 @@
 """Songs over several levels: plans as values, states that survive a restart, draws that depend on their place alone."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings
+from jukebox_hf.model import generation
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.sampling_ops import uniforms
@@ -302,6 +304,25 @@ def test_priors_are_released_after_their_level(model, config, labels_of):
     for progress in sample_song(Watched, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1])):
         assert released == ([] if progress.level == 1 else [1])
     assert released == [1, 0]
+
+
+def test_graphs_are_made_once_per_level_and_freed_with_it(model, config, labels_of, monkeypatch):
+    plan, labels, start, made = plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]), []
+    whole = _run(model, plan, labels, start)
+
+    class Noted(generation.WindowLoop):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(generation, "WindowLoop", Noted)
+    monkeypatch.setattr(generation, "_best_stepping", lambda prior, cache: "captured")
+    for progress in sample_song(model, plan, labels, start):
+        alive = [loop() for loop in made if loop() is not None]
+        assert len(alive) == 1, f"level {progress.level}: {len(alive)} loops"
+        del alive
+    assert len(made) == len(plan.levels)
+    assert _same(progress.state, whole)
 
 
 def test_logits_that_are_not_finite_stop_with_level_song_and_place(config, labels_of):

@@ -1,24 +1,27 @@
 """One window of one level: read what is known in parallel, then write the rest code by code.
 
-Flows in: known codes, conditioning, one uniform per code to write. Flows out: the window, full. The caches live only as
-long as the call unless the caller hands them in to be used again.
+Flows in: known codes, conditioning, one uniform per code to write. Flows out: the window, full. The caches, and what
+was captured over them, live only as long as the call unless the caller hands them in to be used again.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import JukeboxCache
 from .conditioning import Conditioning
+from .fused_step import FusedStepper, reason_against_fused
 from .modeling_jukebox_prior import JukeboxPrior
-from .native_step import native_stepper, reason_against
-from .sampling_ops import SamplingSettings, choose
+from .native_step import NativeStepper, reason_against
+from .sampling_ops import SamplingSettings
 from .validation import is_integer, require
+from .window_loop import Drawing, Step, WindowLoop
 
-STEPPING = ("auto", "plain", "native")
+STEPPING = ("auto", "plain", "native", "captured", "fused")
+_CAPTURED = ("captured", "fused")
 
 
 class WindowSample(NamedTuple):
@@ -48,6 +51,7 @@ def sample_window(
     hook: Callable[[Tensor, int], Tensor] | None = None,
     cache: JukeboxCache | None = None,
     stepping: str = "auto",
+    loops: dict[object, WindowLoop] | None = None,
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
 
@@ -62,8 +66,12 @@ def sample_window(
         hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
-        stepping: how each next code is found: `plain` by `prior.step`, `native` by compiled code for CPUs
-            (native_step.py), `auto` natively where that is possible.
+        stepping: how each next code is found: `plain` by `prior.step`; `native` by compiled code for CPUs
+            (native_step.py); `captured` by `prior.step` in a CUDA graph (captured.py), without CUDA as `plain`; `fused`
+            by Triton kernels in such a graph (fused_step.py); `auto` is `captured` on CUDA, `native` where that is
+            possible, else `plain`.
+        loops: an empty dictionary at first, to be used again with the same `cache`: it keeps the graphs from window to
+            window; None for this window only.
 
     Raises:
         ValueError: a length that the window can not hold or its conditioning does not reach, a chunk of no codes,
@@ -76,41 +84,63 @@ def sample_window(
     _check_request(prior, tokens, length, settings, uniforms, chunk)
     _check_conditioning(conditioning, tokens.shape[0], prefix + length)
     cache = cache or prior.new_cache(tokens.shape[0])
-    step = _stepper(prior, cache, stepping)
+    drawing = Drawing(settings, prefix, offset, may_draw_lyrics)
+    loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
     kept = []
     for logits in _read(prior, tokens, conditioning, cache, chunk):
         kept = [*kept, logits] if keep_logits else []
-    window = F.pad(tokens, (0, length - known))
-    first_bad = first_empty = torch.full((tokens.shape[0],), length, device=tokens.device)
+    loop.open(tokens, conditioning, uniforms, length)
     for place in range(known, length):
-        first_bad = _first(first_bad, place, ~torch.isfinite(logits[:, -1]).all(dim=-1))
-        allowed = logits[:, -1] if may_draw_lyrics else _codes_only(logits[:, -1], offset)
-        if hook is not None:
-            allowed = hook(allowed, place)
-            first_empty = _first(first_empty, place, ~torch.isfinite(allowed.amax(dim=-1)))
-        token = choose(allowed, settings, None if uniforms is None else uniforms[:, place])
-        window[:, prefix + place] = token
-        if place + 1 < length:
-            logits = step(token[:, None], conditioning, cache)
-            kept += [logits] if keep_logits else []
+        hook_here = None if hook is None else partial(_at_place, hook, place)
+        if place == known:
+            loop.write(logits[:, -1], hook_here)
+        else:
+            logits = loop.advance(hook_here)[:, None]
+            kept += [logits.clone()] if keep_logits else []
     # Once a window: asking at every step would wait for the device.
-    _refuse_from(first_bad, length, "the logits are not finite", "use a wider dtype or check the weights")
-    _refuse_from(first_empty, length, "the hook leaves no code to draw", "let it keep at least one logit finite")
-    codes = (window[:, prefix:] - offset).clamp(min=0)
+    page = loop.page
+    _refuse_from(page.first_bad, length, "the logits are not finite", "use a wider dtype or check the weights")
+    _refuse_from(page.first_empty, length, "the hook leaves no code to draw", "let it keep at least one logit finite")
+    codes = (page.tokens[:, prefix : prefix + length] - offset).clamp(min=0)
     return WindowSample(codes, torch.cat(kept, dim=1) if keep_logits else None)
 
 
-def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Callable[..., Tensor]:
-    """What finds the next logits."""
+def _loop(
+    prior: JukeboxPrior,
+    cache: JukeboxCache,
+    drawing: Drawing,
+    conditioning: Conditioning,
+    stepping: str,
+    loops: dict[object, WindowLoop],
+) -> WindowLoop:
+    """What writes the codes; a captured one is taken from `loops`, or kept there."""
     require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
-    if stepping == "plain":
+    if stepping == "auto":
+        stepping = _best_stepping(prior, cache)
+    if stepping not in _CAPTURED:
+        return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
+    key = (prior, cache, drawing, stepping, conditioning.positions is None)
+    if key not in loops:
+        step = _stepper(prior, cache, stepping)
+        loops[key] = WindowLoop(prior, cache, step, drawing, conditioning, is_captured=True)
+    return loops[key]
+
+
+def _best_stepping(prior: JukeboxPrior, cache: JukeboxCache) -> str:
+    """Fused kernels are not chosen: nobody has measured them on a GPU yet (docs/explanation/speed.md)."""
+    if cache.position.is_cuda:
+        return "captured"
+    return "plain" if reason_against(prior, cache) else "native"
+
+
+def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Step:
+    """What finds the next logits."""
+    if stepping in ("plain", "captured"):
         return prior.step
-    native = native_stepper(prior, cache)
-    if native is None and stepping == "native":
-        raise ValueError(
-            f"stepping='native' is not possible here: {reason_against(prior, cache)}; use 'auto' or 'plain'"
-        )
-    return prior.step if native is None else native.step
+    reason_for = {"native": reason_against, "fused": reason_against_fused}[stepping]
+    reason = reason_for(prior, cache)
+    require(not reason, f"stepping={stepping!r} is not possible here: {reason}; use 'auto' or 'plain'")
+    return {"native": NativeStepper, "fused": FusedStepper}[stepping](prior, cache).step
 
 
 def _check_request(
@@ -154,9 +184,8 @@ def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> 
     )
 
 
-def _first(first: Tensor, place: int, is_bad: Tensor) -> Tensor:
-    """Where each song first went wrong: at this place, if it does now and did not before."""
-    return torch.where(is_bad, first.clamp(max=place), first)
+def _at_place(hook: Callable[[Tensor, int], Tensor], place: int, logits: Tensor) -> Tensor:
+    return hook(logits, place)
 
 
 def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
@@ -173,8 +202,3 @@ def _read(
     size = chunk or stop
     for start in range(0, stop, size):
         yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop))
-
-
-def _codes_only(logits: Tensor, code_offset: int) -> Tensor:
-    """Rule out lyric characters where codes are due."""
-    return F.pad(logits[:, code_offset:], (code_offset, 0), value=float("-inf"))

@@ -1,4 +1,4 @@
-"""Priors whose matrices are int8 with a scale per row: a quarter of float32's memory, and on CPUs over 3 times its speed.
+"""Priors whose matrices are int8 with a scale per row: a quarter of float32's memory, on CPUs over 3 times its speed.
 
 Flows out: what `from_pretrained` takes to quantise them (torchao does, which must be installed), and a check that it
 did. Only the transformers' matrices are quantised; embeddings, norms, heads and conditioners stay as they are.

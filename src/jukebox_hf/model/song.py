@@ -22,6 +22,7 @@ from .sampling_ops import uniforms
 from .song_plan import LevelPlan, SamplingPlan
 from .song_state import SongState
 from .validation import require
+from .window_loop import WindowLoop
 from .windows import Window
 
 LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, V), level, position in the song -> logits
@@ -144,7 +145,7 @@ def check_timing(song: LevelLabels, start_sample: int) -> None:
 
 
 class _LevelWriter:
-    """Writes the windows of one level; its caches live as long as the level does."""
+    """Writes the windows of one level; its caches, and graphs over them, live as long as the level does."""
 
     def __init__(
         self,
@@ -158,6 +159,7 @@ class _LevelWriter:
         self.hook, self.may_draw_lyrics = hook, may_draw_lyrics
         self.batch = plan.batch  # smaller where memory runs out
         self._caches: dict[int, JukeboxCache] = {}
+        self._loops: dict[object, WindowLoop] = {}
 
     def write(self, state: SongState, window: Window) -> SongState:
         """Fill a window of every song; songs that know equally much of it are written together."""
@@ -188,7 +190,7 @@ class _LevelWriter:
                     raise
             if written is not None:
                 break
-            self._caches.clear()  # out here, where the error no longer holds the tensors of its frames
+            self._forget()  # out here, where the error no longer holds the tensors of its frames
             torch.cuda.empty_cache()
             size = -(-size // 2)
         if size < planned:
@@ -221,6 +223,7 @@ class _LevelWriter:
                 may_draw_lyrics=self.may_draw_lyrics,
                 hook=hook,
                 cache=self._cache(len(songs)),
+                #loops=self._loops,
             ).codes
         except FloatingPointError as error:
             what, row, place, cure = error.args
@@ -236,6 +239,10 @@ class _LevelWriter:
 
     def _cache(self, batch: int) -> JukeboxCache:
         if batch not in self._caches:
-            self._caches.clear()  # one at a time: they are large
+            self._forget()  # one at a time: they are large
             self._caches[batch] = self.prior.new_cache(batch)
         return self._caches[batch]
+
+    def _forget(self) -> None:
+        self._loops.clear()
+        self._caches.clear()
