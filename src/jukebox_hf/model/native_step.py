@@ -2,7 +2,7 @@
 
 Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
 float32, bfloat16 or int8 with a scale per row (torchao). Where anything does not fit (no compiler, another device or
-dtype, a layer that was replaced), `native_stepper` gives None and `reason_against` says why; `prior.step` is the plain
+dtype, a layer that was replaced), `reason_against` says why; `prior.step` is the plain
 twin.
 """
 
@@ -77,11 +77,6 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         if weight is None or weight.dtype not in _TYPES or not weight.is_contiguous():
             return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
     return None if compile_native() is not None else "there is no C compiler (cc), or it failed"
-
-
-def native_stepper(prior: JukeboxPrior, cache: JukeboxCache) -> "NativeStepper | None":
-    """A stepper for this prior and cache, or None where only the plain step works."""
-    return None if reason_against(prior, cache) else NativeStepper(prior, cache)
 
 
 class NativeStepper:

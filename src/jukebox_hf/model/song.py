@@ -223,7 +223,7 @@ class _LevelWriter:
                 may_draw_lyrics=self.may_draw_lyrics,
                 hook=hook,
                 cache=self._cache(len(songs)),
-                #loops=self._loops,
+                loops=self._loops,
             ).codes
         except FloatingPointError as error:
             what, row, place, cure = error.args
