@@ -18,12 +18,13 @@ from jukebox_hf.app.orders import open_model, open_processor
 from jukebox_hf.app.requests import read_text
 from jukebox_hf.app.song_folder import check_folder, load_codes, slug
 from jukebox_hf.app.song_making import decoded
+from jukebox_hf.app.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.model.alignment import SongAlignment
 from jukebox_hf.model.alignment_heads import HeadScore, score_heads
 from jukebox_hf.model.alignment_orders import labelled_codes, lyric_level
-from jukebox_hf.model.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
+from jukebox_hf.model.alignment_times import TimedLyrics
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -120,13 +121,6 @@ def align_files(
         "layer": found.layer,
         "head": found.head,
     }
-
-
-def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> TimedLyrics:
-    """The times of a song's characters as lines and words of the text as typed."""
-    offsets = processor.encode_lyrics(text).offsets
-    times = CharacterTimes(offsets, found.starts, found.ends, found.confidences, found.is_seen, found.is_read)
-    return time_lyrics(text, times, found.seconds)
 
 
 def find_head(

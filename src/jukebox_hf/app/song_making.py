@@ -20,8 +20,11 @@ from jukebox_hf.app.orders import Order
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import repeat_line
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, save_codes, write_json
+from jukebox_hf.app.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, write_audio, write_bytes
+from jukebox_hf.model.alignment_times import TimedLyrics
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.song import sample_song
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import require
@@ -60,7 +63,7 @@ def begin(job: Job) -> None:
         partial.begin([r.as_json() for r in job.order.requests], [t.name for t in job.targets], job.order.state)
 
 
-def make_songs(job: Job, model: JukeboxModel, progress: Progress) -> list[dict[str, Any]]:
+def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progress: Progress) -> list[dict[str, Any]]:
     """Write the songs of a job, going on from what its partial folder holds, and give their side-cars.
 
     Raises:
@@ -78,7 +81,11 @@ def make_songs(job: Job, model: JukeboxModel, progress: Progress) -> list[dict[s
             state = reached
             partial.save_state(state)
             previews.show(state, finished_level)
-        sidecars = [_finish(order, song, target, state, model, partial.path) for song, target in enumerate(job.targets)]
+        lyrics = sung_lyrics(order.requests, state, model, processor)
+        sidecars = [
+            _finish(order, song, target, state, model, partial.path, lyrics[song])
+            for song, target in enumerate(job.targets)
+        ]
         partial.remove()
     return sidecars
 
@@ -156,7 +163,13 @@ class _Previews:
 
 
 def _finish(
-    order: Order, song: int, target: SongTarget, state: SongState, model: JukeboxModel, staging: Path
+    order: Order,
+    song: int,
+    target: SongTarget,
+    state: SongState,
+    model: JukeboxModel,
+    staging: Path,
+    lyrics: TimedLyrics | None,
 ) -> dict[str, Any]:
     """Write the files of one song, each whole or not at all, the side-car last."""
     request, rate = order.requests[song], model.config.sampling_rate
@@ -187,9 +200,15 @@ def _finish(
     staged.chmod(target.audio.stat().st_mode & 0o777)  # safetensors makes files for the owner alone
     staged.replace(target.codes)
     given = order.given_samples[song] / rate
-    picture = draw_song(sounds, rate, title=title, start_second=request.offset, known_seconds=given)
+    lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
+    picture = draw_song(sounds, rate, title=title, start_second=request.offset, known_seconds=given, lines=lines)
     write_bytes(target.picture, picture, staging=staging)
     sidecar = _sidecar(order, song, target, model, written) | {"given_seconds": given, "command": line}
+    if lyrics is not None:
+        sidecar["lyrics"] = [
+            {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
+            for line in lyrics.sung_lines
+        ]
     write_json(target.sidecar, sidecar, staging=staging)
     return sidecar
 

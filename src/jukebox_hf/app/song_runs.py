@@ -107,7 +107,7 @@ class _Run:
         self.is_begun.append(True)
         made = dict(finished)
         for job in (*jobs, *fresh):
-            sidecars = make_songs(job, model, self.progress)
+            sidecars = make_songs(job, model, processor, self.progress)
             made |= {target.name: sidecar for target, sidecar in zip(job.targets, sidecars, strict=True)}
         return [made[song.target.name] for song in self.songs if song.target.name in made]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 _COLUMNS = 1200  # no more detail than the picture has pixels, however long the song
 _DECIBELS = 80
+_LONGEST_LINE = 60  # characters
 _INK, _ACCENT = "#223344", "#d1495b"
 
 
@@ -33,7 +34,13 @@ class LevelSound:
 
 
 def draw_song(
-    sounds: Sequence[LevelSound], sampling_rate: int, *, title: str, start_second: float = 0.0, known_seconds: float = 0
+    sounds: Sequence[LevelSound],
+    sampling_rate: int,
+    *,
+    title: str,
+    start_second: float = 0.0,
+    known_seconds: float = 0,
+    lines: Sequence[tuple[float, float, str]] = (),
 ) -> bytes:
     """Draw a song as a PNG.
 
@@ -43,6 +50,7 @@ def draw_song(
         title: artist, genre, seed; written as it is.
         start_second: where in the whole song the audio begins.
         known_seconds: how much of the start was given (a prompt, a continued song); marked if over 0.
+        lines: start and end, in seconds of this audio, and words of every line of lyrics; written over the waveform.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,6 +63,7 @@ def draw_song(
     stop_second = start_second + max(len(sound.audio) for sound in sounds) / sampling_rate
     figure.suptitle(title, color=_INK, fontsize=13, parse_math=False)  # a "$" in a name is no formula
     _draw_waveform(axes[0], sounds[-1].audio, start_second, sampling_rate)
+    _write_lyrics(axes[0], lines, start_second)
     for panel, sound in zip(axes[1:], sounds, strict=True):
         image = _draw_spectrogram(panel, sound, start_second, sampling_rate)
         names = {0: " (finest)"} if sound.level == 0 else {}
@@ -109,6 +118,18 @@ def _draw_waveform(panel: Any, audio: np.ndarray, start_second: float, sampling_
     reach = max(1.0, float(np.abs(audio).max()) * 1.05)
     panel.set_ylim(-reach, reach)
     panel.set_ylabel("amplitude", color=_INK)
+
+
+def _write_lyrics(panel: Any, lines: Sequence[tuple[float, float, str]], start_second: float) -> None:
+    """Each line of lyrics where it is sung; neighbours stand at different heights, so that they do not overlap."""
+    for place, (start, end, words) in enumerate(lines):
+        panel.axvspan(
+            start_second + start, start_second + end, color=_ACCENT, alpha=0.12 + 0.1 * (place % 2), linewidth=0
+        )
+        panel.text(
+            start_second + start, 0.96 - 0.12 * (place % 4), words[:_LONGEST_LINE], va="top", fontsize=7.5,
+            color=_ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
+        )  # fmt: skip
 
 
 def _draw_spectrogram(panel: Any, sound: LevelSound, start_second: float, sampling_rate: int) -> Any:

@@ -1,0 +1,53 @@
+"""When the lyrics of a finished song are sung, where its model knows: for its picture, its side-car, its subtitles.
+
+Flows in: an alignment, or codes and words. Flows out: `TimedLyrics`.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+from jukebox_hf.app.requests import SongRequest
+from jukebox_hf.model.alignment import SongAlignment
+from jukebox_hf.model.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.song_state import SongState
+
+_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")
+
+
+def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> TimedLyrics:
+    """The times of a song's characters as lines and words of the text as typed."""
+    offsets = processor.encode_lyrics(text).offsets
+    times = CharacterTimes(offsets, found.starts, found.ends, found.confidences, found.is_seen, found.is_read)
+    return time_lyrics(text, times, found.seconds)
+
+
+def sung_lyrics(
+    requests: Sequence[SongRequest], state: SongState, model: JukeboxModel, processor: JukeboxProcessor
+) -> list[TimedLyrics | None]:
+    """The lyrics of each song in time; None without lyrics, without their codes, or where no head is known to follow.
+
+    The prior that reads lyrics is loaded once more, after the last level, and let go again.
+    """
+    level = processor.lyric_level
+    nothing = [None] * len(requests)
+    if level is None or model.config.prior_configs[level].alignment_layer is None:
+        return nothing
+    return [
+        _of_one(request, song, state, model, processor)
+        if request.lyrics.strip() and len(state.codes[level][song])
+        else None
+        for song, request in enumerate(requests)
+    ]
+
+
+def _of_one(
+    request: SongRequest, song: int, state: SongState, model: JukeboxModel, processor: JukeboxProcessor
+) -> TimedLyrics:
+    own = SongState(tuple((songs[song],) for songs in state.codes), (request.seed,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what there is to say of the words was said before the first step
+        inputs = processor({name: getattr(request, name) for name in _WORDS})
+    (found,) = model.align(inputs, own)
+    return timed(found, request.lyrics, processor)

@@ -1,0 +1,88 @@
+"""The recipe of the tiny model fits itself: configurations, commands and the size that may be shipped."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from examples.tiny.clips import SLOT, STARTS
+from jukebox_hf import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.data.synthesis.artists import ARTISTS
+from jukebox_hf.data.synthesis.corpus import CorpusSettings
+from jukebox_hf.data.synthesis.genres import GENRES
+from jukebox_hf.model.configuration_jukebox import prefix_span
+from jukebox_hf.training import train_prior, train_vqvae
+from jukebox_hf.training.commands import read_arguments
+
+TINY = Path(__file__).parents[2] / "examples" / "tiny"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "train-the-tiny-model.md"
+
+
+@pytest.fixture(scope="module")
+def config():
+    read = {
+        name: json.loads((TINY / f"{name}.json").read_text()) for name in ("vqvae", "prior_0", "prior_1", "prior_top")
+    }
+    priors = [JukeboxPriorConfig(**read[name]) for name in ("prior_0", "prior_1", "prior_top")]
+    return JukeboxConfig(vqvae_config=JukeboxVQVAEConfig(**read["vqvae"]), prior_configs=priors)
+
+
+def test_the_parts_fit_together_and_into_20_megabytes(config):
+    codebooks = config.vqvae_config.num_levels * config.vqvae_config.codebook_size * config.vqvae_config.codebook_dim
+    parameters = config.vqvae_config.parameter_count() + sum(prior.parameter_count() for prior in config.prior_configs)
+    assert config.vqvae_config.hop_lengths == (16, 64, 128)
+    assert 2 * (parameters + codebooks) < 19.6e6  # leaves room for headers, configurations and lists of names
+    assert not any(prior.tie_word_embeddings for prior in config.prior_configs)
+    assert parameters == 9_548_195
+
+
+def test_the_lists_of_names_are_those_of_the_corpus(config):
+    for prior in config.prior_configs:
+        assert (prior.num_artists, prior.num_genres) == (1 + len(ARTISTS), 1 + len(GENRES))
+
+
+def test_lyric_layers_read_the_whole_lyric_of_a_song_and_one_code(config):
+    top, corpus = config.prior_configs[2], CorpusSettings()
+    assert top.lyric_length == corpus.characters
+    assert top.attention_kinds[1] == top.attention_kinds[3] == "lyrics_prefix"
+    # Inputs are shifted by one, so the last character stands at the first code's place.
+    assert prefix_span(top.lyric_length, top.attention_rows) == top.lyric_length + 1
+    assert top.timing_bins == 2 * top.lyric_length
+    assert top.min_song_seconds <= corpus.characters * corpus.slot < top.max_song_seconds
+
+
+def test_clips_begin_at_whole_codes_of_every_level(config):
+    rate = config.sampling_rate
+    assert CorpusSettings().slot == SLOT
+    for start in STARTS:
+        samples = start * SLOT * rate
+        assert samples % config.vqvae_config.hop_lengths[-1] == 0
+
+
+@pytest.mark.parametrize("part", ["vqvae", "prior_top", "prior_1", "prior_0"])
+def test_the_training_commands_read_every_setting(part, tmp_path):
+    kinds = train_vqvae.KINDS if part == "vqvae" else train_prior.KINDS
+    read = read_arguments(kinds, [str(TINY / f"{part}.yaml"), "--output_dir", str(tmp_path)])
+    assert read[0].config == f"examples/tiny/{part}.json"
+    arguments = read[-1]
+    assert arguments.save_steps > 0
+    assert arguments.max_steps >= 1000
+    if part == "prior_top":
+        first = read[2]
+        assert (first.shared_positions, first.tied_query_key, first.embedding_std) == (True, True, 0.4)
+
+
+def test_the_script_is_whole_and_names_the_settings_that_are_there():
+    script = (TINY / "train.sh").read_text()
+    assert subprocess.run(["bash", "-n", str(TINY / "train.sh")]).returncode == 0
+    assert re.findall(r"^train (\w+) train_vqvae$", script, flags=re.M) == ["vqvae"]
+    assert re.findall(r"^for part in (.*); do$", script, flags=re.M) == ["prior_top prior_1 prior_0"]
+
+
+def test_the_page_names_every_file_of_the_recipe():
+    page = PAGE.read_text()
+    for name in ("vqvae.yaml", "prior_top.yaml", "prior_1.yaml", "prior_0.yaml", "train.sh"):
+        assert f"examples/tiny/{name}" in page
+    assert "python -m examples.tiny.evaluate" in page
