@@ -1,0 +1,68 @@
+"""The table of an evaluation: what was measured, beside the goals, the chance level and the ceiling.
+
+Flows in: rows. Flows out: Markdown, and JSON for machines. A goal that is missed is printed as missed.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure.
+
+    Attributes:
+        name: what was measured.
+        value: the number.
+        unit: "dB", "bits" or "%"; shares are kept from 0 to 1 and printed as %.
+        must, stretch: the goals, in the same unit; None for what is only to be seen beside others.
+        lower_is_better: which way the goals are meant.
+        note: controls, ceilings and sizes of samples, in words.
+    """
+
+    name: str
+    value: float
+    unit: str
+    must: float | None = None
+    stretch: float | None = None
+    lower_is_better: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`stretch`, `must` or `missed`; nothing where there is no goal or no number."""
+        if self.must is None or math.isnan(self.value):
+            return ""
+        if self.stretch is not None and self._reaches(self.stretch):
+            return "stretch"
+        return "must" if self._reaches(self.must) else "missed"
+
+    def _reaches(self, goal: float) -> bool:
+        return self.value <= goal if self.lower_is_better else self.value >= goal
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """The table to be read."""
+    lines = ["| measure | value | must | stretch | | |", "|---|---:|---:|---:|---|---|"]
+    for row in rows:
+        cells = [_shown(number, row.unit) for number in (row.value, row.must, row.stretch)]
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {row.verdict} | {row.note} |")
+    return "\n".join(lines)
+
+
+def save(rows: list[Row], path: Path) -> None:
+    """The same as JSON; what could not be measured is null."""
+    table = [asdict(row) | {"verdict": row.verdict} for row in rows]
+    for row in table:
+        row["value"] = None if math.isnan(row["value"]) else float(row["value"])
+    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def _shown(number: float | None, unit: str) -> str:
+    if number is None:
+        return ""
+    if math.isnan(number):
+        return "-"
+    return f"{100 * number:.1f} %" if unit == "%" else f"{number:.2f} {unit}"

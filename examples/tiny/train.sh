@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Train the tiny model from nothing, one step after the other; run it again to go on where it stopped.
+# What is finished is left alone: to train a part for longer, see docs/how-to/train-the-tiny-model.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+python=${PYTHON:-.venv/bin/python}
+run=runs/tiny
+mkdir -p $run
+
+say() { echo "$(date -u +%FT%TZ) $*" | tee -a $run/train.log; }
+
+corpus() { # folder, hours, seed
+  [ -f "$run/$1/metadata.csv" ] && return
+  say "songs: $1"
+  $python -m jukebox_hf synth-corpus "$run/$1" --hours "$2" --seed "$3" --format wav >>$run/corpus.log 2>&1
+}
+
+train() { # part, command
+  [ -f "$run/$1/model.safetensors" ] && return
+  say "training: $1"
+  $python -m "jukebox_hf.training.$2" "examples/tiny/$1.yaml" --resume_from_checkpoint auto >>"$run/$1.log" 2>&1
+}
+
+encode() { # songs, codes
+  [ -f "$run/$2/codes.json" ] && return
+  say "encoding: $1"
+  $python -m jukebox_hf.training.encode_dataset "$run/$1" "$run/$2" --model $run/vqvae >>$run/encode.log 2>&1
+}
+
+corpus songs 4 0
+corpus unseen 0.4 1000
+train vqvae train_vqvae
+encode songs codes
+encode unseen unseen-codes
+for part in prior_top prior_1 prior_0; do
+  train $part train_prior
+done
+if [ ! -d $run/model ]; then
+  say "assembling"
+  $python -m jukebox_hf.training.assemble $run/model --vqvae $run/vqvae \
+    --priors $run/prior_0 $run/prior_1 $run/prior_top >>$run/assemble.log 2>&1
+fi
+say "done: $run/model"
