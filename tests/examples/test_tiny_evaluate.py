@@ -29,6 +29,7 @@ CHARACTERS, SECONDS = 24, 4.5
 def run(tmp_path_factory):
     """A run as train.sh leaves it, but of 40 short songs and networks that nothing has trained."""
     folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
     for name, seed, songs in (("songs", 0, 30), ("unseen", 7, 10)):
         hours = songs * SECONDS / 3600
         write_corpus(folder / name, CorpusSettings(hours, seed, characters=CHARACTERS, format="wav"))
