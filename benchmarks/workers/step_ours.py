@@ -1,11 +1,10 @@
 """One way of ours to step, one step per line of stdin, in a process of its own so that its peak memory is its own."""
 
 import json
-import resource
 import sys
-import time
 
 import torch
+from serving import serve
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
 from jukebox_hf.model.native_step import NativeStepper, reason_against
@@ -59,12 +58,7 @@ def main() -> None:
     token = torch.zeros(batch, 1, dtype=torch.long)
     with torch.no_grad():
         step(token, conditioning, cache)
-        print(json.dumps({"ready": True}), flush=True)
-        while sys.stdin.readline().strip():
-            start = time.thread_time()
-            step(token, conditioning, cache)
-            print(json.dumps({"ms": 1000 * (time.thread_time() - start)}), flush=True)
-    print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+        serve(lambda: step(token, conditioning, cache))
 
 
 def _labels(prior: JukeboxPrior, batch: int) -> dict[str, torch.Tensor]:

@@ -1,11 +1,10 @@
 """Our VQ-VAE with the released sizes, one task per line of stdin."""
 
 import json
-import resource
 import sys
-import time
 
 import torch
+from serving import serve
 
 from jukebox_hf import JukeboxVQVAE, vqvae_preset
 from jukebox_hf.model import convolution
@@ -27,15 +26,10 @@ def main() -> None:
         if "bf16" in wish["variant"]:
             model.to(torch.bfloat16)
         audio, codes = torch.randn(1, 1, count) * 0.1, torch.randint(0, 2048, (1, count // hop))
-        print(json.dumps({"ready": True}), flush=True)
-        while sys.stdin.readline().strip():
-            start = time.thread_time()
-            if wish["task"] == "encode":
-                model.encode(audio, levels=[wish["level"]])
-            else:
-                model.decode(codes, level=wish["level"])
-            print(json.dumps({"ms": 1000 * (time.thread_time() - start)}), flush=True)
-    print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+        if wish["task"] == "encode":
+            serve(lambda: model.encode(audio, levels=[wish["level"]]))
+        else:
+            serve(lambda: model.decode(codes, level=wish["level"]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """The peer: the VQ-VAE of transformers 4.57.6 with the released sizes, one task per line of stdin."""
 
 import json
-import resource
 import sys
-import time
 
 import torch
+from serving import serve
 from transformers.models.deprecated.jukebox import JukeboxVQVAE, JukeboxVQVAEConfig
 
 
@@ -22,15 +21,11 @@ def main() -> None:
             if tensor.is_floating_point():
                 tensor.normal_(0, 0.1)
         audio, codes = torch.randn(1, count, 1) * 0.1, torch.randint(0, 2048, (1, count // hop))
-        print(json.dumps({"ready": True}), flush=True)
-        while sys.stdin.readline().strip():
-            start = time.thread_time()
-            if wish["task"] == "encode":
-                model.encode(audio, start_level=wish["level"], end_level=wish["level"] + 1)
-            else:
-                model.decode([codes], start_level=wish["level"], end_level=wish["level"] + 1)
-            print(json.dumps({"ms": 1000 * (time.thread_time() - start)}), flush=True)
-    print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
+        levels = {"start_level": wish["level"], "end_level": wish["level"] + 1}
+        if wish["task"] == "encode":
+            serve(lambda: model.encode(audio, **levels))
+        else:
+            serve(lambda: model.decode([codes], **levels))
 
 
 if __name__ == "__main__":

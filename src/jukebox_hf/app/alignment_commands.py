@@ -4,14 +4,13 @@ Flows in: words of a command line. Flows out: files the user named, one JSON or 
 imported when a command runs.
 """
 
-import contextlib
 import json
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from jukebox_hf.app.progress import warnings_said_after
 
 Model = Annotated[str, typer.Argument(help="A converted repository or a name on the Hub.")]
 LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song.")]
@@ -61,7 +60,7 @@ def align(
     processor = open_processor(opened, model, revision)
     known = know_song(song, opened, said)
     chosen = None if layer is None else (layer, head)
-    with _warnings_as_lines():
+    with warnings_said_after(lambda line: typer.echo(line, err=True), set()):
         found = align_files(known, opened, processor, out, formats, head=chosen, force=force)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
@@ -92,7 +91,7 @@ def find_alignment_head(
 
     require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
     said = _said(lyrics_file, artist, genre, None, None)
-    with _warnings_as_lines():
+    with warnings_said_after(lambda line: typer.echo(line, err=True), set()):
         scores, level = find_head(model, songs, said, device=device, dry_run=dry_run)
     if as_json:
         rows = [vars(one) | {"score": one.score} for one in scores]
@@ -103,16 +102,6 @@ def find_alignment_head(
     if scores[0].score < 0.1:
         typer.echo("even the best one hardly follows these lyrics; try songs whose singing is clear")
     typer.echo(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
-
-
-@contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """What the processor remarks about words, for people: once each, on stderr."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for line in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
-        typer.echo(f"jukebox-hf: {line}", err=True)
 
 
 def _said(

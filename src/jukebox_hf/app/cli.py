@@ -6,6 +6,7 @@ with one sentence, 130 or 143 interrupted.
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -137,10 +138,15 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a model is: levels, sizes, windows, parameters, and what fits into which memory. Loads no weights."""
-    from jukebox_hf.app.information import describe, fits_in_words, table_of, what_fits
+    from jukebox_hf.app.information import describe, table_of, what_fits
+    from jukebox_hf.app.memory import tiers_in_words
 
     parts, fits = describe(repository), what_fits(repository)
-    typer.echo(json.dumps({"parts": parts, "fits": fits}) if as_json else f"{table_of(parts)}\n\n{fits_in_words(fits)}")
+    if as_json:
+        rows = [{"memory_gb": size, **asdict(choice)} for size, choice in fits]
+        typer.echo(json.dumps({"parts": parts, "fits": rows}))
+        return
+    typer.echo(f"{table_of(parts)}\n\n{tiers_in_words(fits)}")
 
 
 def main() -> None:

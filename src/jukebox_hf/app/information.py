@@ -3,12 +3,11 @@
 Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from jukebox_hf.app.memory import Fit, tiers, tiers_in_words, weight_bytes
+from jukebox_hf.app.memory import Fit, tiers, weight_bytes
 from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.legacy_configuration import is_legacy_config
@@ -67,20 +66,14 @@ def stored_dtype(repository: str, **hub: str) -> str:
     return "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
 
 
-def what_fits(repository: str) -> list[dict[str, Any]]:
-    """For memories of common sizes: the dtype in which songs fit, and how many at once (0: none).
+def what_fits(repository: str) -> list[tuple[int, Fit]]:
+    """For memories of common sizes, in GB: the dtype in which songs fit, and how many at once (0: none).
 
     Raises:
         ValueError: a configuration that describes no Jukebox.
         OSError: nothing to read there.
     """
-    config = JukeboxConfig.from_dict(read_root_config(repository))
-    return [{"memory_gb": size, **asdict(choice)} for size, choice in tiers(config)]
-
-
-def fits_in_words(found: list[dict[str, Any]]) -> str:
-    """The same as lines of text."""
-    return tiers_in_words([(row["memory_gb"], Fit(row["dtype"], row["songs"], row["gigabytes"])) for row in found])
+    return tiers(JukeboxConfig.from_dict(read_root_config(repository)))
 
 
 def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:

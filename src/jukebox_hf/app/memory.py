@@ -68,8 +68,8 @@ def memory_needs(config: JukeboxConfig) -> Needs:
         with torch.device("meta"):
             prior = JukeboxPrior(prior_config)
         cached = prior.new_cache(1).num_bytes // 4
+        passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
         for dtype in DTYPES:
-            passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
             per_song = cached * _CACHE_BYTES[dtype] + passing
             needs[dtype].append(LevelMemory(weight_bytes(prior, _MATRIX_BYTES[dtype]), per_song))
     return needs

@@ -7,7 +7,6 @@ sampled and nothing is written.
 import itertools
 import json
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import transformers
 
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import choose_dtype, free_bytes
+from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
@@ -142,14 +142,8 @@ def take(
                 _given([json.loads(begun.notes[_GIVEN])[song]]),
             )
         )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with warnings_said_after(say, said):
             orders.append(_take_one(request, model, processor, own))
-        for warning in caught:
-            line = " ".join(str(warning.message).split())
-            if line not in said:
-                said.add(line)
-                say(f"jukebox-hf: {line}")
     return orders
 
 

@@ -6,10 +6,27 @@ Bars and lines go to stderr, results to stdout, so that `--json` can be piped.
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 from tqdm import tqdm
+
+
+@contextlib.contextmanager
+def warnings_said_after(say: Callable[[str], None], said: set[str]) -> Iterator[None]:
+    """Warnings of the block become lines of ours once it has ended well, each once; `said` are those that were."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        line = _as_line(warning.message)
+        if line not in said:
+            said.add(line)
+            say(line)
+
+
+def _as_line(message: Warning | str) -> str:
+    return f"jukebox-hf: {' '.join(str(message).split())}"
 
 
 class Progress:
@@ -26,10 +43,10 @@ class Progress:
 
     @contextlib.contextmanager
     def warnings_as_lines(self) -> Iterator[None]:
-        """Inside, a warning is one line of ours, without the file and the code it comes from."""
+        """Inside, a warning is at once one line of ours, without the file and the code it comes from."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: self.say(f"jukebox-hf: {' '.join(str(message).split())}")
+            warnings.showwarning = lambda message, *_, **__: self.say(_as_line(message))
             yield
 
     def begin_level(self, level: int, total: int, done: int) -> None:

@@ -124,9 +124,7 @@ class FusedStepper:
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
         """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`."""
         position = cache.position.clone()
-        inputs = self._prior.transformer.embed_step(token, position)
-        here = None if conditioning.positions is None else conditioning.positions.index_select(1, position.view(1))
-        inputs = inputs if here is None else inputs + here
+        inputs, here = self._prior.enter_step(token, conditioning, cache)
         hidden = inputs.float().expand(cache.batch_size, -1, -1).clone(memory_format=torch.contiguous_format)
         layers = self._prior.transformer.layers
         for layer, slots, matrices in zip(layers, cache.layers, self._matrices, strict=True):

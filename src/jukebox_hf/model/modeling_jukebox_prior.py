@@ -332,11 +332,22 @@ class JukeboxPrior(PreTrainedModel):
         Returns:
             Logits (B, 1, V), float32.
         """
+        inputs, here = self.enter_step(token, conditioning, cache)
+        return self._head(self.transformer.step(inputs, cache), here)
+
+    def enter_step(
+        self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the layers read at the cache's position (B, 1, D), and what conditions that position, if anything does.
+
+        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell songs apart.
+        """
         position = cache.position.clone()
         inputs = self.transformer.embed_step(token, position)
-        here = None if conditioning.positions is None else conditioning.positions.index_select(1, position.view(1))
-        hidden = self.transformer.step(inputs if here is None else inputs + here, cache)
-        return self._head(hidden, here)
+        if conditioning.positions is None:
+            return inputs, None
+        here = conditioning.positions.index_select(1, position.view(1))
+        return inputs + here, here
 
     # --- inside the door ---
 

@@ -155,7 +155,7 @@ static inline int at_most(int64_t count, int most) { return count < most ? (int)
 
 /* y (B, rows) of x (B, columns). A block of rows is read from memory once and stays in the cache for all songs, while the
    songs of a tile stay in the nearest cache for the whole block. */
-void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
+static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
     for (int64_t block = 0; block < m->rows; block += ROWS_OF_BLOCK) {
         const int64_t stop = block + ROWS_OF_BLOCK < m->rows ? block + ROWS_OF_BLOCK : m->rows;
         for (int64_t song = 0; song < batch; song += SONGS_AT_ONCE)

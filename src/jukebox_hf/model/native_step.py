@@ -103,7 +103,6 @@ class NativeStepper:
         )
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
-        self._head = self._matrix(prior.lm_head)
         self._library = compile_native()
         most = max(kind.slots for kind in self._kinds)
         self._scratch = torch.empty(self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most)))
@@ -111,12 +110,9 @@ class NativeStepper:
     @torch.no_grad()
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
         """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`."""
-        position = cache.position.clone()
-        inputs = self._prior.transformer.embed_step(token, position)
-        here = None if conditioning.positions is None else conditioning.positions.index_select(1, position.view(1))
-        hidden = inputs if here is None else inputs + here
-        hidden = hidden.float().expand(cache.batch_size, -1, -1).contiguous()
-        place = int(position)
+        inputs, here = self._prior.enter_step(token, conditioning, cache)
+        hidden = inputs.float().expand(cache.batch_size, -1, -1).contiguous()
+        place = int(cache.position)
         runs = (_Run * len(self._kinds))(*(_Run(*run_of(kind, place)) for kind in self._kinds))
         self._library.step(self._layers, runs, ctypes.byref(self._sizes), *map(_pointer, (hidden, self._scratch)))
         cache.position.add_(1)

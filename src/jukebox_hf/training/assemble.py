@@ -5,14 +5,12 @@ appears whole or not at all.
 """
 
 import argparse
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.label_vocabulary import LabelVocabulary
@@ -55,7 +53,7 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     model.vqvae = sound
     for level, prior in enumerate(priors):
         setattr(model, f"prior_{level}", JukeboxPrior.from_pretrained(prior))
-    with _replacing(out) as staging:
+    with staged(out, force=False) as staging:
         _write(model, _joined([tokenizer_of(str(prior)) for prior in priors]), staging)
 
 
@@ -86,7 +84,7 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
         tokenizer = after if before is None else _with_level(before, after, level)
     if before is not None and tokenizer is not None:
         _relabel_others(model, before, tokenizer, level)
-    with _replacing(repository) as staging:
+    with staged(repository, force=True) as staging:
         _write(model, tokenizer, staging)
         _copy_rest(Path(origin), staging)
 
@@ -183,19 +181,6 @@ def _copy_rest(origin: Path, staging: Path) -> None:
     for path in origin.iterdir() if origin.is_dir() else ():
         if path.is_file() and path.name not in _PARTS and not (staging / path.name).exists():
             shutil.copy2(path, staging / path.name)
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its place at the end, or vanishes after an error."""
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as place:
-        staging, old = Path(place) / "new", Path(place) / "old"
-        staging.mkdir()
-        yield staging
-        if out.exists():
-            os.rename(out, old)
-        os.rename(staging, out)
 
 
 if __name__ == "__main__":
