@@ -96,6 +96,39 @@ def test_training_goes_on_from_a_models_weights(words, tmp_path, tiny_vqvae):
     assert trained.config.l1_bandwidth == 1.0  # a trained model keeps its own normalisers
 
 
+def test_losses_of_trained_weights_may_change_and_levels_be_left_out(words, tmp_path, tiny_vqvae):
+    model = tiny_vqvae()
+    model.save_pretrained(tmp_path / "model")
+    said = ("--config_overrides", "relative_weight=0.5, reconstruction_loss=l2", "--train_levels", "0", "2")
+    assert main([*words(config=None, model_name_or_path=tmp_path / "model"), *said]) == 0
+    trained = JukeboxVQVAE.from_pretrained(tmp_path / "run")
+    assert (trained.config.relative_weight, trained.config.reconstruction_loss) == (0.5, "l2")
+    before, after = model.state_dict(), trained.state_dict()
+    moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"0", "2"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("relative_weight", "every change must be name=value with a field of the configuration"),
+        ("relativ_weight=1", "every change must be name=value with a field of the configuration"),
+        ("num_levels=1", "every change must be name=value with a field of the configuration"),
+        ("commit_weight=-1", "commit_weight=-1"),
+        ("hidden_sizes=3", "changes hidden_sizes, which trained weights depend on"),
+    ],
+)
+def test_changes_that_can_not_be_made_are_refused(overrides, sentence, words, tmp_path, tiny_vqvae, capsys):
+    tiny_vqvae().save_pretrained(tmp_path / "model")
+    said = words(config=None, model_name_or_path=tmp_path / "model", config_overrides=overrides)
+    assert sentence in refusal(said, capsys)
+
+
+def test_a_new_model_may_change_anything(words, tmp_path):
+    assert main(words(config_overrides="codebook_size=33", max_steps=1, bandwidth_seconds=0)) == 0
+    assert JukeboxVQVAE.from_pretrained(tmp_path / "run").codebooks[0].codes.shape[0] == 33
+
+
 def test_a_killed_command_goes_on_with_auto_as_if_it_had_not_been(words, tmp_path):
     assert main(words(output_dir=tmp_path / "whole", max_steps=4)) == 0
     command = "import torch; torch.set_num_threads(1); from jukebox_hf.training.train_vqvae import main; main()"

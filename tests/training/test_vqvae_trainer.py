@@ -130,6 +130,33 @@ def test_after_training_the_model_is_a_plain_model_again(trainer_for, songs):
     assert all(torch.equal(a, b) for a, b in zip(before, codes_of(trainer.model), strict=True))
 
 
+def test_levels_left_out_of_training_stay_as_they_are(trainer_for, songs):
+    trainer = trainer_for(train_levels=[1, 2], logging_steps=1)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train()
+    moved = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"1", "2"}
+    assert {name.split(".")[0] for name in moved} == {"encoders", "decoders", "codebooks"}
+    assert all(parameter.requires_grad for parameter in trainer.model.parameters())
+    logs = trainer.state.log_history[0]
+    assert "recons_loss_l3" in logs
+    assert "recons_loss_l1" not in logs
+
+
+def test_a_level_trained_alone_becomes_what_it_becomes_among_all(trainer_for):
+    alone, together = trainer_for(train_levels=[1], max_grad_norm=0), trainer_for(max_grad_norm=0)
+    for trainer in (alone, together):
+        trainer.train()
+    assert_equal_models(alone.model.encoders[1], together.model.encoders[1], tolerance=1e-6)
+    assert_equal_models(alone.model.codebooks[1], together.model.codebooks[1], tolerance=1e-5)
+
+
+@pytest.mark.parametrize("levels", [[3], [-1], []])
+def test_levels_that_are_not_there_are_refused(levels, trainer_for):
+    with pytest.raises(ValueError, match="train_levels"):
+        trainer_for(train_levels=levels)
+
+
 def test_an_error_inside_training_leaves_no_hook_behind(trainer_for, songs):
     class Broken(songs):
         def __getitem__(self, index):

@@ -5,7 +5,7 @@ and a decoder of its own; none shares a weight with another. Nothing here change
 does, from outside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -183,7 +183,11 @@ class JukeboxVQVAE(PreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_values: Tensor, return_loss: bool = True, return_dict: bool | None = None
+        self,
+        input_values: Tensor,
+        return_loss: bool = True,
+        levels: Sequence[int] | None = None,
+        return_dict: bool | None = None,
     ) -> JukeboxVQVAEOutput:
         """Encode, quantise and decode every level, with the training losses (paper section 3.2).
 
@@ -192,11 +196,14 @@ class JukeboxVQVAE(PreTrainedModel):
         Args:
             input_values: (B, 1, S), S a multiple of the coarsest hop, and over 1024 samples for the spectral losses.
             return_loss: False leaves the losses out.
+            levels: only these, each of which is an autoencoder of its own; None for all. Every tuple of the answer then
+                holds these, finest first, and its audio is that of the finest.
 
         Raises:
-            ValueError: wrong shape or length, in one sentence.
+            ValueError: wrong shape, length or level, in one sentence.
         """
-        self._check_audio(input_values, self.config.num_levels - 1)
+        wanted = self._wanted_levels(levels)
+        self._check_audio(input_values, wanted[-1])
         if return_loss:
             self._check_long_enough(input_values)
         if self.training and torch.is_grad_enabled() and not self.moves_codebooks:
@@ -205,19 +212,21 @@ class JukeboxVQVAE(PreTrainedModel):
                 "jukebox_hf.training.JukeboxVQVAETrainer, or add jukebox_hf.training.CodebookEMACallback() to your "
                 "Trainer"
             )
-        latents = tuple(encoder(input_values.to(self.dtype)) for encoder in self.encoders)
-        codes, reconstructions, commitments = [], [], []
-        for latent, codebook, decoder in zip(latents, self.codebooks, self.decoders, strict=True):
+        latents = tuple(self.encoders[level](input_values.to(self.dtype)) for level in wanted)
+        codes, commitments = [], []
+        reconstructions: dict[int, Tensor] = {}
+        for level, latent in zip(wanted, latents, strict=True):
+            codebook = self.codebooks[level]
             codes.append(codebook.nearest(latent.detach())[0])
             vectors = codebook.vectors(codes[-1])
             commitments.append(F.mse_loss(latent.float(), vectors))
-            reconstructions.append(decoder(latent + (vectors.to(latent.dtype) - latent).detach()))
+            reconstructions[level] = self.decoders[level](latent + (vectors.to(latent.dtype) - latent).detach())
         loss, metrics = None, None
         if return_loss:
             loss, metrics = self._losses(input_values, reconstructions, commitments)
         return JukeboxVQVAEOutput(
             loss=loss,
-            audio_values=reconstructions[0],
+            audio_values=reconstructions[wanted[0]],
             audio_codes=tuple(codes),
             latents=tuple(latent.detach().float() for latent in latents),
             metrics=metrics,
@@ -226,7 +235,7 @@ class JukeboxVQVAE(PreTrainedModel):
     # --- losses ---
 
     def _losses(
-        self, input_values: Tensor, reconstructions: Sequence[Tensor], commitments: Sequence[Tensor]
+        self, input_values: Tensor, reconstructions: Mapping[int, Tensor], commitments: Sequence[Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, target = self.config, input_values[:, 0].float()
         weights = {
@@ -237,7 +246,7 @@ class JukeboxVQVAE(PreTrainedModel):
             "log_magnitude": config.log_magnitude_weight,
         }
         metrics: dict[str, Tensor] = {"commit_loss": torch.stack(list(commitments)).sum()}
-        for level, reconstruction in enumerate(reconstructions):
+        for level, reconstruction in reconstructions.items():
             prediction = reconstruction[:, 0].float()
             metrics[f"recons_loss_l{level + 1}"] = self._sample_loss(config.reconstruction_loss, target, prediction)
             # A term of weight 0 is still worth watching, but not worth a backward pass.
@@ -250,10 +259,10 @@ class JukeboxVQVAE(PreTrainedModel):
                 metrics[f"log_magnitude_loss_l{level + 1}"] = logs.mean()
         summed = ("recons", "spectral", "multispectral", "log_magnitude")
         for name in summed if config.log_magnitude_weight > 0 else summed[:-1]:
-            metrics[f"{name}_loss"] = sum(metrics[f"{name}_loss_l{level + 1}"] for level in range(len(commitments)))
+            metrics[f"{name}_loss"] = sum(metrics[f"{name}_loss_l{level + 1}"] for level in reconstructions)
         loss = sum(weight * metrics[f"{name}_loss"] for name, weight in weights.items() if weight > 0)
         with torch.no_grad():
-            finest = reconstructions[0][:, 0].float()
+            finest = next(iter(reconstructions.values()))[:, 0].float()
             metrics["spectral_convergence"] = spectral_convergence(target, finest).mean()
             for name in ("l1", "l2", "linf"):
                 metrics[f"{name}_loss"] = self._sample_loss(name, target, finest)

@@ -42,6 +42,10 @@ class JukeboxTrainingArguments(TrainingArguments):
 class JukeboxVQVAETrainingArguments(JukeboxTrainingArguments):
     """How to train a VQ-VAE: the above, and how its codebooks follow the encoders (see CodebookSettings)."""
 
+    train_levels: list[int] | None = field(
+        default=None,
+        metadata={"help": "Train only these levels, such as 0 1; the others stay as they are and cost nothing."},
+    )
     codebook_decay: float = field(default=0.99, metadata={"help": "Share of the running counts that a step keeps."})
     restart_threshold: float = field(
         default=1.0, metadata={"help": "Codes with a smaller running count restart; -1: never."}
@@ -80,6 +84,10 @@ class VQVAEModelArguments:
     )
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Go on from the weights of a model: a folder, or a name on the Hub."}
+    )
+    config_overrides: str | None = field(
+        default=None,
+        metadata={"help": "Changes to its configuration, such as relative_weight=0.1,commit_weight=0.02."},
     )
 
     def __post_init__(self) -> None:

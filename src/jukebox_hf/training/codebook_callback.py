@@ -5,6 +5,7 @@ or recomputation of gradients, because the whole model's forward is listened to,
 transformers' own Trainer too.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,14 +23,19 @@ STATE_FILE = "codebook_ema.safetensors"
 class CodebookEMACallback(CheckpointedCallback):
     """Keeps running sums and counts of every code and moves the codebooks after each optimiser step.
 
+    Args:
+        settings: how the codebooks follow.
+        levels: which levels are trained, finest first: those of the model's every forward. None for all.
+
     Attributes:
         ema: the sums and counts.
         metrics: the original's metrics of the last step.
     """
 
-    def __init__(self, settings: CodebookSettings | None = None) -> None:
+    def __init__(self, settings: CodebookSettings | None = None, levels: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.ema = CodebookEMA(settings)
+        self.levels = levels
+        self.ema = CodebookEMA(settings, levels=levels)
         self.metrics: dict[str, Tensor] = {}
         self._step = 0
         self._hooks: list[Any] = []
@@ -40,14 +46,14 @@ class CodebookEMACallback(CheckpointedCallback):
         """Listen to the model's forward, and go on from a checkpoint's statistics when resuming."""
         model = _vqvae(kwargs["model"])
         folder = self.resumed_folder(args, state)
-        self.ema = CodebookEMA(self.ema.settings)
+        self.ema = CodebookEMA(self.ema.settings, levels=self.levels)
         if folder is not None:
             require(
                 (folder / STATE_FILE).is_file(),
                 f"{folder} holds no {STATE_FILE}, so its codebooks cannot go on as they were; give its weights as "
                 f"model_name_or_path and start a new run",
             )
-            self.ema.load_state_dict(load_tensors(folder / STATE_FILE), model.codebooks)
+            self.ema.load_state_dict(load_tensors(folder / STATE_FILE), self._trained(model.codebooks))
         self._step = state.global_step
         model.moves_codebooks = True
         self._hooks = [
@@ -57,7 +63,7 @@ class CodebookEMACallback(CheckpointedCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the codebooks."""
-        self.metrics = self.ema.apply(_vqvae(kwargs["model"]).codebooks, self._step)
+        self.metrics = self.ema.apply(self._trained(_vqvae(kwargs["model"]).codebooks), self._step)
         self._step = state.global_step
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -84,8 +90,8 @@ class CodebookEMACallback(CheckpointedCallback):
             return
         audio = kwargs["input_values"] if "input_values" in kwargs else args[0]
         with torch.no_grad():
-            latents = [encoder(audio.to(model.dtype)) for encoder in model.encoders]
-        self.ema.start(model.codebooks, latents, self._step)
+            latents = [encoder(audio.to(model.dtype)) for encoder in self._trained(model.encoders)]
+        self.ema.start(self._trained(model.codebooks), latents, self._step)
 
     @torch.compiler.disable
     def _after_forward(self, model: JukeboxVQVAE, args: tuple[Any, ...], output: Any) -> None:
@@ -95,7 +101,10 @@ class CodebookEMACallback(CheckpointedCallback):
             hasattr(output, "latents"),
             "return_dict=False hides the latents from the training of the codebooks; leave it out",
         )
-        self.ema.add(model.codebooks, output.latents, output.audio_codes, self._step)
+        self.ema.add(self._trained(model.codebooks), output.latents, output.audio_codes, self._step)
+
+    def _trained(self, modules: nn.ModuleList) -> Sequence[nn.Module]:
+        return modules if self.levels is None else [modules[level] for level in self.levels]
 
 
 def _is_training(model: nn.Module) -> bool:

@@ -69,10 +69,14 @@ class CodebookEMA:
         settings: how the codebooks follow.
         draw: (purpose, step, level, start, stop) -> one priority per latent start .. stop-1 of a step, (stop - start,)
             float64; latents of the smallest priorities become codes. The default is counter based.
+        levels: which levels the codebooks given to the methods are of, finest first; None: of level 0, 1, ...
     """
 
-    def __init__(self, settings: CodebookSettings | None = None, draw: Draw | None = None) -> None:
+    def __init__(
+        self, settings: CodebookSettings | None = None, draw: Draw | None = None, levels: Sequence[int] | None = None
+    ) -> None:
         self.settings = settings or CodebookSettings()
+        self.levels = levels
         self.sums: list[Tensor] = []  # per level (K, C) float32; empty before the first forward
         self.counts: list[Tensor] = []  # per level (K,) float32
         self._draw = draw or self._draw_by_counter
@@ -148,8 +152,8 @@ class CodebookEMA:
         new = new.joined()
         if not bool(new.totals.isfinite().all()):
             raise FloatingPointError(
-                f"the encoder of level {level} gave latents that are not finite at step {step}; lower the learning "
-                f"rate, clip gradients, or use bf16 instead of fp16, and resume from the last checkpoint"
+                f"the encoder of level {self._level(level)} gave latents that are not finite at step {step}; lower the "
+                f"learning rate, clip gradients, or use bf16 instead of fp16, and resume from the last checkpoint"
             )
         settings, size = self.settings, len(codebook.codes)
         sums, counts, old = (
@@ -187,10 +191,14 @@ class CodebookEMA:
     def _priorities(self, purpose: str, step: int, level: int, num_rows: int) -> Tensor:
         """Priorities of this rank's latents: those they would have in one batch of all micro-batches and ranks."""
         first = (self._micro_batch * _world_size() + _rank()) * num_rows
-        return self._draw(purpose, step, level, first, first + num_rows)
+        return self._draw(purpose, step, self._level(level), first, first + num_rows)
 
     def _noise(self, purpose: str, step: int, level: int) -> Callable[[int], Tensor]:
-        return lambda count: self._draw(purpose, step, level, 0, count)
+        return lambda count: self._draw(purpose, step, self._level(level), 0, count)
+
+    def _level(self, place: int) -> int:
+        """The level of the model that the codebook at this place is of."""
+        return place if self.levels is None else self.levels[place]
 
     def _draw_by_counter(self, purpose: str, step: int, level: int, start: int, stop: int) -> Tensor:
         purposes = ("start", "restart", "start_noise", "restart_noise")
@@ -203,7 +211,8 @@ class CodebookEMA:
         """Tensors to save: `level_0.sums`, `level_0.counts`, ...; between optimiser steps only."""
         pairs = zip(self.sums, self.counts, strict=True)
         tensors = {}
-        for level, (sums, counts) in enumerate(pairs):
+        for place, (sums, counts) in enumerate(pairs):
+            level = self._level(place)
             tensors |= {f"level_{level}.sums": sums.contiguous(), f"level_{level}.counts": counts.contiguous()}
         return tensors
 
@@ -215,10 +224,10 @@ class CodebookEMA:
         """
         wanted = {
             name: shape
-            for level, codebook in enumerate(codebooks)
+            for place, codebook in enumerate(codebooks)
             for name, shape in (
-                (f"level_{level}.sums", tuple(codebook.codes.shape)),
-                (f"level_{level}.counts", (len(codebook.codes),)),
+                (f"level_{self._level(place)}.sums", tuple(codebook.codes.shape)),
+                (f"level_{self._level(place)}.counts", (len(codebook.codes),)),
             )
         }
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -228,8 +237,9 @@ class CodebookEMA:
             f"configuration the run began with",
         )
         device = codebooks[0].codes.device
-        self.sums = [tensors[f"level_{level}.sums"].to(device) for level in range(len(codebooks))]
-        self.counts = [tensors[f"level_{level}.counts"].to(device) for level in range(len(codebooks))]
+        levels = [self._level(place) for place in range(len(codebooks))]
+        self.sums = [tensors[f"level_{level}.sums"].to(device) for level in levels]
+        self.counts = [tensors[f"level_{level}.counts"].to(device) for level in levels]
         self._is_drawn = [False] * len(codebooks)
         self._gathered, self._micro_batch = [], 0
 

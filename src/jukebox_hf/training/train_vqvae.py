@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -23,6 +24,7 @@ from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, r
 from jukebox_hf.training.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
 
 logger = logging.get_logger(__name__)
+_LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -50,7 +52,8 @@ def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: Ju
         wanted = max(1, round(audio.bandwidth_seconds / seconds))
         measure_bandwidth(spread_windows(train, wanted)).write_to(config)
     set_seed(arguments.seed)  # the same first weights in every run and on every rank
-    model = JukeboxVQVAE(config) if which.model_name_or_path is None else _trained_model(which.model_name_or_path)
+    is_trained = which.model_name_or_path is not None
+    model = _trained_model(which.model_name_or_path, config) if is_trained else JukeboxVQVAE(config)
     if folder is not None:
         check_fits(model, folder)
     trainer = JukeboxVQVAETrainer(model, arguments, train_dataset=train, eval_dataset=evaluation)
@@ -68,16 +71,39 @@ def _configuration(which: VQVAEModelArguments, folder: Path | None) -> JukeboxVQ
     if folder is not None:
         return JukeboxVQVAEConfig.from_pretrained(folder)
     if which.model_name_or_path is not None:
-        return JukeboxVQVAEConfig.from_pretrained(which.model_name_or_path)
+        config = JukeboxVQVAEConfig.from_pretrained(which.model_name_or_path)
+        return _overridden(config, which.config_overrides, is_trained=True)
     path = Path(which.config)
     if path.suffix == ".json" or path.is_dir():
         require(path.exists(), f"config={which.config!r} is no file or folder; give a config.json or a preset's name")
-        return JukeboxVQVAEConfig.from_pretrained(path)
-    return vqvae_preset(which.config)
+        config = JukeboxVQVAEConfig.from_pretrained(path)
+    else:
+        config = vqvae_preset(which.config)
+    return _overridden(config, which.config_overrides, is_trained=False)
 
 
-def _trained_model(name_or_path: str) -> JukeboxVQVAE:
-    model = JukeboxVQVAE.from_pretrained(name_or_path)
+def _overridden(config: JukeboxVQVAEConfig, changes: str | None, is_trained: bool) -> JukeboxVQVAEConfig:
+    """The configuration with changes `name=value,...`; of trained networks only how the losses are made may change."""
+    values = config.to_dict()
+    for change in (changes or "").split(",") if changes else []:
+        name, _, value = (part.strip() for part in change.partition("="))
+        require(
+            hasattr(type(config), name) and name in values and value != "",
+            f"config_overrides={changes!r} has {change!r}, but every change must be name=value with a field of the "
+            f"configuration, such as relative_weight=0.1",
+        )
+        is_of_losses = name.endswith(_LOSS_ENDINGS) or name.startswith("multispectral_")
+        require(
+            is_of_losses or not is_trained,
+            f"config_overrides={changes!r} changes {name}, which trained weights depend on; change weights and kinds "
+            f"of losses alone, or start a new model with config",
+        )
+        values[name] = yaml.safe_load(value)
+    return JukeboxVQVAEConfig.from_dict(values)
+
+
+def _trained_model(name_or_path: str, config: JukeboxVQVAEConfig) -> JukeboxVQVAE:
+    model = JukeboxVQVAE.from_pretrained(name_or_path, config=config)
     return model.float()  # the optimiser's steps would vanish in half precision; bf16=True computes in it
 
 

@@ -4,7 +4,7 @@ Flows in: a JukeboxVQVAE and a dataset of windows of audio. Flows out: trained w
 metrics in the log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 
 from jukebox_hf.model.audio_losses import SPECTRAL_RESOLUTION
 from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import check_level, require
 from jukebox_hf.training.codebook_callback import CodebookEMACallback
 from jukebox_hf.training.codebook_ema import CodebookSettings
 from jukebox_hf.training.trainer import JukeboxTrainer
@@ -30,15 +30,35 @@ class JukeboxVQVAETrainer(JukeboxTrainer):
         super().__init__(*args, **kwargs)
         settings_of = getattr(self.args, "codebook_settings", None)
         settings = settings_of() if settings_of else CodebookSettings(seed=self.args.seed)
-        self.codebooks = CodebookEMACallback(settings)
+        self.levels = _checked_levels(getattr(self.args, "train_levels", None), self.model.config.num_levels)
+        self.codebooks = CodebookEMACallback(settings, self.levels)
         self.add_callback(self.codebooks)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, from the start or from a checkpoint; see JukeboxTrainer.train."""
+        """Train, from the start or from a checkpoint; see JukeboxTrainer.train. Levels left out are frozen."""
+        left_out = self._parameters_left_out()
+        for parameter in left_out:
+            parameter.requires_grad_(False)
         try:
             return super().train(*args, **kwargs)
         finally:
+            for parameter in left_out:
+                parameter.requires_grad_(True)
             self.codebooks.detach(self.model)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The losses of the levels that are trained."""
+        return super().compute_loss(model, inputs | {"levels": self.levels}, *args, **kwargs)
+
+    def _parameters_left_out(self) -> list[nn.Parameter]:
+        levels = range(self.model.config.num_levels) if self.levels is None else self.levels
+        return [
+            parameter
+            for networks in (self.model.encoders, self.model.decoders)
+            for level, network in enumerate(networks)
+            for parameter in network.parameters()
+            if level not in levels and parameter.requires_grad
+        ]
 
     def check_data(self) -> None:
         """Refuse windows that this network cannot train on, before the first step."""
@@ -64,6 +84,15 @@ class JukeboxVQVAETrainer(JukeboxTrainer):
     def _keep_codebook_metrics(self) -> None:
         metrics, self.codebooks.metrics = self.codebooks.metrics, {}
         self.keep_metrics("train", metrics)
+
+
+def _checked_levels(levels: Sequence[int] | None, num_levels: int) -> list[int] | None:
+    if levels is None:
+        return None
+    for level in levels:
+        check_level("train_levels", level, num_levels)
+    require(len(levels) > 0, "train_levels=[] trains nothing; name a level, or leave it out for all")
+    return sorted(set(levels))
 
 
 def check_windows(name: str, dataset: Any, config: JukeboxVQVAEConfig) -> None:
