@@ -15,7 +15,7 @@ def test_every_example_of_the_page_runs_as_printed(root, tokenizer):
     )
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     failed, attempted = runner.run(page, out=print)
-    assert attempted == 18
+    assert attempted == 24
     assert failed == 0
 
 

@@ -139,7 +139,7 @@ def test_what_does_not_belong_together_is_not_put_together(whole, tiny_prior, co
     for replaced, sentence in (
         ({**tuned}, "holds priors of levels 0 to 1; say which: --level"),
         ({**tuned, "level": 2}, "level=2 is not a level of this model"),
-        ({**tuned, "level": 1}, "were made by another VQ-VAE (fingerprint abc) than this model's VQ-VAE"),
+        ({**tuned, "level": 1}, "were made by another VQ-VAE (fingerprint abc-abc) than this model's VQ-VAE"),
         ({**tuned, "model_name_or_path": whole / "vqvae"}, "is a 'jukebox_vqvae'; give a whole Jukebox with --level"),
         ({"into": whole / "vqvae"}, "config.json is not of a Jukebox (model_type must be 'jukebox'"),
     ):

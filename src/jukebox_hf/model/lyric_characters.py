@@ -1,10 +1,11 @@
-"""Lyric characters: the two vocabularies that OpenAI trained on, as models of the `tokenizers` library.
+"""Lyric characters: the two vocabularies that OpenAI trained on, and characters of one's own behind them.
 
 Flows in: lyrics as typed. Flows out: ids, and for each id the place it came from. The vocabularies cover ASCII; other
-scripts are romanised first, with an offset table of its own (romanization.py).
+scripts are romanised first, with an offset table of its own (romanization.py), unless their characters were added.
 """
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from string import ascii_lowercase, ascii_uppercase, digits
@@ -47,28 +48,37 @@ class LyricEncoding:
 
 @dataclass(frozen=True)
 class LyricVocabulary:
-    """The characters that priors of one label version read, by id: 80 in v2, 79 (no plus sign) in v3."""
+    """The characters that priors of one label version read, by id: 80 in v2, 79 (no plus sign) in v3, then one's own.
+
+    Attributes:
+        version: `v2` or `v3`.
+        characters: all of them, "<unk>" first.
+        own: those that were added.
+        model: numbers characters.
+    """
 
     version: str
     characters: tuple[str, ...]
+    own: frozenset[str] = field(repr=False)
     model: Tokenizer = field(repr=False, compare=False)
 
     def encode(self, text: str) -> LyricEncoding:
         """Clean lyrics as OpenAI did, and number their characters.
 
-        In order: to ASCII; every backslash becomes a new line; characters outside the vocabulary vanish. Case and
-        blanks stay.
+        In order: to ASCII, but for one's own characters; every backslash becomes a new line; characters outside the
+        vocabulary vanish. Case and blanks stay.
 
         Raises:
             ValueError: text that is no string, or cannot be romanised here.
         """
-        romanized = romanize(text)
+        romanized = romanize(text, self.own)
         encoding = self.model.encode(romanized.text, add_special_tokens=False)
+        known = [place for place, index in enumerate(encoding.ids) if index]  # 0: outside the vocabulary
         return LyricEncoding(
             text=text,
-            cleaned="".join(encoding.tokens),
-            ids=tuple(encoding.ids),
-            offsets=tuple(romanized.sources[start] for start, _ in encoding.offsets),
+            cleaned="".join(encoding.tokens[place] for place in known),
+            ids=tuple(encoding.ids[place] for place in known),
+            offsets=tuple(romanized.sources[encoding.offsets[place][0]] for place in known),
         )
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -89,15 +99,65 @@ class LyricVocabulary:
 
 
 @cache
-def lyric_vocabulary(version: str) -> LyricVocabulary:
-    """Give the characters of a label version, `v2` or `v3`."""
+def lyric_vocabulary(version: str, own: str = "") -> LyricVocabulary:
+    """Give the characters of a label version, `v2` or `v3`, with one's own behind them."""
     require(version in CHARACTERS, f"version={version!r} is not a label version; choose one of {', '.join(CHARACTERS)}")
-    allowed = "".join(f"\\x{{{ord(character):02X}}}" for character in CHARACTERS[version])
-    characters = (UNKNOWN_CHARACTER, *CHARACTERS[version])
+    added = tuple(character for character in own if character not in CHARACTERS[version])
+    characters = (UNKNOWN_CHARACTER, *CHARACTERS[version], *added)
     ids = {character: index for index, character in enumerate(characters)}
     model = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN_CHARACTER))
-    model.normalizer = normalizers.Sequence(
-        [normalizers.Replace("\\", "\n"), normalizers.Replace(Regex(f"[^{allowed}]"), "")]
-    )
+    model.normalizer = normalizers.Replace("\\", "\n")
     model.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    return LyricVocabulary(version, characters, model)
+    return LyricVocabulary(version, characters, frozenset(added), model)
+
+
+def own_characters(characters: object, versions: Sequence[str]) -> str:
+    """Check characters that are to stand behind those of every given version, and give them as one string.
+
+    Args:
+        characters: a string, or a list of single characters; None: none.
+        versions: label versions; a character that all of them have can not be added. None given: all can.
+
+    Raises:
+        ValueError: what is no single character, can not be sung or stands there twice, in one sentence.
+    """
+    if characters is None:
+        return ""
+    require(
+        isinstance(characters, (str, list, tuple)) and all(isinstance(entry, str) for entry in characters),
+        f"lyric_characters={characters!r:.80} must be a string or a list of single characters",
+    )
+    seen: set[str] = set()
+    for place, character in enumerate(characters):
+        _check_character(character, place)
+        require(
+            character not in seen,
+            f"lyric_characters holds {character!r} twice, again at {place}; name every character once",
+        )
+        require(
+            not versions or not all(character in CHARACTERS[version] for version in versions),
+            f"lyric_characters holds {character!r} at {place}, which {' and '.join(dict.fromkeys(versions))} have "
+            f"already; leave it out, or use with_lyric_characters, which skips what is known",
+        )
+        seen.add(character)
+    return "".join(characters)
+
+
+def _check_character(character: str, place: int) -> None:
+    """Refuse what can not be one sung character."""
+    require(
+        len(character) == 1,
+        f"lyric_characters holds {character!r} at {place}, which is {len(character)} characters; give single ones, "
+        f"composed (Unicode NFC) where they were typed in parts",
+    )
+    is_joiner = character in "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+    require(
+        is_joiner or unicodedata.category(character)[0] != "C",
+        f"lyric_characters holds {character!r} at {place}, a control character or none at all (category "
+        f"{unicodedata.category(character)}); leave it out",
+    )
+    require(
+        not character.isspace() and character != "\\",
+        f"lyric_characters holds {character!r} at {place}, but blanks are known already and a backslash is read as a "
+        f"new line; leave it out",
+    )

@@ -6,7 +6,7 @@ what the vocabulary made of the rest. Standard library only.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
@@ -68,6 +68,7 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
         index
         for index, character in enumerate(text)
         if index not in kept and index not in unsung and not character.isspace() and character.isprintable()
+        if not _is_part(text, index, kept)
     ]
     sentences = []
     if lost:
@@ -77,7 +78,11 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
             f"the lyrics hold characters that this model does not know, which are left out: {named}{more}; spell them "
             f"out to have them sung"
         )
-    words = [found for found in re.finditer(r"\S+", text) if any(map(_is_foreign, found[0]))]
+    words = [
+        found
+        for found in re.finditer(r"\S+", text)
+        if any(is_foreign(text[index]) and kept.get(index, "").isascii() for index in range(*found.span()))
+    ]
     foreign = [found for found in words if found.start() not in unsung]
     if foreign:
         pairs = []
@@ -86,8 +91,8 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
             pairs.append(f"{found[0]!r} becomes {result!r}")
         more = f" and {len(foreign) - _SHOWN} more words" if len(foreign) > _SHOWN else ""
         sentences.append(
-            f"the lyrics are romanised, for the models know Latin letters only: {', '.join(pairs)}{more}; write "
-            f"them in Latin letters to choose the spelling"
+            f"the lyrics are romanised, for this model does not know all of their letters: {', '.join(pairs)}{more}; "
+            f"write them in Latin letters to choose the spelling"
         )
     return sentences
 
@@ -97,7 +102,15 @@ def _place(text: str, index: int) -> str:
     return f"line {line}, column {index - (text.rfind(chr(10), 0, index) + 1) + 1}"
 
 
-def _is_foreign(character: str) -> bool:
+def _is_part(text: str, index: int, kept: Mapping[int, str]) -> bool:
+    """Whether a mark typed after its letter is heard with it, as one of the characters that a user added."""
+    first = next((place for place in range(index - 1, max(index - 8, -1), -1) if place in kept), None)
+    if first is None or kept[first].isascii():
+        return False
+    return len(unicodedata.normalize("NFC", text[first : index + 1])) == 1
+
+
+def is_foreign(character: str) -> bool:
     """A letter of another script than the Latin one."""
     return (
         not character.isascii()

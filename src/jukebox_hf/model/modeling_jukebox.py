@@ -135,6 +135,22 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             chosen = self._source.options | {"attn_implementation": attn_implementation}
             self._source = replace(self._source, options=chosen)
 
+    def resize_lyric_embeddings(self, new_size: int, **how: Any) -> None:
+        """Make room for more lyric characters in every prior that reads them, as `JukeboxPrior` does for itself.
+
+        These priors stay in memory from now on (`keep_loaded`): the repository has their old size.
+
+        Raises:
+            ValueError: no level reads lyrics, or what `JukeboxPrior.resize_lyric_embeddings` refuses.
+        """
+        readers = [level for level, prior in enumerate(self.config.prior_configs) if prior.lyrics != "none"]
+        require(bool(readers), f"new_size={new_size!r}, but no prior of this model reads lyrics; use one that does")
+        self.keep_loaded = True
+        for level in readers:
+            prior = self.prior(level)
+            prior.resize_lyric_embeddings(new_size, **how)
+            self.config.prior_configs[level] = prior.config
+
     def release(self, level: int) -> None:
         """Let a prior go after its level: to the CPU's memory with `offload`, else freed unless `keep_loaded`."""
         check_level("level", level, self.num_levels)

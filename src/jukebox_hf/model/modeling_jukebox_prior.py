@@ -22,7 +22,7 @@ from .cache import JukeboxCache
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .configuration_jukebox import JukeboxPriorConfig, prefix_span
 from .initialization import init_module
-from .lyrics import LyricEncoder, LyricPrefix, NoLyrics, bits
+from .lyrics import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, require
@@ -116,8 +116,27 @@ class JukeboxPrior(PreTrainedModel):
         """
         raise ValueError(
             f"the vocabulary of {self.config.vocab_size} is made of codebook_size and, before a lyric prefix, "
-            f"lyric_vocab_size; build a prior with other sizes and copy the rows that stay"
+            f"lyric_vocab_size; use resize_lyric_embeddings for more characters, or build a prior with other sizes and "
+            f"copy the rows that stay"
         )
+
+    def resize_lyric_embeddings(
+        self, new_size: int, *, like: Sequence[Sequence[int]] | None = None, noise: float = 0.1, seed: int = 0
+    ) -> None:
+        """Make room for more lyric characters, in place; make optimisers and adapters afterwards.
+
+        Old characters and codes keep their rows bit for bit. Codes move behind the new characters in the vocabulary of
+        a prior that reads lyrics as a prefix.
+
+        Args:
+            new_size: ids of lyrics, padding included: `tokenizer.num_lyric_characters()`.
+            like, noise, seed: how new rows begin, see `NewRows`; by default near the mean of the old characters.
+
+        Raises:
+            ValueError: a prior without lyrics, fewer characters than now, or too many, in one sentence.
+        """
+        tables = self.lyrics.tables(self.transformer.token_embedding, self.lm_head)
+        resize_lyrics(self.config, tables, new_size, NewRows(like, noise, seed))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -130,7 +130,8 @@ def _check_lyrics(config: JukeboxPriorConfig, lyric_ids: Tensor) -> None:
         f"lyric_ids has {lyric_ids.shape[1]} characters, but this prior reads exactly {config.lyric_length}; cut out "
         f"the window's own, or pad with 0 in front",
     )
-    check_range("lyric_ids", lyric_ids, 0, config.lyric_vocab_size - 1, "0 is padding and every unknown character")
+    cure = "0 is padding and every unknown character, and resize_lyric_embeddings makes room for more"
+    check_range("lyric_ids", lyric_ids, 0, config.lyric_vocab_size - 1, cure)
 
 
 _CHECKS = {

@@ -68,7 +68,7 @@ class JukeboxProcessor(ProcessorMixin):
         """Make the processor of a model.
 
         Raises:
-            ValueError: a tokenizer of another model, or levels that read lyrics in different characters.
+            ValueError: a tokenizer of another model or alphabet, or levels that read lyrics in different characters.
         """
         priors = config.prior_configs
         versions = tokenizer.label_versions
@@ -82,6 +82,8 @@ class JukeboxProcessor(ProcessorMixin):
             len({versions[level] for level in readers}) <= 1,
             f"levels {readers} read lyrics in different characters; one song's lyric_ids can not serve both",
         )
+        for level in readers:
+            tokenizer.check_alphabet(priors[level])
         hop = config.vqvae_config.hop_lengths[len(priors) - 1]
         return cls(
             JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop),

@@ -23,7 +23,7 @@ from .label_files import (
 )
 from .label_vocabulary import RULES, UNKNOWN_ID, LabelMatch, LabelVocabulary, search
 from .labels import LevelLabels, SongDescription
-from .lyric_characters import UNKNOWN_CHARACTER, LyricEncoding, LyricVocabulary, lyric_vocabulary
+from .lyric_characters import UNKNOWN_CHARACTER, LyricEncoding, LyricVocabulary, lyric_vocabulary, own_characters
 from .validation import check_level, require
 from .windows import SongTiming
 
@@ -40,9 +40,10 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         artists_file, genres_file: JSON with the lists of every version, as `save_pretrained` writes them.
         artists, genres: the lists themselves, instead of files: version -> name -> id.
         label_versions: version of each level, finest first, such as `["v2", "v2", "v3"]` for 1b_lyrics.
+        lyric_characters: one's own, read as they are typed; their ids follow those of the label version.
 
     Raises:
-        ValueError: missing or damaged lists, or versions that are not `v2` or `v3`.
+        ValueError: missing or damaged lists, versions that are not `v2` or `v3`, or characters that can not be added.
     """
 
     vocab_files_names = {"artists_file": "artists.json", "genres_file": "genres.json"}
@@ -57,9 +58,11 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         artists: Mapping[str, Mapping[str, int]] | None = None,
         genres: Mapping[str, Mapping[str, int]] | None = None,
         label_versions: Sequence[str] | None = None,
+        lyric_characters: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.label_versions = _checked_versions(label_versions)
+        self.lyric_characters = own_characters(lyric_characters, self.label_versions)
         artist_tables = _tables("artists", artists, artists_file, self.label_versions)
         genre_tables = _tables("genres", genres, genres_file, self.label_versions)
         self.vocabularies = {
@@ -69,11 +72,45 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         self._already_warned: set[tuple[str, str]] = set()
         super().__init__(
             label_versions=self.label_versions,
+            **({"lyric_characters": self.lyric_characters} if self.lyric_characters else {}),
             **{"unk_token": UNKNOWN_CHARACTER, "pad_token": UNKNOWN_CHARACTER, "clean_up_tokenization_spaces": False}
             | kwargs,
         )
 
-    # --- where lists come from ---
+    # --- where lists and characters come from ---
+
+    def with_lyric_characters(self, characters: str | Sequence[str]) -> "JukeboxTokenizer":
+        """The same tokenizer with more lyric characters behind those that it has; no id changes.
+
+        A prior then needs embeddings for them: `prior.resize_lyric_embeddings`.
+
+        Args:
+            characters: a string, whose blanks mean nothing, or single characters; known ones are skipped.
+
+        Raises:
+            ValueError: no character at all, one that stands there twice or can not be sung.
+        """
+        given = "".join(characters.split()) if isinstance(characters, str) else characters
+        require(
+            given not in ("", [], (), None),
+            f"lyric_characters={characters!r} holds no character; name those that the lyrics are written in",
+        )
+        own_characters(given, ())
+        known = set.intersection(*(set(lyric_vocabulary(version).characters) for version in self.label_versions))
+        added = [each for each in given if each not in known and each not in self.lyric_characters]
+        return self.from_vocabularies(self.vocabularies, self.label_versions, self.lyric_characters + "".join(added))
+
+    @classmethod
+    def from_vocabularies(
+        cls, vocabularies: Mapping[str, LabelVocabulary], label_versions: Sequence[str], lyric_characters: str = ""
+    ) -> "JukeboxTokenizer":
+        """Make a tokenizer of lists by version, and one's own lyric characters."""
+        return cls(
+            artists={version: dict(words.artists) for version, words in vocabularies.items()},
+            genres={version: dict(words.genres) for version, words in vocabularies.items()},
+            label_versions=label_versions,
+            lyric_characters=lyric_characters,
+        )
 
     @classmethod
     def from_label_files(cls, folder: str | Path, label_versions: Sequence[str]) -> "JukeboxTokenizer":
@@ -148,12 +185,8 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         """
         words = self._words(config.level)
         timing = SongTiming(song.total_samples, song.offset_samples, config.window_samples)
-        characters = lyric_vocabulary(words.version)
-        require(
-            config.lyrics == "none" or config.lyric_vocab_size == len(characters.characters),
-            f"lyric_vocab_size={config.lyric_vocab_size} of the prior of level {config.level} does not fit the "
-            f"{len(characters.characters)} characters of {words.version}; use the tokenizer that belongs to this model",
-        )
+        characters = self._characters(config.level)
+        self.check_alphabet(config)
         artist_id, genre_ids = UNKNOWN_ID, ()
         if config.has_labels:
             artist_id = self.artist_id(song.artist, config.level, strict=strict)
@@ -210,6 +243,26 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         """Number the characters of lyrics, each with its place in the text as typed; by default for the top level."""
         return self._characters(level).encode(text)
 
+    def check_alphabet(self, config: JukeboxPriorConfig) -> None:
+        """Refuse a prior whose lyric embeddings are not those of this tokenizer's characters.
+
+        Raises:
+            ValueError: too few or too many, with the cure.
+        """
+        version, size = self._words(config.level).version, self.num_lyric_characters(config.level)
+        cure = "use the tokenizer that belongs to this model"
+        if self.lyric_characters and config.lyric_vocab_size < size:
+            cure = f"call prior.resize_lyric_embeddings({size})"
+        require(
+            config.lyrics == "none" or config.lyric_vocab_size == size,
+            f"lyric_vocab_size={config.lyric_vocab_size} of the prior of level {config.level} does not fit the {size} "
+            f"characters of {version}{' and of lyric_characters' * bool(self.lyric_characters)}; {cure}",
+        )
+
+    def num_lyric_characters(self, level: int | None = None) -> int:
+        """How many ids lyrics have, padding included; by default at the top level."""
+        return len(self._characters(level).characters)
+
     def decode_lyrics(self, ids: Iterable[int], level: int | None = None) -> str:
         """Turn lyric ids back into text; padding leaves nothing."""
         return self._characters(level).decode(ids)
@@ -218,7 +271,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        return len(self._characters().characters)
+        return self.num_lyric_characters()
 
     def get_vocab(self) -> dict[str, int]:
         return {character: index for index, character in enumerate(self._characters().characters)}
@@ -244,7 +297,8 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         return self.vocabularies[self.label_versions[level]]
 
     def _characters(self, level: int | None = None) -> LyricVocabulary:
-        return lyric_vocabulary(self.label_versions[-1] if level is None else self._words(level).version)
+        version = self.label_versions[-1] if level is None else self._words(level).version
+        return lyric_vocabulary(version, self.lyric_characters)
 
     def _unlisted(self, kind: str, name: str, level: int, strict: bool) -> None:
         """Raise for one level, or warn once for all levels that do not list a name."""

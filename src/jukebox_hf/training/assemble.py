@@ -21,6 +21,7 @@ from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.commands import run
 from jukebox_hf.training.label_lists import relabel
+from jukebox_hf.training.lyric_alphabets import add_characters
 from jukebox_hf.training.prior_data import check_facts, check_same_vqvae, facts_of
 from jukebox_hf.training.prior_sources import load_vqvae, read_facts, tokenizer_of
 
@@ -54,13 +55,14 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     for level, prior in enumerate(priors):
         setattr(model, f"prior_{level}", JukeboxPrior.from_pretrained(prior))
     with staged(out, force=False) as staging:
-        _write(model, _joined([tokenizer_of(str(prior)) for prior in priors]), staging)
+        _write(model, _joined([tokenizer_of(str(prior)) for prior in priors], configs), staging)
 
 
 def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
-    """Replace one prior of a whole Jukebox by a newly trained one, with its lists of names.
+    """Replace one prior of a whole Jukebox by a newly trained one, with its lists of names and lyric characters.
 
-    Other levels that read the same list get embeddings for the new names too, which start as "unknown".
+    Other levels that read the same list get embeddings for the new names too, which start as "unknown"; other levels
+    that read lyrics, for the new characters.
 
     Args:
         prior: its folder.
@@ -81,7 +83,7 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
     model.config.prior_configs[level] = trained.config
     tokenizer = before
     if after is not None:
-        tokenizer = after if before is None else _with_level(before, after, level)
+        tokenizer = after if before is None else _with_level(before, after, trained.config)
     if before is not None and tokenizer is not None:
         _relabel_others(model, before, tokenizer, level)
     with staged(repository, force=True) as staging:
@@ -113,25 +115,28 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
 
 
 def _check_facts(prior: Path, vqvae: JukeboxModel) -> None:
-    facts, own = read_facts(prior), facts_of(vqvae)
+    facts, own, config = read_facts(prior), facts_of(vqvae), JukeboxPriorConfig.from_pretrained(prior)
     if facts is not None:
-        check_same_vqvae(str(prior), facts, "the VQ-VAE of this Jukebox", own)
-    check_facts(own, JukeboxPriorConfig.from_pretrained(prior))
+        check_same_vqvae(str(prior), facts, "the VQ-VAE of this Jukebox", own, config)
+    check_facts(own, config)
 
 
-def _with_level(before: JukeboxTokenizer, after: JukeboxTokenizer, level: int) -> JukeboxTokenizer:
-    """The old lists, but for the version that the new prior reads."""
-    version = after.label_versions[level]
+def _with_level(before: JukeboxTokenizer, after: JukeboxTokenizer, config: JukeboxPriorConfig) -> JukeboxTokenizer:
+    """The old lists and characters, but for those that the new prior reads."""
+    version = after.label_versions[config.level]
     versions = list(before.label_versions)
-    versions[level] = version
+    versions[config.level] = version
     lists = {**before.vocabularies, version: after.vocabularies[version]}
-    return _tokenizer(lists, versions)
+    characters = (before if config.lyrics == "none" else after).lyric_characters
+    return JukeboxTokenizer.from_vocabularies(lists, versions, characters)
 
 
-def _joined(tokenizers: Sequence[JukeboxTokenizer | None]) -> JukeboxTokenizer | None:
+def _joined(
+    tokenizers: Sequence[JukeboxTokenizer | None], configs: Sequence[JukeboxPriorConfig]
+) -> JukeboxTokenizer | None:
     """One tokenizer for levels that were trained apart."""
     lists: dict[str, LabelVocabulary] = {}
-    versions = []
+    versions, characters = [], None
     for level, tokenizer in enumerate(tokenizers):
         if tokenizer is None:
             versions.append(None)
@@ -144,21 +149,22 @@ def _joined(tokenizers: Sequence[JukeboxTokenizer | None]) -> JukeboxTokenizer |
             f"one; train all levels with the same --labels",
         )
         versions.append(version)
+        if configs[level].lyrics == "none":
+            continue
+        require(
+            characters in (None, tokenizer.lyric_characters),
+            f"the prior of level {level} was trained with other lyric_characters than a finer one; train all levels "
+            f"with the same --lyric_characters",
+        )
+        characters = tokenizer.lyric_characters
     if not lists:
         return None
-    return _tokenizer(lists, [version or next(iter(lists)) for version in versions])
-
-
-def _tokenizer(lists: dict[str, LabelVocabulary], versions: list[str]) -> JukeboxTokenizer:
-    return JukeboxTokenizer(
-        artists={version: dict(words.artists) for version, words in lists.items()},
-        genres={version: dict(words.genres) for version, words in lists.items()},
-        label_versions=versions,
-    )
+    versions = [version or next(iter(lists)) for version in versions]
+    return JukeboxTokenizer.from_vocabularies(lists, versions, characters or "")
 
 
 def _relabel_others(model: JukeboxModel, before: JukeboxTokenizer, after: JukeboxTokenizer, level: int) -> None:
-    """Levels that share the new prior's list must know its new names too."""
+    """Levels that share the new prior's list must know its new names too, and its lyric characters."""
     for other in range(model.num_levels):
         version = before.label_versions[other]
         old, new = before.vocabularies[version], after.vocabularies.get(version)
@@ -167,6 +173,14 @@ def _relabel_others(model: JukeboxModel, before: JukeboxTokenizer, after: Jukebo
             prior = model.prior(other)
             relabel(prior, old, new)
             model.config.prior_configs[other] = prior.config
+        if other != level and model.config.prior_configs[other].lyrics != "none":
+            require(
+                after.lyric_characters.startswith(before.lyric_characters),
+                f"the prior of level {level} has other lyric_characters than that of level {other}, and does not only "
+                f"add to them; train both with the same --lyric_characters",
+            )
+            add_characters(model.prior(other), after)
+            model.config.prior_configs[other] = model.prior(other).config
 
 
 def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path) -> None:

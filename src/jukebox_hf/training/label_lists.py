@@ -88,7 +88,7 @@ def version_of(config: JukeboxPriorConfig) -> str:
     require(
         config.lyric_vocab_size in sizes,
         f"lyric_vocab_size={config.lyric_vocab_size} is of no label version; choose "
-        f"{' or '.join(f'{size} ({version})' for size, version in sizes.items())}",
+        f"{' or '.join(f'{size} ({version})' for size, version in sizes.items())}, and lyric_characters for more",
     )
     return sizes[config.lyric_vocab_size]
 
@@ -118,11 +118,8 @@ def with_songs(before: LabelVocabulary, songs: Iterable[Song]) -> LabelVocabular
 
 def with_lists(tokenizer: JukeboxTokenizer, version: str, lists: LabelVocabulary) -> JukeboxTokenizer:
     """The same tokenizer with other lists for one version."""
-    words = {**tokenizer.vocabularies, version: lists}
-    return JukeboxTokenizer(
-        artists={name: dict(each.artists) for name, each in words.items()},
-        genres={name: dict(each.genres) for name, each in words.items()},
-        label_versions=tokenizer.label_versions,
+    return JukeboxTokenizer.from_vocabularies(
+        {**tokenizer.vocabularies, version: lists}, tokenizer.label_versions, tokenizer.lyric_characters
     )
 
 

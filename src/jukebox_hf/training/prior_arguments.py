@@ -43,6 +43,14 @@ class PriorModelArguments:
             "the songs), 'songs' (of the songs only; default for new priors), or a folder with artists.json."
         },
     )
+    lyric_characters: str | None = field(
+        default=None,
+        metadata={
+            "help": "Lyrics in your own script: a text file of its characters, the characters themselves, or 'songs' "
+            "(all letters of the songs' lyrics). They are added behind those that the prior knows; see "
+            "docs/how-to/train-a-prior.md."
+        },
+    )
     into: str | None = field(
         default=None,
         metadata={

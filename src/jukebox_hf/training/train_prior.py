@@ -22,6 +22,7 @@ from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, run
 from jukebox_hf.training.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.lora import LoRAArguments, check_adapters_fit, with_adapters
+from jukebox_hf.training.lyric_alphabets import add_characters, with_characters
 from jukebox_hf.training.prior_arguments import (
     JukeboxPriorTrainingArguments,
     PriorDataArguments,
@@ -63,7 +64,7 @@ def train_prior(
     """
     folder = checkpoint_to_resume(arguments)
     source = open_source(which)
-    _check_combination(source, first, lora, folder)
+    _check_combination(which, source, first, lora, folder)
     vqvae = source.vqvae if which.vqvae is None else load_vqvae(which.vqvae)
     config = source.config
     songs = open_prior_songs(data, config, vqvae)
@@ -103,9 +104,17 @@ def train_prior(
 
 
 def _check_combination(
-    source: PriorSource, first: PriorInitialization, lora: LoRAArguments, folder: Path | None
+    which: PriorModelArguments,
+    source: PriorSource,
+    first: PriorInitialization,
+    lora: LoRAArguments,
+    folder: Path | None,
 ) -> None:
     """Refuse flags that do not go together."""
+    require(
+        which.lyric_characters is None or source.config.lyrics != "none",
+        f"lyric_characters={which.lyric_characters!r:.80}, but this prior reads no lyrics (lyrics='none'); drop it",
+    )
     require(
         source.load is None or not first.is_wanted,
         "shared_positions, tied_query_key and embedding_std draw first weights, but model_name_or_path has trained "
@@ -126,26 +135,39 @@ def _check_origin(
     """The codes must be of the VQ-VAE that this prior, and this run so far, were trained with."""
     what = str(which.vqvae or "the training data")
     if source.facts is not None:
-        check_same_vqvae(what, songs.facts, str(which.model_name_or_path), source.facts)
+        check_same_vqvae(what, songs.facts, str(which.model_name_or_path), source.facts, source.config)
     earlier = read_facts(Path(arguments.output_dir)) if arguments.resume_from_checkpoint is not None else None
     if earlier is not None:
-        check_same_vqvae(what, songs.facts, f"the run in {arguments.output_dir}", earlier)
+        check_same_vqvae(what, songs.facts, f"the run in {arguments.output_dir}", earlier, source.config)
 
 
 def _tokenizer(
     which: PriorModelArguments, source: PriorSource, songs: PriorSongs, folder: Path | None
 ) -> JukeboxTokenizer | None:
-    """The lists of names; a resumed run keeps those it began with."""
+    """The lists of names and the lyric characters; a resumed run keeps those it began with."""
     if not needs_words(source.config):
         return None
     if folder is not None:
         return JukeboxTokenizer.from_pretrained(folder)
-    return choose_labels(which.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
+    tokenizer = choose_labels(which.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
+    if source.load is not None:
+        tokenizer.check_alphabet(source.config)
+    if which.lyric_characters is not None:
+        tokenizer = with_characters(tokenizer, which.lyric_characters, songs)
+    return tokenizer
 
 
 def _check_new_names(lora: LoRAArguments, source: PriorSource, tokenizer: JukeboxTokenizer | None) -> None:
-    """Frozen embeddings of new names would stay those of "unknown"."""
-    if not lora.is_wanted or lora.lora_labels or tokenizer is None or not source.config.has_labels:
+    """Frozen embeddings of new names would stay those of "unknown", and those of new characters a guess."""
+    if not lora.is_wanted or tokenizer is None:
+        return
+    added = _labelled(source.config, tokenizer).lyric_vocab_size - source.config.lyric_vocab_size
+    require(
+        added == 0,
+        f"lyric_characters brings {added} new characters, but lora_rank={lora.lora_rank} keeps their embeddings "
+        f"frozen; train all weights, if only at first (lora_rank 0)",
+    )
+    if lora.lora_labels or not source.config.has_labels:
         return
     new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
     names = new_names(_own_lists(source, new), new)
@@ -164,12 +186,15 @@ def _own_lists(source: PriorSource, new: LabelVocabulary) -> LabelVocabulary:
 
 
 def _labelled(config: JukeboxPriorConfig, tokenizer: JukeboxTokenizer | None) -> JukeboxPriorConfig:
-    """The configuration with rows for all names of the lists."""
-    if tokenizer is None or not config.has_labels:
+    """The configuration with rows for all names of the lists, and for one's own lyric characters."""
+    if tokenizer is None:
         return config
     labelled = copy.deepcopy(config)
-    lists = tokenizer.vocabularies[tokenizer.label_versions[config.level]]
-    labelled.num_artists, labelled.num_genres = table_sizes(lists)
+    if config.has_labels:
+        lists = tokenizer.vocabularies[tokenizer.label_versions[config.level]]
+        labelled.num_artists, labelled.num_genres = table_sizes(lists)
+    if config.lyrics != "none" and tokenizer.lyric_characters:
+        labelled.lyric_vocab_size = tokenizer.num_lyric_characters(config.level)
     return labelled
 
 
@@ -194,6 +219,8 @@ def _prior(
         # A folder of lists for a prior that came without any: they are its own.
         are_own = source.tokenizer is None and which.labels not in (None, *CHOICES)
         relabel(prior, new if are_own else _own_lists(source, new), new)
+    if tokenizer is not None:
+        add_characters(prior, tokenizer)
     return prior
 
 
