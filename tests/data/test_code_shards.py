@@ -134,12 +134,34 @@ def test_a_folder_without_songs_is_not_finished(tmp_path):
 def test_a_fingerprint_changes_with_one_weight(tiny_vqvae_config):
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(tiny_vqvae_config())
-    before = fingerprint(vqvae)
-    assert len(before) == 16
-    assert before == fingerprint(vqvae)
+    before = fingerprint(vqvae, range(3))
+    assert [len(digits) for digits in before.split("-")] == [16, 16, 16]
+    assert before == fingerprint(vqvae, range(3))
     with torch.no_grad():
-        next(vqvae.parameters()).view(-1)[0] += 1e-3
-    assert fingerprint(vqvae) != before
+        next(vqvae.encoders[1].parameters()).view(-1)[0] += 1e-3
+    after = fingerprint(vqvae, range(3))
+    assert [one == other for one, other in zip(before.split("-"), after.split("-"), strict=True)] == [True, False, True]
+    assert fingerprint(vqvae, [0, 2]) == "-".join(before.split("-")[::2])
+    old, new = (CodeFacts(8000, (4, 8, 16), 300, digits) for digits in (before, after))
+    assert old.is_same_vqvae(new, (2, 3))
+    assert not old.is_same_vqvae(new, (0, 1))
+    assert not old.is_same_vqvae(CodeFacts(8000, (4, 8, 16), 300, before.split("-")[2], levels=(2,)), (0, 1))
+
+
+def test_a_folder_may_hold_some_levels_alone(tmp_path):
+    facts = CodeFacts(8000, (4, 8, 16), 300, "def", levels=(1, 2))
+    with CodeShardWriter(tmp_path / "some", facts) as writer:
+        with pytest.raises(ValueError, match=r"has codes of 3 levels, but .* takes those of \[1, 2\]"):
+            writer.add(coded(0))
+        whole = coded(0)
+        writer.add(CodedSong(whole.song, whole.total_samples, whole.codes[1:]))
+    shards = CodeShards(tmp_path / "some")
+    assert np.array_equal(shards.codes(0, 2), whole.codes[2])
+    assert np.array_equal(shards.codes(0, 1), whole.codes[1])
+    with pytest.raises(ValueError, match=r"holds codes of levels \[1, 2\] alone, not of level 0"):
+        shards.codes(0, 0)
+    with pytest.raises(ValueError, match=r"not of level 0; encode the songs again"):
+        CodeWindows(shards, 0, 2)
 
 
 def test_a_window_has_the_upper_codes_that_stand_above_it(folder):

@@ -104,14 +104,14 @@ def coded_song(number, length=72):
 
 @pytest.fixture(scope="session")
 def coded_songs(tmp_path_factory):
-    """A maker of folders of codes: (count, length, fingerprint); the same folder for the same numbers."""
+    """A maker of folders of codes: (count, length, fingerprint of each level); the same folder for the same numbers."""
     made = {}
 
     def make(count=16, length=72, fingerprint="abc"):
         key = count, length, fingerprint
         if key not in made:
             made[key] = tmp_path_factory.mktemp("codes") / "codes"
-            with CodeShardWriter(made[key], CodeFacts(RATE, HOPS, CODEBOOK, fingerprint)) as writer:
+            with CodeShardWriter(made[key], CodeFacts(RATE, HOPS, CODEBOOK, f"{fingerprint}-{fingerprint}")) as writer:
                 for number in range(count):
                     writer.add(coded_song(number, length))
         return made[key]

@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from jukebox_hf.data.code_shards import CodeShards, fingerprint
 from jukebox_hf.data.songs import SkippedSong
+from jukebox_hf.model.convolution import Encoder
 from jukebox_hf.training import encode_dataset as module
 from jukebox_hf.training.encode_dataset import encode_dataset, main
 
@@ -77,7 +78,7 @@ def test_every_song_becomes_codes_of_every_level_with_its_words(sounds, vqvae, t
     assert len(list(out.glob("*.parquet"))) == 5
     found = contents(out)
     assert set(found) == {f"{number:02}.wav" for number in range(COUNT) if number != 3}
-    assert CodeShards(out).facts.fingerprint == fingerprint(vqvae)
+    assert CodeShards(out).facts.fingerprint == fingerprint(vqvae, range(2))
     sound = soundfile.read(sounds / "07.wav", dtype="float32")[0]
     song, total, fine, top = found["07.wav"]
     codes = vqvae.encode(torch.from_numpy(sound[: 349 // 16 * 16])[None, None]).audio_codes
@@ -91,6 +92,30 @@ def test_every_song_becomes_codes_of_every_level_with_its_words(sounds, vqvae, t
     skipped = json.loads((out / "skipped.json").read_text())
     assert [song["name"] for song in skipped] == ["03.wav"]
     assert "shorter than one code of the top level, 16 samples" in skipped[0]["reason"]
+
+
+def test_only_the_wanted_levels_are_encoded(sounds, vqvae, tmp_path, monkeypatch, capsys):
+    worked = []
+    monkeypatch.setattr(Encoder, "forward", _counting(Encoder.forward, worked))
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae"), "--levels"]
+    assert main([*words, "2"]) == 2
+    assert "levels=2 is not a level of this model; choose from 0 (finest) to 1 (top)" in capsys.readouterr().err
+    assert main([*words, "1"]) == 0
+    assert set(worked) == {2}  # blocks of the top level's encoder
+    shards = CodeShards(tmp_path / "codes")
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"))
+    assert shards.facts.levels == (1,)
+    assert [shards.codes(song, 1).tolist() for song in range(len(shards))] == [
+        codes[3] for codes in contents(tmp_path / "whole").values()
+    ]
+
+
+def _counting(forward, worked):
+    def counted(encoder, audio):
+        worked.append(len(encoder.blocks))
+        return forward(encoder, audio)
+
+    return counted
 
 
 def test_a_stopped_run_goes_on_and_ends_as_the_uninterrupted_one(sounds, vqvae, tmp_path, monkeypatch):

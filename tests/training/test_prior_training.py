@@ -80,7 +80,7 @@ def test_every_kind_of_prior_trains_and_becomes_a_folder_that_loads(flavour, pri
     assert 4 < results["eval_bits_per_code"] < 9
     assert ("eval_bits_per_character" in results) == (flavour in ("prefix", "encoder"))
     assert (tmp_path / "run" / "artists.json").exists() == (flavour != "bare")
-    assert json.loads((tmp_path / "run" / "trained_on.json").read_text())["fingerprint"] == "abc"
+    assert json.loads((tmp_path / "run" / "trained_on.json").read_text())["fingerprint"] == "abc-abc"
 
 
 def test_the_evaluation_is_the_mean_over_songs_even_where_batches_differ_in_size(tmp_path, tiny_prior, coded_config,
@@ -264,10 +264,10 @@ def test_songs_without_words_and_lyrics_that_are_too_long_are_refused(
 def test_codes_of_another_vqvae_are_refused_wherever_they_could_slip_in(prior_words, coded_songs, capsys, tmp_path):
     other = coded_songs(16, 72, "xyz")
     said = refusal(prior_words(eval_codes=other), capsys)
-    assert "were made by another VQ-VAE (fingerprint xyz)" in said
+    assert "were made by another VQ-VAE (fingerprint xyz-xyz)" in said
     assert main(prior_words(max_steps=1, save_strategy="steps", save_steps=1)) == 0
     said = refusal(prior_words(train_codes=other, resume_from_checkpoint="auto", max_steps=2), capsys)
-    assert "fingerprint xyz) than the run in" in said
+    assert "fingerprint xyz-xyz) than the run in" in said
     tuned = prior_words(config=None, model_name_or_path=tmp_path / "run", output_dir=tmp_path / "tuned")
     assert main(tuned) == 0
     tuned = prior_words(config=None, model_name_or_path=tmp_path / "run", train_codes=other, output_dir=tmp_path / "no")

@@ -9,6 +9,7 @@ import io
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import nn
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import check_level, require
 
 _FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
 _ROWS_PER_GROUP = 8  # what is read at once for one window
@@ -34,16 +35,44 @@ class CodeFacts:
         sampling_rate: of the audio they stand for.
         hop_lengths: samples per code, finest level first.
         codebook_size: codes are below it.
-        fingerprint: of the VQ-VAE that made them (`fingerprint`).
+        fingerprint: of the levels of the VQ-VAE that made them (`fingerprint`).
+        levels: whose codes are there, finest first; None: all.
     """
 
     sampling_rate: int
     hop_lengths: tuple[int, ...]
     codebook_size: int
     fingerprint: str
+    levels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))
+        if self.levels is not None:
+            object.__setattr__(self, "levels", tuple(self.levels))
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Levels whose codes are there, finest first."""
+        return tuple(range(len(self.hop_lengths))) if self.levels is None else self.levels
+
+    def is_same_vqvae(self, other: "CodeFacts", levels: Sequence[int]) -> bool:
+        """Whether both come from the same network at the levels that both know; False where they share none."""
+        ours, theirs = (dict(zip(facts.present, facts.fingerprint.split("-"), strict=False)) for facts in (self, other))
+        shared = [level for level in levels if level in ours and level in theirs]
+        return bool(shared) and all(ours[level] == theirs[level] for level in shared)
+
+    def check_present(self, level: int, owner: str) -> None:
+        """Refuse a level that was left out.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        check_level("level", level, len(self.hop_lengths))
+        require(
+            level in self.present,
+            f"{owner} holds codes of levels {list(self.present)} alone, not of level {level}; encode the songs again "
+            f"with that level",
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ class CodedSong:
     Attributes:
         song: its words.
         total_samples: length of the recording, before it was cut to whole codes.
-        codes: per level, finest first, integers (T,).
+        codes: per level that is there, finest first, integers (T,).
     """
 
     song: Song
@@ -61,12 +90,20 @@ class CodedSong:
     codes: tuple[np.ndarray, ...]
 
 
-def fingerprint(vqvae: nn.Module) -> str:
-    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits."""
+def fingerprint(vqvae: nn.Module, levels: Sequence[int]) -> str:
+    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level, with hyphens between.
+
+    Levels are networks of their own, so that training one for longer leaves the codes of the others as they were.
+    """
+    return "-".join(_fingerprint_of_level(vqvae, level) for level in levels)
+
+
+def _fingerprint_of_level(vqvae: nn.Module, level: int) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(vqvae.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        if name.split(".")[1] == str(level):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -130,12 +167,13 @@ class CodeShardWriter:
         name, facts = coded.song.name, self.facts
         require(name not in self.written, f"{name} is in {self.folder} already; give every song its own name")
         require(
-            len(coded.codes) == len(facts.hop_lengths),
-            f"{name} has codes of {len(coded.codes)} levels, but hop_lengths={facts.hop_lengths}; encode all levels",
+            len(coded.codes) == len(facts.present),
+            f"{name} has codes of {len(coded.codes)} levels, but {self.folder} takes those of {list(facts.present)}",
         )
         top = facts.hop_lengths[-1]
         wanted = coded.total_samples // top * top
-        lengths = [len(codes) * hop for codes, hop in zip(coded.codes, facts.hop_lengths, strict=True)]
+        hops = [facts.hop_lengths[level] for level in facts.present]
+        lengths = [len(codes) * hop for codes, hop in zip(coded.codes, hops, strict=True)]
         require(
             wanted > 0 and set(lengths) == {wanted},
             f"the codes of {name} stand for {lengths} samples by level, but must for {wanted} of its "
@@ -220,6 +258,7 @@ class CodeShards:
         Raises:
             ValueError: a damaged shard.
         """
+        self.facts.check_present(level, str(self.folder))
         shard, row = self.rows[song]
         group, place = divmod(row, _ROWS_PER_GROUP)
         key = (shard, group, level)
@@ -247,8 +286,8 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
     times = [coded.song.lyric_times for coded in songs]
     columns["timed_lyrics"] = pa.array([None if each is None else json.dumps(each) for each in times], pa.string())
     columns["total_samples"] = pa.array([coded.total_samples for coded in songs], pa.int64())
-    for level in range(len(facts.hop_lengths)):
-        codes = [coded.codes[level] for coded in songs]
+    for place, level in enumerate(facts.present):
+        codes = [coded.codes[place] for coded in songs]
         ends = np.cumsum([0, *map(len, codes)])
         values = pa.array(np.concatenate(codes).astype(kind.to_pandas_dtype()))
         columns[f"codes_{level}"] = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)

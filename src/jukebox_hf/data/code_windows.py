@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from jukebox_hf.data.audio_windows import StretchPlan, check_window, item_random, labels_of
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.validation import require
 
 
 class CodeWindows(Dataset):
@@ -42,13 +42,15 @@ class CodeWindows(Dataset):
         with_labels: bool = True,
     ) -> None:
         hops = shards.facts.hop_lengths
-        check_level("level", level, len(hops))
+        shards.facts.check_present(level, "the folder of codes")
         check_window(window_codes, shards.facts.sampling_rate, seed)
         self.with_upper = level + 1 < len(hops) if with_upper is None else with_upper
         require(
             not self.with_upper or level + 1 < len(hops),
             f"with_upper=True, but level={level} is the top one; train it without",
         )
+        if self.with_upper:
+            shards.facts.check_present(level + 1, "the folder of codes")
         self.ratio = hops[level + 1] // hops[level] if self.with_upper else 1
         require(
             window_codes % self.ratio == 0,

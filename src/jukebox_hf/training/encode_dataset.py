@@ -1,4 +1,4 @@
-"""`python -m jukebox_hf.training.encode_dataset SONGS OUT --model M`: songs become codes of all levels, once.
+"""`python -m jukebox_hf.training.encode_dataset SONGS OUT --model M`: songs become codes, once.
 
 Flows in: songs, and a VQ-VAE. Flows out: a folder of parquet shards with codes and words, from which priors train
 without sound. A stopped run goes on after its last shard; under `torchrun` or `accelerate launch` the processes share
@@ -27,7 +27,7 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import check_level, require
 from jukebox_hf.training.commands import run
 from jukebox_hf.training.prior_data import facts_of
 from jukebox_hf.training.prior_sources import load_vqvae
@@ -47,6 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the folder to make, or to go on with")
     parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, or a whole Jukebox")
     parser.add_argument("--songs-per-shard", type=int, default=256, help="songs in one file")
+    parser.add_argument(
+        "--levels", type=int, nargs="+", metavar="L", help="only these; a prior needs its own and the one above it"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that decode ahead")
     parser.add_argument("--without-labels", action="store_true", help="songs need no artist, genre and lyrics")
     said = parser.parse_args(words)
@@ -59,6 +62,7 @@ def encode_dataset(
     model: str,
     *,
     songs_per_shard: int = 256,
+    levels: Sequence[int] | None = None,
     workers: int = 0,
     without_labels: bool = False,
 ) -> list[SkippedSong]:
@@ -69,14 +73,17 @@ def encode_dataset(
         out: a new folder, or one that an earlier run with the same VQ-VAE left unfinished.
         model: the folder of a VQ-VAE, or a whole Jukebox.
         songs_per_shard: songs in one file; a stopped run loses at most so many per process.
+        levels: whose codes to make; None for all.
         workers: processes that decode ahead.
         without_labels: let songs pass whose source has no column artist, genre or lyrics.
 
     Raises:
-        ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, or
-            more than a tenth of the songs corrupt.
+        ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
+            that is not there, or more than a tenth of the songs corrupt.
     """
     vqvae = load_vqvae(model)
+    for level in levels or ():
+        check_level("levels", level, vqvae.config.num_levels)
     require(
         not any(codebook.is_untrained for codebook in vqvae.codebooks),
         f"the codebooks of {model} were never trained, so every code would be the same; train it first",
@@ -87,7 +94,7 @@ def encode_dataset(
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
     vqvae = vqvae.eval().to(state.device)
     writer = CodeShardWriter(
-        out, facts_of(vqvae), songs_per_shard, rank=state.process_index, world_size=state.num_processes
+        out, facts_of(vqvae, levels), songs_per_shard, rank=state.process_index, world_size=state.num_processes
     )
     state.wait_for_everyone()  # the folder has been read by all before one writes
     short = _encode_share(opened, vqvae, writer, state, workers)
@@ -108,11 +115,11 @@ def encode_dataset(
     return skipped
 
 
-def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE) -> tuple[np.ndarray, ...]:
-    """Sound (S,) as codes of every level, finest first, each (T,); what is no whole top code is cut off."""
+def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
+    """Sound (S,) as codes of the wanted levels, finest first, each (T,); what is no whole top code is cut off."""
     top = vqvae.config.hop_lengths[-1]
     samples = torch.from_numpy(sound[: len(sound) // top * top])[None, None].to(vqvae.device)
-    return tuple(codes[0].cpu().numpy() for codes in vqvae.encode(samples).audio_codes)
+    return tuple(codes[0].cpu().numpy() for codes in vqvae.encode(samples, levels).audio_codes)
 
 
 def _encode_share(
@@ -134,7 +141,7 @@ def _encode_share(
     try:
         for index, sound in _progress(_decoded(songs, long_enough, rate, workers), len(long_enough), state):
             if sound is not None:
-                writer.add(CodedSong(songs[index], len(sound), encode_song(sound, vqvae)))
+                writer.add(CodedSong(songs[index], len(sound), encode_song(sound, vqvae, writer.facts.levels)))
     finally:
         writer.flush()
     return short

@@ -5,7 +5,7 @@ not fit. Everything is checked before a weight is loaded.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +105,7 @@ def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae
         shards = [CodeShards(folder) for folder in (data.train_codes, data.eval_codes) if folder is not None]
         for folder, each in zip((data.train_codes, data.eval_codes), shards, strict=False):
             check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data.train_codes,
-                             own or shards[0].facts)  # fmt: skip
+                             own or shards[0].facts, config)  # fmt: skip
             check_facts(each.facts, config)
         if data.test_fraction > 0:
             train, evaluation = (_within(shards[0], config, data, split) for split in ("train", "test"))
@@ -133,20 +133,22 @@ def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae
     return PriorSongs(train, evaluation, own)
 
 
-def facts_of(vqvae: JukeboxVQVAE) -> CodeFacts:
-    """What all codes of a VQ-VAE have in common."""
+def facts_of(vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> CodeFacts:
+    """What all codes of a VQ-VAE have in common, of all levels or those given."""
     config = vqvae.config
-    return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, fingerprint(vqvae))
+    chosen = None if levels is None else tuple(sorted(set(levels)))
+    prints = fingerprint(vqvae, range(config.num_levels) if chosen is None else chosen)
+    return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, prints, chosen)
 
 
-def check_same_vqvae(name: str, found: CodeFacts, owner: str, wanted: CodeFacts) -> None:
-    """Codes of different VQ-VAEs mean different sounds.
+def check_same_vqvae(name: str, found: CodeFacts, owner: str, wanted: CodeFacts, config: JukeboxPriorConfig) -> None:
+    """Codes of different VQ-VAEs mean different sounds; of a prior's own level and the one above it, that is.
 
     Raises:
         ValueError: in one sentence.
     """
     require(
-        found.fingerprint == wanted.fingerprint,
+        found.is_same_vqvae(wanted, (config.level, config.level + 1)),
         f"the codes of {name} were made by another VQ-VAE (fingerprint {found.fingerprint}) than {owner} "
         f"({wanted.fingerprint}), so they mean other sounds; encode the songs with that one",
     )
