@@ -82,6 +82,7 @@ def test_a_timed_span_stays_inside_the_lyrics(middle, first):
 
 def test_lyrics_shorter_than_a_window_are_padded_in_front():
     assert timed_lyric_span([0.0, 1.0], 4, 1.0).tolist() == [-1, -1, 0, 1]
+    assert timed_lyric_span([0.0, 1.0], 4, 1.0, is_filled_behind=True).tolist() == [0, 1, -1, -1]
 
 
 def test_on_evenly_paced_songs_both_rules_agree_within_a_character(songs, tokenizer, config):

@@ -158,6 +158,18 @@ def test_the_inputs_of_a_window_are_what_every_prior_asks_for(tokenizer, tiny_pr
     assert torch.isfinite(prior(**{**inputs, **labels}).loss)
 
 
+def test_short_lyrics_are_followed_by_the_prior_s_filler(tokenizer, config_of):
+    recorded_config = {"v3": True, "sample_length": 8192, "n_tokens": 8, "max_bow_genre_size": 1}
+    blank = tokenizer.encode_lyrics(" ").ids[0]
+    ids = tokenizer.encode_lyrics("la!").ids
+    song = SongDescription(60 * SECOND, "unknown", "unknown", "la!")
+    for filler, wanted in ((None, [0] * 5 + [*ids]), (blank, [*ids] + [blank] * 5)):
+        labels = tokenizer.labels(song, config_of(recorded_config, lyric_filler=filler))
+        assert window_inputs([labels])["lyric_ids"].tolist() == [wanted]
+        assert labels.row()[-8:].tolist() == wanted
+        assert sorted(labels.window_characters().tolist()) == [-1] * 5 + [0, 1, 2]
+
+
 def test_window_characters_lead_back_to_the_text_as_typed(tokenizer, config_of):
     config = config_of({"v3": True, "sample_length": 3072, "max_bow_genre_size": 1, "n_tokens": 12})
     text = "Déjà — vu % encore et encore"

@@ -67,6 +67,15 @@ def test_recorded_lyric_windows_are_reproduced(recorded):
         assert lyric_span(case["full_len"], case["n_tokens"], timing_of(case)).tolist() == case["indices"]
 
 
+def test_short_lyrics_are_filled_up_in_front_or_behind():
+    timing = SongTiming(100, 0, 50)
+    assert lyric_span(3, 6, timing).tolist() == [-1, -1, -1, 0, 1, 2]
+    for span in (lyric_span, first_lyric_span):
+        assert span(3, 6, timing, is_filled_behind=True).tolist() == [0, 1, 2, -1, -1, -1]
+        assert span(6, 6, timing, is_filled_behind=True).tolist() == [0, 1, 2, 3, 4, 5]
+        assert span(0, 2, timing, is_filled_behind=True).tolist() == [-1, -1]
+
+
 def test_lyric_windows_that_the_original_refuses_are_refused(recorded):
     refused = [case for case in recorded["lyric_windows"]["cases"] if "error" in case]
     assert len(refused) == 30

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from jukebox_hf.data.songs import Songs
 from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.label_vocabulary import UNKNOWN_ID
 from jukebox_hf.model.labels import LevelLabels, SongDescription, window_inputs
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
-from jukebox_hf.model.windows import first_lyric_span
+from jukebox_hf.model.windows import first_lyric_span, short_lyric_span
 
 _NAMED = 3
 
@@ -63,20 +62,23 @@ def prior_inputs(
     return inputs
 
 
-def timed_lyric_span(starts: Sequence[float], length: int, middle: float) -> np.ndarray:
+def timed_lyric_span(
+    starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False
+) -> np.ndarray:
     """Choose the characters around the one that is sung in the middle of a window.
 
     Args:
         starts: second at which each character begins, growing.
         length: characters that the prior reads per window (N), even.
         middle: second of the window's middle.
+        is_filled_behind: fill short lyrics up behind their end.
 
     Returns:
-        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, as SPEC 6.4 pads.
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, as SPEC 6.4 pads, or behind.
     """
     count = len(starts)
     if count < length:
-        return np.arange(count - length, count).clip(min=-1)
+        return short_lyric_span(count, length, is_filled_behind)
     half = length // 2
     sung = int(np.searchsorted(np.asarray(starts), middle, side="right")) - 1
     start = min(max(sung, half), count - half) - half
@@ -124,9 +126,10 @@ def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], b
 def _lyric_row(labels: LevelLabels, times: Sequence[tuple[float, float]] | None) -> np.ndarray:
     """The characters of one window (N,)."""
     length, timing, lyrics = labels.config.lyric_length, labels.timing, labels.lyrics
+    is_filled_behind = labels.config.lyric_filler is not None
     if times is None:
-        span = first_lyric_span(len(lyrics.ids), length, timing)
+        span = first_lyric_span(len(lyrics.ids), length, timing, is_filled_behind)
     else:
         middle = (timing.offset_samples + timing.window_samples / 2) / labels.config.sampling_rate
-        span = timed_lyric_span([times[place][0] for place in lyrics.offsets], length, middle)
-    return np.array([UNKNOWN_ID, *lyrics.ids], dtype=np.int64)[span + 1]  # index -1 finds the padding, 0
+        span = timed_lyric_span([times[place][0] for place in lyrics.offsets], length, middle, is_filled_behind)
+    return labels.lyric_ids(span)

@@ -177,6 +177,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
         lyrics: `none`; `prefix`: characters stand before the codes in one sequence and one vocabulary; `encoder`: a
             causal transformer of its own reads them.
         lyric_length, lyric_vocab_size: characters per window (N), and how many different ones.
+        lyric_filler: the character that follows lyrics shorter than N, such as the blank where a model learnt that
+            blanks are rests; None: 0 stands in front of them, as in the original.
         lyric_loss_weight: weight of the bits per character in the loss.
         lyric_encoder_*: the transformer of `lyrics="encoder"`.
         alignment_layer, alignment_head: the layer and head whose attention follows the lyrics while they are sung, both
@@ -223,6 +225,7 @@ class JukeboxPriorConfig(PreTrainedConfig):
     lyrics: str = choice("prefix", ("none", "prefix", "encoder"))
     lyric_length: int = number(384, 0, 2**18)
     lyric_vocab_size: int = number(79, 0, 2**20)
+    lyric_filler: int | None = number(None, 0, 2**20)
     lyric_loss_weight: Number = number(0.4, 0, 1e6)
     lyric_encoder_hidden_size: int = number(1280, 1, 2**16)
     lyric_encoder_num_hidden_layers: int = number(18, 1, 1024)
@@ -322,6 +325,10 @@ class JukeboxPriorConfig(PreTrainedConfig):
                 self.lyric_length > 0 and self.lyric_vocab_size > 0,
                 f"lyrics={self.lyrics!r} needs lyric_length and lyric_vocab_size over 0, not {self.lyric_length} and "
                 f"{self.lyric_vocab_size}; set them or lyrics='none'",
+            )
+            require(
+                self.lyric_filler is None or self.lyric_filler < self.lyric_vocab_size,
+                f"lyric_filler={self.lyric_filler} must be under lyric_vocab_size={self.lyric_vocab_size}, or None",
             )
         if self.lyrics == "prefix":
             require(

@@ -77,20 +77,22 @@ class LevelLabels:
         return self._packed(timing, self._read(timing, lyric_span))
 
     def window_characters(self, start_sample: int = 0) -> np.ndarray:
-        """Which characters a window reads: (N,) indices into `lyrics.ids`, -1 for padding in front."""
+        """Which characters a window reads: (N,) indices into `lyrics.ids`, -1 for what fills short ones up."""
         return self._read(self.timing.later(start_sample), lyric_span)
 
-    def _read(self, timing: SongTiming, span: Callable[[int, int, SongTiming], np.ndarray]) -> np.ndarray:
+    def _read(self, timing: SongTiming, span: Callable[[int, int, SongTiming, bool], np.ndarray]) -> np.ndarray:
         if self.config.lyrics == "none":
             return np.zeros(0, dtype=np.int64)
-        return span(len(self.lyrics.ids), self.config.lyric_length, timing)
+        return span(len(self.lyrics.ids), self.config.lyric_length, timing, self.config.lyric_filler is not None)
 
     def _packed(self, timing: SongTiming, characters: np.ndarray) -> np.ndarray:
         head = [*_samples(timing), self.artist_id, *self.genre_ids] if self.config.has_labels else []
-        return np.array([*head, *self._lyric_ids(characters)], dtype=np.int64)
+        return np.array([*head, *self.lyric_ids(characters)], dtype=np.int64)
 
-    def _lyric_ids(self, characters: np.ndarray) -> np.ndarray:
-        return np.array([0, *self.lyrics.ids], dtype=np.int64)[characters + 1]  # index -1 finds the padding, 0
+    def lyric_ids(self, characters: np.ndarray) -> np.ndarray:
+        """The ids of characters given as indices into `lyrics.ids`; -1 is what fills short lyrics up."""
+        filler = self.config.lyric_filler or 0
+        return np.array([filler, *self.lyrics.ids], dtype=np.int64)[characters + 1]
 
 
 def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[str, Tensor]:
@@ -119,7 +121,7 @@ def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[s
     if config.has_timing:
         inputs["timing"] = torch.tensor([_samples(song.timing.later(start_sample)) for song in songs])
     if config.lyrics != "none":
-        rows = [song._lyric_ids(song.window_characters(start_sample)) for song in songs]
+        rows = [song.lyric_ids(song.window_characters(start_sample)) for song in songs]
         inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))
     return inputs
 

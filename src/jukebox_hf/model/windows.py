@@ -65,7 +65,7 @@ class SongTiming:
         return replace(self, offset_samples=self.offset_samples + start_sample)
 
 
-def lyric_span(num_characters: int, length: int, timing: SongTiming) -> np.ndarray:
+def lyric_span(num_characters: int, length: int, timing: SongTiming, is_filled_behind: bool = False) -> np.ndarray:
     """Choose the lyric characters around what is sung in the middle of a window, as sampling does for every window.
 
     Assumes that the lyrics are spread evenly over the song. Every step is rounded to float32, in the original's order;
@@ -74,24 +74,36 @@ def lyric_span(num_characters: int, length: int, timing: SongTiming) -> np.ndarr
     Args:
         num_characters: characters of the whole song.
         length: characters that the prior reads per window (N).
+        is_filled_behind: fill short lyrics up behind their end.
 
     Returns:
-        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front.
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, or behind.
 
     Raises:
         ValueError: long lyrics and a window that begins after its song, or an odd N.
     """
-    return _span(num_characters, length, timing, np.float32)
+    return _span(num_characters, length, timing, np.float32, is_filled_behind)
 
 
-def first_lyric_span(num_characters: int, length: int, timing: SongTiming) -> np.ndarray:
+def first_lyric_span(
+    num_characters: int, length: int, timing: SongTiming, is_filled_behind: bool = False
+) -> np.ndarray:
     """As `lyric_span`, in double precision: the characters of a label when it is first made."""
-    return _span(num_characters, length, timing, float)
+    return _span(num_characters, length, timing, float, is_filled_behind)
 
 
-def _span(num_characters: int, length: int, timing: SongTiming, real: Callable[[int], Any]) -> np.ndarray:
+def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -> np.ndarray:
+    """All of the characters, and -1 in front or behind: (N,)."""
+    if is_filled_behind:
+        return np.where(np.arange(length) < num_characters, np.arange(length), -1)
+    return np.arange(num_characters - length, num_characters).clip(min=-1)
+
+
+def _span(
+    num_characters: int, length: int, timing: SongTiming, real: Callable[[int], Any], is_filled_behind: bool
+) -> np.ndarray:
     if num_characters < length:
-        return np.arange(num_characters - length, num_characters).clip(min=-1)
+        return short_lyric_span(num_characters, length, is_filled_behind)
     total, offset = timing.total_samples, timing.offset_samples
     require(
         offset < total,
