@@ -47,7 +47,8 @@ class Evaluation:
     Attributes:
         networks, control: as trained, and with random weights.
         train, unseen: songs.
-        train_codes, unseen_codes: of the same VQ-VAE; None while there are none.
+        train_codes: by level, the codes that its prior learns; empty while there are none.
+        unseen_codes: of the same VQ-VAE; None while there are none.
         num_clips, num_final: clips to write at the top level alone, and at all levels.
     """
 
@@ -55,7 +56,7 @@ class Evaluation:
     control: Networks
     train: Recordings
     unseen: Recordings
-    train_codes: CodeShards | None
+    train_codes: dict[int, CodeShards]
     unseen_codes: CodeShards | None
     num_clips: int
     num_final: int
@@ -64,6 +65,11 @@ class Evaluation:
     def control_on_codec(self) -> Networks:
         """Random priors behind the trained codec."""
         return replace(self.control, vqvae=self.networks.vqvae)
+
+    def learnt(self, level: int) -> list[np.ndarray]:
+        """The codes of a level that its prior learns, song by song."""
+        shards = self.train_codes[level]
+        return [shards.codes(song, level) for song in range(len(shards))]
 
     @property
     def rate(self) -> int:
@@ -103,23 +109,25 @@ def open_evaluation(run: Path, songs: int, clips: int, final: int) -> Evaluation
     hop = networks.vqvae.config.hop_lengths[-1]
     unseen = open_recordings(run / "unseen", songs, hop)
     train = open_recordings(run / "songs", _TRAINING_SONGS, hop)
-    codes = [open_codes(run / name) for name in ("codes", "unseen-codes")]
+    top, lower, held_out = (open_codes(run / name) for name in ("top-codes", "codes", "unseen-codes"))
     own = facts_of(networks.vqvae)
-    for each in codes:
-        if each is not None and each.facts != own:
+    for each in (top, lower, held_out):
+        if each is not None and not each.facts.is_same_vqvae(own, own.present):
             raise ValueError(
                 f"{each.folder} holds codes of another VQ-VAE than {run / 'vqvae'}; encode the songs again"
             )
+    learnt = {level: top if level == networks.top and top is not None else lower for level in range(networks.top + 1)}
+    learnt = {level: codes for level, codes in learnt.items() if codes is not None}
     control = untrained(networks, unseen.audio[:4])
-    return Evaluation(networks, control, train, unseen, *codes, clips, final)
+    return Evaluation(networks, control, train, unseen, learnt, held_out, clips, final)
 
 
 def evaluate(evaluation: Evaluation) -> Iterator[Row]:
     """All rows of the table, as far as there are networks for them."""
     yield from codec_rows(evaluation)
-    if evaluation.train_codes is None or evaluation.unseen_codes is None:
+    if not evaluation.train_codes or evaluation.unseen_codes is None:
         return
-    for level in sorted(evaluation.networks.priors, reverse=True):
+    for level in sorted(set(evaluation.networks.priors) & set(evaluation.train_codes), reverse=True):
         yield from likelihood_rows(evaluation, level)
     if evaluation.networks.top in evaluation.networks.priors:
         yield from clip_rows(evaluation)
@@ -144,7 +152,7 @@ def likelihood_rows(evaluation: Evaluation, level: int) -> Iterator[Row]:
     windows = _windows(evaluation.unseen_codes, level, prior.config.context_length)
     right = bits_per_code(prior, tokenizer, windows)
     control = bits_per_code(evaluation.control.priors[level], tokenizer, windows[:8])
-    codes = [evaluation.train_codes.codes(song, level) for song in range(len(evaluation.train_codes))]
+    codes = evaluation.learnt(level)
     unigram = unigram_entropy(codes, prior.config.codebook_size)
     note = f"{len(windows)} windows of unseen songs; random weights {control.mean():.2f}"
     yield Row(f"{name}: bits per code", right.mean(), "bits", BITS[level], None, True, note)
@@ -181,9 +189,8 @@ def clip_rows(evaluation: Evaluation) -> Iterator[Row]:
 def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tuple[float, float]) -> Iterator[Row]:
     networks, rate, samples = evaluation.networks, evaluation.rate, evaluation.clip_samples
     name = "top clips" if level else "final clips"
-    seen = words_of(
-        song.lyrics for song in (evaluation.train_codes.song(n) for n in range(len(evaluation.train_codes)))
-    )
+    sung = evaluation.train_codes[networks.top]
+    seen = words_of(sung.song(number).lyrics for number in range(len(sung)))
     listeners = made.train_listeners(
         made.through(networks, made.cut_clips(evaluation.train, rate, samples), level), rate
     )
@@ -224,7 +231,7 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
     yield Row(f"{name}: the right lyric picked", heard.picked, "%", *goal_picked, note=note)
     if level:
         yield from _unusual_lyrics(evaluation, listeners, orders, seen)
-        codes = [evaluation.train_codes.codes(song, level) for song in range(len(evaluation.train_codes))]
+        codes = evaluation.learnt(level)
         real_codes = [evaluation.unseen_codes.codes(song, level) for song in range(len(evaluation.unseen_codes))]
         ours = list(written.codes[level].numpy())
         note = f"24 codes word for word; unseen real songs {100 * replayed_share(real_codes, codes):.1f} %"

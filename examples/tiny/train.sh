@@ -22,17 +22,25 @@ train() { # part, command
   $python -m "jukebox_hf.training.$2" "examples/tiny/$1.yaml" --resume_from_checkpoint auto >>"$run/$1.log" 2>&1
 }
 
-encode() { # songs, codes
+encode() { # songs, codes, VQ-VAE, levels
   [ -f "$run/$2/codes.json" ] && return
-  say "encoding: $1"
-  $python -m jukebox_hf.training.encode_dataset "$run/$1" "$run/$2" --model $run/vqvae >>$run/encode.log 2>&1
+  say "encoding: $2"
+  $python -m jukebox_hf.training.encode_dataset "$run/$1" "$run/$2" --model "$run/$3" --levels ${4} >>$run/encode.log 2>&1
 }
 
 corpus songs 4 0
+corpus many-songs 12 2
 corpus unseen 0.4 1000
-train vqvae train_vqvae
-encode songs codes
-encode unseen unseen-codes
+for part in vqvae_start vqvae_top vqvae_top_fine vqvae_lower; do
+  train $part train_vqvae
+done
+if [ ! -d $run/vqvae ]; then
+  say "joining the levels of the VQ-VAE"
+  $python -m examples.tiny.join_levels $run/vqvae $run/vqvae_lower $run/vqvae_top_fine
+fi
+encode many-songs top-codes vqvae 2
+encode songs codes vqvae "0 1 2"
+encode unseen unseen-codes vqvae "0 1 2"
 for part in prior_top prior_1 prior_0; do
   train $part train_prior
 done

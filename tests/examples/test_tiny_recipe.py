@@ -61,11 +61,19 @@ def test_clips_begin_at_whole_codes_of_every_level(config):
         assert samples % config.vqvae_config.hop_lengths[-1] == 0
 
 
-@pytest.mark.parametrize("part", ["vqvae", "prior_top", "prior_1", "prior_0"])
+CODECS = ("vqvae_start", "vqvae_top", "vqvae_top_fine", "vqvae_lower")
+PRIORS = ("prior_top", "prior_1", "prior_0")
+
+
+@pytest.mark.parametrize("part", [*CODECS, *PRIORS])
 def test_the_training_commands_read_every_setting(part, tmp_path):
-    kinds = train_vqvae.KINDS if part == "vqvae" else train_prior.KINDS
+    kinds = train_vqvae.KINDS if part in CODECS else train_prior.KINDS
     read = read_arguments(kinds, [str(TINY / f"{part}.yaml"), "--output_dir", str(tmp_path)])
-    assert read[0].config == f"examples/tiny/{part}.json"
+    if part in CODECS[1:]:
+        assert read[0].model_name_or_path == f"runs/tiny/{'vqvae_top' if part == 'vqvae_top_fine' else 'vqvae_start'}"
+        assert read[-1].train_levels == ([0, 1] if part == "vqvae_lower" else [2])
+    else:
+        assert read[0].config == f"examples/tiny/{'vqvae' if part in CODECS else part}.json"
     arguments = read[-1]
     assert arguments.save_steps > 0
     assert arguments.max_steps >= 1000
@@ -77,12 +85,11 @@ def test_the_training_commands_read_every_setting(part, tmp_path):
 def test_the_script_is_whole_and_names_the_settings_that_are_there():
     script = (TINY / "train.sh").read_text()
     assert subprocess.run(["bash", "-n", str(TINY / "train.sh")]).returncode == 0
-    assert re.findall(r"^train (\w+) train_vqvae$", script, flags=re.M) == ["vqvae"]
-    assert re.findall(r"^for part in (.*); do$", script, flags=re.M) == ["prior_top prior_1 prior_0"]
+    assert re.findall(r"^for part in (.*); do$", script, flags=re.M) == [" ".join(CODECS), " ".join(PRIORS)]
 
 
 def test_the_page_names_every_file_of_the_recipe():
     page = PAGE.read_text()
-    for name in ("vqvae.yaml", "prior_top.yaml", "prior_1.yaml", "prior_0.yaml", "train.sh"):
+    for name in (*(f"{part}.yaml" for part in (*CODECS, *PRIORS)), "train.sh"):
         assert f"examples/tiny/{name}" in page
     assert "python -m examples.tiny.evaluate" in page

@@ -1,0 +1,38 @@
+"""`python -m examples.tiny.join_levels OUT LOWER TOP`: one VQ-VAE of levels that were trained side by side.
+
+Flows in: two VQ-VAEs of the same sizes, of which one was trained on at the lower levels and one at the top. Flows out:
+a folder with the best of both.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jukebox_hf import JukeboxVQVAE
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Join as the words of a command line say."""
+    words = sys.argv[1:] if words is None else words
+    if len(words) != 3:
+        print(__doc__.split("\n")[0], file=sys.stderr)
+        return 2
+    join_levels(*map(Path, words))
+    return 0
+
+
+def join_levels(out: Path, lower: Path, top: Path) -> None:
+    """The lower levels of one VQ-VAE and the top level of another; their tensors are taken as they are."""
+    model, other = JukeboxVQVAE.from_pretrained(lower), JukeboxVQVAE.from_pretrained(top)
+    level = model.config.num_levels - 1
+    for ours, theirs in zip(_networks(model), _networks(other), strict=True):
+        ours[level].load_state_dict(theirs[level].state_dict())
+    model.save_pretrained(out)
+
+
+def _networks(model: JukeboxVQVAE) -> tuple:
+    return model.encoders, model.decoders, model.codebooks
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""`python -m examples.tiny.package RUN OUT`: the finished tiny model in 16 bits, as it lies inside the package.
+
+Flows in: the folder of a run, with its assembled model. Flows out: a repository of at most 20 MB whose generation
+settings are those the evaluation used. It takes the place of an older one.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from examples.tiny.evaluate import TEMPERATURES
+from jukebox_hf import JukeboxModel, JukeboxProcessor, JukeboxTokenizer
+from jukebox_hf.conversion.repository import staged
+
+MOST_BYTES = 20_000_000
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Package as the words of a command line say."""
+    words = sys.argv[1:] if words is None else words
+    if len(words) != 2:
+        print(__doc__.split("\n")[0], file=sys.stderr)
+        return 2
+    try:
+        print(f"{words[1]}: {package(Path(words[0]) / 'model', Path(words[1])) / 1e6:.1f} MB")
+    except (ValueError, OSError) as error:
+        print(f"package: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def package(model: Path, out: Path) -> int:
+    """Write the repository; gives its size in bytes.
+
+    Raises:
+        ValueError: a model of more than 20 MB.
+    """
+    jukebox = JukeboxModel.from_pretrained(model).to(torch.bfloat16)
+    jukebox.generation_config.temperature = {str(level): value for level, value in sorted(TEMPERATURES.items())}
+    tokenizer = JukeboxTokenizer.from_pretrained(model)
+    with staged(out, force=True) as staging:
+        jukebox.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        JukeboxProcessor.from_config(jukebox.config, tokenizer).save_pretrained(staging)
+        size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+        if size > MOST_BYTES:
+            raise ValueError(f"the model takes {size / 1e6:.1f} MB, but at most {MOST_BYTES / 1e6:.0f} may be packed")
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main())
