@@ -74,7 +74,7 @@ def timed_lyric_span(
         is_filled_behind: fill short lyrics up behind their end.
 
     Returns:
-        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, as SPEC 6.4 pads, or behind.
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front (SPEC 6.4), or behind.
     """
     count = len(starts)
     if count < length:

@@ -104,9 +104,9 @@ def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae
     if data.train_codes is not None:
         shards = [CodeShards(folder) for folder in (data.train_codes, data.eval_codes) if folder is not None]
         for folder, each in zip((data.train_codes, data.eval_codes), shards, strict=False):
+            check_facts(each.facts, config)
             check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data.train_codes,
                              own or shards[0].facts, config)  # fmt: skip
-            check_facts(each.facts, config)
         if data.test_fraction > 0:
             train, evaluation = (_within(shards[0], config, data, split) for split in ("train", "test"))
         else:
