@@ -5,7 +5,16 @@ import torch
 
 from jukebox_hf import JukeboxModel, model_preset
 from jukebox_hf.app import orders
-from jukebox_hf.app.memory import DTYPES, choose_dtype, fit, free_bytes, memory_needs, tiers, tiers_in_words
+from jukebox_hf.app.memory import (
+    DTYPES,
+    choose_dtype,
+    choose_songs,
+    fit,
+    free_bytes,
+    memory_needs,
+    tiers,
+    tiers_in_words,
+)
 
 GIB = 2**30
 # Peaks of benchmarks/memory.py --preset 1b_lyrics, one song, on a CPU: GiB by level, finest first.
@@ -62,6 +71,23 @@ def test_the_choice_is_the_largest_that_fits_and_is_explained(released):
     assert choose_dtype(config, "bfloat16", 4 * 10**9, "cuda:0") == ("keep", None)
     with pytest.raises(ValueError, match=r"cpu has 1\.0 GB free, but one song needs about 3\.3 GB even in int8"):
         choose_dtype(config, "float32", 10**9, "cpu")
+
+
+def test_as_many_songs_as_fit_are_written_side_by_side_in_equal_parts(released):
+    config, giga = released["1b_lyrics"], 10**9
+    songs, why = choose_songs(config, "float32", 12 * giga, "cpu", 6)
+    assert songs == 3
+    assert why == (
+        "cpu has 12.0 GB free, so 3 of 6 songs are written side by side: in float32 they need about 8.2 GB; "
+        "--batch-size overrides"
+    )
+    most = fit(memory_needs(config), 12 * giga * 4 // 5, ("float32",)).songs
+    assert most == 4  # but 4 and then 2 would take as long as 3 and 3
+    assert choose_songs(config, "float32", 12 * giga, "cpu", 4)[0] == 4
+    assert choose_songs(config, "float32", 12 * giga, "cpu", 5)[0] == 3
+    assert choose_songs(config, "float16", 12 * giga, "cpu", 9)[0] > 3  # as large as bfloat16
+    assert choose_songs(config, "float32", 1 * giga, "cpu", 6)[0] == 1  # one is always tried
+    assert choose_songs(config, "int8", 1000 * giga, "cpu", 100)[0] == 50  # of 64 at most
 
 
 def test_a_cpu_says_what_it_has_left():

@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 
-from jukebox_hf import sample_window
+from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model import native_step
 from jukebox_hf.model.attention_kinds import KINDS, Grid
+from jukebox_hf.model.conditioning import joined
 from jukebox_hf.model.native_step import NativeStepper, reason_against, run_of
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
@@ -175,3 +176,23 @@ def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
     monkeypatch.setattr(native_step, "compile_native", lambda: None)
     with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_songs_numbers_do_not_depend_on_the_songs_beside_it(tiny_prior, inputs_for, flavour, dtype):
+    """Bit for bit, from the first logits of the prefill to the last step, so that any batch gives the same songs."""
+    prior = _in(tiny_prior(flavour), dtype)
+    inputs = inputs_for(prior.config, batch=5)
+
+    def logits_of(songs):
+        own = {name: value[songs] for name, value in inputs.items()}
+        codes = own.pop("codes")[:, :3]
+        conditioning = joined([prior.condition(**{n: v[i : i + 1] for n, v in own.items()}) for i in range(len(codes))])
+        tokens = prior.sequence(codes, own.get("lyric_ids"))
+        settings = SamplingSettings(temperature=0)
+        return sample_window(prior, tokens, conditioning, 12, settings, keep_logits=True, stepping="native").logits
+
+    together = logits_of(slice(5))
+    for songs in (slice(0, 1), slice(3, 4), slice(1, 3), slice(1, 5)):
+        assert torch.equal(logits_of(songs), together[songs])

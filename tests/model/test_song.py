@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings
 from jukebox_hf.model import generation
+from jukebox_hf.model import song as song_loop
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.sampling_ops import uniforms
@@ -260,22 +261,22 @@ def test_hook_that_leaves_nothing_to_draw_is_stopped_with_level_song_and_place(m
 
 
 @pytest.mark.parametrize(("songs", "fits", "tried"), [(4, 2, [4, 2]), (5, 1, [5, 3, 2, 1]), (3, 2, [3, 2])])
-def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(model, config, labels_of, songs, fits, tried):
+def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(
+    model, config, labels_of, songs, fits, tried, monkeypatch
+):
     plan, labels = plan_song(config, SAMPLES, levels=[1]), labels_of(*range(songs))
     start = SongState.empty(2, list(range(5, 5 + songs)))
-    whole, rows = _run(model, plan, labels, start), []
+    whole, rows, window = _run(model, plan, labels, start), [], song_loop.sample_window
 
-    def run_out(_, inputs):
-        rows.append(len(inputs[0]))
-        if len(inputs[0]) > fits:
+    def scarce(prior, tokens, *rest, **words):
+        rows.append(len(tokens))
+        if len(tokens) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory.")
+        return window(prior, tokens, *rest, **words)
 
-    crowded = model.prior(1).transformer.register_forward_pre_hook(run_out)
-    try:
-        with pytest.warns(UserWarning, match=f"{songs} songs at once at level 1; {fits} at once work .* batch={fits} "):
-            halved = _run(model, plan, labels, start)
-    finally:
-        crowded.remove()
+    monkeypatch.setattr(song_loop, "sample_window", scarce)
+    with pytest.warns(UserWarning, match=f"{songs} songs at once at level 1; {fits} at once work .* batch={fits} "):
+        halved = _run(model, plan, labels, start)
     assert _same(halved, whole)
     assert rows[: len(tried)] == tried
     assert max(rows[len(tried) :]) == fits, "what did not fit is not tried again"

@@ -21,6 +21,7 @@ _MATRIX_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _CACHE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # int8 matrices give float32 activations
 _PROCESS = 500_000_000  # Python, torch and the VQ-VAE
 _MOST_SONGS = 64
+_LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,26 @@ def choose_dtype(config: JukeboxConfig, stored: str, free: int, where: str) -> t
     return choice.dtype, (
         f"{where} has {free / 1e9:.1f} GB free and {stored} needs about {needed:.1f} GB, so the priors are made "
         f"{choice.dtype}; --dtype overrides"
+    )
+
+
+def choose_songs(config: JukeboxConfig, dtype: str, free: int, where: str, wanted: int) -> tuple[int, str]:
+    """How many of the wanted songs are written side by side, and one line that says why.
+
+    A step reads every weight once for all songs, so as many as fit; where not all do, equally many at a time. One song
+    is always tried.
+
+    Args:
+        dtype: of the priors.
+    """
+    needs = memory_needs(config)
+    dtype = dtype if dtype in needs else "bfloat16"  # float16 is as large
+    most = max(fit(needs, free - free // _LEFT_FREE, (dtype,)).songs, 1)
+    songs = -(-wanted // -(-wanted // most))
+    needed = max(level.bytes_for(songs) for level in needs[dtype]) / 1e9
+    return songs, (
+        f"{where} has {free / 1e9:.1f} GB free, so {songs} of {wanted} songs are written side by side: in {dtype} they "
+        f"need about {needed:.1f} GB; --batch-size overrides"
     )
 
 

@@ -4,6 +4,7 @@ Flows in: slot counts. Out: tensors allocated once, changed in place by the laye
 is a device tensor, so that a captured step can advance it without the host.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,13 @@ class JukeboxCache:
     @property
     def num_bytes(self) -> int:
         return sum(layer.nbytes for layer in self.layers)
+
+    def song(self, place: int) -> "JukeboxCache":
+        """The caches of one song of the batch, in the same memory; the position is a copy."""
+        view = copy.copy(self)
+        view.layers = [layer[:, place : place + 1] for layer in self.layers]
+        view.position = self.position.clone()
+        return view
 
     def reset(self) -> None:
         """Forget everything. Zeros matter: the row above row 0 is read as zeros, and so are null keys."""

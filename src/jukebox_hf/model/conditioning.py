@@ -5,7 +5,8 @@ position (B, T, D) (paper section 4.2 to 4.4 and appendix A.1).
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,18 @@ class Conditioning:
     start: Tensor | None = None
     positions: Tensor | None = None
     lyric_states: Tensor | None = None
+
+    def song(self, place: int) -> "Conditioning":
+        """That of one song of the batch."""
+        parts = (self.start, self.positions, self.lyric_states)
+        return Conditioning(*(None if part is None else part[place : place + 1] for part in parts))
+
+
+def joined(songs: Sequence[Conditioning]) -> Conditioning:
+    """One of all songs, from one of each."""
+    names = [field.name for field in fields(Conditioning)]
+    parts = {name: [getattr(song, name) for song in songs] for name in names}
+    return Conditioning(**{name: None if part[0] is None else torch.cat(part) for name, part in parts.items()})
 
 
 class LabelEmbedding(nn.Module):

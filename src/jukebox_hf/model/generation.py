@@ -197,8 +197,18 @@ def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
 def _read(
     prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
 ) -> Iterator[Tensor]:
-    """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one."""
+    """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one.
+
+    On a CPU song by song: a product of few rows is summed in another order than one of many, so what a song's numbers
+    are in their last bits would depend on the songs beside it.
+    """
     stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
+    songs = [(tokens, conditioning, cache)]
+    if cache.batch_size > 1 and cache.position.device.type == "cpu":
+        places = range(cache.batch_size)
+        songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place)) for place in places]
     size = chunk or stop
     for start in range(0, stop, size):
-        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop))
+        logits = [prior.prefill(*song, start, min(start + size, stop)) for song in songs]
+        yield torch.cat(logits) if len(logits) > 1 else logits[0]
+    cache.position.fill_(stop)

@@ -255,6 +255,9 @@ void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidde
     }
 }
 
+/* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. */
+void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch) { linear(matrix, hidden, logits, batch); }
+
 /* Floats of scratch that `step` needs; the longest run is of `most_slots`. */
 int64_t scratch_size(const Sizes *sizes, int64_t most_slots) {
     const int64_t state = sizes->heads * sizes->head_size;

@@ -1,9 +1,9 @@
 """Steps of a prior on a CPU at the speed of its memory: native_step.c, compiled where a C compiler is.
 
 Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
-float32, bfloat16 or int8 with a scale per row (torchao). Where anything does not fit (no compiler, another device or
-dtype, a layer that was replaced), `reason_against` says why; `prior.step` is the plain
-twin.
+float32, bfloat16 or int8 with a scale per row (torchao). Sums run in one order whatever the batch, so a song's logits
+are the same, bit for bit, alone and beside others. Where anything does not fit (no compiler, another device or
+dtype, a layer that was replaced), `reason_against` says why; `prior.step` is the plain twin.
 """
 
 import ctypes
@@ -103,6 +103,7 @@ class NativeStepper:
         )
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
+        self._head = self._matrix(prior.lm_head)
         self._library = compile_native()
         most = max(kind.slots for kind in self._kinds)
         self._scratch = torch.empty(self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most)))
@@ -116,7 +117,12 @@ class NativeStepper:
         runs = (_Run * len(self._kinds))(*(_Run(*run_of(kind, place)) for kind in self._kinds))
         self._library.step(self._layers, runs, ctypes.byref(self._sizes), *map(_pointer, (hidden, self._scratch)))
         cache.position.add_(1)
-        return self._prior._head(hidden, here)
+        if self._prior.config.tie_word_embeddings and here is not None:
+            hidden = hidden + here  # as the prior's head does
+        logits = hidden.new_empty(cache.batch_size, 1, self._head.rows)
+        count = ctypes.c_int64(cache.batch_size)
+        self._library.head(ctypes.byref(self._head), *map(_pointer, (hidden, logits)), count)
+        return logits
 
     def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
         attention = layer.attention
@@ -205,5 +211,5 @@ def compile_native() -> ctypes.CDLL | None:
         except (OSError, subprocess.SubprocessError):
             return None
     library.scratch_size.restype = ctypes.c_int64
-    library.step.restype = None
+    library.step.restype = library.head.restype = None
     return library

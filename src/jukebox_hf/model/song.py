@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .cache import JukeboxCache
+from .conditioning import Conditioning, joined
 from .configuration_jukebox import JukeboxConfig
 from .generation import sample_window
 from .labels import LevelLabels, window_inputs
@@ -215,7 +216,7 @@ class _LevelWriter:
             return sample_window(
                 prior,
                 prior.sequence(known.to(device), inputs.get("lyric_ids")),
-                prior.condition(**inputs),
+                _conditioned(prior, inputs),
                 window.length,
                 self.plan.settings,
                 uniforms=uniforms([state.seeds[song] for song in songs], level, window.start, window.stop).to(device),
@@ -246,3 +247,12 @@ class _LevelWriter:
     def _forget(self) -> None:
         self._loops.clear()
         self._caches.clear()
+
+
+def _conditioned(prior: JukeboxPrior, inputs: dict[str, Tensor]) -> Conditioning:
+    """What conditions a window; on a CPU song by song, for the reason that windows are read so."""
+    count = max(map(len, inputs.values()), default=1)
+    if count == 1 or prior.device.type != "cpu":
+        return prior.condition(**inputs)
+    songs = ({name: value[place : place + 1] for name, value in inputs.items()} for place in range(count))
+    return joined([prior.condition(**song) for song in songs])
