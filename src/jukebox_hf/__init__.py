@@ -30,6 +30,7 @@ _HOMES = {
     "model_preset": "presets",
     "prior_preset": "presets",
     "sample_window": "generation",
+    "tiny_repository": "embedded",
     "vqvae_preset": "presets",
 }
 __all__ = ["__version__", "register", *_HOMES]

@@ -4,6 +4,7 @@ from .model.cache import JukeboxCache as JukeboxCache
 from .model.configuration_jukebox import JukeboxConfig as JukeboxConfig
 from .model.configuration_jukebox import JukeboxPriorConfig as JukeboxPriorConfig
 from .model.configuration_jukebox import JukeboxVQVAEConfig as JukeboxVQVAEConfig
+from .model.embedded import tiny_repository as tiny_repository
 from .model.feature_extraction_jukebox import JukeboxFeatureExtractor as JukeboxFeatureExtractor
 from .model.generation import sample_window as sample_window
 from .model.modeling_jukebox import JukeboxModel as JukeboxModel

@@ -45,8 +45,8 @@ def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_model_is_asked_for_in_one_clear_sentence(generate, tmp_path, says_one_sentence):
-    says_one_sentence(generate(tmp_path / "a.wav", model=False), "--model is missing", "still to come")
+def test_a_missing_model_is_asked_for_in_one_clear_sentence(generate, run_cli, tmp_path, says_one_sentence):
+    says_one_sentence(run_cli("encode", tmp_path / "a.wav", tmp_path / "a.safetensors"), "--model is missing")
     says_one_sentence(generate(tmp_path / "a.wav", "--model", tmp_path, model=False), tmp_path)
 
 

@@ -10,6 +10,7 @@ import torch
 from jukebox_hf.app.memory import Fit, tiers, weight_bytes
 from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -37,6 +38,7 @@ def describe(repository: str) -> list[dict[str, Any]]:
         ValueError: a configuration that describes no Jukebox, or a part in a dtype that torch does not know.
         OSError: nothing to read there.
     """
+    repository = located(repository)
     root = read_root_config(repository)
     is_legacy, config = is_legacy_config(root), JukeboxConfig.from_dict(root)
     with torch.device("meta"):
@@ -61,6 +63,7 @@ def describe(repository: str) -> list[dict[str, Any]]:
 
 def stored_dtype(repository: str, **hub: str) -> str:
     """What the matrices of a repository's priors are stored in: a name of torch's, or "int8"."""
+    repository = located(repository)
     root = read_root_config(repository, **hub)
     own = root if is_legacy_config(root) else read_config_json(repository, "prior_0", **hub)
     return "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
@@ -73,7 +76,7 @@ def what_fits(repository: str) -> list[tuple[int, Fit]]:
         ValueError: a configuration that describes no Jukebox.
         OSError: nothing to read there.
     """
-    return tiers(JukeboxConfig.from_dict(read_root_config(repository)))
+    return tiers(JukeboxConfig.from_dict(read_root_config(located(repository))))
 
 
 def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
@@ -83,6 +86,7 @@ def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]
         ValueError: a repository without lists.
         OSError: nothing to read there.
     """
+    repository = located(repository)
     check_name(repository)
     tokenizer = JukeboxTokenizer.from_pretrained(repository)
     return [

@@ -16,13 +16,14 @@ import torch
 import transformers
 
 from jukebox_hf.app.information import stored_dtype
-from jukebox_hf.app.memory import choose_dtype, free_bytes
+from jukebox_hf.app.memory import choose_dtype, choose_songs, free_bytes
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.generation_arguments import read_wishes
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -36,10 +37,7 @@ from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
-NO_MODEL = (
-    "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub; "
-    "the model inside the package is still to come"
-)
+NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
 _GIVEN = "given_samples"
 
 
@@ -78,7 +76,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     options: dict[str, Any] = {} if revision is None else {"revision": revision}
     if dtype == "int8":
         options["quantization_config"] = int8_config()
-    model = JukeboxModel.from_pretrained(name, dtype=DTYPES[dtype], **options)
+    model = JukeboxModel.from_pretrained(located(name), dtype=DTYPES[dtype], **options)
     try:
         return model.to(_device(device))
     except (RuntimeError, AssertionError) as error:
@@ -93,9 +91,21 @@ def fitting_dtype(name: str, *, revision: str | None = None, device: str = "auto
     """
     require(bool(name), NO_MODEL)
     hub = {} if revision is None else {"revision": revision}
-    config, place = JukeboxConfig.from_dict(read_root_config(name, **hub)), _device(device)
+    config, place = JukeboxConfig.from_dict(read_root_config(located(name), **hub)), _device(device)
     stored = stored_dtype(name, **hub)
-    return choose_dtype(config, stored, free_bytes(place), str(place))
+    return choose_dtype(config, stored, _room(place), str(place))
+
+
+def fitting_songs(request: SongRequest, wanted: int, *, device: str = "auto") -> tuple[int, str]:
+    """How many songs like this one are written side by side in what the device has free, and why, in one line.
+
+    Raises:
+        ValueError, OSError: no model named or found.
+    """
+    hub = {} if request.revision is None else {"revision": request.revision}
+    config, place = JukeboxConfig.from_dict(read_root_config(located(request.model), **hub)), _device(device)
+    dtype = request.dtype if request.dtype not in (None, "keep") else stored_dtype(request.model, **hub)
+    return choose_songs(config, dtype, _room(place), str(place), wanted)
 
 
 def open_processor(model: JukeboxModel, name: str, revision: str | None = None) -> JukeboxProcessor:
@@ -106,7 +116,7 @@ def open_processor(model: JukeboxModel, name: str, revision: str | None = None) 
     """
     try:
         hub = {} if revision is None else {"revision": revision}
-        tokenizer = JukeboxTokenizer.from_pretrained(name, **hub)
+        tokenizer = JukeboxTokenizer.from_pretrained(located(name), **hub)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{name} has no lists of artists and genres; convert it again with --labels ({error})"
@@ -178,7 +188,7 @@ def _take_one(request: SongRequest, model: JukeboxModel, processor: JukeboxProce
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
     seconds = request.seconds
     if seconds is None and request.kind != "upsample":
-        seconds = DEFAULT_SECONDS
+        seconds = _default_seconds(config)
     words = {name: getattr(request, name) for name in ("lyrics", "artist", "genre", "song_seconds", "offset", "seed")}
     inputs = processor(words, seconds=seconds, prompt=prompt)
     wishes = read_wishes(config, model.generation_config, None, arguments)
@@ -202,6 +212,14 @@ def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:
     if request.prompt_seconds is not None:
         samples = samples[: round(request.prompt_seconds * sampling_rate)]
     return samples, sampling_rate
+
+
+def _default_seconds(config: JukeboxConfig) -> float:
+    """As long as a song is by default, or as long as all songs were that a prior of shorter ones has learnt."""
+    timed = [prior for prior in config.prior_configs if prior.has_timing]
+    return next(
+        (prior.min_song_seconds for prior in timed if prior.max_song_seconds <= DEFAULT_SECONDS), DEFAULT_SECONDS
+    )
 
 
 def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:
@@ -257,6 +275,12 @@ def _joined(orders: Sequence[Order]) -> Order:
             _given([samples for order in orders for samples in order.given_samples]),
         ),
     )
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that this process may take: of a CPU's memory a share, where several processes make songs."""
+    share = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if device.type == "cpu" else 1
+    return free_bytes(device) // max(share, 1)
 
 
 def _device(name: str) -> torch.device:

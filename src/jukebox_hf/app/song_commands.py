@@ -13,7 +13,7 @@ import typer
 _SONG = "The song"
 _DRAW = "How it is drawn"
 _RUN = "The run"
-Model = Annotated[str | None, typer.Option(help="A converted repository or a name on the Hub.")]
+Model = Annotated[str | None, typer.Option(help="A converted repository, a name on the Hub, or tiny (in here).")]
 Revision = Annotated[str | None, typer.Option(help="Of a repository on the Hub.")]
 Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich_help_panel=_SONG)]
 LyricsFile = Annotated[Path | None, typer.Option(help="A text file with the lyrics.", rich_help_panel=_SONG)]
@@ -93,7 +93,9 @@ def generate(
     batch: Annotated[
         Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Songs written at once.", rich_help_panel=_RUN)] = 1,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Songs written at once; else as many as fit into memory.", rich_help_panel=_RUN)
+    ] = None,
     format: Format = None,
     normalize: Normalize = None,
     dtype: Dtype = None,

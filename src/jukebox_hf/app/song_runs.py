@@ -12,12 +12,13 @@ from typing import Any
 
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
-from jukebox_hf.app.orders import NO_MODEL, fitting_dtype, open_model, open_processor, take, together
+from jukebox_hf.app.orders import NO_MODEL, fitting_dtype, fitting_songs, open_model, open_processor, take, together
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import suffix_of
+from jukebox_hf.model.embedded import TINY
 from jukebox_hf.model.validation import require
 
 
@@ -27,13 +28,13 @@ class RunOptions:
 
     Attributes:
         out: a file for one song, a folder for many.
-        batch_size: songs written at once.
+        batch_size: songs written at once; None for as many as the free memory holds.
         device: "auto", "cpu", "cuda:1", ...
         resume, force, dry_run: go on; replace; only say what would be done.
     """
 
     out: str
-    batch_size: int = 1
+    batch_size: int | None = None
     device: str = "auto"
     resume: bool = False
     force: bool = False
@@ -51,7 +52,9 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
         ValueError, OSError: before the first step wherever that can be known.
     """
     require(not (options.resume and options.force), "--resume and --force exclude each other; choose one")
-    require(options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more")
+    require(
+        options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
+    )
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _Run(given, options, progress, is_begun).results()
@@ -95,7 +98,7 @@ class _Run:
             targets = [self._by_name(name) for name, _ in songs]
             jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
         orders = take([request for _, request in new], model, processor, say=self.progress.say)
-        fresh = together(orders, [target for target, _ in new], self.options.batch_size)
+        fresh = together(orders, [target for target, _ in new], self._batch_size(requests[0], len(new)))
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
         if self.options.dry_run:
             estimates = [estimate(job.order, model, job.order.requests[0].model) for job in (*jobs, *fresh)]
@@ -129,13 +132,11 @@ class _Run:
             elif self.options.resume and song.target.sidecar.is_file():
                 finished[name] = self._finished(song)
             else:
-                require(bool(song.given.get("model")), NO_MODEL)
-                new.append(
-                    (
-                        song.target,
-                        read_request({"seed": base + place, "format": _format_of(self.options.out), **song.given}),
-                    )
-                )
+                defaults = {"seed": base + place, "format": _format_of(self.options.out)}
+                if song.given.get("kind") == "generate":
+                    defaults["model"] = TINY
+                require(bool(song.given.get("model") or defaults.get("model")), NO_MODEL)
+                new.append((song.target, read_request(defaults | song.given)))
         return unfinished, finished, new
 
     def _recorded_groups(self) -> dict[str, list[tuple[str, SongRequest]]]:
@@ -179,6 +180,14 @@ class _Run:
             return new
         self.progress.say(f"jukebox-hf: {why}")
         return [(target, replace(request, dtype=dtype)) for target, request in new]
+
+    def _batch_size(self, one: SongRequest, count: int) -> int:
+        """Songs written at once: as many as the user says, or as fit."""
+        if self.options.batch_size is not None or count < 2:
+            return self.options.batch_size or 1
+        songs, why = fitting_songs(one, count, device=self.options.device)
+        self.progress.say(f"jukebox-hf: {why}")
+        return songs
 
     def _open(self, requests: Sequence[SongRequest]) -> Any:
         one = requests[0]

@@ -4,6 +4,7 @@ Flows in: tokens (B, T), a start embedding and conditioning per position. Flows 
 the priors and, without conditioning, the lyric encoder. There is no norm after the last layer (paper section A.1).
 """
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,12 +12,15 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings
 from .attention_kinds import KINDS, AttentionKind, Grid
 from .cache import JukeboxCache
 from .initialization import scaled_embedding, scaled_linear
+
+MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,17 @@ class JukeboxTransformer(nn.Module):
         """
         trace = trace or Trace()
         depth = len(self.layers) if depth is None else depth
-        hidden = self._enter(inputs)
+        is_widened = cache is not None and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
+        hidden = inputs.float() if is_widened else self._enter(inputs)
         lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
         for index, layer in islice(enumerate(self.layers), depth):
             if index in trace.hidden_state_layers:
                 trace.hidden_states[index] = hidden
             slots = None if cache is None else cache.layers[index]
-            hidden, probabilities = layer(hidden, lyric_states, start, slots, index in trace.attention_layers)
+            arguments = (hidden, lyric_states, start, slots, index in trace.attention_layers)
+            hidden, probabilities = (
+                functional_call(layer, widened(layer), arguments) if is_widened else layer(*arguments)
+            )
             if index in trace.attention_layers:
                 trace.attentions[index] = probabilities
         if depth in trace.hidden_state_layers:
@@ -122,10 +130,27 @@ class JukeboxTransformer(nn.Module):
         slots = [attention.kind.slots for attention in attentions]
         return JukeboxCache(slots, batch_size, shape, dtype=weight.dtype, device=weight.device)
 
+    def _multiplies_slowly(self) -> bool:
+        """Whether the matrices are of a type that this processor has no products for."""
+        weight = self.layers[0].mlp.up.weight
+        return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and lacks_bfloat16()
+
     def _enter(self, inputs: Tensor) -> Tensor:
         """Half-precision matrices take half-precision activations; embeddings and heads stay as they are."""
         weight = self.layers[0].mlp.up.weight
         return inputs.to(weight.dtype) if weight.is_floating_point() else inputs
+
+
+@functools.cache
+def lacks_bfloat16() -> bool:
+    """Whether this processor is known to have no products of bfloat16: in float32 large ones are 5 times as fast."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # in newer versions of torch
+    return known.get("avx512_bf16") is False and known.get("amx_bf16") is False
+
+
+def widened(layer: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a layer in float32, for as long as it runs: a short time against products of many rows."""
+    return {name: parameter.float() for name, parameter in layer.named_parameters()}
 
 
 class JukeboxBlock(GradientCheckpointingLayer):
