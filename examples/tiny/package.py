@@ -54,7 +54,9 @@ def package(model: Path, out: Path) -> int:
 
 def _halve(path: Path) -> None:
     """Store numbers in 16 bits; they are read back into what the configuration beside them says, float32."""
-    tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+    }
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError(f"{path.parent.name} holds numbers that float16 does not reach")
     save_file(tensors, path, metadata={"format": "pt"})

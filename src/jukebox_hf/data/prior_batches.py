@@ -62,9 +62,7 @@ def prior_inputs(
     return inputs
 
 
-def timed_lyric_span(
-    starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False
-) -> np.ndarray:
+def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False) -> np.ndarray:
     """Choose the characters around the one that is sung in the middle of a window.
 
     Args:
