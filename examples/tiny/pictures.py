@@ -1,0 +1,80 @@
+"""`python -m examples.tiny.pictures OUT`: one prompt under five genres, and one genre under four artists, to be seen.
+
+Flows in: the tiny model inside the package. Flows out: `tiny-genres.png` and `tiny-artists.png`, spectrograms
+of songs that share their lyrics and seed.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from transformers import pipeline
+
+from jukebox_hf import tiny_repository
+from jukebox_hf.data.synthesis.artists import ARTISTS
+from jukebox_hf.data.synthesis.genres import GENRES
+
+matplotlib.use("agg")
+
+LYRICS = "the moon is low and the river is slow, come home with me my dear"
+SECONDS, SEED = 6, 7
+_FFT, _HOP, _FLOOR = 1024, 128, -80.0  # samples, samples, dB under the loudest
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Draw as the words of a command line say."""
+    words = sys.argv[1:] if words is None else words
+    if len(words) != 1:
+        print(__doc__.split("\n")[0], file=sys.stderr)
+        return 2
+    out = Path(words[0])
+    out.mkdir(parents=True, exist_ok=True)
+    artist, genre = next(iter(ARTISTS)), "folk"
+    draw({name: sing(artist, name) for name in GENRES}, f"{artist}, one text and seed", out / "tiny-genres.png")
+    draw({name: sing(name, genre) for name in ARTISTS}, f"{genre}, one text and seed", out / "tiny-artists.png")
+    return 0
+
+
+def sing(artist: str, genre: str) -> tuple[np.ndarray, int]:
+    """The first seconds of a song, samples (S,) and their rate."""
+    singer = pipeline("text-to-audio", model=tiny_repository())
+    song = singer(LYRICS, artist=artist, genre=genre, seconds=SECONDS, song_seconds=12.0, seed=SEED)
+    return np.asarray(song["audio"], dtype=np.float32).reshape(-1), song["sampling_rate"]
+
+
+def draw(songs: dict[str, tuple[np.ndarray, int]], title: str, path: Path) -> None:
+    """One spectrogram per song, one below the other."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        len(songs), 1, figsize=(9, 1.5 * len(songs) + 0.6), sharex=True, layout="constrained"
+    )
+    figure.suptitle(title)
+    for axis, (name, (samples, rate)) in zip(axes, songs.items(), strict=True):
+        axis.imshow(
+            decibels(samples),
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=_FLOOR,
+            vmax=0,
+            extent=(0, len(samples) / rate, 0, rate / 2000),
+        )
+        axis.set_ylabel(f"{name}\nkHz")
+    axes[-1].set_xlabel("seconds")
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def decibels(samples: np.ndarray) -> np.ndarray:
+    """The spectrogram (F, T) in dB under its loudest value."""
+    window = torch.hann_window(_FFT)
+    magnitudes = torch.stft(torch.from_numpy(samples), _FFT, _HOP, window=window, return_complex=True).abs().numpy()
+    return 20 * np.log10(np.maximum(magnitudes / max(magnitudes.max(), 1e-9), 10 ** (_FLOOR / 20)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
