@@ -1,5 +1,6 @@
 """A prior's sampling path: prefill and step on caches equal one parallel forward."""
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jukebox_hf import ATTENTION_ORDERS, JukeboxPrior
+from jukebox_hf.model import transformer
 
 
 def _flavour_of_order(order):
@@ -146,3 +148,37 @@ def test_half_precision_stays_near_float32_and_its_steps_near_its_forward(
     tolerance = 0.02 if dtype == torch.float16 else 0.15
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
     assert (_sampling_path(half, inputs, [5], 9) - found).abs().max() < tolerance * expected.abs().max()
+
+
+def test_known_codes_are_read_in_float32_where_bfloat16_is_slow(flavour, tiny_prior, inputs_for, monkeypatch):
+    """Then a bfloat16 prior reads like a float32 prior with rounded weights; what it keeps is still bfloat16."""
+    prior = tiny_prior(flavour)
+    for layer in prior.transformer.layers:
+        layer.to(torch.bfloat16)
+        layer.attention_norm.float()
+        layer.mlp_norm.float()
+    rounded = copy.deepcopy(prior)
+    rounded.transformer.layers.float()
+    inputs = inputs_for(prior.config)
+
+    def logits_of(prior):
+        own = dict(inputs)
+        tokens = prior.sequence(own.pop("codes"), own.get("lyric_ids"))
+        cache = prior.new_cache(len(tokens))
+        assert cache.layers[0].dtype == prior.dtype
+        return prior.prefill(tokens, prior.condition(**own), cache)
+
+    with torch.no_grad():
+        wanted = logits_of(rounded)
+        monkeypatch.setattr(transformer, "lacks_bfloat16", lambda: False)
+        narrow = logits_of(prior)
+        monkeypatch.setattr(transformer, "lacks_bfloat16", lambda: True)
+        monkeypatch.setattr(transformer, "MANY_ROWS", 100)
+        assert torch.equal(logits_of(prior), narrow)  # too few rows
+        monkeypatch.setattr(transformer, "MANY_ROWS", 8)
+        wide = logits_of(prior)
+    error = (wide - wanted).abs().max() / wanted.std()
+    assert error < 0.02 < (narrow - wanted).abs().max() / wanted.std()
+    assert prior.dtype == torch.bfloat16
+    if flavour != "encoder":  # whose lyrics are encoded in bfloat16
+        assert error < 1e-5

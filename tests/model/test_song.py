@@ -282,6 +282,17 @@ def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(
     assert max(rows[len(tried) :]) == fits, "what did not fit is not tried again"
 
 
+def test_songs_are_conditioned_one_by_one_where_their_bits_are_to_be_their_own(model, config, labels_of):
+    """Convolutions too may sum in another order for more songs."""
+    rows = []
+    watched = model.prior(0).upper.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    try:
+        _run(model, plan_song(config, SAMPLES), labels_of(0, 1, 2), SongState.empty(2, [1, 2, 3]))
+    finally:
+        watched.remove()
+    assert set(rows) == {1}
+
+
 def test_one_song_that_does_not_fit_is_given_up(model, config, labels_of):
     def run_out(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")

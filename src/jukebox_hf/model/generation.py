@@ -85,9 +85,11 @@ def sample_window(
     _check_conditioning(conditioning, tokens.shape[0], prefix + length)
     cache = cache or prior.new_cache(tokens.shape[0])
     drawing = Drawing(settings, prefix, offset, may_draw_lyrics)
+    stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
     loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
+    read = _read_song_by_song if stepping == "native" else _read
     kept = []
-    for logits in _read(prior, tokens, conditioning, cache, chunk):
+    for logits in read(prior, tokens, conditioning, cache, chunk):
         kept = [*kept, logits] if keep_logits else []
     loop.open(tokens, conditioning, uniforms, length)
     for place in range(known, length):
@@ -115,8 +117,6 @@ def _loop(
 ) -> WindowLoop:
     """What writes the codes; a captured one is taken from `loops`, or kept there."""
     require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
-    if stepping == "auto":
-        stepping = _best_stepping(prior, cache)
     if stepping not in _CAPTURED:
         return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
     key = (prior, cache, drawing, stepping, conditioning.positions is None)
@@ -197,18 +197,22 @@ def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
 def _read(
     prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
 ) -> Iterator[Tensor]:
-    """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one.
-
-    On a CPU song by song: a product of few rows is summed in another order than one of many, so what a song's numbers
-    are in their last bits would depend on the songs beside it.
-    """
+    """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one."""
     stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
-    songs = [(tokens, conditioning, cache)]
-    if cache.batch_size > 1 and cache.position.device.type == "cpu":
-        places = range(cache.batch_size)
-        songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place)) for place in places]
     size = chunk or stop
     for start in range(0, stop, size):
-        logits = [prior.prefill(*song, start, min(start + size, stop)) for song in songs]
-        yield torch.cat(logits) if len(logits) > 1 else logits[0]
-    cache.position.fill_(stop)
+        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop))
+
+
+def _read_song_by_song(
+    prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
+) -> Iterator[Tensor]:
+    """The same. What a song's numbers are in their last bits then does not depend on the songs beside it.
+
+    A product of few rows is summed in another order than one of many; native steps keep one order (native_step.py).
+    """
+    places = range(cache.batch_size)
+    songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place), chunk) for place in places]
+    for logits in zip(*(_read(prior, *song) for song in songs), strict=True):
+        yield torch.cat(logits)
+    cache.position.copy_(songs[0][2].position)
