@@ -7,26 +7,32 @@ Each way runs in a process of its own, on one thread; a round is one step of eac
 does falls on all alike. Times are CPU time of the thread; a speed-up is the median over rounds of the peer's time
 divided by ours in the same round. The roofline is the time of reading the step's weights and caches at the speed at
 which one thread of this machine reads memory, measured in the same run.
+
+Priors are cut to 12 layers. At full depth, `--layers 72`, an upsampler takes 4 to 5 GB in float32, and so does the peer
+before its caches have grown. "Rest" is what the process took beside weights and static caches while it stepped: Python,
+torch and transformers as they were imported (told apart), and what the step itself needs.
 """
 
 import argparse
 import statistics
 from pathlib import Path
 
-from rounds import PEER, Worker, machine, ours, read_bandwidth, take_turns
+from rooflines import read_bandwidth, step_bytes
+from rounds import PEER, Worker, machine, ours, take_turns
+from workers.released import SHAPES
 
 VARIANTS = ("plain fp32", "compiled fp32", "native fp32", "plain bf16", "native bf16", "native int8")
-_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 _PEER = f"{PEER} fp32"
+_WARM_UP = 5
 
 
 def main() -> None:
     """Print one table per position and batch size, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", type=Path, help="a Python that has transformers 4.57.6; left out without")
-    parser.add_argument("--shape", default="upsampler", choices=("upsampler", "1b_lyrics"))
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--positions", type=int, nargs="+", default=[0, 2000, 8000])
+    parser.add_argument("--shape", default="upsampler", choices=SHAPES)
+    parser.add_argument("--layers", type=int, default=12, help="72 for the full depth")
+    parser.add_argument("--positions", type=int, nargs="+", default=[0, 2000, 8000], help="in codes")
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--rounds", type=int, default=40)
@@ -40,26 +46,36 @@ def main() -> None:
 def _table(wish: argparse.Namespace, batch: int, position: int) -> None:
     common = {"shape": wish.shape, "layers": wish.layers, "position": position, "batch": batch}
     workers = {name: ours("step_ours.py", common | {"variant": name}) for name in wish.variants}
-    if wish.peer_python and wish.shape == "upsampler":
-        workers = {_PEER: Worker(wish.peer_python, "step_peer.py", common)} | workers
-    rounds = take_turns(workers, wish.rounds, warm_up=5)
+    if wish.peer_python:
+        steps = {"steps": wish.rounds + _WARM_UP}
+        workers = {_PEER: Worker(wish.peer_python, "step_peer.py", common | steps)} | workers
+    rounds = take_turns(workers, wish.rounds, _WARM_UP)
     bandwidth = read_bandwidth()
     print(f"\nposition {position}, batch {batch}; memory is read at {bandwidth:.1f} GB/s\n")
-    print("| way | ms per code | against transformers 4 | roofline ms | of roofline | peak GB |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| way | ms per code | against transformers 4 | roofline ms | of roofline | peak GB | weights | caches | rest "
+        "| of it imported | first step s |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    )
     for name, worker in workers.items():
         milliseconds = statistics.median(times[name] for times in rounds)
         ratio = statistics.median(times[_PEER] / times[name] for times in rounds) if _PEER in workers else None
-        least = step_bytes(wish.layers, name) / bandwidth / 1e6
+        least = step_bytes(wish.shape, wish.layers, name.split()[-1], position, batch) / bandwidth / 1e6
         print(
             f"| {name} | {milliseconds:.1f} | {'-' if ratio is None else f'{ratio:.2f}x'} | {least:.1f} | "
-            f"{least / milliseconds:.0%} | {worker.stop():.2f} |"
+            f"{least / milliseconds:.0%} | {_memory(worker)} |",
+            flush=True,
         )
 
 
-def step_bytes(layers: int, name: str, width: int = 1920) -> int:
-    """Weights that one step of the upsampler reads: 3 D^2 a layer in the variant's type, and the head in float32."""
-    return layers * 3 * width**2 * _BYTES[name.split()[-1]] + 2048 * width * 4
+def _memory(worker: Worker) -> str:
+    """Peak, weights, caches, the rest and what of it was there before; the peer's caches are part of its rest."""
+    facts, peak = worker.facts, worker.stop()
+    caches = facts.get("caches_gb")
+    parts = (
+        peak, facts["weights_gb"], caches, peak - facts["weights_gb"] - (caches or 0), facts.get("imported_gb"),
+        facts.get("first_step_s"),
+    )  # fmt: skip
+    return " | ".join("-" if part is None else f"{part:.2f}" for part in parts)
 
 
 if __name__ == "__main__":

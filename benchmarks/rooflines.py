@@ -1,0 +1,65 @@
+"""What the hardware would need at least: bytes that a step must read, operations that reading a window must do."""
+
+import itertools
+import time
+
+import torch
+from torch.nn import functional as F
+from workers.released import config_of
+
+from jukebox_hf import JukeboxPrior
+from jukebox_hf.model.native_step import layer_linears, run_of
+
+BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+_CACHE_BYTES = {"fp32": 4, "bf16": 2, "int8": 4}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def step_bytes(shape: str, layers: int, weights: str, position: int, batch: int) -> int:
+    """All matrices and the head once, and for each song the visible slots of the caches."""
+    prior = _shape_of(shape, layers)
+    matrices = sum(linear.weight.numel() for linear in _linears(prior))
+    slot = 2 * prior.config.hidden_size * prior.config.attention_multiplier * _CACHE_BYTES[weights] * batch
+    place = position + prior.config.prefix_length
+    visible = sum(run_of(layer.attention.kind, place)[3] for layer in prior.transformer.layers)
+    return int(matrices * BYTES[weights] + prior.lm_head.weight.numel() * 4 + visible * slot)
+
+
+def prefill_operations(shape: str, layers: int, count: int) -> int:
+    """Multiplications and additions of the matrices of all layers, without attention (under 1 %) and the head."""
+    return 2 * count * sum(linear.weight.numel() for linear in _linears(_shape_of(shape, layers)))
+
+
+def read_bandwidth() -> float:
+    """GB/s at which one thread reads memory here: the best of a few sums over more than the caches hold."""
+    torch.set_num_threads(1)
+    much = torch.ones(2**27)  # 512 MiB
+    return max(much.nbytes / _seconds(much.sum) / 1e9 for _ in range(5))
+
+
+def matrix_speed(weights: str) -> float:
+    """GFLOP/s of one thread multiplying many rows with a square matrix, in float32 or the weights' type if faster."""
+    return max(_matrix_speed(name) for name in {"fp32", weights} & _DTYPES.keys())
+
+
+def _matrix_speed(weights: str, rows: int = 4096, width: int = 1920) -> float:
+    torch.set_num_threads(1)
+    inputs, matrix = torch.randn(rows, width), torch.randn(width, width)
+    inputs, matrix = (tensor.to(_DTYPES[weights]) for tensor in (inputs, matrix))
+    best = min(_seconds(lambda: F.linear(inputs, matrix)) for _ in range(4))
+    return 2 * rows * width**2 / best / 1e9
+
+
+def _shape_of(shape: str, layers: int) -> JukeboxPrior:
+    with torch.device("meta"):
+        return JukeboxPrior(config_of(shape, layers))
+
+
+def _linears(prior: JukeboxPrior) -> itertools.chain:
+    return itertools.chain(*map(layer_linears, prior.transformer.layers))
+
+
+def _seconds(task: object) -> float:
+    start = time.thread_time()
+    task()
+    return time.thread_time() - start

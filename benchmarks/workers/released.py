@@ -1,0 +1,88 @@
+"""Our priors in released shapes, with random weights made in the type they are kept in: nothing is held twice."""
+
+import ctypes
+import itertools
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
+
+SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
+
+
+def config_of(shape: str, layers: int) -> JukeboxPriorConfig:
+    """A released configuration, cut in depth; its layers keep their order."""
+    fields = prior_preset(SHAPES[shape]).to_dict()
+    fields |= {"num_hidden_layers": layers, "attention_kinds": fields["attention_kinds"][:layers]}
+    fields |= {name: None for name in ("alignment_layer", "alignment_head") if name in fields}  # may be cut off
+    return JukeboxPriorConfig(**{k: v for k, v in fields.items() if k in JukeboxPriorConfig.__annotations__})
+
+
+def build(shape: str, layers: int, weights: str) -> JukeboxPrior:
+    """A prior whose matrices are fp32, bf16 or int8.
+
+    Everything is drawn: what a constructor leaves at zero lies in one page of the cache, and is read too fast.
+    """
+    with torch.device("meta"):
+        prior = JukeboxPrior(config_of(shape, layers)).eval()
+    for layer in prior.transformer.layers:
+        if weights == "bf16":
+            for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
+                linear.to(torch.bfloat16)
+        _draw(layer.modules())
+        if weights == "int8":
+            from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+            quantize_(layer, Int8WeightOnlyConfig())
+            _give_back()  # the large tensors it was made from leave holes between the small ones
+    inside = set(prior.transformer.layers.modules())
+    _draw(module for module in prior.modules() if module not in inside)
+    prior.tie_weights()
+    return prior
+
+
+def inputs_of(prior: JukeboxPrior, batch: int, upper_length: int = 1) -> dict[str, Tensor]:
+    """What `prior.condition` takes, of nobody in particular."""
+    config = prior.config
+    inputs = {"artist_ids": torch.zeros(batch, dtype=torch.long), "genre_ids": torch.zeros(batch, 1, dtype=torch.long)}
+    if config.upper_strides:
+        inputs["upper_codes"] = torch.randint(config.codebook_size, (batch, upper_length))
+    if config.has_timing:
+        inputs["timing"] = torch.tensor([[60 * 44100, 0, config.window_samples]] * batch)
+    if config.lyrics != "none":
+        inputs["lyric_ids"] = torch.zeros(batch, config.lyric_length, dtype=torch.long)
+    return inputs
+
+
+def sizes_of(prior: JukeboxPrior, cache: Any) -> dict[str, float]:
+    """What lies in memory, in GB."""
+    stored = {tensor.data_ptr(): tensor.nbytes for tensor in itertools.chain.from_iterable(map(_pieces, _all(prior)))}
+    return {"weights_gb": sum(stored.values()) / 1e9, "caches_gb": cache.num_bytes / 1e9}
+
+
+def _draw(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        module.to_empty(device="cpu", recurse=False)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters(recurse=False):
+                parameter.normal_(0.0, 0.02).add_("Norm" in type(module).__name__ and name == "weight")
+            for buffer in module.buffers(recurse=False):
+                buffer.zero_()
+
+
+def _give_back() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _all(prior: JukeboxPrior) -> Iterable[Tensor]:
+    return itertools.chain(prior.parameters(), prior.buffers())
+
+
+def _pieces(tensor: Tensor) -> Iterable[Tensor]:
+    """The tensors that a quantised one is made of."""
+    return (tensor.qdata, tensor.scale) if hasattr(tensor, "qdata") else (tensor,)

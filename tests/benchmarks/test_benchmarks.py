@@ -1,0 +1,91 @@
+"""What benchmarks say beside their measurements: bytes, operations and plans; and how they talk with their workers."""
+
+import importlib
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def benchmark(root, monkeypatch):
+    """Import a file of benchmarks/ by name, as its own command does."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    known = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - known:
+        if str(root / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_a_step_reads_weights_once_and_what_is_visible_of_caches_for_every_song(benchmark):
+    """The counts of a full upsampler: 797.3 M in layers, 3.9 M in the head."""
+    step_bytes = benchmark("rooflines").step_bytes
+    layers, head = 72 * 3 * 1920**2, 2048 * 1920 * 4
+    slots = 24 * (1 + 1 + 64)  # row, column, previous row, at position 0
+    assert step_bytes("upsampler", 72, "fp32", 0, 1) == layers * 4 + head + slots * 960 * 4
+    assert step_bytes("upsampler", 72, "bf16", 0, 16) == layers * 2 + head + 16 * slots * 960 * 2
+    assert step_bytes("upsampler", 72, "int8", 8191, 1) == layers + head + 24 * (64 + 128 + 64) * 960 * 4
+    assert step_bytes("1b_lyrics", 72, "fp32", 0, 1) > step_bytes("upsampler", 72, "fp32", 0, 1)
+
+
+def test_reading_multiplies_every_code_with_every_matrix(benchmark):
+    assert benchmark("rooflines").prefill_operations("upsampler", 12, 4096) == 2 * 4096 * 12 * 3 * 1920**2
+
+
+def test_a_song_of_20_seconds_is_counted_out(benchmark, monkeypatch, capsys):
+    """With a step of 1 ms, and a code read in 1 ms or conditioned in 1 us: the counts of the original's plan."""
+    song = benchmark("song")
+    speeds = song.Speeds([0, 4000], [0.001, 0.001], 0.001, 1e-6)
+    monkeypatch.setattr(song, "_measure", lambda wish, shape: speeds)
+    monkeypatch.setattr(song, "_measure_decoding", lambda: 0.5)
+    monkeypatch.setattr(song, "read_bandwidth", lambda: 10.0)
+    monkeypatch.setattr(song, "matrix_speed", lambda weights: 100.0)
+    monkeypatch.setattr(sys, "argv", ["song.py", "--seconds", "20", "--weights", "fp32"])
+    song.main()
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in capsys.readouterr().out.splitlines()[-12:-1]]
+    assert rows == [
+        ["stage", "how often", "CPU s"],
+        ["---", "---", "---"],
+        ["top: steps", "6,890", "7"],
+        ["top: reading 2 windows", "6,166 codes", "6"],  # 5,398 of the overlap and 384 characters in each
+        ["middle: steps", "27,560", "28"],
+        ["middle: reading 6 windows", "21,592 codes", "22"],
+        ["middle: conditioner", "49,152 codes", "0"],
+        ["bottom: steps", "110,240", "110"],
+        ["bottom: reading 26 windows", "102,752 codes", "103"],
+        ["bottom: conditioner", "212,992 codes", "0"],
+        ["VQ-VAE decode", "20.0 s", "10"],
+    ]
+    assert song.Speeds([0, 10], [1.0, 2.0], 0, 0).steps_between(0, 11) == pytest.approx(16.5)
+
+
+def test_a_worker_tells_facts_times_and_its_peak(benchmark, tmp_path, monkeypatch, root):
+    """Memory that was freed before the tasks is not in the peak; that of the tasks is."""
+    rounds = benchmark("rounds")
+    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
+    (tmp_path / "busy.py").write_text(
+        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+        "import json, serving\n"
+        "wish = json.loads(sys.argv[1])\n"
+        "before = b'x' * 200_000_000\n"
+        "del before\n"
+        "serving.serve(lambda: bytearray(b'y' * 50_000_000), {'twice': 2 * wish['number']})\n"
+    )
+    workers = {name: rounds.ours("busy.py", {"number": 21}) for name in "ab"}
+    found = rounds.take_turns(workers, rounds=2, warm_up=1)
+    assert [set(times) for times in found] == [{"a", "b"}] * 2
+    assert all(milliseconds > 0 for times in found for milliseconds in times.values())
+    assert workers["a"].facts["twice"] == 42
+    peak = workers["a"].stop()
+    assert peak > 0.1  # two of 50 MB
+    if sys.platform == "linux":
+        assert peak < 0.2
+    workers["b"].stop()
+
+
+def test_a_worker_that_fails_says_why(benchmark, tmp_path, monkeypatch):
+    rounds = benchmark("rounds")
+    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
+    (tmp_path / "broken.py").write_text("raise ValueError('no such shape')\n")
+    with pytest.raises(SystemExit, match="no such shape"):
+        rounds.ours("broken.py", {}).wait_until_ready()
