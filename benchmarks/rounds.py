@@ -69,13 +69,13 @@ def take_turns(workers: Mapping[str, Worker], rounds: int, warm_up: int) -> Sequ
     return [{name: worker.task() for name, worker in workers.items()} for _ in range(rounds + warm_up)][warm_up:]
 
 
-def machine() -> str:
+def machine(threads: str = "1 thread") -> str:
     """What the numbers were measured on, and at which commit."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "?"
     processor = next(names, "an unknown processor")
-    return f"1 thread of {processor}, torch {torch.__version__}, load {load}, commit {commit()}"
+    return f"{threads} of {processor}, torch {torch.__version__}, load {load}, commit {commit()}"
 
 
 def commit() -> str:

@@ -1,7 +1,7 @@
 """Seconds for a whole song on this CPU: of the 1b model by extrapolation, of a repository by making one.
 
     python benchmarks/song.py --seconds 20                        # 1b shapes, extrapolated
-    python benchmarks/song.py --model my-jukebox --seconds 10     # really made, in processes of their own
+    python benchmarks/song.py --model tiny --seconds 12           # really made, in processes of their own
 
 Extrapolated: priors of the released shapes with random weights, one after the other, on one thread. A few steps are
 measured at several positions of a window, a few hundred codes are read, a piece is conditioned and a second decoded;
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _make(wish: argparse.Namespace) -> None:
-    print(f"{wish.model}, {wish.seconds:g} s of audio, made by `jukebox-hf generate`, {machine()}\n")
+    print(f"{wish.model}, {wish.seconds:g} s of audio, made by `jukebox-hf generate`, {machine('threads')}\n")
     print(
         "| threads | wall clock s | CPU s | seconds of audio per wall-clock second | peak GB |\n|---|---|---|---|---|"
     )
