@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { FLOAT32, BFLOAT16, INT8 };
-enum { ROWS_AT_ONCE = 4, SONGS_AT_ONCE = 4, ROWS_OF_BLOCK = 64 }; /* of a tile, whose 16 sums fit into registers; 2 x 8 was slower */
+enum { ROWS_AT_ONCE = 4, SONGS_AT_ONCE = 4, ROWS_OF_BLOCK = 64 }; /* of a tile, whose 16 sums fit into registers */
 
 typedef struct {        /* y = (weight @ x) * scale + bias */
     const void *weight; /* (rows, columns) */
@@ -105,21 +105,22 @@ static inline float sum_of(Floats x) {
 #define FLOATS_OF_BFLOAT16(FROM) ((Floats)(WIDENED_HALVES(FROM) << 16))
 #define FLOATS_OF_INT8(FROM) __builtin_convertvector(WIDENED_BYTES(FROM), Floats)
 
-/* The products of R rows of weights with S songs, in registers. x: (S, columns). */
+/* The products of R rows of weights with S songs, in registers, while lines of weights that come later are fetched from
+   `ahead` on, `stride` bytes for each step along the rows. x: (S, columns). */
 #define PRODUCTS(NAME, TYPE, FLOATS, READ)                                                                             \
     static inline __attribute__((always_inline)) void NAME(const TYPE *weight, const float *x, int64_t columns,         \
+                                                           const char *ahead, int64_t stride,                          \
                                                            float sums[ROWS_AT_ONCE][SONGS_AT_ONCE], const int R,        \
                                                            const int S) {                                              \
         Floats total[ROWS_AT_ONCE][SONGS_AT_ONCE] = {0};                                                               \
         int64_t i = 0;                                                                                                 \
-        for (; i + LANES <= columns; i += LANES)                                                                       \
+        for (; i + LANES <= columns; i += LANES, ahead += stride) {                                                    \
+            for (int64_t byte = 0; byte < stride; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);                  \
             for (int r = 0; r < R; r++) {                                                                              \
-                if (i * sizeof(TYPE) % 64 == 0) /* a cache line of the tile after the next: rows end too soon for the  \
-                                                   processor's own guesses */                                          \
-                    __builtin_prefetch(weight + (r + 2 * R) * columns + i, 0, 2);                                      \
                 const Floats w = FLOATS(weight + r * columns + i);                                                     \
                 for (int s = 0; s < S; s++) total[r][s] += w * LOADED(Floats, x + s * columns + i);                    \
             }                                                                                                          \
+        }                                                                                                              \
         for (int r = 0; r < R; r++)                                                                                    \
             for (int s = 0; s < S; s++) {                                                                              \
                 float sum = sum_of(total[r][s]);                                                                       \
@@ -134,13 +135,16 @@ PRODUCTS(int8_products, int8_t, FLOATS_OF_INT8, (float))
 
 #define TILE(R, S)                                                                                                     \
     do {                                                                                                               \
-        const int64_t from = row * m->columns;                                                                         \
-        if (m->type == FLOAT32) float32_products((const float *)m->weight + from, x, m->columns, sums, R, S);          \
-        else if (m->type == BFLOAT16) bfloat16_products((const uint16_t *)m->weight + from, x, m->columns, sums, R, S); \
-        else int8_products((const int8_t *)m->weight + from, x, m->columns, sums, R, S);                               \
+        const int64_t from = row * m->columns, n = m->columns;                                                         \
+        if (m->type == FLOAT32)                                                                                        \
+            float32_products((const float *)m->weight + from, x, n, ahead, stride, sums, R, S);                        \
+        else if (m->type == BFLOAT16)                                                                                  \
+            bfloat16_products((const uint16_t *)m->weight + from, x, n, ahead, stride, sums, R, S);                    \
+        else int8_products((const int8_t *)m->weight + from, x, n, ahead, stride, sums, R, S);                         \
     } while (0)
 
-static void tile(const Matrix *m, int64_t row, int rows, const float *x, int songs, float *y) {
+static void tile(const Matrix *m, int64_t row, int rows, const float *x, int songs, const char *ahead, int64_t stride,
+                 float *y) {
     float sums[ROWS_AT_ONCE][SONGS_AT_ONCE];
     if (rows == ROWS_AT_ONCE && songs == SONGS_AT_ONCE) TILE(ROWS_AT_ONCE, SONGS_AT_ONCE);
     else if (rows == ROWS_AT_ONCE && songs == 1) TILE(ROWS_AT_ONCE, 1);
@@ -154,14 +158,20 @@ static void tile(const Matrix *m, int64_t row, int rows, const float *x, int son
 static inline int at_most(int64_t count, int most) { return count < most ? (int)count : most; }
 
 /* y (B, rows) of x (B, columns). A block of rows is read from memory once and stays in the cache for all songs, while the
-   songs of a tile stay in the nearest cache for the whole block. */
+   songs of a tile stay in the nearest cache for the whole block. What comes later is fetched by hand, because rows end
+   too soon for the processor's own guesses: where one tile holds all songs, the tile after the next; where a block is
+   gone through several times, the next block, a share of it each time, so that memory works while the tiles compute. */
 static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
+    const int64_t size = m->type == FLOAT32 ? 4 : m->type == BFLOAT16 ? 2 : 1, row_size = m->columns * size;
+    const int64_t times = (batch + SONGS_AT_ONCE - 1) / SONGS_AT_ONCE;
+    const int64_t stride = (ROWS_AT_ONCE * LANES * size + times - 1) / times;
     for (int64_t block = 0; block < m->rows; block += ROWS_OF_BLOCK) {
         const int64_t stop = block + ROWS_OF_BLOCK < m->rows ? block + ROWS_OF_BLOCK : m->rows;
+        const char *ahead = (const char *)m->weight + (times > 1 ? stop : block + 2 * ROWS_AT_ONCE) * row_size;
         for (int64_t song = 0; song < batch; song += SONGS_AT_ONCE)
-            for (int64_t row = block; row < stop; row += ROWS_AT_ONCE)
+            for (int64_t row = block; row < stop; row += ROWS_AT_ONCE, ahead += m->columns / LANES * stride)
                 tile(m, row, at_most(stop - row, ROWS_AT_ONCE), x + song * m->columns,
-                     at_most(batch - song, SONGS_AT_ONCE), y + song * m->rows);
+                     at_most(batch - song, SONGS_AT_ONCE), ahead, stride, y + song * m->rows);
     }
 }
 
