@@ -66,18 +66,35 @@ class Listeners:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """How often each ordered label is heard as each.
+
+    Attributes:
+        names: of the labels.
+        counts: (labels, labels), a row for each that was ordered, a column for each that was heard.
+    """
+
+    names: list[str]
+    counts: np.ndarray
+
+    @property
+    def right(self) -> float:
+        """Share that is heard as ordered."""
+        return float(self.counts.trace() / max(self.counts.sum(), 1))
+
+
+@dataclass(frozen=True)
 class Hearing:
-    """What the listeners hear in clips, as shares: artist and genre as ordered, vowels as written, the lyric picked.
+    """What the listeners hear in clips: artist and genre, and as shares vowels as written and the lyric picked.
 
     Attributes:
         wrong_vowels: vowels right by the lyrics of another song.
         unseen_vowels: vowels right in words that no training song has; NaN where there is none.
         count, vowels, unseen: clips, sung vowels and vowels of unseen words that were judged.
-        confusion: (genres, genres) how often each ordered genre (row) is heard as each (column).
     """
 
-    artist: float
-    genre: float
+    artist: Confusion
+    genre: Confusion
     vowels: float
     wrong_vowels: float
     unseen_vowels: float
@@ -85,7 +102,6 @@ class Hearing:
     count: int
     num_vowels: int
     num_unseen: int
-    confusion: np.ndarray
 
 
 def make_orders(count: int, lyrics: Sequence[str], artists: Sequence[str], genres: Sequence[str]) -> list[Order]:
@@ -168,13 +184,7 @@ def train_listeners(clips: Clips, rate: int) -> Listeners:
 def listen(listeners: Listeners, clips: Clips, seen_words: frozenset[str]) -> Hearing:
     """Judge clips; words and vowels by those that are sung."""
     features = song_features(clips.audio, listeners.rate)
-    heard_artist = listeners.artist.log_probabilities(features).argmax(dim=1).tolist()
-    heard_genre = listeners.genre.log_probabilities(features).argmax(dim=1).tolist()
     songs = [order.song for order in clips.orders]
-    confusion = np.zeros((len(listeners.genres),) * 2, dtype=int)
-    for song, genre in zip(songs, heard_genre, strict=True):
-        confusion[listeners.genres.index(song.genre), genre] += 1
-    artist = np.mean([listeners.artists[a] == song.artist for a, song in zip(heard_artist, songs, strict=True)])
     slots = listeners.letters.log_probabilities(slot_features(clips.audio, listeners.rate, SLOT))
     sung = [place for place, song in enumerate(songs) if song.lyrics.strip()]
     right, wrong, unseen, picked = np.zeros(2), np.zeros(2), np.zeros(2), []
@@ -189,8 +199,8 @@ def listen(listeners: Listeners, clips: Clips, seen_words: frozenset[str]) -> He
         unseen += vowels_right(slots[place], candidates[0], rare)
         picked.append(picked_lyric(slots[place], candidates) == 0)
     return Hearing(
-        artist=float(artist),
-        genre=float(confusion.trace() / max(confusion.sum(), 1)),
+        artist=_confusion(listeners.artist, features, listeners.artists, [song.artist for song in songs]),
+        genre=_confusion(listeners.genre, features, listeners.genres, [song.genre for song in songs]),
         vowels=_share(right),
         wrong_vowels=_share(wrong),
         unseen_vowels=_share(unseen),
@@ -198,7 +208,6 @@ def listen(listeners: Listeners, clips: Clips, seen_words: frozenset[str]) -> He
         count=len(songs),
         num_vowels=int(right[1]),
         num_unseen=int(unseen[1]),
-        confusion=confusion,
     )
 
 
@@ -210,6 +219,14 @@ def with_shuffled_labels(clips: Clips) -> Clips:
         for own, n in zip(clips.orders, order, strict=True)
     ]
     return replace(clips, orders=shuffled)
+
+
+def _confusion(listener: Listener, features: Tensor, names: list[str], ordered: list[str]) -> Confusion:
+    heard = listener.log_probabilities(features).argmax(dim=1).tolist()
+    counts = np.zeros((len(names),) * 2, dtype=int)
+    for wanted, found in zip(ordered, heard, strict=True):
+        counts[names.index(wanted), found] += 1
+    return Confusion(names, counts)
 
 
 def _heard(order: Order) -> str:

@@ -1,14 +1,14 @@
 """`python -m examples.tiny.evaluate`: measure a run of the tiny model on songs it has never seen.
 
-Flows in: the folder of a run. Flows out: one table with goals, controls and ceilings, and `evaluation.json` beside the
-networks. Only what is trained by then is measured, of a network in training its newest checkpoint. The same run gives
-the same numbers.
+Flows in: the folder of a run. Flows out: one table with goals, controls and ceilings, and beside the networks
+`evaluation.json` and `confusion.json`. Only what is trained by then is measured, of a network in training its newest
+checkpoint. The same run gives the same numbers.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from examples.tiny.metrics import (
     words_of,
 )
 from examples.tiny.parts import Networks, Recordings, open_codes, open_networks, open_recordings, untrained
-from examples.tiny.report import Row, as_markdown, save
+from examples.tiny.report import Row, as_markdown, save, save_confusions
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.training.prior_data import facts_of
@@ -36,6 +36,7 @@ LEVELS = ("bottom", "middle", "top")
 CONVERGENCE = ((-15.0, -18.0), (-11.0, -13.0), (-9.0, -10.5))  # dB, must and stretch, finest level first
 BITS = (3.6, 4.0, 3.5)
 TEMPERATURES = {2: 0.95, 1: 0.4, 0: 0.4}
+TRAINING_CODES = {"top-codes": (2,), "more-codes": (1, 2), "codes": (0, 1)}  # and the levels that learn them
 _UNUSUAL = 40  # clips of short and of no lyrics
 _TRAINING_SONGS = 400  # whose reconstructions train the listeners
 
@@ -50,16 +51,18 @@ class Evaluation:
         train_codes: by level, the codes that its prior learns; empty while there are none.
         unseen_codes: of the same VQ-VAE; None while there are none.
         num_clips, num_final: clips to write at the top level alone, and at all levels.
+        heard: what listeners heard in clips, filled as they are judged.
     """
 
     networks: Networks
     control: Networks
     train: Recordings
     unseen: Recordings
-    train_codes: dict[int, CodeShards]
+    train_codes: dict[int, list[CodeShards]]
     unseen_codes: CodeShards | None
     num_clips: int
     num_final: int
+    heard: dict[str, made.Hearing] = field(default_factory=dict)
 
     @property
     def control_on_codec(self) -> Networks:
@@ -68,8 +71,7 @@ class Evaluation:
 
     def learnt(self, level: int) -> list[np.ndarray]:
         """The codes of a level that its prior learns, song by song."""
-        shards = self.train_codes[level]
-        return [shards.codes(song, level) for song in range(len(shards))]
+        return [shards.codes(song, level) for shards in self.train_codes[level] for song in range(len(shards))]
 
     @property
     def rate(self) -> int:
@@ -87,15 +89,17 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="the folder of the run")
     parser.add_argument("--songs", type=int, default=120, help="unseen songs to measure on")
     parser.add_argument("--clips", type=int, default=200, help="clips to write at the top level")
-    parser.add_argument("--final", type=int, default=60, help="clips to write at all three levels")
+    parser.add_argument("--final", type=int, default=200, help="clips to write at all three levels")
     said = parser.parse_args(words)
     try:
-        rows = list(evaluate(open_evaluation(said.run, said.songs, said.clips, said.final)))
+        evaluation = open_evaluation(said.run, said.songs, said.clips, said.final)
+        rows = list(evaluate(evaluation))
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     print(as_markdown(rows))
     save(rows, said.run / "evaluation.json")
+    save_confusions(evaluation.heard, said.run / "confusion.json")
     return 0
 
 
@@ -109,15 +113,20 @@ def open_evaluation(run: Path, songs: int, clips: int, final: int) -> Evaluation
     hop = networks.vqvae.config.hop_lengths[-1]
     unseen = open_recordings(run / "unseen", songs, hop)
     train = open_recordings(run / "songs", _TRAINING_SONGS, hop)
-    top, lower, held_out = (open_codes(run / name) for name in ("top-codes", "codes", "unseen-codes"))
+    found = {name: open_codes(run / name) for name in (*TRAINING_CODES, "unseen-codes")}
     own = facts_of(networks.vqvae)
-    for each in (top, lower, held_out):
+    for each in found.values():
         if each is not None and not each.facts.is_same_vqvae(own, own.present):
             raise ValueError(
                 f"{each.folder} holds codes of another VQ-VAE than {run / 'vqvae'}; encode the songs again"
             )
-    learnt = {level: top if level == networks.top and top is not None else lower for level in range(networks.top + 1)}
-    learnt = {level: codes for level, codes in learnt.items() if codes is not None}
+    held_out = found.pop("unseen-codes")
+    learnt = {}
+    for level in range(networks.top + 1):
+        shards = [found[name] for name, levels in TRAINING_CODES.items() if level in levels and found[name] is not None]
+        # A run without songs of its own for the top prior trains it on those of the lower ones.
+        if shards or found["codes"] is not None:
+            learnt[level] = shards or [found["codes"]]
     control = untrained(networks, unseen.audio[:4])
     return Evaluation(networks, control, train, unseen, learnt, held_out, clips, final)
 
@@ -190,7 +199,7 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
     networks, rate, samples = evaluation.networks, evaluation.rate, evaluation.clip_samples
     name = "top clips" if level else "final clips"
     sung = evaluation.train_codes[networks.top]
-    seen = words_of(sung.song(number).lyrics for number in range(len(sung)))
+    seen = words_of(shards.song(number).lyrics for shards in sung for number in range(len(shards)))
     listeners = made.train_listeners(
         made.through(networks, made.cut_clips(evaluation.train, rate, samples), level), rate
     )
@@ -200,17 +209,17 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
     orders = made.make_orders(count, lyrics, listeners.artists, listeners.genres)
     temperatures = {each: TEMPERATURES[each] for each in range(level, networks.top + 1)}
     written = made.write_clips(networks, orders, samples, temperatures)
-    heard = made.listen(listeners, written, seen)
+    heard = evaluation.heard[name] = made.listen(listeners, written, seen)
     shuffled = made.listen(listeners, made.with_shuffled_labels(written), seen)
     control = made.listen(
         listeners, made.write_clips(evaluation.control_on_codec, orders[:20], samples, temperatures), seen
     ) if level else None  # fmt: skip
     for what, must, stretch in (("genre", 0.85, 0.95), ("artist", 0.80, 0.90)):
-        share = getattr(heard, what)
+        share = getattr(heard, what).right
         note = (
             f"± {_percent(standard_error(share, count))}, n={count}; reconstructions "
-            f"{_percent(getattr(ceiling, what))}, shuffled labels {_percent(getattr(shuffled, what))}"
-            + (f", random weights {_percent(getattr(control, what))}" if control else "")
+            f"{_percent(getattr(ceiling, what).right)}, shuffled labels {_percent(getattr(shuffled, what).right)}"
+            + (f", random weights {_percent(getattr(control, what).right)}" if control else "")
         )
         yield Row(f"{name}: {what} as asked", share, "%", must, stretch, note=note)
     for what, title in (("vowels", "vowels"), ("unseen_vowels", "vowels of unseen words")):
@@ -255,7 +264,7 @@ def _unusual_lyrics(
             listeners, made.write_clips(evaluation.networks, some, evaluation.clip_samples, temperature), seen
         )
         note = f"vowels {_percent(heard.vowels)} right, n={heard.num_vowels}" if kept else f"n={heard.count}"
-        yield Row(f"top clips of {title} lyrics: genre as asked", heard.genre, "%", note=note)
+        yield Row(f"top clips of {title} lyrics: genre as asked", heard.genre.right, "%", note=note)
 
 
 def _percent(share: float) -> str:

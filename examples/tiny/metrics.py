@@ -56,9 +56,10 @@ def nearest_distance(written: Sequence[np.ndarray], known: Sequence[np.ndarray],
 
     Runs are compared place by place. Written runs follow each other without overlap; known ones begin anywhere.
     """
-    runs = np.concatenate([np.lib.stride_tricks.sliding_window_view(codes, length) for codes in known])
+    songs = [np.asarray(codes, dtype=np.int16) for codes in known]
+    runs = np.concatenate([np.lib.stride_tricks.sliding_window_view(codes, length) for codes in songs])
     distances = [
-        (runs != codes[start : start + length]).mean(axis=1).min()
+        np.count_nonzero(runs != np.asarray(codes[start : start + length], dtype=np.int16), axis=1).min() / length
         for codes in written
         for start in range(0, len(codes) - length + 1, length)
     ]

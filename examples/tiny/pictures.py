@@ -1,12 +1,15 @@
-"""`python -m examples.tiny.pictures OUT`: one prompt under five genres, and one genre under four artists, to be seen.
+"""`python -m examples.tiny.pictures OUT [RUN]`: what artist and genre do to a song, and what listeners take them for.
 
-Flows in: the tiny model inside the package. Flows out: `tiny-genres.png` and `tiny-artists.png`, spectrograms
-of songs that share their lyrics and seed.
+Flows in: the tiny model inside the package, and the folder of a run that was evaluated. Flows out: `tiny-genres.png`
+and `tiny-artists.png`, spectrograms of songs that share their lyrics and seed, and `tiny-confusion.png`, which artists
+and genres are heard in clips of each.
 """
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -27,14 +30,20 @@ _FFT, _HOP, _FLOOR = 1024, 128, -80.0  # samples, samples, dB under the loudest
 def main(words: Sequence[str] | None = None) -> int:
     """Draw as the words of a command line say."""
     words = sys.argv[1:] if words is None else words
-    if len(words) != 1:
+    if len(words) not in (1, 2):
         print(__doc__.split("\n")[0], file=sys.stderr)
         return 2
     out = Path(words[0])
+    confusions = Path(words[1]) / "confusion.json" if len(words) == 2 else None
+    if confusions is not None and not confusions.is_file():
+        print(f"pictures: {words[1]} has no confusion.json; run examples.tiny.evaluate on it first", file=sys.stderr)
+        return 2
     out.mkdir(parents=True, exist_ok=True)
     artist, genre = next(iter(ARTISTS)), "folk"
     draw({name: sing(artist, name) for name in GENRES}, f"{artist}, one text and seed", out / "tiny-genres.png")
     draw({name: sing(name, genre) for name in ARTISTS}, f"{genre}, one text and seed", out / "tiny-artists.png")
+    if confusions is not None:
+        draw_confusions(json.loads(confusions.read_text(encoding="utf-8")), out / "tiny-confusion.png")
     return 0
 
 
@@ -65,6 +74,34 @@ def draw(songs: dict[str, tuple[np.ndarray, int]], title: str, path: Path) -> No
         )
         axis.set_ylabel(f"{name}\nkHz")
     axes[-1].set_xlabel("seconds")
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def draw_confusions(heard: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
+    """Shares of clips of each label (rows) that are heard as each (columns), as `save_confusions` wrote them."""
+    from matplotlib import pyplot
+
+    kinds = [(clips, what, confusion) for clips, both in heard.items() for what, confusion in both.items()]
+    across = min(2, len(kinds))
+    down = -(-len(kinds) // across)
+    figure, axes = pyplot.subplots(
+        down, across, figsize=(4.6 * across, 4.2 * down), squeeze=False, layout="constrained"
+    )
+    for axis, (clips, what, confusion) in zip(axes.flat, kinds, strict=False):
+        counts = np.array(confusion["counts"])
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(shares.shape):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=ink)
+        axis.set_xticks(range(len(confusion["names"])), confusion["names"], rotation=30, ha="right")
+        axis.set_yticks(range(len(confusion["names"])), confusion["names"])
+        axis.set_title(f"{clips}, {what}: % of {counts.sum()} clips")
+        axis.set_xlabel("heard")
+        axis.set_ylabel("ordered")
+    for axis in axes.flat[len(kinds) :]:
+        axis.remove()
     figure.savefig(path, dpi=80)
     pyplot.close(figure)
 

@@ -5,8 +5,11 @@ Flows in: rows. Flows out: Markdown, and JSON for machines. A goal that is misse
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from examples.tiny.clips import Hearing
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ def save(rows: list[Row], path: Path) -> None:
     table = [asdict(row) | {"verdict": row.verdict} for row in rows]
     for row in table:
         row["value"] = None if math.isnan(row["value"]) else float(row["value"])
+    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def save_confusions(heard: Mapping[str, Hearing], path: Path) -> None:
+    """What was heard as what, by kind of clip, then `artist` and `genre`: the names and rows of counts."""
+    table = {
+        clips: {
+            what: {"names": confusion.names, "counts": confusion.counts.tolist()}
+            for what, confusion in (("artist", hearing.artist), ("genre", hearing.genre))
+        }
+        for clips, hearing in heard.items()
+    }
     path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

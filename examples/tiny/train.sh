@@ -30,6 +30,7 @@ encode() { # songs, codes, VQ-VAE, levels
 
 corpus songs 4 0
 corpus many-songs 12 2
+corpus more-songs 12 3
 corpus unseen 0.4 1000
 for part in vqvae_start vqvae_top vqvae_top_fine vqvae_lower; do
   train $part train_vqvae
@@ -39,9 +40,10 @@ if [ ! -d $run/vqvae ]; then
   $python -m examples.tiny.join_levels $run/vqvae $run/vqvae_lower $run/vqvae_top_fine
 fi
 encode many-songs top-codes vqvae 2
+encode more-songs more-codes vqvae "1 2"
 encode songs codes vqvae "0 1 2"
 encode unseen unseen-codes vqvae "0 1 2"
-for part in prior_top prior_1 prior_0; do
+for part in prior_top_start prior_1_start prior_0_start prior_top prior_1 prior_0; do
   train $part train_prior
 done
 if [ ! -d $run/model ]; then

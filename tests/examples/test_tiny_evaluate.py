@@ -9,7 +9,7 @@ import torch
 
 from examples.tiny import classifiers
 from examples.tiny.clips import Clips, Order, make_orders, with_shuffled_labels
-from examples.tiny.evaluate import main
+from examples.tiny.evaluate import main, open_evaluation
 from examples.tiny.likelihoods import bits_per_code, share_right, with_wrong
 from examples.tiny.parts import open_networks, open_recordings, untrained
 from examples.tiny.report import Row, as_markdown, save
@@ -80,6 +80,23 @@ def test_the_table_names_every_goal(run, capsys, monkeypatch):
     assert rows["middle: bits per code"]["value"] == pytest.approx(5.0, abs=0.4)
     assert rows["top clips: genre as asked"]["value"] < 0.6
     assert rows["top clips: copied from training songs"]["value"] == 0
+    heard = json.loads((run / "confusion.json").read_text())
+    assert {clips: np.sum(both["genre"]["counts"]) for clips, both in heard.items()} == {
+        "top clips": 20, "final clips": 4
+    }  # fmt: skip
+    counts = np.array(heard["top clips"]["artist"]["counts"])
+    assert counts.trace() / counts.sum() == rows["top clips: artist as asked"]["value"]
+    assert counts.sum(axis=1).tolist() == [5, 5, 5, 5]  # as ordered, a row each
+    assert heard["top clips"]["artist"]["names"] == sorted(ARTISTS)
+
+
+def test_a_prior_is_measured_against_all_the_codes_it_learnt(run, tmp_path):
+    for name in run.iterdir():
+        (tmp_path / name.name).symlink_to(name)
+    (tmp_path / "more-codes").symlink_to(run / "unseen-codes")
+    alone, both = (open_evaluation(folder, 2, 2, 2) for folder in (run, tmp_path))
+    assert [len(alone.learnt(level)) for level in range(3)] == [30, 30, 30]
+    assert [len(both.learnt(level)) for level in range(3)] == [30, 40, 10]
 
 
 def test_only_what_is_trained_is_measured(run, tmp_path, capsys):

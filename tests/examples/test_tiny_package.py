@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from safetensors.torch import load_file
 
 from examples.tiny import package as packaging
 from examples.tiny.join_levels import main as join
 from examples.tiny.package import main, package
-from examples.tiny.pictures import decibels, draw
+from examples.tiny.pictures import decibels, draw, draw_confusions
+from examples.tiny.pictures import main as draw_all
 from jukebox_hf import JukeboxModel, JukeboxVQVAE
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +69,14 @@ def test_a_picture_has_a_spectrogram_per_song(tmp_path):
     assert loudest == pytest.approx(1000, abs=16)
     draw({"a": (tone, 16000), "b": (tone, 16000)}, "two tones", tmp_path / "tones.png")
     assert (tmp_path / "tones.png").stat().st_size > 5000
+
+
+def test_confusions_are_drawn_where_a_run_was_evaluated(tmp_path, capsys):
+    confusion = {"names": ["folk", "rock"], "counts": [[3, 1], [0, 0]]}
+    draw_confusions({"top clips": {"artist": confusion, "genre": confusion}}, tmp_path / "wide.png")
+    draw_confusions({"top clips": {"artist": confusion}}, tmp_path / "one.png")
+    wide, one = (imread(tmp_path / name) for name in ("wide.png", "one.png"))
+    assert wide.shape[1] == 2 * one.shape[1]
+    assert draw_all([str(tmp_path / "out"), str(tmp_path)]) == 2
+    assert "run examples.tiny.evaluate on it first" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "tiny-genres.png").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.tiny.clips import SLOT, STARTS
+from examples.tiny.evaluate import TRAINING_CODES
 from jukebox_hf import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.corpus import CorpusSettings
@@ -62,22 +63,27 @@ def test_clips_begin_at_whole_codes_of_every_level(config):
 
 
 CODECS = ("vqvae_start", "vqvae_top", "vqvae_top_fine", "vqvae_lower")
-PRIORS = ("prior_top", "prior_1", "prior_0")
+STARTS_OF_PRIORS = ("prior_top_start", "prior_1_start", "prior_0_start")
+PRIORS = (*STARTS_OF_PRIORS, "prior_top", "prior_1", "prior_0")
 
 
 @pytest.mark.parametrize("part", [*CODECS, *PRIORS])
 def test_the_training_commands_read_every_setting(part, tmp_path):
     kinds = train_vqvae.KINDS if part in CODECS else train_prior.KINDS
     read = read_arguments(kinds, [str(TINY / f"{part}.yaml"), "--output_dir", str(tmp_path)])
-    if part in CODECS[1:]:
-        assert read[0].model_name_or_path == f"runs/tiny/{'vqvae_top' if part == 'vqvae_top_fine' else 'vqvae_start'}"
-        assert read[-1].train_levels == ([0, 1] if part == "vqvae_lower" else [2])
+    begun_from = {"vqvae_top_fine": "vqvae_top", "vqvae_top": "vqvae_start", "vqvae_lower": "vqvae_start"}
+    begun_from |= {part: f"{part}_start" for part in PRIORS if not part.endswith("_start")}
+    if part in begun_from:
+        assert read[0].model_name_or_path == f"runs/tiny/{begun_from[part]}"
     else:
-        assert read[0].config == f"examples/tiny/{'vqvae' if part in CODECS else part}.json"
+        assert read[0].config == f"examples/tiny/{part.removesuffix('_start')}.json"
+    if part in CODECS[1:]:
+        assert read[-1].train_levels == ([0, 1] if part == "vqvae_lower" else [2])
     arguments = read[-1]
+    assert arguments.output_dir == str(tmp_path)
     assert arguments.save_steps > 0
     assert arguments.max_steps >= 1000
-    if part == "prior_top":
+    if part == "prior_top_start":
         first = read[2]
         assert (first.shared_positions, first.tied_query_key, first.embedding_std) == (True, True, 0.4)
 
@@ -86,6 +92,19 @@ def test_the_script_is_whole_and_names_the_settings_that_are_there():
     script = (TINY / "train.sh").read_text()
     assert subprocess.run(["bash", "-n", str(TINY / "train.sh")]).returncode == 0
     assert re.findall(r"^for part in (.*); do$", script, flags=re.M) == [" ".join(CODECS), " ".join(PRIORS)]
+
+
+def test_every_prior_learns_codes_that_the_script_makes_and_the_evaluation_knows():
+    made = dict(re.findall(r'^encode \S+ (\S+) vqvae "?([0-2 ]+)"?$', (TINY / "train.sh").read_text(), flags=re.M))
+    used = {}
+    for part in PRIORS:
+        data = next(each for each in read_arguments(train_prior.KINDS, [str(TINY / f"{part}.yaml")])
+                    if hasattr(each, "train_codes"))  # fmt: skip
+        name = data.train_codes.removeprefix("runs/tiny/")
+        level = {"prior_top": 2, "prior_1": 1, "prior_0": 0}[part.removesuffix("_start")]
+        assert {str(level), str(min(level + 1, 2))} <= set(made[name].split()), part
+        used.setdefault(name, set()).add(level)
+    assert {name: set(levels) for name, levels in TRAINING_CODES.items()} == used
 
 
 def test_the_page_names_every_file_of_the_recipe():
