@@ -50,12 +50,12 @@ class PartSource:
         return prior if "device_map" in self.options else prior.to(device)
 
     def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
-        """Put the folder of a prior that is not in memory into another repository."""
+        """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
         quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        if self.is_legacy or quantization:
-            as_stored = replace(self, dtype="auto", options=quantization)
-            prior = as_stored.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
+        if self.is_legacy or quantization or self.dtype not in (None, "auto"):
+            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization)
+            prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return
         root = Path(self.name_or_path)
