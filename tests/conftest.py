@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need the network
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from jukebox_hf.app import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -195,3 +197,25 @@ def inputs_for():
 @pytest.fixture
 def run_python():
     return _run_python
+
+
+class Outcome(NamedTuple):
+    """What a command left: its exit code, what it printed and what it said on stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """Run `jukebox-hf` in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["jukebox-hf", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return Outcome(stop.value.code or 0, printed.out, printed.err)
+
+    return run

@@ -32,20 +32,6 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture
-def run_cli(monkeypatch, capsys):
-    """Run `jukebox-hf` here and give its exit code, what it printed and what it said on stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["jukebox-hf", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(code=stop.value.code or 0, out=printed.out, err=printed.err)
-
-    return run
-
-
-@pytest.fixture
 def generate(run_cli, repository):
     """`jukebox-hf generate` with the tiny model and a short song: (out, *more words)."""
 

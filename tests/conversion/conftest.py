@@ -1,12 +1,9 @@
 """What the conversion tests share: where the reference checkpoints lie, and the command line run in this process."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-from jukebox_hf.app import cli
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 LEGACY = REFERENCE / "transformers_v4"
@@ -37,20 +34,6 @@ def convert_words(chain_files):
         return ["convert", "openai", out, *files, *extra]
 
     return words
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capsys):
-    """Run `jukebox-hf` and give its exit code, what it printed and what it said on stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["jukebox-hf", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return stop.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
