@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ def _refused(call, sentence):
     message = str(refusal.value)
     assert "\n" not in message
     assert len(message) < 300
-    assert re.search(r"[;:] \w+|must be|the spectral", message), f"no cure in: {message}"
+    assert re.search(r"; \w+|must be |, but |pass it|the spectral", message), f"no cure in: {message}"
 
 
 def _conditions(inputs):
@@ -47,7 +48,7 @@ WRONG_INPUTS = [
         torch.zeros(2, 24, dtype=torch.bool),
         "codes must be a tensor of int64 (B, T), not of torch.bool",
     ),
-    ("bare", "codes", [[1, 2]], "codes must be a tensor of int64 (B, T), not list; convert it with .long()"),
+    ("bare", "codes", [[1, 2]], "codes must be a tensor of int64 (B, T), not list; convert it with torch.as_tensor"),
     ("bare", "codes", torch.zeros(24, dtype=LONG), "codes has shape (24,), but must be (B, T); reshape it"),
     ("bare", "codes", torch.zeros(2, 0, dtype=LONG), "codes has 0 codes, but a window of this prior holds 1 to 24"),
     ("bare", "codes", torch.zeros(2, 25, dtype=LONG), "codes has 25 codes, but a window of this prior holds 1 to 24"),
@@ -112,7 +113,7 @@ WRONG_INPUTS = [
     ),
     ("encoder", "lyric_ids", torch.full((2, 12), 11), "lyric_ids holds 11, but only 0 to 10 are allowed; 0 is padding"),
     ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of songs (codes: 2, artist_ids: 2"),
-    ("encoder", "lyric_ids", "la la la", "lyric_ids must be a tensor of int64 (B, N), not str; convert it"),
+    ("encoder", "lyric_ids", "la la la", "lyric_ids must be a tensor of int64 (B, N), not str; give such a tensor"),
     ("upsampler", "upper_codes", torch.zeros(2, 7, dtype=LONG), "upper_codes has 7 codes, but a window takes 1 to 6"),
     ("upsampler", "upper_codes", torch.zeros(2, 0, dtype=LONG), "upper_codes has 0 codes, but a window takes 1 to 6"),
     ("upsampler", "upper_codes", torch.full((2, 6), 24), "upper_codes holds 24, but only 0 to 23 are allowed"),
@@ -184,6 +185,15 @@ def test_a_sequence_needs_its_lyrics(tiny_prior):
         ),
         (torch.zeros(2, 5), 0, None, "tokens must be a tensor of int64 (B, known), not of torch.float32; convert it"),
         (torch.zeros(5, dtype=LONG), 0, None, "tokens has shape (5,), but must be (B, known); reshape it"),
+        (
+            torch.full((2, 5), 24),
+            0,
+            None,
+            "tokens holds 24, but only 0 to 23 are allowed; use tokens of `sequence`, or",
+        ),
+        (torch.full((2, 5), -1), 0, None, "tokens holds -1, but only 0 to 23 are allowed; use tokens of `sequence`"),
+        (torch.zeros(2, 5, dtype=LONG), "0", None, "start='0', stop=6 must be 0 <= start < stop <= 6"),
+        (torch.zeros(2, 5, dtype=LONG), 0, 3.0, "start=0, stop=3.0 must be 0 <= start < stop <= 6"),
     ],
 )
 def test_positions_that_can_not_be_run_are_refused(tokens, start, stop, sentence, tiny_prior, inputs_for):
@@ -191,6 +201,30 @@ def test_positions_that_can_not_be_run_are_refused(tokens, start, stop, sentence
     conditioning = prior.condition(**_conditions(inputs_for(prior.config)))
     cache = prior.new_cache(2)
     _refused(lambda: prior.prefill(tokens, conditioning, cache, start, stop), sentence)
+
+
+def test_nothing_is_read_without_what_conditions_it(tiny_prior):
+    prior = tiny_prior("labelled")
+    _refused(
+        lambda: prior.prefill(torch.zeros(2, 5, dtype=LONG), None, prior.new_cache(2)),
+        "conditioning must be what `condition` gives, not NoneType; call prior.condition with what conditions",
+    )
+
+
+@pytest.mark.parametrize(
+    ("heads", "sentence"),
+    [
+        ({}, "heads names layers [], but must name one or more of those that look at lyrics: [3]"),
+        ({0: [0]}, "heads names layers [0], but must name one or more of those that look at lyrics: [3]"),
+        ({3: [2]}, "heads[3]=[2] must be one or more heads of the layer, from 0 to 1"),
+        ({3: [-1]}, "heads[3]=[-1] must be one or more heads of the layer, from 0 to 1"),
+        ({3: []}, "heads[3]=[] must be one or more heads of the layer, from 0 to 1"),
+    ],
+)
+def test_heads_that_look_at_no_lyrics_are_refused(heads, sentence, tiny_prior, inputs_for):
+    prior = tiny_prior("encoder")
+    inputs = inputs_for(prior.config)
+    _refused(lambda: prior.lyric_attention(inputs.pop("codes"), heads, **inputs), sentence)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None])
@@ -277,6 +311,12 @@ def test_chunks_of_no_length_are_refused(chunk_seconds, tiny_vqvae):
     _refused(lambda: model.decode(torch.zeros(1, 9, dtype=LONG), chunk_seconds=chunk_seconds), sentence)
 
 
+def test_a_chunk_longer_than_any_recording_is_one_pass(tiny_vqvae):
+    model, audio = tiny_vqvae(), torch.randn(1, 1, 320)
+    pairs = zip(model.encode(audio, chunk_seconds=1e307).audio_codes, model.encode(audio).audio_codes, strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
 @pytest.mark.parametrize(
     ("codes", "level", "sentence"),
     [
@@ -285,7 +325,13 @@ def test_chunks_of_no_length_are_refused(chunk_seconds, tiny_vqvae):
             0,
             "audio_codes must be a tensor of int64 (B, T), not of torch.float32; convert it with .long",
         ),
-        (None, 0, "audio_codes must be a tensor of int64 (B, T), not NoneType; convert it with .long()"),
+        (None, 0, "audio_codes must be a tensor of int64 (B, T), not NoneType; give such a tensor"),
+        (
+            (torch.zeros(1, 9, dtype=LONG), torch.zeros(1, 3, dtype=LONG)),
+            0,
+            "audio_codes must be a tensor of int64 (B, T), not tuple; choose one of its tensors, such as the first",
+        ),
+        (np.zeros((1, 9), dtype=int), 0, "must be a tensor of int64 (B, T), not ndarray; convert it with torch.as_ten"),
         (torch.zeros(9, dtype=LONG), 0, "audio_codes has shape (9,), but must be (B, T); reshape it"),
         (torch.zeros(1, 0, dtype=LONG), 0, "audio_codes has shape (1, 0) and holds no code; give at least one"),
         (torch.full((1, 9), 32), 0, "audio_codes holds 32, but only 0 to 31 are allowed; use codes of the VQ-VAE this"),

@@ -183,7 +183,7 @@ def test_a_wrong_value_is_refused_on_assignment_and_leaves_the_old_one(config_cl
         (VQVAE, {"hidden_sizes": [8] * 4}, "hidden_sizes=[8, 8, 8, 8] must have one entry for each of the 3 levels"),
         (VQVAE, {"level_strides": [[2], [2], []]}, "level_strides=[[2], [2], []] must hold, for every level, at least"),
         (VQVAE, {"level_strides": [[2], [2], [3]]}, "level_strides=[[2], [2], [3]] must hold, for every level, at"),
-        (VQVAE, {"level_strides": [[64] * 4, [2], [2]]}, "make a hop over 1048576 samples"),
+        (VQVAE, {"level_strides": [[64] * 4, [2], [2]]}, "make a hop over 1048576 samples; use fewer"),
         (VQVAE, {"residual_multiplier": 0.01}, "residual_multiplier=0.01 leaves a residual unit without channels"),
         (VQVAE, {"dilation_growth": 64}, "dilation_growth=64 grows to a dilation over 1048576 in 8 units"),
         (
@@ -195,7 +195,11 @@ def test_a_wrong_value_is_refused_on_assignment_and_leaves_the_old_one(config_cl
         (PRIOR, {"num_hidden_layers": 71}, "attention_kinds has 72 words for num_hidden_layers=71; give one per layer"),
         (PRIOR, {"num_attention_heads": 3}, "num_attention_heads=3 must divide the attention width 512"),
         (PRIOR, {"attention_multiplier": 0.001, "hidden_size": 1024}, "=2 must divide the attention width 1 "),
-        (PRIOR, {"hidden_size": 4, "mlp_multiplier": 0.1, "attention_multiplier": 1}, "leaves an MLP of width 0"),
+        (
+            PRIOR,
+            {"hidden_size": 4, "mlp_multiplier": 0.1, "attention_multiplier": 1},
+            "mlp_multiplier=0.1 leaves an MLP of width 0",
+        ),
         (PRIOR, {"attention_rows": 65}, "attention_rows=65 must divide the sequence length 6528; choose a divisor"),
         (PRIOR, {"attention_kinds": ["row"] * 71 + ["rows"]}, "attention_kinds holds ['rows']; choose from dense, row"),
         (PRIOR, {"attention_kinds": ["lyrics_cross"] * 72}, "lyrics_cross, which needs lyrics='encoder', not 'prefix'"),
@@ -215,11 +219,16 @@ def test_a_wrong_value_is_refused_on_assignment_and_leaves_the_old_one(config_cl
         ),
         (PRIOR, {"min_song_seconds": 700.0}, "min_song_seconds=700.0 must be under max_song_seconds=600.0"),
         (PRIOR, {"upper_strides": [3]}, "upper_strides=[3] must be even, as the VQ-VAE's are"),
+        (
+            PRIOR,
+            {"context_length": 2**20, "attention_multiplier": 1.0, "lyrics": "none", "attention_kinds": ["row"] * 72},
+            "context_length=1048576 asks for caches of 309,237,645,312 numbers a song, over the limit of 17,179,869,184",
+        ),
         (PRIOR, {"upper_strides": [64, 64]}, "context_length=6144 must be a multiple of 4096 codes per upper code"),
         (
             PRIOR,
             {"upper_strides": [2], "conditioner_hidden_size": 1, "conditioner_residual_multiplier": 0.5},
-            "conditioner_residual_multiplier=0.5 leaves none; enlarge it",
+            "conditioner_residual_multiplier=0.5 leaves a residual unit without channels; enlarge it",
         ),
         (
             PRIOR,
@@ -352,3 +361,51 @@ def test_fields_that_were_assigned_are_checked_together_before_a_network_is_buil
     whole.prior_configs = whole.prior_configs[::-1]
     with torch.device("meta"), pytest.raises(ValueError, match=r"prior_configs\[0\]\.level=2 does not fit"):
         JukeboxModel(whole, with_priors=False)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "name", "ours"),
+    [
+        (PRIOR, "n_ctx", "context_length"),
+        (PRIOR, "width", "hidden_size"),
+        (PRIOR, "attn_order", "attention_kinds"),
+        (PRIOR, "nb_relevant_lyric_tokens", "lyric_length"),
+        (VQVAE, "l_bins", "codebook_size"),
+        (VQVAE, "downs_t", "level_strides"),
+    ],
+)
+def test_names_of_other_programs_are_refused_with_ours(config_class, name, ours):
+    sentence = f"has no argument '{name}', a name of OpenAI's or transformers 4's Jukebox; say {ours}, or convert"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        config_class(**{name: 3})
+
+
+def test_parts_of_another_model_are_refused():
+    with pytest.raises(ValueError, match="vqvae_config has model_type='bert', but must be a 'jukebox_vqvae'; give a"):
+        JukeboxConfig(vqvae_config={"model_type": "bert"})
+    with pytest.raises(ValueError, match=r"prior_configs\[1\] has model_type='jukebox_vqvae', but must be a"):
+        JukeboxConfig(prior_configs=[{}, VQVAE().to_dict(), {}])
+
+
+@pytest.mark.parametrize(
+    ("config_class", "changes", "sentence"),
+    [
+        (
+            JukeboxConfig,
+            {"vqvae_config": PRIOR()},
+            "vqvae_config=a JukeboxPriorConfig is not allowed; give it the type",
+        ),
+        (JukeboxConfig, {"prior_configs": [VQVAE()]}, "prior_configs=[a JukeboxVQVAEConfig] is not allowed; give it"),
+        (PRIOR, {"attention_kinds": [None] * 72}, "attention_kinds=[None, None, None, None, None, None, None, None, "),
+    ],
+)
+def test_a_long_value_is_named_in_short(config_class, changes, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)) as refusal:
+        config_class(**changes)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+def test_a_preset_of_no_name_is_refused():
+    with pytest.raises(ValueError, match=re.escape("name=[] is not a preset; choose one of")):
+        prior_preset([])

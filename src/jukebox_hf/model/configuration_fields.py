@@ -6,6 +6,7 @@ top of huggingface_hub's strict dataclasses.
 
 import difflib
 import functools
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,35 @@ import torch
 from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
+
+# What else would be kept as an extra, and a network of default size be built: (their names, ours).
+_FOREIGN_NAMES = {
+    theirs: ours
+    for names, ours in (
+        ("n_ctx", "context_length"),
+        ("width prior_width", "hidden_size"),
+        ("depth prior_depth num_layers", "num_hidden_layers"),
+        ("heads n_heads", "num_attention_heads"),
+        ("attn_order attention_pattern", "attention_kinds"),
+        ("blocks", "attention_rows"),
+        ("spread", "attention_tail"),
+        ("m_attn", "attention_multiplier"),
+        ("m_mlp", "mlp_multiplier"),
+        ("l_bins bins music_vocab_size nb_discrete_codes", "codebook_size"),
+        ("emb_width embed_dim", "codebook_dim"),
+        ("levels downs_t strides_t res_downs_t res_strides_t", "level_strides"),
+        ("n_tokens nb_relevant_lyric_tokens", "lyric_length"),
+        ("n_vocab", "lyric_vocab_size"),
+        ("t_bins timing_dims", "timing_bins"),
+        ("y_bins metadata_dims", "num_artists and num_genres"),
+        ("merged_decoder", "tie_word_embeddings"),
+        ("sr", "sampling_rate"),
+        ("res_conv_width", "hidden_sizes or conditioner_hidden_size"),
+        ("res_conv_depth", "residual_depths or conditioner_residual_depth"),
+        ("prime_loss_fraction encoder_loss_fraction", "lyric_loss_weight"),
+    )
+    for theirs in names.split()
+}
 
 
 def number(default: Any, at_least: float, at_most: float) -> Any:
@@ -81,8 +111,28 @@ def _sentence(cls: type, error: StrictDataclassError, args: tuple, kwargs: dict)
         if f"field '{field.name}'" in str(error):
             value = args[1] if args else kwargs.get(field.name)
             advice = cause if isinstance(error.__cause__, ValueError) else f"give it the type {_type_name(field.type)}"
-            return f"{cls.__name__}: {field.name}={value!r} is not allowed; {advice}"
+            return f"{cls.__name__}: {field.name}={shown(value)} is not allowed; {advice}"
     return f"{cls.__name__}: {cause}"
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence can hold it: one line, not long."""
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = 8
+        self.maxstring = self.maxother = self.maxlong = 80
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        return (
+            f"a {type(value).__name__}" if isinstance(value, PreTrainedConfig) else super().repr_instance(value, level)
+        )
+
+
+_SHORT = _Short()
 
 
 def _type_name(annotation: Any) -> str:
@@ -100,6 +150,11 @@ def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
             raise ValueError(f"{type(config).__name__}: {key}={value!r} follows from other arguments; leave it out")
         if key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
             raise ValueError(f"{key}={value!r} would fetch code from the Hub; choose sdpa or eager")
+        if key in _FOREIGN_NAMES:
+            raise ValueError(
+                f"{type(config).__name__} has no argument {key!r}, a name of OpenAI's or transformers 4's Jukebox; "
+                f"say {_FOREIGN_NAMES[key]}, or convert the checkpoint with `jukebox-hf convert`"
+            )
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
         if close:
             raise ValueError(f"{type(config).__name__} has no argument {key!r}; did you mean {close[0]!r}?")

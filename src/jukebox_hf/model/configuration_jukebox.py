@@ -10,13 +10,14 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .attention_orders import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, attention_kinds_of_order
-from .configuration_fields import choice, number, numbers, refuse_typos, strict_config
+from .configuration_fields import choice, number, numbers, refuse_typos, shown, strict_config
 from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
 from .validation import require
 
 MAX_PARAMETERS = 20_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
+MAX_CACHE = 2**34  # numbers in the caches of one song, if every layer keeps every position; the 5b models need 2**30.5
 MAX_DILATION = 2**20
 
 Ints = list[int] | tuple[int, ...]
@@ -128,7 +129,10 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
             f"level_strides={self.level_strides!r} must hold, for every level, at least one even stride; with an odd "
             f"one a stage does not divide the length evenly",
         )
-        require(self.hop_lengths[-1] <= 2**20, f"level_strides={self.level_strides!r} make a hop over {2**20} samples")
+        require(
+            self.hop_lengths[-1] <= 2**20,
+            f"level_strides={self.level_strides!r} make a hop over {2**20} samples; use fewer or smaller strides",
+        )
         require(
             min(self.residual_size(level) for level in range(self.num_levels)) >= 1,
             f"residual_multiplier={self.residual_multiplier} leaves a residual unit without channels; enlarge it",
@@ -138,8 +142,9 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
             len(self.multispectral_fft_sizes)
             == len(self.multispectral_hop_lengths)
             == len(self.multispectral_window_lengths),
-            "multispectral_fft_sizes, multispectral_hop_lengths and multispectral_window_lengths must have the same "
-            "length; give one of each per resolution",
+            f"multispectral_fft_sizes={self.multispectral_fft_sizes!r}, multispectral_hop_lengths="
+            f"{self.multispectral_hop_lengths!r} and multispectral_window_lengths="
+            f"{self.multispectral_window_lengths!r} must have the same length; give one of each per resolution",
         )
         require(
             all(w <= f for w, f in zip(self.multispectral_window_lengths, self.multispectral_fft_sizes, strict=True)),
@@ -371,7 +376,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
             )
             require(
                 int(self.conditioner_residual_multiplier * self.conditioner_hidden_size) >= 1,
-                f"conditioner_residual_multiplier={self.conditioner_residual_multiplier} leaves none; enlarge it",
+                f"conditioner_residual_multiplier={self.conditioner_residual_multiplier} leaves a residual unit without "
+                f"channels; enlarge it",
             )
             _check_dilations(
                 "conditioner_dilation_growth",
@@ -380,6 +386,7 @@ class JukeboxPriorConfig(PreTrainedConfig):
                 self.conditioner_dilation_cycle,
             )
         _check_parameter_count(self)
+        _check_cache(self)
 
 
 @strict_config
@@ -403,11 +410,14 @@ class JukeboxConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_typos(self, kwargs)
         if self.vqvae_config is None or isinstance(self.vqvae_config, dict):
-            self.vqvae_config = JukeboxVQVAEConfig(**(self.vqvae_config or {}))
+            self.vqvae_config = JukeboxVQVAEConfig(**_own(self.vqvae_config or {}, "vqvae_config", JukeboxVQVAEConfig))
         if self.prior_configs is None:
             self.prior_configs = [PRIOR_SIZES[name] for name in MODEL_PARTS["1b_lyrics"][1]]
         self.prior_configs = [
-            JukeboxPriorConfig(**prior) if isinstance(prior, dict) else prior for prior in self.prior_configs
+            JukeboxPriorConfig(**_own(prior, f"prior_configs[{level}]", JukeboxPriorConfig))
+            if isinstance(prior, dict)
+            else prior
+            for level, prior in enumerate(self.prior_configs)
         ]
         super().__post_init__(**kwargs)
 
@@ -453,6 +463,16 @@ class JukeboxConfig(PreTrainedConfig):
                 )
 
 
+def _own(part: dict[str, Any], name: str, kind: type[PreTrainedConfig]) -> dict[str, Any]:
+    """A part's dictionary, refused where it says that it is of another model."""
+    found = part.get("model_type", kind.model_type)
+    require(
+        found == kind.model_type,
+        f"{name} has model_type={shown(found)}, but must be a {kind.model_type!r}; give a {kind.__name__}",
+    )
+    return part
+
+
 # --- arithmetic shared by the configurations --------------------------------------------------------------------------
 
 
@@ -483,7 +503,10 @@ def _check_transformer(config: JukeboxPriorConfig, prefix: str, length: int) -> 
         f"{prefix}num_attention_heads={heads} must divide the attention width {attention} "
         f"(= {prefix}attention_multiplier * {prefix}hidden_size)",
     )
-    require(mlp >= 1, f"{prefix}mlp_multiplier leaves an MLP of width {mlp}; enlarge it")
+    require(
+        mlp >= 1,
+        f"{prefix}mlp_multiplier={getattr(config, f'{prefix}mlp_multiplier')} leaves an MLP of width {mlp}; enlarge it",
+    )
     require(
         length % rows == 0,
         f"{prefix}attention_rows={rows} must divide the sequence length {length}; choose a divisor of it",
@@ -510,4 +533,14 @@ def _check_parameter_count(config: JukeboxVQVAEConfig | JukeboxPriorConfig) -> N
     require(
         count <= MAX_PARAMETERS,
         f"this {type(config).__name__} asks for {count:,} parameters, over the limit of {MAX_PARAMETERS:,}; shrink it",
+    )
+
+
+def _check_cache(config: JukeboxPriorConfig) -> None:
+    _, attention, _ = transformer_sizes(config, "")
+    count = 2 * config.num_hidden_layers * config.sequence_length * attention
+    require(
+        count <= MAX_CACHE,
+        f"context_length={config.context_length} asks for caches of {count:,} numbers a song, over the limit of "
+        f"{MAX_CACHE:,}; shorten it",
     )

@@ -25,7 +25,7 @@ from .initialization import init_module
 from .lyrics import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import JukeboxTransformer, Trace, TransformerSettings
-from .validation import check_ids, require
+from .validation import check_ids, check_range, is_integer, require
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -233,11 +233,17 @@ class JukeboxPrior(PreTrainedModel):
         """
         inputs = {"artist_ids": artist_ids, "genre_ids": genre_ids, "timing": timing, "lyric_ids": lyric_ids}
         check_inputs(self.config, codes, **inputs)
-        wrong = sorted(set(heads) - set(self.config.lyric_layers))
+        layers = list(self.config.lyric_layers)
         require(
-            len(heads) > 0 and not wrong,
-            f"heads names layers {wrong}, but the layers that look at lyrics are {list(self.config.lyric_layers)}",
+            len(heads) > 0 and set(heads) <= set(layers),
+            f"heads names layers {list(heads)}, but must name one or more of those that look at lyrics: {layers}",
         )
+        most = self.config.num_attention_heads
+        for layer, wanted in heads.items():
+            require(
+                len(wanted) > 0 and all(is_integer(head) and 0 <= head < most for head in wanted),
+                f"heads[{layer}]={list(wanted)} must be one or more heads of the layer, from 0 to {most - 1}",
+            )
         conditioning = self._condition(None, **inputs)
         tokens, prefix = self.lyrics.sequence(codes, lyric_ids), self.config.prefix_length
         trace, depth = Trace(hidden_state_layers=tuple(heads)), max(heads)
@@ -318,20 +324,26 @@ class JukeboxPrior(PreTrainedModel):
             Logits (B, stop - start, V), float32.
 
         Raises:
-            ValueError: positions the tokens or the sequence do not reach, in one sentence.
+            ValueError: positions the tokens or the sequence do not reach, or tokens out of range, in one sentence.
         """
         check_ids("tokens", tokens, "(B, known)", 2)
+        require(
+            isinstance(conditioning, Conditioning),
+            f"conditioning must be what `condition` gives, not {type(conditioning).__name__}; call prior.condition "
+            f"with what conditions the window",
+        )
         limit = min(tokens.shape[1] + 1, self.config.sequence_length)
         stop = limit if stop is None else stop
         require(
-            0 <= start < stop <= limit,
-            f"start={start}, stop={stop} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens in "
+            is_integer(start) and is_integer(stop) and 0 <= start < stop <= limit,
+            f"start={start!r}, stop={stop!r} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens in "
             f"a sequence of {self.config.sequence_length}; give more tokens or fewer positions",
         )
         require(
             tokens.shape[0] == cache.batch_size,
             f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
         )
+        check_range("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")
         if start == 0:
             cache.reset()
         reached = int(cache.position)
@@ -346,7 +358,8 @@ class JukeboxPrior(PreTrainedModel):
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
         """Predict the token at the cache's position from the one before it (B, 1), and advance; after a `prefill`.
 
-        Nothing here waits for the device, so the call can be captured; range checks are the caller's.
+        Nothing here waits for the device, so the call can be captured: that the token is one of the vocabulary, and the
+        position within the sequence, is the caller's to see to.
 
         Returns:
             Logits (B, 1, V), float32.

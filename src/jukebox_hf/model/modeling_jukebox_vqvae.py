@@ -34,6 +34,7 @@ from .validation import check_codes, check_level, is_number, require
 logger = logging.get_logger(__name__)
 
 _CHUNK_SECONDS = 30.0
+_LONGEST_RECORDING = 1e9  # seconds; a longer chunk is no other chunk
 
 
 @dataclass
@@ -337,7 +338,9 @@ class JukeboxVQVAE(PreTrainedModel):
             is_number(chunk_seconds) and 0 < chunk_seconds < float("inf"),
             f"chunk_seconds={chunk_seconds!r} must be a positive number of seconds, or None for one pass",
         )
-        return max(1, int(chunk_seconds * self.config.sampling_rate / self.config.hop_lengths[level]))
+        return max(
+            1, int(min(chunk_seconds, _LONGEST_RECORDING) * self.config.sampling_rate / self.config.hop_lengths[level])
+        )
 
     # --- the door ---
 

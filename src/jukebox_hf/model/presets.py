@@ -28,5 +28,7 @@ def model_preset(name: str) -> JukeboxConfig:
 
 
 def _look_up(name: str, presets: Mapping[str, Any]) -> Any:
-    require(name in presets, f"name={name!r} is not a preset; choose one of {', '.join(presets)}")
+    require(
+        isinstance(name, str) and name in presets, f"name={name!r} is not a preset; choose one of {', '.join(presets)}"
+    )
     return presets[name]

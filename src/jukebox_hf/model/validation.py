@@ -36,12 +36,22 @@ def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
     require(
         isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32),
         f"{name} must be a tensor of int64 {shape}, not "
-        f"{f'of {ids.dtype}' if isinstance(ids, Tensor) else type(ids).__name__}; convert it with .long()",
+        f"{f'of {ids.dtype}' if isinstance(ids, Tensor) else type(ids).__name__}; {_way_to_ids(ids)}",
     )
     require(
         ids.dim() == dimensions,
         f"{name} has shape {tuple(ids.shape)}, but must be {shape}; reshape it",
     )
+
+
+def _way_to_ids(given: object) -> str:
+    if isinstance(given, Tensor):
+        return "convert it with .long()"
+    if isinstance(given, (list, tuple)) and any(isinstance(one, Tensor) for one in given):
+        return "choose one of its tensors, such as the first with [0]"
+    if isinstance(given, (list, tuple)) or hasattr(given, "__array__"):
+        return "convert it with torch.as_tensor"
+    return "give such a tensor"
 
 
 def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
