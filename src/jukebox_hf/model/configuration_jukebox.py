@@ -376,8 +376,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
             )
             require(
                 int(self.conditioner_residual_multiplier * self.conditioner_hidden_size) >= 1,
-                f"conditioner_residual_multiplier={self.conditioner_residual_multiplier} leaves a residual unit without "
-                f"channels; enlarge it",
+                f"conditioner_residual_multiplier={self.conditioner_residual_multiplier} leaves a residual unit "
+                f"without channels; enlarge it",
             )
             _check_dilations(
                 "conditioner_dilation_growth",

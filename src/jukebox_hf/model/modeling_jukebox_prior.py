@@ -336,8 +336,8 @@ class JukeboxPrior(PreTrainedModel):
         stop = limit if stop is None else stop
         require(
             is_integer(start) and is_integer(stop) and 0 <= start < stop <= limit,
-            f"start={start!r}, stop={stop!r} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens in "
-            f"a sequence of {self.config.sequence_length}; give more tokens or fewer positions",
+            f"start={start!r}, stop={stop!r} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens "
+            f"in a sequence of {self.config.sequence_length}; give more tokens or fewer positions",
         )
         require(
             tokens.shape[0] == cache.batch_size,
