@@ -96,9 +96,8 @@ def test_chunks_leave_no_seam_in_the_released_size(level, chunk_seconds):
     pieces = model.encode(audio, [level], chunk_seconds=chunk_seconds).audio_codes[0]
     assert (pieces != whole).float().mean() < 0.002
     far, farther = ((latents - model.codebooks[level].vectors(codes)).square().sum(dim=1) for codes in (whole, pieces))
-    torch.testing.assert_close(
-        farther, far, rtol=1e-5, atol=0, msg="a code differs that is not one of two equally near"
-    )
+    rounding = 1e-6 * latents.square().sum(dim=1).max()
+    assert (farther - far).abs().max() < rounding, "a code differs that is not one of two equally near"
     at_once = model.decode(whole, level, chunk_seconds=None).audio_values
     in_chunks = model.decode(whole, level, chunk_seconds=chunk_seconds).audio_values
     assert (in_chunks - at_once).abs().max() < 1e-5 * at_once.std()
