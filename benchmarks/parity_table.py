@@ -17,7 +17,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "numerics_and_parity.md"
 BEGIN, END = "<!-- parity table: begin (benchmarks/parity_table.py writes it) -->", "<!-- parity table: end -->"
-PARTS = ("vqvae", "prior", "attention", "fp16", "alignment", "training")
+PARTS = ("vqvae", "prior", "attention", "fp16", "chain", "alignment", "training")
 TESTS = [ROOT / "tests" / "parity" / f"test_{part}_parity.py" for part in PARTS]
 
 

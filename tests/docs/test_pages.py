@@ -71,8 +71,6 @@ def test_tensor_names_of_the_glossary_are_those_of_the_networks():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            if target.endswith("numerics_and_parity.md"):
-                continue  # written by benchmarks/parity_table.py
             assert (page.parent / target).exists(), target
 
 
