@@ -76,13 +76,6 @@ def test_layers_above_the_last_one_asked_for_are_not_run(kind, tiny_prior, input
     assert torch.equal(both[1], alone[1])
 
 
-@pytest.mark.parametrize(("heads", "named"), [({0: [0]}, r"\[0\]"), ({3: [0], 2: [0]}, r"\[2\]"), ({}, r"\[\]")])
-def test_layers_that_see_no_lyrics_are_refused(tiny_prior, inputs_for, heads, named):
-    prior = tiny_prior("prefix")
-    with pytest.raises(ValueError, match=rf"heads names layers {named}, but the layers that look at lyrics are \[3\]"):
-        prior.lyric_attention(**inputs_for(prior.config), heads=heads)
-
-
 def test_earlier_windows_overwrite_later_ones_and_padding_is_cut():
     looks = {0: np.full((4, 3), 1.0), 2: np.full((4, 3), 2.0)}
     columns = {0: np.array([-1, 0, 1]), 2: np.array([0, 1, 2])}

@@ -216,6 +216,7 @@ def test_nothing_is_read_without_what_conditions_it(tiny_prior):
     [
         ({}, "heads names layers [], but must name one or more of those that look at lyrics: [3]"),
         ({0: [0]}, "heads names layers [0], but must name one or more of those that look at lyrics: [3]"),
+        ({3: [0], 2: [0]}, "heads names layers [3, 2], but must name one or more of those that look at lyrics: [3]"),
         ({3: [2]}, "heads[3]=[2] must be one or more heads of the layer, from 0 to 1"),
         ({3: [-1]}, "heads[3]=[-1] must be one or more heads of the layer, from 0 to 1"),
         ({3: []}, "heads[3]=[] must be one or more heads of the layer, from 0 to 1"),
