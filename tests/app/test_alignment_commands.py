@@ -103,7 +103,8 @@ def test_what_can_not_be_aligned_is_refused_in_a_sentence(
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "lrc,ass"), "must be out of lrc, srt, vtt")
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--layer", 31), "--layer and --head belong together")
     says_one_sentence(
-        run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0), "look at lyrics are [15, 31]"
+        run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0),
+        "but must name one or more of those that look at lyrics: [15, 31]",
     )
     assert not list(tmp_path.glob("out/*"))
     assert run_cli(*align, song / "song.wav", *out, "--format", "srt").code == 0
