@@ -56,13 +56,21 @@ def nearest_distance(written: Sequence[np.ndarray], known: Sequence[np.ndarray],
 
     Runs are compared place by place. Written runs follow each other without overlap; known ones begin anywhere.
     """
-    songs = [np.asarray(codes, dtype=np.int16) for codes in known]
-    runs = np.concatenate([np.lib.stride_tricks.sliding_window_view(codes, length) for codes in songs])
-    distances = [
-        np.count_nonzero(runs != np.asarray(codes[start : start + length], dtype=np.int16), axis=1).min() / length
-        for codes in written
-        for start in range(0, len(codes) - length + 1, length)
-    ]
+    songs = [np.asarray(codes) for codes in known if len(codes) >= length]
+    line = np.concatenate(songs)
+    is_begin = np.concatenate([np.arange(len(codes)) <= len(codes) - length for codes in songs])
+    # Where every code stands, so that only places with that code are counted.
+    places, most = np.argsort(line, kind="stable"), line.max()
+    bounds = np.searchsorted(line, np.arange(most + 2), sorter=places)
+    distances = []
+    for codes in written:
+        for start in range(0, len(codes) - length + 1, length):
+            run = enumerate(np.asarray(codes[start : start + length]).tolist())
+            begins = [places[bounds[code] : bounds[code + 1]] - turn for turn, code in run if code <= most]
+            begins = np.concatenate([np.zeros(0, dtype=int), *begins])
+            begins = begins[(begins >= 0) & is_begin[begins]]
+            _, equal = np.unique(begins, return_counts=True)
+            distances.append(1 - equal.max(initial=0) / length)
     return float(np.mean(distances))
 
 

@@ -51,6 +51,15 @@ def test_copies_are_found_wherever_they_begin():
     assert nearest_distance([changed], known) == 0.25
 
 
+def test_the_nearest_run_is_the_one_that_a_plain_search_finds():
+    drawn = np.random.default_rng(1)
+    known = [drawn.integers(0, 4, size) for size in (9, 30, 8, 7)]
+    written = [drawn.integers(0, 5, 24)]  # a code that nobody knows among them
+    runs = [song[start : start + 8] for song in known for start in range(len(song) - 7)]
+    plain = [min(np.mean(run != written[0][start : start + 8]) for run in runs) for start in (0, 8, 16)]
+    assert nearest_distance(written, known, length=8) == pytest.approx(np.mean(plain))
+
+
 def test_swapped_letters_keep_the_shape_of_words():
     text = "Hey, you zoo\nx"
     swapped = swap_letters(text)
