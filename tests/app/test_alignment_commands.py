@@ -145,6 +145,33 @@ def test_the_best_head_goes_into_both_configurations(run_cli, repository, song, 
     assert (config.alignment_layer, config.alignment_head) == (15, 0)
 
 
+def test_heads_are_scored_on_a_folder_of_songs(run_cli, repository, song, tmp_path, monkeypatch, says_one_sentence):
+    heard = []
+
+    def score_heads(prior, songs):
+        heard.extend((len(labels.lyrics.ids), len(codes)) for codes, labels in songs)
+        return [HeadScore(15, 0, 0.9, 0.9, 0.9)]
+
+    monkeypatch.setattr(alignment_files, "score_heads", score_heads)
+    samples, rate = soundfile.read(song / "song.wav")
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate)
+    head = "file_name,artist,genre,lyrics"
+    (tmp_path / "metadata.csv").write_text(f"{head}\na.wav,x,y,la la la\nb.wav,x,y, \nc.wav,x,y,row\n")
+    done = run_cli("find-alignment-head", repository, tmp_path, "--dry-run")
+    assert done.code == 0, done.err
+    assert [characters for characters, _ in heard] == [8, 3]  # the one without lyrics is left out
+    assert all(codes > 0 for _, codes in heard)
+    text = tmp_path / "words.txt"
+    text.write_text("la")
+    says_one_sentence(
+        run_cli("find-alignment-head", repository, tmp_path, "--dry-run", "--lyrics-file", text),
+        "--lyrics-file is for one song, but",
+    )
+    (tmp_path / "metadata.csv").write_text(f"{head}\na.wav,x,y,\n")
+    says_one_sentence(run_cli("find-alignment-head", repository, tmp_path, "--dry-run"), "holds no song with lyrics")
+
+
 def test_a_model_whose_heads_follow_nothing_is_left_alone(
     run_cli, repository, song, tmp_path, monkeypatch, says_one_sentence
 ):

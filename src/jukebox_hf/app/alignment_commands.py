@@ -77,7 +77,9 @@ def align(
 
 def find_alignment_head(
     model: Model,
-    songs: Annotated[list[Path], typer.Argument(help="Songs with lyrics: codes, song.json, or NAME.wav and NAME.txt.")],
+    songs: Annotated[
+        list[Path], typer.Argument(help="Songs with lyrics: codes, song.json, NAME.wav and NAME.txt, or a folder.")
+    ],
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,

@@ -6,7 +6,7 @@ whole or not at all; or a table of heads, and a configuration with the best one.
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from jukebox_hf.app.song_making import decoded
 from jukebox_hf.app.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
 from jukebox_hf.data.audio_io import write_bytes
+from jukebox_hf.data.audio_windows import mix
+from jukebox_hf.data.songs import open_songs
 from jukebox_hf.model.alignment import SongAlignment
 from jukebox_hf.model.alignment_heads import HeadScore, score_heads
 from jukebox_hf.model.alignment_orders import labelled_codes, lyric_level
@@ -77,7 +79,7 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
         recording = recording or _audio_beside(codes)
     else:
-        state = _encoded(recording, model)
+        state = _encoded(read_audio(recording, model.config.sampling_rate), recording, model)
         text = path.with_suffix(".txt")
         words = {"lyrics": read_text(text)} if text.is_file() else {}
     words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
@@ -128,6 +130,13 @@ def find_head(
 ) -> tuple[list[HeadScore], int]:
     """Score the heads of a model on songs, best first, and write the best into its configuration.
 
+    Args:
+        name: the model's folder.
+        paths: songs as `know_song` takes them, or folders of songs with lyrics as `open_songs` reads them.
+        said: words that win over those beside the songs.
+        device: to run on.
+        dry_run: write nothing; `name` may be one of the Hub.
+
     Returns:
         The scores, and the level of the prior.
 
@@ -142,8 +151,7 @@ def find_head(
     model = open_model(name, device=device)
     processor, level = open_processor(model, name), lyric_level(model.config)
     songs = []
-    for path in paths:
-        song = know_song(path, model, said)
+    for song in (song for path in paths for song in _songs_at(path, model, said)):
         songs += labelled_codes(model.config, processor(dict(song.words)), song.state)
     scores = score_heads(model.prior(level), songs)
     model.release(level)
@@ -178,12 +186,27 @@ def table_of_heads(scores: Sequence[HeadScore]) -> str:
 # --- songs and targets ------------------------------------------------------------------------------------------------
 
 
-def _encoded(recording: Path, model: JukeboxModel) -> SongState:
-    level, rate = lyric_level(model.config), model.config.sampling_rate
+def _songs_at(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Iterator[KnownSong]:
+    """One song, or all of a folder that have lyrics."""
+    if not path.is_dir():
+        yield know_song(path, model, said)
+        return
+    said = {name: value for name, value in said.items() if value is not None}
+    require("lyrics" not in said, f"--lyrics-file is for one song, but {path} is a folder; keep its songs' own lyrics")
+    songs, rate = open_songs(str(path)), model.config.sampling_rate
+    sung = [number for number in range(len(songs)) if songs[number].lyrics.strip()]
+    require(len(sung) > 0, f"{path} holds no song with lyrics; list them in its metadata.csv")
+    for number in sung:
+        sound = mix(songs.read(number, 0, songs.header(number).num_samples(rate), rate))
+        words = {name: getattr(songs[number], name) for name in ("lyrics", "artist", "genre")} | said
+        yield KnownSong(path, _encoded(sound, Path(songs[number].name), model), None, words)
+
+
+def _encoded(samples: np.ndarray, name: Path, model: JukeboxModel) -> SongState:
+    level = lyric_level(model.config)
     hop = model.config.vqvae_config.hop_lengths[level]
-    samples = read_audio(recording, rate)
     whole = len(samples) // hop * hop
-    require(whole > 0, f"{recording} has {len(samples)} samples, fewer than the {hop} of one code; give a longer one")
+    require(whole > 0, f"{name} has {len(samples)} samples, fewer than the {hop} of one code; give a longer one")
     values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
     codes = model.vqvae.encode(values, levels=[level]).audio_codes[0][0].cpu()
     return SongState.empty(model.config.vqvae_config.num_levels, [0]).with_codes(level, 0, codes)
