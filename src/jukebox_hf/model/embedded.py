@@ -23,5 +23,5 @@ def tiny_repository() -> str:
 
 
 def located(name: str) -> str:
-    """The folder of a model's name: `tiny` is the one inside the package, unless a folder of that name is here."""
-    return tiny_repository() if name == TINY and not Path(name).exists() else name
+    """The folder of a model's name: `tiny` is the one inside the package, unless a model of that name is here."""
+    return tiny_repository() if name == TINY and not Path(name, "config.json").is_file() else name

@@ -16,6 +16,7 @@ Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so 
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -221,6 +222,7 @@ def _order(
             f"only {plan.samples / config.sampling_rate:.4g} s of audio are asked for; ask for more seconds or shorten "
             f"the prompt or codes",
         )
+    _warn_of_long_lyrics(config, max(int(songs["lyric_lengths"][song]) for song in rows))
     labels = tuple(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
         for prior in config.prior_configs
@@ -231,6 +233,17 @@ def _order(
         state.notes,
     )
     return SongOrder(tuple(rows), plan, labels, own)
+
+
+def _warn_of_long_lyrics(config: JukeboxConfig, characters: int) -> None:
+    """Priors that learnt to read whole lyrics, filled up behind, have never moved along longer ones."""
+    most = min((prior.lyric_length for prior in config.prior_configs if prior.lyric_filler is not None), default=None)
+    if most is not None and characters > most:
+        warnings.warn(
+            f"the lyrics have {characters} characters, but this model learnt songs of at most {most}; it will sing "
+            f"them badly, so shorten them",
+            stacklevel=2,
+        )
 
 
 def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: int, song_samples: int) -> LevelLabels:

@@ -37,7 +37,8 @@ class CorpusSettings:
 
     Args:
         hours: of music, rounded up to whole songs.
-        seed: decides everything; songs of two seeds share words and here and there a short line, nothing more.
+        seed: decides everything. Voice, words and melody of a song are its own, but bands are not: there are 120
+            (genre, scale, key, chords), which songs of all seeds share, so two songs without words can be the same.
         sampling_rate: samples per second.
         characters: length of each song's lyrics; a song lasts characters x slot.
         slot: seconds per character.
