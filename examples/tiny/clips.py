@@ -21,7 +21,7 @@ from examples.tiny.classifiers import (
     train_slot_listener,
     vowels_right,
 )
-from examples.tiny.metrics import in_unseen_words, reconstruct
+from examples.tiny.metrics import in_unseen_words, is_vowel, reconstruct
 from examples.tiny.parts import Networks, Recordings
 from jukebox_hf.data.songs import Song
 from jukebox_hf.model.labels import SongDescription
@@ -90,6 +90,7 @@ class Hearing:
     Attributes:
         wrong_vowels: vowels right by the lyrics of another song.
         unseen_vowels: vowels right in words that no training song has; NaN where there is none.
+        voiced: slots of all clips that sound like a vowel.
         count, vowels, unseen: clips, sung vowels and vowels of unseen words that were judged.
     """
 
@@ -98,6 +99,7 @@ class Hearing:
     vowels: float
     wrong_vowels: float
     unseen_vowels: float
+    voiced: float
     picked: float
     count: int
     num_vowels: int
@@ -204,6 +206,7 @@ def listen(listeners: Listeners, clips: Clips, seen_words: frozenset[str]) -> He
         vowels=_share(right),
         wrong_vowels=_share(wrong),
         unseen_vowels=_share(unseen),
+        voiced=float(is_vowel(slots.argmax(dim=2).numpy()).mean()),
         picked=float(np.mean(picked)) if picked else float("nan"),
         count=len(songs),
         num_vowels=int(right[1]),

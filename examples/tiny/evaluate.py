@@ -1,8 +1,11 @@
-"""`python -m examples.tiny.evaluate`: measure a run of the tiny model on songs it has never seen.
+"""`python -m examples.tiny.evaluate`: measure the tiny model on songs it has never seen.
 
-Flows in: the folder of a run. Flows out: one table with goals, controls and ceilings, and beside the networks
-`evaluation.json` and `confusion.json`. Only what is trained by then is measured, of a network in training its newest
-checkpoint. The same run gives the same numbers.
+Flows in: the folder of a run, and where it is finished the model made of it. Flows out: one table with goals, controls
+and ceilings, and in the run's folder `evaluation.json` and `confusion.json`. Without a model the run's own networks are
+measured as far as they are trained, of one in training its newest checkpoint. The same weights give the same numbers.
+
+Goals are measured on sung songs. Backings of the corpus are 120 in all (genre, key, progression, way of playing), so a
+song without words is one that training has heard, sample for sample.
 """
 
 import argparse
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from examples.tiny import clips as made
 from examples.tiny.likelihoods import bits_per_code, share_right, with_wrong
@@ -22,22 +26,34 @@ from examples.tiny.metrics import (
     reconstruct,
     replayed_share,
     share_in_use,
+    shared_with_one_song,
     standard_error,
     unigram_entropy,
     words_of,
 )
-from examples.tiny.parts import Networks, Recordings, open_codes, open_networks, open_recordings, untrained
+from examples.tiny.parts import (
+    Networks,
+    Recordings,
+    open_codes,
+    open_networks,
+    open_recordings,
+    open_repository,
+    untrained,
+)
 from examples.tiny.report import Row, as_markdown, save, save_confusions
+from jukebox_hf.data.audio_windows import labels_of
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.training.encode_dataset import encode_song
 from jukebox_hf.training.prior_data import facts_of
 
 LEVELS = ("bottom", "middle", "top")
 CONVERGENCE = ((-15.0, -18.0), (-11.0, -13.0), (-9.0, -10.5))  # dB, must and stretch, finest level first
 BITS = (3.6, 4.0, 3.5)
-TEMPERATURES = {2: 0.95, 1: 0.4, 0: 0.4}
-TRAINING_CODES = {"top-codes": (2,), "more-codes": (1, 2), "codes": (0, 1)}  # and the levels that learn them
+TEMPERATURES = {2: 0.95, 1: 0.7, 0: 0.95}
+TRAINING_CODES = {"top-codes": (2,), "more-codes": (1, 2), "last-codes": (2,), "codes": (0, 1)}  # who learns them
 _UNUSUAL = 40  # clips of short and of no lyrics
+_CONTROL = 20  # clips of random weights
+_SHORT = 20  # characters
 _TRAINING_SONGS = 400  # whose reconstructions train the listeners
 
 
@@ -47,9 +63,8 @@ class Evaluation:
 
     Attributes:
         networks, control: as trained, and with random weights.
-        train, unseen: songs.
+        train, unseen, instrumental: songs; the unseen ones are sung.
         train_codes: by level, the codes that its prior learns; empty while there are none.
-        unseen_codes: of the same VQ-VAE; None while there are none.
         num_clips, num_final: clips to write at the top level alone, and at all levels.
         heard: what listeners heard in clips, filled as they are judged.
     """
@@ -58,8 +73,8 @@ class Evaluation:
     control: Networks
     train: Recordings
     unseen: Recordings
+    instrumental: Recordings
     train_codes: dict[int, list[CodeShards]]
-    unseen_codes: CodeShards | None
     num_clips: int
     num_final: int
     heard: dict[str, made.Hearing] = field(default_factory=dict)
@@ -87,40 +102,43 @@ def main(words: list[str] | None = None) -> int:
     """Evaluate as the words of a command line say."""
     parser = argparse.ArgumentParser(prog="python -m examples.tiny.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="the folder of the run")
+    parser.add_argument("--model", type=Path, help="measure this repository instead of the run's own networks")
     parser.add_argument("--songs", type=int, default=120, help="unseen songs to measure on")
     parser.add_argument("--clips", type=int, default=200, help="clips to write at the top level")
     parser.add_argument("--final", type=int, default=200, help="clips to write at all three levels")
     said = parser.parse_args(words)
     try:
-        evaluation = open_evaluation(said.run, said.songs, said.clips, said.final)
+        evaluation = open_evaluation(said.run, said.songs, said.clips, said.final, said.model)
         rows = list(evaluate(evaluation))
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     print(as_markdown(rows))
-    save(rows, said.run / "evaluation.json")
+    save(rows, evaluation.networks.weights, said.run / "evaluation.json")
     save_confusions(evaluation.heard, said.run / "confusion.json")
     return 0
 
 
-def open_evaluation(run: Path, songs: int, clips: int, final: int) -> Evaluation:
-    """Open a run.
+def open_evaluation(run: Path, songs: int, clips: int, final: int, model: Path | None = None) -> Evaluation:
+    """Open a run, and the model that was made of it.
 
     Raises:
-        ValueError: no VQ-VAE, no songs, or codes of another VQ-VAE.
+        ValueError: no VQ-VAE, no songs, too few of them, or codes of another VQ-VAE.
     """
-    networks = open_networks(run)
+    networks = open_networks(run) if model is None else open_repository(model)
     hop = networks.vqvae.config.hop_lengths[-1]
-    unseen = open_recordings(run / "unseen", songs, hop)
+    test = open_recordings(run / "test-songs", 2 * songs, hop)
+    unseen = test.sung().first(songs)
+    if len(unseen.songs) < songs:
+        raise ValueError(f"{run / 'test-songs'} has {len(unseen.songs)} sung songs of songs={songs}; make more hours")
     train = open_recordings(run / "songs", _TRAINING_SONGS, hop)
-    found = {name: open_codes(run / name) for name in (*TRAINING_CODES, "unseen-codes")}
-    own = facts_of(networks.vqvae)
+    found = {name: open_codes(run / name) for name in TRAINING_CODES}
+    # A packaged model keeps the codec of its run in 16 bits; what its priors learnt are the codes of the run's.
+    owners = [networks.vqvae] if model is None or not (run / "vqvae").is_dir() else [open_networks(run).vqvae]
+    owners = [facts_of(vqvae) for vqvae in (networks.vqvae, *owners)]
     for each in found.values():
-        if each is not None and not each.facts.is_same_vqvae(own, own.present):
-            raise ValueError(
-                f"{each.folder} holds codes of another VQ-VAE than {run / 'vqvae'}; encode the songs again"
-            )
-    held_out = found.pop("unseen-codes")
+        if each is not None and not any(each.facts.is_same_vqvae(own, own.present) for own in owners):
+            raise ValueError(f"{each.folder} holds codes of another VQ-VAE; encode the songs again")
     learnt = {}
     for level in range(networks.top + 1):
         shards = [found[name] for name, levels in TRAINING_CODES.items() if level in levels and found[name] is not None]
@@ -128,13 +146,13 @@ def open_evaluation(run: Path, songs: int, clips: int, final: int) -> Evaluation
         if shards or found["codes"] is not None:
             learnt[level] = shards or [found["codes"]]
     control = untrained(networks, unseen.audio[:4])
-    return Evaluation(networks, control, train, unseen, learnt, held_out, clips, final)
+    return Evaluation(networks, control, train, unseen, test.instrumental(), learnt, clips, final)
 
 
 def evaluate(evaluation: Evaluation) -> Iterator[Row]:
     """All rows of the table, as far as there are networks for them."""
     yield from codec_rows(evaluation)
-    if not evaluation.train_codes or evaluation.unseen_codes is None:
+    if not evaluation.train_codes:
         return
     for level in sorted(set(evaluation.networks.priors) & set(evaluation.train_codes), reverse=True):
         yield from likelihood_rows(evaluation, level)
@@ -158,34 +176,40 @@ def likelihood_rows(evaluation: Evaluation, level: int) -> Iterator[Row]:
     """How well a prior foresees unseen songs, told the truth and otherwise."""
     prior, name = evaluation.networks.priors[level], LEVELS[level]
     tokenizer = evaluation.networks.tokenizers[level]
-    windows = _windows(evaluation.unseen_codes, level, prior.config.context_length)
+    windows = windows_of(evaluation.networks, evaluation.unseen, level)
     right = bits_per_code(prior, tokenizer, windows)
     control = bits_per_code(evaluation.control.priors[level], tokenizer, windows[:8])
     codes = evaluation.learnt(level)
     unigram = unigram_entropy(codes, prior.config.codebook_size)
-    note = f"{len(windows)} windows of unseen songs; random weights {control.mean():.2f}"
+    note = f"{len(windows)} windows of unseen sung songs; random weights {control.mean():.2f}"
     yield Row(f"{name}: bits per code", right.mean(), "bits", BITS[level], None, True, note)
     note = f"unigram entropy {unigram:.2f} bits"
     yield Row(f"{name}: bits under the unigram entropy", 1 - right.mean() / unigram, "%", 0.4, note=note)
     wrongs = ["upper_codes"] if prior.config.upper_strides else ["artist", "genre", "lyrics", "letters"]
     goals = {"artist": 0.95, "genre": 0.95, "lyrics": 0.99, "letters": 0.97}
     for wrong in wrongs:
-        chosen = [n for n, window in enumerate(windows) if wrong in ("artist", "genre", "upper_codes")
-                  or window["lyrics"].strip()]  # fmt: skip
-        some = [windows[n] for n in chosen]
-        other = bits_per_code(prior, tokenizer, with_wrong(some, wrong))
-        blank = bits_per_code(evaluation.control.priors[level], tokenizer, with_wrong(some, wrong)[:40])
-        before = bits_per_code(evaluation.control.priors[level], tokenizer, some[:40])
-        note = (
-            f"wrong costs {(other - right[chosen]).mean():.3f} bits; n={len(some)}; random weights "
-            f"{100 * share_right(before, blank):.0f} %"
+        tried = with_wrong(windows, wrong)
+        others = [bits_per_code(prior, tokenizer, some) for some in tried]
+        random = evaluation.control.priors[level]
+        by_chance = share_right(
+            bits_per_code(random, tokenizer, windows[:40]),
+            [bits_per_code(random, tokenizer, some[:40]) for some in tried],
         )
-        yield Row(f"{name}: right {wrong.replace('_', ' ')} likelier", share_right(right[chosen], other), "%",
+        note = (
+            f"than each of {len(tried)} wrong, which cost {(np.mean(others, axis=0) - right).mean():.3f} bits; "
+            f"n={len(windows)}; random weights {_percent(by_chance)}"
+        )
+        yield Row(f"{name}: right {wrong.replace('_', ' ')} likelier", share_right(right, others), "%",
                   goals.get(wrong), note=note)  # fmt: skip
-    instrumental = [n for n, window in enumerate(windows) if not window["lyrics"].strip()]
-    if instrumental and not prior.config.upper_strides:
-        note = f"blank lyrics, n={len(instrumental)}"
-        yield Row(f"{name}: bits per code of instrumentals", right[instrumental].mean(), "bits", note=note)
+    alike = shared_with_one_song(_codes(evaluation.networks, evaluation.unseen, level), codes)
+    note = f"at the same time, on average; at most {_percent(alike.max())}"
+    yield Row(f"{name}: codes that an unseen song shares with one training song", alike.mean(), "%", note=note)
+    without = evaluation.instrumental
+    if without.songs:
+        bits = bits_per_code(prior, tokenizer, windows_of(evaluation.networks, without, level)).mean()
+        alike = shared_with_one_song(_codes(evaluation.networks, without, level), codes)
+        note = f"n={len(without.songs)}; {_percent(alike.mean())} of their codes are those of one training song"
+        yield Row(f"{name}: bits per code of songs without words", bits, "bits", note=note)
 
 
 def clip_rows(evaluation: Evaluation) -> Iterator[Row]:
@@ -211,22 +235,22 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
     written = made.write_clips(networks, orders, samples, temperatures)
     heard = evaluation.heard[name] = made.listen(listeners, written, seen)
     shuffled = made.listen(listeners, made.with_shuffled_labels(written), seen)
-    control = made.listen(
-        listeners, made.write_clips(evaluation.control_on_codec, orders[:20], samples, temperatures), seen
-    ) if level else None  # fmt: skip
+    noise = made.write_clips(evaluation.control_on_codec, orders[:_CONTROL], samples, temperatures)
+    control = made.listen(listeners, noise, seen)
     for what, must, stretch in (("genre", 0.85, 0.95), ("artist", 0.80, 0.90)):
         share = getattr(heard, what).right
         note = (
             f"± {_percent(standard_error(share, count))}, n={count}; reconstructions "
-            f"{_percent(getattr(ceiling, what).right)}, shuffled labels {_percent(getattr(shuffled, what).right)}"
-            + (f", random weights {_percent(getattr(control, what).right)}" if control else "")
+            f"{_percent(getattr(ceiling, what).right)}, shuffled labels {_percent(getattr(shuffled, what).right)}, "
+            f"random weights {_percent(getattr(control, what).right)}"
         )
         yield Row(f"{name}: {what} as asked", share, "%", must, stretch, note=note)
     for what, title in (("vowels", "vowels"), ("unseen_vowels", "vowels of unseen words")):
         most = getattr(ceiling, what)
         note = (
             f"{_percent(getattr(heard, what))} right; reconstructions {_percent(most)}, wrong lyrics "
-            f"{_percent(heard.wrong_vowels)}; n={heard.num_vowels if what == 'vowels' else heard.num_unseen}"
+            f"{_percent(heard.wrong_vowels)}, random weights {_percent(control.vowels)}; "
+            f"n={heard.num_vowels if what == 'vowels' else heard.num_unseen}"
         )
         yield Row(
             f"{name}: {title}, of the ceiling",
@@ -236,25 +260,37 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
             0.95,
             note=note,
         )
-    note = f"of {made.CANDIDATES}, chance 5 %; reconstructions {_percent(ceiling.picked)}"
+    note = (
+        f"of {made.CANDIDATES}, chance 5 %; reconstructions {_percent(ceiling.picked)}, random weights "
+        f"{_percent(control.picked)}"
+    )
     yield Row(f"{name}: the right lyric picked", heard.picked, "%", *goal_picked, note=note)
     if level:
-        yield from _unusual_lyrics(evaluation, listeners, orders, seen)
-        codes = evaluation.learnt(level)
-        real_codes = [evaluation.unseen_codes.codes(song, level) for song in range(len(evaluation.unseen_codes))]
-        ours = list(written.codes[level].numpy())
-        note = f"24 codes word for word; unseen real songs {100 * replayed_share(real_codes, codes):.1f} %"
-        yield Row(f"{name}: copied from training songs", replayed_share(ours, codes), "%", note=note)
-        real_distance = nearest_distance(real_codes[:20], codes)
-        note = f"of 64 codes, to the likest run of training; unseen real songs {_percent(real_distance)}"
-        yield Row(f"{name}: codes that differ", nearest_distance(ours[:20], codes), "%", note=note)
+        yield from _unusual_lyrics(evaluation, listeners, orders, seen, heard)
+    yield from _copy_rows(evaluation, name, level, [written.codes[level][clip].numpy() for clip in range(count)])
+
+
+def _copy_rows(evaluation: Evaluation, name: str, level: int, ours: list[np.ndarray]) -> Iterator[Row]:
+    """How near the codes of clips come to those that the prior learnt, beside unseen songs."""
+    known = evaluation.learnt(level)
+    real = _codes(evaluation.networks, evaluation.unseen, level)
+    note = f"24 codes word for word; unseen sung songs {100 * replayed_share(real, known):.1f} %"
+    yield Row(f"{name}: copied from training songs", replayed_share(ours, known), "%", note=note)
+    note = (
+        f"of 64 codes, to the likest run of training; unseen sung songs {_percent(nearest_distance(real[:20], known))}"
+    )
+    yield Row(f"{name}: codes that differ", nearest_distance(ours[:20], known), "%", note=note)
 
 
 def _unusual_lyrics(
-    evaluation: Evaluation, listeners: made.Listeners, orders: list[made.Order], seen: frozenset[str]
+    evaluation: Evaluation,
+    listeners: made.Listeners,
+    orders: list[made.Order],
+    seen: frozenset[str],
+    usual: made.Hearing,
 ) -> Iterator[Row]:
-    """Clips of short and of empty lyrics, which are filled up with rests."""
-    for title, kept in (("short", 20), ("no", 0)):
+    """Clips of short and of empty lyrics, which are filled up with rests; all begin with their song."""
+    for title, kept in (("short", _SHORT), ("no", 0)):
         some = [
             made.Order(replace(order.song, lyrics=fit_lyrics(order.song.lyrics[:kept], len(order.song.lyrics))), 0)
             for order in orders[:_UNUSUAL]
@@ -263,8 +299,13 @@ def _unusual_lyrics(
         heard = made.listen(
             listeners, made.write_clips(evaluation.networks, some, evaluation.clip_samples, temperature), seen
         )
-        note = f"vowels {_percent(heard.vowels)} right, n={heard.num_vowels}" if kept else f"n={heard.count}"
+        note = f"n={heard.count}; {kept} characters, then rests"
         yield Row(f"top clips of {title} lyrics: genre as asked", heard.genre.right, "%", note=note)
+        if kept:
+            note = f"n={heard.num_vowels}; of whole lyrics {_percent(usual.vowels)}"
+            yield Row(f"top clips of {title} lyrics: vowels right", heard.vowels, "%", note=note)
+        note = f"of whole lyrics {_percent(usual.voiced)}"
+        yield Row(f"top clips of {title} lyrics: time that sounds like a vowel", heard.voiced, "%", note=note)
 
 
 def _percent(share: float) -> str:
@@ -280,20 +321,25 @@ def _codec(networks: Networks, songs: Recordings, level: int) -> tuple[np.ndarra
     return np.concatenate(decibels), codes
 
 
-def _windows(shards: CodeShards, level: int, length: int) -> list[dict]:
+def _codes(networks: Networks, songs: Recordings, level: int) -> list[np.ndarray]:
+    """The codes of each song at one level."""
+    return [encode_song(audio.numpy(), networks.vqvae, [level])[0] for audio in songs.audio]
+
+
+def windows_of(networks: Networks, songs: Recordings, level: int) -> list[dict]:
     """One window of each song; where it begins differs from song to song."""
+    config = networks.priors[level].config
+    length, hop = config.context_length, networks.vqvae.config.hop_lengths[level]
+    ratio = networks.vqvae.config.hop_lengths[level + 1] // hop if level < networks.top else 1
+    codes = _codes(networks, songs, level)
+    above = _codes(networks, songs, level + 1) if ratio > 1 else None
     windows = []
-    whole = CodeWindows(shards, level, shards.num_codes(0, level))
-    ratio = whole.ratio
-    for song in range(len(whole)):
-        window = whole[song]
-        last = (len(window["codes"]) - length) // ratio
-        start = song * 97 % (last + 1) * ratio
-        window["codes"] = window["codes"][start : start + length]
-        window["offset_samples"] = start * shards.facts.hop_lengths[level]
-        if "upper_codes" in window:
-            window["upper_codes"] = window["upper_codes"][start // ratio : (start + length) // ratio]
-        windows.append(window)
+    for place, song in enumerate(songs.songs):
+        start = place * 97 % ((len(codes[place]) - length) // ratio + 1) * ratio
+        window = {"codes": torch.from_numpy(codes[place][start : start + length])}
+        if above is not None:
+            window["upper_codes"] = torch.from_numpy(above[place][start // ratio : (start + length) // ratio])
+        windows.append(window | labels_of(song, start * hop, len(codes[place]) * hop))
     return windows
 
 

@@ -37,32 +37,36 @@ def bits_per_code(
     return np.concatenate(found)
 
 
-def with_wrong(windows: Sequence[Window], what: str) -> list[Window]:
-    """The same windows with one thing about each of them wrong.
+def with_wrong(windows: Sequence[Window], what: str) -> list[list[Window]]:
+    """The same windows with one thing about each of them wrong, once for every wrong thing that is tried.
 
     Args:
         windows: all of them sung, where lyrics are to be wrong.
-        what: `artist`, `genre` (the next one of those that occur), `lyrics` (of the next song), `letters` (other
+        what: `artist`, `genre` (each other one of those that occur), `lyrics` (of the next song), `letters` (other
             letters in the same shape of words), or `upper_codes` (of the next song).
 
     Raises:
         ValueError: nothing else to take.
     """
     if what == "letters":
-        return [{**window, "lyrics": swap_letters(window["lyrics"])} for window in windows]
+        return [[{**window, "lyrics": swap_letters(window["lyrics"])} for window in windows]]
     if what in ("lyrics", "upper_codes"):
         if len(windows) < 2:
             raise ValueError(f"what={what!r} takes those of another song, but there is one window only; give more")
         others = [*windows[1:], windows[0]]
-        return [{**window, what: other[what]} for window, other in zip(windows, others, strict=True)]
+        return [[{**window, what: other[what]} for window, other in zip(windows, others, strict=True)]]
     names = sorted({window[what] for window in windows})
     if len(names) < 2:
         raise ValueError(f"what={what!r} takes another one, but all windows have {names}; give more songs")
-    return [{**window, what: names[(names.index(window[what]) + 1) % len(names)]} for window in windows]
+    return [
+        [{**window, what: names[(names.index(window[what]) + step) % len(names)]} for window in windows]
+        for step in range(1, len(names))
+    ]
 
 
-def share_right(right: np.ndarray, wrong: np.ndarray) -> float:
-    """Share of windows that the truth makes likelier; an even score counts as half."""
+def share_right(right: np.ndarray, wrongs: Sequence[np.ndarray]) -> float:
+    """Share of windows that the truth makes likelier than anything wrong; an even score counts as half."""
+    wrong = np.min(wrongs, axis=0)
     return float(((right < wrong) + 0.5 * (right == wrong)).mean())
 
 

@@ -51,6 +51,12 @@ def replayed_share(written: Iterable[np.ndarray], known: Iterable[np.ndarray], l
     return sum(found) / max(len(found), 1)
 
 
+def shared_with_one_song(songs: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each song the share of codes (N,) that stand at the same time in the known song that shares the most."""
+    stacked = np.stack([np.asarray(codes, dtype=np.int16) for codes in known if len(codes) == len(songs[0])])
+    return np.array([(stacked == np.asarray(codes, dtype=np.int16)).mean(axis=1).max() for codes in songs])
+
+
 def nearest_distance(written: Sequence[np.ndarray], known: Sequence[np.ndarray], length: int = 64) -> float:
     """Mean share of codes that differ between a run of `length` and the likest run in what is known: 0 is a copy.
 

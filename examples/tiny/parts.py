@@ -1,9 +1,10 @@
 """The parts of a run, as far as they exist: songs, codes, the VQ-VAE and the priors.
 
-Flows in: the folder of a run (`runs/tiny`). Flows out: what is trained so far; of a network that is still being trained
-its newest checkpoint.
+Flows in: the folder of a run (`runs/tiny`), or a finished repository. Flows out: what is trained so far; of a network
+that is still being trained its newest checkpoint.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,10 @@ class Recordings:
         """Those with words."""
         return self.only([place for place, song in enumerate(self.songs) if song.lyrics.strip()])
 
+    def instrumental(self) -> "Recordings":
+        """Those without."""
+        return self.only([place for place, song in enumerate(self.songs) if not song.lyrics.strip()])
+
 
 @dataclass(frozen=True)
 class Networks:
@@ -54,11 +59,13 @@ class Networks:
         vqvae: the codec.
         priors: by level.
         tokenizers: by level, with the lists the priors were trained with.
+        weights: SHA-256 of each file they were read from, by its path inside the run or repository.
     """
 
     vqvae: JukeboxVQVAE
     priors: dict[int, JukeboxPrior] = field(default_factory=dict)
     tokenizers: dict[int, JukeboxTokenizer] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
 
     @property
     def top(self) -> int:
@@ -115,12 +122,39 @@ def open_networks(run: Path) -> Networks:
     if folder is None:
         raise ValueError(f"{run / 'vqvae'} holds no VQ-VAE and no whole checkpoint of one; train it first")
     networks = Networks(JukeboxVQVAE.from_pretrained(folder).float().eval())
+    networks.weights.update(weights_in(folder, run))
     for name in PRIORS:
         if (folder := _trained(run / name)) is not None:
+            networks.weights.update(weights_in(folder, run))
             prior = JukeboxPrior.from_pretrained(folder).float().eval()
             networks.priors[prior.config.level] = prior
             networks.tokenizers[prior.config.level] = JukeboxTokenizer.from_pretrained(folder)
     return networks
+
+
+def open_repository(folder: Path) -> Networks:
+    """Load a finished model, such as the one inside the package.
+
+    Raises:
+        OSError, ValueError: no such repository.
+    """
+    model = JukeboxModel.from_pretrained(folder).float().eval()
+    levels = range(model.num_levels)
+    tokenizer = JukeboxTokenizer.from_pretrained(folder)
+    return Networks(
+        model.vqvae,
+        {level: model.prior(level) for level in levels},
+        dict.fromkeys(levels, tokenizer),
+        weights_in(folder, folder),
+    )
+
+
+def weights_in(folder: Path, beside: Path) -> dict[str, str]:
+    """SHA-256 of each file of weights of a folder, by its path beside another."""
+    return {
+        path.relative_to(beside).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
 
 
 def untrained(networks: Networks, audio: Tensor) -> Networks:

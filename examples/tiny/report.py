@@ -42,25 +42,50 @@ class Row:
             return "stretch"
         return "must" if self._reaches(self.must) else "missed"
 
+    @property
+    def shown(self) -> str:
+        """The value with its unit; `-` where nothing could be measured."""
+        return _shown(self.value, self.unit)
+
+    @property
+    def shown_must(self) -> str:
+        """The goal with its unit; nothing where there is none."""
+        return _shown(self.must, self.unit)
+
     def _reaches(self, goal: float) -> bool:
         return self.value <= goal if self.lower_is_better else self.value >= goal
 
 
 def as_markdown(rows: list[Row]) -> str:
     """The table to be read."""
-    lines = ["| measure | value | must | stretch | | |", "|---|---:|---:|---:|---|---|"]
+    lines = ["| measure | value | must | stretch | reached | beside it |", "|---|---:|---:|---:|---|---|"]
     for row in rows:
-        cells = [_shown(number, row.unit) for number in (row.value, row.must, row.stretch)]
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {row.verdict} | {row.note} |")
+        cells = (row.name, row.shown, row.shown_must, _shown(row.stretch, row.unit), row.verdict, row.note)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def save(rows: list[Row], path: Path) -> None:
-    """The same as JSON; what could not be measured is null."""
+def save(rows: list[Row], weights: Mapping[str, str], path: Path) -> None:
+    """The same as JSON, beside the SHA-256 of the measured weights; what could not be measured is null."""
     table = [asdict(row) | {"verdict": row.verdict} for row in rows]
     for row in table:
         row["value"] = None if math.isnan(row["value"]) else float(row["value"])
-    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"weights": dict(weights), "rows": table}, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> tuple[list[Row], dict[str, str]]:
+    """What `save` wrote: rows, and SHA-256 of the weights by file.
+
+    Raises:
+        ValueError: no table of an evaluation.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; run examples.tiny.evaluate first")
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    for row in saved["rows"]:
+        del row["verdict"]
+        row["value"] = math.nan if row["value"] is None else row["value"]
+    return [Row(**row) for row in saved["rows"]], saved["weights"]
 
 
 def save_confusions(heard: Mapping[str, Hearing], path: Path) -> None:

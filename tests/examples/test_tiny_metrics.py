@@ -13,6 +13,7 @@ from examples.tiny.metrics import (
     nearest_distance,
     replayed_share,
     share_in_use,
+    shared_with_one_song,
     standard_error,
     swap_letters,
     unigram_entropy,
@@ -58,6 +59,16 @@ def test_the_nearest_run_is_the_one_that_a_plain_search_finds():
     runs = [song[start : start + 8] for song in known for start in range(len(song) - 7)]
     plain = [min(np.mean(run != written[0][start : start + 8]) for run in runs) for start in (0, 8, 16)]
     assert nearest_distance(written, known, length=8) == pytest.approx(np.mean(plain))
+
+
+def test_a_song_without_a_voice_of_its_own_is_found_in_training():
+    drawn = np.random.default_rng(2)
+    known = [drawn.integers(0, 1024, 200) for _ in range(4)] + [drawn.integers(0, 1024, 90)]
+    fresh, twin = drawn.integers(0, 1024, 200), known[2].copy()
+    twin[:20] += 1
+    shares = shared_with_one_song([fresh, twin], known)
+    assert shares[0] < 0.05
+    assert shares[1] == pytest.approx(0.9)
 
 
 def test_swapped_letters_keep_the_shape_of_words():
