@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jukebox_hf import JukeboxVQVAE
+from jukebox_hf.conversion.repository import staged
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -17,17 +18,26 @@ def main(words: Sequence[str] | None = None) -> int:
     if len(words) != 3:
         print(__doc__.split("\n")[0], file=sys.stderr)
         return 2
-    join_levels(*map(Path, words))
+    try:
+        join_levels(*map(Path, words))
+    except (ValueError, OSError) as error:
+        print(f"join_levels: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 def join_levels(out: Path, lower: Path, top: Path) -> None:
-    """The lower levels of one VQ-VAE and the top level of another; their tensors are taken as they are."""
+    """The lower levels of one VQ-VAE and the top level of another; their tensors are taken as they are.
+
+    Raises:
+        ValueError, OSError: a folder that is there already, or no VQ-VAE.
+    """
     model, other = JukeboxVQVAE.from_pretrained(lower), JukeboxVQVAE.from_pretrained(top)
     level = model.config.num_levels - 1
     for ours, theirs in zip(_networks(model), _networks(other), strict=True):
         ours[level].load_state_dict(theirs[level].state_dict())
-    model.save_pretrained(out)
+    with staged(out, force=False) as staging:
+        model.save_pretrained(staging)
 
 
 def _networks(model: JukeboxVQVAE) -> tuple:

@@ -1,7 +1,9 @@
 """The recipe of the tiny model fits itself: configurations, commands and the size that may be shipped."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -64,17 +66,25 @@ def test_clips_begin_at_whole_codes_of_every_level(config):
 
 CODECS = ("vqvae_start", "vqvae_top", "vqvae_top_fine", "vqvae_lower")
 STARTS_OF_PRIORS = ("prior_top_start", "prior_1_start", "prior_0_start")
-PRIORS = (*STARTS_OF_PRIORS, "prior_top", "prior_1", "prior_0")
+PRIORS = (*STARTS_OF_PRIORS, "prior_top_next", "prior_0_next", "prior_top", "prior_1", "prior_0")
+BEGUN_FROM = {
+    "vqvae_top": "vqvae_start",
+    "vqvae_top_fine": "vqvae_top",
+    "vqvae_lower": "vqvae_start",
+    "prior_top_next": "prior_top_start",
+    "prior_0_next": "prior_0_start",
+    "prior_top": "prior_top_next",
+    "prior_1": "prior_1_start",
+    "prior_0": "prior_0_next",
+}
 
 
 @pytest.mark.parametrize("part", [*CODECS, *PRIORS])
 def test_the_training_commands_read_every_setting(part, tmp_path):
     kinds = train_vqvae.KINDS if part in CODECS else train_prior.KINDS
     read = read_arguments(kinds, [str(TINY / f"{part}.yaml"), "--output_dir", str(tmp_path)])
-    begun_from = {"vqvae_top_fine": "vqvae_top", "vqvae_top": "vqvae_start", "vqvae_lower": "vqvae_start"}
-    begun_from |= {part: f"{part}_start" for part in PRIORS if not part.endswith("_start")}
-    if part in begun_from:
-        assert read[0].model_name_or_path == f"runs/tiny/{begun_from[part]}"
+    if part in BEGUN_FROM:
+        assert read[0].model_name_or_path == f"runs/tiny/{BEGUN_FROM[part]}"
     else:
         assert read[0].config == f"examples/tiny/{part.removesuffix('_start')}.json"
     if part in CODECS[1:]:
@@ -88,20 +98,62 @@ def test_the_training_commands_read_every_setting(part, tmp_path):
         assert (first.shared_positions, first.tied_query_key, first.embedding_std) == (True, True, 0.4)
 
 
-def test_the_script_is_whole_and_names_the_settings_that_are_there():
-    script = (TINY / "train.sh").read_text()
-    assert subprocess.run(["bash", "-n", str(TINY / "train.sh")]).returncode == 0
-    assert re.findall(r"^for part in (.*); do$", script, flags=re.M) == [" ".join(CODECS), " ".join(PRIORS)]
+@pytest.fixture
+def called(tmp_path):
+    """Runs a script of the recipe with a stand-in for Python; gives what it would have run, a line each."""
+    shutil.copytree(TINY, tmp_path / "examples" / "tiny")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    python.chmod(0o755)
+
+    def call(script):
+        environment = os.environ | {"PYTHON": str(python)}
+        done = subprocess.run(
+            [tmp_path / "examples" / "tiny" / script], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "calls").read_text().splitlines()
+
+    return call
+
+
+def test_the_page_says_what_the_script_does(called):
+    (block,) = re.findall(r"## One by one\n\n```\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    page = [" ".join(line.split()) for line in block.replace("\\\n", " ").splitlines()]
+    page = [line.replace("jukebox-hf ", "-m jukebox_hf ", 1).removeprefix("python ") for line in page]
+    assert called("train.sh") == page
+    parts = [*(f"train_vqvae examples/tiny/{part}.yaml" for part in CODECS),
+             *(f"train_prior examples/tiny/{part}.yaml" for part in PRIORS)]  # fmt: skip
+    assert [line.split("training.")[1].split(" --")[0] for line in page if ".yaml" in line] == parts
+
+
+def test_a_fresh_clone_is_measured_with_codes_of_the_packaged_codec(called):
+    calls = called("measure.sh")
+    assert calls[-1] == "-m examples.tiny.evaluate --run runs/tiny --model src/jukebox_hf/tiny"
+    encoded = [re.fullmatch(r".* runs/tiny/(\S+) --model (\S+) --levels (.*)", line) for line in calls]
+    made = {line[1]: set(map(int, line[3].split())) for line in encoded if line}
+    assert set(made) == set(TRAINING_CODES)
+    assert all(set(levels) <= made[name] for name, levels in TRAINING_CODES.items())
+    assert {line[2] for line in encoded if line} == {"src/jukebox_hf/tiny"}
+    assert any("runs/tiny/test-songs --hours 0.45 --seed 2000" in line for line in calls)
+
+
+def test_a_step_that_fails_is_said_on_the_screen(tmp_path, called):
+    (tmp_path / "python").write_text("#!/bin/sh\necho no accelerate here >&2\nexit 3\n")
+    with pytest.raises(AssertionError, match="no accelerate here"):
+        called("train.sh")
 
 
 def test_every_prior_learns_codes_that_the_script_makes_and_the_evaluation_knows():
-    made = dict(re.findall(r'^encode \S+ (\S+) vqvae "?([0-2 ]+)"?$', (TINY / "train.sh").read_text(), flags=re.M))
+    made = dict(
+        re.findall(r'^encode \S+ (\S+) \$run/vqvae "?([0-2 ]+)"?$', (TINY / "train.sh").read_text(), flags=re.M)
+    )
     used = {}
     for part in PRIORS:
         data = next(each for each in read_arguments(train_prior.KINDS, [str(TINY / f"{part}.yaml")])
                     if hasattr(each, "train_codes"))  # fmt: skip
         name = data.train_codes.removeprefix("runs/tiny/")
-        level = {"prior_top": 2, "prior_1": 1, "prior_0": 0}[part.removesuffix("_start")]
+        level = {"top": 2, "1": 1, "0": 0}[part.split("_")[1]]
         assert {str(level), str(min(level + 1, 2))} <= set(made[name].split()), part
         used.setdefault(name, set()).add(level)
     assert {name: set(levels) for name, levels in TRAINING_CODES.items()} == used

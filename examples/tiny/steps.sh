@@ -1,0 +1,30 @@
+# What train.sh and measure.sh share: steps that are done once, with a line for each and their output in a log.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+python=${PYTHON:-.venv/bin/python}
+run=runs/tiny
+mkdir -p $run
+
+say() { echo "$(date -u +%FT%TZ) $*" | tee -a $run/train.log; }
+
+step() { # what, log, arguments of Python
+  say "$1"
+  local log=$2
+  shift 2
+  "$python" "$@" >>"$log" 2>&1 || {
+    tail -n 3 "$log" >&2
+    exit 1
+  }
+}
+
+corpus() { # folder, hours, seed
+  [ -f "$run/$1/metadata.csv" ] && return
+  step "songs: $1" $run/corpus.log -m jukebox_hf synth-corpus "$run/$1" --hours "$2" --seed "$3" --format wav
+}
+
+encode() { # songs, codes, VQ-VAE, levels
+  [ -f "$run/$2/codes.json" ] && return
+  step "encoding: $2" $run/encode.log \
+    -m jukebox_hf.training.encode_dataset "$run/$1" "$run/$2" --model "$3" --levels ${4}
+}
