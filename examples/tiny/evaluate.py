@@ -109,7 +109,10 @@ def main(words: list[str] | None = None) -> int:
     said = parser.parse_args(words)
     try:
         evaluation = open_evaluation(said.run, said.songs, said.clips, said.final, said.model)
-        rows = list(evaluate(evaluation))
+        rows = []
+        for row in evaluate(evaluation):
+            print(f"{row.name}: {row.shown}", file=sys.stderr, flush=True)
+            rows.append(row)
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2

@@ -65,12 +65,13 @@ def test_the_table_names_every_goal(run, capsys, monkeypatch):
     monkeypatch.setattr(classifiers, "SONG_STEPS", 20)
     monkeypatch.setattr(classifiers, "SLOT_STEPS", 20)
     assert main(["--run", str(run), "--songs", "8", "--clips", "20", "--final", "4"]) == 0
-    table = capsys.readouterr().out
+    table, told = capsys.readouterr()
     saved = json.loads((run / "evaluation.json").read_text())
     rows = {row["name"]: row for row in saved["rows"]}
     parts = ("vqvae", "prior_top", "prior_1", "prior_0")
     assert set(saved["weights"]) == {f"{part}/model.safetensors" for part in parts}
     assert all(name in table for name in rows)
+    assert all(f"{name}: " in told for name in rows)  # as it goes on
     for level in ("bottom", "middle", "top"):
         for what in ("spectral convergence", "codes in use", "bits per code", "bits under the unigram entropy"):
             assert rows[f"{level}: {what}"]["verdict"] in ("must", "stretch", "missed")

@@ -40,7 +40,7 @@ def test_numbers_are_stored_in_16_bits_and_read_back_in_32(run, tmp_path, capsys
         ):
             assert theirs.dtype == torch.float32, name
             assert torch.equal(ours.half().float(), theirs), name
-    assert after.generation_config.temperature == {"0": 0.4, "1": 0.4, "2": 0.95}
+    assert after.generation_config.temperature == {"0": 0.95, "1": 0.7, "2": 0.95}
 
 
 def test_a_model_that_is_too_large_is_not_packed(run, tmp_path, monkeypatch):
