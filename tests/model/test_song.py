@@ -18,6 +18,7 @@ from jukebox_hf.model.sampling_ops import uniforms
 from jukebox_hf.model.song import sample_song
 from jukebox_hf.model.song_plan import plan_song
 from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.window_loop import WindowLoop
 from jukebox_hf.model.windows import SongTiming, Window
 
 SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
@@ -248,6 +249,21 @@ def test_hook_sees_every_draw_and_may_change_it(model, config, labels_of):
     song = _run(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1]), hook=only_code_seven)
     assert all((codes[0] == 7).all() for codes in song.codes)
     assert seen == [(1, place) for place in range(40)] + [(0, place) for place in range(160)]
+
+
+def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, labels_of, monkeypatch):
+    """With a hook, a captured step would leave the draw to the host."""
+    told, hooks = [], []
+    advance = WindowLoop.advance
+    monkeypatch.setattr(WindowLoop, "advance", lambda self, hook=None: hooks.append(hook) or advance(self, hook))
+    plan = plan_song(config, SAMPLES)
+    song = _run(model, plan, labels_of(0), SongState.empty(2, [1]), watch=lambda *place: told.append(place))
+    assert hooks
+    assert set(hooks) == {None}
+    for level_plan in plan.levels:
+        assert [place for level, place in told if level == level_plan.level] == list(range(level_plan.total))
+    again = _run(model, plan, labels_of(0), SongState.empty(2, [1]))
+    assert all(map(torch.equal, song.codes[0], again.codes[0]))
 
 
 def test_hook_that_leaves_nothing_to_draw_is_stopped_with_level_song_and_place(model, config, labels_of):

@@ -102,18 +102,17 @@ def _sampled(
     """Sample to the end, giving (level that is done or None, state) per window."""
     level_now = None
 
-    def watch(logits: torch.Tensor, level: int, position: int) -> torch.Tensor:
+    def watch(level: int, position: int) -> None:
         nonlocal level_now
         if level != level_now:
             level_now = level
             (total,) = (level_plan.total for level_plan in order.plan.levels if level_plan.level == level)
             progress.begin_level(level, total, position)
         progress.reach(position)
-        return logits
 
     try:
         with progress.warnings_as_lines():
-            for step in sample_song(model, order.plan, order.labels, state, hook=watch):
+            for step in sample_song(model, order.plan, order.labels, state, watch=watch):
                 yield step.level if step.level_is_done else None, step.state
     except torch.OutOfMemoryError:
         raise ValueError(

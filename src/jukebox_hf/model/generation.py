@@ -49,6 +49,7 @@ def sample_window(
     may_draw_lyrics: bool = False,
     keep_logits: bool = False,
     hook: Callable[[Tensor, int], Tensor] | None = None,
+    watch: Callable[[int], None] | None = None,
     cache: JukeboxCache | None = None,
     stepping: str = "auto",
     loops: dict[object, WindowLoop] | None = None,
@@ -63,7 +64,9 @@ def sample_window(
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
-        hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from.
+        hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from. The
+            draw is then left out of a captured step.
+        watch: told the place in the window of each code as its step is started; sees nothing of it and costs nothing.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
         stepping: how each next code is found: `plain` by `prior.step`; `native` by compiled code for CPUs
@@ -93,6 +96,8 @@ def sample_window(
         kept = [*kept, logits] if keep_logits else []
     loop.open(tokens, conditioning, uniforms, length)
     for place in range(known, length):
+        if watch is not None:
+            watch(place)
         hook_here = None if hook is None else partial(_at_place, hook, place)
         if place == known:
             loop.write(logits[:, -1], hook_here)

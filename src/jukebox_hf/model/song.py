@@ -27,6 +27,7 @@ from .window_loop import WindowLoop
 from .windows import Window
 
 LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, V), level, position in the song -> logits
+Watch = Callable[[int, int], None]  # level, position in the song
 
 
 class Priors(Protocol):
@@ -63,6 +64,7 @@ def sample_song(
     state: SongState,
     *,
     hook: LogitsHook | None = None,
+    watch: Watch | None = None,
     may_draw_lyrics: bool = False,
 ) -> Iterator[Progress]:
     """Write songs as planned, giving the state after every window that was not there already.
@@ -77,6 +79,7 @@ def sample_song(
         labels: per level, finest first, the labels of every song (`JukeboxTokenizer.labels`).
         state: codes known so far.
         hook: may change the logits before each draw.
+        watch: told level and position of every code as its step is started, to show how far it is.
         may_draw_lyrics: see `sample_window`.
 
     Raises:
@@ -88,7 +91,7 @@ def sample_song(
     for level_plan in plan.levels:
         level = level_plan.level
         prior = model.prior(level)
-        writer = _LevelWriter(prior, level_plan, labels[level], hook, may_draw_lyrics)
+        writer = _LevelWriter(prior, level_plan, labels[level], hook, watch, may_draw_lyrics)
         for number, window in enumerate(level_plan.windows):
             if all(len(codes) >= window.stop for codes in state.codes[level]):
                 continue
@@ -154,10 +157,11 @@ class _LevelWriter:
         plan: LevelPlan,
         labels: Sequence[LevelLabels],
         hook: LogitsHook | None,
+        watch: Watch | None,
         may_draw_lyrics: bool,
     ) -> None:
         self.prior, self.plan, self.labels = prior, plan, labels
-        self.hook, self.may_draw_lyrics = hook, may_draw_lyrics
+        self.hook, self.watch, self.may_draw_lyrics = hook, watch, may_draw_lyrics
         self.batch = plan.batch  # smaller where memory runs out
         self._caches: dict[int, JukeboxCache] = {}
         self._loops: dict[object, WindowLoop] = {}
@@ -209,7 +213,9 @@ class _LevelWriter:
         if prior.config.upper_strides:
             inputs["upper_codes"] = self._upper_codes(state, window, songs)
         inputs = {name: value.to(device) for name, value in inputs.items()}
-        hook = None
+        hook = watch = None
+        if self.watch is not None:
+            watch = lambda place: self.watch(level, window.start + place)  # noqa: E731
         if self.hook is not None:
             hook = lambda logits, place: self.hook(logits, level, window.start + place)  # noqa: E731
         try:
@@ -223,6 +229,7 @@ class _LevelWriter:
                 chunk=self.plan.chunk,
                 may_draw_lyrics=self.may_draw_lyrics,
                 hook=hook,
+                watch=watch,
                 cache=self._cache(len(songs)),
                 loops=self._loops,
             ).codes
