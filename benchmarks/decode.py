@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rooflines import read_bandwidth, step_bytes
 from rounds import PEER, Worker, machine, ours, take_turns
-from workers.released import SHAPES
+from workers.released import SHAPES, config_of
 
 VARIANTS = ("plain fp32", "compiled fp32", "native fp32", "plain bf16", "native bf16", "native int8")
 _PEER = f"{PEER} fp32"
@@ -38,8 +38,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     wish = parser.parse_args()
     print(f"{wish.shape}, {wish.layers} layers, {machine()}")
+    last = config_of(wish.shape, wish.layers).context_length - wish.rounds - _WARM_UP - 1  # steps go on from there
     for batch in wish.batches:
-        for position in wish.positions:
+        for position in sorted({min(position, last) for position in wish.positions}):
             _table(wish, batch, position)
 
 

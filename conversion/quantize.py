@@ -18,7 +18,7 @@ from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.generation import sample_window
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.quantization import int8_config
+from jukebox_hf.model.quantization import int8_config, num_quantized
 from jukebox_hf.model.validation import require
 
 _WEIGHTS = ("model.safetensors", "pytorch_model")  # of repositories of transformers 4
@@ -55,7 +55,7 @@ def quantize(
         Per level, coarsest first: level, largest_error, argmax_agreement, num_positions, as `LogitAgreement`.
 
     Raises:
-        ValueError: torchao is missing, nothing was quantised, or a target that is taken.
+        ValueError: torchao is missing, nothing was quantised, or is already, or a target that is taken.
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
@@ -66,6 +66,10 @@ def quantize(
         found = []
         for level in reversed(range(exact.num_levels)):
             inputs = nothing_said(exact.config.prior_configs[level])
+            require(
+                num_quantized(exact.prior(level)) == 0,
+                f"prior_{level} of {source} is quantised already; quantise the model that it was made from",
+            )
             agreement = logit_agreement(exact.prior(level), small.prior(level), inputs)
             exact.release(level)
             small.release(level)

@@ -171,3 +171,25 @@ def test_int8_songs_from_a_flag_and_from_a_quantised_repository_are_the_same(
     done = run_cli("generate", "--model", tmp_path / "small", "--seconds", 0.1, "--out", tmp_path / "b.wav", *words)
     assert done.code == 0, done.err
     assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "b.codes.safetensors")
+    done = run_cli("info", tmp_path / "small", "--json")
+    exact = run_cli("info", repository, "--json")
+    ours, theirs = (json.loads(one.out)["parts"] for one in (done, exact))
+    assert [part["dtype"] for part in ours] == ["float32", "int8", "int8", "int8"]
+    assert all(own["weights_gb"] <= other["weights_gb"] for own, other in zip(ours, theirs, strict=True))
+
+
+def test_an_int8_model_takes_no_other_dtype_and_needs_torchao(
+    run_cli, repository, tmp_path, says_one_sentence, monkeypatch
+):
+    assert run_cli("quantize", repository, tmp_path / "small").code == 0
+    words = ("generate", "--model", tmp_path / "small", "--seconds", 0.1, "--levels", 2, "--out", tmp_path / "c.wav")
+    says_one_sentence(run_cli(*words, "--dtype", "float32"), "--dtype float32 is not possible", "int8 already")
+    assert run_cli(*words, "--dtype", "int8").code == 0
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    says_one_sentence(run_cli(*words, "--force"), 'int8 needs torchao; pip install "jukebox_hf[quant]"')
+
+
+def test_a_device_without_numbers_is_refused(generate, tmp_path, says_one_sentence, monkeypatch):
+    says_one_sentence(generate(tmp_path / "d.wav", "--device", "meta"), "--device meta holds no numbers")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")  # not ours to judge
+    assert generate(tmp_path / "d.wav", "--levels", 2).code == 0

@@ -1,6 +1,7 @@
 """int8 priors: never silently exact, from a flag and from a repository, with their agreement said."""
 
 import sys
+from itertools import product
 
 import pytest
 import torch
@@ -56,6 +57,24 @@ def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repo
     agreement = logit_agreement(exact.prior(0), small.prior(0), inputs)
     assert agreement.largest_error == pytest.approx(found[2]["largest_error"], rel=1e-3)
     assert (tmp_path / "small" / "tokenizer_config.json").is_file()
+
+
+def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(repository, tmp_path):
+    quantize(repository, tmp_path / "small")
+    with pytest.raises(
+        ValueError, match=r"prior_2 of .*small is quantised already; quantise the model that it was made"
+    ):
+        quantize(tmp_path / "small", tmp_path / "smaller")
+    assert not (tmp_path / "smaller").exists()
+    stored = load_file(tmp_path / "small" / "prior_2" / "model.safetensors")
+    for turn, (dtype, is_loaded) in enumerate(product((None, torch.bfloat16), (True, False))):
+        model = JukeboxModel.from_pretrained(tmp_path / "small", dtype=dtype)
+        if is_loaded:
+            model.prior(2)
+        model.save_pretrained(tmp_path / f"copy{turn}")
+        again = load_file(tmp_path / f"copy{turn}" / "prior_2" / "model.safetensors")
+        assert again.keys() == stored.keys()
+        assert all(torch.equal(again[name], stored[name]) for name in stored)
 
 
 def test_the_gate_notices_a_prior_that_is_another(repository):

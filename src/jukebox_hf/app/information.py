@@ -57,7 +57,8 @@ def describe(repository: str) -> list[dict[str, Any]]:
     for level, prior in enumerate(config.prior_configs):
         name = f"prior_{level}"
         own = root if is_legacy else read_config_json(repository, name)
-        parts.append(_describe_prior(name, prior, _dtype_of(repository, own)))
+        dtype = "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
+        parts.append(_describe_prior(name, prior, dtype))
     return parts
 
 
@@ -121,15 +122,16 @@ def _dtype_of(repository: str, config: dict[str, Any]) -> torch.dtype:
     return dtype
 
 
-def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: torch.dtype) -> dict[str, Any]:
+def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: str) -> dict[str, Any]:
     with torch.device("meta"):
         prior = JukeboxPrior(config)
-    weights = weight_bytes(prior, dtype.itemsize)
-    cache = prior.new_cache(1).num_bytes // torch.float32.itemsize * dtype.itemsize
+    weights = weight_bytes(prior, getattr(torch, dtype).itemsize)
+    passing = 4 if dtype == "int8" else getattr(torch, dtype).itemsize  # int8 matrices give float32 keys and values
+    cache = prior.new_cache(1).num_bytes // 4 * passing
     return {
         "part": name,
         "parameters": config.parameter_count(),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype,
         "hop": config.hop_length,
         "window_codes": config.context_length,
         "window_seconds": round(config.window_samples / config.sampling_rate, 3),

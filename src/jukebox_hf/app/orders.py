@@ -67,15 +67,23 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     """Open a repository quietly; priors are loaded when their level comes.
 
     Raises:
-        ValueError, OSError: no model named or found, or a device that is not here.
+        ValueError, OSError: no model named or found, a dtype that its int8 matrices can not take or that torchao is
+            missing for, or a device that is not here.
     """
     require(bool(name), NO_MODEL)
     dtype = dtype or "keep"
     require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
     transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {} if revision is None else {"revision": revision}
-    if dtype == "int8":
-        options["quantization_config"] = int8_config()
+    is_int8 = stored_dtype(name, **options) == "int8"
+    require(
+        not is_int8 or dtype in ("keep", "int8"),
+        f"--dtype {dtype} is not possible: the matrices of {name} are int8 already; leave --dtype out, or name the "
+        f"model it was made from",
+    )
+    if is_int8 or dtype == "int8":
+        wanted = int8_config()  # refuses where torchao is missing
+        options |= {} if is_int8 else {"quantization_config": wanted}
     model = JukeboxModel.from_pretrained(located(name), dtype=DTYPES[dtype], **options)
     try:
         return model.to(_device(device))
@@ -279,7 +287,8 @@ def _joined(orders: Sequence[Order]) -> Order:
 
 def _room(device: torch.device) -> int:
     """Bytes that this process may take: of a CPU's memory a share, where several processes make songs."""
-    share = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if device.type == "cpu" else 1
+    said = os.environ.get("LOCAL_WORLD_SIZE", "")
+    share = int(said) if device.type == "cpu" and said.isdecimal() else 1
     return free_bytes(device) // max(share, 1)
 
 
@@ -293,6 +302,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"--device {name} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+    require(device.type != "meta", "--device meta holds no numbers, so it can make no song; try cpu")
     is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")
     return device

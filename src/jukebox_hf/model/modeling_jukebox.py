@@ -322,8 +322,10 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
         for level in range(self.num_levels):
             name = f"prior_{level}"
-            if getattr(self, name) is not None:
-                getattr(self, name).save_pretrained(folder / name, **kwargs)
+            prior = getattr(self, name)
+            # Matrices that were read as int8 can not be written again by transformers, but copied they can.
+            if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
+                prior.save_pretrained(folder / name, **kwargs)
             elif self._source is not None:
                 self._source.copy_prior(level, folder, **kwargs)
         self.generation_config.save_pretrained(folder)

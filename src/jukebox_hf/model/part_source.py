@@ -21,7 +21,7 @@ from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQV
 from .legacy_keys import legacy_keys, tied_names
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
-from .quantization import check_quantized
+from .quantization import check_quantized, num_quantized
 from .validation import require
 
 
@@ -49,22 +49,32 @@ class PartSource:
             check_quantized(prior, f"prior_{level}")
         return prior if "device_map" in self.options else prior.to(device)
 
+    def stores_int8(self, prior: JukeboxPrior) -> bool:
+        """Whether the int8 matrices of a prior were read as such, and not made from larger ones on the way in."""
+        return num_quantized(prior) > 0 and "quantization_config" not in self.options
+
     def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
         quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        if self.is_legacy or quantization or self.dtype not in (None, "auto"):
+        root = None if self.is_legacy else self._folder_with(name)
+        is_small = root is not None and "quantization_config" in json.loads((root / name / "config.json").read_bytes())
+        if root is None or quantization or (self.dtype not in (None, "auto") and not is_small):
             on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization)
             prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return
-        root = Path(self.name_or_path)
-        if not root.is_dir():
-            hub = {key: value for key, value in self.hub.items() if key != "force_download"}
-            root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
         if (root / name).resolve() != (folder / name).resolve():
             shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
             shutil.copytree(root / name, folder / name)
+
+    def _folder_with(self, name: str) -> Path:
+        """The folder that holds a part's folder."""
+        root = Path(self.name_or_path)
+        if root.is_dir():
+            return root
+        hub = {key: value for key, value in self.hub.items() if key != "force_download"}
+        return Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
 
     def _load(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
