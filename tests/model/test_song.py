@@ -151,6 +151,7 @@ def test_settings_can_differ_by_level(config):
         ({"batch": 0}, "batch=0 must be a positive integer"),
         ({"chunk": -1}, "chunk=-1 must be a positive integer"),
         ({"chunk": 2.5}, r"chunk=2\.5 must be a positive integer"),
+        ({"stepping": "fast"}, "stepping='fast' is none of auto, plain, native"),
     ],
 )
 def test_impossible_plans_are_refused(config, wish, message):
@@ -264,6 +265,15 @@ def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, lab
         assert [place for level, place in told if level == level_plan.level] == list(range(level_plan.total))
     again = _run(model, plan, labels_of(0), SongState.empty(2, [1]))
     assert all(map(torch.equal, song.codes[0], again.codes[0]))
+
+
+@pytest.mark.parametrize("stepping", ["auto", "plain"])
+def test_a_song_steps_as_it_was_asked_to(model, config, labels_of, monkeypatch, stepping):
+    asked = []
+    sample = song_loop.sample_window
+    monkeypatch.setattr(song_loop, "sample_window", lambda *a, **k: asked.append(k["stepping"]) or sample(*a, **k))
+    _run(model, plan_song(config, SAMPLES, stepping=stepping), labels_of(0), SongState.empty(2, [1]))
+    assert set(asked) == {stepping}
 
 
 def test_hook_that_leaves_nothing_to_draw_is_stopped_with_level_song_and_place(model, config, labels_of):

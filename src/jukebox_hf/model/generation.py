@@ -16,11 +16,10 @@ from .conditioning import Conditioning
 from .fused_step import FusedStepper, reason_against_fused
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
-from .sampling_ops import SamplingSettings
+from .sampling_ops import STEPPING, SamplingSettings
 from .validation import is_integer, require
 from .window_loop import Drawing, Step, WindowLoop
 
-STEPPING = ("auto", "plain", "native", "captured", "fused")
 _CAPTURED = ("captured", "fused")
 
 

@@ -18,7 +18,7 @@ from .validation import check_level, is_integer, is_number, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
-_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "seed", "return_codes", "return_alignment")
+_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "stepping", "seed", "return_codes", "return_alignment")
 _KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 # Asked for by transformers' pipelines or meaningless for songs; true of us whatever they say.
 _IGNORED = {
@@ -44,7 +44,7 @@ class SongWishes:
         levels: which levels to write; None for all.
         settings: how boldly to draw, by level.
         hop_fractions: by level, see `plan_song`.
-        chunk, batch: see `LevelPlan`.
+        chunk, batch, stepping: see `LevelPlan`.
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
@@ -58,6 +58,7 @@ class SongWishes:
     hop_fractions: Mapping[int, float]
     chunk: int | None
     batch: int | None
+    stepping: str
     seed: int | None
     return_codes: bool
     return_alignment: bool
@@ -110,6 +111,7 @@ def read_wishes(
         hop_fractions=_hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels),
         chunk=said.get("chunk"),
         batch=said.get("batch"),
+        stepping=said.get("stepping") or "auto",
         seed=said.get("seed"),
         return_codes=bool(said.get("return_codes", False)),
         return_alignment=bool(said.get("return_alignment", False)),

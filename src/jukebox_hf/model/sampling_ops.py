@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .validation import is_integer, is_number, require
 
+STEPPING = ("auto", "plain", "native", "captured", "fused")  # how each next code is found, see `sample_window`
+
 
 @dataclass(frozen=True)
 class SamplingSettings:

@@ -231,6 +231,7 @@ class _LevelWriter:
                 hook=hook,
                 watch=watch,
                 cache=self._cache(len(songs)),
+                stepping=self.plan.stepping,
                 loops=self._loops,
             ).codes
         except FloatingPointError as error:

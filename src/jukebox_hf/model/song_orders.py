@@ -213,6 +213,7 @@ def _order(
         settings=wishes.settings,
         chunk=wishes.chunk,
         batch=wishes.batch,
+        stepping=wishes.stepping,
     )
     for level_plan in plan.levels:
         known = max(len(state.codes[level_plan.level][song]) for song in rows)

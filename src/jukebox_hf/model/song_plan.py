@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from .sampling_ops import SamplingSettings
+from .sampling_ops import STEPPING, SamplingSettings
 from .validation import check_level, is_integer, require
 from .windows import Window, plan_windows
 
@@ -27,6 +27,7 @@ class LevelPlan:
         settings: temperature, top-k, top-p.
         chunk: known codes are read in pieces of this size; None reads them in one pass.
         batch: how many songs are written at once; None writes all.
+        stepping: how each next code is found, see `sample_window`.
     """
 
     level: int
@@ -35,6 +36,7 @@ class LevelPlan:
     settings: SamplingSettings
     chunk: int | None = None
     batch: int | None = None
+    stepping: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def plan_song(
     settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
     chunk: int | None = None,
     batch: int | None = None,
+    stepping: str = "auto",
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
 
@@ -73,7 +76,7 @@ def plan_song(
         levels: which levels to write; None for all that have a prior. They must be neighbours.
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
         settings: for all levels, or by level; None draws at the original's 0.99.
-        chunk, batch: see `LevelPlan`.
+        chunk, batch, stepping: see `LevelPlan`.
 
     Raises:
         ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
@@ -91,13 +94,14 @@ def plan_song(
             size is None or (is_integer(size) and size > 0),
             f"{name}={size!r} must be a positive integer, or None for all at once",
         )
+    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
     plans = []
     for level in wanted:
         prior, total = config.prior_configs[level], whole // hops[level]
         hop = _hop(prior, (hop_fractions or {}).get(level))
         own = settings.get(level) if isinstance(settings, Mapping) else settings
         windows = plan_windows(total, prior.context_length, hop)
-        plans.append(LevelPlan(level, total, windows, own or SamplingSettings(TEMPERATURE), chunk, batch))
+        plans.append(LevelPlan(level, total, windows, own or SamplingSettings(TEMPERATURE), chunk, batch, stepping))
     return SamplingPlan(whole, tuple(plans))
 
 
