@@ -57,8 +57,7 @@ def describe(repository: str) -> list[dict[str, Any]]:
     for level, prior in enumerate(config.prior_configs):
         name = f"prior_{level}"
         own = root if is_legacy else read_config_json(repository, name)
-        dtype = "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
-        parts.append(_describe_prior(name, prior, dtype))
+        parts.append(_describe_prior(name, prior, _dtype_of(repository, own)))
     return parts
 
 
@@ -67,7 +66,7 @@ def stored_dtype(repository: str, **hub: str) -> str:
     repository = located(repository)
     root = read_root_config(repository, **hub)
     own = root if is_legacy_config(root) else read_config_json(repository, "prior_0", **hub)
-    return "int8" if "quantization_config" in own else str(_dtype_of(repository, own)).removeprefix("torch.")
+    return _dtype_of(repository, own)
 
 
 def what_fits(repository: str) -> list[tuple[int, Fit]]:
@@ -111,7 +110,10 @@ def table_of(parts: list[dict[str, Any]]) -> str:
     )
 
 
-def _dtype_of(repository: str, config: dict[str, Any]) -> torch.dtype:
+def _dtype_of(repository: str, config: dict[str, Any]) -> str:
+    """What a prior's matrices are stored in, by its config.json: a name of torch's, or "int8"."""
+    if "quantization_config" in config:
+        return "int8"
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, name, None) if isinstance(name, str) else None
     require(
@@ -119,7 +121,7 @@ def _dtype_of(repository: str, config: dict[str, Any]) -> torch.dtype:
         f"{repository}: config.json says dtype={name!r}, which is none that torch computes in; correct it, such as to "
         f"float32",
     )
-    return dtype
+    return str(dtype).removeprefix("torch.")
 
 
 def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: str) -> dict[str, Any]:

@@ -75,15 +75,16 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
     transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {} if revision is None else {"revision": revision}
-    is_int8 = stored_dtype(name, **options) == "int8"
+    stored = stored_dtype(name, **options)
     require(
-        not is_int8 or dtype in ("keep", "int8"),
+        stored != "int8" or dtype in ("keep", "int8"),
         f"--dtype {dtype} is not possible: the matrices of {name} are int8 already; leave --dtype out, or name the "
         f"model it was made from",
     )
-    if is_int8 or dtype == "int8":
-        wanted = int8_config()  # refuses where torchao is missing
-        options |= {} if is_int8 else {"quantization_config": wanted}
+    if "int8" in (stored, dtype):
+        quantization = int8_config()  # refuses where torchao is missing
+        if stored != "int8":
+            options["quantization_config"] = quantization
     model = JukeboxModel.from_pretrained(located(name), dtype=DTYPES[dtype], **options)
     try:
         return model.to(_device(device))

@@ -16,7 +16,7 @@ from .conditioning import Conditioning
 from .fused_step import FusedStepper, reason_against_fused
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
-from .sampling_ops import STEPPING, SamplingSettings
+from .sampling_ops import SamplingSettings, check_stepping
 from .validation import is_integer, require
 from .window_loop import Drawing, Step, WindowLoop
 
@@ -120,7 +120,7 @@ def _loop(
     loops: dict[object, WindowLoop],
 ) -> WindowLoop:
     """What writes the codes; a captured one is taken from `loops`, or kept there."""
-    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
+    check_stepping(stepping)
     if stepping not in _CAPTURED:
         return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
     key = (prior, cache, drawing, stepping, conditioning.positions is None)

@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .checkpoint_files import CheckpointFiles, check_safetensors
+from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
@@ -57,24 +57,26 @@ class PartSource:
         """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
         quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        root = None if self.is_legacy else self._folder_with(name)
-        is_small = root is not None and "quantization_config" in json.loads((root / name / "config.json").read_bytes())
-        if root is None or quantization or (self.dtype not in (None, "auto") and not is_small):
+        if self.is_legacy or quantization or (self.dtype not in (None, "auto") and not self._is_int8(name)):
             on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization)
             prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return
+        root = Path(self.name_or_path)
+        if not root.is_dir():
+            root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **self._hub_again))
         if (root / name).resolve() != (folder / name).resolve():
             shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
             shutil.copytree(root / name, folder / name)
 
-    def _folder_with(self, name: str) -> Path:
-        """The folder that holds a part's folder."""
-        root = Path(self.name_or_path)
-        if root.is_dir():
-            return root
-        hub = {key: value for key, value in self.hub.items() if key != "force_download"}
-        return Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **hub))
+    def _is_int8(self, name: str) -> bool:
+        """Whether a part is stored as int8, which is no dtype that another can be asked of."""
+        return "quantization_config" in read_config_json(self.name_or_path, name, **self._hub_again)
+
+    @property
+    def _hub_again(self) -> dict[str, Any]:
+        """How to find files that were downloaded already."""
+        return {key: value for key, value in self.hub.items() if key != "force_download"}
 
     def _load(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any

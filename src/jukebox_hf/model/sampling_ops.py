@@ -101,3 +101,8 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     places = torch.arange(logits.shape[-1], device=logits.device)
     last_allowed = torch.where(is_allowed, places, 0).amax(dim=-1, keepdim=True)
     return torch.minimum(tokens, last_allowed).squeeze(-1)
+
+
+def check_stepping(stepping: object) -> None:
+    """Refuse a way to step that has no name."""
+    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from .sampling_ops import STEPPING, SamplingSettings
+from .sampling_ops import SamplingSettings, check_stepping
 from .validation import check_level, is_integer, require
 from .windows import Window, plan_windows
 
@@ -94,7 +94,7 @@ def plan_song(
             size is None or (is_integer(size) and size > 0),
             f"{name}={size!r} must be a positive integer, or None for all at once",
         )
-    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
+    check_stepping(stepping)
     plans = []
     for level in wanted:
         prior, total = config.prior_configs[level], whole // hops[level]
