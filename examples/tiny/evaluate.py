@@ -57,6 +57,9 @@ _SHORT = 20  # characters
 _TRAINING_SONGS = 400  # whose reconstructions train the listeners
 
 
+Codes = tuple[np.ndarray, ...]  # of a song, finest level first
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What every part of the evaluation needs.
@@ -64,6 +67,7 @@ class Evaluation:
     Attributes:
         networks, control: as trained, and with random weights.
         train, unseen, instrumental: songs; the unseen ones are sung.
+        unseen_codes, instrumental_codes: of these songs, every level's, finest first.
         train_codes: by level, the codes that its prior learns; empty while there are none.
         num_clips, num_final: clips to write at the top level alone, and at all levels.
         heard: what listeners heard in clips, filled as they are judged.
@@ -74,6 +78,8 @@ class Evaluation:
     train: Recordings
     unseen: Recordings
     instrumental: Recordings
+    unseen_codes: list[Codes]
+    instrumental_codes: list[Codes]
     train_codes: dict[int, list[CodeShards]]
     num_clips: int
     num_final: int
@@ -136,9 +142,10 @@ def open_evaluation(run: Path, songs: int, clips: int, final: int, model: Path |
         raise ValueError(f"{run / 'test-songs'} has {len(unseen.songs)} sung songs of songs={songs}; make more hours")
     train = open_recordings(run / "songs", _TRAINING_SONGS, hop)
     found = {name: open_codes(run / name) for name in TRAINING_CODES}
-    # A packaged model keeps the codec of its run in 16 bits; what its priors learnt are the codes of the run's.
-    owners = [networks.vqvae] if model is None or not (run / "vqvae").is_dir() else [open_networks(run).vqvae]
-    owners = [facts_of(vqvae) for vqvae in (networks.vqvae, *owners)]
+    owners = [facts_of(networks.vqvae)]
+    if model is not None and (run / "vqvae").is_dir():
+        # A packaged model keeps the codec of its run in 16 bits; what its priors learnt are the codes of the run's.
+        owners.append(facts_of(open_networks(run).vqvae))
     for each in found.values():
         if each is not None and not any(each.facts.is_same_vqvae(own, own.present) for own in owners):
             raise ValueError(f"{each.folder} holds codes of another VQ-VAE; encode the songs again")
@@ -149,7 +156,9 @@ def open_evaluation(run: Path, songs: int, clips: int, final: int, model: Path |
         if shards or found["codes"] is not None:
             learnt[level] = shards or [found["codes"]]
     control = untrained(networks, unseen.audio[:4])
-    return Evaluation(networks, control, train, unseen, test.instrumental(), learnt, clips, final)
+    without = test.instrumental()
+    codes = [codes_of(networks, songs) for songs in (unseen, without)]
+    return Evaluation(networks, control, train, unseen, without, *codes, learnt, clips, final)
 
 
 def evaluate(evaluation: Evaluation) -> Iterator[Row]:
@@ -179,7 +188,7 @@ def likelihood_rows(evaluation: Evaluation, level: int) -> Iterator[Row]:
     """How well a prior foresees unseen songs, told the truth and otherwise."""
     prior, name = evaluation.networks.priors[level], LEVELS[level]
     tokenizer = evaluation.networks.tokenizers[level]
-    windows = windows_of(evaluation.networks, evaluation.unseen, level)
+    windows = windows_of(evaluation.networks, evaluation.unseen, evaluation.unseen_codes, level)
     right = bits_per_code(prior, tokenizer, windows)
     control = bits_per_code(evaluation.control.priors[level], tokenizer, windows[:8])
     codes = evaluation.learnt(level)
@@ -204,13 +213,14 @@ def likelihood_rows(evaluation: Evaluation, level: int) -> Iterator[Row]:
         )
         yield Row(f"{name}: right {wrong.replace('_', ' ')} likelier", share_right(right, others), "%",
                   goals.get(wrong), note=note)  # fmt: skip
-    alike = shared_with_one_song(_codes(evaluation.networks, evaluation.unseen, level), codes)
+    alike = shared_with_one_song([own[level] for own in evaluation.unseen_codes], codes)
     note = f"at the same time, on average; at most {_percent(alike.max())}"
     yield Row(f"{name}: codes that an unseen song shares with one training song", alike.mean(), "%", note=note)
     without = evaluation.instrumental
     if without.songs:
-        bits = bits_per_code(prior, tokenizer, windows_of(evaluation.networks, without, level)).mean()
-        alike = shared_with_one_song(_codes(evaluation.networks, without, level), codes)
+        windows = windows_of(evaluation.networks, without, evaluation.instrumental_codes, level)
+        bits = bits_per_code(prior, tokenizer, windows).mean()
+        alike = shared_with_one_song([own[level] for own in evaluation.instrumental_codes], codes)
         note = f"n={len(without.songs)}; {_percent(alike.mean())} of their codes are those of one training song"
         yield Row(f"{name}: bits per code of songs without words", bits, "bits", note=note)
 
@@ -276,7 +286,7 @@ def _clip_rows(evaluation: Evaluation, level: int, count: int, goal_picked: tupl
 def _copy_rows(evaluation: Evaluation, name: str, level: int, ours: list[np.ndarray]) -> Iterator[Row]:
     """How near the codes of clips come to those that the prior learnt, beside unseen songs."""
     known = evaluation.learnt(level)
-    real = _codes(evaluation.networks, evaluation.unseen, level)
+    real = [codes[level] for codes in evaluation.unseen_codes]
     note = f"24 codes word for word; unseen sung songs {100 * replayed_share(real, known):.1f} %"
     yield Row(f"{name}: copied from training songs", replayed_share(ours, known), "%", note=note)
     note = (
@@ -324,25 +334,22 @@ def _codec(networks: Networks, songs: Recordings, level: int) -> tuple[np.ndarra
     return np.concatenate(decibels), codes
 
 
-def _codes(networks: Networks, songs: Recordings, level: int) -> list[np.ndarray]:
-    """The codes of each song at one level."""
-    return [encode_song(audio.numpy(), networks.vqvae, [level])[0] for audio in songs.audio]
+def codes_of(networks: Networks, songs: Recordings) -> list[Codes]:
+    """The codes of each song."""
+    return [encode_song(audio.numpy(), networks.vqvae) for audio in songs.audio]
 
 
-def windows_of(networks: Networks, songs: Recordings, level: int) -> list[dict]:
-    """One window of each song; where it begins differs from song to song."""
-    config = networks.priors[level].config
-    length, hop = config.context_length, networks.vqvae.config.hop_lengths[level]
-    ratio = networks.vqvae.config.hop_lengths[level + 1] // hop if level < networks.top else 1
-    codes = _codes(networks, songs, level)
-    above = _codes(networks, songs, level + 1) if ratio > 1 else None
+def windows_of(networks: Networks, songs: Recordings, codes: list[Codes], level: int) -> list[dict]:
+    """One window of each song, which has these codes; where it begins differs from song to song."""
+    length, hops = networks.priors[level].config.context_length, networks.vqvae.config.hop_lengths
+    ratio = hops[level + 1] // hops[level] if level < networks.top else 1
     windows = []
-    for place, song in enumerate(songs.songs):
-        start = place * 97 % ((len(codes[place]) - length) // ratio + 1) * ratio
-        window = {"codes": torch.from_numpy(codes[place][start : start + length])}
-        if above is not None:
-            window["upper_codes"] = torch.from_numpy(above[place][start // ratio : (start + length) // ratio])
-        windows.append(window | labels_of(song, start * hop, len(codes[place]) * hop))
+    for place, (song, own) in enumerate(zip(songs.songs, codes, strict=True)):
+        start = place * 97 % ((len(own[level]) - length) // ratio + 1) * ratio
+        window = {"codes": torch.from_numpy(own[level][start : start + length])}
+        if level < networks.top:
+            window["upper_codes"] = torch.from_numpy(own[level + 1][start // ratio : (start + length) // ratio])
+        windows.append(window | labels_of(song, start * hops[level], len(own[level]) * hops[level]))
     return windows
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 import jukebox_hf
-from examples.tiny.evaluate import windows_of
+from examples.tiny.evaluate import codes_of, windows_of
 from examples.tiny.likelihoods import bits_per_code, share_right, with_wrong
 from examples.tiny.metrics import convergence_decibels, reconstruct
 from examples.tiny.parts import open_recordings, open_repository
@@ -57,9 +57,10 @@ def test_what_its_codes_keep_of_a_song_sounds_like_it(unheard):
 
 def test_its_priors_foresee_songs_and_hear_what_they_are_told(unheard):
     networks = open_repository(FOLDER)
+    codes = codes_of(networks, unheard)
     for level, most in enumerate((7.0, 6.0, 6.0)):  # bits per code of 1024; random networks need 10
         prior, tokenizer = networks.priors[level], networks.tokenizers[level]
-        told = windows_of(networks, unheard, level)
+        told = windows_of(networks, unheard, codes, level)
         right = bits_per_code(prior, tokenizer, told)
         assert right.mean() < most, level
         for wrong in ("upper_codes",) if level < networks.top else ("artist", "genre", "lyrics", "letters"):
