@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.tiny.command import run
 from examples.tiny.report import Row, as_markdown, read, save
 
 BEGIN, END = "<!-- evaluation.json, by examples.tiny.card -->", "<!-- end of evaluation.json -->"
@@ -16,21 +17,20 @@ BEGIN, END = "<!-- evaluation.json, by examples.tiny.card -->", "<!-- end of eva
 
 def main(words: Sequence[str] | None = None) -> int:
     """Write as the words of a command line say."""
-    words = sys.argv[1:] if words is None else words
-    if len(words) != 3:
-        print(__doc__.split("\n")[0], file=sys.stderr)
-        return 2
-    run, logs, card = map(Path, words)
-    try:
-        rows, weights = read(run / "evaluation.json")
-        text = with_table(card.read_text(encoding="utf-8"), rows)
-        logs.mkdir(parents=True, exist_ok=True)
-        save(rows, weights, logs / "evaluation.json")
-        card.write_text(text, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        print(f"card: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run("card", __doc__, words, write_card, counts=[3])
+
+
+def write_card(folder: Path, logs: Path, card: Path) -> None:
+    """Keep the evaluation of a run in `logs`, and put its table into the card.
+
+    Raises:
+        ValueError, OSError: a run that was not evaluated, or a card without the two marks.
+    """
+    rows, weights = read(folder / "evaluation.json")
+    text = with_table(card.read_text(encoding="utf-8"), rows)
+    logs.mkdir(parents=True, exist_ok=True)
+    save(rows, weights, logs / "evaluation.json")
+    card.write_text(text, encoding="utf-8")
 
 
 def with_table(card: str, rows: list[Row]) -> str:

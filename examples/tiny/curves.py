@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib
 
+from examples.tiny.command import run
 from examples.tiny.evaluate import BITS, LEVELS
 
 matplotlib.use("agg")
@@ -30,22 +31,21 @@ Log = list[dict[str, float]]
 
 def main(words: Sequence[str] | None = None) -> int:
     """Keep and draw as the words of a command line say."""
-    words = sys.argv[1:] if words is None else words
-    if len(words) != 3:
-        print(__doc__.split("\n")[0], file=sys.stderr)
-        return 2
-    run, logs, picture = map(Path, words)
+    return run("curves", __doc__, words, keep_and_draw, counts=[3])
+
+
+def keep_and_draw(folder: Path, logs: Path, picture: Path) -> None:
+    """Write every part's log, and the picture of all.
+
+    Raises:
+        ValueError, OSError: a part that is not finished.
+    """
     parts = sorted({part for chain in (*VQVAE_PARTS, *PRIOR_PARTS) for part in chain})
-    try:
-        read = {part: read_log(run / part) for part in parts}
-        logs.mkdir(parents=True, exist_ok=True)
-        for part, log in read.items():
-            write_log(log, logs / f"{part}.csv")
-        draw_curves(read, picture)
-    except (ValueError, OSError) as error:
-        print(f"curves: {error}", file=sys.stderr)
-        return 2
-    return 0
+    read = {part: read_log(folder / part) for part in parts}
+    logs.mkdir(parents=True, exist_ok=True)
+    for part, log in read.items():
+        write_log(log, logs / f"{part}.csv")
+    draw_curves(read, picture)
 
 
 def read_log(part: Path) -> Log:

@@ -8,22 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.tiny.command import run
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.conversion.repository import staged
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Join as the words of a command line say."""
-    words = sys.argv[1:] if words is None else words
-    if len(words) != 3:
-        print(__doc__.split("\n")[0], file=sys.stderr)
-        return 2
-    try:
-        join_levels(*map(Path, words))
-    except (ValueError, OSError) as error:
-        print(f"join_levels: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run("join_levels", __doc__, words, join_levels, counts=[3])
 
 
 def join_levels(out: Path, lower: Path, top: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from examples.tiny.command import run
 from examples.tiny.evaluate import TEMPERATURES
 from jukebox_hf import JukeboxModel, JukeboxProcessor, JukeboxTokenizer
 from jukebox_hf.conversion.repository import staged
@@ -19,16 +20,11 @@ MOST_BYTES = 20_000_000
 
 def main(words: Sequence[str] | None = None) -> int:
     """Package as the words of a command line say."""
-    words = sys.argv[1:] if words is None else words
-    if len(words) != 2:
-        print(__doc__.split("\n")[0], file=sys.stderr)
-        return 2
-    try:
-        print(f"{words[1]}: {package(Path(words[0]) / 'model', Path(words[1])) / 1e6:.1f} MB")
-    except (ValueError, OSError) as error:
-        print(f"package: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run("package", __doc__, words, _package_run, counts=[2])
+
+
+def _package_run(folder: Path, out: Path) -> None:
+    print(f"{out}: {package(folder / 'model', out) / 1e6:.1f} MB")
 
 
 def package(model: Path, out: Path) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import pipeline
 
+from examples.tiny.command import run
 from jukebox_hf import tiny_repository
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
@@ -29,22 +30,24 @@ _FFT, _HOP, _FLOOR = 1024, 128, -80.0  # samples, samples, dB under the loudest
 
 def main(words: Sequence[str] | None = None) -> int:
     """Draw as the words of a command line say."""
-    words = sys.argv[1:] if words is None else words
-    if len(words) not in (1, 2):
-        print(__doc__.split("\n")[0], file=sys.stderr)
-        return 2
-    out = Path(words[0])
-    confusions = Path(words[1]) / "confusion.json" if len(words) == 2 else None
+    return run("pictures", __doc__, words, draw_all, counts=[1, 2])
+
+
+def draw_all(out: Path, folder: Path | None = None) -> None:
+    """Draw songs by the packaged model, and what was heard in a run that was evaluated.
+
+    Raises:
+        ValueError, OSError: a run that was not.
+    """
+    confusions = None if folder is None else folder / "confusion.json"
     if confusions is not None and not confusions.is_file():
-        print(f"pictures: {words[1]} has no confusion.json; run examples.tiny.evaluate on it first", file=sys.stderr)
-        return 2
+        raise ValueError(f"{folder} has no confusion.json; run examples.tiny.evaluate on it first")
     out.mkdir(parents=True, exist_ok=True)
     artist, genre = next(iter(ARTISTS)), "folk"
     draw({name: sing(artist, name) for name in GENRES}, f"{artist}, one text and seed", out / "tiny-genres.png")
     draw({name: sing(name, genre) for name in ARTISTS}, f"{genre}, one text and seed", out / "tiny-artists.png")
     if confusions is not None:
         draw_confusions(json.loads(confusions.read_text(encoding="utf-8")), out / "tiny-confusion.png")
-    return 0
 
 
 def sing(artist: str, genre: str) -> tuple[np.ndarray, int]:
