@@ -35,7 +35,6 @@ class WindowSample(NamedTuple):
     logits: Tensor | None
 
 
-@torch.no_grad()
 def sample_window(
     prior: JukeboxPrior,
     tokens: Tensor,
@@ -81,34 +80,96 @@ def sample_window(
         FloatingPointError: logits that are not finite, or a hook that leaves nothing to draw; its arguments are what
             happened, the song, the place in the window and the cure.
     """
-    prefix, offset = prior.config.prefix_length, prior.config.code_offset
-    known = tokens.shape[1] - prefix
-    _check_request(prior, tokens, length, settings, uniforms, chunk)
-    _check_conditioning(conditioning, tokens.shape[0], prefix + length)
-    cache = cache or prior.new_cache(tokens.shape[0])
-    drawing = Drawing(settings, prefix, offset, may_draw_lyrics)
-    stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
-    loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
-    read = _read_song_by_song if stepping == "native" else _read
-    kept = []
-    for logits in read(prior, tokens, conditioning, cache, chunk):
-        kept = [*kept, logits] if keep_logits else []
-    loop.open(tokens, conditioning, uniforms, length)
-    for place in range(known, length):
-        if watch is not None:
-            watch(place)
-        hook_here = None if hook is None else partial(_at_place, hook, place)
-        if place == known:
-            loop.write(logits[:, -1], hook_here)
-        else:
-            logits = loop.advance(hook_here)[:, None]
-            kept += [logits.clone()] if keep_logits else []
-    # Once a window: asking at every step would wait for the device.
-    page = loop.page
-    _refuse_from(page.first_bad, length, "the logits are not finite", "use a wider dtype or check the weights")
-    _refuse_from(page.first_empty, length, "the hook leaves no code to draw", "let it keep at least one logit finite")
-    codes = (page.tokens[:, prefix : prefix + length] - offset).clamp(min=0)
-    return WindowSample(codes, torch.cat(kept, dim=1) if keep_logits else None)
+    window = OpenWindow(
+        prior,
+        tokens,
+        conditioning,
+        length,
+        settings,
+        uniforms=uniforms,
+        chunk=chunk,
+        may_draw_lyrics=may_draw_lyrics,
+        keep_logits=keep_logits,
+        hook=hook,
+        watch=watch,
+        cache=cache,
+        stepping=stepping,
+        loops=loops,
+    )
+    codes = window.write_until(length)
+    return WindowSample(codes, torch.cat(window.kept_logits, dim=1) if keep_logits else None)
+
+
+class OpenWindow:
+    """One window while it is written: what is known is read at once, the rest follows as far as it is asked for.
+
+    Nothing else may use the cache, or `loops`, until it is full. Arguments and errors as in `sample_window`.
+
+    Attributes:
+        reached: codes that it holds by now.
+        kept_logits: of the positions that were run, (B, some, V) each; none unless they were asked for.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        prior: JukeboxPrior,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        length: int,
+        settings: SamplingSettings,
+        *,
+        uniforms: Tensor | None = None,
+        chunk: int | None = None,
+        may_draw_lyrics: bool = False,
+        keep_logits: bool = False,
+        hook: Callable[[Tensor, int], Tensor] | None = None,
+        watch: Callable[[int], None] | None = None,
+        cache: JukeboxCache | None = None,
+        stepping: str = "auto",
+        loops: dict[object, WindowLoop] | None = None,
+    ) -> None:
+        prefix = prior.config.prefix_length
+        _check_request(prior, tokens, length, settings, uniforms, chunk)
+        _check_conditioning(conditioning, tokens.shape[0], prefix + length)
+        cache = cache or prior.new_cache(tokens.shape[0])
+        drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
+        stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
+        self._loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
+        self._drawing, self._length, self._keeps = drawing, length, keep_logits
+        self._hook, self._watch = hook, watch
+        self.reached = tokens.shape[1] - prefix
+        self.kept_logits: list[Tensor] = []
+        read = _read_song_by_song if stepping == "native" else _read
+        for logits in read(prior, tokens, conditioning, cache, chunk):
+            self._keep(logits)
+            self._first = logits[:, -1].clone()  # and the rest goes
+        self._loop.open(tokens, conditioning, uniforms, length)
+
+    @torch.no_grad()
+    def write_until(self, stop: int) -> Tensor:
+        """Write codes until there are `stop` of them, and give all of them: (B, stop)."""
+        require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
+        for place in range(self.reached, stop):
+            if self._watch is not None:
+                self._watch(place)
+            hook = None if self._hook is None else partial(_at_place, self._hook, place)
+            if self._first is not None:
+                self._loop.write(self._first, hook)
+                self._first = None
+            else:
+                self._keep(self._loop.advance(hook)[:, None])
+        self.reached = stop
+        # Once a call: asking at every step would wait for the device.
+        page = self._loop.page
+        _refuse_from(page.first_bad, stop, "the logits are not finite", "use a wider dtype or check the weights")
+        _refuse_from(page.first_empty, stop, "the hook leaves no code to draw", "let it keep at least one logit finite")
+        prefix, offset = self._drawing.prefix, self._drawing.code_offset
+        return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)
+
+    def _keep(self, logits: Tensor) -> None:
+        if self._keeps:
+            self.kept_logits.append(logits.clone())  # a captured step overwrites its own
 
 
 def _loop(
