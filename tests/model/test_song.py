@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings
-from jukebox_hf.model import generation
-from jukebox_hf.model import song as song_loop
+from jukebox_hf.model import generation, level_writer
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.sampling_ops import uniforms
@@ -19,7 +18,7 @@ from jukebox_hf.model.song import sample_song
 from jukebox_hf.model.song_plan import plan_song
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.window_loop import WindowLoop
-from jukebox_hf.model.windows import SongTiming, Window
+from jukebox_hf.model.windows import SongTiming, Window, plan_side_by_side
 
 SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
 
@@ -140,9 +139,41 @@ def test_settings_can_differ_by_level(config):
     assert [level.settings for level in plan.levels] == [SamplingSettings(0.9, top_k=3), SamplingSettings(0.5)]
 
 
+@given(total=st.integers(1, 300), units=st.integers(1, 12), unit=st.integers(1, 5))
+def test_windows_side_by_side_touch_are_few_and_equally_long(total, units, unit):
+    windows = plan_side_by_side(total, units * unit, unit)
+    assert [window.start for window in windows] == [0, *(window.stop for window in windows[:-1])]
+    assert windows[-1].stop == total
+    assert len({window.length for window in windows[:-1]}) <= 1
+    assert all(window.length % unit == 0 for window in windows[:-1])
+    assert 0 < windows[-1].length <= windows[0].length <= units * unit
+    assert len(windows) <= -(-total // (units * unit)), "as few as can be"
+
+
+def test_windows_of_twenty_seconds_side_by_side():
+    windows = plan_side_by_side(110_250, 8192, 4)
+    assert (len(windows), windows[0].length, windows[-1]) == (14, 7876, Window(102_388, 110_250))
+
+
+def test_upsamplers_alone_write_side_by_side_as_many_as_the_batch_allows(config):
+    top, bottom = plan_song(config, SAMPLES, parallel_windows=True).levels
+    assert top.windows == plan_song(config, SAMPLES).levels[0].windows, "a top prior has nothing to hold seams together"
+    assert top.rounds(2) == tuple((window,) for window in top.windows)
+    assert bottom.rounds(3) == (bottom.windows,)
+    assert [window.length for window in bottom.windows] == [32] * 5
+    bottom = plan_song(config, SAMPLES, parallel_windows=True, batch=5).levels[1]
+    assert [len(windows) for windows in bottom.rounds(2)] == [2, 2, 1]
+    assert [len(windows) for windows in bottom.rounds(9)] == [1] * 5
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
+        ({"parallel_windows": 1}, "parallel_windows=1 must be True or False"),
+        (
+            {"parallel_windows": True, "hop_fractions": {0: 0.25}},
+            r"hop_fractions\[0\]=0.25 and parallel_windows=True exclude each other",
+        ),
         ({"samples": 7}, "samples=7 is shorter than one code"),
         ({"levels": [2]}, "levels=2 is not a level of this model"),
         ({"levels": []}, r"levels=\[\] must be one or more neighbouring levels"),
@@ -205,6 +236,57 @@ def test_songs_with_prompts_of_different_length_share_a_batch(model, config, lab
         state = state.with_codes(1, song, finished.codes[1][song][:known])
     again = _run(model, plan, labels_of(0, 1, 2), state)
     assert _same(again, finished), "draws depend on their place, so a prompt of a song's own codes leads to that song"
+
+
+def _one_by_one(plan):
+    """The same windows, each after the other: the plain twin."""
+    return replace(plan, levels=tuple(replace(level, is_side_by_side=False) for level in plan.levels))
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("top_codes", [40, 37])  # at 37 the last window is shorter than the others
+def test_windows_side_by_side_are_the_windows_one_by_one(model, config, labels_of, batch, top_codes):
+    plan = plan_song(config, top_codes * 8, parallel_windows=True, batch=batch)
+    assert len({window.length for window in plan.levels[1].windows}) == (2 if top_codes == 37 else 1)
+    labels, start = labels_of(0, 1), SongState.empty(2, [5, 6])
+    side_by_side = _run(model, plan, labels, start)
+    assert _same(side_by_side, _run(model, _one_by_one(plan), labels, start))
+    assert not _same(side_by_side, _run(model, plan_song(config, top_codes * 8), labels, start)), "seams change a song"
+    known = side_by_side
+    for song, some in enumerate((50, 7)):  # into the second window, and into the first
+        known = known.with_codes(0, song, known.codes[0][song][:some])
+    assert _same(_run(model, plan, labels, known), side_by_side)
+
+
+def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, config, labels_of, monkeypatch):
+    plan = plan_song(config, SAMPLES, parallel_windows=True, levels=[0])
+    rows, opened = [], level_writer.OpenWindow
+    monkeypatch.setattr(
+        level_writer,
+        "OpenWindow",
+        lambda prior, tokens, *a, **k: rows.append(len(tokens)) or opened(prior, tokens, *a, **k),
+    )
+    top = SongState.empty(2, [1, 2]).with_codes(1, 0, torch.arange(40) % 24).with_codes(1, 1, torch.arange(40) % 23)
+    (progress,) = sample_song(model, plan, labels_of(0, 1), top)
+    assert (rows, progress.window, progress.level_is_done) == ([10], Window(0, 160), True)
+    plan = plan_song(config, SAMPLES, parallel_windows=True, levels=[0], batch=4)
+    steps = list(sample_song(model, plan, labels_of(0, 1), top))
+    assert rows[1:] == [4, 4, 2]
+    assert [len(step.state.codes[0][1]) for step in steps] == [64, 128, 160], "what is done is whole from the start on"
+    assert [step.level_is_done for step in steps] == [False, False, True]
+    assert _same(steps[-1].state, progress.state)
+
+
+def test_a_watcher_of_windows_side_by_side_is_told_how_many_codes_are_there(model, config, labels_of):
+    told, plan = [], plan_song(config, SAMPLES, parallel_windows=True)
+    _run(model, plan, labels_of(0), SongState.empty(2, [1]), watch=lambda level, place: told.append((level, place)))
+    assert [place for level, place in told if level == 0] == [5 * step for step in range(32)]
+
+
+def test_a_hook_can_not_follow_windows_side_by_side(model, config, labels_of):
+    plan = plan_song(config, SAMPLES, parallel_windows=True)
+    with pytest.raises(ValueError, match="told one position, but parallel_windows=True writes many"):
+        next(sample_song(model, plan, labels_of(0), SongState.empty(2, [1]), hook=lambda logits, *_: logits))
 
 
 def test_resumed_song_equals_uninterrupted_song(model, config, labels_of, tmp_path):
@@ -270,8 +352,8 @@ def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, lab
 @pytest.mark.parametrize("stepping", ["auto", "plain"])
 def test_a_song_steps_as_it_was_asked_to(model, config, labels_of, monkeypatch, stepping):
     asked = []
-    sample = song_loop.sample_window
-    monkeypatch.setattr(song_loop, "sample_window", lambda *a, **k: asked.append(k["stepping"]) or sample(*a, **k))
+    opened = level_writer.OpenWindow
+    monkeypatch.setattr(level_writer, "OpenWindow", lambda *a, **k: asked.append(k["stepping"]) or opened(*a, **k))
     _run(model, plan_song(config, SAMPLES, stepping=stepping), labels_of(0), SongState.empty(2, [1]))
     assert set(asked) == {stepping}
 
@@ -292,7 +374,7 @@ def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(
 ):
     plan, labels = plan_song(config, SAMPLES, levels=[1]), labels_of(*range(songs))
     start = SongState.empty(2, list(range(5, 5 + songs)))
-    whole, rows, window = _run(model, plan, labels, start), [], song_loop.sample_window
+    whole, rows, window = _run(model, plan, labels, start), [], level_writer.OpenWindow
 
     def scarce(prior, tokens, *rest, **words):
         rows.append(len(tokens))
@@ -300,7 +382,7 @@ def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return window(prior, tokens, *rest, **words)
 
-    monkeypatch.setattr(song_loop, "sample_window", scarce)
+    monkeypatch.setattr(level_writer, "OpenWindow", scarce)
     with pytest.warns(UserWarning, match=f"{songs} songs at once at level 1; {fits} at once work .* batch={fits} "):
         halved = _run(model, plan, labels, start)
     assert _same(halved, whole)

@@ -6,9 +6,10 @@ position (B, T, D) (paper section 4.2 to 4.4 and appendix A.1).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration_jukebox import JukeboxPriorConfig, dilations
@@ -37,7 +38,12 @@ class Conditioning:
 
 
 def joined(songs: Sequence[Conditioning]) -> Conditioning:
-    """One of all songs, from one of each."""
+    """One of all songs, from one of each; where some condition fewer positions than others, zeros follow theirs."""
+    reaches = [song.positions.shape[1] for song in songs if song.positions is not None]
+    if len(set(reaches)) > 1:
+        gaps = [(0, 0, 0, max(reaches) - reach) for reach in reaches]
+        pairs = zip(songs, gaps, strict=True)
+        songs = [replace(song, positions=F.pad(song.positions, gap)) for song, gap in pairs]
     names = [field.name for field in fields(Conditioning)]
     parts = {name: [getattr(song, name) for song in songs] for name in names}
     return Conditioning(**{name: None if part[0] is None else torch.cat(part) for name, part in parts.items()})

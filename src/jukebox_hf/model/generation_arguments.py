@@ -18,7 +18,8 @@ from .validation import check_level, is_integer, is_number, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
-_OTHERS = ("levels", "hop_fractions", "chunk", "batch", "stepping", "seed", "return_codes", "return_alignment")
+_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "stepping")
+_OTHERS = ("levels", *_WINDOWS, "seed", "return_codes", "return_alignment")
 _KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 # Asked for by transformers' pipelines or meaningless for songs; true of us whatever they say.
 _IGNORED = {
@@ -44,6 +45,7 @@ class SongWishes:
         levels: which levels to write; None for all.
         settings: how boldly to draw, by level.
         hop_fractions: by level, see `plan_song`.
+        parallel_windows: see `plan_song`.
         chunk, batch, stepping: see `LevelPlan`.
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
@@ -56,6 +58,7 @@ class SongWishes:
     levels: tuple[int, ...] | None
     settings: Mapping[int, SamplingSettings]
     hop_fractions: Mapping[int, float]
+    parallel_windows: bool
     chunk: int | None
     batch: int | None
     stepping: str
@@ -109,6 +112,7 @@ def read_wishes(
         levels=None if levels is None else tuple(levels),
         settings=_settings(said, own, num_levels),
         hop_fractions=_hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels),
+        parallel_windows=said.get("parallel_windows", getattr(own, "parallel_windows", None) or False),
         chunk=said.get("chunk"),
         batch=said.get("batch"),
         stepping=said.get("stepping") or "auto",

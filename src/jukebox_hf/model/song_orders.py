@@ -210,6 +210,7 @@ def _order(
         samples,
         levels=wishes.levels,
         hop_fractions=wishes.hop_fractions,
+        parallel_windows=wishes.parallel_windows,
         settings=wishes.settings,
         chunk=wishes.chunk,
         batch=wishes.batch,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .sampling_ops import SamplingSettings, check_stepping
 from .validation import check_level, is_integer, require
-from .windows import Window, plan_windows
+from .windows import Window, plan_side_by_side, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
 TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
@@ -26,8 +26,9 @@ class LevelPlan:
         windows: in the order they are written.
         settings: temperature, top-k, top-p.
         chunk: known codes are read in pieces of this size; None reads them in one pass.
-        batch: how many songs are written at once; None writes all.
+        batch: how many windows, of different songs or side by side, are written at once; None writes all.
         stepping: how each next code is found, see `sample_window`.
+        is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
     """
 
     level: int
@@ -37,6 +38,14 @@ class LevelPlan:
     chunk: int | None = None
     batch: int | None = None
     stepping: str = "auto"
+    is_side_by_side: bool = False
+
+    def rounds(self, num_songs: int) -> tuple[tuple[Window, ...], ...]:
+        """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
+        size = 1
+        if self.is_side_by_side:
+            size = len(self.windows) if self.batch is None else max(self.batch // num_songs, 1)
+        return tuple(self.windows[first : first + size] for first in range(0, len(self.windows), size))
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ def plan_song(
     chunk: int | None = None,
     batch: int | None = None,
     stepping: str = "auto",
+    parallel_windows: bool = False,
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
 
@@ -77,6 +87,8 @@ def plan_song(
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
         settings: for all levels, or by level; None draws at the original's 0.99.
         chunk, batch, stepping: see `LevelPlan`.
+        parallel_windows: at levels that refine another, write windows that do not overlap side by side: many times
+            faster, but what is sung across a seam is held together by the level above alone (decision 027).
 
     Raises:
         ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
@@ -95,13 +107,27 @@ def plan_song(
             f"{name}={size!r} must be a positive integer, or None for all at once",
         )
     check_stepping(stepping)
+    require(
+        isinstance(parallel_windows, bool),
+        f"parallel_windows={parallel_windows!r} must be True or False; it holds for every level that refines another",
+    )
     plans = []
     for level in wanted:
         prior, total = config.prior_configs[level], whole // hops[level]
-        hop = _hop(prior, (hop_fractions or {}).get(level))
+        fraction = (hop_fractions or {}).get(level)
         own = settings.get(level) if isinstance(settings, Mapping) else settings
-        windows = plan_windows(total, prior.context_length, hop)
-        plans.append(LevelPlan(level, total, windows, own or SamplingSettings(TEMPERATURE), chunk, batch, stepping))
+        own = own or SamplingSettings(TEMPERATURE)
+        is_side_by_side = parallel_windows and bool(prior.upper_strides)
+        require(
+            not is_side_by_side or fraction is None,
+            f"hop_fractions[{level}]={fraction!r} and parallel_windows=True exclude each other, since windows side by "
+            f"side do not overlap; leave one of them out",
+        )
+        if is_side_by_side:
+            windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
+        else:
+            windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
+        plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side))
     return SamplingPlan(whole, tuple(plans))
 
 

@@ -43,6 +43,24 @@ def plan_windows(total: int, length: int, hop: int) -> tuple[Window, ...]:
     return tuple(Window(start, start + length) for start in (*range(0, last, hop), last))
 
 
+def plan_side_by_side(total: int, length: int, unit: int = 1) -> tuple[Window, ...]:
+    """Cover `total` codes with as few windows of at most `length` as can be, which touch and do not overlap.
+
+    They are equally long, in whole `unit`s, but for the last, which may be shorter: so none waits for another, and all
+    take as few steps as can be. (110250, 8192, 4) gives 14 windows of 7876.
+
+    Raises:
+        ValueError: a number that is not positive, or a window shorter than a unit.
+    """
+    for name, number in (("total", total), ("length", length), ("unit", unit)):
+        require(is_integer(number) and number > 0, f"{name}={number!r} must be a positive number of codes")
+    require(unit <= length, f"unit={unit} is longer than a window of {length} codes; shorten it")
+    units = -(-total // unit)
+    count = -(-units // (length // unit))
+    each = -(-units // count) * unit
+    return tuple(Window(start, min(start + each, total)) for start in range(0, total, each))
+
+
 @dataclass(frozen=True)
 class SongTiming:
     """Where in its song a window lies, in samples: the song's length, the window's offset and the window's length."""
