@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings
+from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings, sample_window
 from jukebox_hf.model import generation, level_writer
-from jukebox_hf.model.labels import LevelLabels
+from jukebox_hf.model.labels import LevelLabels, window_inputs
 from jukebox_hf.model.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.sampling_ops import uniforms
 from jukebox_hf.model.song import sample_song
@@ -239,14 +239,18 @@ def test_songs_with_prompts_of_different_length_share_a_batch(model, config, lab
 
 
 def _one_by_one(plan):
-    """The same windows, each after the other: the plain twin."""
-    return replace(plan, levels=tuple(replace(level, is_side_by_side=False) for level in plan.levels))
+    """The same windows, each after the other and with their seams: the plain twin."""
+    return replace(plan, levels=tuple(replace(level, is_side_by_side=False, mended=0) for level in plan.levels))
+
+
+def _unmended(plan):
+    return replace(plan, levels=tuple(replace(level, mended=0) for level in plan.levels))
 
 
 @pytest.mark.parametrize("batch", [None, 3])
 @pytest.mark.parametrize("top_codes", [40, 37])  # at 37 the last window is shorter than the others
 def test_windows_side_by_side_are_the_windows_one_by_one(model, config, labels_of, batch, top_codes):
-    plan = plan_song(config, top_codes * 8, parallel_windows=True, batch=batch)
+    plan = _unmended(plan_song(config, top_codes * 8, parallel_windows=True, batch=batch))
     assert len({window.length for window in plan.levels[1].windows}) == (2 if top_codes == 37 else 1)
     labels, start = labels_of(0, 1), SongState.empty(2, [5, 6])
     side_by_side = _run(model, plan, labels, start)
@@ -256,6 +260,35 @@ def test_windows_side_by_side_are_the_windows_one_by_one(model, config, labels_o
     for song, some in enumerate((50, 7)):  # into the second window, and into the first
         known = known.with_codes(0, song, known.codes[0][song][:some])
     assert _same(_run(model, plan, labels, known), side_by_side)
+
+
+def test_seams_are_written_again_from_what_is_before_them(model, config, labels_of):
+    plan = plan_song(config, SAMPLES, parallel_windows=True)
+    assert [level.mended for level in plan.levels] == [0, 4], "an eighth of a window"
+    labels, start = labels_of(0, 1), SongState.empty(2, [5, 6])
+    torn, mended = _run(model, _unmended(plan), labels, start), _run(model, plan, labels, start)
+    for song in (0, 1):
+        after = torch.zeros(160, dtype=torch.bool)
+        for seam in (32, 64, 96, 128):
+            after[seam : seam + 4] = True
+            window = Window(seam - 16, min(seam + 16, 160))  # the plain twin: one window at a time, by hand
+            inputs = window_inputs([labels[0][song]], window.start * 2)
+            inputs["upper_codes"] = torn.codes[1][song][None, window.start // 4 : window.stop // 4]
+            prior, known = model.prior(0), torn.codes[0][song][None, window.start : seam]
+            numbers = uniforms([start.seeds[song]], 0, window.start, window.stop)
+            settings = plan.levels[1].settings
+            again, _ = sample_window(prior, known, prior.condition(**inputs), 32, settings, uniforms=numbers)
+            assert torch.equal(mended.codes[0][song][seam : seam + 4], again[0, 16:20]), f"seam at {seam}"
+        assert torch.equal(mended.codes[0][song][~after], torn.codes[0][song][~after]), "nothing else is touched"
+        assert not torch.equal(mended.codes[0][song], torn.codes[0][song])
+
+
+def test_a_seam_inside_given_codes_is_left_as_it_is(model, config, labels_of):
+    plan = plan_song(config, SAMPLES, parallel_windows=True)
+    finished = _run(model, plan, labels_of(0), SongState.empty(2, [5]))
+    given_codes = (finished.codes[0][0] + 1) % 24
+    known = finished.with_codes(0, 0, given_codes[:34])
+    assert torch.equal(_run(model, plan, labels_of(0), known).codes[0][0][:34], given_codes[:34])
 
 
 def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, config, labels_of, monkeypatch):
@@ -268,10 +301,10 @@ def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, conf
     )
     top = SongState.empty(2, [1, 2]).with_codes(1, 0, torch.arange(40) % 24).with_codes(1, 1, torch.arange(40) % 23)
     (progress,) = sample_song(model, plan, labels_of(0, 1), top)
-    assert (rows, progress.window, progress.level_is_done) == ([10], Window(0, 160), True)
+    assert (rows, progress.window, progress.level_is_done) == ([10, 8], Window(0, 160), True), "windows, then seams"
     plan = plan_song(config, SAMPLES, parallel_windows=True, levels=[0], batch=4)
     steps = list(sample_song(model, plan, labels_of(0, 1), top))
-    assert rows[1:] == [4, 4, 2]
+    assert rows[2:] == [4, 2, 4, 4, 2, 2], "two windows of both songs, and the seams at their starts"
     assert [len(step.state.codes[0][1]) for step in steps] == [64, 128, 160], "what is done is whole from the start on"
     assert [step.level_is_done for step in steps] == [False, False, True]
     assert _same(steps[-1].state, progress.state)
@@ -280,7 +313,7 @@ def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, conf
 def test_a_watcher_of_windows_side_by_side_is_told_how_many_codes_are_there(model, config, labels_of):
     told, plan = [], plan_song(config, SAMPLES, parallel_windows=True)
     _run(model, plan, labels_of(0), SongState.empty(2, [1]), watch=lambda level, place: told.append((level, place)))
-    assert [place for level, place in told if level == 0] == [5 * step for step in range(32)]
+    assert [place for level, place in told if level == 0] == [5 * step for step in range(32)], "and of seams nothing"
 
 
 def test_a_hook_can_not_follow_windows_side_by_side(model, config, labels_of):

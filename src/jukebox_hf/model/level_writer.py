@@ -62,15 +62,31 @@ class LevelWriter:
         self._loops: dict[object, WindowLoop] = {}
 
     def write(self, state: SongState, windows: Sequence[Window]) -> SongState:
-        """Fill windows of every song, none of which needs the codes of another."""
-        rows, written = self.rows(state, windows), {}
+        """Fill windows of every song, none of which needs the codes of another; then mend their seams."""
+        rows = self.rows(state, windows)
+        state = self._write(state, rows)
+        if not self.plan.mended:
+            return state
+        torn = [row for row in rows if row.window.start > 0 and len(row.known) == 0]
+        return self._write(state, [self._seam(state, row) for row in torn], self.plan.mended)
+
+    def _write(self, state: SongState, rows: Sequence[Row], most: int | None = None) -> SongState:
+        """Write rows in batches of those that know equally much, `most` codes of each or all."""
+        written = {}
         for length in sorted({len(row.known) for row in rows}):
             waiting = [row for row in rows if len(row.known) == length]
             while waiting:
-                codes = self._write_most(state, waiting)
+                codes = self._write_some(state, waiting, most)
                 written.update(zip(waiting[: len(codes)], codes, strict=True))
                 waiting = waiting[len(codes) :]
         return self.with_rows(state, written)
+
+    def _seam(self, state: SongState, row: Row) -> Row:
+        """The window around the start of a row, of which the first half is known."""
+        ratio, half = self.prior.config.upper_ratio, self.prior.config.context_length // 2
+        start = max(row.window.start - half, 0) // ratio * ratio
+        stop = min(start + self.prior.config.context_length, self.plan.total)
+        return Row(row.song, Window(start, stop), state.codes[self.plan.level][row.song][start : row.window.start])
 
     def rows(self, state: SongState, windows: Sequence[Window]) -> list[Row]:
         """The windows that are not full, window by window."""
@@ -82,11 +98,12 @@ class LevelWriter:
         """The state with what was written: (some,) codes by row, at most as many as its window holds."""
         level = self.plan.level
         for row in sorted(written, key=lambda row: row.window.start):
-            before = state.codes[level][row.song][: row.window.start]
-            state = state.with_codes(level, row.song, torch.cat([before, written[row].cpu()[: row.window.length]]))
+            own, new = state.codes[level][row.song], written[row].cpu()[: row.window.length]
+            behind = own[row.window.start + len(new) :]
+            state = state.with_codes(level, row.song, torch.cat([own[: row.window.start], new, behind]))
         return state
 
-    def open(self, state: SongState, rows: Sequence[Row]) -> OpenWindow:
+    def open(self, state: SongState, rows: Sequence[Row], is_watched: bool = True) -> OpenWindow:
         """Read what rows that know equally many codes know; as long as the longest of them."""
         prior, device = self.prior, self.prior.device
         length = max(row.window.length for row in rows)
@@ -104,7 +121,7 @@ class LevelWriter:
             chunk=self.plan.chunk,
             may_draw_lyrics=self.listeners.may_draw_lyrics,
             hook=self._hook(rows[0].window),
-            watch=self._watch([row.window for row in rows]),
+            watch=self._watch([row.window for row in rows]) if is_watched else None,
             cache=self._cache(len(rows)),
             stepping=self.plan.stepping,
             loops=self._loops,
@@ -123,13 +140,15 @@ class LevelWriter:
             where = f"level {self.plan.level}, song {rows[row].song}, code {rows[row].window.start + place}"
             raise FloatingPointError(f"{what}: {where}; {cure}") from None
 
-    def _write_most(self, state: SongState, waiting: list[Row]) -> Tensor:
+    def _write_some(self, state: SongState, waiting: list[Row], most: int | None) -> Tensor:
         """Write as many of the first rows as the plan and the memory allow: where it runs out, half as many."""
         planned = size = min(self.batch or len(waiting), len(waiting))
         while True:
             rows, written = waiting[:size], None
             try:
-                written = self.fill(self.open(state, rows), rows, max(row.window.length for row in rows))
+                stop = max(row.window.length for row in rows)
+                stop = stop if most is None else min(stop, len(rows[0].known) + most)
+                written = self.fill(self.open(state, rows, is_watched=most is None), rows, stop)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise

@@ -14,6 +14,7 @@ from .windows import Window, plan_side_by_side, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
 TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
+_MENDED_PART = 8  # of a window, where windows lie side by side
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class LevelPlan:
         batch: how many windows, of different songs or side by side, are written at once; None writes all.
         stepping: how each next code is found, see `sample_window`.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
+        mended: how many codes after each seam between windows side by side are written again, with those before the
+            seam in sight.
     """
 
     level: int
@@ -39,6 +42,7 @@ class LevelPlan:
     batch: int | None = None
     stepping: str = "auto"
     is_side_by_side: bool = False
+    mended: int = 0
 
     def rounds(self, num_songs: int) -> tuple[tuple[Window, ...], ...]:
         """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
@@ -87,8 +91,8 @@ def plan_song(
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
         settings: for all levels, or by level; None draws at the original's 0.99.
         chunk, batch, stepping: see `LevelPlan`.
-        parallel_windows: at levels that refine another, write windows that do not overlap side by side: many times
-            faster, but what is sung across a seam is held together by the level above alone (decision 027).
+        parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
+            of each again from what is before it: many times faster, but another song (decision 027).
 
     Raises:
         ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
@@ -127,7 +131,8 @@ def plan_song(
             windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
         else:
             windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
-        plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side))
+        mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
+        plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
 
 
