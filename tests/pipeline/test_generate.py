@@ -147,6 +147,18 @@ def test_do_sample_false_takes_the_likeliest_code(model, words):
     assert torch.equal(model.generate(words, config, **options).codes[2], greedy[0])
 
 
+def test_windows_side_by_side_can_be_asked_for(model, words, song):
+    side_by_side = model.generate(words, max_new_tokens=32, parallel_windows=True, return_codes=True)
+    assert torch.equal(side_by_side.codes[2], song.codes[2]), "the top level is what it was"
+    assert not torch.equal(side_by_side.codes[0], song.codes[0])
+    one_at_a_time = model.generate(words, max_new_tokens=32, parallel_windows=True, batch=1, return_codes=True)
+    assert _equal(one_at_a_time.codes, side_by_side.codes)
+    config = GenerationConfig(parallel_windows=True)
+    assert _equal(model.generate(words, config, max_new_tokens=32, return_codes=True).codes, side_by_side.codes)
+    with pytest.raises(ValueError, match="parallel_windows='yes' must be True or False"):
+        model.generate(words, parallel_windows="yes")
+
+
 def _wishes(model, config=None, **said):
     return read_wishes(model.config, model.generation_config, config, said)
 
@@ -299,7 +311,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"do_sample": 1}, "do_sample=1 must be True"),
         ({}, {"seed": -3}, "seed=-3 must be an integer"),
         ({}, {"batch": 0}, "batch=0 must be a positive integer"),
-        ({}, {"streamer": object()}, "streamer can not follow a song"),
+        ({}, {"streamer": object()}, "streamer follows the tokens of a text; JukeboxModel.stream gives"),
         ({}, {"stopping_criteria": [1]}, "stopping_criteria can not stop a song"),
         ({}, {"logits_processor": LogitsProcessorList([TemperatureLogitsWarper(0.5)])}, "codes are no text"),
         ({}, {"codes": {2: torch.zeros(2, 3)}}, "must be integers"),

@@ -145,7 +145,10 @@ def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
         stopping_criteria is None or len(stopping_criteria) == 0,
         "stopping_criteria can not stop a song, whose length is decided before its first code; use seconds=",
     )
-    require(streamer is None, "streamer can not follow a song; iterate over jukebox_hf.model.song.sample_song instead")
+    require(
+        streamer is None,
+        "streamer follows the tokens of a text; JukeboxModel.stream gives a song's sound while it is written",
+    )
 
 
 def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str, Any]:

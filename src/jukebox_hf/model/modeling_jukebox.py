@@ -4,7 +4,7 @@ Flows in: a Hub repository, a folder or a configuration. Flows out: the parts, o
 memory a song needs, not their sum. The root config.json is the truth; a part's own is a copy of its piece of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -20,7 +20,7 @@ from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
 from .checkpoint_files import pin, read_root_config
 from .configuration_jukebox import JukeboxConfig
-from .generation_arguments import default_generation_config, read_hook, read_wishes, refuse_listeners
+from .generation_arguments import SongWishes, default_generation_config, read_hook, read_wishes, refuse_listeners
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
 from .modeling_jukebox_prior import JukeboxPrior
@@ -29,6 +29,7 @@ from .part_source import PartSource
 from .song import LogitsHook
 from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, write_orders
 from .song_state import SongState
+from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, require
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -196,14 +197,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
-        by_name = {name: kwargs.pop(name) for name in SONG_INPUTS if name in kwargs}
-        require(
-            inputs is None or (isinstance(inputs, Mapping) and not by_name),
-            f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
-        )
-        hook = read_hook(logits_processor)
-        wishes = read_wishes(self.config, self.generation_config, generation_config, kwargs)
-        orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         before = self.offload
         self.offload = before if offload is None else offload
         aligner = OrderAligner(self, orders) if wishes.return_alignment else None
@@ -213,6 +207,66 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         finally:
             self.offload = before
         return replace(self._listen(orders, states, wishes.return_codes), alignment=alignment)
+
+    def stream(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsHook | None = None,
+        *,
+        codes: Codes | None = None,
+        piece_seconds: float = PIECE_SECONDS,
+        **kwargs: Any,
+    ) -> Iterator[SongPiece]:
+        """Write songs as `generate` does and give their sound while they are written, piece after piece.
+
+        The pieces, one behind the other, are the audio of `generate` (to rounding), and the last one's `state` has its
+        codes. All priors are in memory at once.
+
+        Args:
+            inputs, generation_config, logits_processor, codes, kwargs: as in `generate`, for songs of one length.
+            piece_seconds: how much sound a piece has, but for the last.
+
+        Raises:
+            ValueError: what `generate` refuses, and what can not be followed from its beginning on; before any piece.
+            FloatingPointError: as in `generate`.
+        """
+        orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
+        require(
+            not (wishes.return_codes or wishes.return_alignment),
+            "return_codes and return_alignment are of finished songs; take the codes from the last piece's state",
+        )
+        require(
+            len(orders) == 1,
+            f"the songs have {len(orders)} different lengths, but are streamed side by side; say seconds= for all, or "
+            f"stream them one by one",
+        )
+        require(
+            not self.offload,
+            "offload=True keeps one prior on the device, but to stream a song all of them take turns; open the model "
+            "without it",
+        )
+        (order,) = orders
+        return stream_song(self, order.plan, order.labels, order.state, hook=hook, piece_seconds=piece_seconds)
+
+    def _orders(
+        self,
+        inputs: Mapping[str, Any] | None,
+        generation_config: GenerationConfig | None,
+        logits_processor: LogitsHook | None,
+        codes: Codes | None,
+        arguments: dict[str, Any],
+    ) -> tuple[tuple[SongOrder, ...], SongWishes, LogitsHook | None]:
+        """What `generate` was given, checked: orders, wishes and the hook."""
+        by_name = {name: arguments.pop(name) for name in SONG_INPUTS if name in arguments}
+        require(
+            inputs is None or (isinstance(inputs, Mapping) and not by_name),
+            f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
+        )
+        hook = read_hook(logits_processor)
+        wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
+        orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        return orders, wishes, hook
 
     @torch.no_grad()
     def align(

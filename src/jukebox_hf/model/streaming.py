@@ -1,0 +1,147 @@
+"""A song while it is written: the sound of its beginning long before its end is there.
+
+Flows in: a model, a plan, labels and a state. Flows out: pieces of audio in their order. Levels take turns, each
+writing no further than the finer one asks for. Draws depend on a code's place alone, so the codes are those of
+`sample_song`; but all priors and their caches are in memory at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .convolution import reach_in_codes
+from .generation import OpenWindow
+from .labels import LevelLabels
+from .level_writer import LevelWriter, Listeners, LogitsHook, Row
+from .modeling_jukebox_vqvae import JukeboxVQVAE
+from .song import Priors, check_request
+from .song_plan import LevelPlan, SamplingPlan
+from .song_state import SongState
+from .validation import is_number, require
+
+PIECE_SECONDS = 0.2
+
+
+class Singer(Priors, Protocol):
+    """What a song that is heard while it is written needs of a model: also its decoder."""
+
+    vqvae: JukeboxVQVAE
+
+
+@dataclass(frozen=True)
+class SongPiece:
+    """Some sound.
+
+    Attributes:
+        start: the sample of the song at which it begins: the stop of the piece before.
+        audio: (B, S) float32, not clamped to [-1, 1]; what comes later no longer changes it.
+        state: the codes so far, of every level.
+    """
+
+    start: int
+    audio: Tensor
+    state: SongState
+
+
+@torch.no_grad()
+def stream_song(
+    model: Singer,
+    plan: SamplingPlan,
+    labels: Sequence[Sequence[LevelLabels]],
+    state: SongState,
+    *,
+    hook: LogitsHook | None = None,
+    piece_seconds: float = PIECE_SECONDS,
+) -> Iterator[SongPiece]:
+    """Write songs as planned and give their sound piece by piece, as soon as it is there.
+
+    Args:
+        model: with a prior for every planned level; they are released when the song ends.
+        plan, labels, state, hook: as in `sample_song`.
+        piece_seconds: how much sound a piece has, but for the last; each is decoded with some codes to either side.
+
+    Raises:
+        ValueError: what `sample_song` refuses; songs that know unequally many codes, windows side by side, or a `batch`
+            under the number of songs, none of which can be followed from the beginning on.
+        FloatingPointError: as in `sample_song`.
+    """
+    state.check(model.config)
+    check_request(model, plan, labels, state)
+    _check_followable(plan, state, piece_seconds)
+    above = None
+    for level_plan in plan.levels:
+        prior = model.prior(level_plan.level)
+        above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
+    try:
+        yield from _pieces(model.vqvae, above, plan, state, piece_seconds)
+    finally:
+        for level_plan in plan.levels:
+            model.release(level_plan.level)
+
+
+class _Level:
+    """Writes the codes of one level as far as it is asked to, and has those above written as far as they are needed."""
+
+    def __init__(self, writer: LevelWriter, above: "_Level | None") -> None:
+        self.plan: LevelPlan = writer.plan
+        self._writer, self._above = writer, above
+        self._open: tuple[list[Row], OpenWindow] | None = None
+
+    def reach(self, state: SongState, stop: int) -> SongState:
+        """The state with `stop` codes of this level or more."""
+        while (known := len(state.codes[self.plan.level][0])) < stop:
+            if self._open is None:
+                window = next(window for window in self.plan.windows if window.stop > known)
+                if self._above is not None:
+                    state = self._above.reach(state, -(-window.stop // self._writer.prior.config.upper_ratio))
+                rows = self._writer.rows(state, [window])
+                self._open = rows, self._writer.open(state, rows)
+            rows, opened = self._open
+            window = rows[0].window
+            codes = self._writer.fill(opened, rows, min(stop, window.stop) - window.start)
+            state = self._writer.with_rows(state, dict(zip(rows, codes, strict=True)))
+            if stop >= window.stop:
+                self._open = None
+        return state
+
+
+def _pieces(
+    vqvae: JukeboxVQVAE, finest: _Level, plan: SamplingPlan, state: SongState, piece_seconds: float
+) -> Iterator[SongPiece]:
+    level, total = finest.plan.level, finest.plan.total
+    hop = vqvae.config.hop_lengths[level]
+    reach = reach_in_codes(vqvae.config.level_strides[: level + 1], vqvae.config.dilations(level))
+    size = max(round(piece_seconds * vqvae.config.sampling_rate / hop), 1)
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        first, last = max(start - reach, 0), min(stop + reach, total)
+        state = finest.reach(state, last)
+        codes = torch.stack([own[first:last] for own in state.codes[level]]).to(vqvae.device)
+        audio = vqvae.decode(codes, level).audio_values[:, 0, (start - first) * hop : (stop - first) * hop]
+        yield SongPiece(start * hop, audio.float().cpu(), state)
+
+
+def _check_followable(plan: SamplingPlan, state: SongState, piece_seconds: float) -> None:
+    require(
+        is_number(piece_seconds) and 0 < piece_seconds < float("inf"),
+        f"piece_seconds={piece_seconds!r} must be a positive number of seconds",
+    )
+    for level_plan in plan.levels:
+        known = sorted({len(codes) for codes in state.codes[level_plan.level]})
+        require(
+            len(known) == 1,
+            f"the songs know {', '.join(map(str, known))} codes of level {level_plan.level}, but are streamed side by "
+            f"side from one place; stream them one by one",
+        )
+        require(
+            not level_plan.is_side_by_side,
+            "parallel_windows=True writes a level as a whole, so nothing can be heard before; leave it out to stream",
+        )
+        require(
+            level_plan.batch is None or level_plan.batch >= state.num_songs,
+            f"batch={level_plan.batch} is less than the {state.num_songs} songs, which are streamed side by side; "
+            f"stream fewer",
+        )

@@ -1,0 +1,113 @@
+"""`JukeboxModel.stream`: the song of `generate`, heard while it is written; no level runs ahead of what is heard."""
+
+import pytest
+import torch
+
+from jukebox_hf import JukeboxModel
+from jukebox_hf.model.song_plan import plan_song
+
+HOP, RATE, TOP_CODES = 128, 44100, 40
+WORDS = {"lyrics": "a song of the first", "artist": "the testers", "genre": "soft rock", "seed": 5}
+PIECE = 100 * 8 / RATE  # a hundred codes of the finest level
+
+
+def _codes(state, song=0):
+    return [codes[song] for codes in state.codes]
+
+
+def _same(state, output, song=0):
+    return all(map(torch.equal, _codes(state, song), (codes[song] for codes in output.codes)))
+
+
+@pytest.fixture(scope="module")
+def song(model, processor):
+    """Of more than one window at every level."""
+    return model.generate(processor(WORDS), max_new_tokens=TOP_CODES, return_codes=True)
+
+
+@pytest.fixture(scope="module")
+def pieces(model, processor):
+    return list(model.stream(processor(WORDS), max_new_tokens=TOP_CODES, piece_seconds=PIECE))
+
+
+def test_pieces_are_the_song_of_generate(pieces, song):
+    assert [piece.start for piece in pieces] == list(range(0, TOP_CODES * HOP, 800))
+    assert [piece.audio.shape[1] for piece in pieces[:-1]] == [800] * (len(pieces) - 1)
+    assert _same(pieces[-1].state, song)
+    heard = torch.cat([piece.audio for piece in pieces], dim=1)
+    assert heard.shape == song.audio.shape
+    assert (heard - song.audio).abs().max() < 1e-5 * song.audio.abs().max()
+
+
+def test_no_level_is_written_further_than_the_sound_needs(model, pieces):
+    plan = plan_song(model.config, TOP_CODES * HOP)
+    top, middle, finest = plan.levels
+    for piece in pieces[:-1]:
+        codes = _codes(piece.state)
+        assert piece.start // 8 + 100 <= len(codes[0]) < piece.start // 8 + 250, "and what its last sample depends on"
+        needed = min(window.stop for window in finest.windows if window.stop >= len(codes[0])) // 4
+        assert len(codes[1]) == needed, "what conditions the window"
+        assert len(codes[2]) == min(window.stop for window in middle.windows if window.stop >= needed) // 4
+    reached = [len(_codes(piece.state)[2]) for piece in pieces]
+    assert reached[0] < top.windows[0].stop < reached[-1] == TOP_CODES, "the first is in the midst of a window"
+
+
+def test_songs_are_streamed_side_by_side_on_from_what_is_known(model, processor, sound):
+    words = [WORDS | {"prompt": sound(0.03)}, {"seed": 9, "prompt": sound(0.03, seed=1)}]
+    inputs = processor(words)
+    whole = model.generate(inputs, seconds=0.11, return_codes=True)
+    *_, last = model.stream(inputs, seconds=0.11, chunk=5, stepping="plain")
+    assert all(_same(last.state, whole, song) for song in (0, 1))
+    finer = model.generate(inputs, seconds=0.11, levels=[2], return_codes=True)
+    *_, last = model.stream(processor([WORDS, {"seed": 9}]), levels=[1, 0], codes={2: finer.codes[2]})
+    again = model.generate(processor([WORDS, {"seed": 9}]), levels=[1, 0], codes={2: finer.codes[2]}, return_codes=True)
+    assert all(_same(last.state, again, song) for song in (0, 1))
+
+
+def test_a_hook_may_change_every_draw(model, processor):
+    def only_code_seven(logits, level, position):
+        wished = torch.full_like(logits, float("-inf"))
+        wished[:, 7 + model.config.prior_configs[level].code_offset] = 0
+        return wished
+
+    *_, last = model.stream(processor(WORDS), None, only_code_seven, max_new_tokens=4)
+    assert all((codes == 7).all() for codes in _codes(last.state))
+
+
+def test_priors_are_let_go_when_the_song_ends_or_nobody_listens_any_more(repository, processor):
+    model = JukeboxModel.from_pretrained(repository)
+    for listener in (list, next):
+        stream = model.stream(processor(WORDS), max_new_tokens=4)
+        listener(stream)
+        assert listener is list or model.loaded_levels == (0, 1, 2), "all take turns"
+        stream.close()
+        assert model.loaded_levels == ()
+
+
+@pytest.mark.parametrize(
+    ("songs", "options", "message"),
+    [
+        ([WORDS], {"piece_seconds": 0}, "piece_seconds=0 must be a positive number of seconds"),
+        ([WORDS], {"parallel_windows": True}, "parallel_windows=True writes a level as a whole"),
+        ([WORDS, WORDS], {"batch": 1}, "batch=1 is less than the 2 songs"),
+        ([WORDS], {"return_codes": True}, "take the codes from the last piece's state"),
+        ([{"seconds": 0.05}, {"seconds": 0.1}], {"max_new_tokens": None}, "the songs have 2 different lengths"),
+        ([WORDS], {"streamer": object()}, "generate does not know streamer"),
+        ([WORDS], {"temperature": -1}, "temperature=-1 must be"),
+    ],
+)
+def test_what_can_not_be_followed_is_refused_before_the_first_piece(model, processor, songs, options, message):
+    with pytest.raises(ValueError, match=message):
+        next(model.stream(processor(songs), **{"max_new_tokens": 4, **options}))
+
+
+def test_songs_that_know_unequally_much_are_refused(model, processor, sound):
+    songs = [WORDS | {"prompt": sound(0.03)}, WORDS]
+    with pytest.raises(ValueError, match="the songs know 0, 10 codes of level 2"):
+        next(model.stream(processor(songs), seconds=0.05))
+
+
+def test_offloaded_priors_can_not_take_turns(repository, processor):
+    model = JukeboxModel.from_pretrained(repository, offload=True)
+    with pytest.raises(ValueError, match="offload=True keeps one prior on the device"):
+        model.stream(processor(WORDS), max_new_tokens=4)
