@@ -27,16 +27,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, prior_preset
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, model_preset, prior_preset
 from jukebox_hf.model.conditioning import Conditioning
+from jukebox_hf.model.convolution import reach_in_codes
 from jukebox_hf.model.fused_step import FusedStepper, reason_against_fused
 from jukebox_hf.model.native_step import layer_linears, run_of, stored_matrix
+from jukebox_hf.model.song_plan import plan_song
+from jukebox_hf.model.streaming import PIECE_SECONDS
 from jukebox_hf.model.transformer import JukeboxBlock
 from jukebox_hf.model.window_loop import Drawing, WindowLoop
 
 SHAPES = {"1b_lyrics": "prior_1b_lyrics", "upsampler": "upsampler_level_1"}
 WAYS = ("plain", "compiled", "captured", "compiled and captured", "fused")
 SONG_STEPS = {"1b_lyrics": 6_890, "upsampler": 27_560 + 110_240}  # of 20 s at hops of 1/2, 1/2 and 1/8
+SOON = 0.1  # seconds that a streamed piece is decoded ahead of, instead of all that its last sample depends on
+SIDE_BY_SIDE = 16  # rows that the windows of an upsampler of one song of 20 s fit into
 _REHEARSED = {"context_length": 64, "attention_rows": 8, "num_hidden_layers": 3, "attention_kinds": None}
 _REHEARSED |= {"hidden_size": 128, "codebook_size": 64, "num_artists": 3, "num_genres": 3, "lyrics": "none"}
 
@@ -273,19 +278,51 @@ def _free(device: torch.device) -> None:
 
 def _songs(measurements: list[Measurement]) -> list[Mapping[str, object]]:
     """Print and give how long the steps of 20 s of 1b_lyrics would take."""
-    found: dict[tuple, dict[str, float]] = {}
-    for measurement in measurements:
-        if measurement.microseconds is not None:
-            key = (measurement.weights, measurement.batch, measurement.way)
-            found.setdefault(key, {})[measurement.shape] = measurement.microseconds
+    times = {(m.weights, m.way, m.shape, m.batch): m.microseconds for m in measurements if m.microseconds is not None}
+    ways = dict.fromkeys((weights, way, batch) for weights, way, _, batch in times)
     songs = []
-    print("\n| weights | songs | way | 20 s of music, extrapolated: s |\n|---|---|---|---|")
-    for (weights, batch, way), times in found.items():
-        if times.keys() >= SONG_STEPS.keys():
-            seconds = sum(SONG_STEPS[shape] * times[shape] for shape in SONG_STEPS) / 1e6
-            print(f"| {weights} | {batch} | {way} | {seconds:.0f} |")
-            songs.append({"weights": weights, "batch": batch, "way": way, "extrapolated_seconds": seconds})
+    print("\n20 s of music, extrapolated from steps:\n")
+    print(f"| weights | songs | way | s | with parallel windows s | first sound after s | {SOON:g} s ahead |")
+    print("|---" * 7 + "|")
+    for weights, way, batch in ways:
+        top, upsampler, side_by_side = (
+            times.get((weights, way, *key))
+            for key in (("1b_lyrics", batch), ("upsampler", batch), ("upsampler", SIDE_BY_SIDE))
+        )
+        if top is None or upsampler is None:
+            continue
+        song = {"weights": weights, "batch": batch, "way": way}
+        song["exact_s"] = (SONG_STEPS["1b_lyrics"] * top + SONG_STEPS["upsampler"] * upsampler) / 1e6
+        if batch == 1:
+            for name, lookahead in (("first_sound_s", None), ("first_sound_soon_s", SOON)):
+                above, upsampled = first_sound_steps(lookahead)
+                song[name] = (above * top + upsampled * upsampler) / 1e6
+        if batch == 1 and side_by_side is not None:
+            song["parallel_windows_s"] = (SONG_STEPS["1b_lyrics"] * top + parallel_steps() * side_by_side) / 1e6
+        names = ("exact_s", "parallel_windows_s", "first_sound_s", "first_sound_soon_s")
+        cells = " | ".join(f"{song[name]:.1f}" if name in song else "" for name in names)
+        print(f"| {weights} | {batch} | {way} | {cells} |")
+        songs.append(song)
     return songs
+
+
+def parallel_steps() -> int:
+    """Steps of the upsamplers where the windows of a level are rows of one batch: the longest, and the seams."""
+    plan = plan_song(model_preset("1b_lyrics"), 20 * 44_100, parallel_windows=True)
+    return sum(max(window.length for window in level.windows) + level.mended for level in plan.levels[1:])
+
+
+def first_sound_steps(lookahead_seconds: float | None) -> tuple[int, int]:
+    """Steps of the top prior and of the upsamplers before the first piece of a streamed song is heard."""
+    config = model_preset("1b_lyrics")
+    vqvae, (finest, middle, _) = config.vqvae_config, config.prior_configs
+    piece = PIECE_SECONDS * config.sampling_rate / vqvae.hop_lengths[0]
+    if lookahead_seconds is None:
+        ahead = reach_in_codes(vqvae.level_strides[:1], vqvae.dilations(0))
+    else:
+        ahead = lookahead_seconds * config.sampling_rate / vqvae.hop_lengths[0]
+    upsampled = finest.context_length // finest.upper_ratio + round(piece) + round(ahead)
+    return middle.context_length // middle.upper_ratio, upsampled
 
 
 def _row(m: Measurement) -> str:

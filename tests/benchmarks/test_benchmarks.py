@@ -89,3 +89,16 @@ def test_a_worker_that_fails_says_why(benchmark, tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise ValueError('no such shape')\n")
     with pytest.raises(SystemExit, match="no such shape"):
         rounds.ours("broken.py", {}).wait_until_ready()
+
+
+def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
+    """With steps of 1 ms, and of 1.5 ms for sixteen rows."""
+    gpu = benchmark("gpu")
+    times = [("1b_lyrics", 1, 1000.0), ("upsampler", 1, 1000.0), ("upsampler", 16, 1500.0), ("1b_lyrics", 16, None)]
+    songs = gpu._songs([gpu.Measurement(shape, "bf16", batch, "captured", time) for shape, batch, time in times])
+    (song,) = songs
+    assert song["exact_s"] == pytest.approx(144.69), "the counts of the original's plan"
+    assert song["parallel_windows_s"] == pytest.approx(6.89 + 1.5 * (6.892 + 1.024 + 7.876 + 1.024))
+    assert song["first_sound_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 5.745, abs=0.003)
+    assert song["first_sound_soon_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 0.551, abs=0.003)
+    assert "| bf16 | 1 | captured | 144.7 |" in capsys.readouterr().out

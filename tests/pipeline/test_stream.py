@@ -52,6 +52,21 @@ def test_no_level_is_written_further_than_the_sound_needs(model, pieces):
     assert reached[0] < top.windows[0].stop < reached[-1] == TOP_CODES, "the first is in the midst of a window"
 
 
+def test_less_lookahead_is_heard_sooner_and_changes_the_ends_of_pieces_alone(model, processor, pieces):
+    options = {"max_new_tokens": TOP_CODES, "piece_seconds": PIECE}
+    sooner = list(model.stream(processor(WORDS), lookahead_seconds=4 * 8 / RATE, **options))
+    assert [len(piece.state.codes[0][0]) for piece in sooner[:3]] == [104, 204, 304]
+    assert len(pieces[0].state.codes[0][0]) > 104
+    assert all(map(torch.equal, _codes(sooner[-1].state), _codes(pieces[-1].state))), "the song is the same"
+    differs = torch.stack([(one.audio != other.audio)[0] for one, other in zip(sooner, pieces, strict=True)][:-1])
+    assert differs[:, -8:].any()
+    assert not differs[:, :80].any()
+    (most,) = {
+        len(piece.state.codes[0][0]) for piece in model.stream(processor(WORDS), lookahead_seconds=9, seconds=0.1)
+    }
+    assert most == 0.1 * RATE // HOP * HOP // 8, "no further than the song"
+
+
 def test_songs_are_streamed_side_by_side_on_from_what_is_known(model, processor, sound):
     words = [WORDS | {"prompt": sound(0.03)}, {"seed": 9, "prompt": sound(0.03, seed=1)}]
     inputs = processor(words)
@@ -88,6 +103,7 @@ def test_priors_are_let_go_when_the_song_ends_or_nobody_listens_any_more(reposit
     ("songs", "options", "message"),
     [
         ([WORDS], {"piece_seconds": 0}, "piece_seconds=0 must be a positive number of seconds"),
+        ([WORDS], {"lookahead_seconds": -1}, "lookahead_seconds=-1 must be a number of seconds, 0 or more"),
         ([WORDS], {"parallel_windows": True}, "parallel_windows=True writes a level as a whole"),
         ([WORDS, WORDS], {"batch": 1}, "batch=1 is less than the 2 songs"),
         ([WORDS], {"return_codes": True}, "take the codes from the last piece's state"),

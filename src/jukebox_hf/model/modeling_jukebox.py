@@ -216,6 +216,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         *,
         codes: Codes | None = None,
         piece_seconds: float = PIECE_SECONDS,
+        lookahead_seconds: float | None = None,
         **kwargs: Any,
     ) -> Iterator[SongPiece]:
         """Write songs as `generate` does and give their sound while they are written, piece after piece.
@@ -226,6 +227,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         Args:
             inputs, generation_config, logits_processor, codes, kwargs: as in `generate`, for songs of one length.
             piece_seconds: how much sound a piece has, but for the last.
+            lookahead_seconds: how much must be written behind a piece before it is decoded, see `stream_song`; None for
+                so much that nothing that comes later changes it.
 
         Raises:
             ValueError: what `generate` refuses, and what can not be followed from its beginning on; before any piece.
@@ -247,7 +250,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             "without it",
         )
         (order,) = orders
-        return stream_song(self, order.plan, order.labels, order.state, hook=hook, piece_seconds=piece_seconds)
+        sizes = {"piece_seconds": piece_seconds, "lookahead_seconds": lookahead_seconds}
+        return stream_song(self, order.plan, order.labels, order.state, hook=hook, **sizes)
 
     def _orders(
         self,

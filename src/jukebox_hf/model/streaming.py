@@ -37,7 +37,7 @@ class SongPiece:
 
     Attributes:
         start: the sample of the song at which it begins: the stop of the piece before.
-        audio: (B, S) float32, not clamped to [-1, 1]; what comes later no longer changes it.
+        audio: (B, S) float32, not clamped to [-1, 1].
         state: the codes so far, of every level.
     """
 
@@ -55,13 +55,17 @@ def stream_song(
     *,
     hook: LogitsHook | None = None,
     piece_seconds: float = PIECE_SECONDS,
+    lookahead_seconds: float | None = None,
 ) -> Iterator[SongPiece]:
     """Write songs as planned and give their sound piece by piece, as soon as it is there.
 
     Args:
         model: with a prior for every planned level; they are released when the song ends.
         plan, labels, state, hook: as in `sample_song`.
-        piece_seconds: how much sound a piece has, but for the last; each is decoded with some codes to either side.
+        piece_seconds: how much sound a piece has, but for the last.
+        lookahead_seconds: how much must be written behind a piece before it is decoded. None: all that its last sample
+            depends on (over a second in the released models), so that nothing that comes later would change it. Less
+            is heard sooner, with an end that is a little off.
 
     Raises:
         ValueError: what `sample_song` refuses; songs that know unequally many codes, windows side by side, or a `batch`
@@ -70,13 +74,13 @@ def stream_song(
     """
     state.check(model.config)
     check_request(model, plan, labels, state)
-    _check_followable(plan, state, piece_seconds)
+    _check_followable(plan, state, piece_seconds, lookahead_seconds)
     above = None
     for level_plan in plan.levels:
         prior = model.prior(level_plan.level)
         above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
     try:
-        yield from _pieces(model.vqvae, above, plan, state, piece_seconds)
+        yield from _pieces(model.vqvae, above, state, piece_seconds, lookahead_seconds)
     finally:
         for level_plan in plan.levels:
             model.release(level_plan.level)
@@ -109,25 +113,33 @@ class _Level:
 
 
 def _pieces(
-    vqvae: JukeboxVQVAE, finest: _Level, plan: SamplingPlan, state: SongState, piece_seconds: float
+    vqvae: JukeboxVQVAE, finest: _Level, state: SongState, piece_seconds: float, lookahead_seconds: float | None
 ) -> Iterator[SongPiece]:
-    level, total = finest.plan.level, finest.plan.total
-    hop = vqvae.config.hop_lengths[level]
-    reach = reach_in_codes(vqvae.config.level_strides[: level + 1], vqvae.config.dilations(level))
-    size = max(round(piece_seconds * vqvae.config.sampling_rate / hop), 1)
+    level, total, config = finest.plan.level, finest.plan.total, vqvae.config
+    hop = config.hop_lengths[level]
+    reach = ahead = reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
+    if lookahead_seconds is not None:
+        ahead = min(round(lookahead_seconds * config.sampling_rate / hop), reach)
+    size = max(round(piece_seconds * config.sampling_rate / hop), 1)
     for start in range(0, total, size):
         stop = min(start + size, total)
-        first, last = max(start - reach, 0), min(stop + reach, total)
+        first, last = max(start - reach, 0), min(stop + ahead, total)
         state = finest.reach(state, last)
         codes = torch.stack([own[first:last] for own in state.codes[level]]).to(vqvae.device)
         audio = vqvae.decode(codes, level).audio_values[:, 0, (start - first) * hop : (stop - first) * hop]
         yield SongPiece(start * hop, audio.float().cpu(), state)
 
 
-def _check_followable(plan: SamplingPlan, state: SongState, piece_seconds: float) -> None:
+def _check_followable(
+    plan: SamplingPlan, state: SongState, piece_seconds: float, lookahead_seconds: float | None
+) -> None:
     require(
         is_number(piece_seconds) and 0 < piece_seconds < float("inf"),
         f"piece_seconds={piece_seconds!r} must be a positive number of seconds",
+    )
+    require(
+        lookahead_seconds is None or (is_number(lookahead_seconds) and 0 <= lookahead_seconds < float("inf")),
+        f"lookahead_seconds={lookahead_seconds!r} must be a number of seconds, 0 or more, or None for all that matters",
     )
     for level_plan in plan.levels:
         known = sorted({len(codes) for codes in state.codes[level_plan.level]})
