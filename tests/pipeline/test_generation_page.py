@@ -14,7 +14,7 @@ def test_every_example_of_the_page_runs_as_printed(root, repository):
         (root / PAGE).read_text(encoding="utf-8"), {"repository": str(repository)}, "page", PAGE, 0
     )
     failed, attempted = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(page, out=print)
-    assert attempted == 19
+    assert attempted == 23
     assert failed == 0
 
 

@@ -47,7 +47,7 @@ def plan_side_by_side(total: int, length: int, unit: int = 1) -> tuple[Window, .
     """Cover `total` codes with as few windows of at most `length` as can be, which touch and do not overlap.
 
     They are equally long, in whole `unit`s, but for the last, which may be shorter: so none waits for another, and all
-    take as few steps as can be. (110250, 8192, 4) gives 14 windows of 7876.
+    take as few steps as can be. (110240, 8192, 4) gives 14 windows of 7876.
 
     Raises:
         ValueError: a number that is not positive, or a window shorter than a unit.
