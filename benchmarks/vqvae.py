@@ -2,15 +2,19 @@
 
     python benchmarks/vqvae.py --peer-python PEER/bin/python
 
-The released sizes with random weights, one thread. See benchmarks/decode.py for how to make the peer's environment.
+The released sizes with random weights, one thread. The roofline is the time of that level's products
+alone, at the speed at which the same thread multiplies large matrices of float32 in the same run. See
+benchmarks/decode.py for how to make the peer's environment.
 """
 
 import argparse
 import statistics
 from pathlib import Path
 
+from rooflines import codec_operations, matrix_speed
 from rounds import PEER, Worker, machine, ours, take_turns
 
+RATE = 44_032  # samples of a second, in whole codes of the coarsest level
 VARIANTS = ("plain fp32", "channels last fp32", "bf16")
 
 
@@ -24,15 +28,16 @@ def main() -> None:
     parser.add_argument("--levels", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     wish = parser.parse_args()
-    print(f"VQ-VAE of the released sizes, {machine()}\n")
-    print("| task | level | way | CPU s per s | times real time | against transformers 4 | peak GB |")
-    print("|---|---|---|---|---|---|---|")
+    speed = matrix_speed("fp32")
+    print(f"VQ-VAE of the released sizes, {machine()}; {speed:.0f} GFLOP/s\n")
+    print("| task | level | way | CPU s per s | times real time | against transformers 4 | of roofline | peak GB |")
+    print("|---|---|---|---|---|---|---|---|")
     for task in wish.tasks:
         for level in wish.levels:
-            _rows(wish, task, level)
+            _rows(wish, task, level, codec_operations(task, level, RATE) / speed / 1e9)
 
 
-def _rows(wish: argparse.Namespace, task: str, level: int) -> None:
+def _rows(wish: argparse.Namespace, task: str, level: int, least: float) -> None:
     common = {"task": task, "level": level, "seconds": wish.seconds}
     workers = {name: ours("vqvae_ours.py", common | {"variant": name}) for name in wish.variants}
     if wish.peer_python:
@@ -43,7 +48,7 @@ def _rows(wish: argparse.Namespace, task: str, level: int) -> None:
         ratio = statistics.median(times[PEER] / times[name] for times in rounds) if PEER in workers else None
         print(
             f"| {task} | {level} | {name} | {cost:.3f} | {1 / cost:.1f} | {'-' if ratio is None else f'{ratio:.2f}x'} "
-            f"| {worker.stop():.2f} |",
+            f"| {least / cost:.0%} | {worker.stop():.2f} |",
             flush=True,
         )
 
