@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukebox_hf.app.requests import SongRequest, by_level
+from jukebox_hf.app.requests import SongRequest, by_level, read_request
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,8 @@ def test_no_lyrics_are_fine(generate, tmp_path):
 
 
 def test_a_request_refuses_what_no_song_knows():
+    with pytest.raises(ValueError, match="has parallel_windows='yes', which must be true or false"):
+        read_request({"parallel_windows": "yes"})
     with pytest.raises(TypeError):
         SongRequest(tempo=3)
     assert by_level("temperature", "2=0.9,0=1", float) == {2: 0.9, 0: 1.0}

@@ -112,6 +112,22 @@ def test_numbers_can_be_given_by_level(generate, tmp_path, read_json):
     assert plan[2]["windows"] == 17  # 544 codes in windows of 32 that do not overlap
 
 
+def test_windows_side_by_side_are_asked_for_and_asked_for_again(generate, run_cli, tmp_path, read_json, codes_of):
+    overlapping, first, second = (tmp_path / f"{name}.wav" for name in ("overlapping", "first", "second"))
+    generate(overlapping, "--seed", "7", seconds=0.3)
+    generate(first, "--seed", "7", "--parallel-windows", seconds=0.3)
+    exact, fast = (codes_of(path.with_suffix(".codes.safetensors")) for path in (overlapping, first))
+    assert exact[2] == fast[2], "the top level is what it was"
+    assert exact[0] != fast[0]
+    sidecar = read_json(first.with_suffix(".json"))
+    assert sidecar["request"]["parallel_windows"] is True
+    words = shlex.split(sidecar["command"])
+    assert "--parallel-windows" in words
+    assert run_cli(*words[3:-1], second).code == 0
+    assert codes_of(second.with_suffix(".codes.safetensors")) == fast
+    assert "--parallel-windows" not in read_json(overlapping.with_suffix(".json"))["command"]
+
+
 def test_unknown_names_are_told_once_in_one_line(generate, tmp_path):
     done = generate(tmp_path / "a.wav", "--artist", "Nobody", "--levels", "2", "--seed", 1)
     assert done.code == 0

@@ -187,6 +187,7 @@ def _take_one(request: SongRequest, model: JukeboxModel, processor: JukeboxProce
         "temperature": by_level("temperature", request.temperature, float),
         "top_k": by_level("top_k", request.top_k, int),
         "top_p": by_level("top_p", request.top_p, float),
+        "parallel_windows": request.parallel_windows,
     }
     state, prompt = begun, None
     if begun is None:

@@ -40,6 +40,7 @@ class SongRequest:
         seed: decides every draw.
         levels: such as "2,1,0"; None for all.
         hop_fraction, temperature, top_k, top_p: a number, or numbers by level such as "2=0.98,1=0.9".
+        parallel_windows: write the windows of upsamplers side by side.
         dtype: of the priors' matrices; None keeps what the files hold.
         format, normalize: of the audio file, see `data.audio_io`.
     """
@@ -63,6 +64,7 @@ class SongRequest:
     temperature: str | None = None
     top_k: str | None = None
     top_p: str | None = None
+    parallel_windows: bool = False
     dtype: str | None = None
     format: str = "wav"
     normalize: str = "none"
@@ -181,8 +183,9 @@ def repeat_line(request: SongRequest, out: Path) -> str:
         value = getattr(request, name)
         if name in ("kind", "codes") or value is None or (name != "seed" and value == getattr(SongRequest, name)):
             continue
-        option = {"keep_seconds": "keep"}.get(name, name).replace("_", "-")
-        words += [f"--{option}", f"{value:.12g}" if isinstance(value, float) else str(value)]
+        words.append("--" + {"keep_seconds": "keep"}.get(name, name).replace("_", "-"))
+        if value is not True:
+            words.append(f"{value:.12g}" if isinstance(value, float) else str(value))
     return " ".join(map(_quoted, [*words, "--out", str(out)]))
 
 
@@ -212,6 +215,9 @@ def _checked(name: str, value: Any, where: str) -> Any:
             isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62,
             f"{where} has seed={value!r}, which must be an integer from 0 to 2**62 - 1",
         )
+        return value
+    if name == "parallel_windows":
+        require(isinstance(value, bool), f"{where} has parallel_windows={value!r}, which must be true or false")
         return value
     if name in _BY_LEVEL:
         if name == "levels" and isinstance(value, list):

@@ -36,6 +36,12 @@ HopFraction = Annotated[
 Temperature = Annotated[str | None, typer.Option(help="0.99, or by level 2=0.99,1=0.9.", rich_help_panel=_DRAW)]
 TopK = Annotated[str | None, typer.Option(help="Keep the k likeliest codes; also by level.", rich_help_panel=_DRAW)]
 TopP = Annotated[str | None, typer.Option(help="Keep the likeliest codes up to p.", rich_help_panel=_DRAW)]
+ParallelWindows = Annotated[
+    bool,
+    typer.Option(
+        "--parallel-windows", help="Upsamplers write windows side by side: faster, another song.", rich_help_panel=_DRAW
+    ),
+]
 Format = Annotated[str | None, typer.Option(help="wav (16 bit), wav24, wavfloat, flac or flac24.")]
 Normalize = Annotated[str | None, typer.Option(help="none, or peak: the loudest sample at full scale.")]
 Dtype = Annotated[
@@ -89,6 +95,7 @@ def generate(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    parallel_windows: ParallelWindows = False,
     count: Annotated[int, typer.Option(help="How many songs, with seeds that count on.", rich_help_panel=_RUN)] = 1,
     batch: Annotated[
         Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
@@ -150,6 +157,7 @@ def continue_song(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    parallel_windows: ParallelWindows = False,
     format: Format = None,
     normalize: Normalize = None,
     dtype: Dtype = None,
@@ -185,6 +193,7 @@ def upsample(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    parallel_windows: ParallelWindows = False,
     format: Format = None,
     normalize: Normalize = None,
     dtype: Dtype = None,
@@ -242,7 +251,7 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
     from jukebox_hf.app.requests import read_text
     from jukebox_hf.model.validation import require
 
-    said = {k: v for k, v in ctx.params.items() if v is not None and k not in _NOT_OF_SONG}
+    said = {k: v for k, v in ctx.params.items() if v is not None and v is not False and k not in _NOT_OF_SONG}
     if (file := ctx.params.get("lyrics_file")) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said["lyrics"] = read_text(Path(file))
