@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.app import orders
+from jukebox_hf.app import run_choice
 from jukebox_hf.app.memory import memory_needs
-from jukebox_hf.app.requests import read_request
 from jukebox_hf.app.song_folder import distinct_slugs, plan_targets, slug
-from jukebox_hf.model import song
+from jukebox_hf.model import level_writer
 
 SONGS = [
     {"artist": "The Testers", "genre": "Soft Rock", "lyrics": "one", "seconds": 0.1},
@@ -66,31 +65,22 @@ def test_songs_are_written_side_by_side_as_memory_allows(make, tmp_path, codes_o
     needs = memory_needs(JukeboxModel.from_pretrained(repository).config)
     rooms = {songs: max(level.bytes_for(songs) for level in needs["float32"]) * 5 // 4 + 10 for songs in (1, 2, 3)}
     lengths, found = [], {}
-    whole = song.sample_window
-    monkeypatch.setattr(song, "sample_window", lambda *a, **k: lengths.append(len(a[1])) or whole(*a, **k))
+    whole = level_writer.OpenWindow
+    monkeypatch.setattr(level_writer, "OpenWindow", lambda *a, **k: lengths.append(len(a[1])) or whole(*a, **k))
     for songs, room in rooms.items():
-        monkeypatch.setattr(orders, "free_bytes", lambda device, room=room: room)
+        monkeypatch.setattr(run_choice, "free_bytes", lambda device, room=room: room)
         lengths.clear()
         done = make("--seed", 3, "--levels", 2, "--force")
         assert done.code == 0, done.err
         (line,) = [line for line in done.err.splitlines() if "side by side" in line]
-        assert f"so {min(songs, 2)} of 3 songs are written side by side: in float32" in line or songs == 3
-        assert line.endswith("--batch-size overrides")
+        assert f", {min(songs, 2)} of 3 songs side by side, " in line or songs == 3
         assert max(lengths) == min(songs, 2)  # the third has settings of its own
         found[songs] = {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES}
     assert found[1] == found[2] == found[3]
     lengths.clear()
     done = make("--seed", 3, "--levels", 2, "--force", "--batch-size", 1)
-    assert "side by side" not in done.err
+    assert "1 of 3 songs side by side" in done.err
     assert set(lengths) == {1}
-
-
-def test_processes_on_one_machine_share_its_memory(repository, monkeypatch):
-    monkeypatch.setattr(orders, "free_bytes", lambda device: 8 * 10**9)
-    request = read_request({"kind": "generate", "model": str(repository), "dtype": "float16"})
-    assert "cpu has 8.0 GB free" in orders.fitting_songs(request, 2, device="cpu")[1]
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert "cpu has 2.0 GB free" in orders.fitting_songs(request, 2, device="cpu")[1]
 
 
 def test_an_interrupted_batch_goes_on_where_it_was(make, start, repository, batch, tmp_path, codes_of):
@@ -183,7 +173,7 @@ def test_equal_names_get_numbers_and_stay_short():
 
 def test_when_memory_runs_out_fewer_songs_are_written_at_once(make, tmp_path, codes_of, monkeypatch):
     """The songs are those of the undivided batch, and one line says what happened."""
-    whole = song.sample_window
+    whole = level_writer.OpenWindow
 
     def scarce(prior, tokens, *rest, **words):
         if len(tokens) > 1:
@@ -192,7 +182,7 @@ def test_when_memory_runs_out_fewer_songs_are_written_at_once(make, tmp_path, co
 
     assert make("--seed", 3, "--levels", 2, "--batch-size", 1).code == 0
     alone = {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES}
-    monkeypatch.setattr(song, "sample_window", scarce)
+    monkeypatch.setattr(level_writer, "OpenWindow", scarce)
     done = make("--seed", 3, "--levels", 2, "--batch-size", 2, "--force")
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "memory ran out" in line]
@@ -204,7 +194,7 @@ def test_too_little_memory_for_one_song_is_said(generate, tmp_path, monkeypatch)
     def scarce(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(song, "sample_window", scarce)
+    monkeypatch.setattr(level_writer, "OpenWindow", scarce)
     done = generate(tmp_path / "a.wav", "--seed", 1)
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("jukebox-hf: the device has too little memory for one song; go on with")

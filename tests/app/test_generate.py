@@ -38,7 +38,8 @@ def test_a_song_is_audio_a_picture_codes_and_a_side_car(whole_song, read_json, c
     assert "seed 7" in whole_song.out
     assert sidecar["command"] in whole_song.out
     lines = [line for line in whole_song.err.splitlines() if "torchao" not in line and "_pytree" not in line]
-    assert lines == [f"{folder / 'song.wav'}: seed 7"]  # no warning, no bar without a terminal
+    assert lines[0].startswith("jukebox-hf: cpu with ")
+    assert lines[1:] == [f"{folder / 'song.wav'}: seed 7"]  # no warning, no bar without a terminal
 
 
 def test_the_printed_line_makes_the_same_song_again(whole_song, tmp_path, read_json, codes_of):
@@ -146,7 +147,12 @@ def test_a_dry_run_plans_and_writes_nothing(generate, tmp_path):
         (0, 33, 544),
     ]
     assert song["seconds"] >= 0
-    assert song["memory_gb"] > 0
+    smaller = json.loads(generate(tmp_path / "a.wav", "--dry-run", "--json", "--dtype", "bfloat16").out)["songs"][0]
+    assert 0.5 < smaller["memory_gb"] < song["memory_gb"], "weights and caches of the dtype, and the process"
+    side_by_side = ("--dry-run", "--json", "--parallel-windows", "--batch-size", 3)
+    levels = json.loads(generate(tmp_path / "a.wav", *side_by_side).out)["songs"][0]["levels"]
+    assert levels[0]["memory_gb"] == song["levels"][0]["memory_gb"]
+    assert all(a["memory_gb"] > b["memory_gb"] for a, b in zip(levels[1:], song["levels"][1:], strict=True)), "rows"
     assert "nothing was written" in generate(tmp_path / "new" / "a.wav", "--dry-run").out
     assert list(tmp_path.iterdir()) == []
 

@@ -1,14 +1,11 @@
-"""What fits into memory: estimates that hold, choices that are said, and that can be overridden."""
+"""What fits into memory: estimates that hold, and what is free."""
 
 import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, model_preset
-from jukebox_hf.app import orders
 from jukebox_hf.app.memory import (
     DTYPES,
-    choose_dtype,
-    choose_songs,
     fit,
     free_bytes,
     memory_needs,
@@ -62,54 +59,39 @@ def test_more_memory_never_fits_less(released):
     assert ranks == sorted(ranks)
 
 
-def test_the_choice_is_the_largest_that_fits_and_is_explained(released):
-    config = released["1b_lyrics"]
-    assert choose_dtype(config, "float32", 10 * 10**9, "cuda:0") == ("keep", None)
-    dtype, why = choose_dtype(config, "float32", 4 * 10**9, "cuda:0")
-    assert dtype == "bfloat16"
-    assert why.startswith("cuda:0 has 4.0 GB free and float32 needs about 5.7 GB")
-    assert choose_dtype(config, "bfloat16", 4 * 10**9, "cuda:0") == ("keep", None)
-    with pytest.raises(ValueError, match=r"cpu has 1\.0 GB free, but one song needs about 3\.3 GB even in int8"):
-        choose_dtype(config, "float32", 10**9, "cpu")
-
-
-def test_as_many_songs_as_fit_are_written_side_by_side_in_equal_parts(released):
-    config, giga = released["1b_lyrics"], 10**9
-    songs, why = choose_songs(config, "float32", 12 * giga, "cpu", 6)
-    assert songs == 3
-    assert why == (
-        "cpu has 12.0 GB free, so 3 of 6 songs are written side by side: in float32 they need about 8.2 GB; "
-        "--batch-size overrides"
-    )
-    most = fit(memory_needs(config), 12 * giga * 4 // 5, ("float32",)).songs
-    assert most == 4  # but 4 and then 2 would take as long as 3 and 3
-    assert choose_songs(config, "float32", 12 * giga, "cpu", 4)[0] == 4
-    assert choose_songs(config, "float32", 12 * giga, "cpu", 5)[0] == 3
-    assert choose_songs(config, "float16", 12 * giga, "cpu", 9)[0] > 3  # as large as bfloat16
-    assert choose_songs(config, "float32", 1 * giga, "cpu", 6)[0] == 1  # one is always tried
-    assert choose_songs(config, "int8", 1000 * giga, "cpu", 100)[0] == 50  # of 64 at most
-
-
 def test_a_cpu_says_what_it_has_left():
     assert 10**7 < free_bytes(torch.device("cpu")) < 10**14
 
 
-def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, read_json, repository):
-    """The tiny model fits anywhere, so the machine is made tiny too."""
-    needs = memory_needs(JukeboxModel.from_pretrained(repository).config)
-    room = fit(needs, 0, ("bfloat16",)).gigabytes * 1e9 + 1000
-    assert fit(needs, int(room), ("float32",)).songs == 0
-    monkeypatch.setattr(orders, "free_bytes", lambda device: int(room))
-    done = generate(tmp_path / "a.wav", "--levels", 2, "--seed", 1)
-    assert done.code == 0, done.err
-    (line,) = [line for line in done.err.splitlines() if "GB free" in line]
-    assert "so the priors are made bfloat16; --dtype overrides" in line
-    assert read_json(tmp_path / "a.json")["model"]["dtype"] == "bfloat16"
-    assert "--dtype bfloat16" in read_json(tmp_path / "a.json")["command"]
-    done = generate(tmp_path / "b.wav", "--levels", 2, "--seed", 1, "--dtype", "keep")
-    assert "GB free" not in done.err
-    monkeypatch.setattr(orders, "free_bytes", lambda device: 1000)
-    done = generate(tmp_path / "c.wav", "--levels", 2, "--seed", 1)
-    assert done.code == 2
-    assert "one song needs about" in done.err
-    assert not (tmp_path / "c.wav").exists()
+@pytest.fixture
+def machine(tmp_path):
+    """A made-up machine with 8 GB available: what its files say, and how much is then free."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    8000000 kB\n")
+
+    def free(**files):
+        for name, content in files.items():
+            path = tmp_path / "sys/fs/cgroup" / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{content}\n")
+        return free_bytes(torch.device("cpu"), tmp_path)
+
+    return free
+
+
+def test_a_machine_without_limits_has_what_linux_says(machine):
+    assert machine() == 8_000_000 * 1024
+    unlimited = {"memory_dot_max": "max", "memory_dot_current": 5, "memory_dot_stat": "inactive_file 7"}
+    assert machine(**unlimited) == 8_000_000 * 1024
+
+
+def test_a_container_has_its_limit_less_its_use_but_for_pages_of_files(machine):
+    said = {"memory_dot_max": 4_000_000_000, "memory_dot_current": 3_000_000_000}
+    assert machine(**said, memory_dot_stat="anon 9\ninactive_file 500000000") == 1_500_000_000
+    assert machine(memory_dot_current=5_000_000_000) == 0
+    assert machine(memory_dot_max=100_000_000_000) == 8_000_000 * 1024, "no more than the machine has"
+
+
+def test_an_older_container_too(machine):
+    said = {"memory__memory.limit_in_bytes": 4_000_000_000, "memory__memory.usage_in_bytes": 1_000_000_000}
+    assert machine(**said, **{"memory__memory.stat": "total_inactive_file 250"}) == 3_000_000_250

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
-from jukebox_hf.app.information import describe
+from jukebox_hf.app.information import stored_dtype
+from jukebox_hf.app.memory import memory_needs, sized_like
 from jukebox_hf.app.orders import Order
+from jukebox_hf.app.requests import SongRequest
 from jukebox_hf.app.song_making import plan_in_words
-from jukebox_hf.model.generation import sample_window
+from jukebox_hf.model.conditioning import joined
+from jukebox_hf.model.generation import OpenWindow
 from jukebox_hf.model.labels import window_inputs
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling_ops import SamplingSettings
@@ -21,20 +24,20 @@ from jukebox_hf.model.validation import require
 _MEASURED_STEPS = 8
 
 
-def estimate(order: Order, model: JukeboxModel, repository: str) -> dict[str, Any]:
+def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
     """Steps, seconds and memory of an order, level by level, coarsest first."""
-    parts = {part["part"]: part for part in describe(repository)}
-    songs = len(order.requests)
+    songs, one = len(order.requests), order.requests[0]
+    dtype = stored_dtype(one.model, **_hub(one)) if one.dtype in (None, "keep") else one.dtype
+    needs = memory_needs(model.config)[sized_like(dtype)]
     levels = []
     for level_plan, words in zip(order.plan.levels, plan_in_words(order), strict=True):
-        part = parts[f"prior_{level_plan.level}"]
-        steps = level_plan.total - words["known"]
+        rows = max(len(windows) * songs for windows in level_plan.rounds(songs))
         levels.append(
             words
             | {
-                "steps": steps,
-                "seconds": round(_seconds(order, level_plan, model, steps), 1),
-                "memory_gb": round(part["weights_gb"] + part["cache_gb"] * songs + parts["vqvae"]["weights_gb"], 4),
+                "steps": level_plan.total - words["known"],
+                "seconds": round(_seconds(order, level_plan, model, words["known"], rows), 1),
+                "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
         )
         model.release(level_plan.level)
@@ -47,34 +50,44 @@ def estimate(order: Order, model: JukeboxModel, repository: str) -> dict[str, An
     }
 
 
-def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, steps: int) -> float:
-    """A window's first read, measured once with as much known as windows overlap, and steps, measured in a few."""
-    window = level_plan.windows[-1]
-    known = 0
-    if len(level_plan.windows) > 1:
+def _hub(request: SongRequest) -> dict[str, str]:
+    return {} if request.revision is None else {"revision": request.revision}
+
+
+def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
+    """Reading windows, with as much known as they overlap, and writing the rest: each measured once."""
+    window, rounds = level_plan.windows[-1], level_plan.rounds(len(order.requests))
+    known, reads, steps = 0, len(rounds), level_plan.total - given
+    if level_plan.is_side_by_side:  # windows, and then their seams
+        longest = sum(max(window.length for window in windows) for windows in rounds)
+        steps = steps * (longest + len(rounds) * level_plan.mended) // level_plan.total
+        reads = 2 * reads
+    elif len(level_plan.windows) > 1:
         known = level_plan.windows[-2].stop - window.start
-    known = max(0, min(known, window.length - 1 - _MEASURED_STEPS))
-    few = min(_MEASURED_STEPS, window.length - known - 1)
-    read = _timed(order, level_plan, model, known, known + 1)
-    step = max(_timed(order, level_plan, model, known, known + 1 + few) - read, 0) / max(few, 1)
-    return read * len(level_plan.windows) + step * steps
+    read, step = _timed(order, level_plan, model, rows, min(known, window.length - 2))
+    return read * reads + step * steps
 
 
-def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, known: int, length: int) -> float:
-    prior = model.prior(level_plan.level)
-    songs, device = len(order.requests), prior.device
-    inputs = window_inputs(list(order.labels[level_plan.level]))
+def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int) -> tuple[float, float]:
+    """Seconds of reading a window of so many rows, conditioning included, and of a step."""
+    prior, length = model.prior(level_plan.level), level_plan.windows[0].length
+    known, device = max(known, 0), prior.device
+    inputs = window_inputs(list(order.labels[level_plan.level][:1]))
     if prior.config.upper_strides:
-        wanted = -(-level_plan.windows[0].length // prior.config.upper_ratio)
-        inputs["upper_codes"] = torch.zeros(songs, wanted, dtype=torch.long)
+        inputs["upper_codes"] = torch.zeros(1, -(-length // prior.config.upper_ratio), dtype=torch.long)
     inputs = {name: value.to(device) for name, value in inputs.items()}
-    tokens = prior.sequence(torch.zeros(songs, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
-    times = []
-    for _ in range(2):  # the first one also warms up
-        start = time.perf_counter()
-        sample_window(prior, tokens, prior.condition(**inputs), length, SamplingSettings(temperature=0))
-        times.append(time.perf_counter() - start)
-    return min(times)
+    tokens = prior.sequence(torch.zeros(1, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
+    start = time.perf_counter()
+    conditioning = joined([prior.condition(**inputs) for _ in range(rows)])
+    settings, how = SamplingSettings(temperature=0), {"chunk": level_plan.chunk, "stepping": level_plan.stepping}
+    opened = OpenWindow(prior, tokens.expand(rows, -1), conditioning, length, settings, **how)
+    opened.write_until(known + 1)
+    read = time.perf_counter() - start
+    few = min(_MEASURED_STEPS, (length - known - 1) // 2)
+    opened.write_until(known + 1 + few)  # to warm up
+    start = time.perf_counter()
+    opened.write_until(known + 1 + 2 * few)
+    return read, (time.perf_counter() - start) / few if few else read
 
 
 def in_words(found: dict[str, Any]) -> str:
@@ -82,10 +95,10 @@ def in_words(found: dict[str, Any]) -> str:
     require(bool(found["levels"]), "nothing is planned")
     lines = [
         f"level {level['level']}: {level['windows']} windows, {level['steps']:,} of {level['codes']:,} codes to write, "
-        f"about {duration(level['seconds'])}, {level['memory_gb']:g} GB"
+        f"about {duration(level['seconds'])}, {level['memory_gb']:.3g} GB"
         for level in found["levels"]
     ]
-    total = f"about {duration(found['seconds'])} and {found['memory_gb']:g} GB of memory"
+    total = f"about {duration(found['seconds'])} and {found['memory_gb']:.3g} GB of memory"
     songs = f"{found['songs']} song{'s' * (found['songs'] != 1)} of {found['audio_seconds']:.4g} s"
     return "\n".join([*lines, f"{songs}: {total}; nothing was written"])
 

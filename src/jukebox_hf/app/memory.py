@@ -1,7 +1,7 @@
 """What fits into a machine's memory: the dtype of the priors, and how many songs at once.
 
-Flows in: a configuration and a number of bytes. Flows out: choices, in numbers and in one line. Only one level is in
-memory at a time, so the largest decides. Estimates lie 4 to 13 % above measured peaks (docs/explanation/speed.md).
+Flows in: a configuration and a number of bytes. Flows out: needs and what fits, in numbers. Only one level is in memory
+at a time, so the largest decides. Estimates lie 4 to 13 % above measured peaks (docs/explanation/speed.md).
 """
 
 import os
@@ -13,7 +13,6 @@ import torch
 
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.validation import require
 
 DTYPES = ("float32", "bfloat16", "int8")  # from the exact to the small
 TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards
@@ -21,7 +20,6 @@ _MATRIX_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _CACHE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # int8 matrices give float32 activations
 _PROCESS = 500_000_000  # Python, torch and the VQ-VAE
 _MOST_SONGS = 64
-_LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some
 
 
 @dataclass(frozen=True)
@@ -105,62 +103,47 @@ def tiers_in_words(found: Sequence[tuple[int, Fit]]) -> str:
     return "\n".join(lines)
 
 
-def choose_dtype(config: JukeboxConfig, stored: str, free: int, where: str) -> tuple[str, str | None]:
-    """Keep what the files hold where it fits, else the largest that does.
-
-    Returns:
-        The dtype (`keep` for what the files hold), and one line that says why it is another.
-
-    Raises:
-        ValueError: nothing fits.
-    """
-    smaller = DTYPES[DTYPES.index(stored) :] if stored in DTYPES else ("bfloat16", "int8")  # float16 is as large
-    needs = memory_needs(config)
-    choice = fit(needs, free, smaller)
-    require(
-        choice.songs > 0,
-        f"{where} has {free / 1e9:.1f} GB free, but one song needs about {choice.gigabytes:.1f} GB even in "
-        f"{choice.dtype}; free some, or use another --device",
-    )
-    if choice.dtype == smaller[0]:
-        return "keep", None
-    needed = fit(needs, 0, smaller[:1]).gigabytes
-    return choice.dtype, (
-        f"{where} has {free / 1e9:.1f} GB free and {stored} needs about {needed:.1f} GB, so the priors are made "
-        f"{choice.dtype}; --dtype overrides"
-    )
+def sized_like(dtype: str) -> str:
+    """The one of `DTYPES` that takes as much memory: float16 is as large as bfloat16."""
+    return dtype if dtype in DTYPES else "bfloat16"
 
 
-def choose_songs(config: JukeboxConfig, dtype: str, free: int, where: str, wanted: int) -> tuple[int, str]:
-    """How many of the wanted songs are written side by side, and one line that says why.
-
-    A step reads every weight once for all songs, so as many as fit; where not all do, equally many at a time. One song
-    is always tried.
+def free_bytes(device: torch.device, root: Path = Path("/")) -> int:
+    """Memory that a device has left; of a CPU's, no more than the control group of this process may still take.
 
     Args:
-        dtype: of the priors.
+        root: the folder under which Linux tells, for tests.
     """
-    needs = memory_needs(config)
-    dtype = dtype if dtype in needs else "bfloat16"  # float16 is as large
-    most = max(fit(needs, free - free // _LEFT_FREE, (dtype,)).songs, 1)
-    songs = -(-wanted // -(-wanted // most))
-    needed = max(level.bytes_for(songs) for level in needs[dtype]) / 1e9
-    return songs, (
-        f"{where} has {free / 1e9:.1f} GB free, so {songs} of {wanted} songs are written side by side: in {dtype} they "
-        f"need about {needed:.1f} GB; --batch-size overrides"
-    )
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that a device has left."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
+    return min([_available(root), *_left_in_groups(root / "sys/fs/cgroup")])
+
+
+def _available(root: Path) -> int:
+    meminfo = root / "proc/meminfo"
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _left_in_groups(groups: Path) -> list[int]:
+    """What containers and batch systems allow: limit less use, without file pages that can be given back (v2, v1)."""
+    layouts = (
+        (groups, "memory.max", "memory.current", "inactive_file"),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    )
+    return [left for layout in layouts if (left := _left_in_group(*layout)) is not None]
+
+
+def _left_in_group(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    try:
+        limit, used = ((folder / name).read_text().strip() for name in (limit, usage))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(int(limit) - int(used) + int(stat.get(reclaimable, 0)), 0)
+    except (OSError, ValueError):  # not there, or "max"
+        return None
 
 
 def _floats_per_position(config: JukeboxPriorConfig) -> int:

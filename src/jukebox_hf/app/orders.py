@@ -6,7 +6,6 @@ sampled and nothing is written.
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +15,11 @@ import torch
 import transformers
 
 from jukebox_hf.app.information import stored_dtype
-from jukebox_hf.app.memory import choose_dtype, choose_songs, free_bytes
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
+from jukebox_hf.app.run_choice import NO_MODEL, the_device
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
-from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.generation_arguments import read_wishes
@@ -37,7 +35,6 @@ from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
-NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
 _GIVEN = "given_samples"
 
 
@@ -63,8 +60,16 @@ class Order:
         return json.loads(self.state.notes[_GIVEN])
 
 
-def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
-    """Open a repository quietly; priors are loaded when their level comes.
+def open_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    offload: bool = False,
+    keep_loaded: bool = False,
+) -> Any:
+    """Open a repository quietly; priors are loaded when their level comes, and wait as `JukeboxModel` says.
 
     Raises:
         ValueError, OSError: no model named or found, a dtype that its int8 matrices can not take or that torchao is
@@ -76,6 +81,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {} if revision is None else {"revision": revision}
     stored = stored_dtype(name, **options)
+    options |= {"offload": offload, "keep_loaded": keep_loaded}
     require(
         stored != "int8" or dtype in ("keep", "int8"),
         f"--dtype {dtype} is not possible: the matrices of {name} are int8 already; leave --dtype out, or name the "
@@ -87,34 +93,9 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
             options["quantization_config"] = quantization
     model = JukeboxModel.from_pretrained(located(name), dtype=DTYPES[dtype], **options)
     try:
-        return model.to(_device(device))
+        return model.to(the_device(device))
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
-
-
-def fitting_dtype(name: str, *, revision: str | None = None, device: str = "auto") -> tuple[str, str | None]:
-    """The dtype in which a model's songs fit into what the device has free: `keep`, or a smaller one and why.
-
-    Raises:
-        ValueError, OSError: no model named or found, or nothing fits.
-    """
-    require(bool(name), NO_MODEL)
-    hub = {} if revision is None else {"revision": revision}
-    config, place = JukeboxConfig.from_dict(read_root_config(located(name), **hub)), _device(device)
-    stored = stored_dtype(name, **hub)
-    return choose_dtype(config, stored, _room(place), str(place))
-
-
-def fitting_songs(request: SongRequest, wanted: int, *, device: str = "auto") -> tuple[int, str]:
-    """How many songs like this one are written side by side in what the device has free, and why, in one line.
-
-    Raises:
-        ValueError, OSError: no model named or found.
-    """
-    hub = {} if request.revision is None else {"revision": request.revision}
-    config, place = JukeboxConfig.from_dict(read_root_config(located(request.model), **hub)), _device(device)
-    dtype = request.dtype if request.dtype not in (None, "keep") else stored_dtype(request.model, **hub)
-    return choose_songs(config, dtype, _room(place), str(place), wanted)
 
 
 def open_processor(model: JukeboxModel, name: str, revision: str | None = None) -> JukeboxProcessor:
@@ -139,12 +120,14 @@ def take(
     processor: JukeboxProcessor,
     *,
     begun: SongState | None = None,
+    stepping: str = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Order]:
     """Make an order of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
+        stepping: see `sample_window`.
 
     Raises:
         ValueError: what can not be sampled to its end.
@@ -162,7 +145,7 @@ def take(
             )
         )
         with warnings_said_after(say, said):
-            orders.append(_take_one(request, model, processor, own))
+            orders.append(_take_one(request, model, processor, own, stepping))
     return orders
 
 
@@ -179,7 +162,15 @@ def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[
     return joined
 
 
-def _take_one(request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None) -> Order:
+def with_rows(order: Order, rows: int) -> Order:
+    """The order with at most so many windows at once, where they lie side by side."""
+    levels = tuple(replace(plan, batch=rows) if plan.is_side_by_side else plan for plan in order.plan.levels)
+    return replace(order, plan=replace(order.plan, levels=levels))
+
+
+def _take_one(
+    request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, stepping: str
+) -> Order:
     config = model.config
     arguments = {
         "levels": level_list(request.levels),
@@ -188,6 +179,7 @@ def _take_one(request: SongRequest, model: JukeboxModel, processor: JukeboxProce
         "top_k": by_level("top_k", request.top_k, int),
         "top_p": by_level("top_p", request.top_p, float),
         "parallel_windows": request.parallel_windows,
+        "stepping": stepping,
     }
     state, prompt = begun, None
     if begun is None:
@@ -285,26 +277,3 @@ def _joined(orders: Sequence[Order]) -> Order:
             _given([samples for order in orders for samples in order.given_samples]),
         ),
     )
-
-
-def _room(device: torch.device) -> int:
-    """Bytes that this process may take: of a CPU's memory a share, where several processes make songs."""
-    said = os.environ.get("LOCAL_WORLD_SIZE", "")
-    share = int(said) if device.type == "cpu" and said.isdecimal() else 1
-    return free_bytes(device) // max(share, 1)
-
-
-def _device(name: str) -> torch.device:
-    """The device of a name; a bad one is refused."""
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device {name} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
-    require(device.type != "meta", "--device meta holds no numbers, so it can make no song; try cpu")
-    is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")
-    return device

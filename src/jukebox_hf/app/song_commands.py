@@ -48,16 +48,29 @@ Dtype = Annotated[
     str | None, typer.Option(help="keep, float32, bfloat16, float16, or int8 (torchao).", rich_help_panel=_RUN)
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", rich_help_panel=_RUN)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="Songs, or parallel windows, written at once; else as many as fit.", rich_help_panel=_RUN),
+]
+Offload = Annotated[
+    bool | None,
+    typer.Option(
+        "--offload/--no-offload",
+        help="Priors wait in the CPU's memory; else where that helps many songs.",
+        rich_help_panel=_RUN,
+    ),
+]
+Stepping = Annotated[
+    str, typer.Option(help="auto, plain, native, captured or fused: how each code is found.", rich_help_panel=_RUN)
+]
 Out = Annotated[str | None, typer.Option(help="A file for one song, a folder/ for many.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.", rich_help_panel=_RUN)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan, time, memory; writes nothing.", rich_help_panel=_RUN)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
 Codes = Annotated[Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.")]
 
-_NOT_OF_SONG = {"lyrics_file", "count", "batch", "batch_size", "out", "device", "resume", "force", "dry_run"} | {
-    "as_json",
-    "keep",
-    "codes",
+_NOT_OF_SONG = {"lyrics_file", "count", "batch", "out", "as_json", "keep", "codes"} | {
+    *("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")  # how to run it
 }
 _NOT_INHERITED = ("kind", "prompt", "prompt_seconds", "codes", "keep_seconds", "seconds", "levels", "format")
 
@@ -100,14 +113,14 @@ def generate(
     batch: Annotated[
         Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Songs written at once; else as many as fit into memory.", rich_help_panel=_RUN)
-    ] = None,
+    batch_size: BatchSize = None,
     format: Format = None,
     normalize: Normalize = None,
     dtype: Dtype = None,
     revision: Revision = None,
     device: Device = "auto",
+    offload: Offload = None,
+    stepping: Stepping = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=_RUN)
     ] = False,
@@ -163,6 +176,9 @@ def continue_song(
     dtype: Dtype = None,
     revision: Revision = None,
     device: Device = "auto",
+    batch_size: BatchSize = None,
+    offload: Offload = None,
+    stepping: Stepping = "auto",
     force: Force = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -199,6 +215,9 @@ def upsample(
     dtype: Dtype = None,
     revision: Revision = None,
     device: Device = "auto",
+    batch_size: BatchSize = None,
+    offload: Offload = None,
+    stepping: Stepping = "auto",
     force: Force = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -277,7 +296,7 @@ def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
 def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
     from jukebox_hf.app.song_runs import RunOptions, run_songs
 
-    names = ("batch_size", "device", "resume", "force", "dry_run")
+    names = ("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")
     options = RunOptions(out=out, **{name: ctx.params[name] for name in names if name in ctx.params})
     results = run_songs(songs, options)
     if ctx.params["as_json"]:

@@ -12,13 +12,15 @@ from typing import Any
 
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
-from jukebox_hf.app.orders import NO_MODEL, fitting_dtype, fitting_songs, open_model, open_processor, take, together
+from jukebox_hf.app.orders import open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
+from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, choose_run
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import suffix_of
 from jukebox_hf.model.embedded import TINY
+from jukebox_hf.model.sampling_ops import check_stepping
 from jukebox_hf.model.validation import require
 
 
@@ -28,14 +30,18 @@ class RunOptions:
 
     Attributes:
         out: a file for one song, a folder for many.
-        batch_size: songs written at once; None for as many as the free memory holds.
+        batch_size: songs, or windows side by side, written at once; None for as many as the free memory holds.
         device: "auto", "cpu", "cuda:1", ...
+        offload: keep waiting priors in the CPU's memory; None for where that helps.
+        stepping: see `sample_window`.
         resume, force, dry_run: go on; replace; only say what would be done.
     """
 
     out: str
     batch_size: int | None = None
     device: str = "auto"
+    offload: bool | None = None
+    stepping: str = "auto"
     resume: bool = False
     force: bool = False
     dry_run: bool = False
@@ -55,6 +61,7 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
     require(
         options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
     )
+    check_stepping(options.stepping)
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _Run(given, options, progress, is_begun).results()
@@ -84,26 +91,29 @@ class _Run:
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
             return list(finished.values())
-        if not groups and requests[0].dtype is None:
-            new = self._made_to_fit(new)
+        choice = self._chosen(requests)
+        if not groups:  # a dtype that was chosen becomes part of the request
+            new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
-        model = self._open(requests)
+        model = self._open(requests, choice)
         processor = open_processor(model, requests[0].model, requests[0].revision)
+        said = {"stepping": self.options.stepping, "say": self.progress.say}
         jobs = []
         for leader, songs in unfinished.items():
-            partial = PartialFolder(self._by_name(leader))
-            orders = take(
-                [request for _, request in songs], model, processor, begun=partial.load_state(), say=self.progress.say
-            )
+            begun = PartialFolder(self._by_name(leader)).load_state()
+            orders = take([request for _, request in songs], model, processor, begun=begun, **said)
             targets = [self._by_name(name) for name, _ in songs]
             jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
-        orders = take([request for _, request in new], model, processor, say=self.progress.say)
-        fresh = together(orders, [target for target, _ in new], self._batch_size(requests[0], len(new)))
+        orders = take([request for _, request in new], model, processor, **said)
+        fresh = together(orders, [target for target, _ in new], choice.songs)
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
+        jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
+        if not self.options.dry_run:
+            self._check(fresh, model)
+        self.progress.say(f"jukebox-hf: {choice.line}")
         if self.options.dry_run:
-            estimates = [estimate(job.order, model, job.order.requests[0].model) for job in (*jobs, *fresh)]
+            estimates = [estimate(job.order, model) for job in (*jobs, *fresh)]
             return [found | {"text": in_words(found)} for found in estimates]
-        self._check(fresh, model)
         for job in fresh:
             begin(job)
             self.is_begun.append(True)
@@ -172,30 +182,23 @@ class _Run:
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
 
-    def _made_to_fit(self, new: list[tuple[SongTarget, SongRequest]]) -> list[tuple[SongTarget, SongRequest]]:
-        """Songs whose dtype nobody named, in one that fits into the memory; it becomes part of the request."""
-        one = new[0][1]
-        dtype, why = fitting_dtype(one.model, revision=one.revision, device=self.options.device)
-        if why is None:
-            return new
-        self.progress.say(f"jukebox-hf: {why}")
-        return [(target, replace(request, dtype=dtype)) for target, request in new]
-
-    def _batch_size(self, one: SongRequest, count: int) -> int:
-        """Songs written at once: as many as the user says, or as fit."""
-        if self.options.batch_size is not None or count < 2:
-            return self.options.batch_size or 1
-        songs, why = fitting_songs(one, count, device=self.options.device)
-        self.progress.say(f"jukebox-hf: {why}")
-        return songs
-
-    def _open(self, requests: Sequence[SongRequest]) -> Any:
+    def _chosen(self, requests: Sequence[SongRequest]) -> RunChoice:
+        """How to use the machine."""
         one = requests[0]
         require(
             all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
             "the songs were begun with different models; go on with them in separate commands",
         )
-        return open_model(one.model, revision=one.revision, dtype=one.dtype, device=self.options.device)
+        wishes = RunWishes(
+            **{name: getattr(self.options, name) for name in ("device", "batch_size", "offload", "stepping")}
+        )
+        is_parallel = any(request.parallel_windows for request in requests)
+        return choose_run(replace(one, parallel_windows=is_parallel), len(requests), wishes)
+
+    def _open(self, requests: Sequence[SongRequest], choice: RunChoice) -> Any:
+        one = requests[0]
+        waiting = {"offload": choice.offload, "keep_loaded": choice.keep_loaded}
+        return open_model(one.model, revision=one.revision, dtype=one.dtype, device=choice.device, **waiting)
 
     def _check(self, jobs: Sequence[Job], model: Any) -> None:
         """Everything that can be refused is refused here, before the first file and the first step."""
