@@ -1,9 +1,14 @@
 """What fits into memory: estimates that hold, and what is free."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from jukebox_hf import JukeboxModel, model_preset
+from jukebox_hf import JukeboxConfig, JukeboxModel, model_preset
 from jukebox_hf.app.memory import (
     DTYPES,
     fit,
@@ -18,6 +23,47 @@ GIB = 2**30
 MEASURED = {"float32": (5.10, 5.08, 4.64), "bfloat16": (3.22, 3.22, 2.64)}
 
 
+UPSAMPLER = {
+    "level": 0,
+    "hop_length": 8,
+    "context_length": 4096,
+    "attention_rows": 64,
+    "hidden_size": 1024,
+    "num_hidden_layers": 8,
+    "attention_kinds": None,
+    "upper_strides": [2, 2],
+    "num_artists": 5,
+    "num_genres": 3,
+    "lyrics": "none",
+}
+WRITE_A_WINDOW = """
+import json, sys
+from pathlib import Path
+
+import torch
+
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, sample_window
+from jukebox_hf.model.conditioning import joined
+
+config, dtype, songs = JukeboxPriorConfig(**json.loads(sys.argv[1])), getattr(torch, sys.argv[2]), int(sys.argv[3])
+with torch.device("meta"):
+    prior = JukeboxPrior(config).eval()
+for name, parameter in prior.named_parameters():
+    is_wide = any(piece in prior._keep_in_fp32_modules_strict for piece in name.split("."))
+    parameter.data = torch.empty_like(parameter, dtype=torch.float32 if is_wide else dtype)
+prior.to_empty(device="cpu")
+for tensor in (*prior.parameters(), *prior.buffers()):
+    tensor.data.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
+inputs = {"upper_codes": torch.zeros(1, 1024, dtype=torch.long), "artist_ids": torch.ones(1, dtype=torch.long)}
+inputs["genre_ids"] = torch.ones(1, 1, dtype=torch.long)
+with torch.no_grad():
+    conditioning = joined([prior.condition(**inputs) for _ in range(songs)])
+    sample_window(prior, torch.zeros(songs, 2048, dtype=torch.long), conditioning, 2050, SamplingSettings(0), stepping="plain")
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")))
+"""
+
+
 @pytest.fixture(scope="module")
 def released():
     return {name: model_preset(name) for name in ("1b_lyrics", "5b_lyrics")}
@@ -28,6 +74,20 @@ def test_estimates_lie_a_little_above_what_was_measured(released, dtype):
     for memory, peak in zip(memory_needs(released["1b_lyrics"])[dtype], MEASURED[dtype], strict=True):
         estimate = memory.bytes_for(1) / GIB
         assert peak < estimate < 1.14 * peak
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+@pytest.mark.parametrize(("dtype", "songs"), [("float32", 1), ("bfloat16", 2)])
+def test_estimates_lie_a_little_above_what_a_small_upsampler_takes(dtype, songs):
+    """Measured now: a process that writes a window of which half is known."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE_A_WINDOW, json.dumps(UPSAMPLER), dtype, str(songs)],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    peak = int(done.stdout.split()[-1])
+    config = JukeboxConfig(prior_configs=[UPSAMPLER])
+    estimate = memory_needs(config)[dtype][0].bytes_for(songs)
+    assert peak < estimate < 1.3 * peak, f"{estimate / 1e6:.0f} MB were estimated, {peak / 1e6:.0f} were taken"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
