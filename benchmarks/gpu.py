@@ -31,8 +31,9 @@ from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, model
 from jukebox_hf.model.conditioning import Conditioning
 from jukebox_hf.model.convolution import reach_in_codes
 from jukebox_hf.model.fused_step import FusedStepper, reason_against_fused
-from jukebox_hf.model.native_step import layer_linears, run_of, stored_matrix
+from jukebox_hf.model.native_step import run_of
 from jukebox_hf.model.song_plan import plan_song
+from jukebox_hf.model.step_checks import layer_linears, stored_matrix
 from jukebox_hf.model.streaming import PIECE_SECONDS
 from jukebox_hf.model.transformer import JukeboxBlock
 from jukebox_hf.model.window_loop import Drawing, WindowLoop

@@ -117,55 +117,17 @@ def test_what_is_not_finite_stays_so(tiny_prior, inputs_for):
 
 
 def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
-    prior = tiny_prior("bare")
-    cache = prior.new_cache(1)
-    assert "training mode" in reason_against(prior.train(), cache)
-    prior.eval()
     half = _in(tiny_prior("bare"), torch.float16)
     assert "float16" in reason_against(half, half.new_cache(1))
-    strange = tiny_prior("bare")
-    strange.transformer.layers[0].mlp.up = torch.nn.Sequential(strange.transformer.layers[0].mlp.up)
-    assert "a Sequential stands" in reason_against(strange, cache)
-    monkeypatch.setattr(native_step, "compile_native", lambda: None)
-    assert "no C compiler" in reason_against(prior, cache)
-
-
-def test_layers_of_other_sizes_step_plainly(tiny_prior):
-    """Compiled code trusts the sizes it is given: a wrong one would overwrite memory."""
     prior = tiny_prior("bare")
-    cache = prior.new_cache(2)
-    layer = prior.transformer.layers[1]
-    width, size = layer.mlp.up.in_features, layer.mlp.up.out_features
-    for wider in (2 * size, size // 2):
-        pruned = copy.deepcopy(prior)
-        pruned.transformer.layers[1].mlp.up = torch.nn.Linear(width, wider)
-        pruned.transformer.layers[1].mlp.down = torch.nn.Linear(wider, width)
-        assert "layer 1 has other sizes than layer 0" in reason_against(pruned.eval(), cache)
-    for name, value in (("eps", 0.1), ("normalized_shape", (width // 2,))):
-        odd = copy.deepcopy(prior)
-        norm = odd.transformer.layers[1].mlp_norm
-        setattr(norm, name, value)
-        norm.weight = torch.nn.Parameter(torch.ones(norm.normalized_shape))
-        assert "layer 1 has other heads or norms" in reason_against(odd, cache)
-    odd = copy.deepcopy(prior)
-    odd.lm_head = torch.nn.Linear(2 * width, odd.lm_head.out_features)
-    assert "its head reads" in reason_against(odd.eval(), cache)
+    monkeypatch.setattr(native_step, "compile_native", lambda: None)
+    assert "no C compiler" in reason_against(prior, prior.new_cache(1))
 
 
 @needs_compiler
-def test_caches_of_other_priors_and_parts_of_caches_step_plainly(tiny_prior, inputs_for):
+def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
-    assert reason_against(prior, prior.new_cache(2)) is None
-    for changes in ({"context_length": 8}, {"num_attention_heads": 1}):
-        assert "the cache of layer 0 is" in reason_against(prior, tiny_prior("bare", **changes).new_cache(2)), changes
-    short = prior.new_cache(2)
-    del short.layers[-1]
-    assert "layers, not of" in reason_against(prior, short)
-    mixed = prior.new_cache(2)
-    mixed.layers[1] = mixed.layers[1].bfloat16()
-    assert "the cache of layer 1 is of another dtype" in reason_against(prior, mixed)
     part = prior.new_cache(3).song(1)
-    assert "a part of a larger one" in reason_against(prior, part)
     with pytest.raises(ValueError, match="not contiguous"):
         NativeStepper(prior, part)
     inputs = inputs_for(prior.config, batch=1)
@@ -177,26 +139,6 @@ def test_caches_of_other_priors_and_parts_of_caches_step_plainly(tiny_prior, inp
         for cache in (part, prior.new_cache(1))
     ]
     assert torch.equal(drawn[0].codes, drawn[1].codes)
-
-
-@needs_compiler
-def test_other_quantised_matrices_step_plainly(tiny_prior):
-    quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
-    primitives = pytest.importorskip("torchao.quantization.quant_primitives")
-    asymmetric = quantization.IntxWeightOnlyConfig(
-        weight_dtype=torch.int8,
-        granularity=quantization.PerAxis(0),
-        mapping_type=primitives.MappingType.ASYMMETRIC,
-    )
-    for config in (asymmetric, quantization.Int8DynamicActivationInt8WeightConfig()):
-        prior = tiny_prior("bare")
-        quantization.quantize_(prior.transformer.layers, config)
-        assert "its matrices are" in reason_against(prior, prior.new_cache(1)), type(config).__name__
-    prior = tiny_prior("bare")
-    quantization.quantize_(prior.transformer.layers, quantization.Int8WeightOnlyConfig())
-    assert reason_against(prior, prior.new_cache(1)) is None
-    prior.transformer.layers[0].mlp.up.weight.zero_point.add_(1)
-    assert "its matrices are" in reason_against(prior, prior.new_cache(1))
 
 
 def test_no_compiler_no_library(monkeypatch):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,8 @@ from .cache import JukeboxCache
 from .conditioning import Conditioning
 from .fused_layer import attention_kernel, down_kernel, output_kernel, query_kernel, triton, up_kernel
 from .modeling_jukebox_prior import JukeboxPrior
-from .native_step import layer_linears, run_of, stored_matrix
+from .native_step import run_of
+from .step_checks import layer_linears, misfit, stored_matrix
 
 MOST_SONGS = 16
 MOST_SONGS_SUMMED = 4  # more go through tensor cores, 16 at a time
@@ -63,16 +63,7 @@ def reason_against_fused(prior: JukeboxPrior, cache: JukeboxCache) -> str | None
         return f"the prior is on {device}, not on a GPU"
     if cache.batch_size > MOST_SONGS:
         return f"{cache.batch_size} songs at once are more than {MOST_SONGS}"
-    if prior.training:
-        return "the prior is in training mode; call prior.eval()"
-    for linear in chain(*map(layer_linears, prior.transformer.layers)):
-        if type(linear) is not nn.Linear:
-            return f"a {type(linear).__name__} stands where a linear layer was"
-        weight, scale = stored_matrix(linear)
-        is_known = weight is not None and weight.is_contiguous()
-        if not is_known or weight.dtype not in (_FLOATS if scale is None else (torch.int8,)):
-            return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
-    return None
+    return misfit(prior, cache, _FLOATS)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ dtype, a layer that was replaced), `reason_against` says why; `prior.step` is th
 
 import ctypes
 import functools
-import itertools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +20,7 @@ from .attention_kinds import AttentionKind, Column, Dense, LyricsCross, Previous
 from .cache import JukeboxCache
 from .conditioning import Conditioning
 from .modeling_jukebox_prior import JukeboxPrior
+from .step_checks import layer_linears, misfit, stored_matrix
 
 _SOURCE = Path(__file__).with_name("native_step.c")
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
@@ -66,66 +65,9 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
     """Why a prior can not step natively; None if it can."""
     if cache.position.device.type != "cpu":
         return f"the prior is on {cache.position.device}, not on a CPU"
-    if cache.layers[0].dtype not in (torch.float32, torch.bfloat16):
-        return f"its caches are {cache.layers[0].dtype}, not float32 or bfloat16"
-    if (reason := _reason_in_caches(prior, cache)) is not None:
-        return reason
-    if prior.training:
-        return "the prior is in training mode; call prior.eval()"
-    for linear in (*itertools.chain(*map(layer_linears, prior.transformer.layers)), prior.lm_head):
-        if type(linear) is not nn.Linear:
-            return f"a {type(linear).__name__} stands where a linear layer was"
-        weight, _ = stored_matrix(linear)
-        if weight is None or weight.dtype not in _TYPES or not weight.is_contiguous():
-            return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
-    if (reason := _reason_in_shapes(prior)) is not None:
+    if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
         return reason
     return None if compile_native() is not None else "there is no C compiler (cc), or it failed"
-
-
-def _reason_in_caches(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
-    """The compiled code trusts what it is given, so every layer's cache must be just what it will read and write."""
-    layers = prior.transformer.layers
-    if len(cache.layers) != len(layers):
-        return f"its caches are of {len(cache.layers)} layers, not of {len(layers)}"
-    for number, (layer, tensor) in enumerate(zip(layers, cache.layers, strict=True)):
-        attention = layer.attention
-        size = attention.output.in_features // attention.num_heads
-        wanted = (2, cache.batch_size, attention.kind.slots, attention.num_heads, size)
-        if tuple(tensor.shape) != wanted:
-            return f"the cache of layer {number} is {tuple(tensor.shape)}, not {wanted}"
-        if tensor.dtype != cache.layers[0].dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
-            return f"the cache of layer {number} is of another dtype or device, or a part of a larger one"
-    return None
-
-
-def _reason_in_shapes(prior: JukeboxPrior) -> str | None:
-    """All layers share one set of sizes there."""
-    first = prior.transformer.layers[0]
-    width, mlp_size = first.mlp.up.in_features, first.mlp.up.out_features
-    heads, inner = first.attention.num_heads, first.attention.output.in_features
-    numbers = (first.residual_scale, first.attention_norm.eps)
-    for number, layer in enumerate(prior.transformer.layers):
-        attention = layer.attention
-        wanted = [
-            (width, inner * (1 if attention.is_cross else 3)),
-            (inner, width),
-            (width, mlp_size),
-            (mlp_size, width),
-        ]
-        if [(linear.in_features, linear.out_features) for linear in layer_linears(layer)] != wanted:
-            return f"layer {number} has other sizes than layer 0"
-        norms = (layer.attention_norm, layer.mlp_norm)
-        if attention.num_heads != heads or any(
-            not isinstance(norm, nn.LayerNorm)
-            or (layer.residual_scale, norm.eps) != numbers
-            or norm.weight.numel() != width
-            for norm in norms
-        ):
-            return f"layer {number} has other heads or norms than layer 0"
-    if prior.lm_head.in_features != width:
-        return f"its head reads {prior.lm_head.in_features} numbers, not {width}"
-    return None
 
 
 class NativeStepper:
@@ -224,28 +166,6 @@ def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
     if isinstance(kind, Dense):  # and a lyric prefix, whose last codes have no slot
         return position if position < kind.slots else 0, position < kind.slots, 0, min(position + 1, kind.slots)
     raise TypeError(f"{type(kind).__name__} has no run of slots")
-
-
-def layer_linears(layer: nn.Module) -> Sequence[nn.Module]:
-    """The four projections of a layer; one for queries, keys and values, but in a cross layer for queries alone."""
-    attention = layer.attention
-    query = attention.query if attention.is_cross else attention.query_key_value
-    return query, attention.output, layer.mlp.up, layer.mlp.down
-
-
-def stored_matrix(linear: nn.Linear) -> tuple[Tensor | None, Tensor | None]:
-    """The tensor that holds a matrix, and the scale of its rows where it is quantised; None if it is stranger."""
-    weight = linear.weight
-    if type(weight) in (Tensor, nn.Parameter):
-        return weight, None
-    if type(weight).__name__ != "Int8Tensor" or getattr(weight, "act_quant_kwargs", None) is not None:
-        return None, None  # stranger than torchao's bytes with a scale per row, or its inputs are quantised too
-    data, scale, zero = weight.qdata, weight.scale, getattr(weight, "zero_point", None)
-    if zero is not None and bool(zero.any()):
-        return None, None
-    if data is not None and scale is not None and data.shape == weight.shape and scale.numel() == data.shape[0]:
-        return data, scale
-    return None, None
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:
