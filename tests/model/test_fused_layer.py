@@ -228,6 +228,7 @@ _TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int32: "*i32", 
 
 
 @needs_triton
+@pytest.mark.filterwarnings("error::UserWarning:triton")
 @pytest.mark.parametrize(("preset", "batch"), [("upsampler_level_1", 16), ("prior_1b_lyrics", 4)])
 def test_kernels_compile_for_a_hopper_gpu_at_real_sizes(preset, batch, tmp_path, monkeypatch):
     """To machine code, which needs no GPU: within a block's shared memory. The interpreter does not see that."""
@@ -240,7 +241,7 @@ def test_kernels_compile_for_a_hopper_gpu_at_real_sizes(preset, batch, tmp_path,
         key = (kernel.__name__, *sorted(constants.items()))
         if key in compiled:
             continue
-        num_warps = constants.pop("num_warps")
+        options = {name: constants.pop(name) for name in ("num_warps", "enable_fp_fusion")}
         inputs = dict(zip(kernel.arg_names, arguments, strict=False))
         signature = {n: _TYPES[x.dtype] if isinstance(x, torch.Tensor) else "fp32" for n, x in inputs.items()}
         source = ASTSource(
@@ -249,7 +250,7 @@ def test_kernels_compile_for_a_hopper_gpu_at_real_sizes(preset, batch, tmp_path,
             constexprs=constants,
             attrs={(i,): [["tt.divisibility", 16]] for i, x in enumerate(arguments) if isinstance(x, torch.Tensor)},
         )
-        compiled[key] = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": num_warps})
+        compiled[key] = compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     assert {key[0] for key in compiled} == set(KERNELS)
     for key, code in compiled.items():
         assert code.metadata.shared <= 227 * 1024, key

@@ -23,6 +23,7 @@ from .step_checks import layer_linears, misfit, stored_matrix
 
 MOST_SONGS = 16
 MOST_SONGS_SUMMED = 4  # more go through tensor cores, 16 at a time
+_FUSED_SUMS = {"enable_fp_fusion": True}  # said aloud: triton changes its default in 3.10, and 3.9 warns of it
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -142,6 +143,7 @@ class FusedStepper:
             self._size**-0.5,
             BATCH=batch, SLOTS=slots, HEADS=self._heads, SIZE=self._size,
             SIZE_PADDED=triton.next_power_of_2(self._size), PARTS=parts, SLOTS_AT_ONCE=self._tiles.slots, num_warps=4,
+            **_FUSED_SUMS,
         )  # fmt: skip
         output_kernel[self._grid(width)](
             self._partial, self._top, self._total, *output.arguments, hidden, self._after,
@@ -172,7 +174,8 @@ class FusedStepper:
     def _cut(self, batch: int) -> dict[str, object]:
         tiles, use_dot = self._tiles, batch > MOST_SONGS_SUMMED
         songs = MOST_SONGS if use_dot else triton.next_power_of_2(batch)
-        return {"SONGS": songs, "ROWS": tiles.rows, "CHUNK": tiles.chunk, "USE_DOT": use_dot, "num_warps": tiles.warps}
+        sizes = {"SONGS": songs, "ROWS": tiles.rows, "CHUNK": tiles.chunk, "USE_DOT": use_dot}
+        return {**sizes, "num_warps": tiles.warps, **_FUSED_SUMS}
 
     def _whole(self, width: int) -> dict[str, int]:
         """How much of its input a norm looks at in one go: as much as registers hold."""
