@@ -21,7 +21,9 @@ CORE = [
 ]
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 QUANT = ["torchao>=0.18,<0.19"]
-TEST = [*QUANT, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+# GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
+TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
+TEST = [*QUANT, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
 
 setup(
