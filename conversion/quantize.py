@@ -1,12 +1,16 @@
 """A repository whose priors are int8, and how far its logits lie from the exact ones.
 
 Flows in: a repository of ours, or of transformers 4. Flows out: the same model with quantised matrices, as a repository
-that `from_pretrained` opens like any other where torchao is installed.
+that `from_pretrained` opens like any other where torchao is installed; refused where int8 moves the logits too far.
+
+The gate: the exact priors write a few short windows from the top level down, each level on the codes of the one above,
+as a song is written. Both priors then read those codes, and what they expect at every position is compared. Codes
+drawn evenly would be simpler and prove less: no song has them, and a prior that is lost agrees with nobody.
 """
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +22,17 @@ from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.generation import sample_window
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.quantization import int8_config, num_quantized
+from jukebox_hf.model.quantization import LogitAgreement, int8_config, num_quantized
+from jukebox_hf.model.sampling_ops import SamplingSettings
 from jukebox_hf.model.validation import require
 
+# Random weights of the released shapes err by 0.1 standard deviations in int8 and by more than 1 in four bits, which
+# sound like another model; trained ones err less.
+LARGEST_ERROR = 0.5
+LEAST_AGREEMENT = 0.8
+WINDOWS = 4
 _WEIGHTS = ("model.safetensors", "pytorch_model")  # of repositories of transformers 4
-_WINDOW = 64
-
-
-@dataclass(frozen=True)
-class LogitAgreement:
-    """How well a quantised prior agrees with the exact one, on the same window read by both.
-
-    Attributes:
-        largest_error: of any logit, in standard deviations of the exact logits.
-        argmax_agreement: share of positions at which both find the same code likeliest.
-        num_positions: how many were compared.
-    """
-
-    largest_error: float
-    argmax_agreement: float
-    num_positions: int
+_ROWS, _LEAST_CODES, _MOST_CODES = 3, 64, 384
 
 
 def quantize(
@@ -48,14 +43,16 @@ def quantize(
     Args:
         source: a folder in our layout.
         out: the folder to make; it appears whole or not at all.
-        force: replace an older repository at `out`.
+        force: replace an older repository at `out`, and save what fails the gate.
         say: is told each level's agreement with the exact prior.
 
     Returns:
-        Per level, coarsest first: level, largest_error, argmax_agreement, num_positions, as `LogitAgreement`.
+        Per level, coarsest first: level, largest_error, argmax_agreement, num_positions, as `LogitAgreement`; which
+        `LogitAgreement.stored` reads again from the repository.
 
     Raises:
-        ValueError: torchao is missing, nothing was quantised, or is already, or a target that is taken.
+        ValueError: torchao is missing, nothing was quantised, or is already, a target that is taken, or logits that
+            int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions.
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
@@ -63,67 +60,121 @@ def quantize(
     with staged(out, force) as staging:
         exact = JukeboxModel.from_pretrained(source)
         small = JukeboxModel.from_pretrained(source, quantization_config=int8_config())
-        found = []
+        found, codes = {}, None
         for level in reversed(range(exact.num_levels)):
-            inputs = nothing_said(exact.config.prior_configs[level])
+            prior = exact.prior(level)
             require(
-                num_quantized(exact.prior(level)) == 0,
+                num_quantized(prior) == 0,
                 f"prior_{level} of {source} is quantised already; quantise the model that it was made from",
             )
-            agreement = logit_agreement(exact.prior(level), small.prior(level), inputs)
+            inputs = window_inputs(prior.config, codes)
+            codes = written_codes(prior, inputs)
+            agreement = logit_agreement(prior, small.prior(level), codes, inputs)
             exact.release(level)
             small.release(level)
-            found.append({"level": level, **asdict(agreement)})
+            found[level] = agreement
             say(
                 f"level {level}: largest logit error {agreement.largest_error:.3f} standard deviations, same likeliest "
                 f"code at {agreement.argmax_agreement:.0%} of {agreement.num_positions} positions"
             )
+            require(force or not _is_far(agreement), _refusal(level, agreement))
         small.save_pretrained(staging)
+        for level, agreement in found.items():
+            agreement.save(staging / f"prior_{level}")
         for path in source.iterdir():  # tokenizer, processor, card: all that is no weights and not written already
             if path.is_file() and not path.name.startswith(_WEIGHTS) and not (staging / path.name).exists():
                 shutil.copyfile(path, staging / path.name)
-    return found
+    return [{"level": level, **asdict(agreement)} for level, agreement in found.items()]
 
 
-def nothing_said(config: JukeboxPriorConfig, seed: int = 0) -> dict[str, Tensor]:
-    """Inputs (of one song) to compare priors with: unknown artist and genre, no lyrics, upper codes drawn evenly."""
+def _is_far(agreement: LogitAgreement) -> bool:
+    is_near = agreement.largest_error <= LARGEST_ERROR and agreement.argmax_agreement >= LEAST_AGREEMENT
+    return not is_near  # which a NaN is not either
+
+
+def _refusal(level: int, agreement: LogitAgreement) -> str:
+    return (
+        f"int8 moves a logit of level {level} by {agreement.largest_error:.3f} standard deviations and keeps the "
+        f"likeliest code at {agreement.argmax_agreement:.0%} of positions; past {LARGEST_ERROR} or under "
+        f"{LEAST_AGREEMENT:.0%} the model would write other songs, so nothing was saved: use bfloat16, or --force"
+    )
+
+
+def window_inputs(config: JukeboxPriorConfig, upper_codes: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """What conditions the windows that priors are compared on: the first knows of nothing, the others of all there is.
+
+    Args:
+        config: of the prior.
+        upper_codes: (WINDOWS, any number) of the level above, repeated or cut to fit; None draws them evenly.
+        seed: of what is drawn: artist, genre and lyrics of all windows but the first.
+    """
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(high: int, *shape: int) -> Tensor:
+        return torch.cat([torch.zeros(1, *shape).long(), torch.randint(high, (WINDOWS - 1, *shape), generator=draw)])
+
     inputs = {}
     if config.upper_strides:
-        draw = torch.Generator().manual_seed(seed)
-        inputs["upper_codes"] = torch.randint(config.codebook_size, (1, config.upper_length), generator=draw)
+        wanted = -(-num_codes(config) // config.upper_ratio)
+        if upper_codes is None:
+            upper_codes = torch.randint(config.codebook_size, (WINDOWS, wanted), generator=draw)
+        inputs["upper_codes"] = upper_codes.repeat(1, -(-wanted // upper_codes.shape[1]))[:, :wanted]
     if config.has_labels:
-        inputs |= {"artist_ids": torch.zeros(1, dtype=torch.long), "genre_ids": torch.zeros(1, 1, dtype=torch.long)}
+        inputs |= {"artist_ids": ids(config.num_artists), "genre_ids": ids(config.num_genres, 1)}
     if config.has_timing:
         seconds = max(config.min_song_seconds, config.window_samples / config.sampling_rate)
-        inputs["timing"] = torch.tensor([[round(seconds * config.sampling_rate), 0, config.window_samples]])
+        timing = [round(seconds * config.sampling_rate), 0, config.window_samples]
+        inputs["timing"] = torch.tensor([timing] * WINDOWS)
     if config.lyrics != "none":
-        inputs["lyric_ids"] = torch.zeros(1, config.lyric_length, dtype=torch.long)
+        inputs["lyric_ids"] = ids(config.lyric_vocab_size, config.lyric_length)
     return inputs
+
+
+def num_codes(config: JukeboxPriorConfig) -> int:
+    """Codes of a window to compare: three rows of the attention's grid, so that each kind looks back; 64 to 384.
+
+    Released shapes have 192 or 306, which four windows side by side write in a minute or two (5b: in about five).
+    """
+    rows = _ROWS * config.sequence_length // config.attention_rows
+    return min(max(rows, _LEAST_CODES), _MOST_CODES, config.context_length)
+
+
+@torch.no_grad()
+def written_codes(prior: JukeboxPrior, inputs: Mapping[str, Tensor], seed: int = 0) -> Tensor:
+    """Let a prior write the windows that `inputs` condition: (WINDOWS, num_codes)."""
+    inputs, length = {name: value.to(prior.device) for name, value in inputs.items()}, num_codes(prior.config)
+    nothing = torch.zeros(WINDOWS, 0, dtype=torch.long, device=prior.device)
+    uniforms = torch.rand(WINDOWS, length, generator=torch.Generator().manual_seed(seed)).to(prior.device)
+    tokens, settings = prior.sequence(nothing, inputs.get("lyric_ids")), SamplingSettings(temperature=0.99)
+    return sample_window(prior, tokens, prior.condition(**inputs), length, settings, uniforms=uniforms).codes
 
 
 @torch.no_grad()
 def logit_agreement(
-    exact: JukeboxPrior, quantized: JukeboxPrior, inputs: Mapping[str, Tensor], seed: int = 0
+    exact: JukeboxPrior, quantized: JukeboxPrior, codes: Tensor, inputs: Mapping[str, Tensor]
 ) -> LogitAgreement:
-    """Let the exact prior write a short window, have both read it, and compare what they would write.
+    """Have both priors read the same windows, and compare what they expect at every code.
 
     Args:
-        exact, quantized: of the same weights.
-        inputs: what conditions one song, as `JukeboxPrior.forward` takes it.
-        seed: of the window.
+        exact, quantized: of the same weights; the first as its repository stores it.
+        codes: (B, T), each window read alone.
+        inputs: what conditions them, as `JukeboxPrior.forward` takes it.
     """
-    inputs = {name: value.to(exact.device) for name, value in inputs.items()}
-    length = min(_WINDOW, exact.config.context_length)
-    nothing = torch.zeros(1, 0, dtype=torch.long, device=exact.device)
-    uniforms = torch.rand(1, length, generator=torch.Generator().manual_seed(seed)).to(exact.device)
-    tokens = exact.sequence(nothing, inputs.get("lyric_ids"))
-    codes = sample_window(exact, tokens, exact.condition(**inputs), length, uniforms=uniforms).codes
     offset, prefix = exact.config.code_offset, exact.config.prefix_length
+    inputs = {"codes": codes, **inputs}
     ours, theirs = (
-        prior(codes, **inputs, return_loss=False).logits[0, prefix:, offset:].float() for prior in (exact, quantized)
+        torch.cat(
+            [
+                prior(
+                    **{name: value[place, None].to(prior.device) for name, value in inputs.items()}, return_loss=False
+                ).logits[0, prefix:, offset:]
+                for place in range(len(codes))
+            ]
+        ).float()
+        for prior in (exact, quantized)
     )
     return LogitAgreement(
         float((ours - theirs).abs().max() / ours.std()),
         float((ours.argmax(-1) == theirs.argmax(-1)).float().mean()),
-        length,
+        len(ours),
     )

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.requests import SongRequest, read_request, repeat_line
+from jukebox_hf.model.quantization import AGREEMENT_FILE
 
 SAMPLES = 4352  # of 0.1 s in whole codes of the top level
 
@@ -189,9 +191,18 @@ def test_int8_songs_from_a_flag_and_from_a_quantised_repository_are_the_same(
     assert done.code == 0, done.err
     assert [level["level"] for level in json.loads(done.out)] == [2, 1, 0]
     words = ("--seed", 1, "--levels", 2)
-    assert generate(tmp_path / "a.wav", *words, "--dtype", "int8").code == 0
+    flagged = generate(tmp_path / "a.wav", *words, "--dtype", "int8")
+    assert flagged.code == 0
+    assert "int8: nobody measured how far it is off the exact model; jukebox-hf quantize does" in flagged.err
+    measured = json.loads(done.out)
     done = run_cli("generate", "--model", tmp_path / "small", "--seconds", 0.1, "--out", tmp_path / "b.wav", *words)
     assert done.code == 0, done.err
+    error, share = max(at["largest_error"] for at in measured), min(at["argmax_agreement"] for at in measured)
+    assert f"int8: largest logit error {error:.3f} standard deviations" in done.err
+    assert f"same likeliest code at {share:.0%} of positions or more" in done.err
+    (tmp_path / "small" / "prior_1" / AGREEMENT_FILE).unlink()
+    assert "int8: nobody measured" in int8_accuracy(str(tmp_path / "small"))
+    assert int8_accuracy(str(repository)) is None
     assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "b.codes.safetensors")
     done = run_cli("info", tmp_path / "small", "--json")
     exact = run_cli("info", repository, "--json")

@@ -1,6 +1,7 @@
 """int8 priors: never silently exact, from a flag and from a repository, with their agreement said."""
 
 import sys
+from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
@@ -9,9 +10,24 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import TorchAoConfig
 
-from jukebox_hf import JukeboxModel, JukeboxPrior
-from jukebox_hf.conversion.quantize import logit_agreement, nothing_said, quantize
-from jukebox_hf.model.quantization import check_quantized, int8_config, num_quantized
+from jukebox_hf import JukeboxModel, JukeboxPrior, prior_preset
+from jukebox_hf.conversion import quantize as gate
+from jukebox_hf.conversion.quantize import (
+    WINDOWS,
+    logit_agreement,
+    num_codes,
+    quantize,
+    window_inputs,
+    written_codes,
+)
+from jukebox_hf.model.attention_kinds import AttentionKind
+from jukebox_hf.model.quantization import (
+    AGREEMENT_FILE,
+    LogitAgreement,
+    check_quantized,
+    int8_config,
+    num_quantized,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +69,13 @@ def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repo
             for root in (tmp_path / "small", repository)
         )
         assert size < whole
-    inputs = nothing_said(exact.config.prior_configs[0])
-    agreement = logit_agreement(exact.prior(0), small.prior(0), inputs)
-    assert agreement.largest_error == pytest.approx(found[2]["largest_error"], rel=1e-3)
+    codes = None
+    for place, level in enumerate((2, 1, 0)):
+        inputs = window_inputs(exact.config.prior_configs[level], codes)
+        codes = written_codes(exact.prior(level), inputs)
+        agreement = logit_agreement(exact.prior(level), small.prior(level), codes, inputs)
+        assert agreement.largest_error == pytest.approx(found[place]["largest_error"], rel=1e-3)
+        assert {"level": level, **asdict(LogitAgreement.stored(str(tmp_path / "small"), level))} == found[place]
     assert (tmp_path / "small" / "tokenizer_config.json").is_file()
 
 
@@ -80,12 +100,100 @@ def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(reposito
 def test_the_gate_notices_a_prior_that_is_another(repository):
     exact = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")
     other = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")
-    inputs = nothing_said(exact.config)
-    assert logit_agreement(exact, other, inputs).largest_error == 0
+    inputs = window_inputs(exact.config)
+    codes = written_codes(exact, inputs)
+    assert logit_agreement(exact, other, codes, inputs) == LogitAgreement(0, 1, codes.numel())
     with torch.no_grad():
         other.transformer.layers[0].mlp.up.weight.mul_(-1)
-    agreement = logit_agreement(exact, other, inputs)
+    agreement = logit_agreement(exact, other, codes, inputs)
     assert agreement.largest_error > 0.3
+    assert agreement.argmax_agreement < 1
+
+
+def test_windows_of_the_gate_reach_over_rows_so_that_every_kind_looks_back(tiny_prior, flavour, monkeypatch):
+    """What each kind reads, seen from inside: with one row alone, columns and rows above would be nothing."""
+    monkeypatch.setattr(gate, "_LEAST_CODES", 1)
+    prior = tiny_prior(flavour)
+    inputs = window_inputs(prior.config)
+    codes = written_codes(prior, inputs)
+    columns = prior.config.sequence_length // prior.config.attention_rows
+    assert codes.shape == (WINDOWS, min(3 * columns, prior.config.context_length))
+    kinds = [layer.attention.kind for layer in prior.transformer.layers]
+    seen = {}
+    fold = {type(kind): type(kind).fold for kind in kinds}
+
+    def noted(kind: AttentionKind, queries, kv, start, cache):
+        folded = fold[type(kind)](kind, queries, kv, start, cache)
+        seen[type(kind).__name__] = folded.kv.shape[2]
+        return folded
+
+    for kind in fold:
+        monkeypatch.setattr(kind, "fold", noted)
+    logit_agreement(prior, prior, codes, inputs)
+    assert seen["Row"] == columns
+    assert seen["Column"] >= 3
+    assert seen["PreviousRow"] == columns
+    if flavour == "prefix":
+        assert seen["LyricsPrefix"] >= prior.config.lyric_length
+
+
+@pytest.mark.parametrize(
+    ("preset", "count"),
+    [("prior_1b_lyrics", 306), ("prior_5b", 192), ("upsampler_level_0", 192)],
+)
+def test_windows_of_the_gate_stay_short_for_released_shapes(preset, count):
+    assert num_codes(prior_preset(preset)) == count
+    assert num_codes(replace(prior_preset(preset), attention_rows=1)) == 384
+
+
+def test_windows_of_the_gate_differ_and_the_first_knows_of_nothing(tiny_prior):
+    prior = tiny_prior("prefix")
+    inputs = window_inputs(prior.config)
+    assert inputs["artist_ids"][0] == inputs["genre_ids"][0] == 0
+    assert not inputs["lyric_ids"][0].any()
+    assert inputs["lyric_ids"][1:].any(dim=1).all()
+    codes = written_codes(prior, inputs)
+    assert len(torch.unique(codes, dim=0)) == WINDOWS
+
+
+def test_windows_of_the_gate_stand_on_the_codes_of_the_level_above(tiny_prior):
+    config = tiny_prior("upsampler").config
+    upper = torch.arange(WINDOWS * 2).reshape(WINDOWS, 2)
+    wanted = -(-num_codes(config) // config.upper_ratio)
+    assert torch.equal(window_inputs(config, upper)["upper_codes"], upper.repeat(1, wanted)[:, :wanted])
+    assert window_inputs(config)["upper_codes"].shape == (WINDOWS, wanted)
+
+
+@pytest.mark.parametrize(
+    "far", [LogitAgreement(0.51, 1.0, 64), LogitAgreement(0.1, 0.79, 64), LogitAgreement(float("nan"), 1.0, 64)]
+)
+def test_a_model_that_int8_turns_into_another_is_not_saved_unless_forced(numbers, repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(*numbers, 64))
+    with pytest.raises(ValueError, match=r"int8 moves a logit of level 2 by .* nothing was saved: use bfloat16"):
+        quantize(repository, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+    quantize(repository, tmp_path / "small", force=True)
+    assert LogitAgreement.stored(str(tmp_path / "small"), 0).num_positions == 64
+    monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(0.5, 0.8, 64))
+    quantize(repository, tmp_path / "fine")
+
+
+def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):
+    assert LogitAgreement.stored(str(repository), 1) is None
+    folder = tmp_path / "broken" / "prior_1"
+    folder.mkdir(parents=True)
+    (folder / AGREEMENT_FILE).write_text('{"largest_error": "small"}')
+    with pytest.raises(ValueError, match="must hold numbers for largest_error, argmax_agreement, num_positions"):
+        LogitAgreement.stored(str(tmp_path / "broken"), 1)
+    (folder / AGREEMENT_FILE).write_text("{")
+    with pytest.raises(ValueError, match="is not a JSON object"):
+        LogitAgreement.stored(str(tmp_path / "broken"), 1)
+    quantize(repository, tmp_path / "small")
+    JukeboxModel.from_pretrained(tmp_path / "small").save_pretrained(tmp_path / "copy")
+    found = [LogitAgreement.stored(str(tmp_path / name), 1) for name in ("small", "copy")]
+    assert found[0] == found[1]
+    config = JukeboxModel.from_pretrained(repository).config.prior_configs[1]
+    assert found[0].num_positions == WINDOWS * num_codes(config)
 
 
 def test_quantising_nothing_is_refused(repository):

@@ -121,7 +121,9 @@ def export(
 def quantize(
     source: Annotated[Path, typer.Argument(help="A repository of this package.")],
     out: Out,
-    force: Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT; save also what is far off.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""

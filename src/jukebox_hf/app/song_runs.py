@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.orders import open_model, open_processor, take, together, with_rows
@@ -110,7 +111,7 @@ class _Run:
         jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
         if not self.options.dry_run:
             self._check(fresh, model)
-        self.progress.say(f"jukebox-hf: {choice.line}")
+        self._say(choice, requests[0])
         if self.options.dry_run:
             estimates = [estimate(job.order, model) for job in (*jobs, *fresh)]
             return [found | {"text": in_words(found)} for found in estimates]
@@ -194,6 +195,11 @@ class _Run:
         )
         is_parallel = any(request.parallel_windows for request in requests)
         return choose_run(replace(one, parallel_windows=is_parallel), len(requests), wishes)
+
+    def _say(self, choice: RunChoice, one: SongRequest) -> None:
+        self.progress.say(f"jukebox-hf: {choice.line}")
+        if (accuracy := int8_accuracy(one.model, dtype=one.dtype, revision=one.revision)) is not None:
+            self.progress.say(f"jukebox-hf: {accuracy}")
 
     def _open(self, requests: Sequence[SongRequest], choice: RunChoice) -> Any:
         one = requests[0]

@@ -99,13 +99,28 @@ def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict
         OSError: no such repository, or no config.json in it.
         ValueError: a file that is not a JSON object.
     """
-    path = _find(name_or_path, "config.json", subfolder=subfolder, **hub)
+    return _read_object(_find(name_or_path, "config.json", subfolder=subfolder, **hub))
+
+
+def read_json_beside(name_or_path: str, file: str, subfolder: str, **hub: Any) -> dict[str, Any] | None:
+    """Read another JSON object out of a repository; None where there is none.
+
+    Raises:
+        ValueError: a file that is not a JSON object.
+    """
+    check_name(name_or_path)
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = cached_file(name_or_path, file, subfolder=subfolder, **quietly, **hub)
+    return None if path is None else _read_object(Path(path))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):  # as deep as no configuration is
-        config = None
-    require(isinstance(config, dict), f"{path} is not a JSON object; get the file again")
-    return config
+        content = None
+    require(isinstance(content, dict), f"{path} is not a JSON object; get the file again")
+    return content
 
 
 def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:

@@ -1,0 +1,32 @@
+"""How far an int8 model's logits lie from the exact ones, in one line."""
+
+from jukebox_hf.app.information import stored_dtype
+from jukebox_hf.model.checkpoint_files import read_root_config
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.embedded import located
+from jukebox_hf.model.quantization import LogitAgreement
+
+_NOT_MEASURED = "int8: nobody measured how far it is off the exact model; jukebox-hf quantize does, and stores it"
+
+
+def int8_accuracy(name: str, *, dtype: str | None = None, revision: str | None = None) -> str | None:
+    """What `jukebox-hf quantize` measured of a repository of int8, or that nothing was; None for other models.
+
+    Nothing is measured here: that takes the exact weights beside the small ones, and some hundred steps a level.
+
+    Raises:
+        ValueError, OSError: no such model, or numbers that are none.
+    """
+    hub = {} if revision is None else {"revision": revision}
+    if stored_dtype(name, **hub) != "int8":
+        return _NOT_MEASURED if dtype == "int8" else None
+    repository = located(name)
+    levels = range(len(JukeboxConfig.from_dict(read_root_config(repository, **hub)).prior_configs))
+    found = [LogitAgreement.stored(repository, level, **hub) for level in levels]
+    if None in found:
+        return _NOT_MEASURED
+    errors, shares = max(one.largest_error for one in found), min(one.argmax_agreement for one in found)
+    return (
+        f"int8: largest logit error {errors:.3f} standard deviations, same likeliest code at {shares:.0%} of positions "
+        f"or more (measured by jukebox-hf quantize, over all levels)"
+    )
