@@ -58,7 +58,8 @@ inputs = {"upper_codes": torch.zeros(1, 1024, dtype=torch.long), "artist_ids": t
 inputs["genre_ids"] = torch.ones(1, 1, dtype=torch.long)
 with torch.no_grad():
     conditioning = joined([prior.condition(**inputs) for _ in range(songs)])
-    sample_window(prior, torch.zeros(songs, 2048, dtype=torch.long), conditioning, 2050, SamplingSettings(0), stepping="plain")
+    known = torch.zeros(songs, 2048, dtype=torch.long)
+    sample_window(prior, known, conditioning, 2050, SamplingSettings(0), stepping="plain")
 status = Path("/proc/self/status").read_text().splitlines()
 print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")))
 """

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, model_preset
-from jukebox_hf.app import run_choice
+from jukebox_hf.app import run_choice, song_runs
 from jukebox_hf.app.memory import fit, memory_needs
 from jukebox_hf.app.requests import SongRequest
 from jukebox_hf.app.run_choice import RunWishes, choose_run
+from jukebox_hf.model import fused_step, level_writer
 
 GIGA = 10**9
 FLAGS = "; --device, --dtype, --batch-size, --offload and --stepping override"
@@ -196,9 +197,6 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
 
 def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch, says_one_sentence):
     opened, steppings = [], []
-    from jukebox_hf.app import song_runs
-    from jukebox_hf.model import level_writer
-
     real_open, real_window = song_runs.open_model, level_writer.OpenWindow
     monkeypatch.setattr(
         song_runs, "open_model", lambda *a, **k: opened.append(SimpleNamespace(**k)) or real_open(*a, **k)
@@ -213,5 +211,7 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
     assert opened[0].keep_loaded
     assert set(steppings) == {"plain"}
     says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fast"), "stepping='fast' is none of auto, plain")
+    monkeypatch.setattr(fused_step, "triton", None)
+    says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fused"), "stepping='fused' is not possible here: ")
     says_one_sentence(generate(tmp_path / "a.wav", "--offload"), "--offload moves priors between a GPU")
     assert not list(tmp_path.glob("a*"))

@@ -21,6 +21,7 @@ from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, 
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import suffix_of
 from jukebox_hf.model.embedded import TINY
+from jukebox_hf.model.generation import check_stepping_here
 from jukebox_hf.model.sampling_ops import check_stepping
 from jukebox_hf.model.validation import require
 
@@ -211,6 +212,9 @@ class _Run:
         for job in jobs:
             for target in job.targets:
                 target.check_free(self.options.force)
+        if jobs and self.options.stepping != "auto":
+            order = jobs[0].order
+            check_stepping_here(model.prior(order.plan.levels[0].level), len(order.requests), self.options.stepping)
         if jobs:
             check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.order, model) for job in jobs))
 

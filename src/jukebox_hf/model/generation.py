@@ -172,6 +172,17 @@ class OpenWindow:
             self.kept_logits.append(logits.clone())  # a captured step overwrites its own
 
 
+def check_stepping_here(prior: JukeboxPrior, batch: int, stepping: str) -> None:
+    """Refuse a way to step that is not possible with this prior and so many songs.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    check_stepping(stepping)
+    if stepping != "auto":
+        _stepper(prior, prior.new_cache(batch), stepping)
+
+
 def _loop(
     prior: JukeboxPrior,
     cache: JukeboxCache,
