@@ -1,7 +1,9 @@
-"""Timing: which bin each code of a window falls into."""
+"""Timing: which bin each code of a window falls into. Upper codes: spread in pieces as in one."""
 
+import pytest
 import torch
 
+from jukebox_hf.model import conditioning
 from jukebox_hf.model.conditioning import TimingEmbedding
 
 
@@ -15,3 +17,19 @@ def test_relative_place_of_a_window_that_outlasts_its_song_stretches_to_the_song
     outlasting, inside = timing(torch.tensor([[1000, 810, 400], [1000, 210, 400]]), 16)[:, :, 0].tolist()
     assert outlasting == [6] * 6 + [7] * 10
     assert inside == [1] * 2 + [2] * 5 + [3] * 5 + [4] * 4
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (4,), (2, 6)])
+@pytest.mark.parametrize("piece", [1, 5, 512])
+def test_upper_codes_spread_in_pieces_are_those_spread_at_once(strides, piece, tiny_prior, monkeypatch):
+    """With gradients it is one convolution, without them pieces, which need less memory."""
+    ratio = torch.tensor(strides).prod().item()
+    upper = tiny_prior("upsampler", upper_strides=strides, context_length=24 * ratio // 4).upper
+    codes = torch.randint(24, (2, 6))
+    whole = upper(codes)
+    assert whole.requires_grad
+    monkeypatch.setattr(conditioning, "PIECE", piece)
+    with torch.no_grad():
+        pieces = upper(codes)
+    assert pieces.shape == (2, 6 * ratio, 16)
+    torch.testing.assert_close(pieces, whole.detach(), atol=1e-6, rtol=0)

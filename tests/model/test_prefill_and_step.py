@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jukebox_hf import ATTENTION_ORDERS, JukeboxPrior
-from jukebox_hf.model import transformer
+from jukebox_hf.model import modeling_jukebox_prior, transformer
 
 
 def _flavour_of_order(order):
@@ -182,3 +182,58 @@ def test_known_codes_are_read_in_float32_where_bfloat16_is_slow(flavour, tiny_pr
     assert prior.dtype == torch.bfloat16
     if flavour != "encoder":  # whose lyrics are encoded in bfloat16
         assert error < 1e-5
+
+
+@pytest.mark.parametrize("piece", [1, 5, 512])
+@torch.no_grad()
+def test_a_prefill_in_pieces_is_the_one_that_writes_over_nothing(piece, flavour, tiny_prior, inputs_for, monkeypatch):
+    """Caches and logits; and what was handed in is as it was."""
+    prior = tiny_prior(flavour, scale_residual=True)
+    inputs = inputs_for(prior.config)
+    tokens = prior.sequence(inputs.pop("codes"), inputs.get("lyric_ids"))
+    conditioning = prior.condition(**inputs)
+    before = None if conditioning.positions is None else conditioning.positions.clone()
+    caches, logits = [prior.new_cache(2), prior.new_cache(2)], []
+    with torch.enable_grad():  # which nothing may be written over for
+        logits.append(prior.prefill(tokens[:, :17], conditioning, caches[0]).detach())
+    monkeypatch.setattr(transformer, "PIECE", piece)
+    monkeypatch.setattr(modeling_jukebox_prior, "PIECE", piece)
+    calls = _counted(monkeypatch)
+    logits.append(prior.prefill(tokens[:, :17], conditioning, caches[1]))
+    assert len(calls) == len(prior.transformer.layers)
+    torch.testing.assert_close(*logits, atol=1e-6, rtol=1e-5)
+    for ours, theirs in zip(caches[0].layers, caches[1].layers, strict=True):
+        torch.testing.assert_close(ours.detach(), theirs, atol=1e-6, rtol=1e-5)
+    assert before is None or torch.equal(conditioning.positions, before)
+
+
+def _counted(monkeypatch):
+    """Every call of the way that writes over its input."""
+    calls, overwrite = [], transformer.JukeboxBlock._overwrite
+
+    def noted(*arguments):
+        calls.append(arguments)
+        return overwrite(*arguments)
+
+    monkeypatch.setattr(transformer.JukeboxBlock, "_overwrite", noted)
+    return calls
+
+
+@torch.no_grad()
+def test_the_last_logits_alone_are_the_last_of_all(flavour, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config)
+    tokens = prior.sequence(inputs.pop("codes"), inputs.get("lyric_ids"))[:, :15]
+    conditioning, cache = prior.condition(**inputs), prior.new_cache(2)
+    every = prior.prefill(tokens, conditioning, cache)
+    last = prior.prefill(tokens, conditioning, cache, last_only=True)
+    assert last.shape == (2, 1, prior.config.vocab_size)
+    torch.testing.assert_close(last, every[:, -1:], atol=1e-6, rtol=1e-5)
+
+
+def test_a_prefill_with_gradients_has_them(tiny_prior, inputs_for):
+    prior = tiny_prior("upsampler")
+    inputs = inputs_for(prior.config)
+    tokens = prior.sequence(inputs.pop("codes"))
+    prior.prefill(tokens, prior.condition(**inputs), prior.new_cache(2)).sum().backward()
+    assert prior.transformer.layers[0].mlp.up.weight.grad.abs().sum() > 0

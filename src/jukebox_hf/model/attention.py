@@ -73,13 +73,30 @@ class JukeboxAttention(nn.Module):
             cache: (2, B, slots, H, E), changed in place.
             with_probabilities: also return them, folded as the kind folds: (F, H, Tq, Tk).
         """
-        queries, kv = self._project(hidden, lyric_states, start, cache)
+        mixed, probabilities = self.mix(self.entry(hidden), lyric_states, start, cache, with_probabilities)
+        return self.output(mixed), probabilities
+
+    @property
+    def entry(self) -> nn.Module:
+        """The projection that hidden states meet first."""
+        return self.query if self.is_cross else self.query_key_value
+
+    def mix(
+        self,
+        projected: Tensor,
+        lyric_states: Tensor | None = None,
+        start: int = 0,
+        cache: Tensor | None = None,
+        with_probabilities: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What happens between `entry` and `output`: all that lets positions meet. (B, T, size) to (B, T, H*E)."""
+        batch, length, _ = projected.shape
+        queries, kv = self._split(projected, lyric_states, start, cache)
         folded = self.kind.fold(queries, kv, start, cache)
         if cache is not None and not (self.is_cross and start > 0):
             self.kind.store(cache, kv, start)
         out, probabilities = self._attend(folded, with_probabilities)
-        out = self.kind.unfold(out, hidden.shape[0], start, hidden.shape[1])
-        return self.output(out.flatten(-2)), probabilities
+        return self.kind.unfold(out, batch, start, length).flatten(-2), probabilities
 
     def step(self, hidden: Tensor, address: Address, cache: Tensor) -> Tensor:
         """Attend from one position (B, 1, D); where it writes and reads, `address` says in device tensors."""
@@ -96,22 +113,22 @@ class JukeboxAttention(nn.Module):
 
     def probabilities(self, hidden: Tensor, lyric_states: Tensor | None, heads: Sequence[int]) -> Tensor:
         """How much positions look at each other, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
-        queries, kv = self._project(hidden, lyric_states, 0, None)
+        queries, kv = self._split(self.entry(hidden), lyric_states, 0, None)
         folded = self.kind.fold(queries, kv, 0, None)
         queries, keys = (x[:, :, list(heads)].transpose(1, 2) for x in (folded.queries, folded.kv[0]))
         return attention_probabilities(queries, keys, folded)
 
-    def _project(
-        self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None
+    def _split(
+        self, projected: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Queries (B, T, H, E) and kv (2, B, T, H, E); a cross layer projects the lyric states once per window."""
         if not self.is_cross:
-            projected = self._heads(self.query_key_value(hidden), 3)
-            return projected[0], projected[1:]
-        queries = self._heads(self.query(hidden), 1)[0]
+            heads = self._heads(projected, 3)
+            return heads[0], heads[1:]
+        queries = self._heads(projected, 1)[0]
         if start > 0 and cache is not None:
             return queries, cache.to(queries.dtype)
-        return queries, self._heads(self.key_value(lyric_states.to(hidden.dtype)), 2)
+        return queries, self._heads(self.key_value(lyric_states.to(projected.dtype)), 2)
 
     def _heads(self, projected: Tensor, parts: int) -> Tensor:
         """(B, T, parts*H*E) -> (parts, B, T, H, E)."""

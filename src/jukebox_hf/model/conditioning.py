@@ -16,6 +16,8 @@ from .configuration_jukebox import JukeboxPriorConfig, dilations
 from .convolution import StackSettings, UpBlock
 from .initialization import scaled_embedding
 
+PIECE = 512  # inputs of the last stage that are spread at once where memory is to be saved
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -116,10 +118,19 @@ class UpperConditioner(nn.Module):
             is_silent=config.conditioner_zero_init_residual,
         )
         self.embedding = scaled_embedding(config.codebook_size, width, 0.02 * config.init_scale)
+        self.ratio = config.upper_ratio
         self.upsampler = UpBlock(width, width, config.upper_strides, stack)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, upper_codes: Tensor) -> Tensor:
         """upper_codes (B, U) -> (B, U * ratio, D)."""
         embedded = self.embedding(upper_codes).transpose(1, 2)  # (B, U, D) -> (B, D, U)
-        return self.norm(self.upsampler(embedded).transpose(1, 2))
+        if torch.is_grad_enabled():
+            return self.norm(self.upsampler(embedded).transpose(1, 2))
+        batch, length = upper_codes.shape
+        conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0
+        for piece in self.upsampler.in_pieces(embedded, PIECE):
+            stop = start + piece.shape[-1]
+            conditioning[:, start:stop] = self.norm(piece.transpose(1, 2))
+            start = stop
+        return conditioning

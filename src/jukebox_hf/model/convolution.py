@@ -9,13 +9,15 @@ at the rate of samples, is never made.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
+
+from .heap import give_back
 
 
 class Conv1d(nn.Conv1d):
@@ -108,6 +110,16 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ups[-1](self.before_last(x))
+
+    def in_pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:
+        """The same, (B, C', T * hop), from its beginning to its end in pieces: of `size` inputs of the last stage."""
+        x, last = self.before_last(x), self.ups[-1]
+        give_back()  # what the stacks left
+        stride, length = last.stride[0], x.shape[-1]
+        for start in range(0, length, size):
+            stop, before = min(start + size, length), min(start, 1)  # an output hears the inputs beside its own
+            y = last(x[..., start - before : stop + 1])
+            yield y[..., before * stride : (before + stop - start) * stride]
 
     def before_last(self, x: Tensor) -> Tensor:
         """All but the last transposed convolution."""

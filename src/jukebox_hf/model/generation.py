@@ -14,6 +14,7 @@ from torch import Tensor
 from .cache import JukeboxCache
 from .conditioning import Conditioning
 from .fused_step import FusedStepper, reason_against_fused
+from .heap import give_back
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
 from .sampling_ops import SamplingSettings, check_stepping
@@ -141,9 +142,11 @@ class OpenWindow:
         self.reached = tokens.shape[1] - prefix
         self.kept_logits: list[Tensor] = []
         read = _read_song_by_song if stepping == "native" else _read
-        for logits in read(prior, tokens, conditioning, cache, chunk):
+        give_back()  # what conditioning left
+        for logits in read(prior, tokens, conditioning, cache, chunk, last_only=not keep_logits):
             self._keep(logits)
-            self._first = logits[:, -1].clone()  # and the rest goes
+            self._first = logits[:, -1]
+        give_back()  # what reading left
         self._loop.open(tokens, conditioning, uniforms, length)
 
     @torch.no_grad()
@@ -271,17 +274,27 @@ def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
 
 
 def _read(
-    prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
+    prior: JukeboxPrior,
+    tokens: Tensor,
+    conditioning: Conditioning,
+    cache: JukeboxCache,
+    chunk: int | None,
+    last_only: bool,
 ) -> Iterator[Tensor]:
     """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one."""
     stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
     size = chunk or stop
     for start in range(0, stop, size):
-        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop))
+        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop), last_only=last_only)
 
 
 def _read_song_by_song(
-    prior: JukeboxPrior, tokens: Tensor, conditioning: Conditioning, cache: JukeboxCache, chunk: int | None
+    prior: JukeboxPrior,
+    tokens: Tensor,
+    conditioning: Conditioning,
+    cache: JukeboxCache,
+    chunk: int | None,
+    last_only: bool,
 ) -> Iterator[Tensor]:
     """The same. What a song's numbers are in their last bits then does not depend on the songs beside it.
 
@@ -289,6 +302,6 @@ def _read_song_by_song(
     """
     places = range(cache.batch_size)
     songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place), chunk) for place in places]
-    for logits in zip(*(_read(prior, *song) for song in songs), strict=True):
+    for logits in zip(*(_read(prior, *song, last_only) for song in songs), strict=True):
         yield torch.cat(logits)
     cache.position.copy_(songs[0][2].position)

@@ -24,7 +24,7 @@ from .configuration_jukebox import JukeboxPriorConfig, prefix_span
 from .initialization import init_module
 from .lyrics import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .prior_inputs import check_inputs, chosen_layers
-from .transformer import JukeboxTransformer, Trace, TransformerSettings
+from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, check_range, is_integer, require
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
@@ -310,6 +310,8 @@ class JukeboxPrior(PreTrainedModel):
         cache: JukeboxCache,
         start: int = 0,
         stop: int | None = None,
+        *,
+        last_only: bool = False,
     ) -> Tensor:
         """Read known tokens in one parallel pass and fill the caches; the last logits predict the next token.
 
@@ -319,6 +321,7 @@ class JukeboxPrior(PreTrainedModel):
         Args:
             tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
             start, stop: the positions to run; by default all that can be.
+            last_only: give the logits of the last position alone, (B, 1, V), and save the memory of the others.
 
         Returns:
             Logits (B, stop - start, V), float32.
@@ -351,7 +354,7 @@ class JukeboxPrior(PreTrainedModel):
             start == reached,
             f"start={start} must be {reached}, where the cache has got to, or 0 to begin again; leave nothing out",
         )
-        logits = self._run(tokens, conditioning, start, stop, cache)
+        logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only)
         cache.position.fill_(stop)
         return logits
 
@@ -407,12 +410,25 @@ class JukeboxPrior(PreTrainedModel):
         stop: int,
         cache: JukeboxCache | None = None,
         trace: Trace | None = None,
+        last_only: bool = False,
     ) -> Tensor:
-        inputs = self.transformer.embed(tokens, conditioning.start, start, stop)
         here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
-        inputs = inputs if here is None else inputs + here
+        inputs = self._inputs(tokens, conditioning, start, stop)
         hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
+        if last_only:
+            hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
         return self._head(hidden, here)
+
+    def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
+        """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
+        size = stop - start if torch.is_grad_enabled() else PIECE
+        pieces = []
+        for first in range(start, stop, size):
+            last = min(first + size, stop)
+            embedded = self.transformer.embed(tokens, conditioning.start, first, last)
+            here = None if conditioning.positions is None else conditioning.positions[:, first:last]
+            pieces.append(embedded if here is None else embedded + here)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
         if self.config.tie_word_embeddings and conditioning is not None:

@@ -18,8 +18,10 @@ from transformers import GradientCheckpointingLayer
 from .attention import JukeboxAttention, LayerSettings
 from .attention_kinds import KINDS, AttentionKind, Grid
 from .cache import JukeboxCache
+from .heap import give_back
 from .initialization import scaled_embedding, scaled_linear
 
+PIECE = 512  # positions that pass a layer's matrices together where memory is to be saved
 MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
 
 
@@ -71,9 +73,10 @@ class JukeboxTransformer(nn.Module):
     ) -> Tensor:
         """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
 
-        With a cache, what lies before `start` is read from it and the run is stored in it. `depth` stops before that
-        layer.
+        With a cache, what lies before `start` is read from it and the run is stored in it; without gradients and a
+        trace the layers then write over `inputs`, which saves most of the memory. `depth` stops before that layer.
         """
+        is_in_place = cache is not None and trace is None and not (torch.is_grad_enabled() or self.training)
         trace = trace or Trace()
         depth = len(self.layers) if depth is None else depth
         is_widened = cache is not None and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
@@ -83,7 +86,7 @@ class JukeboxTransformer(nn.Module):
             if index in trace.hidden_state_layers:
                 trace.hidden_states[index] = hidden
             slots = None if cache is None else cache.layers[index]
-            arguments = (hidden, lyric_states, start, slots, index in trace.attention_layers)
+            arguments = (hidden, lyric_states, start, slots, index in trace.attention_layers, is_in_place)
             hidden, probabilities = (
                 functional_call(layer, widened(layer), arguments) if is_widened else layer(*arguments)
             )
@@ -172,8 +175,14 @@ class JukeboxBlock(GradientCheckpointingLayer):
         start: int = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
+        is_in_place: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for."""
+        """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for.
+
+        `is_in_place` writes over them, without gradients, dropout or probabilities: the same numbers in less memory.
+        """
+        if is_in_place:
+            return self._overwrite(hidden, lyric_states, start, cache), None
         attended, probabilities = self.attention(
             self.attention_norm(hidden), lyric_states, start, cache, with_probabilities
         )
@@ -182,6 +191,20 @@ class JukeboxBlock(GradientCheckpointingLayer):
     def step(self, hidden: Tensor, address: object, cache: Tensor) -> Tensor:
         """One position (B, 1, D)."""
         return self._add(hidden, self.attention.step(self.attention_norm(hidden), address, cache))
+
+    def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
+        """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
+        pieces, entry = hidden.split(PIECE, dim=1), self.attention.entry
+        projected = hidden.new_empty(*hidden.shape[:2], entry.out_features)
+        for piece, into in zip(pieces, projected.split(PIECE, dim=1), strict=True):
+            into.copy_(entry(self.attention_norm(piece)))
+        mixed, _ = self.attention.mix(projected, lyric_states, start, cache)
+        del projected
+        if len(pieces) > 1:
+            give_back()  # the holes of one layer do not fit the next step's tensors
+        for piece, attended in zip(pieces, mixed.split(PIECE, dim=1), strict=True):
+            piece.copy_(self._add(piece, self.attention.output(attended)))
+        return hidden
 
     def _add(self, hidden: Tensor, attended: Tensor) -> Tensor:
         # The MLP reads the unscaled attention even where the residual is scaled, as trained.

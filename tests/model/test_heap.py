@@ -1,0 +1,102 @@
+"""How much memory a window takes, measured; and that what was freed goes back."""
+
+import sys
+
+import pytest
+
+from jukebox_hf.model import generation, heap
+from jukebox_hf.model.sampling_ops import SamplingSettings
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+_STATUS = '''
+import re
+
+def status(name):
+    """In MB: VmRSS now, or VmHWM, the most since it was last forgotten."""
+    return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read()).group(1)) / 1000
+
+def forget():
+    open("/proc/self/clear_refs", "w").write("5")
+'''
+_WINDOW = (
+    _STATUS
+    + """
+import torch
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, sample_window
+
+torch.set_num_threads(1)
+config = JukeboxPriorConfig(
+    level=0, codebook_size=2048, context_length=16384, hop_length=8, hidden_size=256, num_hidden_layers=3,
+    num_attention_heads=1, attention_multiplier=0.25, attention_kinds=("row", "column", "previous_row"),
+    attention_rows=128, num_artists=0, num_genres=0, lyrics="none", upper_strides=(2, 2), conditioner_hidden_size=64,
+    conditioner_residual_depth=2,
+)
+prior = JukeboxPrior(config).eval()
+cache = prior.new_cache(1)
+codes, upper = torch.zeros(1, 8192, dtype=torch.long), torch.zeros(1, 4096, dtype=torch.long)
+settings = SamplingSettings(temperature=0)
+for known in (16, 8192):  # the first window loads code
+    forget()
+    before = status("VmRSS")
+    with torch.no_grad():
+        conditioning = prior.condition(upper_codes=upper)
+    conditioned = status("VmHWM") - before
+    tokens = prior.sequence(codes[:, :known])
+    forget()
+    before = status("VmRSS")
+    sample_window(prior, tokens, conditioning, known + 2, settings, cache=cache, stepping="plain")
+    read = status("VmHWM") - before
+    del conditioning
+print(conditioned, read)
+"""
+)
+
+
+@needs_proc
+def test_a_window_takes_little_more_than_what_it_must_hold(run_python):
+    """Conditioning of 16384 codes is 16.8 MB, what the layers pass on for 8192 known codes 8.4, their logits 67.
+
+    Conditioning at once takes 50 MB, and layers that write over nothing 67 with the logits of all positions.
+    """
+    env = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back at once, so that the peak is what was held
+    conditioned, read = map(float, run_python(_WINDOW, env=env).splitlines()[-1].split())
+    assert 16 < conditioned < 35
+    assert 8 < read < 35
+
+
+@needs_proc
+def test_what_is_freed_goes_back_to_the_system(run_python):
+    code = (
+        _STATUS
+        + """
+import torch
+from jukebox_hf.model.heap import give_back
+
+kept = [torch.ones(5000) for _ in range(5000)]
+del kept[: len(kept) // 2], kept[::2]
+before = status("VmRSS")
+give_back()
+print(before - status("VmRSS"))
+"""
+    )
+    env = {"MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    assert float(run_python(code, env=env)) > 20
+
+
+def test_windows_begin_and_step_with_what_was_freed_given_back(tiny_prior, inputs_for, monkeypatch):
+    calls = []
+    monkeypatch.setattr(generation, "give_back", lambda: calls.append(True))
+    prior = tiny_prior("bare")
+    tokens = prior.sequence(inputs_for(prior.config)["codes"][:, :3])
+    generation.sample_window(prior, tokens, prior.condition(), 5, SamplingSettings(temperature=0))
+    assert len(calls) == 2
+
+
+def test_where_no_glibc_is_nothing_happens(monkeypatch):
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    heap._trim.cache_clear()
+    try:
+        heap.give_back()
+    finally:
+        heap._trim.cache_clear()
