@@ -4,6 +4,11 @@ Each level runs in a process of its own, which builds its prior, writes a few co
 reports the most memory it ever held.
 
     python benchmarks/memory.py --preset 1b_lyrics --dtypes float32 bfloat16 --codes 2
+
+A later window of a song begins with known codes. The most that takes, and how much of it is neither weights nor caches,
+nor there after the imports: two windows of the finest level, half of each known.
+
+    python benchmarks/memory.py --levels 0 --known 4096 --windows 2 --codes 8
 """
 
 import argparse
@@ -12,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import torch
 
@@ -27,6 +33,9 @@ def main():
     parser.add_argument("--levels", type=int, nargs="+", default=[2, 1, 0])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--codes", type=int, default=2, help="codes to write per level")
+    parser.add_argument("--known", type=int, default=0, help="codes of a window that are known already")
+    parser.add_argument("--windows", type=int, default=1, help="windows to write one after another")
+    parser.add_argument("--layers", type=int, help="cut priors to this depth")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -35,12 +44,13 @@ def main():
         print(json.dumps(measure(arguments)))
         return
     if not arguments.json:
-        print("| level | dtype | parameters | weights GiB | caches GiB | peak GiB | of it at import |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
+        print("| level | dtype | parameters | weights GiB | caches GiB | peak GiB | of it at import | beyond |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for dtype in arguments.dtypes:
         for level in arguments.levels:
             words = ["--preset", arguments.preset, "--levels", str(level), "--dtypes", dtype, "--here"]
-            words += ["--codes", str(arguments.codes), "--batch", str(arguments.batch)]
+            for name in ("codes", "known", "windows", "batch", *(["layers"] if arguments.layers else [])):
+                words += [f"--{name}", str(getattr(arguments, name))]
             done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"level {level} in {dtype} failed:\n{done.stderr}")
@@ -49,38 +59,47 @@ def main():
 
 
 def measure(arguments):
-    """Build one prior, write a few codes, and say what that took."""
+    """Build one prior, write a few codes of each window, and say what that took."""
     before = _peak()
-    level, dtype = arguments.levels[0], getattr(torch, arguments.dtypes[0])
-    config = model_preset(arguments.preset).prior_configs[level]
-    prior = _random_prior(config, dtype)
-    cache = prior.new_cache(arguments.batch)
-    inputs = _inputs(config, arguments.batch)
-    start = time.perf_counter()
-    with torch.no_grad():
-        conditioning = prior.condition(**inputs)
-        tokens = prior.sequence(torch.zeros(arguments.batch, 0, dtype=torch.long), inputs.get("lyric_ids"))
-        after_conditioning = time.perf_counter()
-        sample_window(
-            prior,
-            tokens,
-            conditioning,
-            arguments.codes,
-            SamplingSettings(0.99),
-            uniforms=uniforms(range(arguments.batch), level, 0, arguments.codes),
-            cache=cache,
-        )
+    level, dtype, batch = arguments.levels[0], getattr(torch, arguments.dtypes[0]), arguments.batch
+    prior = _random_prior(_config(arguments, level), dtype)
+    cache = prior.new_cache(batch)
+    inputs, length = _inputs(prior.config, batch), arguments.known + arguments.codes
+    conditioned = sampled = 0.0
+    for _ in range(arguments.windows):
+        start = time.perf_counter()
+        with torch.no_grad():
+            conditioning = prior.condition(**inputs)
+            known = torch.randint(prior.config.codebook_size, (batch, arguments.known))
+            tokens = prior.sequence(known, inputs.get("lyric_ids"))
+            conditioned += time.perf_counter() - start
+            numbers = uniforms(range(batch), level, 0, length)
+            sample_window(prior, tokens, conditioning, length, SamplingSettings(0.99), uniforms=numbers, cache=cache)
+        del conditioning  # as the loop over a song's windows does
+        sampled += time.perf_counter() - start
+    weights = sum(parameter.nbytes for parameter in prior.parameters()) / GIB
     return {
         "level": level,
         "dtype": arguments.dtypes[0],
         "parameters": sum(parameter.numel() for parameter in prior.parameters()),
-        "weights": sum(parameter.nbytes for parameter in prior.parameters()) / GIB,
+        "weights": weights,
         "caches": cache.num_bytes / GIB,
         "peak": _peak(),
         "import": before,
-        "seconds_conditioning": after_conditioning - start,
-        "seconds_per_code": (time.perf_counter() - after_conditioning) / arguments.codes,
+        "beyond_mb": (_peak() - before - weights - cache.num_bytes / GIB) * GIB / 1e6,
+        "seconds_conditioning": conditioned / arguments.windows,
+        "seconds_per_code": (sampled - conditioned) / arguments.windows / arguments.codes,
     }
+
+
+def _config(arguments, level):
+    config = model_preset(arguments.preset).prior_configs[level]
+    if arguments.layers is None:
+        return config
+    kinds = tuple(config.attention_kinds)[: arguments.layers]
+    return replace(
+        config, num_hidden_layers=arguments.layers, attention_kinds=kinds, alignment_layer=None, alignment_head=None
+    )
 
 
 def _random_prior(config, dtype):
@@ -121,7 +140,8 @@ def _peak():
 def _row(found):
     return (
         f"| {found['level']} | {found['dtype']} | {found['parameters']:,} | {found['weights']:.2f} | "
-        f"{found['caches']:.2f} | {found['peak']:.2f} | {found['import']:.2f} |"
+        f"{found['caches']:.2f} | {found['peak']:.2f} | {found['import']:.2f} | "
+        f"weights + caches + {found['beyond_mb']:.0f} MB |"
     )
 
 

@@ -1,8 +1,6 @@
 """Our priors in released shapes, with random weights made in the type they are kept in: nothing is held twice."""
 
-import ctypes
 import itertools
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
+from jukebox_hf.model.heap import give_back
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
 
@@ -38,7 +37,7 @@ def build(shape: str, layers: int, weights: str) -> JukeboxPrior:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
             quantize_(layer, Int8WeightOnlyConfig())
-            _give_back()  # the large tensors it was made from leave holes between the small ones
+            give_back()  # the large tensors it was made from leave holes between the small ones
     inside = set(prior.transformer.layers.modules())
     _draw(module for module in prior.modules() if module not in inside)
     prior.tie_weights()
@@ -72,11 +71,6 @@ def _draw(modules: Iterable[nn.Module]) -> None:
                 parameter.normal_(0.0, 0.02).add_("Norm" in type(module).__name__ and name == "weight")
             for buffer in module.buffers(recurse=False):
                 buffer.zero_()
-
-
-def _give_back() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _all(prior: JukeboxPrior) -> Iterable[Tensor]:
