@@ -156,3 +156,18 @@ def test_a_container_has_its_limit_less_its_use_but_for_pages_of_files(machine):
 def test_an_older_container_too(machine):
     said = {"memory__memory.limit_in_bytes": 4_000_000_000, "memory__memory.usage_in_bytes": 1_000_000_000}
     assert machine(**said, **{"memory__memory.stat": "total_inactive_file 250"}) == 3_000_000_250
+
+
+def test_a_job_has_the_least_that_its_group_and_those_around_it_leave(machine, tmp_path):
+    """As batch systems limit it: not at the root, where the limit is of the whole machine or none at all."""
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/jobs/7\n1:cpu,cpuacct:/elsewhere\n0::/user.slice/job_7\n")
+    stat = {"user.slice__job_7__memory_dot_stat": "inactive_file 0", "user.slice__memory_dot_stat": "inactive_file 0"}
+    job = {"user.slice__job_7__memory_dot_max": 3_000_000_000, "user.slice__job_7__memory_dot_current": 1_000_000_000}
+    around = {"user.slice__memory_dot_max": 4_000_000_000, "user.slice__memory_dot_current": 2_500_000_000}
+    assert machine(**job, **stat) == 2_000_000_000
+    assert machine(**around) == 1_500_000_000
+    older = {"memory__jobs__7__memory.limit_in_bytes": 900, "memory__jobs__7__memory.usage_in_bytes": 500}
+    assert machine(**older, **{"memory__jobs__7__memory.stat": "total_inactive_file 0"}) == 400
+    (tmp_path / "proc/self/cgroup").write_text("0::/seen/from/outside/the/container\n")
+    assert machine(memory_dot_max=700, memory_dot_current=100, memory_dot_stat="inactive_file 0") == 600

@@ -20,6 +20,10 @@ _MATRIX_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _CACHE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # int8 matrices give float32 activations
 _PROCESS = 500_000_000  # Python, torch and the VQ-VAE
 _MOST_SONGS = 64
+_GROUPS = {  # controller in /proc/self/cgroup (version 2, version 1): folder, limit, use, and what of it is reclaimable
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,14 @@ def sized_like(dtype: str) -> str:
 
 
 def free_bytes(device: torch.device, root: Path = Path("/")) -> int:
-    """Memory that a device has left; of a CPU's, no more than the control group of this process may still take.
+    """Memory that a device has left; of a CPU's, no more than the control groups of this process may still take.
 
     Args:
         root: the folder under which Linux tells, for tests.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min([_available(root), *_left_in_groups(root / "sys/fs/cgroup")])
+    return min([_available(root), *_left_in_groups(root)])
 
 
 def _available(root: Path) -> int:
@@ -128,16 +132,26 @@ def _available(root: Path) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _left_in_groups(groups: Path) -> list[int]:
-    """What containers and batch systems allow: limit less use, without file pages that can be given back (v2, v1)."""
-    layouts = (
-        (groups, "memory.max", "memory.current", "inactive_file"),
-        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    )
-    return [left for layout in layouts if (left := _left_in_group(*layout)) is not None]
+def _left_in_groups(root: Path) -> list[int]:
+    """What containers and batch systems allow, in the group of this process and in every group around it."""
+    lefts = []
+    for controller, (mount, *names) in _GROUPS.items():
+        top = root / mount
+        own = top / _own_group(root / "proc/self/cgroup", controller)
+        around = [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+        lefts += [left for folder in around if (left := _left_in_group(folder, *names)) is not None]
+    return lefts
+
+
+def _own_group(told: Path, controller: str) -> str:
+    """The path of this process's group, such as user.slice/job_7; empty where the system does not tell."""
+    lines = told.read_text().splitlines() if told.exists() else []
+    found = (path for _, names, path in (line.split(":", 2) for line in lines) if controller in names.split(","))
+    return next(found, "").lstrip("/")
 
 
 def _left_in_group(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """Limit less use, but for pages of files, which can be given back; None without a limit."""
     try:
         limit, used = ((folder / name).read_text().strip() for name in (limit, usage))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
