@@ -8,9 +8,11 @@ import torch
 from jukebox_hf import JukeboxModel, model_preset
 from jukebox_hf.app import run_choice, song_runs
 from jukebox_hf.app.memory import fit, memory_needs
+from jukebox_hf.app.orders import open_model
 from jukebox_hf.app.requests import SongRequest
-from jukebox_hf.app.run_choice import RunWishes, choose_run
-from jukebox_hf.model import fused_step, level_writer
+from jukebox_hf.app.run_choice import Group, RunWishes, choose_run, settle, steps_in_words
+from jukebox_hf.model import fused_step, level_writer, native_step
+from jukebox_hf.model.generation import _best_stepping
 
 GIGA = 10**9
 FLAGS = "; --device, --dtype, --batch-size, --offload and --stepping override"
@@ -33,18 +35,23 @@ def machine(monkeypatch):
     return make
 
 
-def _choose(wanted=1, dtype=None, parallel_windows=False, **wishes):
-    return choose_run(
-        SongRequest(model="m", dtype=dtype, parallel_windows=parallel_windows), wanted, RunWishes(**wishes)
-    )
+def _choose(wanted=1, dtype=None, parallel_windows=False, is_begun=False, **wishes):
+    """A choice for songs that are alike, settled for their groups."""
+    request = SongRequest(model="m", dtype=dtype, parallel_windows=parallel_windows)
+    choice = choose_run([request] * wanted, RunWishes(**wishes), is_begun)
+    groups = [min(choice.songs, wanted - first) for first in range(0, wanted, choice.songs)]
+    rows = choice.rows if parallel_windows else choice.songs
+    waiting = settle(choice, [Group(songs, {2: songs, 1: rows, 0: rows}) for songs in groups])
+    return SimpleNamespace(**(vars(choice) | vars(waiting) | {"device": str(choice.device)}))
 
 
 def test_what_is_stored_is_kept_where_it_fits_and_the_line_says_all_of_it(machine):
     machine(cpu=10 * GIGA)
     choice = _choose()
     assert (choice.device, choice.dtype, choice.songs) == ("cpu", None, 1)
-    words = "cpu with 10.0 GB free: priors in float32 as stored, 1 song, about 5.7 GB, native steps"
+    words = "cpu with 10.0 GB free (no GPU is here): priors in float32 as stored, 1 song, about 5.7 GB, native steps"
     assert choice.line == words + FLAGS
+    assert _choose(device="cpu").line.startswith("cpu with 10.0 GB free: priors")
 
 
 def test_the_largest_dtype_that_fits_is_taken(machine):
@@ -87,7 +94,7 @@ def test_a_gpu_is_taken_before_the_cpu_and_left_where_it_is_too_small(machine):
     choice = _choose()
     assert choice.device == "cuda:0"
     assert choice.line.startswith("cuda:0 with 8.0 GB free: ")
-    assert "captured steps" in choice.line
+    assert "about 5.7 GB, no offload, captured steps" in choice.line
     machine(cpu=20 * GIGA, cuda=4 * GIGA)
     assert (_choose().device, _choose().dtype) == ("cuda:0", "bfloat16")
     machine(cpu=20 * GIGA, cuda=2 * GIGA)
@@ -124,11 +131,17 @@ def test_as_many_songs_as_fit_are_written_side_by_side_in_equal_parts(machine):
     assert (_choose(6, batch_size=2).songs, _choose(6, batch_size=9).songs) == (2, 6)
 
 
+def test_the_page_on_batches_shows_the_line_as_it_is(machine, root):
+    machine(cpu=12 * GIGA)
+    page = (root / "docs/how-to/resume-and-batches.md").read_text(encoding="utf-8")
+    assert f"```text\njukebox-hf: {_choose(6).line}\n```" in page
+
+
 def test_windows_side_by_side_are_rows_that_fit(machine):
     machine(cpu=12 * GIGA)
     choice = _choose(parallel_windows=True)
     assert (choice.songs, choice.rows) == (1, 4)
-    assert "at most 4 windows at once" in choice.line
+    assert "1 song, at most 4 windows at once, about 9.5 GB" in choice.line, "of windows, not of songs"
     assert "windows at once" not in _choose().line
     assert _choose(parallel_windows=True, batch_size=14).rows == 14
 
@@ -142,28 +155,83 @@ def test_priors_wait_where_there_is_room_if_more_songs_come(machine):
     machine(cpu=60 * GIGA, cuda=9 * GIGA)
     choice = _choose(6, batch_size=2)
     assert (choice.keep_loaded, choice.offload) == (False, True)
-    assert "priors wait in the CPU's memory" in choice.line
+    assert "priors wait in the CPU's memory (offload)" in choice.line
     assert not _choose(6, batch_size=2, offload=False).offload
     assert _choose(1, offload=True).offload
     machine(cpu=6 * GIGA, cuda=9 * GIGA)
-    assert not _choose(6, batch_size=2).offload, "the CPU has no room either"
+    choice = _choose(6, batch_size=2)
+    assert not choice.offload, "the CPU has no room either"
+    assert "no offload" in choice.line
+    machine(cpu=12 * GIGA, cuda=9 * GIGA)
+    assert not _choose(6, batch_size=2).offload, "a fifth is left to others there too"
     machine(cpu=60 * GIGA)
     assert _choose(6, batch_size=2).keep_loaded
-    with pytest.raises(ValueError, match="--offload moves priors between a GPU and the CPU's memory"):
-        _choose(offload=True)
 
 
 @pytest.mark.parametrize(
     ("wishes", "compiler", "words"),
     [
         ({}, True, "native steps"),
-        ({}, False, "plain steps (no C compiler was found)"),
+        ({}, False, "plain steps (no C compiler was found, or it failed)"),
+        ({"dtype": "float16"}, True, "plain steps (native ones are not made for float16)"),
         ({"stepping": "plain"}, True, "plain steps as asked"),
     ],
 )
 def test_the_line_says_how_codes_are_found(machine, wishes, compiler, words):
     machine(cpu=10 * GIGA, compiler=compiler)
     assert f", {words}{FLAGS}" in _choose(**wishes).line
+
+
+@pytest.mark.parametrize("compiler", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
+def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatch, dtype, compiler):
+    if not compiler:
+        monkeypatch.setattr(run_choice, "compile_native", lambda: None)
+        monkeypatch.setattr(native_step, "compile_native", lambda: None)
+    prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
+    stepping = _best_stepping(prior, prior.new_cache(1))
+    assert steps_in_words(torch.device("cpu"), dtype, "auto").startswith(f"{stepping} steps")
+
+
+def test_what_needs_a_gpu_is_refused_without_one(machine):
+    machine(cpu=60 * GIGA)
+    with pytest.raises(ValueError, match="--offload moves priors between a GPU and the CPU's memory"):
+        _choose(offload=True)
+    with pytest.raises(ValueError, match=r"--stepping captured .* but the device is cpu; leave it out, or use plain"):
+        _choose(stepping="captured")
+    machine(cpu=60 * GIGA, cuda=60 * GIGA)
+    assert "captured steps as asked" in _choose(stepping="captured").line
+
+
+def test_songs_of_different_plans_are_counted_as_they_are_grouped(machine):
+    machine(cpu=60 * GIGA)
+    choice = choose_run([SongRequest(model="m")] * 3, RunWishes())
+    assert choice.songs == 3
+    found = settle(choice, [Group(2, {2: 2, 1: 2, 0: 2}), Group(1, {2: 1, 1: 1, 0: 1})])
+    assert "2 of 3 songs side by side" in found.line
+    assert found.keep_loaded, "the priors are needed twice"
+
+
+def test_only_priors_that_are_needed_need_room(machine):
+    """The top prior of 5b_lyrics is four times as large as its upsamplers; it also tells when lyrics are sung."""
+    machine(cpu=8 * GIGA, preset="5b_lyrics")
+
+    def priors_for(**words):
+        return set(choose_run([SongRequest(model="m", **words)], RunWishes()).levels)
+
+    assert priors_for(kind="upsample", codes="c") == {0, 1}
+    assert priors_for(kind="upsample", codes="c", levels="0") == {0}
+    with pytest.raises(ValueError, match="one song needs about"):
+        priors_for(kind="upsample", codes="c", lyrics="Row, row")
+    with pytest.raises(ValueError, match="one song needs about"):
+        priors_for()
+
+
+def test_the_dtype_of_unfinished_songs_stands(machine):
+    machine(cpu=4 * GIGA)
+    choice = _choose(is_begun=True)
+    assert choice.dtype is None
+    assert "priors in float32 as stored, 1 song, about 5.7 GB (more than is free)" in choice.line
 
 
 def test_processes_on_one_machine_share_its_memory(machine, monkeypatch):
@@ -182,7 +250,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
     done = generate(tmp_path / "a.wav", "--levels", 2, "--seed", 1)
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "GB free" in line]
-    assert line.startswith("jukebox-hf: cpu with 0.5 GB free: priors in bfloat16, since float32 needs")
+    assert line.startswith("jukebox-hf: cpu with 0.5 GB free (no GPU is here): priors in bfloat16, since float32 needs")
     assert read_json(tmp_path / "a.json")["model"]["dtype"] == "bfloat16"
     assert "--dtype bfloat16" in read_json(tmp_path / "a.json")["command"]
     done = generate(tmp_path / "b.wav", "--levels", 2, "--seed", 1, "--dtype", "keep")
@@ -198,9 +266,12 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
 def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch, says_one_sentence):
     opened, steppings = [], []
     real_open, real_window = song_runs.open_model, level_writer.OpenWindow
-    monkeypatch.setattr(
-        song_runs, "open_model", lambda *a, **k: opened.append(SimpleNamespace(**k)) or real_open(*a, **k)
-    )
+
+    def open_and_keep(*words, **names):
+        opened.append(real_open(*words, **names))
+        return opened[-1]
+
+    monkeypatch.setattr(song_runs, "open_model", open_and_keep)
     monkeypatch.setattr(
         level_writer, "OpenWindow", lambda *a, **k: steppings.append(k["stepping"]) or real_window(*a, **k)
     )
@@ -208,7 +279,7 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
     done = generate(f"{tmp_path}/songs/", *words)
     assert done.code == 0, done.err
     assert "1 of 2 songs side by side" in done.err
-    assert opened[0].keep_loaded
+    assert opened[0].loaded_levels == (2,), "it was kept for the second song"
     assert set(steppings) == {"plain"}
     says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fast"), "stepping='fast' is none of auto, plain")
     monkeypatch.setattr(fused_step, "triton", None)

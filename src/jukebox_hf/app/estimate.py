@@ -10,7 +10,7 @@ import torch
 
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import memory_needs, sized_like
-from jukebox_hf.app.orders import Order
+from jukebox_hf.app.orders import Order, group_of
 from jukebox_hf.app.requests import SongRequest
 from jukebox_hf.app.song_making import plan_in_words
 from jukebox_hf.model.conditioning import joined
@@ -26,12 +26,12 @@ _MEASURED_STEPS = 8
 
 def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
     """Steps, seconds and memory of an order, level by level, coarsest first."""
-    songs, one = len(order.requests), order.requests[0]
+    songs, one, at_once = len(order.requests), order.requests[0], group_of(order).rows
     dtype = stored_dtype(one.model, **_hub(one)) if one.dtype in (None, "keep") else one.dtype
     needs = memory_needs(model.config)[sized_like(dtype)]
     levels = []
     for level_plan, words in zip(order.plan.levels, plan_in_words(order), strict=True):
-        rows = max(len(windows) * songs for windows in level_plan.rounds(songs))
+        rows = at_once[level_plan.level]
         levels.append(
             words
             | {

@@ -17,7 +17,7 @@ import transformers
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
-from jukebox_hf.app.run_choice import NO_MODEL, the_device
+from jukebox_hf.app.run_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
@@ -60,16 +60,8 @@ class Order:
         return json.loads(self.state.notes[_GIVEN])
 
 
-def open_model(
-    name: str,
-    *,
-    revision: str | None = None,
-    dtype: str | None = None,
-    device: str = "auto",
-    offload: bool = False,
-    keep_loaded: bool = False,
-) -> Any:
-    """Open a repository quietly; priors are loaded when their level comes, and wait as `JukeboxModel` says.
+def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
+    """Open a repository quietly; priors are loaded when their level comes.
 
     Raises:
         ValueError, OSError: no model named or found, a dtype that its int8 matrices can not take or that torchao is
@@ -81,7 +73,6 @@ def open_model(
     transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {} if revision is None else {"revision": revision}
     stored = stored_dtype(name, **options)
-    options |= {"offload": offload, "keep_loaded": keep_loaded}
     require(
         stored != "int8" or dtype in ("keep", "int8"),
         f"--dtype {dtype} is not possible: the matrices of {name} are int8 already; leave --dtype out, or name the "
@@ -166,6 +157,13 @@ def with_rows(order: Order, rows: int) -> Order:
     """The order with at most so many windows at once, where they lie side by side."""
     levels = tuple(replace(plan, batch=rows) if plan.is_side_by_side else plan for plan in order.plan.levels)
     return replace(order, plan=replace(order.plan, levels=levels))
+
+
+def group_of(order: Order) -> Group:
+    """How many songs, and windows of each level, are written at once."""
+    songs = len(order.requests)
+    rounds = {plan.level: plan.rounds(songs) for plan in order.plan.levels}
+    return Group(songs, {level: songs * max(map(len, windows)) for level, windows in rounds.items()})
 
 
 def _take_one(

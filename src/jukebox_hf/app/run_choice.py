@@ -1,19 +1,19 @@
 """How a run uses the machine: device, dtype, songs side by side, where priors wait, and how they step.
 
-Flows in: a request, how many songs there are, and what the user said. Flows out: a `RunChoice`, made from the memory
-that is free now, and the one line that says it. What the user said is taken as it is.
+Flows in: requests, and what the user said. Flows out: a `RunChoice`, made from the memory that is free now; and, once
+songs are grouped, where priors wait and the one line that says it all. What the user said is taken as it is.
 """
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
-from jukebox_hf.app.requests import SongRequest
+from jukebox_hf.app.requests import SongRequest, level_list
 from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.embedded import located
@@ -43,71 +43,110 @@ class RunWishes:
 
 @dataclass(frozen=True)
 class RunChoice:
-    """What was chosen.
+    """What is chosen before a model is opened.
 
     Attributes:
         device: where songs are written.
         dtype: of the priors; None for what the files hold.
-        songs: written side by side.
-        rows: windows written at once, where those of one song may lie side by side.
-        offload: priors wait in the CPU's memory.
-        keep_loaded: priors wait on the device.
-        line: what was chosen and why.
+        songs: written side by side, at most.
+        rows: windows written at once, at most, where those of one song may lie side by side.
+        levels: what every prior takes that is needed, in the dtype.
+        free: bytes that may be taken there.
+        offload: what the user said of it.
+        words: device, dtype and steps, as the line says them.
     """
 
-    device: str
+    device: torch.device
     dtype: str | None
     songs: int
     rows: int
+    levels: Mapping[int, LevelMemory]
+    free: int
+    offload: bool | None
+    words: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Songs that are written side by side: how many, and of how many windows at once at each level."""
+
+    songs: int
+    rows: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Where priors wait while others are at work, and what the whole choice is.
+
+    Attributes:
+        offload: in the CPU's memory.
+        keep_loaded: on the device; with neither they are read again from their files.
+        line: what was chosen and why.
+    """
+
     offload: bool
     keep_loaded: bool
     line: str
 
 
-def choose_run(request: SongRequest, wanted: int, wishes: RunWishes) -> RunChoice:
-    """Choose for `wanted` songs like this one.
+def choose_run(requests: Sequence[SongRequest], wishes: RunWishes, is_begun: bool = False) -> RunChoice:
+    """Choose for songs of one model.
 
     A step reads every weight once for all songs, so as many as fit are written side by side; where not all do, equally
     many at a time. One song is always tried where the dtype was said.
 
+    Args:
+        is_begun: some are unfinished, so that their dtype stands.
+
     Raises:
-        ValueError, OSError: no model named or found, a device that is not here, offload without one to load from, or a
-            song that fits nowhere.
+        ValueError, OSError: no model named or found, a device that is not here, what needs a GPU where there is none,
+            or a song that fits nowhere.
     """
-    require(bool(request.model), NO_MODEL)
-    hub = {} if request.revision is None else {"revision": request.revision}
-    config = JukeboxConfig.from_dict(read_root_config(located(request.model), **hub))
-    needs, stored = memory_needs(config), stored_dtype(request.model, **hub)
-    said = None if request.dtype in (None, "keep") else request.dtype
-    is_open = request.dtype is None  # a smaller dtype may be chosen
+    one = requests[0]
+    require(bool(one.model), NO_MODEL)
+    hub = {} if one.revision is None else {"revision": one.revision}
+    config = JukeboxConfig.from_dict(read_root_config(located(one.model), **hub))
+    stored, needed = stored_dtype(one.model, **hub), _levels_needed(requests, config)
+    needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
+    said = None if one.dtype in (None, "keep") else one.dtype
+    is_open = one.dtype is None and not is_begun  # a smaller dtype may be chosen
     rooms = {place: room(place) for place in _places(wishes.device)}
     dtypes = _smaller(stored) if is_open else (sized_like(said or stored),)
     place, found = _first_fit(needs, rooms, dtypes, may_fail=is_open)
-    songs, rows = _at_once(needs, found, rooms[place], wanted, wishes.batch_size)
-    if wishes.offload and place.type == "cpu":
-        raise ValueError(
-            "--offload moves priors between a GPU and the CPU's memory, but the device is cpu; leave it out"
-        )
-    keep_loaded, offload = _while_they_wait(needs[found.dtype], place, rooms[place], songs, wanted)
-    if wishes.offload is not None:
-        keep_loaded, offload = keep_loaded and not wishes.offload, wishes.offload
+    _refuse_without_gpu(place, wishes)
+    songs, rows = _at_once(needs, found, rooms[place], len(requests), wishes.batch_size)
     first = sized_like(stored)
-    dtype = found.dtype if is_open and found.dtype != first else request.dtype
-    needed = max(level.bytes_for(songs) for level in needs[found.dtype])
-    words = [
+    dtype = found.dtype if is_open and found.dtype != first else one.dtype
+    words = (
+        _place_in_words(place, rooms, wishes.device),
         _dtype_in_words(dtype, said, stored, fit(needs, 0, (first,)).gigabytes),
-        "1 song" if wanted == 1 else f"{songs} of {wanted} songs side by side",
-        f"about {needed / 1e9:.1f} GB{' (more than is free)' * (needed > rooms[place])}",
-        *[f"at most {rows} windows at once"] * request.parallel_windows,
-        *["priors stay loaded"] * keep_loaded,
-        *["priors wait in the CPU's memory"] * offload,
-        steps_in_words(place, said or stored, wishes.stepping),
-    ]
-    line = (
-        f"{_place_in_words(place, rooms)}: {', '.join(words)}; --device, --dtype, --batch-size, --offload and "
-        f"--stepping override"
+        steps_in_words(place, dtype if dtype not in (None, "keep") else stored, wishes.stepping),
     )
-    return RunChoice(str(place), dtype, songs, rows, offload, keep_loaded, line)
+    levels = dict(zip(needed, needs[found.dtype], strict=True))
+    return RunChoice(place, dtype, songs, rows, levels, rooms[place], wishes.offload, words)
+
+
+def settle(choice: RunChoice, groups: Sequence[Group]) -> Waiting:
+    """Say where priors wait, now that it is known which songs are written together, and put the choice into words."""
+    rows = {level: max(group.rows.get(level, 1) for group in groups) for level in choice.levels}
+    needed = max(memory.bytes_for(rows[level]) for level, memory in choice.levels.items())
+    keep_loaded, offload = _while_they_wait(choice, rows, len(groups))
+    if choice.offload is not None:
+        keep_loaded, offload = keep_loaded and not choice.offload, choice.offload
+    songs, wanted = max(group.songs for group in groups), sum(group.songs for group in groups)
+    windows, (place, priors, steps) = max(rows.values()), choice.words
+    words = [
+        priors,
+        "1 song" if wanted == 1 else f"{songs} of {wanted} songs side by side",
+        *[f"at most {windows} windows at once"] * (windows > songs),
+        f"about {needed / 1e9:.1f} GB{' (more than is free)' * (needed > choice.free)}",
+        *["priors stay loaded"] * keep_loaded,
+        *["priors wait in the CPU's memory (offload)"] * offload,
+        *["no offload"] * (choice.device.type == "cuda" and not offload),
+        steps,
+    ]
+    flags = "--device, --dtype, --batch-size, --offload and --stepping override"
+    return Waiting(offload, keep_loaded, f"{place}: {', '.join(words)}; {flags}")
 
 
 def the_device(name: str) -> torch.device:
@@ -123,14 +162,14 @@ def room(device: torch.device) -> int:
 
 
 def steps_in_words(place: torch.device, dtype: str, stepping: str) -> str:
-    """How codes will be found, and why not natively."""
+    """How codes will be found, and why not natively: what `sample_window` will choose, told before a prior is there."""
     if stepping != "auto":
         return f"{stepping} steps as asked"
     if place.type == "cuda":
         return "captured steps"
-    if place.type != "cpu" or dtype == "float16":
-        return "plain steps"
-    return "native steps" if compile_native() is not None else "plain steps (no C compiler was found)"
+    if place.type != "cpu" or dtype not in DTYPES:
+        return f"plain steps (native ones are not made for {dtype if place.type == 'cpu' else place})"
+    return "native steps" if compile_native() is not None else "plain steps (no C compiler was found, or it failed)"
 
 
 def _places(name: str) -> list[torch.device]:
@@ -148,6 +187,29 @@ def _places(name: str) -> list[torch.device]:
     is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")
     return [device]
+
+
+def _levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> list[int]:
+    """Levels whose priors are loaded: those that may be written, and the one that then tells when lyrics are sung."""
+    count, needed = len(config.prior_configs), set()
+    for request in requests:
+        said = level_list(request.levels)
+        needed.update(range(count - (request.kind == "upsample")) if said is None else said)
+        if request.lyrics.strip():
+            priors = enumerate(config.prior_configs)
+            needed.update(level for level, prior in priors if prior.alignment_layer is not None)
+    return sorted(needed & set(range(count))) or list(range(count))
+
+
+def _refuse_without_gpu(place: torch.device, wishes: RunWishes) -> None:
+    require(
+        not (wishes.offload and place.type == "cpu"),
+        "--offload moves priors between a GPU and the CPU's memory, but the device is cpu; leave it out",
+    )
+    require(
+        wishes.stepping != "captured" or place.type == "cuda",
+        f"--stepping captured records what a GPU does, but the device is {place}; leave it out, or use plain",
+    )
 
 
 def _smaller(stored: str) -> tuple[str, ...]:
@@ -185,30 +247,35 @@ def _at_once(needs: Needs, found: Fit, free: int, wanted: int, said: int | None)
     """Songs written side by side, and rows at most."""
     if said is not None:
         return min(said, wanted), said
-    most = max(fit(needs, free - free // _LEFT_FREE, (found.dtype,)).songs, 1)
+    most = max(fit(needs, _shared(free), (found.dtype,)).songs, 1)
     return -(-wanted // -(-wanted // most)), most
 
 
-def _while_they_wait(
-    levels: Sequence[LevelMemory], place: torch.device, free: int, songs: int, wanted: int
-) -> tuple[bool, bool]:
-    """Where priors wait while other levels are written: (on the device, in the CPU's memory); else they are read again.
+def _while_they_wait(choice: RunChoice, rows: Mapping[int, int], num_groups: int) -> tuple[bool, bool]:
+    """Where priors wait while others are at work: (on the device, in the CPU's memory); else they are read again.
 
     Only worth it where more songs come after these.
     """
-    if songs >= wanted:
+    if num_groups < 2:
         return False, False
-    weights = sum(level.weights for level in levels)
-    largest = max(level.bytes_for(songs) - level.weights for level in levels)
-    if weights + largest <= free - free // _LEFT_FREE:
+    weights = sum(memory.weights for memory in choice.levels.values())
+    largest = max(memory.bytes_for(rows[level]) - memory.weights for level, memory in choice.levels.items())
+    if weights + largest <= _shared(choice.free):
         return True, False
-    return False, place.type != "cpu" and weights <= room(torch.device("cpu"))
+    return False, choice.device.type == "cuda" and weights <= _shared(room(torch.device("cpu")))
 
 
-def _place_in_words(place: torch.device, rooms: dict[torch.device, int]) -> str:
-    words = f"{place} with {rooms[place] / 1e9:.1f} GB free"
-    full = [other for other in rooms if other != place and list(rooms).index(other) < list(rooms).index(place)]
-    return words + "".join(f" ({other} has {rooms[other] / 1e9:.1f}, too little)" for other in full)
+def _shared(free: int) -> int:
+    """What many songs may take of it."""
+    return free - free // _LEFT_FREE
+
+
+def _place_in_words(place: torch.device, rooms: dict[torch.device, int], said: str) -> str:
+    passed = list(rooms)[: list(rooms).index(place)]
+    why = [f"{other} has {rooms[other] / 1e9:.1f}, too little" for other in passed]
+    if said == "auto" and place.type == "cpu" and not passed:
+        why = ["no GPU is here"]
+    return f"{place} with {rooms[place] / 1e9:.1f} GB free" + "".join(f" ({reason})" for reason in why)
 
 
 def _dtype_in_words(dtype: str | None, said: str | None, stored: str, needed: float) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
-from jukebox_hf.app.orders import open_model, open_processor, take, together, with_rows
+from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
-from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, choose_run
+from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, choose_run, settle
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import suffix_of
@@ -93,7 +93,7 @@ class _Run:
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
             return list(finished.values())
-        choice = self._chosen(requests)
+        choice = self._chosen(requests, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
@@ -110,9 +110,12 @@ class _Run:
         fresh = together(orders, [target for target, _ in new], choice.songs)
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
         jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
+        waiting = settle(choice, [group_of(job.order) for job in (*jobs, *fresh)])
+        model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
         if not self.options.dry_run:
             self._check(fresh, model)
-        self._say(choice, requests[0])
+            self._check_stepping((*jobs, *fresh), model)
+        self._say(waiting, requests[0])
         if self.options.dry_run:
             estimates = [estimate(job.order, model) for job in (*jobs, *fresh)]
             return [found | {"text": in_words(found)} for found in estimates]
@@ -184,39 +187,38 @@ class _Run:
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
 
-    def _chosen(self, requests: Sequence[SongRequest]) -> RunChoice:
+    def _chosen(self, requests: Sequence[SongRequest], is_begun: bool) -> RunChoice:
         """How to use the machine."""
         one = requests[0]
         require(
             all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
             "the songs were begun with different models; go on with them in separate commands",
         )
-        wishes = RunWishes(
-            **{name: getattr(self.options, name) for name in ("device", "batch_size", "offload", "stepping")}
-        )
-        is_parallel = any(request.parallel_windows for request in requests)
-        return choose_run(replace(one, parallel_windows=is_parallel), len(requests), wishes)
+        names = ("device", "batch_size", "offload", "stepping")
+        return choose_run(requests, RunWishes(**{name: getattr(self.options, name) for name in names}), is_begun)
 
-    def _say(self, choice: RunChoice, one: SongRequest) -> None:
-        self.progress.say(f"jukebox-hf: {choice.line}")
+    def _say(self, waiting: Waiting, one: SongRequest) -> None:
+        self.progress.say(f"jukebox-hf: {waiting.line}")
         if (accuracy := int8_accuracy(one.model, dtype=one.dtype, revision=one.revision)) is not None:
             self.progress.say(f"jukebox-hf: {accuracy}")
 
     def _open(self, requests: Sequence[SongRequest], choice: RunChoice) -> Any:
         one = requests[0]
-        waiting = {"offload": choice.offload, "keep_loaded": choice.keep_loaded}
-        return open_model(one.model, revision=one.revision, dtype=one.dtype, device=choice.device, **waiting)
+        return open_model(one.model, revision=one.revision, dtype=one.dtype, device=str(choice.device))
 
     def _check(self, jobs: Sequence[Job], model: Any) -> None:
         """Everything that can be refused is refused here, before the first file and the first step."""
         for job in jobs:
             for target in job.targets:
                 target.check_free(self.options.force)
-        if jobs and self.options.stepping != "auto":
-            order = jobs[0].order
-            check_stepping_here(model.prior(order.plan.levels[0].level), len(order.requests), self.options.stepping)
         if jobs:
             check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.order, model) for job in jobs))
+
+    def _check_stepping(self, jobs: Sequence[Job], model: Any) -> None:
+        """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
+        if self.options.stepping != "auto":
+            order = jobs[0].order
+            check_stepping_here(model.prior(order.plan.levels[0].level), len(order.requests), self.options.stepping)
 
     def _has(self, name: str) -> bool:
         return any(song.target.name == name for song in self.songs)
