@@ -11,6 +11,7 @@ import pytest
 
 from jukebox_hf.app import song_folder
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, load_codes
+from jukebox_hf.model import fused_step
 
 FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")
 
@@ -153,6 +154,20 @@ def unfinished(killed, tmp_path):
     """An unfinished song: its partial folder."""
     killed()
     return tmp_path / "song.partial"
+
+
+def test_going_on_in_a_way_that_is_not_possible_is_refused_and_nothing_is_lost(
+    unfinished, run_cli, tmp_path, read_json, monkeypatch, says_one_sentence
+):
+    words = ("generate", "--resume", "--out", tmp_path / "song.wav")
+    before = (unfinished / "state.safetensors").read_bytes()
+    monkeypatch.setattr(fused_step, "triton", None)
+    says_one_sentence(run_cli(*words, "--stepping", "fused"), "stepping='fused' is not possible here: triton")
+    assert (unfinished / "state.safetensors").read_bytes() == before
+    done = run_cli(*words, "--stepping", "plain")
+    assert "plain steps as asked" in done.err
+    assert {level["stepping"] for level in read_json(tmp_path / "song.json")["plan"]} == {"plain"}
+    assert "stepping" not in read_json(tmp_path / "song.json")["command"]
 
 
 def test_a_tampered_or_cut_state_is_refused_and_left_alone(unfinished, run_cli, tmp_path, says_one_sentence):

@@ -248,6 +248,7 @@ def plan_in_words(order: Order) -> list[dict[str, Any]]:
             "known": min(len(codes) for codes in order.state.codes[level_plan.level]),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
+            "stepping": level_plan.stepping,
             **asdict(level_plan.settings),
         }
         for level_plan in order.plan.levels
