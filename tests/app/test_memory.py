@@ -77,8 +77,8 @@ inputs = {"upper_codes": torch.zeros(1, 1024, dtype=torch.long), "artist_ids": t
 inputs["genre_ids"] = torch.ones(1, 1, dtype=torch.long)
 with torch.no_grad():
     conditioning = joined([prior.condition(**inputs) for _ in range(songs)])
-    known = torch.zeros(songs, 2048, dtype=torch.long)
-    sample_window(prior, known, conditioning, 2050, SamplingSettings(0), stepping="plain")
+    known = torch.zeros(songs, 4094, dtype=torch.long)
+    sample_window(prior, known, conditioning, 4096, SamplingSettings(0), stepping="plain")
 status = Path("/proc/self/status").read_text().splitlines()
 print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")))
 """
@@ -99,7 +99,7 @@ def test_estimates_lie_a_little_above_what_was_measured(released, dtype):
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 @pytest.mark.parametrize(("dtype", "songs"), [("float32", 1), ("bfloat16", 2), ("int8", 1)])
 def test_estimates_lie_a_little_above_what_a_small_upsampler_takes(dtype, songs):
-    """Measured now: a process that writes a window of which half is known."""
+    """Measured now: a process that reads a whole window and writes its end."""
     done = subprocess.run(
         [sys.executable, "-c", WRITE_A_WINDOW, json.dumps(UPSAMPLER), dtype, str(songs)],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
