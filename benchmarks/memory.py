@@ -3,7 +3,7 @@
 Each level runs in a process of its own, which builds its prior, writes a few codes with caches for a whole window, and
 reports the most memory it ever held.
 
-    python benchmarks/memory.py --preset 1b_lyrics --dtypes float32 bfloat16 --codes 2
+    python benchmarks/memory.py --preset 1b_lyrics --dtypes float32 bfloat16 int8 --codes 2
 
 A later window of a song begins with known codes. The most that takes, and how much of it is neither weights nor caches,
 nor there after the imports: two windows of the finest level, half of each known.
@@ -13,25 +13,28 @@ nor there after the imports: two windows of the finest level, half of each known
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
 import torch
+from rounds import machine
+from workers.released import drawn, sizes_of
+from workers.serving import peak_bytes
 
-from jukebox_hf import JukeboxPrior, SamplingSettings, model_preset, sample_window
+from jukebox_hf import SamplingSettings, model_preset, sample_window
 from jukebox_hf.model.sampling_ops import uniforms
 
 GIB = 2**30
+DTYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="1b_lyrics")
     parser.add_argument("--levels", type=int, nargs="+", default=[2, 1, 0])
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--codes", type=int, default=2, help="codes to write per level")
     parser.add_argument("--known", type=int, default=0, help="codes of a window that are known already")
     parser.add_argument("--windows", type=int, default=1, help="windows to write one after another")
@@ -44,6 +47,7 @@ def main():
         print(json.dumps(measure(arguments)))
         return
     if not arguments.json:
+        print(f"{arguments.preset}, batch {arguments.batch}, {machine(f'{torch.get_num_threads()} threads')}\n")
         print("| level | dtype | parameters | weights GiB | caches GiB | peak GiB | of it at import | beyond |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for dtype in arguments.dtypes:
@@ -60,9 +64,9 @@ def main():
 
 def measure(arguments):
     """Build one prior, write a few codes of each window, and say what that took."""
-    before = _peak()
-    level, dtype, batch = arguments.levels[0], getattr(torch, arguments.dtypes[0]), arguments.batch
-    prior = _random_prior(_config(arguments, level), dtype)
+    before = peak_bytes() / GIB
+    level, dtype, batch = arguments.levels[0], arguments.dtypes[0], arguments.batch
+    prior = drawn(_config(arguments, level), DTYPES[dtype])
     cache = prior.new_cache(batch)
     inputs, length = _inputs(prior.config, batch), arguments.known + arguments.codes
     conditioned = sampled = 0.0
@@ -77,16 +81,17 @@ def measure(arguments):
             sample_window(prior, tokens, conditioning, length, SamplingSettings(0.99), uniforms=numbers, cache=cache)
         del conditioning  # as the loop over a song's windows does
         sampled += time.perf_counter() - start
-    weights = sum(parameter.nbytes for parameter in prior.parameters()) / GIB
+    weights, caches = (1e9 / GIB * size for size in sizes_of(prior, cache).values())
+    peak = peak_bytes() / GIB
     return {
         "level": level,
-        "dtype": arguments.dtypes[0],
+        "dtype": dtype,
         "parameters": sum(parameter.numel() for parameter in prior.parameters()),
         "weights": weights,
-        "caches": cache.num_bytes / GIB,
-        "peak": _peak(),
+        "caches": caches,
+        "peak": peak,
         "import": before,
-        "beyond_mb": (_peak() - before - weights - cache.num_bytes / GIB) * GIB / 1e6,
+        "beyond_mb": (peak - before - weights - caches) * GIB / 1e6,
         "seconds_conditioning": conditioned / arguments.windows,
         "seconds_per_code": (sampled - conditioned) / arguments.windows / arguments.codes,
     }
@@ -102,22 +107,6 @@ def _config(arguments, level):
     )
 
 
-def _random_prior(config, dtype):
-    """A prior whose matrices are made in their dtype, so that nothing is held twice."""
-    with torch.device("meta"):
-        prior = JukeboxPrior(config)
-    kept = JukeboxPrior._keep_in_fp32_modules_strict
-    for name, parameter in prior.named_parameters():
-        is_wide = any(piece in kept for piece in name.split("."))
-        parameter.data = torch.empty_like(parameter, device="meta", dtype=torch.float32 if is_wide else dtype)
-    prior.to_empty(device="cpu")
-    for parameter in prior.parameters():
-        parameter.data.uniform_(-0.02, 0.02)
-    for buffer in prior.buffers():
-        buffer.zero_()
-    return prior.eval()
-
-
 def _inputs(config, batch):
     inputs = {}
     if config.upper_strides:
@@ -131,10 +120,6 @@ def _inputs(config, batch):
     if config.lyrics != "none":
         inputs["lyric_ids"] = torch.ones(batch, config.lyric_length, dtype=torch.long)
     return inputs
-
-
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
 
 def _row(found):

@@ -22,24 +22,31 @@ def config_of(shape: str, layers: int) -> JukeboxPriorConfig:
 
 
 def build(shape: str, layers: int, weights: str) -> JukeboxPrior:
+    """A prior of a released shape, cut in depth."""
+    return drawn(config_of(shape, layers), weights)
+
+
+def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
     """A prior whose matrices are fp32, bf16 or int8.
 
     Everything is drawn: what a constructor leaves at zero lies in one page of the cache, and is read too fast.
     """
     with torch.device("meta"):
-        prior = JukeboxPrior(config_of(shape, layers)).eval()
-    for layer in prior.transformer.layers:
+        prior = JukeboxPrior(config).eval()
+    kept = prior._keep_in_fp32_modules_strict
+    linears = ((name, module) for name, module in prior.named_modules() if isinstance(module, nn.Linear))
+    small = [module for name, module in linears if not any(piece in kept for piece in name.split("."))]
+    for linear in small:
         if weights == "bf16":
-            for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
-                linear.to(torch.bfloat16)
-        _draw(layer.modules())
+            linear.to(torch.bfloat16)
+        _draw([linear])
         if weights == "int8":
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-            quantize_(layer, Int8WeightOnlyConfig())
+            quantize_(linear, Int8WeightOnlyConfig())
             give_back()  # the large tensors it was made from leave holes between the small ones
-    inside = set(prior.transformer.layers.modules())
-    _draw(module for module in prior.modules() if module not in inside)
+    done = set(small)
+    _draw(module for module in prior.modules() if module not in done)
     prior.tie_weights()
     return prior
 

@@ -2,8 +2,13 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from jukebox_hf import JukeboxPrior
+from jukebox_hf.app.memory import weight_bytes
 
 
 @pytest.fixture
@@ -115,3 +120,25 @@ def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
     assert song["first_sound_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 5.745, abs=0.003)
     assert song["first_sound_soon_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 0.551, abs=0.003)
     assert "| bf16 | 1 | captured | 144.7 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dtype", "number_bytes"), [("float32", 4), ("bfloat16", 2), ("int8", 1)])
+def test_the_memory_of_every_dtype_is_of_weights_that_were_made_so(
+    benchmark, monkeypatch, tiny_prior_config, dtype, number_bytes
+):
+    """Of a small prior with a lyric encoder, whose matrices are smaller too."""
+    config = tiny_prior_config("encoder")
+    memory = benchmark("memory")
+    monkeypatch.setattr(memory, "model_preset", lambda name: SimpleNamespace(prior_configs=[config]))
+    wish = SimpleNamespace(preset="1b_lyrics", levels=[0], dtypes=[dtype], layers=None)
+    found = memory.measure(SimpleNamespace(**vars(wish), codes=2, known=3, windows=2, batch=1))
+    with torch.device("meta"):
+        prior = JukeboxPrior(config)
+    expected, linears = (
+        weight_bytes(prior, number_bytes),
+        [m for m in prior.modules() if isinstance(m, torch.nn.Linear)],
+    )
+    beside = 8 * sum(linear.out_features for linear in linears) if dtype == "int8" else 0  # scales and wide biases
+    assert expected <= round(found["weights"] * memory.GIB) <= expected + beside
+    assert found["dtype"] == dtype
+    assert found["import"] + found["weights"] < found["peak"] + 1e-3
