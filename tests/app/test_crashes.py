@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 
-from jukebox_hf.app import song_folder
+from jukebox_hf.app import run_choice, song_folder
 from jukebox_hf.app.song_folder import PartialFolder, SongTarget, load_codes
 from jukebox_hf.model import fused_step
 
@@ -168,6 +168,15 @@ def test_going_on_in_a_way_that_is_not_possible_is_refused_and_nothing_is_lost(
     assert "plain steps as asked" in done.err
     assert {level["stepping"] for level in read_json(tmp_path / "song.json")["plan"]} == {"plain"}
     assert "stepping" not in read_json(tmp_path / "song.json")["command"]
+
+
+def test_a_song_goes_on_in_its_dtype_however_little_memory_is_left(
+    unfinished, run_cli, tmp_path, monkeypatch, is_the_whole_song
+):
+    monkeypatch.setattr(run_choice, "free_bytes", lambda device: 1000)
+    done = run_cli("generate", "--resume", "--out", tmp_path / "song.wav")
+    assert "priors in float32 as stored, 1 song, about 0.5 GB (more than is free)" in done.err
+    is_the_whole_song()
 
 
 def test_a_tampered_or_cut_state_is_refused_and_left_alone(unfinished, run_cli, tmp_path, says_one_sentence):

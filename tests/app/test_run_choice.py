@@ -1,5 +1,6 @@
 """How a run uses the machine: chosen from what is free, said in one line, and overridden by what the user says."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -286,3 +287,12 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
     says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fused"), "stepping='fused' is not possible here: ")
     says_one_sentence(generate(tmp_path / "a.wav", "--offload"), "--offload moves priors between a GPU")
     assert not list(tmp_path.glob("a*"))
+
+
+def test_priors_wait_where_it_was_settled(generate, tmp_path, monkeypatch):
+    opened, real_open, real_settle = [], song_runs.open_model, song_runs.settle
+    monkeypatch.setattr(song_runs, "open_model", lambda *a, **k: opened.append(real_open(*a, **k)) or opened[-1])
+    monkeypatch.setattr(song_runs, "settle", lambda *a: replace(real_settle(*a), offload=True))
+    assert generate(tmp_path / "a.wav", "--levels", "2,1").code == 0
+    assert opened[0].offload
+    assert opened[0].loaded_levels == (1, 2), "both lie in the CPU's memory"
