@@ -36,11 +36,16 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--flat", action="store_true", help="instead: each way at all positions in the same rounds")
     wish = parser.parse_args()
     print(f"{wish.shape}, {wish.layers} layers, {machine()}")
     last = config_of(wish.shape, wish.layers).context_length - wish.rounds - _WARM_UP - 1  # steps go on from there
+    positions = sorted({min(position, last) for position in wish.positions})
     for batch in wish.batches:
-        for position in sorted({min(position, last) for position in wish.positions}):
+        if wish.flat:
+            _flatness(wish, batch, positions)
+            continue
+        for position in positions:
             _table(wish, batch, position)
 
 
@@ -66,6 +71,20 @@ def _table(wish: argparse.Namespace, batch: int, position: int) -> None:
             f"{least / milliseconds:.0%} | {_memory(worker)} |",
             flush=True,
         )
+
+
+def _flatness(wish: argparse.Namespace, batch: int, positions: list[int]) -> None:
+    """What a step at a later place of the window takes beside one at the first, in the same rounds."""
+    print(f"\nbatch {batch}\n\n| way | position | ms per code | against position {positions[0]} |\n|---|---|---|---|")
+    for variant in wish.variants:
+        common = {"shape": wish.shape, "layers": wish.layers, "batch": batch, "variant": variant}
+        workers = {str(position): ours("step_ours.py", common | {"position": position}) for position in positions}
+        rounds = take_turns(workers, wish.rounds, _WARM_UP)
+        for position, worker in workers.items():
+            milliseconds = statistics.median(times[position] for times in rounds)
+            ratio = statistics.median(times[position] / times[str(positions[0])] for times in rounds)
+            print(f"| {variant} | {position} | {milliseconds:.1f} | {ratio:.3f} |", flush=True)
+            worker.stop()
 
 
 def _memory(worker: Worker) -> str:
