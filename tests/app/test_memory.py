@@ -20,7 +20,7 @@ from jukebox_hf.app.memory import (
 
 GIB = 2**30
 # Peaks of benchmarks/memory.py --preset 1b_lyrics, one song, on a CPU: GiB by level, finest first.
-MEASURED = {"float32": (5.10, 5.08, 4.64), "bfloat16": (3.22, 3.22, 2.64)}
+MEASURED = {"float32": (4.97, 5.01, 4.65), "bfloat16": (3.12, 3.13, 2.66), "int8": (2.81, 2.84, 2.11)}
 
 
 UPSAMPLER = {
@@ -93,7 +93,7 @@ def released():
 def test_estimates_lie_a_little_above_what_was_measured(released, dtype):
     for memory, peak in zip(memory_needs(released["1b_lyrics"])[dtype], MEASURED[dtype], strict=True):
         estimate = memory.bytes_for(1) / GIB
-        assert peak < estimate < 1.14 * peak
+        assert peak < estimate < 1.18 * peak
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
