@@ -22,7 +22,7 @@ from torch import Tensor
 from jukebox_hf import JukeboxModel, JukeboxProcessor, tiny_repository
 from jukebox_hf.model.labels import LevelLabels, window_inputs
 from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_orders import level_labels, read_songs
+from jukebox_hf.model.song_orders import level_labels, read_songs, song_samples
 from jukebox_hf.model.song_plan import SamplingPlan, plan_song
 from jukebox_hf.model.song_state import SongState
 
@@ -42,9 +42,10 @@ def main() -> None:
     name = wish.model or tiny_repository()
     model = JukeboxModel.from_pretrained(name, keep_loaded=True)
     inputs = JukeboxProcessor.from_pretrained(name)(lyrics=wish.lyrics)
-    samples = round(wish.seconds * model.config.sampling_rate)
+    samples = plan_song(model.config, round(wish.seconds * model.config.sampling_rate)).samples
     songs = read_songs(model.config, inputs, None)
-    labels = [[level_labels(prior, songs, 0, samples)] for prior in model.config.prior_configs]
+    whole = song_samples(model.config, songs, 0, samples)
+    labels = [[level_labels(prior, songs, 0, whole)] for prior in model.config.prior_configs]
     seconds, bits = defaultdict(list), defaultdict(list)
     for seed in range(wish.songs):
         for level, way, took, found in _one_song(model, labels, samples, seed):
@@ -107,7 +108,8 @@ def _print(wish: argparse.Namespace, seconds: dict, bits: dict) -> None:
         for way in WAYS:
             own, exact = seconds[level, way], seconds[level, "overlapping"]
             faster = statistics.median(a / b for a, b in zip(exact, own, strict=True))
-            cells = " | ".join(f"{statistics.mean(bits[level, way, span]):.2f}" for span in SPANS)
+            found = (bits[level, way, span] for span in SPANS)  # none where a song has no seam with room around it
+            cells = " | ".join(f"{statistics.mean(values):.2f}" if values else "-" for values in found)
             print(f"| {level} | {way} | {statistics.median(own):.1f} | {faster:.1f}x | {cells} |")
 
 

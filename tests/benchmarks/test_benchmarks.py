@@ -142,3 +142,11 @@ def test_the_memory_of_every_dtype_is_of_weights_that_were_made_so(
     assert expected <= round(found["weights"] * memory.GIB) <= expected + beside
     assert found["dtype"] == dtype
     assert found["import"] + found["weights"] < found["peak"] + 1e-3
+
+
+def test_seams_of_a_short_song_of_the_tiny_model_are_told(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["seams.py", "--seconds", "2.03", "--songs", "1"])
+    benchmark("seams").main()
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert [row[2].strip() for row in rows] == ["overlapping", "side by side"]
+    assert all(0 < float(row[5]) < 20 for row in rows), "bits per code after the seams of the finest level"

@@ -262,33 +262,73 @@ def test_windows_side_by_side_are_the_windows_one_by_one(model, config, labels_o
     assert _same(_run(model, plan, labels, known), side_by_side)
 
 
-def test_seams_are_written_again_from_what_is_before_them(model, config, labels_of):
-    plan = plan_song(config, SAMPLES, parallel_windows=True)
+@pytest.mark.parametrize(("top_codes", "seams"), [(40, (32, 64, 96, 128)), (37, (32, 64, 96, 128)), (17, (24, 48))])
+def test_seams_are_written_again_from_what_is_before_them(model, config, labels_of, top_codes, seams):
+    plan, total = plan_song(config, top_codes * 8, parallel_windows=True), 4 * top_codes
     assert [level.mended for level in plan.levels] == [0, 4], "an eighth of a window"
+    assert tuple(window.start for window in plan.levels[1].windows[1:]) == seams
     labels, start = labels_of(0, 1), SongState.empty(2, [5, 6])
     torn, mended = _run(model, _unmended(plan), labels, start), _run(model, plan, labels, start)
     for song in (0, 1):
-        after = torch.zeros(160, dtype=torch.bool)
-        for seam in (32, 64, 96, 128):
+        after = torch.zeros(total, dtype=torch.bool)
+        for seam in seams:
             after[seam : seam + 4] = True
-            window = Window(seam - 16, min(seam + 16, 160))  # the plain twin: one window at a time, by hand
-            inputs = window_inputs([labels[0][song]], window.start * 2)
-            inputs["upper_codes"] = torn.codes[1][song][None, window.start // 4 : window.stop // 4]
-            prior, known = model.prior(0), torn.codes[0][song][None, window.start : seam]
-            numbers = uniforms([start.seeds[song]], 0, window.start, window.stop)
-            settings = plan.levels[1].settings
-            again, _ = sample_window(prior, known, prior.condition(**inputs), 32, settings, uniforms=numbers)
-            assert torch.equal(mended.codes[0][song][seam : seam + 4], again[0, 16:20]), f"seam at {seam}"
+            again = _mended_by_hand(model, plan, labels, torn, song, seam)
+            assert torch.equal(mended.codes[0][song][seam : seam + 4], again[: total - seam]), f"seam at {seam}"
         assert torch.equal(mended.codes[0][song][~after], torn.codes[0][song][~after]), "nothing else is touched"
         assert not torch.equal(mended.codes[0][song], torn.codes[0][song])
 
 
-def test_a_seam_inside_given_codes_is_left_as_it_is(model, config, labels_of):
-    plan = plan_song(config, SAMPLES, parallel_windows=True)
-    finished = _run(model, plan, labels_of(0), SongState.empty(2, [5]))
-    given_codes = (finished.codes[0][0] + 1) % 24
-    known = finished.with_codes(0, 0, given_codes[:34])
-    assert torch.equal(_run(model, plan, labels_of(0), known).codes[0][0][:34], given_codes[:34])
+def _mended_by_hand(model, plan, labels, torn, song, seam, given_codes=0):
+    """The plain twin: one window at a time, with half of one before the seam, and `given_codes` after it, known."""
+    level = plan.levels[1]
+    window = Window(seam - 16, min(seam + 16, level.total))
+    inputs = window_inputs([labels[0][song]], window.start * 2)
+    inputs["upper_codes"] = torn.codes[1][song][None, window.start // 4 : window.stop // 4]
+    prior, known = model.prior(0), torn.codes[0][song][None, window.start : seam + given_codes]
+    numbers = uniforms([torn.seeds[song]], 0, window.start, window.stop)
+    codes, _ = sample_window(prior, known, prior.condition(**inputs), window.length, level.settings, uniforms=numbers)
+    return codes[0, 16:20]
+
+
+@pytest.mark.parametrize("given_codes", [0, 1, 3, 4, 9])
+def test_what_follows_given_codes_is_mended_too_and_they_are_kept(model, config, labels_of, given_codes):
+    """A prompt may end right behind a seam: what is written then must not begin as if the song did."""
+    plan, labels = plan_song(config, SAMPLES, parallel_windows=True), labels_of(0)
+    finished = _run(model, plan, labels, SongState.empty(2, [5]))
+    known = finished.with_codes(0, 0, (finished.codes[0][0] + 1)[: 32 + given_codes] % 24)
+    torn, mended = _run(model, _unmended(plan), labels, known), _run(model, plan, labels, known)
+    assert torch.equal(mended.codes[0][0][: 32 + given_codes], known.codes[0][0])
+    if given_codes < 4:
+        again = _mended_by_hand(model, plan, labels, torn, 0, 32, given_codes)
+        assert torch.equal(mended.codes[0][0][32:36], again)
+    else:
+        assert torch.equal(mended.codes[0][0][32:64], torn.codes[0][0][32:64]), "enough is known"
+
+
+def test_a_song_side_by_side_goes_on_from_every_state_that_was_saved(model, config, labels_of):
+    plan, labels = plan_song(config, 37 * 8, parallel_windows=True, batch=4), labels_of(0, 1)
+    states = [step.state for step in sample_song(model, plan, labels, SongState.empty(2, [1, 2]))]
+    for batch in (None, 1, 6):
+        other = plan_song(config, 37 * 8, parallel_windows=True, batch=batch)
+        assert all(_same(_run(model, other, labels, state), states[-1]) for state in states[:-1])
+
+
+def test_seams_that_do_not_fit_into_memory_at_once_are_mended_in_parts(model, config, labels_of, monkeypatch):
+    plan, labels, start = plan_song(config, SAMPLES, parallel_windows=True), labels_of(0), SongState.empty(2, [5])
+    whole, rows, window = _run(model, plan, labels, start), [], level_writer.OpenWindow
+
+    def scarce(prior, tokens, *rest, **words):
+        if tokens.shape[1] == 16:  # half a window is known: a seam
+            rows.append(len(tokens))
+            if len(tokens) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+        return window(prior, tokens, *rest, **words)
+
+    monkeypatch.setattr(level_writer, "OpenWindow", scarce)
+    with pytest.warns(UserWarning, match="ran out with 4 windows at once at level 0; 2 at once work .* batch=2 "):
+        assert _same(_run(model, plan, labels, start), whole)
+    assert rows == [4, 2, 2]
 
 
 def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, config, labels_of, monkeypatch):
@@ -314,6 +354,13 @@ def test_a_watcher_of_windows_side_by_side_is_told_how_many_codes_are_there(mode
     told, plan = [], plan_song(config, SAMPLES, parallel_windows=True)
     _run(model, plan, labels_of(0), SongState.empty(2, [1]), watch=lambda level, place: told.append((level, place)))
     assert [place for level, place in told if level == 0] == [5 * step for step in range(32)], "and of seams nothing"
+
+
+def test_fused_kernels_are_given_no_more_windows_than_they_take(model, config):
+    plan = plan_song(config, 30 * SAMPLES, parallel_windows=True, stepping="fused").levels[1]
+    assert level_writer.LevelWriter(model.prior(0), plan, [], level_writer.Listeners()).batch == 16
+    few = replace(plan, batch=3)
+    assert level_writer.LevelWriter(model.prior(0), few, [], level_writer.Listeners()).batch == 3
 
 
 def test_a_hook_can_not_follow_windows_side_by_side(model, config, labels_of):

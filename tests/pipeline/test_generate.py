@@ -1,5 +1,7 @@
 """`JukeboxModel.generate`: every way to ask for a song, and the same song whichever way it is asked for."""
 
+import copy
+
 import pytest
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
@@ -157,6 +159,18 @@ def test_windows_side_by_side_can_be_asked_for(model, words, song):
     assert _equal(model.generate(words, config, max_new_tokens=32, return_codes=True).codes, side_by_side.codes)
     with pytest.raises(ValueError, match="parallel_windows='yes' must be True or False"):
         model.generate(words, parallel_windows="yes")
+    told = []
+    with pytest.raises(ValueError, match="told one position"):
+        model.generate(words, parallel_windows=True, logits_processor=lambda logits, *_: told.append(1) or logits)
+    assert told == [], "refused before the first step"
+
+
+def test_a_models_own_hops_give_way_to_windows_side_by_side(model):
+    changed = copy.copy(model)
+    changed.generation_config = GenerationConfig(hop_fractions={"2": 0.5, "0": 0.25})
+    assert _wishes(changed).hop_fractions == {2: 0.5, 0: 0.25}
+    assert _wishes(changed, parallel_windows=True).hop_fractions == {2: 0.5}
+    assert _wishes(changed, parallel_windows=True, hop_fractions=0.5).hop_fractions == {2: 0.5, 1: 0.5, 0: 0.5}
 
 
 def _wishes(model, config=None, **said):

@@ -99,6 +99,26 @@ def test_priors_are_let_go_when_the_song_ends_or_nobody_listens_any_more(reposit
         assert model.loaded_levels == ()
 
 
+def test_priors_are_let_go_when_one_can_not_be_loaded(repository, processor, monkeypatch):
+    model = JukeboxModel.from_pretrained(repository)
+    load = model.prior
+
+    def scarce(level):
+        if level == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return load(level)
+
+    monkeypatch.setattr(model, "prior", scarce)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(model.stream(processor(WORDS), max_new_tokens=4))
+    assert model.loaded_levels == ()
+
+
+def test_a_piece_may_be_as_long_as_the_song(model, processor):
+    (piece,) = model.stream(processor(WORDS), max_new_tokens=4, piece_seconds=1e308, lookahead_seconds=1e308)
+    assert piece.audio.shape == (1, 4 * HOP)
+
+
 @pytest.mark.parametrize(
     ("songs", "options", "message"),
     [
@@ -108,19 +128,26 @@ def test_priors_are_let_go_when_the_song_ends_or_nobody_listens_any_more(reposit
         ([WORDS, WORDS], {"batch": 1}, "batch=1 is less than the 2 songs"),
         ([WORDS], {"return_codes": True}, "take the codes from the last piece's state"),
         ([{"seconds": 0.05}, {"seconds": 0.1}], {"max_new_tokens": None}, "the songs have 2 different lengths"),
-        ([WORDS], {"streamer": object()}, "generate does not know streamer"),
+        ([WORDS, WORDS, WORDS], {"batch": 2}, "batch=2 is less than the 3 songs"),
+        ([WORDS], {"streamer": object()}, "streamer follows the tokens of a text; JukeboxModel.stream gives"),
+        ([WORDS], {"offload": True}, "offload=True keeps one prior on the device"),
         ([WORDS], {"temperature": -1}, "temperature=-1 must be"),
     ],
 )
-def test_what_can_not_be_followed_is_refused_before_the_first_piece(model, processor, songs, options, message):
+def test_what_can_not_be_followed_is_refused_at_once(model, processor, songs, options, message):
     with pytest.raises(ValueError, match=message):
-        next(model.stream(processor(songs), **{"max_new_tokens": 4, **options}))
+        model.stream(processor(songs), **{"max_new_tokens": 4, **options})
 
 
 def test_songs_that_know_unequally_much_are_refused(model, processor, sound):
     songs = [WORDS | {"prompt": sound(0.03)}, WORDS]
     with pytest.raises(ValueError, match="the songs know 0, 10 codes of level 2"):
-        next(model.stream(processor(songs), seconds=0.05))
+        model.stream(processor(songs), seconds=0.05)
+    finished = model.generate(processor([WORDS, {"seed": 9}]), max_new_tokens=4, return_codes=True)
+    codes = {level: own.clone() for level, own in enumerate(finished.codes)}
+    codes[0][1, 20:] = -1
+    with pytest.raises(ValueError, match="the songs know 20, 64 codes of level 0"):
+        model.stream(processor([WORDS, {"seed": 9}]), codes=codes, seconds=6 * HOP / RATE)
 
 
 def test_offloaded_priors_can_not_take_turns(repository, processor):

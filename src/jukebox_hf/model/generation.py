@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .cache import JukeboxCache
 from .conditioning import Conditioning
-from .fused_step import FusedStepper, reason_against_fused
+from .fused_step import MOST_SONGS, FusedStepper, reason_against_fused
 from .heap import give_back
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
@@ -183,7 +183,7 @@ def check_stepping_here(prior: JukeboxPrior, batch: int, stepping: str) -> None:
     """
     check_stepping(stepping)
     if stepping != "auto":
-        _stepper(prior, prior.new_cache(batch), stepping)
+        _stepper(prior, prior.new_cache(min(batch, MOST_SONGS)), stepping)  # more are never stepped at once so
 
 
 def _loop(

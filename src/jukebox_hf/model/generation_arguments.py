@@ -101,6 +101,10 @@ def read_wishes(
         f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
     )
     levels, num_levels = said.get("levels"), len(config.prior_configs)
+    is_parallel = said.get("parallel_windows", getattr(own, "parallel_windows", None) or False)
+    hops = _hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels)
+    if is_parallel and "hop_fractions" not in said:  # nobody asked for the model's own at the levels it is about
+        hops = {level: part for level, part in hops.items() if not config.prior_configs[level].upper_strides}
     require(
         levels is None or (isinstance(levels, Sequence) and not isinstance(levels, str)),
         f"levels={levels!r} must be a list such as [2, 1, 0], or None for all",
@@ -111,8 +115,8 @@ def read_wishes(
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
         settings=_settings(said, own, num_levels),
-        hop_fractions=_hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels),
-        parallel_windows=said.get("parallel_windows", getattr(own, "parallel_windows", None) or False),
+        hop_fractions=hops,
+        parallel_windows=is_parallel,
         chunk=said.get("chunk"),
         batch=said.get("batch"),
         stepping=said.get("stepping") or "auto",

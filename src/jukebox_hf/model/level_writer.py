@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .cache import JukeboxCache
 from .conditioning import joined
+from .fused_step import MOST_SONGS
 from .generation import OpenWindow
 from .labels import LevelLabels, window_inputs
 from .modeling_jukebox_prior import JukeboxPrior
@@ -43,11 +44,12 @@ class Listeners:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One window of one song, and the codes of it that are known."""
+    """One window of one song, the codes of it that are known, and how many it shall hold."""
 
     song: int
     window: Window
     known: Tensor
+    stop: int
 
 
 class LevelWriter:
@@ -57,48 +59,49 @@ class LevelWriter:
         self, prior: JukeboxPrior, plan: LevelPlan, labels: Sequence[LevelLabels], listeners: Listeners
     ) -> None:
         self.prior, self.plan, self.labels, self.listeners = prior, plan, labels, listeners
-        self.batch = plan.batch  # smaller where memory runs out
+        self.batch = plan.batch  # smaller where memory runs out, or kernels take no more
+        if plan.stepping == "fused":
+            self.batch = min(plan.batch or MOST_SONGS, MOST_SONGS)
         self._caches: dict[int, JukeboxCache] = {}
         self._loops: dict[object, WindowLoop] = {}
 
     def write(self, state: SongState, windows: Sequence[Window]) -> SongState:
         """Fill windows of every song, none of which needs the codes of another; then mend their seams."""
-        rows = self.rows(state, windows)
+        rows, mended = self.rows(state, windows), self.plan.mended
         state = self._write(state, rows)
-        if not self.plan.mended:
-            return state
-        torn = [row for row in rows if row.window.start > 0 and len(row.known) == 0]
-        return self._write(state, [self._seam(state, row) for row in torn], self.plan.mended)
+        torn = [row for row in rows if row.window.start > 0 and len(row.known) < mended]
+        return self._write(state, [self._seam(state, row) for row in torn], is_watched=False)
 
-    def _write(self, state: SongState, rows: Sequence[Row], most: int | None = None) -> SongState:
-        """Write rows in batches of those that know equally much, `most` codes of each or all."""
+    def _write(self, state: SongState, rows: Sequence[Row], is_watched: bool = True) -> SongState:
+        """Write rows in batches of those that know equally much."""
         written = {}
-        for length in sorted({len(row.known) for row in rows}):
+        for length in sorted({len(row.known) for row in rows}, reverse=True):
             waiting = [row for row in rows if len(row.known) == length]
             while waiting:
-                codes = self._write_some(state, waiting, most)
+                codes = self._write_some(state, waiting, is_watched)
                 written.update(zip(waiting[: len(codes)], codes, strict=True))
                 waiting = waiting[len(codes) :]
         return self.with_rows(state, written)
 
     def _seam(self, state: SongState, row: Row) -> Row:
-        """The window around the start of a row, of which the first half is known."""
-        ratio, half = self.prior.config.upper_ratio, self.prior.config.context_length // 2
-        start = max(row.window.start - half, 0) // ratio * ratio
-        stop = min(start + self.prior.config.context_length, self.plan.total)
-        return Row(row.song, Window(start, stop), state.codes[self.plan.level][row.song][start : row.window.start])
+        """The window around the start of a row: what is before it is known, and what was given of the row itself."""
+        seam, config = row.window.start, self.prior.config
+        start = max(seam - config.context_length // 2, 0) // config.upper_ratio * config.upper_ratio
+        window = Window(start, min(start + config.context_length, self.plan.total))
+        known = state.codes[self.plan.level][row.song][start : seam + len(row.known)]
+        return Row(row.song, window, known, min(seam + self.plan.mended, row.window.stop) - start)
 
     def rows(self, state: SongState, windows: Sequence[Window]) -> list[Row]:
         """The windows that are not full, window by window."""
         songs = state.codes[self.plan.level]
-        rows = [Row(song, w, codes[w.start : w.stop]) for w in windows for song, codes in enumerate(songs)]
+        rows = [Row(song, w, codes[w.start : w.stop], w.length) for w in windows for song, codes in enumerate(songs)]
         return [row for row in rows if len(row.known) < row.window.length]
 
     def with_rows(self, state: SongState, written: dict[Row, Tensor]) -> SongState:
-        """The state with what was written: (some,) codes by row, at most as many as its window holds."""
+        """The state with what was written: (some,) codes by row, at most as many as it shall hold."""
         level = self.plan.level
         for row in sorted(written, key=lambda row: row.window.start):
-            own, new = state.codes[level][row.song], written[row].cpu()[: row.window.length]
+            own, new = state.codes[level][row.song], written[row].cpu()[: row.stop]
             behind = own[row.window.start + len(new) :]
             state = state.with_codes(level, row.song, torch.cat([own[: row.window.start], new, behind]))
         return state
@@ -140,15 +143,13 @@ class LevelWriter:
             where = f"level {self.plan.level}, song {rows[row].song}, code {rows[row].window.start + place}"
             raise FloatingPointError(f"{what}: {where}; {cure}") from None
 
-    def _write_some(self, state: SongState, waiting: list[Row], most: int | None) -> Tensor:
+    def _write_some(self, state: SongState, waiting: list[Row], is_watched: bool) -> Tensor:
         """Write as many of the first rows as the plan and the memory allow: where it runs out, half as many."""
         planned = size = min(self.batch or len(waiting), len(waiting))
         while True:
             rows, written = waiting[:size], None
             try:
-                stop = max(row.window.length for row in rows)
-                stop = stop if most is None else min(stop, len(rows[0].known) + most)
-                written = self.fill(self.open(state, rows, is_watched=most is None), rows, stop)
+                written = self.fill(self.open(state, rows, is_watched), rows, max(row.stop for row in rows))
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise

@@ -234,6 +234,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             ValueError: what `generate` refuses, and what can not be followed from its beginning on; before any piece.
             FloatingPointError: as in `generate`.
         """
+        refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
+        offload = self.offload or kwargs.pop("offload", False)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         require(
             not (wishes.return_codes or wishes.return_alignment),
@@ -245,7 +247,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             f"stream them one by one",
         )
         require(
-            not self.offload,
+            not offload,
             "offload=True keeps one prior on the device, but to stream a song all of them take turns; open the model "
             "without it",
         )

@@ -78,11 +78,7 @@ def sample_song(
         FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
     """
     state.check(model.config)
-    check_request(model, plan, labels, state)
-    require(
-        hook is None or not any(level_plan.is_side_by_side for level_plan in plan.levels),
-        "a logits_processor is told one position, but parallel_windows=True writes many at once; leave one of them out",
-    )
+    check_request(model, plan, labels, state, hook)
     for level_plan in plan.levels:
         level = level_plan.level
         prior = model.prior(level)
@@ -97,12 +93,22 @@ def sample_song(
         model.release(level)
 
 
-def check_request(model: Priors, plan: SamplingPlan, labels: Sequence[Sequence[LevelLabels]], state: SongState) -> None:
+def check_request(
+    model: Priors,
+    plan: SamplingPlan,
+    labels: Sequence[Sequence[LevelLabels]],
+    state: SongState,
+    hook: LogitsHook | None = None,
+) -> None:
     """Refuse, before the first step, what could not be sampled to its end."""
     require(len(plan.levels) > 0, "the plan has no levels; plan at least one")
     require(
         all(len(labels[level_plan.level]) == state.num_songs for level_plan in plan.levels),
         f"labels are needed for each of the {state.num_songs} songs at every planned level; label every song",
+    )
+    require(
+        hook is None or not any(level_plan.is_side_by_side for level_plan in plan.levels),
+        "a logits_processor is told one position, but parallel_windows=True writes many at once; leave one of them out",
     )
     top = plan.levels[0]
     if model.config.prior_configs[top.level].upper_strides:

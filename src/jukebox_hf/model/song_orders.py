@@ -105,7 +105,7 @@ def write_orders(
     `after_level` is called with a level that is done, and the states, while its prior is still there.
     """
     for order in orders:
-        check_request(model, order.plan, order.labels, order.state)
+        check_request(model, order.plan, order.labels, order.state, hook)
     states, kept = [order.state for order in orders], _Kept(model)
     for place, level_plan in enumerate(orders[0].plan.levels):
         for number, order in enumerate(orders):

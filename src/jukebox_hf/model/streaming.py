@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .configuration_jukebox import JukeboxConfig
 from .convolution import reach_in_codes
 from .generation import OpenWindow
 from .labels import LevelLabels
@@ -46,7 +47,6 @@ class SongPiece:
     state: SongState
 
 
-@torch.no_grad()
 def stream_song(
     model: Singer,
     plan: SamplingPlan,
@@ -70,17 +70,50 @@ def stream_song(
     Raises:
         ValueError: what `sample_song` refuses; songs that know unequally many codes, windows side by side, or a `batch`
             under the number of songs, none of which can be followed from the beginning on.
-        FloatingPointError: as in `sample_song`.
+        FloatingPointError, OutOfMemoryError: as in `sample_song`, but fewer songs at a time are not tried.
     """
     state.check(model.config)
-    check_request(model, plan, labels, state)
+    check_request(model, plan, labels, state, hook)
     _check_followable(plan, state, piece_seconds, lookahead_seconds)
+    return _streamed(model, plan, labels, state, hook, _Sizes.of(model.config, plan, piece_seconds, lookahead_seconds))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """In codes of the finest level: of a piece, of what it depends on to either side, of what is waited for."""
+
+    piece: int
+    reach: int
+    ahead: int
+
+    @classmethod
+    def of(
+        cls, config: JukeboxConfig, plan: SamplingPlan, piece_seconds: float, lookahead_seconds: float | None
+    ) -> "_Sizes":
+        finest, vqvae = plan.levels[-1], config.vqvae_config
+        per_second = vqvae.sampling_rate / vqvae.hop_lengths[finest.level]
+        reach = reach_in_codes(vqvae.level_strides[: finest.level + 1], vqvae.dilations(finest.level))
+        piece = max(round(min(piece_seconds * per_second, finest.total)), 1)
+        return cls(
+            piece, reach, reach if lookahead_seconds is None else round(min(lookahead_seconds * per_second, reach))
+        )
+
+
+@torch.no_grad()
+def _streamed(
+    model: Singer,
+    plan: SamplingPlan,
+    labels: Sequence[Sequence[LevelLabels]],
+    state: SongState,
+    hook: LogitsHook | None,
+    sizes: _Sizes,
+) -> Iterator[SongPiece]:
     above = None
-    for level_plan in plan.levels:
-        prior = model.prior(level_plan.level)
-        above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
     try:
-        yield from _pieces(model.vqvae, above, state, piece_seconds, lookahead_seconds)
+        for level_plan in plan.levels:
+            prior = model.prior(level_plan.level)
+            above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
+        yield from _pieces(model.vqvae, above, state, sizes)
     finally:
         for level_plan in plan.levels:
             model.release(level_plan.level)
@@ -112,18 +145,11 @@ class _Level:
         return state
 
 
-def _pieces(
-    vqvae: JukeboxVQVAE, finest: _Level, state: SongState, piece_seconds: float, lookahead_seconds: float | None
-) -> Iterator[SongPiece]:
-    level, total, config = finest.plan.level, finest.plan.total, vqvae.config
-    hop = config.hop_lengths[level]
-    reach = ahead = reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
-    if lookahead_seconds is not None:
-        ahead = min(round(lookahead_seconds * config.sampling_rate / hop), reach)
-    size = max(round(piece_seconds * config.sampling_rate / hop), 1)
-    for start in range(0, total, size):
-        stop = min(start + size, total)
-        first, last = max(start - reach, 0), min(stop + ahead, total)
+def _pieces(vqvae: JukeboxVQVAE, finest: _Level, state: SongState, sizes: _Sizes) -> Iterator[SongPiece]:
+    level, total, hop = finest.plan.level, finest.plan.total, vqvae.config.hop_lengths[finest.plan.level]
+    for start in range(0, total, sizes.piece):
+        stop = min(start + sizes.piece, total)
+        first, last = max(start - sizes.reach, 0), min(stop + sizes.ahead, total)
         state = finest.reach(state, last)
         codes = torch.stack([own[first:last] for own in state.codes[level]]).to(vqvae.device)
         audio = vqvae.decode(codes, level).audio_values[:, 0, (start - first) * hop : (stop - first) * hop]
