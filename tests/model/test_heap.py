@@ -65,6 +65,41 @@ def test_a_window_takes_little_more_than_what_it_must_hold(run_python):
     assert 8 < read < 35
 
 
+_WIDENED = (
+    _STATUS
+    + """
+import torch
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig
+from jukebox_hf.model import transformer
+
+torch.set_num_threads(1)
+transformer.lacks_bfloat16 = lambda: True
+config = JukeboxPriorConfig(
+    level=2, codebook_size=64, context_length=64, hop_length=128, hidden_size=1024, num_hidden_layers=3,
+    num_attention_heads=1, attention_multiplier=1.0, attention_kinds=("row",) * 3, attention_rows=8,
+    num_artists=0, num_genres=0, lyrics="none",
+)
+prior = JukeboxPrior(config).eval().to(torch.bfloat16)
+cache = prior.new_cache(1)
+tokens = torch.zeros(1, 63, dtype=torch.long)
+conditioning = prior.condition()
+for _ in range(2):  # the first loads code
+    forget()
+    before = status("VmRSS")
+    with torch.no_grad():
+        prior.prefill(tokens, conditioning, cache, last_only=True)
+print(status("VmHWM") - before)
+"""
+)
+
+
+@needs_proc
+def test_a_layer_is_widened_part_by_part(run_python):
+    """In float32 a layer has 12.6 MB in front of the attention, and as much behind it."""
+    taken = run_python(_WIDENED, env={"MALLOC_MMAP_THRESHOLD_": "65536"}).splitlines()[-1]
+    assert float(taken) < 20
+
+
 @needs_proc
 def test_what_is_freed_goes_back_to_the_system(run_python):
     code = (

@@ -4,12 +4,13 @@ Flows in: hidden states (B, T, D). Flows out: the same shape, and the probabilit
 nothing; what a sampler must keep lies in a cache tensor (2, B, slots, H, E) that the caller hands in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import PreTrainedConfig
 
 from .attention_kinds import Address, AttentionKind, Folded, LyricsCross
@@ -128,7 +129,8 @@ class JukeboxAttention(nn.Module):
         queries = self._heads(projected, 1)[0]
         if start > 0 and cache is not None:
             return queries, cache.to(queries.dtype)
-        return queries, self._heads(self.key_value(lyric_states.to(projected.dtype)), 2)
+        key_value = widened(self.key_value, projected.dtype)
+        return queries, self._heads(key_value(lyric_states.to(projected.dtype)), 2)
 
     def _heads(self, projected: Tensor, parts: int) -> Tensor:
         """(B, T, parts*H*E) -> (parts, B, T, H, E)."""
@@ -145,6 +147,18 @@ class JukeboxAttention(nn.Module):
         probabilities = attention_probabilities(queries, keys, folded)
         out = F.dropout(probabilities, dropout).to(values.dtype) @ values
         return out.transpose(1, 2), probabilities
+
+
+def widened(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The module, with its bfloat16 parameters in float32 where `dtype` is that, for as long as the result is held.
+
+    Widening takes a short time beside products of many rows, which some processors have no bfloat16 for.
+    """
+    parameters = dict(module.named_parameters())
+    if dtype != torch.float32 or all(parameter.dtype != torch.bfloat16 for parameter in parameters.values()):
+        return module
+    wide = {name: parameter.float() for name, parameter in parameters.items()}
+    return lambda hidden: functional_call(module, wide, (hidden,))
 
 
 def attention_probabilities(queries: Tensor, keys: Tensor, folded: Folded) -> Tensor:

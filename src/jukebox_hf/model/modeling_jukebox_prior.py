@@ -421,14 +421,19 @@ class JukeboxPrior(PreTrainedModel):
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
-        size = stop - start if torch.is_grad_enabled() else PIECE
-        pieces = []
-        for first in range(start, stop, size):
-            last = min(first + size, stop)
-            embedded = self.transformer.embed(tokens, conditioning.start, first, last)
-            here = None if conditioning.positions is None else conditioning.positions[:, first:last]
-            pieces.append(embedded if here is None else embedded + here)
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+        if torch.is_grad_enabled() or stop - start <= PIECE:
+            return self._inputs_at_once(tokens, conditioning, start, stop)
+        inputs = None
+        for first in range(start, stop, PIECE):
+            piece = self._inputs_at_once(tokens, conditioning, first, min(first + PIECE, stop))
+            if inputs is None:
+                inputs = piece.new_empty(len(piece), stop - start, piece.shape[-1])
+            inputs[:, first - start : first - start + piece.shape[1]] = piece
+        return inputs
+
+    def _inputs_at_once(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
+        embedded = self.transformer.embed(tokens, conditioning.start, start, stop)
+        return embedded if conditioning.positions is None else embedded + conditioning.positions[:, start:stop]
 
     def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
         if self.config.tie_word_embeddings and conditioning is not None:

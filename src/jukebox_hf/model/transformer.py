@@ -5,17 +5,16 @@ the priors and, without conditioning, the lyric encoder. There is no norm after 
 """
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import GradientCheckpointingLayer
 
-from .attention import JukeboxAttention, LayerSettings
+from .attention import JukeboxAttention, LayerSettings, widened
 from .attention_kinds import KINDS, AttentionKind, Grid
 from .cache import JukeboxCache
 from .heap import give_back
@@ -79,17 +78,15 @@ class JukeboxTransformer(nn.Module):
         is_in_place = cache is not None and trace is None and not (torch.is_grad_enabled() or self.training)
         trace = trace or Trace()
         depth = len(self.layers) if depth is None else depth
-        is_widened = cache is not None and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
+        is_widened = is_in_place and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
         hidden = inputs.float() if is_widened else self._enter(inputs)
         lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
         for index, layer in islice(enumerate(self.layers), depth):
             if index in trace.hidden_state_layers:
                 trace.hidden_states[index] = hidden
             slots = None if cache is None else cache.layers[index]
-            arguments = (hidden, lyric_states, start, slots, index in trace.attention_layers, is_in_place)
-            hidden, probabilities = (
-                functional_call(layer, widened(layer), arguments) if is_widened else layer(*arguments)
-            )
+            with_probabilities = index in trace.attention_layers
+            hidden, probabilities = layer(hidden, lyric_states, start, slots, with_probabilities, is_in_place)
             if index in trace.attention_layers:
                 trace.attentions[index] = probabilities
         if depth in trace.hidden_state_layers:
@@ -151,11 +148,6 @@ def lacks_bfloat16() -> bool:
     return known.get("avx512_bf16") is False and known.get("amx_bf16") is False
 
 
-def widened(layer: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a layer in float32, for as long as it runs: a short time against products of many rows."""
-    return {name: parameter.float() for name, parameter in layer.named_parameters()}
-
-
 class JukeboxBlock(GradientCheckpointingLayer):
     """a = attention(norm(x)); m = mlp(norm(x + a)); out = x + a + m (paper section A.1)."""
 
@@ -186,29 +178,40 @@ class JukeboxBlock(GradientCheckpointingLayer):
         attended, probabilities = self.attention(
             self.attention_norm(hidden), lyric_states, start, cache, with_probabilities
         )
-        return self._add(hidden, self.dropout(attended)), probabilities
+        return self._add(hidden, self.dropout(attended), self.mlp), probabilities
 
     def step(self, hidden: Tensor, address: object, cache: Tensor) -> Tensor:
         """One position (B, 1, D)."""
-        return self._add(hidden, self.attention.step(self.attention_norm(hidden), address, cache))
+        return self._add(hidden, self.attention.step(self.attention_norm(hidden), address, cache), self.mlp)
 
     def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
         """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
-        pieces, entry = hidden.split(PIECE, dim=1), self.attention.entry
-        projected = hidden.new_empty(*hidden.shape[:2], entry.out_features)
-        for piece, into in zip(pieces, projected.split(PIECE, dim=1), strict=True):
-            into.copy_(entry(self.attention_norm(piece)))
-        mixed, _ = self.attention.mix(projected, lyric_states, start, cache)
-        del projected
-        if len(pieces) > 1:
-            give_back()  # the holes of one layer do not fit the next step's tensors
-        for piece, attended in zip(pieces, mixed.split(PIECE, dim=1), strict=True):
-            piece.copy_(self._add(piece, self.attention.output(attended)))
+        is_long = hidden.shape[1] > PIECE
+        mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
+        if is_long:
+            give_back()  # the holes that one half leaves do not fit the tensors of the next
+        self._finish(hidden, mixed)
+        if is_long:
+            give_back()
         return hidden
 
-    def _add(self, hidden: Tensor, attended: Tensor) -> Tensor:
+    def _projected(self, hidden: Tensor) -> Tensor:
+        """What the attention reads of hidden states (B, T, D): (B, T, size)."""
+        entry = widened(self.attention.entry, hidden.dtype)
+        projected = hidden.new_empty(*hidden.shape[:2], self.attention.entry.out_features)
+        for piece, into in zip(hidden.split(PIECE, dim=1), projected.split(PIECE, dim=1), strict=True):
+            into.copy_(entry(self.attention_norm(piece)))
+        return projected
+
+    def _finish(self, hidden: Tensor, mixed: Tensor) -> None:
+        """Write what the layer makes of hidden states, and of what its attention mixed, over them."""
+        output, mlp = widened(self.attention.output, hidden.dtype), widened(self.mlp, hidden.dtype)
+        for piece, attended in zip(hidden.split(PIECE, dim=1), mixed.split(PIECE, dim=1), strict=True):
+            piece.copy_(self._add(piece, output(attended), mlp))
+
+    def _add(self, hidden: Tensor, attended: Tensor, mlp: Callable[[Tensor], Tensor]) -> Tensor:
         # The MLP reads the unscaled attention even where the residual is scaled, as trained.
-        mlp = self.dropout(self.mlp(self.mlp_norm(hidden + attended)))
+        mlp = self.dropout(mlp(self.mlp_norm(hidden + attended)))
         if self.residual_scale == 1.0:
             return hidden + attended + mlp
         return hidden + self.residual_scale * (attended + mlp)
