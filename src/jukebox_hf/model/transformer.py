@@ -20,7 +20,7 @@ from .cache import JukeboxCache
 from .heap import give_back
 from .initialization import scaled_embedding, scaled_linear
 
-PIECE = 512  # positions that pass a layer's matrices together where memory is to be saved
+PIECE = 768  # positions that pass a layer's matrices together where memory is to be saved
 MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
 
 
@@ -207,14 +207,17 @@ class JukeboxBlock(GradientCheckpointingLayer):
         """Write what the layer makes of hidden states, and of what its attention mixed, over them."""
         output, mlp = widened(self.attention.output, hidden.dtype), widened(self.mlp, hidden.dtype)
         for piece, attended in zip(hidden.split(PIECE, dim=1), mixed.split(PIECE, dim=1), strict=True):
-            piece.copy_(self._add(piece, output(attended), mlp))
+            self._add(piece, output(attended), mlp, out=piece)
 
-    def _add(self, hidden: Tensor, attended: Tensor, mlp: Callable[[Tensor], Tensor]) -> Tensor:
+    def _add(
+        self, hidden: Tensor, attended: Tensor, mlp: Callable[[Tensor], Tensor], out: Tensor | None = None
+    ) -> Tensor:
         # The MLP reads the unscaled attention even where the residual is scaled, as trained.
-        mlp = self.dropout(mlp(self.mlp_norm(hidden + attended)))
+        both = hidden + attended
+        mlp = self.dropout(mlp(self.mlp_norm(both)))
         if self.residual_scale == 1.0:
-            return hidden + attended + mlp
-        return hidden + self.residual_scale * (attended + mlp)
+            return torch.add(both, mlp, out=out)
+        return torch.add(hidden, self.residual_scale * (attended + mlp), out=out)
 
 
 class JukeboxMLP(nn.Module):
@@ -242,4 +245,4 @@ class FloatLayerNorm(nn.LayerNorm):
 
 def quick_gelu(x: Tensor) -> Tensor:
     """x * sigmoid(1.702 x), the approximation the weights were trained with (Hendrycks and Gimpel 2016)."""
-    return x * torch.sigmoid(1.702 * x)
+    return x * (1.702 * x).sigmoid_()
