@@ -181,7 +181,6 @@ def check_stepping_here(prior: JukeboxPrior, batch: int, stepping: str) -> None:
     Raises:
         ValueError: with the reason.
     """
-    check_stepping(stepping)
     if stepping != "auto":
         _stepper(prior, prior.new_cache(min(batch, MOST_SONGS)), stepping)  # more are never stepped at once so
 
@@ -195,7 +194,6 @@ def _loop(
     loops: dict[object, WindowLoop],
 ) -> WindowLoop:
     """What writes the codes; a captured one is taken from `loops`, or kept there."""
-    check_stepping(stepping)
     if stepping not in _CAPTURED:
         return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
     key = (prior, cache, drawing, stepping, conditioning.positions is None)
@@ -214,6 +212,7 @@ def _best_stepping(prior: JukeboxPrior, cache: JukeboxCache) -> str:
 
 def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Step:
     """What finds the next logits."""
+    check_stepping(stepping)
     if stepping in ("plain", "captured"):
         return prior.step
     reason_for = {"native": reason_against, "fused": reason_against_fused}[stepping]
