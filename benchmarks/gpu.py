@@ -29,12 +29,11 @@ from torch import Tensor
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, model_preset, prior_preset
 from jukebox_hf.model.conditioning import Conditioning
-from jukebox_hf.model.convolution import reach_in_codes
 from jukebox_hf.model.fused_step import FusedStepper, reason_against_fused
 from jukebox_hf.model.native_step import run_of
 from jukebox_hf.model.song_plan import plan_song
 from jukebox_hf.model.step_checks import layer_linears, stored_matrix
-from jukebox_hf.model.streaming import PIECE_SECONDS
+from jukebox_hf.model.streaming import PIECE_SECONDS, PieceSizes
 from jukebox_hf.model.transformer import JukeboxBlock
 from jukebox_hf.model.window_loop import Drawing, WindowLoop
 
@@ -316,14 +315,9 @@ def parallel_steps() -> int:
 def first_sound_steps(lookahead_seconds: float | None) -> tuple[int, int]:
     """Steps of the top prior and of the upsamplers before the first piece of a streamed song is heard."""
     config = model_preset("1b_lyrics")
-    vqvae, (finest, middle, _) = config.vqvae_config, config.prior_configs
-    piece = PIECE_SECONDS * config.sampling_rate / vqvae.hop_lengths[0]
-    if lookahead_seconds is None:
-        ahead = reach_in_codes(vqvae.level_strides[:1], vqvae.dilations(0))
-    else:
-        ahead = lookahead_seconds * config.sampling_rate / vqvae.hop_lengths[0]
-    upsampled = finest.context_length // finest.upper_ratio + round(piece) + round(ahead)
-    return middle.context_length // middle.upper_ratio, upsampled
+    finest, middle, _ = config.prior_configs
+    sizes = PieceSizes.of(config, plan_song(config, 20 * 44_100), PIECE_SECONDS, lookahead_seconds)
+    return middle.upper_length, finest.upper_length + sizes.piece + sizes.ahead
 
 
 def _row(m: Measurement) -> str:

@@ -75,12 +75,14 @@ def stream_song(
     state.check(model.config)
     check_request(model, plan, labels, state, hook)
     _check_followable(plan, state, piece_seconds, lookahead_seconds)
-    return _streamed(model, plan, labels, state, hook, _Sizes.of(model.config, plan, piece_seconds, lookahead_seconds))
+    return _streamed(
+        model, plan, labels, state, hook, PieceSizes.of(model.config, plan, piece_seconds, lookahead_seconds)
+    )
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """In codes of the finest level: of a piece, of what it depends on to either side, of what is waited for."""
+class PieceSizes:
+    """Codes of the finest level: of a piece, of what it depends on to either side, and of what it waits for."""
 
     piece: int
     reach: int
@@ -89,7 +91,7 @@ class _Sizes:
     @classmethod
     def of(
         cls, config: JukeboxConfig, plan: SamplingPlan, piece_seconds: float, lookahead_seconds: float | None
-    ) -> "_Sizes":
+    ) -> "PieceSizes":
         finest, vqvae = plan.levels[-1], config.vqvae_config
         per_second = vqvae.sampling_rate / vqvae.hop_lengths[finest.level]
         reach = reach_in_codes(vqvae.level_strides[: finest.level + 1], vqvae.dilations(finest.level))
@@ -106,7 +108,7 @@ def _streamed(
     labels: Sequence[Sequence[LevelLabels]],
     state: SongState,
     hook: LogitsHook | None,
-    sizes: _Sizes,
+    sizes: PieceSizes,
 ) -> Iterator[SongPiece]:
     above = None
     try:
@@ -145,7 +147,7 @@ class _Level:
         return state
 
 
-def _pieces(vqvae: JukeboxVQVAE, finest: _Level, state: SongState, sizes: _Sizes) -> Iterator[SongPiece]:
+def _pieces(vqvae: JukeboxVQVAE, finest: _Level, state: SongState, sizes: PieceSizes) -> Iterator[SongPiece]:
     level, total, hop = finest.plan.level, finest.plan.total, vqvae.config.hop_lengths[finest.plan.level]
     for start in range(0, total, sizes.piece):
         stop = min(start + sizes.piece, total)
