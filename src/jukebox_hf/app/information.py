@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from jukebox_hf.app.memory import Fit, tiers, weight_bytes
+from jukebox_hf.app.memory import Fit, cache_bytes, tiers, weight_bytes
 from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.embedded import located
@@ -61,7 +61,17 @@ def describe(repository: str) -> list[dict[str, Any]]:
     return parts
 
 
-def stored_dtype(repository: str, **hub: str) -> str:
+def configuration_of(repository: str, **hub: str | None) -> JukeboxConfig:
+    """The configuration of a whole model; `hub` may name a revision.
+
+    Raises:
+        ValueError: a configuration that describes no Jukebox.
+        OSError: nothing to read there.
+    """
+    return JukeboxConfig.from_dict(read_root_config(located(repository), **hub))
+
+
+def stored_dtype(repository: str, **hub: str | None) -> str:
     """What the matrices of a repository's priors are stored in: a name of torch's, or "int8"."""
     repository = located(repository)
     root = read_root_config(repository, **hub)
@@ -76,7 +86,7 @@ def what_fits(repository: str) -> list[tuple[int, Fit]]:
         ValueError: a configuration that describes no Jukebox.
         OSError: nothing to read there.
     """
-    return tiers(JukeboxConfig.from_dict(read_root_config(located(repository))))
+    return tiers(configuration_of(repository))
 
 
 def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
@@ -127,9 +137,6 @@ def _dtype_of(repository: str, config: dict[str, Any]) -> str:
 def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: str) -> dict[str, Any]:
     with torch.device("meta"):
         prior = JukeboxPrior(config)
-    weights = weight_bytes(prior, getattr(torch, dtype).itemsize)
-    passing = 4 if dtype == "int8" else getattr(torch, dtype).itemsize  # int8 matrices give float32 keys and values
-    cache = prior.new_cache(1).num_bytes // 4 * passing
     return {
         "part": name,
         "parameters": config.parameter_count(),
@@ -141,8 +148,8 @@ def _describe_prior(name: str, config: JukeboxPriorConfig, dtype: str) -> dict[s
         "lyric_length": config.lyric_length if config.lyrics != "none" else 0,
         "artists": config.num_artists,
         "genres": config.num_genres,
-        "weights_gb": _gigabytes(weights),
-        "cache_gb": _gigabytes(cache),
+        "weights_gb": _gigabytes(weight_bytes(prior, dtype)),
+        "cache_gb": _gigabytes(cache_bytes(prior, dtype)),
     }
 
 

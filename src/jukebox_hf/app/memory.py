@@ -16,8 +16,6 @@ from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 
 DTYPES = ("float32", "bfloat16", "int8")  # from the exact to the small
 TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards
-_MATRIX_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
-_CACHE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # int8 matrices give float32 activations
 _PROCESS = 500_000_000  # Python, torch and the VQ-VAE
 _MOST_SONGS = 64
 _GROUPS = {  # controller in /proc/self/cgroup (version 2, version 1): folder, limit, use, and what of it is reclaimable
@@ -55,13 +53,19 @@ class Fit:
 Needs = dict[str, list[LevelMemory]]
 
 
-def weight_bytes(prior: JukeboxPrior, matrix_bytes: int) -> int:
-    """Bytes of a prior's weights with so many per number of its matrices; what half precision is not for has 4."""
-    kept = JukeboxPrior._keep_in_fp32_modules_strict
+def weight_bytes(prior: JukeboxPrior, dtype: str) -> int:
+    """Bytes of a prior's weights with matrices of a dtype, by its name in torch; what stays float32 has 4 each."""
+    kept, narrow = JukeboxPrior._keep_in_fp32_modules_strict, getattr(torch, dtype).itemsize
     return sum(
-        parameter.numel() * (4 if any(piece in kept for piece in name.split(".")) else matrix_bytes)
+        parameter.numel() * (4 if any(piece in kept for piece in name.split(".")) else narrow)
         for name, parameter in prior.named_parameters()
     )
+
+
+def cache_bytes(prior: JukeboxPrior, dtype: str) -> int:
+    """Bytes of the caches of one song beside such matrices, for a prior made in float32."""
+    keys = torch.float32 if dtype == "int8" else getattr(torch, dtype)  # as activations are
+    return prior.new_cache(1).num_bytes // 4 * keys.itemsize
 
 
 def memory_needs(config: JukeboxConfig) -> Needs:
@@ -70,11 +74,9 @@ def memory_needs(config: JukeboxConfig) -> Needs:
     for prior_config in config.prior_configs:
         with torch.device("meta"):
             prior = JukeboxPrior(prior_config)
-        cached = prior.new_cache(1).num_bytes // 4
         passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
         for dtype in DTYPES:
-            per_song = cached * _CACHE_BYTES[dtype] + passing
-            needs[dtype].append(LevelMemory(weight_bytes(prior, _MATRIX_BYTES[dtype]), per_song))
+            needs[dtype].append(LevelMemory(weight_bytes(prior, dtype), cache_bytes(prior, dtype) + passing))
     return needs
 
 
