@@ -28,7 +28,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(run_choice, "free_bytes", lambda device: int(rooms[device.type]))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda is not None))
-        monkeypatch.setattr(run_choice, "read_root_config", lambda name, **hub: model_preset(preset).to_dict())
+        monkeypatch.setattr(run_choice, "configuration_of", lambda name, **hub: model_preset(preset))
         monkeypatch.setattr(run_choice, "stored_dtype", lambda name, **hub: stored)
         monkeypatch.setattr(run_choice, "compile_native", lambda: compiler or None)
         monkeypatch.setattr(run_choice, "_has_torchao", lambda: torchao)

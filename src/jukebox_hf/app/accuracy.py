@@ -1,8 +1,6 @@
 """How far an int8 model's logits lie from the exact ones, in one line."""
 
-from jukebox_hf.app.information import stored_dtype
-from jukebox_hf.model.checkpoint_files import read_root_config
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.app.information import configuration_of, stored_dtype
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.quantization import LogitAgreement
 
@@ -17,12 +15,10 @@ def int8_accuracy(name: str, *, dtype: str | None = None, revision: str | None =
     Raises:
         ValueError, OSError: no such model, or numbers that are none.
     """
-    hub = {} if revision is None else {"revision": revision}
-    if stored_dtype(name, **hub) != "int8":
+    if stored_dtype(name, revision=revision) != "int8":
         return _NOT_MEASURED if dtype == "int8" else None
-    repository = located(name)
-    levels = range(len(JukeboxConfig.from_dict(read_root_config(repository, **hub)).prior_configs))
-    found = [LogitAgreement.stored(repository, level, **hub) for level in levels]
+    levels = range(len(configuration_of(name, revision=revision).prior_configs))
+    found = [LogitAgreement.stored(located(name), level, revision=revision) for level in levels]
     if None in found:
         return _NOT_MEASURED
     errors, shares = max(one.largest_error for one in found), min(one.argmax_agreement for one in found)

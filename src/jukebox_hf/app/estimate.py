@@ -11,7 +11,6 @@ import torch
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import memory_needs, sized_like
 from jukebox_hf.app.orders import Order, group_of
-from jukebox_hf.app.requests import SongRequest
 from jukebox_hf.app.song_making import plan_in_words
 from jukebox_hf.model.conditioning import joined
 from jukebox_hf.model.generation import OpenWindow
@@ -27,7 +26,7 @@ _MEASURED_STEPS = 8
 def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
     """Steps, seconds and memory of an order, level by level, coarsest first."""
     songs, one, at_once = len(order.requests), order.requests[0], group_of(order).rows
-    dtype = stored_dtype(one.model, **_hub(one)) if one.dtype in (None, "keep") else one.dtype
+    dtype = stored_dtype(one.model, revision=one.revision) if one.dtype in (None, "keep") else one.dtype
     needs = memory_needs(model.config)[sized_like(dtype)]
     levels = []
     for level_plan, words in zip(order.plan.levels, plan_in_words(order), strict=True):
@@ -48,10 +47,6 @@ def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
         "seconds": round(sum(level["seconds"] for level in levels), 1),
         "memory_gb": max(level["memory_gb"] for level in levels),
     }
-
-
-def _hub(request: SongRequest) -> dict[str, str]:
-    return {} if request.revision is None else {"revision": request.revision}
 
 
 def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:

@@ -71,18 +71,19 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     dtype = dtype or "keep"
     require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
     transformers.utils.logging.disable_progress_bar()
-    options: dict[str, Any] = {} if revision is None else {"revision": revision}
-    stored = stored_dtype(name, **options)
+    stored = stored_dtype(name, revision=revision)
     require(
         stored != "int8" or dtype in ("keep", "int8"),
         f"--dtype {dtype} is not possible: the matrices of {name} are int8 already; leave --dtype out, or name the "
         f"model it was made from",
     )
-    if "int8" in (stored, dtype):
-        quantization = int8_config()  # refuses where torchao is missing
-        if stored != "int8":
-            options["quantization_config"] = quantization
-    model = JukeboxModel.from_pretrained(located(name), dtype=DTYPES[dtype], **options)
+    quantization = int8_config() if "int8" in (stored, dtype) else None  # refuses where torchao is missing
+    model = JukeboxModel.from_pretrained(
+        located(name),
+        dtype=DTYPES[dtype],
+        revision=revision,
+        quantization_config=None if stored == "int8" else quantization,
+    )
     try:
         return model.to(the_device(device))
     except (RuntimeError, AssertionError) as error:
@@ -96,8 +97,7 @@ def open_processor(model: JukeboxModel, name: str, revision: str | None = None) 
         ValueError: a repository without lists of artists and genres.
     """
     try:
-        hub = {} if revision is None else {"revision": revision}
-        tokenizer = JukeboxTokenizer.from_pretrained(located(name), **hub)
+        tokenizer = JukeboxTokenizer.from_pretrained(located(name), revision=revision)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{name} has no lists of artists and genres; convert it again with --labels ({error})"

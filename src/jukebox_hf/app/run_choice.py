@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from jukebox_hf.app.information import stored_dtype
+from jukebox_hf.app.information import configuration_of, stored_dtype
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
 from jukebox_hf.app.requests import SongRequest, level_list
-from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.embedded import located
 from jukebox_hf.model.native_step import compile_native
 from jukebox_hf.model.validation import require
 
@@ -104,9 +102,8 @@ def choose_run(requests: Sequence[SongRequest], wishes: RunWishes, is_begun: boo
     """
     one = requests[0]
     require(bool(one.model), NO_MODEL)
-    hub = {} if one.revision is None else {"revision": one.revision}
-    config = JukeboxConfig.from_dict(read_root_config(located(one.model), **hub))
-    stored, needed = stored_dtype(one.model, **hub), _levels_needed(requests, config)
+    config = configuration_of(one.model, revision=one.revision)
+    stored, needed = stored_dtype(one.model, revision=one.revision), _levels_needed(requests, config)
     needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
     said = None if one.dtype in (None, "keep") else one.dtype
     is_open = one.dtype is None and not is_begun  # a smaller dtype may be chosen

@@ -26,24 +26,16 @@ from jukebox_hf.model.sampling_ops import check_stepping
 from jukebox_hf.model.validation import require
 
 
-@dataclass(frozen=True)
-class RunOptions:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(RunWishes):
     """How to run, whatever the songs are.
 
     Attributes:
         out: a file for one song, a folder for many.
-        batch_size: songs, or windows side by side, written at once; None for as many as the free memory holds.
-        device: "auto", "cpu", "cuda:1", ...
-        offload: keep waiting priors in the CPU's memory; None for where that helps.
-        stepping: see `sample_window`.
         resume, force, dry_run: go on; replace; only say what would be done.
     """
 
     out: str
-    batch_size: int | None = None
-    device: str = "auto"
-    offload: bool | None = None
-    stepping: str = "auto"
     resume: bool = False
     force: bool = False
     dry_run: bool = False
@@ -194,8 +186,7 @@ class _Run:
             all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
             "the songs were begun with different models; go on with them in separate commands",
         )
-        names = ("device", "batch_size", "offload", "stepping")
-        return choose_run(requests, RunWishes(**{name: getattr(self.options, name) for name in names}), is_begun)
+        return choose_run(requests, self.options, is_begun)
 
     def _say(self, waiting: Waiting, one: SongRequest) -> None:
         self.progress.say(f"jukebox-hf: {waiting.line}")
