@@ -16,11 +16,10 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import torch
 from rounds import machine
-from workers.released import drawn, sizes_of
+from workers.released import cut, drawn, inputs_of, sizes_of
 from workers.serving import peak_bytes
 
 from jukebox_hf import SamplingSettings, model_preset, sample_window
@@ -66,9 +65,9 @@ def measure(arguments):
     """Build one prior, write a few codes of each window, and say what that took."""
     before = peak_bytes() / GIB
     level, dtype, batch = arguments.levels[0], arguments.dtypes[0], arguments.batch
-    prior = drawn(_config(arguments, level), DTYPES[dtype])
+    prior = drawn(cut(model_preset(arguments.preset).prior_configs[level], arguments.layers), DTYPES[dtype])
     cache = prior.new_cache(batch)
-    inputs, length = _inputs(prior.config, batch), arguments.known + arguments.codes
+    inputs, length = inputs_of(prior, batch, prior.config.upper_length), arguments.known + arguments.codes
     conditioned = sampled = 0.0
     for _ in range(arguments.windows):
         start = time.perf_counter()
@@ -95,31 +94,6 @@ def measure(arguments):
         "seconds_conditioning": conditioned / arguments.windows,
         "seconds_per_code": (sampled - conditioned) / arguments.windows / arguments.codes,
     }
-
-
-def _config(arguments, level):
-    config = model_preset(arguments.preset).prior_configs[level]
-    if arguments.layers is None:
-        return config
-    kinds = tuple(config.attention_kinds)[: arguments.layers]
-    return replace(
-        config, num_hidden_layers=arguments.layers, attention_kinds=kinds, alignment_layer=None, alignment_head=None
-    )
-
-
-def _inputs(config, batch):
-    inputs = {}
-    if config.upper_strides:
-        inputs["upper_codes"] = torch.randint(config.codebook_size, (batch, config.upper_length))
-    if config.has_labels:
-        inputs["artist_ids"] = torch.ones(batch, dtype=torch.long)
-        inputs["genre_ids"] = torch.ones(batch, config.max_genres, dtype=torch.long)
-    if config.has_timing:
-        song = int(config.min_song_seconds * config.sampling_rate) + 1
-        inputs["timing"] = torch.tensor([[song, 0, config.window_samples]] * batch)
-    if config.lyrics != "none":
-        inputs["lyric_ids"] = torch.ones(batch, config.lyric_length, dtype=torch.long)
-    return inputs
 
 
 def _row(found):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,11 +15,16 @@ SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
 
 
 def config_of(shape: str, layers: int) -> JukeboxPriorConfig:
-    """A released configuration, cut in depth; its layers keep their order."""
-    fields = prior_preset(SHAPES[shape]).to_dict()
-    fields |= {"num_hidden_layers": layers, "attention_kinds": fields["attention_kinds"][:layers]}
-    fields |= {name: None for name in ("alignment_layer", "alignment_head") if name in fields}  # may be cut off
-    return JukeboxPriorConfig(**{k: v for k, v in fields.items() if k in JukeboxPriorConfig.__annotations__})
+    """A released configuration, cut in depth."""
+    return cut(prior_preset(SHAPES[shape]), layers)
+
+
+def cut(config: JukeboxPriorConfig, layers: int | None) -> JukeboxPriorConfig:
+    """The configuration with its first layers only; all of them for None."""
+    kinds = tuple(config.attention_kinds)[:layers]
+    return replace(
+        config, num_hidden_layers=len(kinds), attention_kinds=kinds, alignment_layer=None, alignment_head=None
+    )
 
 
 def build(shape: str, layers: int, weights: str) -> JukeboxPrior:
@@ -53,12 +59,15 @@ def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
 
 def inputs_of(prior: JukeboxPrior, batch: int, upper_length: int = 1) -> dict[str, Tensor]:
     """What `prior.condition` takes, of nobody in particular."""
-    config = prior.config
-    inputs = {"artist_ids": torch.zeros(batch, dtype=torch.long), "genre_ids": torch.zeros(batch, 1, dtype=torch.long)}
+    config, inputs = prior.config, {}
+    if config.has_labels:
+        inputs["artist_ids"] = torch.zeros(batch, dtype=torch.long)
+        inputs["genre_ids"] = torch.zeros(batch, 1, dtype=torch.long)
     if config.upper_strides:
         inputs["upper_codes"] = torch.randint(config.codebook_size, (batch, upper_length))
     if config.has_timing:
-        inputs["timing"] = torch.tensor([[60 * 44100, 0, config.window_samples]] * batch)
+        song = int(config.min_song_seconds * config.sampling_rate) + 1
+        inputs["timing"] = torch.tensor([[song, 0, config.window_samples]] * batch)
     if config.lyrics != "none":
         inputs["lyric_ids"] = torch.zeros(batch, config.lyric_length, dtype=torch.long)
     return inputs

@@ -38,49 +38,25 @@ UPSAMPLER = {
     "lyrics": "none",
 }
 WRITE_A_WINDOW = """
-import ctypes, json, sys
-from pathlib import Path
+import json, sys
 
+sys.path.insert(0, sys.argv[1])  # benchmarks/workers
 import torch
+from released import drawn, inputs_of
+from serving import peak_bytes
 
-from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, sample_window
+from jukebox_hf import JukeboxPriorConfig, SamplingSettings, sample_window
 from jukebox_hf.model.conditioning import joined
-from jukebox_hf.model.quantization import int8_config, num_quantized
+from jukebox_hf.model.quantization import num_quantized
 
-config, stored, songs = JukeboxPriorConfig(**json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-dtype = torch.float32 if stored == "int8" else getattr(torch, stored)
-with torch.device("meta"):
-    prior = JukeboxPrior(config).eval()
-for name, parameter in prior.named_parameters():
-    is_wide = any(piece in prior._keep_in_fp32_modules_strict for piece in name.split("."))
-    parameter.data = torch.empty_like(parameter, dtype=torch.float32 if is_wide else dtype)
-
-
-def fill(modules):
-    for module in modules:
-        module.to_empty(device="cpu", recurse=False)
-        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            tensor.data.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
-
-
-inside = [list(layer.modules()) for layer in prior.transformer.layers]
-for modules in inside:  # layer by layer, so that nothing is held twice
-    fill(modules)
-    if stored == "int8":
-        from torchao.quantization import quantize_
-
-        quantize_(modules[0], int8_config().quant_type)
-        ctypes.CDLL(None).malloc_trim(0)  # what they were made from lay in the heap; transformers maps it from a file
-assert bool(num_quantized(prior)) == (stored == "int8")
-fill(set(prior.modules()) - {module for modules in inside for module in modules})
-inputs = {"upper_codes": torch.zeros(1, 1024, dtype=torch.long), "artist_ids": torch.ones(1, dtype=torch.long)}
-inputs["genre_ids"] = torch.ones(1, 1, dtype=torch.long)
+config, weights, songs = JukeboxPriorConfig(**json.loads(sys.argv[2])), sys.argv[3], int(sys.argv[4])
+prior = drawn(config, weights)
+assert bool(num_quantized(prior)) == (weights == "int8")
 with torch.no_grad():
-    conditioning = joined([prior.condition(**inputs) for _ in range(songs)])
+    conditioning = joined([prior.condition(**inputs_of(prior, 1, 1024)) for _ in range(songs)])
     known = torch.zeros(songs, 4094, dtype=torch.long)
     sample_window(prior, known, conditioning, 4096, SamplingSettings(0), stepping="plain")
-status = Path("/proc/self/status").read_text().splitlines()
-print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")))
+print(peak_bytes())
 """
 
 
@@ -97,11 +73,13 @@ def test_estimates_lie_a_little_above_what_was_measured(released, dtype):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
-@pytest.mark.parametrize(("dtype", "songs"), [("float32", 1), ("bfloat16", 2), ("int8", 1)])
-def test_estimates_lie_a_little_above_what_a_small_upsampler_takes(dtype, songs):
+@pytest.mark.parametrize(
+    ("dtype", "weights", "songs"), [("float32", "fp32", 1), ("bfloat16", "bf16", 2), ("int8", "int8", 1)]
+)
+def test_estimates_lie_a_little_above_what_a_small_upsampler_takes(root, dtype, weights, songs):
     """Measured now: a process that reads a whole window and writes its end."""
     done = subprocess.run(
-        [sys.executable, "-c", WRITE_A_WINDOW, json.dumps(UPSAMPLER), dtype, str(songs)],
+        [sys.executable, "-c", WRITE_A_WINDOW, root / "benchmarks/workers", json.dumps(UPSAMPLER), weights, str(songs)],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     peak = int(done.stdout.split()[-1])
