@@ -67,7 +67,7 @@ def quantize(
                 num_quantized(prior) == 0,
                 f"prior_{level} of {source} is quantised already; quantise the model that it was made from",
             )
-            inputs = window_inputs(prior.config, codes)
+            inputs = compared_inputs(prior.config, codes)
             codes = written_codes(prior, inputs)
             agreement = logit_agreement(prior, small.prior(level), codes, inputs)
             exact.release(level)
@@ -100,7 +100,7 @@ def _refusal(level: int, agreement: LogitAgreement) -> str:
     )
 
 
-def window_inputs(config: JukeboxPriorConfig, upper_codes: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
+def compared_inputs(config: JukeboxPriorConfig, upper_codes: Tensor | None = None, seed: int = 0) -> dict[str, Tensor]:
     """What conditions the windows that priors are compared on: the first knows of nothing, the others of all there is.
 
     Args:

@@ -14,10 +14,10 @@ from jukebox_hf import JukeboxModel, JukeboxPrior, prior_preset
 from jukebox_hf.conversion import quantize as gate
 from jukebox_hf.conversion.quantize import (
     WINDOWS,
+    compared_inputs,
     logit_agreement,
     num_codes,
     quantize,
-    window_inputs,
     written_codes,
 )
 from jukebox_hf.model.attention_kinds import AttentionKind
@@ -71,7 +71,7 @@ def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repo
         assert size < whole
     codes = None
     for place, level in enumerate((2, 1, 0)):
-        inputs = window_inputs(exact.config.prior_configs[level], codes)
+        inputs = compared_inputs(exact.config.prior_configs[level], codes)
         codes = written_codes(exact.prior(level), inputs)
         agreement = logit_agreement(exact.prior(level), small.prior(level), codes, inputs)
         assert agreement.largest_error == pytest.approx(found[place]["largest_error"], rel=1e-3)
@@ -100,7 +100,7 @@ def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(reposito
 def test_the_gate_notices_a_prior_that_is_another(repository):
     exact = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")
     other = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")
-    inputs = window_inputs(exact.config)
+    inputs = compared_inputs(exact.config)
     codes = written_codes(exact, inputs)
     assert logit_agreement(exact, other, codes, inputs) == LogitAgreement(0, 1, codes.numel())
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_windows_of_the_gate_reach_over_rows_so_that_every_kind_looks_back(tiny_
     """What each kind reads, seen from inside: with one row alone, columns and rows above would be nothing."""
     monkeypatch.setattr(gate, "_LEAST_CODES", 1)
     prior = tiny_prior(flavour)
-    inputs = window_inputs(prior.config)
+    inputs = compared_inputs(prior.config)
     codes = written_codes(prior, inputs)
     columns = prior.config.sequence_length // prior.config.attention_rows
     assert codes.shape == (WINDOWS, min(3 * columns, prior.config.context_length))
@@ -148,7 +148,7 @@ def test_windows_of_the_gate_stay_short_for_released_shapes(preset, count):
 
 def test_windows_of_the_gate_differ_and_the_first_knows_of_nothing(tiny_prior):
     prior = tiny_prior("prefix")
-    inputs = window_inputs(prior.config)
+    inputs = compared_inputs(prior.config)
     assert inputs["artist_ids"][0] == inputs["genre_ids"][0] == 0
     assert not inputs["lyric_ids"][0].any()
     assert inputs["lyric_ids"][1:].any(dim=1).all()
@@ -160,8 +160,8 @@ def test_windows_of_the_gate_stand_on_the_codes_of_the_level_above(tiny_prior):
     config = tiny_prior("upsampler").config
     upper = torch.arange(WINDOWS * 2).reshape(WINDOWS, 2)
     wanted = -(-num_codes(config) // config.upper_ratio)
-    assert torch.equal(window_inputs(config, upper)["upper_codes"], upper.repeat(1, wanted)[:, :wanted])
-    assert window_inputs(config)["upper_codes"].shape == (WINDOWS, wanted)
+    assert torch.equal(compared_inputs(config, upper)["upper_codes"], upper.repeat(1, wanted)[:, :wanted])
+    assert compared_inputs(config)["upper_codes"].shape == (WINDOWS, wanted)
 
 
 @pytest.mark.parametrize("numbers", [(0.51, 1.0), (0.1, 0.79), (float("nan"), 1.0)])
