@@ -3,8 +3,9 @@
 import sys
 
 import pytest
+import torch
 
-from jukebox_hf.model import generation, heap
+from jukebox_hf.model import generation, heap, transformer
 from jukebox_hf.model.sampling_ops import SamplingSettings
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -126,6 +127,18 @@ def test_windows_begin_and_step_with_what_was_freed_given_back(tiny_prior, input
     tokens = prior.sequence(inputs_for(prior.config)["codes"][:, :3])
     generation.sample_window(prior, tokens, prior.condition(), 5, SamplingSettings(temperature=0))
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("device", "piece", "times"), [("cpu", 2, 2), ("cpu", 3, 0), ("meta", 2, 0)])
+def test_every_half_of_a_layer_gives_back_what_a_long_run_left_on_a_cpu(tiny_prior, monkeypatch, device, piece, times):
+    """Elsewhere it would only keep the device waiting."""
+    calls = []
+    monkeypatch.setattr(transformer, "give_back", lambda: calls.append(True))
+    monkeypatch.setattr(transformer, "PIECE", piece)
+    layer = tiny_prior("bare").transformer.layers[0].to(device)
+    with torch.no_grad():
+        layer(torch.zeros(1, 3, layer.attention_norm.normalized_shape[0], device=device), is_in_place=True)
+    assert len(calls) == times
 
 
 def test_where_no_glibc_is_nothing_happens(monkeypatch):

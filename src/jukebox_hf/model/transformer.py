@@ -186,12 +186,12 @@ class JukeboxBlock(GradientCheckpointingLayer):
 
     def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
         """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
-        is_long = hidden.shape[1] > PIECE
+        leaves_holes = hidden.shape[1] > PIECE and hidden.device.type == "cpu"
         mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
-        if is_long:
-            give_back()  # the holes that one half leaves do not fit the tensors of the next
+        if leaves_holes:
+            give_back()  # those of one half do not fit the tensors of the next
         self._finish(hidden, mixed)
-        if is_long:
+        if leaves_holes:
             give_back()
         return hidden
 
