@@ -6,6 +6,7 @@ from torch import nn
 
 from jukebox_hf.model import convolution
 from jukebox_hf.model.convolution import Decoder, Encoder, StackSettings, merged_end
+from jukebox_hf.model.cpu import has_bfloat16
 
 STRIDES = ((2, 2), (3,), (4,))
 STACK = StackSettings(width=6, inner=5, dilations=(1, 3, 9), scale=0.7)
@@ -41,13 +42,37 @@ def test_the_fast_way_gives_the_same_and_the_same_gradients(network, shape, plai
         torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
 
 
-def test_float32_on_a_cpu_is_laid_out_with_channels_last_and_nothing_else_is(monkeypatch):
+@pytest.mark.parametrize(
+    ("dtype", "has_bfloat16", "dimensions"),
+    [
+        (torch.float32, False, 4),
+        (torch.float64, True, 3),
+        (torch.bfloat16, True, 4),
+        (torch.bfloat16, False, 3),
+        (torch.bfloat16, None, 3),
+    ],
+)
+def test_what_a_cpu_convolves_faster_so_is_laid_out_with_channels_last(monkeypatch, dtype, has_bfloat16, dimensions):
     seen, laid_out = [], convolution._laid_out
     monkeypatch.setattr(convolution, "_laid_out", lambda x: seen.append(laid_out(x)) or seen[-1])
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: has_bfloat16)
     network = Decoder(STRIDES, 8, StackSettings(width=6, inner=5, dilations=(1,)))
-    network(torch.randn(1, 8, 4))
-    network.double()(torch.randn(1, 8, 4, dtype=torch.float64))
-    assert [x.dim() for x in seen] == [4, 3]
+    x = torch.randn(1, 8, 4)
+    with torch.no_grad():
+        expected, found = network(x), network.to(dtype)(x.to(dtype))
+    assert seen[-1].dim() == dimensions
+    assert (found - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_what_torch_tells_of_the_processor_is_read(monkeypatch):
+    def told(**known):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+        return has_bfloat16.__wrapped__()
+
+    assert told(avx512_bf16=False, amx_bf16=False) is False
+    assert told(avx512_bf16=False, amx_bf16=True) is True
+    assert told(avx512_bf16=True, amx_bf16=False) is True
+    assert told(sve=True) is None
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])

@@ -74,7 +74,7 @@ from jukebox_hf import JukeboxPrior, JukeboxPriorConfig
 from jukebox_hf.model import transformer
 
 torch.set_num_threads(1)
-transformer.lacks_bfloat16 = lambda: True
+transformer.has_bfloat16 = lambda: False
 config = JukeboxPriorConfig(
     level=2, codebook_size=64, context_length=64, hop_length=128, hidden_size=1024, num_hidden_layers=3,
     num_attention_heads=1, attention_multiplier=1.0, attention_kinds=("row",) * 3, attention_rows=8,

@@ -170,9 +170,9 @@ def test_known_codes_are_read_in_float32_where_bfloat16_is_slow(flavour, tiny_pr
 
     with torch.no_grad():
         wanted = logits_of(rounded)
-        monkeypatch.setattr(transformer, "lacks_bfloat16", lambda: False)
+        monkeypatch.setattr(transformer, "has_bfloat16", lambda: True)
         narrow = logits_of(prior)
-        monkeypatch.setattr(transformer, "lacks_bfloat16", lambda: True)
+        monkeypatch.setattr(transformer, "has_bfloat16", lambda: False)
         monkeypatch.setattr(transformer, "MANY_ROWS", 100)
         assert torch.equal(logits_of(prior), narrow)  # too few rows
         monkeypatch.setattr(transformer, "MANY_ROWS", 8)

@@ -3,9 +3,9 @@
 Flows in: (B, C, T). Flows out: (B, C', T / hop) from an `Encoder` or `DownBlock`, (B, C', T * hop) from their mirrors.
 Each block also says how far it looks, so that long audio can be cut into overlapping chunks without a change.
 
-On a CPU float32 runs on (B, C, 1, T) with channels last, which the CPU's library does 1.5 to 2 times as fast. The last
-two convolutions of a decoder, which nothing lies between, run as one (`merged_end`): the widest signal of the network,
-at the rate of samples, is never made.
+On a CPU float32 runs on (B, C, 1, T) with channels last, which the CPU's library does 1.5 to 2 times as fast; so does
+bfloat16 where the processor multiplies it. The last two convolutions of a decoder, which nothing lies between, run as
+one (`merged_end`): the widest signal of the network, at the rate of samples, is never made.
 """
 
 import math
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
+from .cpu import has_bfloat16
 from .heap import give_back
 
 
@@ -208,9 +209,8 @@ def reach_in_codes(level_strides: Sequence[Sequence[int]], dilations: Sequence[i
 
 def _laid_out(x: Tensor) -> Tensor:
     """(B, C, T), or (B, C, 1, T) with channels last where that is faster."""
-    if x.device.type != "cpu" or x.dtype != torch.float32:
-        return x
-    return _channels_last(x)
+    is_faster = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and has_bfloat16())
+    return _channels_last(x) if is_faster and x.device.type == "cpu" else x
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ Flows in: tokens (B, T), a start embedding and conditioning per position. Flows 
 the priors and, without conditioning, the lyric encoder. There is no norm after the last layer (paper section A.1).
 """
 
-import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,7 @@ from transformers import GradientCheckpointingLayer
 from .attention import JukeboxAttention, LayerSettings, widened
 from .attention_kinds import KINDS, AttentionKind, Grid
 from .cache import JukeboxCache
+from .cpu import has_bfloat16
 from .heap import give_back
 from .initialization import scaled_embedding, scaled_linear
 
@@ -133,19 +133,12 @@ class JukeboxTransformer(nn.Module):
     def _multiplies_slowly(self) -> bool:
         """Whether the matrices are of a type that this processor has no products for."""
         weight = self.layers[0].mlp.up.weight
-        return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and lacks_bfloat16()
+        return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and has_bfloat16() is False
 
     def _enter(self, inputs: Tensor) -> Tensor:
         """Half-precision matrices take half-precision activations; embeddings and heads stay as they are."""
         weight = self.layers[0].mlp.up.weight
         return inputs.to(weight.dtype) if weight.is_floating_point() else inputs
-
-
-@functools.cache
-def lacks_bfloat16() -> bool:
-    """Whether this processor is known to have no products of bfloat16: in float32 large ones are 5 times as fast."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # in newer versions of torch
-    return known.get("avx512_bf16") is False and known.get("amx_bf16") is False
 
 
 class JukeboxBlock(GradientCheckpointingLayer):
