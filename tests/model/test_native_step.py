@@ -1,6 +1,8 @@
 """The native step gives what the plain step gives, or says why it can not."""
 
 import copy
+import ctypes
+import platform
 import shutil
 
 import pytest
@@ -78,6 +80,45 @@ def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width):
     prior = tiny_prior("bare", **sizes, scale_residual=True)
     inputs = inputs_for(prior.config, batch=3)
     torch.testing.assert_close(_steps(prior, inputs, True), _steps(prior, inputs, False), atol=2e-5, rtol=1e-5)
+
+
+def _products(library, weight, scale, bias, x):
+    """What `head` of native_step.c makes of one matrix."""
+    rows, columns = weight.shape
+    matrix = native_step._Matrix(
+        weight=weight.data_ptr(), scale=scale.data_ptr(), bias=bias.data_ptr(), rows=rows, columns=columns,
+        type=native_step._TYPES[weight.dtype],
+    )  # fmt: skip
+    y = torch.full((len(x), rows), float("nan"))
+    library.head(ctypes.byref(matrix), *(ctypes.c_void_p(t.data_ptr()) for t in (x, y)), ctypes.c_int64(len(x)))
+    return y
+
+
+@pytest.fixture(scope="module", params=["this machine's vectors", "vectors of 8"])
+def library(request):
+    flags = native_step._FLAGS
+    if request.param == "vectors of 8":
+        if platform.machine() != "x86_64":
+            pytest.skip("they are this machine's")
+        native_step._FLAGS = (*flags, "-mno-avx512f")
+    try:
+        return native_step.compile_native.__wrapped__()
+    finally:
+        native_step._FLAGS = flags
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101)])
+def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, columns):
+    """Whole and broken tiles of rows, of songs and of columns, in one panel and in several."""
+    weight = (20 * torch.randn(rows, columns)).round().to(dtype)
+    scale, bias, x = torch.rand(rows) + 0.5, torch.randn(rows), torch.randn(23, columns)
+    alone = torch.cat([_products(library, weight, scale, bias, song) for song in x.split(1)])
+    exact = (x.double() @ weight.double().mT) * scale + bias
+    torch.testing.assert_close(alone.double(), exact, atol=2e-3, rtol=1e-5)
+    for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
+        assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
 
 
 @needs_compiler

@@ -14,7 +14,8 @@
 #include <string.h>
 
 enum { FLOAT32, BFLOAT16, INT8 };
-enum { ROWS_AT_ONCE = 4, SONGS_AT_ONCE = 4, ROWS_OF_BLOCK = 64 }; /* of a tile, whose 16 sums fit into registers */
+enum { SONGS_OF_TILE = 4, SUMS_OF_TILE = 24 };        /* at most */
+enum { SONGS_OF_PANEL = 16, COLUMNS_OF_PANEL = 512 }; /* their floats fit into the nearest cache */
 
 typedef struct {        /* y = (weight @ x) * scale + bias */
     const void *weight; /* (rows, columns) */
@@ -52,7 +53,7 @@ static inline uint16_t to_bfloat16(float value) {
 static inline float fast_exp(float x) {
     if (x < -87.0f) x = -87.0f;
     if (x > 88.0f) x = 88.0f;
-    const float whole = (float)(int32_t)(x * 1.44269504f + (x < 0 ? -0.5f : 0.5f));
+    const float whole = rintf(x * 1.44269504f); /* casts and branches would keep the loop from becoming vectors */
     const float r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -65,17 +66,18 @@ static inline float fast_exp(float x) {
 }
 
 /* Vectors of LANES floats: GCC's and clang's own, which any processor has; where widening halves and bytes to them has
-   an instruction, it is named, because compilers do not find it. */
+   an instruction, it is named, because compilers do not find it. Rows, for few and for many songs, by SONGS_OF_TILE are
+   as many sums as fit into registers. */
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-enum { LANES = 16 };
+enum { LANES = 16, ROWS_FOR_FEW = 4, ROWS_FOR_MANY = 6 };
 #define WIDENED_HALVES(FROM) ((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(FROM))))
 #define WIDENED_BYTES(FROM) ((Integers)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(FROM))))
 #elif defined(__AVX2__)
-enum { LANES = 8 };
+enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
 #define WIDENED_HALVES(FROM) ((Bits)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(FROM))))
 #define WIDENED_BYTES(FROM) ((Integers)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(FROM))))
 #else
-enum { LANES = 8 };
+enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
 #define WIDENED_HALVES(FROM) __builtin_convertvector(LOADED(Halves, FROM), Bits)
 #define WIDENED_BYTES(FROM) __builtin_convertvector(LOADED(Bytes, FROM), Integers)
 #endif
@@ -91,13 +93,21 @@ typedef int8_t Bytes __attribute__((vector_size(LANES)));
         memcpy(&loaded, FROM, sizeof(TYPE));                                                                           \
         loaded;                                                                                                        \
     })
-static inline float sum_of(Floats x) {
+/* The sums of four vectors. The order within a vector is the same for all. */
+static inline void sums_of_four(const Floats *x, float *sums) {
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-    return _mm512_reduce_add_ps((__m512)x);
+    const __m512 a = (__m512)x[0], b = (__m512)x[1], c = (__m512)x[2], d = (__m512)x[3];
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    __m512 all = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4e));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0xb1)); /* each 128 bits hold one sum, four times */
+    for (int i = 0; i < 4; i++) sums[i] = ((Floats)all)[4 * i];
 #else
-    float sum = 0;
-    for (int lane = 0; lane < LANES; lane++) sum += x[lane];
-    return sum;
+    for (int i = 0; i < 4; i++) {
+        sums[i] = 0;
+        for (int lane = 0; lane < LANES; lane++) sums[i] += x[i][lane];
+    }
 #endif
 }
 
@@ -105,73 +115,144 @@ static inline float sum_of(Floats x) {
 #define FLOATS_OF_BFLOAT16(FROM) ((Floats)(WIDENED_HALVES(FROM) << 16))
 #define FLOATS_OF_INT8(FROM) __builtin_convertvector(WIDENED_BYTES(FROM), Floats)
 
-/* The products of R rows of weights with S songs, in registers, while lines of weights that come later are fetched from
-   `ahead` on, `stride` bytes for each step along the rows. x: (S, columns). */
-#define PRODUCTS(NAME, TYPE, FLOATS, READ)                                                                             \
-    static inline __attribute__((always_inline)) void NAME(const TYPE *weight, const float *x, int64_t columns,         \
-                                                           const char *ahead, int64_t stride,                          \
-                                                           float sums[ROWS_AT_ONCE][SONGS_AT_ONCE], const int R,        \
+typedef struct {        /* a piece of a product: rows and songs by columns, which are a whole number of vectors */
+    const void *weight; /* (rows, columns), row_step apart */
+    const float *x;     /* (songs, columns), song_step apart */
+    int64_t type, row_step, song_step, columns;
+    int rows, songs, is_first; /* of the pieces of its sums */
+    const char *ahead;         /* fetched from memory meanwhile, `stride` bytes for each step along the columns */
+    int64_t stride;
+} Tile;
+
+/* sums (R, S) = or += the products of R rows, of which `from` is the first, with S songs, in registers. Loops are
+   unrolled by name: compilers else keep a copy of the sums in memory. */
+#define EACH(INDEX, COUNT) _Pragma("GCC unroll 8") for (int INDEX = 0; INDEX < COUNT; INDEX++)
+#define ADD_PRODUCTS(NAME, TYPE, FLOATS)                                                                               \
+    static inline __attribute__((always_inline)) void NAME(const Tile *t, Floats *sums, int from, const int R,         \
                                                            const int S) {                                              \
-        Floats total[ROWS_AT_ONCE][SONGS_AT_ONCE] = {0};                                                               \
-        int64_t i = 0;                                                                                                 \
-        for (; i + LANES <= columns; i += LANES, ahead += stride) {                                                    \
-            for (int64_t byte = 0; byte < stride; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);                  \
-            for (int r = 0; r < R; r++) {                                                                              \
-                const Floats w = FLOATS(weight + r * columns + i);                                                     \
-                for (int s = 0; s < S; s++) total[r][s] += w * LOADED(Floats, x + s * columns + i);                    \
+        const int64_t columns = t->columns, row_step = t->row_step, song_step = t->song_step, stride = t->stride;      \
+        const TYPE *weight = (const TYPE *)t->weight + from * row_step;                                                \
+        const char *ahead = t->ahead;                                                                                  \
+        const float *x = t->x;                                                                                         \
+        Floats total[SUMS_OF_TILE / SONGS_OF_TILE][SONGS_OF_TILE] = {0};                                               \
+        if (!t->is_first) EACH(r, R) EACH(s, S) total[r][s] = sums[(from + r) * S + s];                                \
+        for (int64_t i = 0; i < columns; i += LANES, ahead += stride) {                                                \
+            if (((uintptr_t)ahead & 63) < (uintptr_t)stride) /* a line of memory begins here */                        \
+                for (int64_t byte = 0; byte < stride; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);              \
+            EACH(r, R) {                                                                                               \
+                const Floats w = FLOATS(weight + r * row_step + i);                                                    \
+                EACH(s, S) total[r][s] += w * LOADED(Floats, x + s * song_step + i);                                   \
             }                                                                                                          \
         }                                                                                                              \
-        for (int r = 0; r < R; r++)                                                                                    \
-            for (int s = 0; s < S; s++) {                                                                              \
-                float sum = sum_of(total[r][s]);                                                                       \
-                for (int64_t j = i; j < columns; j++) sum += READ(weight[r * columns + j]) * x[s * columns + j];       \
-                sums[r][s] = sum;                                                                                      \
-            }                                                                                                          \
+        EACH(r, R) EACH(s, S) sums[(from + r) * S + s] = total[r][s];                                                  \
     }
 
-PRODUCTS(float32_products, float, FLOATS_OF_FLOAT32, )
-PRODUCTS(bfloat16_products, uint16_t, FLOATS_OF_BFLOAT16, from_bfloat16)
-PRODUCTS(int8_products, int8_t, FLOATS_OF_INT8, (float))
+ADD_PRODUCTS(add_float32_products, float, FLOATS_OF_FLOAT32)
+ADD_PRODUCTS(add_bfloat16_products, uint16_t, FLOATS_OF_BFLOAT16)
+ADD_PRODUCTS(add_int8_products, int8_t, FLOATS_OF_INT8)
 
-#define TILE(R, S)                                                                                                     \
+#define WITH_SONGS(ADD, FROM, ROWS)                                                                                    \
     do {                                                                                                               \
-        const int64_t from = row * m->columns, n = m->columns;                                                         \
-        if (m->type == FLOAT32)                                                                                        \
-            float32_products((const float *)m->weight + from, x, n, ahead, stride, sums, R, S);                        \
-        else if (m->type == BFLOAT16)                                                                                  \
-            bfloat16_products((const uint16_t *)m->weight + from, x, n, ahead, stride, sums, R, S);                    \
-        else int8_products((const int8_t *)m->weight + from, x, n, ahead, stride, sums, R, S);                         \
+        if (t->songs == 4) ADD(t, sums, FROM, ROWS, 4);                                                                \
+        else if (t->songs == 3) ADD(t, sums, FROM, ROWS, 3);                                                           \
+        else if (t->songs == 2) ADD(t, sums, FROM, ROWS, 2);                                                           \
+        else ADD(t, sums, FROM, ROWS, 1);                                                                              \
+    } while (0)
+#define WITH_ROWS(ADD)                                                                                                 \
+    do {                                                                                                               \
+        if (t->rows == ROWS_FOR_FEW) WITH_SONGS(ADD, 0, ROWS_FOR_FEW);                                                 \
+        else                                                                                                           \
+            for (int row = 0; row < t->rows; row++) WITH_SONGS(ADD, row, 1);                                           \
     } while (0)
 
-static void tile(const Matrix *m, int64_t row, int rows, const float *x, int songs, const char *ahead, int64_t stride,
-                 float *y) {
-    float sums[ROWS_AT_ONCE][SONGS_AT_ONCE];
-    if (rows == ROWS_AT_ONCE && songs == SONGS_AT_ONCE) TILE(ROWS_AT_ONCE, SONGS_AT_ONCE);
-    else if (rows == ROWS_AT_ONCE && songs == 1) TILE(ROWS_AT_ONCE, 1);
-    else TILE(rows, songs);
-    for (int r = 0; r < rows; r++) {
-        const float scale = m->scale ? m->scale[row + r] : 1.0f, bias = m->bias ? m->bias[row + r] : 0.0f;
-        for (int s = 0; s < songs; s++) y[s * m->rows + row + r] = sums[r][s] * scale + bias;
+static void add_products(const Tile *t, Floats *sums) {
+    if (t->type == FLOAT32 && t->rows == ROWS_FOR_MANY) WITH_SONGS(add_float32_products, 0, ROWS_FOR_MANY);
+    else if (t->type == FLOAT32) WITH_ROWS(add_float32_products);
+    else if (t->type == BFLOAT16) WITH_ROWS(add_bfloat16_products);
+    else WITH_ROWS(add_int8_products);
+}
+
+static inline int64_t size_of(int64_t type) { return type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1; }
+
+static inline const void *weight_at(const Matrix *m, int64_t row, int64_t column) {
+    return (const char *)m->weight + (row * m->columns + column) * size_of(m->type);
+}
+
+static inline float number_at(const Matrix *m, int64_t row, int64_t column) {
+    const void *at = weight_at(m, row, column);
+    if (m->type == FLOAT32) return *(const float *)at;
+    return m->type == BFLOAT16 ? from_bfloat16(*(const uint16_t *)at) : (float)*(const int8_t *)at;
+}
+
+static inline int at_most(int64_t count, int64_t most) { return (int)(count < most ? count : most); }
+static inline int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+/* Rows of weights in float32, `row_step` apart. */
+static void widen(const Matrix *m, int64_t row, int rows, int64_t column, int64_t columns, float *wide,
+                  int64_t row_step) {
+    for (int r = 0; r < rows; r++, wide += row_step) {
+        const void *from = weight_at(m, row + r, column);
+        for (int64_t i = 0; i < columns; i += LANES)
+            *(Floats *)(wide + i) = m->type == BFLOAT16 ? FLOATS_OF_BFLOAT16((const uint16_t *)from + i)
+                                                        : FLOATS_OF_INT8((const int8_t *)from + i);
     }
 }
 
-static inline int at_most(int64_t count, int most) { return count < most ? (int)count : most; }
+/* y of a tile's sums: across their lanes, with the columns behind the last whole vector, scaled, and with the bias. */
+static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, const Floats *sums, float *y) {
+    float flat[SUMS_OF_TILE];
+    for (int i = 0; i < t->rows * t->songs; i += 4) sums_of_four(sums + i, flat + i);
+    for (int r = 0; r < t->rows; r++) {
+        const float scale = m->scale ? m->scale[row + r] : 1.0f, bias = m->bias ? m->bias[row + r] : 0.0f;
+        for (int s = 0; s < t->songs; s++) {
+            float sum = flat[r * t->songs + s];
+            for (int64_t i = m->columns / LANES * LANES; i < m->columns; i++)
+                sum += number_at(m, row + r, i) * x[s * m->columns + i];
+            y[s * m->rows + row + r] = sum * scale + bias;
+        }
+    }
+}
 
-/* y (B, rows) of x (B, columns). A block of rows is read from memory once and stays in the cache for all songs, while the
-   songs of a tile stay in the nearest cache for the whole block. What comes later is fetched by hand, because rows end
-   too soon for the processor's own guesses: where one tile holds all songs, the tile after the next; where a block is
-   gone through several times, the next block, a share of it each time, so that memory works while the tiles compute. */
+/* y (B, rows) of x (B, columns). A few rows of weights at a time are read from memory once for all songs.
+
+   One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
+   after the next is fetched by hand. More songs, for which arithmetic counts more than memory: rows are cut into panels,
+   so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
+   so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
+   meanwhile. */
 static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
-    const int64_t size = m->type == FLOAT32 ? 4 : m->type == BFLOAT16 ? 2 : 1, row_size = m->columns * size;
-    const int64_t times = (batch + SONGS_AT_ONCE - 1) / SONGS_AT_ONCE;
-    const int64_t stride = (ROWS_AT_ONCE * LANES * size + times - 1) / times;
-    for (int64_t block = 0; block < m->rows; block += ROWS_OF_BLOCK) {
-        const int64_t stop = block + ROWS_OF_BLOCK < m->rows ? block + ROWS_OF_BLOCK : m->rows;
-        const char *ahead = (const char *)m->weight + (times > 1 ? stop : block + 2 * ROWS_AT_ONCE) * row_size;
-        for (int64_t song = 0; song < batch; song += SONGS_AT_ONCE)
-            for (int64_t row = block; row < stop; row += ROWS_AT_ONCE, ahead += m->columns / LANES * stride)
-                tile(m, row, at_most(stop - row, ROWS_AT_ONCE), x + song * m->columns,
-                     at_most(batch - song, SONGS_AT_ONCE), ahead, stride, y + song * m->rows);
+    const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
+    const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
+    const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
+    const int rows = tiles > 1 ? ROWS_FOR_MANY : ROWS_FOR_FEW;
+    const int is_widened = tiles > 1 && m->type != FLOAT32;
+    Floats sums[SONGS_OF_PANEL / SONGS_OF_TILE][SUMS_OF_TILE], wide[ROWS_FOR_MANY * COLUMNS_OF_PANEL / LANES];
+    Tile t = {.type = is_widened ? FLOAT32 : m->type, .row_step = is_widened ? panel : m->columns};
+    t.song_step = m->columns;
+    t.stride = parts(rows * LANES * size_of(m->type), tiles);
+    for (int64_t row = 0; row < m->rows; row += rows) {
+        t.rows = at_most(m->rows - row, rows);
+        t.ahead = weight_at(m, row + (tiles > 1 ? 1 : 2) * rows, 0);
+        for (int64_t first = 0; first < batch; first += SONGS_OF_PANEL) {
+            const int64_t last = first + at_most(batch - first, SONGS_OF_PANEL);
+            for (int64_t column = 0; column == 0 || column < whole; column += panel) {
+                t.columns = at_most(whole - column, panel);
+                t.is_first = column == 0;
+                t.weight = is_widened ? wide : weight_at(m, row, column);
+                if (is_widened) widen(m, row, t.rows, column, t.columns, (float *)wide, panel);
+                for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
+                    t.songs = at_most(last - song, SONGS_OF_TILE);
+                    t.x = x + song * m->columns + column;
+                    add_products(&t, sums[(song - first) / SONGS_OF_TILE]);
+                    t.ahead += t.columns / LANES * t.stride;
+                }
+                if (panel == 0) break; /* fewer columns than a vector has */
+            }
+            for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
+                t.songs = at_most(last - song, SONGS_OF_TILE);
+                finish(m, row, &t, x + song * m->columns, sums[(song - first) / SONGS_OF_TILE], y + song * m->rows);
+            }
+        }
     }
 }
 
@@ -266,7 +347,9 @@ void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidde
 }
 
 /* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. */
-void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch) { linear(matrix, hidden, logits, batch); }
+void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch) {
+    linear(matrix, hidden, logits, batch);
+}
 
 /* Floats of scratch that `step` needs; the longest run is of `most_slots`. */
 int64_t scratch_size(const Sizes *sizes, int64_t most_slots) {
