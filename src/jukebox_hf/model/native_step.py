@@ -178,13 +178,13 @@ def compile_native() -> ctypes.CDLL | None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not _SOURCE.is_file():
         return None
-    with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
-        made = Path(folder) / "native_step.so"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
+            made = Path(folder) / "native_step.so"
             subprocess.run([compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"], check=True, capture_output=True, timeout=60)
             library = ctypes.CDLL(str(made))
-        except (OSError, subprocess.SubprocessError):
-            return None
+    except (OSError, subprocess.SubprocessError):
+        return None
     library.scratch_size.restype = ctypes.c_int64
     library.step.restype = library.head.restype = None
     return library
