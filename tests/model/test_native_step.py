@@ -14,6 +14,7 @@ from jukebox_hf.model.attention_kinds import KINDS, Grid
 from jukebox_hf.model.conditioning import joined
 from jukebox_hf.model.native_step import NativeStepper, reason_against, run_of
 
+_SOURCE = native_step._SOURCE
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
 
 
@@ -94,17 +95,28 @@ def _products(library, weight, scale, bias, x):
     return y
 
 
-@pytest.fixture(scope="module", params=["this machine's vectors", "vectors of 8"])
+_BUILDS = {
+    "this machine's vectors": (),
+    "vectors of 8": ("-mno-avx512f",),
+    "a compiler that avoids multiply-adds": ("--param=avoid-fma-max-bits=512",),  # GCC, as it is for Zen 2 and 3
+    "vectors of 8 and such a compiler": ("-mno-avx512f", "--param=avoid-fma-max-bits=256"),
+}
+
+
+@pytest.fixture(scope="module", params=_BUILDS)
 def library(request):
+    more = _BUILDS[request.param]
+    if more and platform.machine() != "x86_64":
+        pytest.skip("the flags are for x86-64")
     flags = native_step._FLAGS
-    if request.param == "vectors of 8":
-        if platform.machine() != "x86_64":
-            pytest.skip("they are this machine's")
-        native_step._FLAGS = (*flags, "-mno-avx512f")
+    native_step._FLAGS = (*flags, *more)
     try:
-        return native_step.compile_native.__wrapped__()
+        made = native_step.compile_native.__wrapped__()
     finally:
         native_step._FLAGS = flags
+    if made is None and more:
+        pytest.skip("this compiler does not know the flags")
+    return made
 
 
 @needs_compiler
@@ -119,6 +131,32 @@ def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, co
     torch.testing.assert_close(alone.double(), exact, atol=2e-3, rtol=1e-5)
     for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
         assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
+
+
+_EXPONENTIALS = """
+#include "native_step.c"
+int is_fused(void) { return fused(4097.0f, 4097.0f, -16785408.0f) != 0.0f; }
+void exponentials(float *x, int64_t count) { for (int64_t i = 0; i < count; i++) x[i] = fast_exp(x[i]); }
+"""
+
+
+@needs_compiler
+def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
+    (tmp_path / "exponentials.c").write_text(_EXPONENTIALS)
+    monkeypatch.setattr(native_step, "_SOURCE", tmp_path / "exponentials.c")
+    monkeypatch.setattr(native_step, "_FLAGS", (*native_step._FLAGS, f"-I{_SOURCE.parent}"))
+    library = native_step.compile_native.__wrapped__()
+    x = torch.linspace(-87, 88, 100_001)
+    found = x.clone()
+    library.exponentials(ctypes.c_void_p(found.data_ptr()), ctypes.c_int64(len(x)))
+    error = (found.double() / x.double().exp() - 1).abs().max().item()
+    assert error < (1e-7 if library.is_fused() else 4e-6), error
+
+
+@needs_compiler
+def test_no_folder_to_compile_in_is_no_native_step(monkeypatch, tmp_path):
+    monkeypatch.setattr(native_step.tempfile, "tempdir", str(tmp_path / "none"))
+    assert native_step.compile_native.__wrapped__() is None
 
 
 @needs_compiler
