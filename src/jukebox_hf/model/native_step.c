@@ -6,7 +6,7 @@
 
    The plain twin is JukeboxTransformer.step; names are its names. */
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -52,7 +52,7 @@ static inline uint16_t to_bfloat16(float value) {
 }
 
 /* a * b + c. Where the processor does it at once, the compiler may not take its terms apart and merge constants. */
-static inline float fused(float a, float b, float c) {
+static inline float multiply_add(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)
     return __builtin_fmaf(a, b, c);
 #else
@@ -66,7 +66,7 @@ static inline float fast_exp(float x) {
     if (x < -87.0f) x = -87.0f;
     if (x > 88.0f) x = 88.0f;
     const float whole = rintf(x * 1.44269504f); /* casts and branches would keep the loop from becoming vectors */
-    const float r = fused(whole, 2.12194440e-4f, fused(whole, -0.693359375f, x));
+    const float r = multiply_add(whole, 2.12194440e-4f, multiply_add(whole, -0.693359375f, x));
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -106,19 +106,19 @@ typedef int8_t Bytes __attribute__((vector_size(LANES)));
         loaded;                                                                                                        \
     })
 
-/* a * b + c, rounded once. It is named because compilers, left to choose, round once or twice by the shape of a tile
+/* The same for vectors. It is named because compilers, left to choose, round once or twice by the shape of a tile
    (GCC for Zen 2 and 3): a song's sums would then depend on how many others there are. */
-static inline __attribute__((always_inline)) Floats multiply_add(Floats a, Floats b, Floats c) {
+static inline __attribute__((always_inline)) Floats multiply_add_all(Floats a, Floats b, Floats c) {
 #if defined(__AVX512F__) && defined(__AVX512BW__)
     return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(__FMA__)
     return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
     union { Floats all; float32x4_t half[2]; } x = {a}, y = {b}, sum = {c};
     for (int i = 0; i < 2; i++) sum.half[i] = vfmaq_f32(sum.half[i], x.half[i], y.half[i]);
     return sum.all;
 #else
-    return a * b + c; /* twice: there is no such instruction */
+    return a * b + c; /* twice, where there is no such instruction */
 #endif
 }
 
@@ -170,7 +170,7 @@ typedef struct {        /* a piece of a product: rows and songs by columns, whic
                 for (int64_t byte = 0; byte < stride; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);              \
             EACH(r, R) {                                                                                               \
                 const Floats w = FLOATS(weight + r * row_step + i);                                                    \
-                EACH(s, S) total[r][s] = multiply_add(w, LOADED(Floats, x + s * song_step + i), total[r][s]);          \
+                EACH(s, S) total[r][s] = multiply_add_all(w, LOADED(Floats, x + s * song_step + i), total[r][s]);      \
             }                                                                                                          \
         }                                                                                                              \
         EACH(r, R) EACH(s, S) sums[(from + r) * S + s] = total[r][s];                                                  \
