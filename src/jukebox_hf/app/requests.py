@@ -19,6 +19,7 @@ from jukebox_hf.model.validation import require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0
+MOST_SONGS = 10_000  # of one command
 _MAX_FILE_BYTES = 10 * 2**20
 _BY_LEVEL = ("levels", "hop_fraction", "temperature", "top_k", "top_p")
 _SECONDS = ("seconds", "song_seconds", "offset", "prompt_seconds", "keep_seconds")
