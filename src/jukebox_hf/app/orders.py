@@ -32,7 +32,7 @@ from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_plan import SamplingPlan
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_integer, require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 _GIVEN, _GIVEN_CODES = "given_samples", "given_codes"
@@ -225,9 +225,15 @@ def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
 
 def _notes_of(notes: Mapping[str, str], song: int) -> dict[str, str]:
     """The notes of one of the songs that are written together."""
-    codes = json.loads(notes[_GIVEN_CODES]) if _GIVEN_CODES in notes else None
-    own = None if codes is None else [[counts[song]] for counts in codes]
-    return {**notes, **_given([json.loads(notes[_GIVEN])[song]], own)}
+    try:
+        samples = json.loads(notes[_GIVEN])[song]
+        codes = [[counts[song]] for counts in json.loads(notes[_GIVEN_CODES])] if _GIVEN_CODES in notes else None
+        numbers = [samples, *itertools.chain(*(codes or []))]
+        if not all(is_integer(number) and number >= 0 for number in numbers):
+            raise ValueError("no counts")
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        raise ValueError("the state does not say how much of its songs was given; start anew with --force") from None
+    return {**notes, **_given([samples], codes)}
 
 
 def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:

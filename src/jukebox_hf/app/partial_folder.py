@@ -15,6 +15,7 @@ from typing import Any
 from jukebox_hf.app.held_folder import HeldFolder
 from jukebox_hf.app.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
 from jukebox_hf.app.song_folder import SongTarget, load_codes, refusals_named, slug, with_digest
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import require
 
@@ -157,12 +158,12 @@ class PartialFolder:
         path = self.path / _REQUEST
         try:
             content = path.read_bytes() if self._held is None else self._held.read(_REQUEST)
-            songs = [{**song, "request": dict(song["request"])} for song in json.loads(content)["songs"]]
+            songs = [{**song, "request": dict(song["request"])} for song in parse_json(content, path)["songs"]]
             if not songs or any(not isinstance(song["name"], str) for song in songs):
                 raise ValueError("no songs")
             if any(song["name"] != slug(song["name"]) for song in songs[1:]):
                 raise ValueError("a name that is none of ours")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is damaged; start anew with --force") from None
         return songs
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.text_input import check_path
 from jukebox_hf.model.validation import require
 
 _LONGEST_SLUG = 80
@@ -68,19 +69,16 @@ class SongTarget:
         Raises:
             ValueError: in one sentence.
         """
-        shown = str(self.audio).encode("utf-8", "backslashreplace").decode()
-        try:
-            longest = max((*self.files, self.partial), key=lambda path: len(str(path).encode("utf-8")))
-        except UnicodeEncodeError:
-            raise ValueError(f"--out {shown} is not text in UTF-8; choose a name that is") from None
+        check_path("--out", self.audio)
+        longest = max((*self.files, self.partial), key=lambda path: len(os.fsencode(path.name)))
         size, most = len(os.fsencode(longest.name)), _limit(self.folder, "PC_NAME_MAX", 255)
         require(
             size <= most,
-            f"--out {shown}: beside it {longest.name} would have {size} bytes in its name, over the {most} allowed "
+            f"--out {self.audio}: beside it {longest.name} would have {size} bytes in its name, over the {most} allowed "
             f"here; choose a name that is {size - most} bytes shorter",
         )
         size, most = len(os.fsencode(self.partial)) + 1 + most, _limit(self.folder, "PC_PATH_MAX", 4096)
-        require(size < most, f"--out {shown} is too long a path ({most} bytes are allowed); choose a shorter one")
+        require(size < most, f"--out {self.audio} is too long a path ({most} bytes are allowed); choose a shorter one")
 
     def check_free(self, force: bool) -> None:
         """Refuse to lose an older song, to write through a link, or to forget an unfinished one.
@@ -120,6 +118,7 @@ def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool
     Raises:
         ValueError: a file for several songs, or one with another suffix.
     """
+    check_path("--out", out)
     if is_folder(out):
         folder = Path(out)
         begun = {path.parent.name for path in folder.glob("*.partial/request.json")} if are_begun else ()
