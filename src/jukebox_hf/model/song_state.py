@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from .configuration_jukebox import JukeboxConfig
@@ -23,6 +23,7 @@ from .validation import check_ids, check_range, is_integer, require
 _FORMAT = "jukebox-song-1"
 _LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
 _CURE = "give a state that jukebox_hf saved"
+_LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class SongState:
         own = (*self.codes[level][:song], codes.detach().cpu().long(), *self.codes[level][song + 1 :])
         return SongState((*self.codes[:level], own, *self.codes[level + 1 :]), self.seeds, self.notes)
 
+    def only(self, song: int) -> "SongState":
+        """The state of one of the songs."""
+        return SongState(tuple((songs[song],) for songs in self.codes), (self.seeds[song],), self.notes)
+
     def batch(self, level: int) -> Tensor:
         """The codes of a level as one tensor (B, T); all songs must have equally many."""
         lengths = {len(codes) for codes in self.codes[level]}
@@ -81,19 +86,26 @@ class SongState:
                     "use the model they were made with",
                 )
 
-    def save(self, path: Path) -> None:
-        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+    def to_bytes(self) -> bytes:
+        """The state as the bytes of its file: equal states give equal bytes."""
         tensors = {
             f"level_{level}.song_{song}": codes.contiguous()
             for level, songs in enumerate(self.codes)
             for song, codes in enumerate(songs)
         }
-        facts = {"format": _FORMAT, "seeds": json.dumps(self.seeds), "notes": json.dumps(self.notes)}
+        facts = {"format": _FORMAT, "seeds": json.dumps(self.seeds), "notes": json.dumps(self.notes, sort_keys=True)}
         facts["levels"] = str(len(self.codes))
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        return _with_facts(as_safetensors(tensors), facts)
+
+    def save(self, path: Path) -> None:
+        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+        content = self.to_bytes()
+        staged = path.with_name(f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED])
         try:
-            save_file(tensors, staged, metadata=facts)
-            flush(staged)
+            with staged.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(staged, path)
             flush(path.parent)
         finally:
@@ -132,6 +144,14 @@ class SongState:
         with safe_open(path, framework="pt", device="cpu") as file:
             codes = tuple(tuple(file.get_tensor(name) for name in level) for level in names)
         return cls(codes, tuple(seeds), notes)
+
+
+def _with_facts(content: bytes, facts: dict[str, str]) -> bytes:
+    """Put facts into the header of a safetensors file, in their order: the library writes them in any order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps({"__metadata__": facts, **json.loads(content[8 : 8 + size])}, separators=(",", ":"))
+    header += " " * (-len(header) % 8)  # ASCII; tensors begin at a multiple of 8
+    return len(header).to_bytes(8, "little") + header.encode("ascii") + content[8 + size :]
 
 
 def flush(path: Path) -> None:
