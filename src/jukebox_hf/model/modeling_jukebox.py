@@ -27,7 +27,7 @@ from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .part_source import PartSource
 from .song import LogitsHook
-from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, write_orders
+from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, require
@@ -271,7 +271,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         )
         hook = read_hook(logits_processor)
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
-        orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        inputs, codes = copied(inputs or by_name, codes, wishes.copies)
+        orders = take_orders(self.config, self.vqvae, inputs, wishes, codes)
         return orders, wishes, hook
 
     @torch.no_grad()

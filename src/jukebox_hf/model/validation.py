@@ -3,6 +3,9 @@
 Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +14,19 @@ def require(condition: bool, message: str) -> None:
     """Raise a ValueError with `message` unless `condition` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def plain(value: Any) -> Any:
+    """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions; also inside lists and
+    dictionaries. Anything else stays as it is.
+    """
+    if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    return value
 
 
 def is_number(value: object) -> bool:
