@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+from .text_input import check_text
 from .validation import require
 
 UNKNOWN_ID = 0
@@ -76,7 +77,7 @@ class LabelVocabulary:
         return "_".join(_name("genre_ids", genre_id, self.genres) for genre_id in genre_ids if genre_id != -1)
 
     def _key(self, name: str) -> str:
-        require(isinstance(name, str), f"name={name!r} must be a string; use '' where there is none")
+        check_text("name", name)
         return RULES[self.version].key(name)
 
 
