@@ -6,11 +6,13 @@ unpickled.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
@@ -22,6 +24,7 @@ from .configuration_jukebox import JukeboxConfig
 from .validation import require
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
+_VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
 _INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
 
 
@@ -77,6 +80,50 @@ def check_name(name_or_path: str) -> None:
                 f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the "
                 f"path"
             ) from None
+
+
+def inside(name_or_path: str, subfolder: str, **hub: Any) -> str:
+    """Name a folder inside a repository; one on the Hub is downloaded, without what lies beside it."""
+    if not subfolder:
+        return name_or_path
+    root = name_or_path
+    if not Path(root).is_dir():
+        check_name(root)
+        root = snapshot_download(root, allow_patterns=[f"{subfolder.strip('/')}/*"], **hub)
+    return str(Path(root) / subfolder)
+
+
+def check_format(
+    name_or_path: str, is_legacy: bool, use_safetensors: bool | None, variant: str | None, **hub: Any
+) -> None:
+    """Refuse a format of weights that a repository does not have.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not is_legacy:
+        require(
+            use_safetensors is not False,
+            "use_safetensors=False, but the parts of a Jukebox are stored as safetensors alone; leave it out",
+        )
+        folder = Path(name_or_path) / "vqvae"
+        files = [file.name for file in folder.glob("model*.safetensors")] if folder.is_dir() else []
+        found = {None if (match := _VARIANT.search(file)) is None else match[1] for file in files}
+        require(
+            not files or variant in found,
+            f"variant={variant!r}, but the weights of {name_or_path} are of "
+            f"{' and '.join(f'variant={one!r}' for one in found)}; say that",
+        )
+        return
+    require(variant is None, f"variant={variant!r}, but repositories of transformers 4 have none; leave it out")
+    if use_safetensors is not None:
+        quietly = {"_raise_exceptions_for_missing_entries": False}
+        found = any(cached_file(name_or_path, file, **quietly, **hub) for file in (_WHOLE[0], _INDEX[0]))
+        require(
+            found == use_safetensors,
+            f"use_safetensors={use_safetensors}, but the weights of {name_or_path} are "
+            f"{'safetensors' if found else 'a pickle, pytorch_model.bin'}; leave it out, or convert it first",
+        )
 
 
 def pin(name_or_path: str, **hub: Any) -> tuple[str, dict[str, Any]]:
@@ -139,15 +186,14 @@ def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
     return root
 
 
-def check_safetensors(name_or_path: str, subfolder: str, **hub: Any) -> None:
+def check_safetensors(name_or_path: str, subfolder: str, variant: str | None = None, **hub: Any) -> None:
     """Refuse a folder whose index of safetensors names anything but files beside it.
 
     Raises:
         ValueError: in one sentence.
     """
-    index = cached_file(
-        name_or_path, _INDEX[0], subfolder=subfolder, _raise_exceptions_for_missing_entries=False, **hub
-    )
+    file = _INDEX[0] if variant is None else f"{_INDEX[0].removesuffix('.json')}.{variant}.json"
+    index = cached_file(name_or_path, file, subfolder=subfolder, _raise_exceptions_for_missing_entries=False, **hub)
     if index is not None:
         shards_of(Path(index))
 

@@ -23,10 +23,10 @@ _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "stepping")
 _ANSWERS = ("return_codes", "return_alignment")
 _OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
-_KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
+KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
 _LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-_TAKES = f"{', '.join(_KNOWN)} and song inputs"
+_TAKES = f"{', '.join(KNOWN)} and song inputs"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def read_wishes(
     """
     arguments = plain(dict(arguments))
     for name, value in arguments.items():
-        if name not in (*_KNOWN, *UNASKED):
+        if name not in (*KNOWN, *UNASKED):
             check_foreign("generate", GENERATE, name, value, _TAKES)
     said = _defaults_of(own) | _said_by(given, own)
-    said.update({name: value for name, value in arguments.items() if name in _KNOWN and value is not None})
+    said.update({name: value for name, value in arguments.items() if name in KNOWN and value is not None})
     if any(arguments.get(name) is not None for name in _LENGTHS):  # a plain length replaces what `given` says
         said = {name: value for name, value in said.items() if name not in _LENGTHS or arguments.get(name) is not None}
     require(
@@ -165,7 +165,7 @@ def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str,
         return {}
     require(
         isinstance(given, GenerationConfig),
-        f"generation_config={type(given).__name__} must be a transformers.GenerationConfig; make one of your values, or "
+        f"generation_config={type(given).__name__} must be a transformers.GenerationConfig; make one, or "
         f"pass them as they are",
     )
     filled_in = _filled_in(given)
@@ -176,12 +176,12 @@ def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str,
             continue
         if of_model is None and name in filled_in and value == filled_in[name]:
             continue
-        if name in _KNOWN:
+        if name in KNOWN:
             said[name] = value
         elif name not in GENERATE or not GENERATE[name].allows(value):
             why = f", {GENERATE[name].cure}" if name in GENERATE else ""
             raise ValueError(
-                f"generation_config.{name}={value!r} is not supported by Jukebox{why}; it takes {', '.join(_KNOWN)}"
+                f"generation_config.{name}={value!r} is not supported by Jukebox{why}; it takes {', '.join(KNOWN)}"
             )
     return said
 
@@ -202,7 +202,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
-        is_foreign = name not in _KNOWN and name in GENERATE and name not in _LEFT_BY_TRANSFORMERS_4
+        is_foreign = name not in KNOWN and name in GENERATE and name not in _LEFT_BY_TRANSFORMERS_4
         require(
             value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
             f"the model's own generation_config.{name}={value!r} can not be a default of songs; "

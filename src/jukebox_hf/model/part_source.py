@@ -19,10 +19,13 @@ from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_js
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
+from .loading_arguments import device_map_of, without_bars
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
 from .validation import require
+
+_OF_PRIORS = ("attn_implementation", "quantization_config")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PartSource:
 
     def load_vqvae(self) -> JukeboxVQVAE:
         """Load the VQ-VAE, in float32."""
-        options = {"device_map": self.options["device_map"]} if "device_map" in self.options else {}
+        options = {name: value for name, value in self.options.items() if name not in _OF_PRIORS}
         return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
 
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
@@ -57,8 +60,19 @@ class PartSource:
         """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
         quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        if self.is_legacy or quantization or (self.dtype not in (None, "auto") and not self._is_int8(name)):
-            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization)
+        on_disk = {k: v for k, v in self.options.items() if k in ("variant", "disable_mmap")}
+        is_renamed = kwargs.get("variant") != self.options.get("variant")
+        require(
+            not (is_renamed and self._is_int8(name)),
+            f"variant={kwargs.get('variant')!r}: {name} is stored as int8 and only copied as it is; leave it out",
+        )
+        if (
+            self.is_legacy
+            or quantization
+            or is_renamed
+            or (self.dtype not in (None, "auto") and not self._is_int8(name))
+        ):
+            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization | on_disk)
             prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return
@@ -71,7 +85,9 @@ class PartSource:
 
     def _is_int8(self, name: str) -> bool:
         """Whether a part is stored as int8, which is no dtype that another can be asked of."""
-        return "quantization_config" in read_config_json(self.name_or_path, name, **self._hub_again)
+        return not self.is_legacy and "quantization_config" in read_config_json(
+            self.name_or_path, name, **self._hub_again
+        )
 
     @property
     def _hub_again(self) -> dict[str, Any]:
@@ -81,24 +97,28 @@ class PartSource:
     def _load(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
     ) -> PreTrainedModel:
+        if "device_map" in options:
+            options["device_map"] = device_map_of(options["device_map"], name)
         if self.is_legacy:
             state = self._legacy_state(part, name, config)
             if options["dtype"] == "auto":
                 options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
-            model, info = part.from_pretrained(
-                None, config=config, state_dict=state, output_loading_info=True, **options
-            )
+            with without_bars():
+                model, info = part.from_pretrained(
+                    None, config=config, state_dict=state, output_loading_info=True, **options
+                )
         else:
             # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
-            check_safetensors(self.name_or_path, name, **self.hub)
-            model, info = part.from_pretrained(
-                self.name_or_path,
-                subfolder=name,
-                use_safetensors=True,
-                output_loading_info=True,
-                **self.hub,
-                **options,
-            )
+            check_safetensors(self.name_or_path, name, options.get("variant"), **self.hub)
+            with without_bars():
+                model, info = part.from_pretrained(
+                    self.name_or_path,
+                    subfolder=name,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **self.hub,
+                    **options,
+                )
             _check_same(name, model.config, config)
         lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
         require(

@@ -178,9 +178,7 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | 
     return songs
 
 
-def copied(
-    inputs: Mapping[str, Any], codes: Codes | None, copies: int
-) -> tuple[dict[str, Any], Codes | None]:
+def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
     """Order every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
 
     Raises:

@@ -79,6 +79,12 @@ def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
     require(low <= found <= high, f"{name} holds {found}, but only {low} to {high} are allowed; {cure}")
 
 
+def check_finite(name: str, values: Tensor, reason: str) -> None:
+    """No value may be infinite or no number; waits for the device."""
+    if not torch.compiler.is_compiling():  # an exported graph can not stop
+        require(bool(torch.isfinite(values).all()), f"{name} holds numbers that are not finite, {reason}")
+
+
 def check_codes(name: str, codes: object, codebook_size: int) -> None:
     """Codes (B, T) of a codebook."""
     check_ids(name, codes, "(B, T)", 2)
