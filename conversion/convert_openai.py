@@ -67,7 +67,8 @@ def convert_openai(
         out: the folder to make.
         preset: `1b_lyrics`, `5b_lyrics` or `5b`; None: the configuration is read from the checkpoints' own `hps`.
         files: local checkpoints; None downloads the preset's into `<out>.download/`, kept until all is written.
-        labels: folder with OpenAI's artist and genre lists (`v2_artist_ids.txt`, ...); None writes no tokenizer.
+        labels: folder with OpenAI's artist and genre lists (`v2_artist_ids.txt`, ...); None: artists and genres
+            are then named by their ids.
         dtype: `keep`, `float32`, `bfloat16` or `float16`.
         force: replace an older repository at `out`.
         say: told, line by line, what was read and written.
@@ -103,8 +104,8 @@ def convert_openai(
     ]
     source = f"OpenAI's {preset} checkpoints" if preset else "checkpoints of OpenAI's format"
     write_repository(out, config, opened, partial(_finish, tokenizer, source, config), dtype=dtype, force=force)
-    if tokenizer is None:
-        say("no --labels folder was given, so the repository has no tokenizer: artists and genres are ids only")
+    if labels is None:
+        say(f"no --labels folder was given, so {without_names(tokenizer)}")
     if downloads is not None:
         shutil.rmtree(downloads)
     say(f"wrote {out}")
@@ -156,9 +157,26 @@ def _check_levels(config: JukeboxConfig, files: OpenAIFiles) -> None:
 
 def _tokenizer(labels: Path | None, versions: Sequence[str], config: JukeboxConfig) -> JukeboxTokenizer | None:
     if labels is None:
-        return None
+        return numbered_tokenizer(config, list(versions))
     tokenizer = JukeboxTokenizer.from_label_files(labels, list(versions))
     check_tables(tokenizer, config.prior_configs)
+    return tokenizer
+
+
+def without_names(tokenizer: JukeboxTokenizer | None) -> str:
+    """What a repository without label lists can be told, in words."""
+    if tokenizer is None:
+        return "the repository has no tokenizer: artists and genres are ids only"
+    return "artists and genres have no names but their ids, such as --artist 17"
+
+
+def numbered_tokenizer(config: JukeboxConfig, versions: list[str] | None = None) -> JukeboxTokenizer | None:
+    """A tokenizer that names artists and genres by their ids; None where nobody knows the characters of lyrics."""
+    try:
+        tokenizer = JukeboxTokenizer.by_number(config, versions)
+        JukeboxProcessor.from_config(config, tokenizer)
+    except ValueError:
+        return None
     return tokenizer
 
 

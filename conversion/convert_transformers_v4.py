@@ -10,7 +10,14 @@ from pathlib import Path
 from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import cached_file
 
-from jukebox_hf.conversion.convert_openai import Say, check_tables, model_card, write_doors
+from jukebox_hf.conversion.convert_openai import (
+    Say,
+    check_tables,
+    model_card,
+    numbered_tokenizer,
+    without_names,
+    write_doors,
+)
 from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
 from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
 from jukebox_hf.model.checkpoint_keys import check_keys
@@ -54,16 +61,19 @@ def convert_transformers_v4(
     keys = legacy_keys(config)
     check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     tokenizer = _tokenizer(source)
-    if tokenizer is not None:
+    has_names = tokenizer is not None
+    if has_names:
         check_tables(tokenizer, config.prior_configs)
+    else:
+        tokenizer = numbered_tokenizer(config)
     parts = {"vqvae": config.vqvae_config}
     parts |= {f"prior_{level}": prior for level, prior in enumerate(config.prior_configs)}
     opened: list[Callable[[], ForeignPart]] = [
         partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
     ]
     write_repository(out, config, opened, partial(_finish, tokenizer, config), dtype=dtype, force=force)
-    if tokenizer is None:
-        say(f"{source} has no tokenizer files, so the new repository has none: artists and genres are ids only")
+    if not has_names:
+        say(f"{source} has no tokenizer files, so {without_names(tokenizer)}")
     say(f"wrote {out}")
 
 

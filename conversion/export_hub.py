@@ -4,32 +4,14 @@ Flows in: a repository of ours. Flows out: the same with `auto_map` entries and 
 transformers runs for those who pass `trust_remote_code=True`. Nobody who imports jukebox_hf needs it.
 """
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-import jukebox_hf.model
 from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.remote_code import write_code
 from jukebox_hf.model.validation import require
-
-_MODEL = "modeling_jukebox.JukeboxModel"
-_PROCESSOR = "processing_jukebox.JukeboxProcessor"
-_EXTRACTOR = "feature_extraction_jukebox.JukeboxFeatureExtractor"
-_AUTO_MAPS = {
-    "config.json": {
-        "AutoConfig": "configuration_jukebox.JukeboxConfig",
-        "AutoModel": _MODEL,
-        "AutoModelForTextToWaveform": _MODEL,
-    },
-    "processor_config.json": {"AutoProcessor": _PROCESSOR, "AutoFeatureExtractor": _EXTRACTOR},
-    "tokenizer_config.json": {
-        "AutoTokenizer": ["tokenization_jukebox.JukeboxTokenizer", None],
-        "AutoProcessor": _PROCESSOR,
-    },
-}
 
 
 def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
@@ -53,16 +35,4 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
     require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
     with staged(out, force) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True)
-        for file in sorted(Path(jukebox_hf.model.__path__[0]).glob("[!_]*.py")):
-            shutil.copyfile(file, staging / file.name)
-        for name, auto_map in _AUTO_MAPS.items():
-            if (staging / name).is_file():
-                _add_auto_map(staging / name, auto_map)
-
-
-def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["auto_map"] = auto_map
-    if "feature_extractor" in content:
-        content["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_code(staging)

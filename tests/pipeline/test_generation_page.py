@@ -3,7 +3,7 @@
 import doctest
 import re
 
-from jukebox_hf.model.generation_arguments import _KNOWN
+from jukebox_hf.model.generation_arguments import KNOWN
 from jukebox_hf.model.processing_jukebox import SONG_WORDS
 
 PAGE = "docs/reference/generation.md"
@@ -23,5 +23,5 @@ def test_the_page_lists_every_word_and_argument(root):
     rows = re.findall(r"^\| (`[^|]*) \|", (root / PAGE).read_text("utf-8"), re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert set(SONG_WORDS) <= listed
-    assert set(_KNOWN) <= listed
-    assert listed <= {*SONG_WORDS, *_KNOWN, "codes", "logits_processor", "offload", "generation_config"}
+    assert set(KNOWN) <= listed
+    assert listed <= {*SONG_WORDS, *KNOWN, "codes", "logits_processor", "offload", "generation_config"}

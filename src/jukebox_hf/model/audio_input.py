@@ -4,6 +4,8 @@ Flows in: a path or samples. Flows out: samples (S,). A file's header is checked
 are read in blocks, so a hostile file can not ask for much memory.
 """
 
+import io
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ _CURE = "convert it to WAV or FLAC"
 
 
 def read_audio(
-    source: str | PathLike[str] | np.ndarray,
+    source: str | PathLike[str] | bytes | np.ndarray,
     sampling_rate: int,
     *,
     source_rate: int | None = None,
@@ -39,9 +41,9 @@ def read_audio(
     """Read a recording as mono samples at the wanted rate.
 
     Args:
-        source: a file that libsndfile reads (WAV, FLAC, OGG, MP3), or samples (S,), (channels, S) or (S, channels):
-            the shorter side is taken for the channels. int8, uint8, int16 and int32 are scaled by their range; other
-            integers are refused, and so are values far over full scale, which is 1 for floats.
+        source: a file that libsndfile reads (WAV, FLAC, OGG, MP3), its bytes, or samples (S,), (channels, S) or
+            (S, channels): the shorter side is taken for the channels. int8, uint8, int16 and int32 are scaled by their
+            range; other integers are refused, and so are values far over full scale, which is 1 for floats.
         sampling_rate: wanted, in samples per second.
         source_rate: of samples in an array; None takes them to be at the wanted rate. Files say their own.
         max_seconds: longer recordings are refused.
@@ -60,6 +62,12 @@ def read_audio(
         )
         samples, rate = _read_file(Path(source), max_seconds)
         name = str(source)
+    elif isinstance(source, bytes):
+        require(
+            source_rate is None, f"source_rate={source_rate!r} is for arrays, but a file says its own rate; drop it"
+        )
+        samples, rate = _read_file(io.BytesIO(source), max_seconds)
+        name = "the audio"
     else:
         rate = sampling_rate if source_rate is None else source_rate
         _check_rate("source_rate", rate)
@@ -69,6 +77,36 @@ def read_audio(
     require(bool(np.isfinite(samples).all()), f"{name} holds samples that are not finite; clean it or decode it again")
     check_scale(samples, name)
     return resample(samples, rate, sampling_rate)
+
+
+def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
+    """Write samples (S,) as an audio file, cut to [-1, 1]; an older file stays until all is there.
+
+    Raises:
+        ValueError: samples or a format that can not be written.
+        ImportError: soundfile is not installed.
+    """
+    if soundfile is None:
+        raise ImportError(f"{path} is to be written, but soundfile is not installed; pip install soundfile")
+    path, samples = Path(path), np.asarray(samples)
+    require(
+        samples.ndim == 1 and samples.dtype.kind == "f" and bool(np.isfinite(samples).all()),
+        f"audio must be finite floating-point samples (S,), not {samples.dtype} {samples.shape}",
+    )
+    known = {name.lower() for name in soundfile.available_formats()}
+    container = path.suffix.lower().lstrip(".")
+    require(
+        container in known and container != "raw",
+        f"saving_path={str(path)!r} must end in a format, such as .wav, .flac, .ogg or .mp3",
+    )
+    memory = io.BytesIO()  # libsndfile leaves a short but valid WAV on a full disk
+    soundfile.write(memory, samples.clip(-1, 1).astype(np.float32), sampling_rate, format=container.upper())
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staged.write_bytes(memory.getvalue())
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def mono(samples: Any) -> np.ndarray:
@@ -130,13 +168,17 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return np.asarray(soxr.resample(samples, rate, wanted, quality="VHQ"), dtype=np.float32)
 
 
-def _read_file(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
+def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int]:
     """Mono samples of a file, and their rate."""
     if soundfile is None:
         raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
-    require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
+    file_itself, path = path, "the audio" if isinstance(path, io.BytesIO) else path
+    require(
+        path == "the audio" or path.is_file(),
+        f"{path} is not a file that can be read as audio; give the path of a recording",
+    )
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(file_itself) as file:
             _check_rate(f"the rate of {path}", file.samplerate)
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)

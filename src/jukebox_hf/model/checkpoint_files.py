@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
@@ -30,6 +31,7 @@ from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensor
 from .validation import require
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
+_VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
 _INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -127,6 +129,50 @@ def check_name(name_or_path: str) -> None:
             ) from None
 
 
+def inside(name_or_path: str, subfolder: str, **hub: Any) -> str:
+    """Name a folder inside a repository; one on the Hub is downloaded, without what lies beside it."""
+    if not subfolder:
+        return name_or_path
+    root = name_or_path
+    if not Path(root).is_dir():
+        check_name(root)
+        root = snapshot_download(root, allow_patterns=[f"{subfolder.strip('/')}/*"], **hub)
+    return str(Path(root) / subfolder)
+
+
+def check_format(
+    name_or_path: str, is_legacy: bool, use_safetensors: bool | None, variant: str | None, **hub: Any
+) -> None:
+    """Refuse a format of weights that a repository does not have.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not is_legacy:
+        require(
+            use_safetensors is not False,
+            "use_safetensors=False, but the parts of a Jukebox are stored as safetensors alone; leave it out",
+        )
+        folder = Path(name_or_path) / "vqvae"
+        files = [file.name for file in folder.glob("model*.safetensors")] if folder.is_dir() else []
+        found = {None if (match := _VARIANT.search(file)) is None else match[1] for file in files}
+        require(
+            not files or variant in found,
+            f"variant={variant!r}, but the weights of {name_or_path} are of "
+            f"{' and '.join(f'variant={one!r}' for one in found)}; say that",
+        )
+        return
+    require(variant is None, f"variant={variant!r}, but repositories of transformers 4 have none; leave it out")
+    if use_safetensors is not None:
+        quietly = {"_raise_exceptions_for_missing_entries": False}
+        found = any(cached_file(name_or_path, file, **quietly, **hub) for file in (_WHOLE[0], _INDEX[0]))
+        require(
+            found == use_safetensors,
+            f"use_safetensors={use_safetensors}, but the weights of {name_or_path} are "
+            f"{'safetensors' if found else 'a pickle, pytorch_model.bin'}; leave it out, or convert it first",
+        )
+
+
 def pin(name_or_path: str, **hub: Any) -> tuple[str, dict[str, Any]]:
     """Name a repository so that later reads find the same files: its whole path, or the commit of its config.json.
 
@@ -199,21 +245,26 @@ def check_weights(
     Raises:
         ValueError: in one sentence that names the file.
     """
-    dot = f".{variant}" if variant else ""
 
     def find(file: str) -> str | None:
         return _find_quietly(name_or_path, file, subfolder, **hub)
 
     dtypes = None if shapes is None else _FLOATS
     found: dict[str, StoredTensor] = {}
-    if (file := find(f"model{dot}.safetensors")) is not None:
+    if (file := find(with_variant(_WHOLE[0], variant))) is not None:
         found = check_safetensors(file, dtypes=dtypes).tensors
-    elif (file := find(f"model.safetensors.index{dot}.json")) is not None:
+    elif (file := find(with_variant(_INDEX[0], variant))) is not None:
         shards = [_found(find(shard), shard, name_or_path) for shard in shards_of(Path(file))]
         found = _check_shards(Path(file), [check_safetensors(shard, dtypes=dtypes) for shard in shards])
     if shapes is not None and found:
         _check_shapes(file, found, {name: tuple(shape) for name, shape in shapes.items()}, set(optional))
     return found
+
+
+def with_variant(file: str, variant: str | None) -> str:
+    """The name of a file of weights as transformers writes it: model.fp16.safetensors, ....index.fp16.json."""
+    stem, dot, suffix = file.rpartition(".")
+    return file if variant is None else f"{stem}.{variant}{dot}{suffix}"
 
 
 def shards_of(index: Path) -> list[str]:

@@ -4,16 +4,17 @@ Flows in: waveforms or audio files. Flows out: `input_values` (B, 1, S). Shorter
 the tokenizer pads too: in a batch the end of every prompt is where its song goes on.
 """
 
-from collections.abc import Sequence
-from os import PathLike
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
+from .audio_containers import Recording, as_list, unpack
 from .audio_input import read_audio
-from .validation import require
+from .foreign_arguments import PREPARE, check_foreign
+from .validation import plain, require
 
 logger = logging.get_logger(__name__)
 
@@ -51,16 +52,20 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
         self,
         raw_audio: Any,
         sampling_rate: int | None = None,
-        padding: bool = True,
+        padding: bool | str | None = True,
         return_tensors: str | None = None,
+        **how: Any,
     ) -> BatchFeature:
         """Prepare one recording, or a list of them.
 
         Args:
-            raw_audio: samples (S,), (channels, S) or (S, channels), or the path of an audio file; or a list of these.
-            sampling_rate: of the samples given; they are resampled where it is not the model's. Files say their own.
-            padding: False refuses recordings of different lengths.
+            raw_audio: samples (S,), (channels, S) or (S, channels), (samples, rate) or (rate, samples), a dictionary
+                with array and sampling_rate or with path or bytes, a decoder of datasets, or the path of an audio file;
+                or a list of these.
+            sampling_rate: of samples that come without one; they are resampled where it is not the model's.
+            padding: False refuses recordings of different lengths; True and "longest" are the same.
             return_tensors: "pt" or "np"; None gives lists.
+            how: what other extractors are told, where it is true of this one anyway.
 
         Returns:
             `input_values` (B, 1, S), zeros in front of shorter recordings; `padding_mask` (B, S), 1 where sound is;
@@ -69,9 +74,11 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             ValueError: audio that can not be read, or is shorter than one code.
         """
-        recordings = [self.samples(audio, sampling_rate) for audio in _as_list(raw_audio)]
-        require(len(recordings) > 0, "raw_audio is empty; give at least one recording")
-        if sampling_rate is None and any(not isinstance(audio, (str, PathLike)) for audio in _as_list(raw_audio)):
+        padding = read_padding("JukeboxFeatureExtractor", padding, how)
+        given = [unpack(audio, "raw_audio") for audio in as_list(raw_audio)]
+        require(len(given) > 0, "raw_audio is empty; give at least one recording")
+        recordings = [self._samples(recording, sampling_rate) for recording in given]
+        if sampling_rate is None and any(not each.is_file and each.rate is None for each in given):
             logger.warning_once(
                 f"JukeboxFeatureExtractor was given samples without a sampling_rate and takes them to be at "
                 f"{self.sampling_rate} Hz; pass sampling_rate= to have them resampled"
@@ -92,10 +99,16 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
 
     def samples(self, audio: Any, sampling_rate: int | None = None) -> np.ndarray:
         """Give one recording as float32 (S,) at the model's rate, S a multiple of `hop_length`; the rest is cut off."""
-        if isinstance(audio, (str, PathLike)):
-            samples = read_audio(audio, self.sampling_rate)
-        else:
-            samples = read_audio(np.asarray(audio), self.sampling_rate, source_rate=sampling_rate)
+        return self._samples(unpack(audio), sampling_rate)
+
+    def _samples(self, recording: Recording, sampling_rate: int | None) -> np.ndarray:
+        sampling_rate = plain(sampling_rate)
+        require(
+            None in (recording.rate, sampling_rate) or recording.rate == sampling_rate,
+            f"sampling_rate={sampling_rate!r}, but the recording has a rate of {recording.rate}; say one of them",
+        )
+        rate = sampling_rate if recording.rate is None else recording.rate
+        samples = read_audio(recording.source, self.sampling_rate, source_rate=rate)
         whole = len(samples) // self.hop_length * self.hop_length
         require(
             whole > 0,
@@ -105,9 +118,17 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
         return samples[:whole]
 
 
-def _as_list(raw_audio: Any) -> list[Any]:
-    """A list of recordings; a list of plain numbers is one recording."""
-    is_list = isinstance(raw_audio, Sequence) and not isinstance(raw_audio, (str, PathLike))
-    if is_list and not (len(raw_audio) and np.isscalar(raw_audio[0]) and not isinstance(raw_audio[0], str)):
-        return list(raw_audio)
-    return [raw_audio]
+def read_padding(caller: str, padding: Any, how: Mapping[str, Any]) -> bool:
+    """Whether shorter rows of a batch are filled up, and refuse what would cut or fill them otherwise.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    padding = getattr(padding, "value", padding)
+    require(
+        padding in (None, True, False, "longest", "do_not_pad"),
+        f"padding={padding!r} must be True or 'longest', or False for rows of one length; nothing is filled up further",
+    )
+    for name, value in how.items():
+        check_foreign(caller, PREPARE, name, value, "what its docstring names")
+    return padding in (None, True, "longest")

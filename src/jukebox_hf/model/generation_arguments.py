@@ -4,34 +4,29 @@ Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows o
 hands over configurations it has filled up itself; what it filled in is told from what a user set.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
 from .configuration_jukebox import JukeboxConfig
+from .foreign_arguments import GENERATE, UNASKED, check_foreign
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, require
+from .validation import check_level, is_integer, is_number, plain, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "stepping")
-_OTHERS = ("levels", *_WINDOWS, "seed", "return_codes", "return_alignment")
-_KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
-# Asked for by transformers' pipelines or meaningless for songs; true of us whatever they say.
-_IGNORED = {
-    "return_dict_in_generate",
-    "use_cache",
-    "max_length",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "decoder_start_token_id",
-    "transformers_version",
-}
+_ANSWERS = ("return_codes", "return_alignment")
+_OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
+KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
+_OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
+_LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+_TAKES = f"{', '.join(KNOWN)} and song inputs"
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class SongWishes:
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
+        copies: how many songs to write from each order.
     """
 
     seconds: float | None
@@ -65,6 +61,7 @@ class SongWishes:
     seed: int | None
     return_codes: bool
     return_alignment: bool
+    copies: int = 1
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -81,10 +78,12 @@ def read_wishes(
     Raises:
         ValueError: an argument that songs do not know or an impossible value, in one sentence.
     """
-    unknown = sorted(name for name, value in arguments.items() if name not in {*_KNOWN, *_IGNORED} and value)
-    require(not unknown, f"generate does not know {', '.join(unknown)}; it takes {', '.join(_KNOWN)} and song inputs")
-    said = _said_by(given, own)
-    said.update({name: value for name, value in arguments.items() if name in _KNOWN and value is not None})
+    arguments = plain(dict(arguments))
+    for name, value in arguments.items():
+        if name not in (*KNOWN, *UNASKED):
+            check_foreign("generate", GENERATE, name, value, _TAKES)
+    said = _defaults_of(own) | _said_by(given, own)
+    said.update({name: value for name, value in arguments.items() if name in KNOWN and value is not None})
     if any(arguments.get(name) is not None for name in _LENGTHS):  # a plain length replaces what `given` says
         said = {name: value for name, value in said.items() if name not in _LENGTHS or arguments.get(name) is not None}
     require(
@@ -92,8 +91,10 @@ def read_wishes(
         f"seconds={said.get('seconds')!r} and max_new_tokens={said.get('max_new_tokens')!r} both give the length; "
         f"choose one",
     )
-    for name in ("max_new_tokens", "chunk", "batch"):
+    for name in ("max_new_tokens", "chunk", "batch", "num_return_sequences"):
         _check_count(name, said.get(name))
+    for name in _ANSWERS:
+        require(isinstance(said.get(name, False), bool), f"{name}={said.get(name)!r} must be True or False")
     _check_seed(said.get("seed"))
     seconds = said.get("seconds")
     require(
@@ -101,7 +102,9 @@ def read_wishes(
         f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
     )
     levels, num_levels = said.get("levels"), len(config.prior_configs)
-    is_parallel = said.get("parallel_windows", getattr(own, "parallel_windows", None) or False)
+    if isinstance(levels, (Tensor, np.ndarray)) and levels.ndim == 1:
+        levels = levels.tolist()
+    is_parallel = said.get("parallel_windows", False)
     hops = _hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels)
     if is_parallel and "hop_fractions" not in said:  # nobody asked for the model's own at the levels it is about
         hops = {level: part for level, part in hops.items() if not config.prior_configs[level].upper_strides}
@@ -121,8 +124,9 @@ def read_wishes(
         batch=said.get("batch"),
         stepping=said.get("stepping") or "auto",
         seed=said.get("seed"),
-        return_codes=bool(said.get("return_codes", False)),
-        return_alignment=bool(said.get("return_alignment", False)),
+        return_codes=said.get("return_codes", False),
+        return_alignment=said.get("return_alignment", False),
+        copies=said.get("num_return_sequences", 1),
     )
 
 
@@ -146,7 +150,7 @@ def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | N
 def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
     """Refuse what could stop or watch a text, but not a song."""
     require(
-        stopping_criteria is None or len(stopping_criteria) == 0,
+        stopping_criteria is None or (isinstance(stopping_criteria, Sized) and len(stopping_criteria) == 0),
         "stopping_criteria can not stop a song, whose length is decided before its first code; use seconds=",
     )
     require(
@@ -159,21 +163,54 @@ def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str,
     """The wishes in a configuration: what is neither the model's own nor filled in by transformers."""
     if given is None:
         return {}
-    # What 5.17's pipelines fill into fields that nobody set. Private, so it may go; then nobody fills in either.
-    neutral = GenerationConfig().to_dict() | getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    require(
+        isinstance(given, GenerationConfig),
+        f"generation_config={type(given).__name__} must be a transformers.GenerationConfig; make one, or "
+        f"pass them as they are",
+    )
+    filled_in = _filled_in(given)
     said = {}
-    for name, value in given.to_dict().items():
-        of_model = getattr(own, name, None)
-        if value is None or value == of_model or name in _IGNORED or name.startswith("_"):
+    for name, value in plain(given.to_dict()).items():
+        of_model = plain(getattr(own, name, None))
+        if value is None or value == of_model or name in UNASKED or name.startswith("_"):
             continue
-        if of_model is None and value == neutral.get(name):
+        if of_model is None and name in filled_in and value == filled_in[name]:
             continue
-        require(
-            name in _KNOWN,
-            f"generation_config.{name}={value!r} is not supported by Jukebox; it takes {', '.join(_KNOWN)}",
-        )
-        said[name] = value
+        if name in KNOWN:
+            said[name] = value
+        elif name not in GENERATE or not GENERATE[name].allows(value):
+            why = f", {GENERATE[name].cure}" if name in GENERATE else ""
+            raise ValueError(
+                f"generation_config.{name}={value!r} is not supported by Jukebox{why}; it takes {', '.join(KNOWN)}"
+            )
     return said
+
+
+def _filled_in(given: GenerationConfig) -> dict[str, Any]:
+    """What 5.17's pipelines put into all fields that nobody set; nothing where a user made the configuration."""
+    # Private, so it may go; then nobody fills in either.
+    defaults = getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    is_filled = all(getattr(given, name, None) is not None for name, value in defaults.items() if value is not None)
+    return defaults if is_filled else {}
+
+
+def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
+    """What a model's own configuration says beyond how to draw and how long, which are looked up where they matter.
+
+    Raises:
+        ValueError: what Jukebox does not know, or what belongs to a single call.
+    """
+    found = {}
+    for name, value in plain(own.to_dict()).items():
+        is_foreign = name not in KNOWN and name in GENERATE and name not in _LEFT_BY_TRANSFORMERS_4
+        require(
+            value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
+            f"the model's own generation_config.{name}={value!r} can not be a default of songs; "
+            f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
+        )
+        if value is not None and name in (*_WINDOWS, *_ANSWERS) and name != "hop_fractions":
+            found[name] = value
+    return found
 
 
 def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
@@ -210,7 +247,7 @@ def _by_level(name: str, value: Any, num_levels: int, otherwise: Any) -> dict[in
     for level, number in value.items():
         check_level(f"a key of {name}", level, num_levels)
         require(
-            is_number(number) or number == otherwise,
+            is_number(number) or (number is None and otherwise is None),
             f"{name}={number!r} must be a number, or a dictionary from level to number",
         )
     return {level: value.get(level, otherwise) for level in range(num_levels)}

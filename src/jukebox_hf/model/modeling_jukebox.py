@@ -4,6 +4,7 @@ Flows in: a Hub repository, a folder or a configuration. Flows out: the parts, o
 memory a song needs, not their sum. The root config.json is the truth; a part's own is a copy of its piece of it.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -18,22 +19,31 @@ from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
-from .checkpoint_files import pin, read_root_config
+from .checkpoint_files import check_format, inside, pin, read_root_config
+from .companions import Adapter, adapted_levels, find_adapter, write_companions
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import SongWishes, default_generation_config, read_hook, read_wishes, refuse_listeners
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
+from .loading_arguments import (
+    PART_SAVING,
+    PUSH_ARGUMENTS,
+    check_device_map,
+    check_saving,
+    read_attention,
+    read_dtype,
+    read_loading,
+    without_bars,
+)
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .part_source import PartSource
+from .remote_code import write_code
 from .song import LogitsHook
-from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, write_orders
+from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
-from .validation import check_level, require
-
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-_PUSH_ARGUMENTS = ("token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
+from .validation import check_level, plain, require
 
 
 @dataclass
@@ -81,7 +91,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             # Named children, not a list: transformers finds tied weights in named children only.
             self.register_module(f"prior_{level}", JukeboxPrior(prior_config) if with_priors else None)
         self._source: PartSource | None = None
-        self.keep_loaded = True
+        self.keep_loaded: bool | None = True
         self.offload = False
         self.generation_config = default_generation_config(config)
         self.post_init()
@@ -105,6 +115,12 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
     def loaded_levels(self) -> tuple[int, ...]:
         """Levels whose prior is in memory now."""
         return tuple(level for level in range(self.num_levels) if getattr(self, f"prior_{level}") is not None)
+
+    @property
+    def bytes_per_weight(self) -> int:
+        """How much memory a weight of a prior takes at most once it is loaded."""
+        asked = self._source.dtype if self._source is not None else None
+        return asked.itemsize if isinstance(asked, torch.dtype) else torch.float32.itemsize
 
     def prior(self, level: int) -> JukeboxPrior:
         """Give the prior of a level, loading it first if it is not in memory."""
@@ -271,7 +287,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             "without it",
         )
         (order,) = orders
-        sizes = {"piece_seconds": piece_seconds, "lookahead_seconds": lookahead_seconds}
+        sizes = {"piece_seconds": plain(piece_seconds), "lookahead_seconds": plain(lookahead_seconds)}
         return stream_song(self, order.plan, order.labels, order.state, hook=hook, **sizes)
 
     def _orders(
@@ -290,7 +306,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         )
         hook = read_hook(logits_processor)
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
-        orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        inputs, codes = copied(inputs or by_name, codes, wishes.copies)
+        orders = take_orders(self.config, self.vqvae, inputs, wishes, codes)
         self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
         return orders, wishes, hook
 
@@ -323,15 +340,54 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             else None,
         )
 
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: no single pass makes a song.
+
+        Raises:
+            ValueError: always, with the cure.
+        """
+        raise ValueError(
+            "a Jukebox is a chain of networks, of which each has a forward of its own; write songs with "
+            "model.generate(**inputs), or call model.prior(level) or model.vqvae"
+        )
+
+    # --- adapters of the whole model, by peft ---
+
+    def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs: Any) -> Any:
+        """Put a peft adapter of the whole model on the priors it was trained on, which then stay in memory.
+
+        Raises:
+            ValueError: an adapter of one part alone.
+        """
+        if peft_model_id is not None:
+            levels = adapted_levels(str(peft_model_id), kwargs.get("adapter_kwargs") or {})
+        else:
+            levels = range(self.num_levels)
+        self._keep(levels)
+        return super().load_adapter(peft_model_id, adapter_name, **kwargs)
+
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Put a new peft adapter on every prior; all of them then stay in memory."""
+        self._keep(range(self.num_levels))
+        super().add_adapter(*args, **kwargs)
+
+    def _keep(self, levels: Iterable[int]) -> None:
+        for level in levels:
+            check_level("a level of the adapter", level, self.num_levels)
+            self.prior(level)
+        self.keep_loaded = True
+
+    # --- on disk ---
+
     @classmethod
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | PathLike[str],
         *,
-        config: JukeboxConfig | None = None,
+        config: JukeboxConfig | str | PathLike[str] | None = None,
         dtype: torch.dtype | str | None = None,
         device_map: Any = None,
-        keep_loaded: bool = False,
+        keep_loaded: bool | None = None,
         offload: bool = False,
         attn_implementation: str | None = None,
         quantization_config: Any = None,
@@ -339,81 +395,136 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
     ) -> "JukeboxModel":
         """Open a Jukebox repository: the VQ-VAE at once, each prior when `prior` asks for it.
 
-        Also reads repositories of transformers 4's Jukebox (`prior_config_list`, one checkpoint for all parts).
+        Also reads repositories of transformers 4's Jukebox (`prior_config_list`, one checkpoint for all parts), and
+        peft adapters of a whole Jukebox, whose priors then stay in memory.
 
         Args:
             pretrained_model_name_or_path: Hub name or folder.
             config: instead of the repository's root config.json.
             dtype: of the priors' matrices; None or "auto" keeps what the files hold. The VQ-VAE is always float32.
-            device_map: handed to every part.
-            keep_loaded: keep priors in memory after `release`.
+            device_map: handed to every part; a dictionary may say where each lies: {"vqvae": "cpu", "prior_0": 0, ...}.
+            keep_loaded: keep priors in memory after `release`; None frees them, but lets a pipeline keep them.
             offload: keep priors in the CPU's memory, and only the working one on the device.
             attn_implementation: "sdpa" or "eager", for every prior.
             quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.
-            kwargs: cache_dir, force_download, local_files_only, token, revision.
+            kwargs: cache_dir, force_download, local_files_only, token, revision, subfolder, variant, use_safetensors,
+                max_memory, offload_folder, offload_buffers, generation_config, output_loading_info, adapter_kwargs.
+                What transformers' own models take besides is accepted where it is true anyway
+                (docs/reference/generation.md).
 
         Raises:
-            ValueError: parts that do not fit the root configuration, or lack or have too many tensors.
+            ValueError: parts that do not fit the root configuration, or lack or have too many tensors; arguments that
+                mean nothing here.
             OSError: nothing to read there.
         """
-        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
-        for ignored in (*_HUB_ARGUMENTS, "trust_remote_code", "_from_auto", "adapter_kwargs", "torch_dtype"):
-            value = kwargs.pop(ignored, None)
-            dtype = value if ignored == "torch_dtype" and dtype is None else dtype
-        require(not kwargs, f"from_pretrained does not know {sorted(kwargs)}; see its docstring for what it takes")
-        name, hub = pin(str(pretrained_model_name_or_path), **hub)
+        dtype = read_dtype(dtype, kwargs.pop("torch_dtype", None))
+        loading = read_loading(kwargs, device_map)
+        require(
+            not (offload and device_map is not None),
+            f"device_map={device_map!r} and offload=True both place priors; choose one",
+        )
+        given = str(pretrained_model_name_or_path)
+        adapter = find_adapter(given, loading.hub) if loading.adapter is None else Adapter(loading.adapter, given)
+        name = inside(given if adapter is None else adapter.base, loading.subfolder, **loading.hub)
+        name, hub = pin(name, **loading.hub)
         root = read_root_config(name, **hub)
         is_legacy = is_legacy_config(root)
-        if config is None:
-            config = JukeboxConfig.from_dict(root)
-        elif attn_implementation is None:  # the Auto classes put it there
-            found = getattr(config, "_attn_implementation", None)
-            attn_implementation = found if found in ("sdpa", "eager") else None
+        check_format(name, is_legacy, loading.use_safetensors, loading.options.get("variant"), **hub)
+        config = _config_of(config, root)
+        check_device_map(device_map, len(config.prior_configs))
+        config.name_or_path = given if adapter is None else adapter.base
         options = {
             "device_map": device_map,
-            "attn_implementation": attn_implementation,
+            "attn_implementation": read_attention(attn_implementation, config),
             "quantization_config": quantization_config,
+            **loading.options,
         }
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
         with torch.device("meta"):
             model = cls(config, with_priors=False)
         model.vqvae = source.load_vqvae()
-        require(
-            not (offload and device_map is not None),
-            f"device_map={device_map!r} and offload=True both place priors; choose one",
-        )
         model._source = source
         model.keep_loaded, model.offload = keep_loaded, offload
-        model.generation_config = _generation_config(name, config, hub)
-        return model.eval()
+        model.generation_config = loading.generation_config or _generation_config(name, config, hub)
+        model.eval()
+        if adapter is not None:
+            model.load_adapter(adapter.name_or_path, loading.adapter_name, adapter_kwargs=loading.adapter_options)
+        if not loading.wants_report:
+            return model
+        # Whatever is missing, left over or misshapen was refused.
+        return model, {kind: [] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
 
-    def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        push_to_hub: bool = False,
+        is_main_process: bool = True,
+        **kwargs: Any,
+    ) -> None:
         """Write the repository: root and generation configuration, and a folder per part; absent parts are copied.
+
+        Where the model was opened from a repository with a processor, lists of names and a card, these are written
+        too, unless the folder has some that fit; and so is the code of a repository that carries it. A model with
+        peft adapters writes only these, as in transformers.
 
         Args:
             save_directory: a folder, made if need be.
             push_to_hub: also upload it.
-            kwargs: for every part's own `save_pretrained`, such as max_shard_size; and, to upload, `repo_id` (else the
-                folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
+            is_main_process: False writes nothing.
+            kwargs: for every part's own `save_pretrained`, max_shard_size and variant; and, to upload, `repo_id` (else
+                the folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
         """
         folder = Path(save_directory)
         repo_id = kwargs.pop("repo_id", folder.name)
-        hub = {name: kwargs.pop(name) for name in _PUSH_ARGUMENTS if name in kwargs}
+        check_saving(kwargs)
+        if not is_main_process:
+            return
+        if getattr(self, "_hf_peft_config_loaded", False):
+            super().save_pretrained(folder, push_to_hub=push_to_hub, **kwargs)
+            return
+        hub = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
+        kwargs = {name: value for name, value in kwargs.items() if name in PART_SAVING and value is not None}
+        require(
+            not (push_to_hub and "variant" in kwargs),
+            f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
+            f"with `hf upload`",
+        )
         folder.mkdir(parents=True, exist_ok=True)
-        self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
-        for level in range(self.num_levels):
-            name = f"prior_{level}"
-            prior = getattr(self, name)
-            # Matrices that were read as int8 can not be written again by transformers, but copied they can.
-            if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
-                prior.save_pretrained(folder / name, **kwargs)
-            elif self._source is not None:
-                self._source.copy_prior(level, folder, **kwargs)
+        with without_bars():
+            self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
+            for level in range(self.num_levels):
+                self._save_prior(level, folder, **kwargs)
         self.generation_config.save_pretrained(folder)
+        if self._source is not None:
+            write_companions(self.config, self._source.name_or_path, self._source.hub, folder)
         save_root_config(self.config, folder)
+        if getattr(self.config, "auto_map", None) or self.is_remote_code():
+            write_code(folder)
         if push_to_hub:
             sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
             self.push_to_hub(repo_id, **hub, **sizes)
+
+    def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
+        name = f"prior_{level}"
+        prior = getattr(self, name)
+        # Matrices that were read as int8 can not be written again by transformers, but copied they can.
+        if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
+            prior.save_pretrained(folder / name, **kwargs)
+        elif self._source is not None:
+            self._source.copy_prior(level, folder, **kwargs)
+
+
+def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:
+    """The configuration to build: given, read from where it was said to be, or the repository's own."""
+    if given is None:
+        return JukeboxConfig.from_dict(root)
+    if isinstance(given, (str, PathLike)):
+        return JukeboxConfig.from_pretrained(given)
+    require(
+        isinstance(given, JukeboxConfig),
+        f"config={type(given).__name__} must be a JukeboxConfig, or where its config.json is",
+    )
+    return copy.deepcopy(given)
 
 
 def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:

@@ -9,6 +9,7 @@ sequence. `sequence` makes them from codes; positions count from the start of th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import torch
@@ -22,7 +23,9 @@ from .cache import JukeboxCache
 from .checkpoint_files import CheckedWeights
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .configuration_jukebox import JukeboxPriorConfig, prefix_span
+from .foreign_arguments import FORWARD, check_foreign, no_text_generation
 from .initialization import init_module
+from .loading_arguments import check_part
 from .lyrics import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
@@ -89,7 +92,20 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
         self.timing = TimingEmbedding(config) if config.has_timing else None
         self.upper = UpperConditioner(config) if config.upper_strides else None
         self.lyrics = _build_lyrics(config)
+        self.prepare_inputs_for_generation = no_text_generation  # else peft's task_type="CAUSAL_LM" is not accepted
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> "JukeboxPrior":
+        """Load one prior, as transformers loads its models; out of a whole Jukebox with subfolder="prior_0".
+
+        Raises:
+            ValueError: a whole Jukebox without subfolder, or arguments that mean nothing here.
+        """
+        given = check_part("prior", pretrained_model_name_or_path, kwargs, cls.config_class)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **given)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -156,6 +172,7 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
         output_hidden_states: bool | Sequence[int] | None = None,
         output_attentions: bool | Sequence[int] | None = None,
         return_dict: bool | None = None,
+        **foreign: Any,
     ) -> JukeboxPriorOutput:
         """Predict every code of a window from the codes before it.
 
@@ -170,6 +187,7 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
             output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1; None:
                 as the configuration says.
             output_attentions: the same for layers whose probabilities are wanted.
+            foreign: what wrappers of language models pass to any model (peft does), as long as it is None.
 
         Raises:
             ValueError: a missing, unwanted or misshapen input, or an id out of range, in one sentence.
@@ -181,6 +199,8 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
             "timing": timing,
             "lyric_ids": lyric_ids,
         }
+        for name, value in foreign.items():
+            check_foreign("JukeboxPrior", FORWARD, name, value, f"codes, {', '.join(inputs)}")
         check_inputs(self.config, codes, **inputs)
         depth = self.config.num_hidden_layers
         if output_hidden_states is None:

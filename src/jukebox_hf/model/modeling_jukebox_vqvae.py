@@ -7,6 +7,8 @@ does, from outside.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,9 @@ from .codebook import Codebook
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .convolution import Decoder, Encoder, StackSettings, reach_in_codes
 from .initialization import init_module
-from .validation import check_codes, check_level, is_number, require
+from .loading_arguments import check_part
+from .padding import padded_rows
+from .validation import check_codes, check_finite, check_level, is_number, plain, require
 
 logger = logging.get_logger(__name__)
 
@@ -80,6 +84,7 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
     input_modalities = ("audio",)
     output_modalities = ("audio",)
     supports_gradient_checkpointing = True
+    _supports_sdpa = True  # true of a network without attention; the Auto classes and pipelines hand the choice on
     accepts_loss_kwargs = False  # losses are means: Trainer must divide by the accumulation steps itself
     _keep_in_fp32_modules_strict = ["codebooks"]
     _no_split_modules = ["DownBlock", "UpBlock"]
@@ -103,6 +108,18 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
         self.codebooks = nn.ModuleList(Codebook(config.codebook_size, config.codebook_dim) for _ in levels)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> "JukeboxVQVAE":
+        """Load a VQ-VAE, as transformers loads its models; out of a whole Jukebox too.
+
+        Raises:
+            ValueError: a repository of transformers 4, or arguments that mean nothing here.
+        """
+        given = check_part("vqvae", pretrained_model_name_or_path, kwargs, cls.config_class)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **given)
+
     def get_input_embeddings(self) -> None:
         """None: audio goes in, not tokens (quantisers ask)."""
 
@@ -121,6 +138,9 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
         levels: Sequence[int] | None = None,
         chunk_seconds: float | None = _CHUNK_SECONDS,
         return_dict: bool | None = None,
+        *,
+        padding_mask: Tensor | None = None,
+        input_lengths: Tensor | None = None,
     ) -> JukeboxVQVAEEncoderOutput:
         """Turn audio into codes, doing the work of the wanted levels only.
 
@@ -129,26 +149,36 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
             levels: which levels; None for all. The answer is ordered finest first, whatever the order here.
             chunk_seconds: longer audio is cut into chunks that overlap by the receptive field, so that memory stays
                 flat and the codes equal those of one pass; None for one pass.
+            padding_mask: (B, S), 1 where sound is, as `JukeboxFeatureExtractor` gives it: a recording that is shorter
+                than its batch then gets the codes that it has alone, and its padding those of silence.
+            input_lengths: (B,) samples of sound, at the end of each row; follows from `padding_mask`.
 
         Raises:
-            ValueError: wrong shape, length, level or chunk, in one sentence.
+            ValueError: wrong shape, length, level, chunk or mask, in one sentence.
         """
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
-        require(
-            bool(torch.isfinite(input_values).all()),
-            "input_values holds numbers that are not finite, which no code stands for; repair or cut the audio",
-        )
+        check_finite("input_values", input_values, "which no code stands for; repair or cut the audio")
+        codes = self._encode(input_values, wanted, chunk_seconds)
+        if padding_mask is not None or input_lengths is not None:
+            hops = self.config.hop_lengths
+            for row, start, stop in padded_rows(input_values, padding_mask, input_lengths, hops[wanted[-1]]):
+                alone = self._encode(input_values[row : row + 1, :, start:stop], wanted, chunk_seconds)
+                for level, of_batch, of_row in zip(wanted, codes, alone, strict=True):
+                    of_batch[row, start // hops[level] : stop // hops[level]] = of_row[0]
+        return JukeboxVQVAEEncoderOutput(audio_codes=tuple(codes))
+
+    def _encode(self, audio: Tensor, wanted: Sequence[int], chunk_seconds: float | None) -> list[Tensor]:
         codes = []
         for level in wanted:
             hop = self.config.hop_lengths[level]
 
             def encode_chunk(first: int, last: int, level: int = level, hop: int = hop) -> Tensor:
-                latents = self.encoders[level](input_values[:, :, first * hop : last * hop].to(self.dtype))
+                latents = self.encoders[level](audio[:, :, first * hop : last * hop].to(self.dtype))
                 return self.codebooks[level].nearest(latents)[0]
 
-            codes.append(self._in_chunks(encode_chunk, input_values.shape[-1] // hop, 1, level, chunk_seconds))
-        return JukeboxVQVAEEncoderOutput(audio_codes=tuple(codes))
+            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop, 1, level, chunk_seconds))
+        return codes
 
     @can_return_tuple
     @torch.no_grad()
@@ -172,6 +202,7 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
         Raises:
             ValueError: wrong shape, level, chunk or code, in one sentence.
         """
+        level = plain(level)
         check_level("level", level, self.config.num_levels)
         check_codes("audio_codes", audio_codes, self.config.codebook_size)
 
@@ -190,6 +221,9 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
         return_loss: bool = True,
         levels: Sequence[int] | None = None,
         return_dict: bool | None = None,
+        *,
+        padding_mask: Tensor | None = None,
+        input_lengths: Tensor | None = None,
     ) -> JukeboxVQVAEOutput:
         """Encode, quantise and decode every level, with the training losses (paper section 3.2).
 
@@ -200,12 +234,19 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
             return_loss: False leaves the losses out.
             levels: only these, each of which is an autoencoder of its own; None for all. Every tuple of the answer then
                 holds these, finest first, and its audio is that of the finest.
+            padding_mask, input_lengths: as in `encode`, but without padding, which would be learnt.
 
         Raises:
-            ValueError: wrong shape, length or level, in one sentence.
+            ValueError: wrong shape, length or level, or recordings of different lengths, in one sentence.
         """
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
+        if padding_mask is not None or input_lengths is not None:
+            hop = self.config.hop_lengths[wanted[-1]]
+            require(
+                not list(padded_rows(input_values, padding_mask, input_lengths, hop)),
+                "padding_mask names padding, whose silence would count as sound; cut the recordings to one length",
+            )
         if return_loss:
             self._check_long_enough(input_values)
         if self.training and torch.is_grad_enabled() and not self.moves_codebooks:
@@ -335,6 +376,7 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
     def _chunk_codes(self, level: int, chunk_seconds: float | None) -> int | None:
         if chunk_seconds is None:
             return None
+        chunk_seconds = plain(chunk_seconds)
         require(
             is_number(chunk_seconds) and 0 < chunk_seconds < float("inf"),
             f"chunk_seconds={chunk_seconds!r} must be a positive number of seconds, or None for one pass",
@@ -348,6 +390,7 @@ class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
     def _wanted_levels(self, levels: Sequence[int] | None) -> list[int]:
         if levels is None:
             return list(range(self.config.num_levels))
+        levels = plain(levels.tolist() if hasattr(levels, "tolist") else levels)
         require(
             isinstance(levels, Sequence) and len(levels) > 0,
             f"levels={levels!r} must be a list such as [0, 2], or None for all",

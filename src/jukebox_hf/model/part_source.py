@@ -18,10 +18,11 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from .checkpoint_files import CheckpointFiles, read_config_json, shards_of
+from .checkpoint_files import CheckpointFiles, check_weights, read_config_json, shards_of, with_variant
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
+from .loading_arguments import device_map_of, without_bars
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
@@ -29,6 +30,7 @@ from .safetensors_files import StoredTensor
 from .safetensors_files import check_safetensors as check_header
 from .validation import require
 
+_OF_PRIORS = ("attn_implementation", "quantization_config")
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -79,7 +81,7 @@ class PartSource:
 
     def load_vqvae(self) -> JukeboxVQVAE:
         """Load the VQ-VAE, in float32."""
-        options = {"device_map": self.options["device_map"]} if "device_map" in self.options else {}
+        options = {name: value for name, value in self.options.items() if name not in _OF_PRIORS}
         return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
 
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
@@ -98,8 +100,19 @@ class PartSource:
         """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
         quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        if self.is_legacy or quantization or (self.dtype not in (None, "auto") and not self._is_int8(name)):
-            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization)
+        on_disk = {k: v for k, v in self.options.items() if k in ("variant", "disable_mmap")}
+        is_renamed = kwargs.get("variant") != self.options.get("variant")
+        require(
+            not (is_renamed and self._is_int8(name)),
+            f"variant={kwargs.get('variant')!r}: {name} is stored as int8 and only copied as it is; leave it out",
+        )
+        if (
+            self.is_legacy
+            or quantization
+            or is_renamed
+            or (self.dtype not in (None, "auto") and not self._is_int8(name))
+        ):
+            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization | on_disk)
             prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
             prior.save_pretrained(folder / name, **kwargs)
             return
@@ -122,17 +135,15 @@ class PartSource:
             reason = error.strerror or f"no {name}/config.json is there"
             raise OSError(f"{self.name_or_path} lacks a part this run needs ({reason}); complete the folder") from None
         _check_same(name, type(config).from_dict(own), config)
-        stored: dict[str, StoredTensor] = {}
-        is_int8, weights = "quantization_config" in own, self._weights(name, _SAFETENSORS)
-        for path in weights:
-            stored |= check_header(path, dtypes=None if is_int8 else _FLOATS).tensors
-        if is_int8:  # matrices that torchao takes apart in its own way
-            return
-        with torch.device("meta"):
-            shapes = {key: tuple(tensor.shape) for key, tensor in part(config).state_dict().items()}
-        if getattr(config, "tie_word_embeddings", False) and HEAD not in stored:
-            del shapes[HEAD]
-        _check_shapes(weights[0].parent, {key: tensor.shape for key, tensor in stored.items()}, shapes)
+        shapes = None
+        if "quantization_config" not in own:  # int8 matrices are taken apart in torchao's own way
+            with torch.device("meta"):
+                shapes = {key: tuple(tensor.shape) for key, tensor in part(config).state_dict().items()}
+        tied = {HEAD} if getattr(config, "tie_word_embeddings", False) else ()
+        variant = self.options.get("variant")
+        found = check_weights(self.name_or_path, name, shapes, optional=tied, variant=variant, **self._hub_again)
+        if not found:
+            self._weights(name, _SAFETENSORS)  # says what is missing
 
     def _check_legacy(self, levels: Iterable[int]) -> None:
         weights = self._weights("", (*_SAFETENSORS, *_PICKLED))
@@ -154,11 +165,11 @@ class PartSource:
     def _weights(self, name: str, candidates: Sequence[str]) -> list[Path]:
         """The files that hold the weights of a part: one, or the shards that an index names."""
         quietly = {"subfolder": name, "_raise_exceptions_for_missing_entries": False, **self._hub_again}
-        for candidate in candidates:
+        for candidate in (with_variant(file, self.options.get("variant")) for file in candidates):
             found = cached_file(self.name_or_path, candidate, **quietly)
             if found is None:
                 continue
-            if not candidate.endswith(".index.json"):
+            if ".index." not in candidate:
                 return [Path(found)]
             shards = {shard: cached_file(self.name_or_path, shard, **quietly) for shard in shards_of(Path(found))}
             lost = [shard for shard, path in shards.items() if path is None]
@@ -171,7 +182,9 @@ class PartSource:
 
     def _is_int8(self, name: str) -> bool:
         """Whether a part is stored as int8, which is no dtype that another can be asked of."""
-        return "quantization_config" in read_config_json(self.name_or_path, name, **self._hub_again)
+        return not self.is_legacy and "quantization_config" in read_config_json(
+            self.name_or_path, name, **self._hub_again
+        )
 
     @property
     def _hub_again(self) -> dict[str, Any]:
@@ -181,22 +194,26 @@ class PartSource:
     def _load(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
     ) -> PreTrainedModel:
+        if "device_map" in options:
+            options["device_map"] = device_map_of(options["device_map"], name)
         if self.is_legacy:
             state = self._legacy_state(part, name, config)
             if options["dtype"] == "auto":
                 options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
-            model, info = part.from_pretrained(
-                None, config=config, state_dict=state, output_loading_info=True, **options
-            )
+            with without_bars():
+                model, info = part.from_pretrained(
+                    None, config=config, state_dict=state, output_loading_info=True, **options
+                )
         else:
-            model, info = part.from_pretrained(
-                self.name_or_path,
-                subfolder=name,
-                use_safetensors=True,
-                output_loading_info=True,
-                **self.hub,
-                **options,
-            )
+            with without_bars():
+                model, info = part.from_pretrained(
+                    self.name_or_path,
+                    subfolder=name,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **self.hub,
+                    **options,
+                )
             _check_same(name, model.config, config)
         lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
         require(

@@ -4,21 +4,36 @@ Flows in: lyrics, or a dictionary of words, or many of these. Flows out: `{"audi
 arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on in different ways.
 """
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import TextToAudioPipeline
+from transformers import GenerationConfig, TextToAudioPipeline
+from transformers.utils import logging
 
 from .alignment import times_as_rows
 from .alignment_times import time_lyrics, times_of_rows
+from .free_memory import free_bytes
+from .generation_arguments import KNOWN
+from .loading_arguments import PUSH_ARGUMENTS
 from .modeling_jukebox import JukeboxModel
 from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
 from .song_orders import NOT_SAID
-from .validation import require
+from .text_input import shown
+from .tokenization_jukebox import JukeboxTokenizer
+from .validation import plain, require
 
+logger = logging.get_logger(__name__)
+
+# Arguments of `generate` that a call may say directly; seconds and seed are words of a song.
+_DIRECT = (*(name for name in KNOWN if name not in SONG_WORDS and not name.startswith("return_")), "codes", "offload")
+_OF_BATCHES = ("batch_size", "num_workers")
 _TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
 
 
@@ -51,11 +66,19 @@ class JukeboxPipeline(TextToAudioPipeline):
     ) -> None:
         if not hasattr(processor, "lyric_level"):
             tokenizer = processor or tokenizer
+            if tokenizer is None:
+                tokenizer = JukeboxTokenizer.by_number(model.config)
+                logger.warning(
+                    "this Jukebox has no lists of artists and genres, so name them by their ids, such as artist=17; "
+                    "convert it with --labels to name them in words"
+                )
             require(
-                tokenizer is not None,
-                "the pipeline needs a processor or a tokenizer, but the repository has none; convert it with --labels",
+                hasattr(tokenizer, "label_versions"),
+                f"tokenizer={type(tokenizer).__name__} is not of Jukebox; use a JukeboxTokenizer, or leave it out",
             )
             processor = JukeboxProcessor.from_config(model.config, tokenizer)
+        self._generation_config: GenerationConfig | None = None
+        self._keeps_priors: bool | None = None
         kwargs = {"sampling_rate": model.config.sampling_rate} | kwargs
         kwargs["feature_extractor"] = processor.feature_extractor
         super().__init__(model, *args, processor=processor, tokenizer=processor.tokenizer, **kwargs)
@@ -76,10 +99,49 @@ class JukeboxPipeline(TextToAudioPipeline):
         """
         if text_inputs is None or isinstance(text_inputs, (str, Mapping)):
             return super().__call__(text_inputs or {}, **words)
-        seed = words.pop("seed", self._preprocess_params.get("seed"))
+        require(
+            hasattr(text_inputs, "__iter__") and not isinstance(text_inputs, bytes),
+            f"text_inputs={shown(text_inputs)} must be lyrics, a dictionary of words, or a list of these",
+        )
+        seed = plain(words.pop("seed", self._preprocess_params.get("seed")))
         songs = (merged(song, {"seed": seed}, place) for place, song in enumerate(text_inputs))
         is_list = isinstance(text_inputs, (list, tuple))
+        if is_list and not text_inputs:
+            self._sanitize_parameters(**{name: word for name, word in words.items() if name not in _OF_BATCHES})
+            return []
         return super().__call__(list(songs) if is_list else _lazily(songs), **words)
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What songs are written with where a call says nothing else; to be changed in place."""
+        if self._generation_config is None:
+            given = dict(getattr(self, "_generate_kwargs", {}))
+            self._generation_config = copy.deepcopy(given.pop("generation_config", self.model.generation_config))
+            for name, value in given.items():
+                setattr(self._generation_config, name, value)
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        self._generation_config = config
+
+    def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Write a whole repository: processor, lists of names, and all that `JukeboxModel.save_pretrained` writes.
+
+        Args:
+            save_directory: a folder, made if need be.
+            push_to_hub: also upload it; `repo_id` (else the folder's name) and what `push_to_hub` takes go along.
+            kwargs: as `JukeboxModel.save_pretrained` takes them.
+        """
+        repo_id = kwargs.pop("repo_id", Path(save_directory).name)
+        # First, so that the model finds a processor that fits and writes no other.
+        if kwargs.get("is_main_process", True):
+            self.processor.save_pretrained(save_directory)
+        self.model.save_pretrained(save_directory, **kwargs)
+        if push_to_hub:
+            self.push_to_hub(
+                repo_id, **{name: kwargs[name] for name in (*PUSH_ARGUMENTS, "max_shard_size") if name in kwargs}
+            )
 
     def _sanitize_parameters(
         self,
@@ -90,13 +152,20 @@ class JukeboxPipeline(TextToAudioPipeline):
         return_alignment: bool | None = None,
         **words: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        direct = {name: words.pop(name) for name in _DIRECT if name in words}
         unknown = sorted(set(words) - {*SONG_WORDS, "strict"})
         require(
             not unknown,
             f"the pipeline does not know {', '.join(unknown)}; it takes {', '.join(SONG_WORDS)}, strict, return_codes, "
-            f"return_alignment, batch_size, and generate_kwargs={{...}} for all else",
+            f"return_alignment, batch_size, {', '.join(_DIRECT)}, and generate_kwargs={{...}} for all else",
         )
-        generate = {**(forward_params or {}), **(generate_kwargs or {})}
+        generate = {**(forward_params or {}), **direct, **(generate_kwargs or {})}
+        copies = plain(generate.get("num_return_sequences"))
+        require(
+            copies in (None, 1),
+            f"num_return_sequences={copies!r}, but a pipeline gives one song for each it is given; list the "
+            f"song several times",
+        )
         wanted = {"return_codes": return_codes, "return_alignment": return_alignment}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         aligned = {name: value for name, value in wanted.items() if name == "return_alignment"}
@@ -112,19 +181,41 @@ class JukeboxPipeline(TextToAudioPipeline):
 
     def _forward(self, model_inputs: Mapping[str, Tensor], **generate: Any) -> dict[str, Tensor]:
         """Songs as batch-first tensors only, so that transformers can take a batch apart again."""
-        given = getattr(self, "_generate_kwargs", None)  # 5.23: what the pipeline was made with
-        if given is None:
-            given = {"generation_config": vars(self).get("generation_config")}  # 5.17: the same, made one object
+        given = dict(getattr(self, "_generate_kwargs", {}))  # from 5.23 on: what the pipeline was made with
+        if self._generation_config is not None:  # looked at, so perhaps changed; or 5.17, which makes it itself
+            given = {"generation_config": self._generation_config}
         if "generation_config" in generate:  # replaces all of them, as in transformers
             given = {}
         inputs = dict(model_inputs)
         typed = inputs.pop(_TYPED, None)
-        output = self.model.generate(inputs, **{**given, **generate})
+        with self._keeping_priors():
+            output = self.model.generate(inputs, **{**given, **generate})
         codes = {f"codes_{level}": codes for level, codes in enumerate(output.codes or ())}
         if output.alignment is not None and typed is not None:
             rows = [torch.from_numpy(times_as_rows(song)) for song in output.alignment]  # (C, 5) each
             codes |= {_TYPED: typed, _TIMES: pad_sequence(rows, batch_first=True)}
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
+
+    @contextmanager
+    def _keeping_priors(self) -> Iterator[None]:
+        """Let the model keep its priors for the next call, unless memory is short or its owner has decided.
+
+        Memory is short where the priors that are still to be loaded, counted at 4 bytes a weight (2 in half precision),
+        would take more than half of what the device has left when the pipeline first sings.
+        """
+        model = self.model
+        if model.keep_loaded is not None or model.offload:
+            yield
+            return
+        if self._keeps_priors is None:
+            absent = set(range(model.num_levels)) - set(model.loaded_levels)
+            weights = sum(model.config.prior_configs[level].parameter_count() for level in absent)
+            self._keeps_priors = weights * model.bytes_per_weight <= free_bytes(model.device) // 2
+        model.keep_loaded = self._keeps_priors or None
+        try:
+            yield
+        finally:
+            model.keep_loaded = None
 
     def postprocess(
         self, songs: Mapping[str, Tensor], return_codes: bool = False, return_alignment: bool = False

@@ -15,15 +15,19 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
+from .audio_containers import as_list, unpack
+from .audio_input import write_audio
 from .configuration_jukebox import JukeboxConfig
-from .feature_extraction_jukebox import JukeboxFeatureExtractor
+from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
+from .foreign_arguments import PREPARE
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
 from .text_input import check_lyric_text, check_text
 from .tokenization_jukebox import JukeboxTokenizer
-from .validation import require
+from .validation import is_integer, is_number, plain, require
 
+_NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "seed")  # a name may be an id
 SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "prompt", "seed")
 _MAX_SECONDS = 86_400
 Song = str | Mapping[str, Any]
@@ -102,7 +106,10 @@ class JukeboxProcessor(ProcessorMixin):
         text: Song | Sequence[Song] | None = None,
         *,
         strict: bool = False,
+        padding: bool | str | None = True,
         return_tensors: str | None = "pt",
+        audio: Any = None,
+        sampling_rate: int | None = None,
         **words: Any,
     ) -> BatchFeature:
         """Prepare one song or a list of songs.
@@ -110,11 +117,14 @@ class JukeboxProcessor(ProcessorMixin):
         Args:
             text: lyrics, or a dictionary of words, or a list of these.
             strict: refuse artists and genres that are not listed, instead of one warning.
+            padding: songs of a batch are filled up to the longest; False refuses those of different lengths.
             return_tensors: "pt" only, as `generate` takes them.
+            audio, sampling_rate: another name for `prompt`, and the rate of its samples.
             words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
-                the audio begins; `prompt`, sound to go on from: a path, samples at the model's rate, (samples, rate) or
-                {"array", "sampling_rate"}; `seed`, from which the songs of a list count on.
+                the audio begins; `prompt`, sound to go on from, in any form that `JukeboxFeatureExtractor` takes;
+                `seed`, from which the songs of a list count on. Artist and genre may be ids. What other processors are
+                told is accepted where it is true of this one anyway.
 
         Returns:
             The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
@@ -123,6 +133,9 @@ class JukeboxProcessor(ProcessorMixin):
             ValueError: a word that is unknown, said twice or impossible, in one sentence.
         """
         require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
+        foreign = {name: words.pop(name) for name in PREPARE if name in words}
+        pads = read_padding("JukeboxProcessor", padding, foreign)
+        words = _with_audio(words, audio, sampling_rate)
         is_list = isinstance(text, Sequence) and not isinstance(text, str)
         songs = [merged(song, words, place) for place, song in enumerate(text if is_list else [text])]
         require(len(songs) > 0, "the list of songs is empty; give at least one")
@@ -130,6 +143,11 @@ class JukeboxProcessor(ProcessorMixin):
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
         prompts, prompt_lengths = _left_padded([row["prompt"] for row in rows], torch.float32)
+        for name, lengths in (("lyrics", lyric_lengths), ("prompts", prompt_lengths)):
+            require(
+                pads or bool((lengths == lengths[0]).all()),
+                f"padding=False, but the songs' {name} have lengths {lengths.tolist()}, which fit no tensor; drop it",
+            )
         return BatchFeature(
             {
                 "artist_ids": torch.tensor([row["artist_ids"] for row in rows]),
@@ -182,7 +200,7 @@ class JukeboxProcessor(ProcessorMixin):
 
     def _row(self, song: dict[str, Any], strict: bool) -> dict[str, Any]:
         """The words of one song in numbers."""
-        artist, genre, lyrics = (song[name] or "" for name in ("artist", "genre", "lyrics"))
+        artist, genre, lyrics = ("" if song[name] is None else song[name] for name in ("artist", "genre", "lyrics"))
         slots = max(*self.max_genres, 1)
         artists, genres = [], []
         for level, most in enumerate(self.max_genres):
@@ -203,20 +221,65 @@ class JukeboxProcessor(ProcessorMixin):
 
     def _prompt(self, prompt: Any) -> np.ndarray:
         """A prompt in any of its forms as samples (S,)."""
-        rate = None
-        if isinstance(prompt, Mapping):
-            prompt, rate = prompt.get("array", prompt.get("path")), prompt.get("sampling_rate")
-            rate = None if isinstance(prompt, (str, PathLike)) else rate
-        elif isinstance(prompt, (tuple, list)) and len(prompt) == 2 and np.ndim(prompt[1]) == 0 and np.ndim(prompt[0]):
-            prompt, rate = prompt
-        if isinstance(prompt, Tensor):
-            prompt = prompt.detach().cpu().numpy()
+        recording = unpack(prompt, "prompt")
+        return self.feature_extractor.samples(recording.source, recording.rate)
+
+    def save_audio(
+        self,
+        audio: Any,
+        saving_path: str | PathLike[str] | Sequence[str | PathLike[str]],
+        sampling_rate: int | None = None,
+    ) -> None:
+        """Write songs as audio files, cut to [-1, 1].
+
+        Args:
+            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,) or (B, S).
+            saving_path: a file, or one for each song; its ending says the format, such as .wav, .flac, .ogg or .mp3.
+            sampling_rate: None: the model's.
+
+        Raises:
+            ValueError: not one path per song, an unknown format, or samples that are none.
+            ImportError: soundfile is not installed.
+        """
+        rate, songs = plain(sampling_rate), []
+        if isinstance(audio, Mapping) and "audio_lengths" in audio:
+            songs = [(song, rate) for song in self.batch_decode(audio)]
+        else:
+            for recording in map(unpack, as_list(audio)):
+                require(not recording.is_file, "audio is a file already; give samples")
+                samples = recording.source[:, 0] if recording.source.ndim == 3 else np.atleast_2d(recording.source)
+                songs += [(song, rate or recording.rate) for song in samples]
+        paths = [saving_path] if isinstance(saving_path, (str, PathLike)) else list(saving_path)
         require(
-            isinstance(prompt, (str, PathLike, np.ndarray, list, tuple)),
-            f"prompt={type(prompt).__name__} must be a path, samples, (samples, rate) or a dictionary with array and "
-            f"sampling_rate",
+            len(paths) == len(songs),
+            f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
-        return self.feature_extractor.samples(prompt, rate)
+        for path, (song, own_rate) in zip(paths, songs, strict=True):
+            write_audio(path, song, own_rate or self.sampling_rate)
+
+
+def _with_audio(words: Mapping[str, Any], audio: Any, sampling_rate: int | None) -> dict[str, Any]:
+    """The words of a song with `audio`, as other processors call a prompt."""
+    words = dict(words)
+    require(
+        audio is None or words.get("prompt") is None,
+        "audio and prompt are two names for the sound to go on from; give it once",
+    )
+    if audio is not None:
+        words["prompt"] = audio
+    if sampling_rate is not None:
+        prompt = words.get("prompt")
+        require(
+            prompt is not None,
+            f"sampling_rate={sampling_rate!r} is the rate of a prompt's samples, but there is no prompt; drop it",
+        )
+        recording = unpack(prompt, "prompt")
+        require(
+            not recording.is_file and recording.rate in (None, plain(sampling_rate)),
+            f"sampling_rate={sampling_rate!r}, but the prompt says its own rate; drop it",
+        )
+        words["prompt"] = (recording.source, plain(sampling_rate))
+    return words
 
 
 def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:
@@ -234,13 +297,15 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         song = {"lyrics": song}
     unknown = sorted({*map(str, song or ()), *map(str, words)} - set(SONG_WORDS))
     require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
-    said = {name: value for name, value in words.items() if value is not None}
+    said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
     if "seed" in said:
         _check_seed(said["seed"])
         said["seed"] += place
-    said.update({name: value for name, value in (song or {}).items() if value is not None})
+    own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
+    said.update({name: value for name, value in own.items() if value is not None})
     for name in ("artist", "genre"):
-        check_text(name, said.get(name, ""))
+        if not is_integer(said.get(name, "")):
+            check_text(name, said.get(name, ""))
     check_lyric_text("lyrics", said.get("lyrics", ""))
     _check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}
@@ -248,7 +313,7 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
 
 def _check_seed(seed: Any) -> None:
     require(
-        isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**62,
+        is_integer(seed) and 0 <= seed < 2**62,
         f"seed={seed!r} must be an integer from 0 to 2**62 - 1",
     )
 
@@ -258,10 +323,9 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
     seconds = song[name]
     if seconds is None:
         return NOT_SAID
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     lowest = 0 if name == "offset" else 1 / rate
     require(
-        is_number and lowest <= seconds <= _MAX_SECONDS,
+        is_number(seconds) and lowest <= seconds <= _MAX_SECONDS,
         f"{name}={seconds!r} must be a number of seconds, {'0' if name == 'offset' else 'over 0'} to {_MAX_SECONDS}",
     )
     return round(seconds * rate)

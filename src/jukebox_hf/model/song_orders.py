@@ -178,6 +178,29 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | 
     return songs
 
 
+def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
+    """Order every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
+
+    Raises:
+        ValueError: codes of a state, which has one seed per song.
+    """
+    if copies == 1:
+        return dict(inputs), codes
+    require(
+        not isinstance(codes, SongState),
+        f"num_return_sequences={copies} and a SongState exclude each other, since a state has the seeds of its songs; "
+        f"give its codes by level",
+    )
+    batch = _batch_size(inputs, codes)
+    rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
+    seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID))
+    further = batch * torch.arange(copies).repeat(batch).to(seeds.device)
+    rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
+    pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
+    known = {level: tensor for level, tensor in pairs if tensor is not None}
+    return {**inputs, **rows}, {level: tensor.repeat_interleave(copies, 0) for level, tensor in known.items()} or None
+
+
 def _batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
     if isinstance(codes, SongState):
         return codes.num_songs

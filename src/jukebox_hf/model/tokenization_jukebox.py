@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizer
+from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
 
-from .configuration_jukebox import JukeboxPriorConfig
+from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .label_files import (
     Table,
     check_lyrics_file,
@@ -23,8 +23,15 @@ from .label_files import (
 )
 from .label_vocabulary import RULES, UNKNOWN_ID, LabelMatch, LabelVocabulary
 from .labels import LevelLabels, SongDescription
-from .lyric_characters import UNKNOWN_CHARACTER, LyricEncoding, LyricVocabulary, lyric_vocabulary, own_characters
-from .validation import check_level, require
+from .lyric_characters import (
+    CHARACTERS,
+    UNKNOWN_CHARACTER,
+    LyricEncoding,
+    LyricVocabulary,
+    lyric_vocabulary,
+    own_characters,
+)
+from .validation import check_level, is_integer, require
 from .windows import SongTiming
 
 _NAMED_IN_WARNINGS = 3
@@ -113,6 +120,27 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         )
 
     @classmethod
+    def by_number(cls, config: JukeboxConfig, label_versions: Sequence[str] | None = None) -> "JukeboxTokenizer":
+        """Make a tokenizer for a model whose lists nobody has: artists and genres are named by their ids, as "17".
+
+        Args:
+            config: of the model, which says how many artists and genres each level knows.
+            label_versions: of each level, finest first; None: as the characters and genre slots of each level tell.
+
+        Raises:
+            ValueError: lyrics in characters of no known version.
+        """
+        priors = config.prior_configs
+        versions = _checked_versions(label_versions or [_likely_version(prior) for prior in priors])
+        artists: dict[str, dict[str, int]] = {}
+        genres: dict[str, dict[str, int]] = {}
+        for version in dict.fromkeys(versions):
+            own = [prior for prior, of in zip(priors, versions, strict=True) if of == version and prior.has_labels]
+            artists[version] = _numbers(min((prior.num_artists for prior in own), default=1))
+            genres[version] = _numbers(min((prior.num_genres for prior in own), default=1))
+        return cls(artists=artists, genres=genres, label_versions=versions)
+
+    @classmethod
     def from_label_files(cls, folder: str | Path, label_versions: Sequence[str]) -> "JukeboxTokenizer":
         """Read OpenAI's own lists: `v2_artist_ids.txt`, `v2_genre_ids.txt`, and the same for v3.
 
@@ -199,23 +227,31 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             genre_ids += (-1,) * (config.max_genres - len(genre_ids))
         return LevelLabels(config, artist_id, genre_ids, characters.encode(song.lyrics), timing)
 
-    def artist_id(self, name: str, level: int, *, strict: bool = False) -> int:
+    def artist_id(self, name: str | int, level: int, *, strict: bool = False) -> int:
         """The id of an artist at a level; 0 for one that is not listed, with one warning that names close ones.
 
+        An integer is an id already, which other label versions may have given to somebody else.
+
         Raises:
-            ValueError: an artist that is not listed, if strict.
+            ValueError: an id out of range; an artist that is not listed, if strict.
         """
+        if is_integer(name):
+            return _checked_id("artist", name, self._words(level).version, self._words(level).artists)
         found = self._words(level).find_artist(name)
         if found is None:
             self._unlisted("artist", name, level, strict)
         return found or UNKNOWN_ID
 
-    def genre_ids(self, name: str, level: int, *, strict: bool = False) -> tuple[int, ...]:
+    def genre_ids(self, name: str | int, level: int, *, strict: bool = False) -> tuple[int, ...]:
         """The ids a level hears in a genre: one per word in v2, just one in v3; 0 for what is not listed.
 
+        An integer is an id already, which other label versions may have given to another genre.
+
         Raises:
-            ValueError: a word or genre that is not listed, if strict.
+            ValueError: an id out of range; a word or genre that is not listed, if strict.
         """
+        if is_integer(name):
+            return (_checked_id("genre", name, self._words(level).version, self._words(level).genres),)
         found = self._words(level).find_genres(name)
         if any(genre_id is None for _, genre_id in found):
             self._unlisted("genre", name, level, strict)
@@ -266,6 +302,45 @@ class JukeboxTokenizer(PreTrainedTokenizer):
     def decode_lyrics(self, ids: Iterable[int], level: int | None = None) -> str:
         """Turn lyric ids back into text; padding leaves nothing."""
         return self._characters(level).decode(ids)
+
+    # --- what other tokenizers can and this one can not ---
+
+    def __call__(
+        self, text: Any = None, text_pair: Any = None, text_target: Any = None, text_pair_target: Any = None, **how: Any
+    ) -> BatchEncoding:
+        """Number the characters of one song's lyrics, or of a list of songs, for the top level.
+
+        Raises:
+            ValueError: more than one text per song: names are not text here.
+        """
+        _refuse_texts(text_pair=text_pair, text_target=text_target, text_pair_target=text_pair_target)
+        return super().__call__(text, **how)
+
+    def _encode_plus(self, text: Any, text_pair: Any = None, **how: Any) -> BatchEncoding:
+        _refuse_texts(text_pair=text_pair)
+        return super()._encode_plus(text, **how)
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """Refused, but for characters that it has: ids are those that the priors have embeddings for.
+
+        Raises:
+            ValueError: anything new, with the cure.
+        """
+        tokens = [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else list(new_tokens or ())
+        known = self.get_vocab()
+        new = [str(token) for token in tokens if str(token) not in known]
+        require(
+            not new,
+            f"{', '.join(map(repr, new[:3]))} can not be added, since every id needs an embedding in the prior; use "
+            f"tokenizer.with_lyric_characters, then prior.resize_lyric_embeddings",
+        )
+        return 0
+
+    def add_special_tokens(self, special_tokens_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> int:
+        """Refused, as `add_tokens`."""
+        for tokens in special_tokens_dict.values():
+            self.add_tokens(tokens)
+        return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
 
     # --- what transformers asks of a tokenizer: the characters of the top level ---
 
@@ -332,6 +407,42 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             f"{kind}={name!r}{parts} is not listed in {version}, read by level{'s' * (len(levels) > 1)} {where} "
             f"({'close: ' + ', '.join(map(repr, dict.fromkeys(close))) if close else 'nothing is close'})"
         )
+
+
+def _refuse_texts(**others: Any) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    require(
+        not given,
+        f"the tokenizer numbers one text per song, its lyrics, but was given {', '.join(given)}; artist and genre go "
+        f"to JukeboxProcessor, or to tokenizer.artist_id and genre_ids",
+    )
+
+
+def _checked_id(kind: str, given: int, version: str, table: Mapping[str, int]) -> int:
+    most = max(table.values())
+    require(
+        0 <= given <= most,
+        f"{kind}={given} is no id of {version}, which has 0 (unknown) to {most}; give one of these, or a name",
+    )
+    return given
+
+
+def _numbers(count: int) -> dict[str, int]:
+    """Ids as their own names; 0 is unknown."""
+    return {"unknown": UNKNOWN_ID, **{str(number): number for number in range(1, count)}}
+
+
+def _likely_version(prior: JukeboxPriorConfig) -> str:
+    """The label version of a prior, by the characters it reads, or else by how many genres it hears."""
+    if prior.lyrics == "none":
+        return "v2" if prior.max_genres > 1 else "v3"
+    found = [version for version in CHARACTERS if prior.lyric_vocab_size == len(CHARACTERS[version]) + 1]
+    require(
+        bool(found),
+        f"lyric_vocab_size={prior.lyric_vocab_size} of level {prior.level} is of no label version (v2: 80, v3: 79), so "
+        f"nobody knows its characters; use the tokenizer that belongs to this model",
+    )
+    return found[0]
 
 
 def _checked_versions(versions: object) -> list[str]:

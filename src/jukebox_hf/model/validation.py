@@ -3,6 +3,9 @@
 Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +14,19 @@ def require(condition: bool, message: str) -> None:
     """Raise a ValueError with `message` unless `condition` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def plain(value: Any) -> Any:
+    """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions; also inside lists and
+    dictionaries. Anything else stays as it is.
+    """
+    if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    return value
 
 
 def is_number(value: object) -> bool:
@@ -61,6 +77,12 @@ def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
     smallest, largest = torch.stack([ids.min(), ids.max()]).tolist()
     found = smallest if smallest < low else largest
     require(low <= found <= high, f"{name} holds {found}, but only {low} to {high} are allowed; {cure}")
+
+
+def check_finite(name: str, values: Tensor, reason: str) -> None:
+    """No value may be infinite or no number; waits for the device."""
+    if not torch.compiler.is_compiling():  # an exported graph can not stop
+        require(bool(torch.isfinite(values).all()), f"{name} holds numbers that are not finite, {reason}")
 
 
 def check_codes(name: str, codes: object, codebook_size: int) -> None:

@@ -1,0 +1,118 @@
+"""The boxes in which people hand over recordings: dictionaries, tuples with a rate, decoders, bytes, or plain samples.
+
+Flows in: what `datasets`, gradio, soundfile or transformers' pipelines give. Flows out: samples with their rate, or a
+file. What the numbers mean is not looked at here (`audio_input`).
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from .validation import is_integer, is_number, plain, require
+
+_FORMS = (
+    "a path, an audio file's bytes, samples, (samples, rate), a dictionary with array and sampling_rate, or with path "
+    "or bytes, or a decoder of datasets"
+)
+_ARRAYS, _RATES = ("array", "raw", "audio"), ("sampling_rate", "sample_rate")
+
+
+class Recording(NamedTuple):
+    """One recording out of its box.
+
+    Attributes:
+        source: a path, the bytes of a file, or samples as an array.
+        rate: of samples, where the box said it.
+    """
+
+    source: str | PathLike[str] | bytes | np.ndarray
+    rate: int | None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, which says its own rate."""
+        return not isinstance(self.source, np.ndarray)
+
+
+def unpack(audio: Any, name: str = "audio") -> Recording:
+    """Take one recording out of its box.
+
+    Raises:
+        ValueError: what is no recording, in one sentence.
+    """
+    if isinstance(audio, (str, PathLike)):
+        return Recording(audio, None)
+    if isinstance(audio, (bytes, bytearray)):
+        return Recording(bytes(audio), None)
+    if isinstance(audio, Mapping):
+        return _of_mapping(audio, name)
+    if hasattr(audio, "get_all_samples"):  # torchcodec's AudioDecoder, in which datasets gives audio
+        samples = audio.get_all_samples()
+        return Recording(_array(samples.data, name), _rate(samples.sample_rate, name))
+    if _is_with_rate(audio):
+        one, other = plain(audio[0]), plain(audio[1])
+        samples, rate = (other, one) if is_number(one) else (one, other)
+        return Recording(_array(samples, name), _rate(rate, name))
+    return Recording(_array(audio, name), None)
+
+
+def as_list(audio: Any) -> list[Any]:
+    """Recordings one by one: of a list, each; of anything that is one recording, itself."""
+    is_one = isinstance(audio, (str, PathLike, bytes, bytearray, Mapping, np.ndarray, Tensor)) or hasattr(
+        audio, "get_all_samples"
+    )
+    if is_one or not isinstance(audio, Sequence) or _is_with_rate(audio):
+        is_column = not is_one and not isinstance(audio, Sequence) and hasattr(audio, "__iter__")
+        return list(audio) if is_column else [audio]
+    if len(audio) and is_number(plain(audio[0])):  # the samples themselves
+        return [audio]
+    return list(audio)
+
+
+def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:
+    said = {key: value for key, value in audio.items() if value is not None}
+    rate = next((said[key] for key in _RATES if key in said), None)
+    samples = next((said[key] for key in _ARRAYS if key in said), None)
+    if samples is not None:
+        return Recording(_array(samples, name), None if rate is None else _rate(rate, name))
+    if isinstance(said.get("bytes"), (bytes, bytearray)):
+        return Recording(bytes(said["bytes"]), None)
+    require(
+        isinstance(said.get("path"), (str, PathLike)),
+        f"{name} is a dictionary with {', '.join(map(str, audio)) or 'nothing'}; give {_FORMS}",
+    )
+    return Recording(said["path"], None)
+
+
+def _is_with_rate(audio: Any) -> bool:
+    """Whether these are (samples, rate), or (rate, samples) as gradio gives them; two plain numbers are samples."""
+    if not isinstance(audio, (tuple, list)) or len(audio) != 2:
+        return False
+    kinds = [is_number(plain(each)) or isinstance(plain(each), bool) for each in audio]
+    return kinds.count(True) == 1 and not any(isinstance(each, (str, bytes, Mapping)) for each in audio)
+
+
+def _rate(rate: Any, name: str) -> int:
+    rate = plain(rate)
+    whole = int(rate) if isinstance(rate, float) and rate.is_integer() else rate
+    require(is_integer(whole), f"{name} has the sampling_rate {rate!r}, which must be a whole number")
+    return whole
+
+
+def _array(samples: Any, name: str) -> np.ndarray:
+    if isinstance(samples, Tensor):
+        samples = samples.detach().cpu()
+        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+    require(
+        isinstance(samples, (np.ndarray, list, tuple)) or hasattr(samples, "__array__"),
+        f"{name}={type(samples).__name__} is no recording; give {_FORMS}",
+    )
+    try:
+        array = np.asarray(samples)
+    except ValueError:
+        array = np.empty(0, object)
+    require(array.dtype != object, f"{name} holds rows of different lengths or no numbers; give {_FORMS}")
+    return array

@@ -1,0 +1,43 @@
+"""The code that travels with the weights: these files beside them, and what tells transformers which class is which.
+
+Flows out: Python files and `auto_map` entries in a repository, which transformers runs for those who pass
+`trust_remote_code=True`. Nobody who imports jukebox_hf needs them.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+_MODEL = "modeling_jukebox.JukeboxModel"
+_PROCESSOR = "processing_jukebox.JukeboxProcessor"
+_EXTRACTOR = "feature_extraction_jukebox.JukeboxFeatureExtractor"
+AUTO_MAPS: dict[str, dict[str, Any]] = {
+    "config.json": {
+        "AutoConfig": "configuration_jukebox.JukeboxConfig",
+        "AutoModel": _MODEL,
+        "AutoModelForTextToWaveform": _MODEL,
+    },
+    "processor_config.json": {"AutoProcessor": _PROCESSOR, "AutoFeatureExtractor": _EXTRACTOR},
+    "tokenizer_config.json": {
+        "AutoTokenizer": ["tokenization_jukebox.JukeboxTokenizer", None],
+        "AutoProcessor": _PROCESSOR,
+    },
+}
+
+
+def write_code(folder: Path) -> None:
+    """Put the code beside the weights of a repository, and its names into the files that have `auto_map`s."""
+    for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        shutil.copyfile(file, folder / file.name)
+    for name, auto_map in AUTO_MAPS.items():
+        if (folder / name).is_file():
+            _add_auto_map(folder / name, auto_map)
+
+
+def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["auto_map"] = auto_map
+    if "feature_extractor" in content:
+        content["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
