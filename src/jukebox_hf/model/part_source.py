@@ -7,6 +7,7 @@ where they do not fit that configuration.
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,10 @@ _WHOLE_FILES = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "processor_config.json"),
     *("artists.json", "genres.json", "lyrics.json"),
 )
+
+# transformers sets the process's default dtype while it loads, and puts back what it found: of two loads at once the
+# later one would put back the dtype of the other.
+LOADING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class PartSource:
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
         """Load one prior, onto `device` unless a device_map says otherwise."""
         options = {"dtype": self.dtype or "auto", **self.options}
-        prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
+        with torch.device("cpu"):  # whatever device a caller makes tensors on meanwhile
+            prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
         if "quantization_config" in options:
             check_quantized(prior, f"prior_{level}")
         return prior if "device_map" in self.options else prior.to(device)
@@ -196,6 +202,12 @@ class PartSource:
     ) -> PreTrainedModel:
         if "device_map" in options:
             options["device_map"] = device_map_of(options["device_map"], name)
+        with LOADING:
+            return self._load_alone(part, name, config, **options)
+
+    def _load_alone(
+        self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
+    ) -> PreTrainedModel:
         if self.is_legacy:
             state = self._legacy_state(part, name, config)
             if options["dtype"] == "auto":
