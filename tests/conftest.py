@@ -16,7 +16,8 @@ from jukebox_hf.app import cli
 
 ROOT = Path(__file__).parents[1]
 
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# Tiny tensors: more threads only wait for each other. CI asks for 2 to see that nothing depends on their number.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 _TINY_PRIOR = {
     "level": 1,
@@ -130,6 +131,32 @@ def _inputs_for(config, batch=2, length=None, seed=0):
     return inputs
 
 
+def _terms(model):
+    """How many float32 roundings one output of a network meets at most: the lengths of all its sums, one after another."""
+    products = (module.weight for module in model.modules() if hasattr(module, "weight") and module.weight is not None)
+    return sum(weight[0].numel() if weight.dim() > 1 else weight.numel() for weight in products)
+
+
+def _assert_same_but_for_rounding(found, wanted, terms, message=""):
+    """Two ways to the same float32 sums agree, whatever processor adds them up in whatever order.
+
+    Each of n roundings moves a value by up to half an eps of it, and they point in no common direction: together they
+    wander by eps * sqrt(n) of the largest value, give or take (Higham and Mary 2019 show that hardly any go further).
+
+    Args:
+        found, wanted: the same quantity, computed twice.
+        terms: the roundings on the way to one number, such as the length of its sum; or the network, for those of
+            all its layers.
+        message: what is compared.
+    """
+    count = _terms(terms) if isinstance(terms, torch.nn.Module) else terms
+    found, wanted = found.detach().double(), wanted.detach().double()
+    assert found.shape == wanted.shape, f"{message}: {tuple(found.shape)} is not {tuple(wanted.shape)}"
+    allowed = torch.finfo(torch.float32).eps * count**0.5 * wanted.abs().max().item()
+    error = (found - wanted).abs().max().item()
+    assert error <= allowed, f"{message}: {error:.3g} apart, where {count} roundings explain {allowed:.3g}"
+
+
 def _run_python(code, *arguments, cwd=None, env=None):
     """Run Python code in a fresh process and give what it printed; fail with its errors."""
     done = subprocess.run(
@@ -192,6 +219,12 @@ def enliven():
 @pytest.fixture
 def inputs_for():
     return _inputs_for
+
+
+@pytest.fixture
+def assert_same_but_for_rounding():
+    """(found, wanted, terms, message): see `_assert_same_but_for_rounding`."""
+    return _assert_same_but_for_rounding
 
 
 @pytest.fixture

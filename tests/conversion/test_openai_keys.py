@@ -161,3 +161,23 @@ def test_hyper_parameters_without_counterpart_are_refused(chain_files, name):
     vqvae = vqvae_config(read_checkpoint(chain_files[0])[0])
     with pytest.raises(ValueError, match=f"{name}=True"):
         prior_config({**hps, name: True}, vqvae)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prime_pos_init", True),
+        ("prime_zero_out", True),
+        ("prime_res_scale", True),
+        ("prime_attn_dropout", 0.1),
+        ("prime_resid_dropout", 0.1),
+        ("prime_emb_dropout", 0.1),
+    ],
+)
+def test_hyper_parameters_of_a_lyric_encoder_without_counterpart_are_refused(reference, chain_files, name, value):
+    encoder = reference / "openai" / "chain" / "checkpoint_chain_top_sep.pth.tar"
+    hps, _ = read_checkpoint(encoder)
+    vqvae = vqvae_config(read_checkpoint(chain_files[0])[0])
+    assert prior_config(hps, vqvae).lyrics == "encoder"
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        prior_config({**hps, name: value}, vqvae)

@@ -67,6 +67,26 @@ def test_the_order_is_mixed_by_seed_and_epoch(tmp_path, hub_cache):
     assert sorted(order()) == sorted(first) != order()
 
 
+@pytest.mark.parametrize("waiting", [1, 2, 8, 40, 41])
+def test_a_stream_longer_than_what_waits_is_mixed_within_it(tmp_path, hub_cache, waiting):
+    stream = open_songs(make_parquet(tmp_path / "songs.parquet"), streaming=True)
+    windows = StreamedAudioWindows(stream, RATE, RATE, seed=1, with_labels=True, mixed_windows=waiting)
+    order = [2 * int(window["name"].split(".")[0]) + window["offset_samples"] // RATE for window in windows]
+    assert sorted(order) == list(range(40)), "each window once"
+    early = [number - place for place, number in enumerate(order)]
+    assert max(early) <= waiting - 1, "none comes before it can have been read"
+    assert max(early) >= waiting // 2, "and late ones are drawn too"
+    assert (order == sorted(order)) == (waiting == 1)
+
+
+def test_a_stream_reads_no_further_than_it_mixes(tmp_path, hub_cache):
+    stream = open_songs(make_parquet(tmp_path / "songs.parquet"), streaming=True)
+    windows = iter(StreamedAudioWindows(stream, RATE, RATE, mixed_windows=8))
+    for given in range(1, 20):
+        next(windows)
+        assert stream.seen <= -(-(given + 7) // 2), "two windows a song"
+
+
 def test_shifts_move_within_the_song(tmp_path, hub_cache):
     stream = open_songs(make_parquet(tmp_path / "songs.parquet"), streaming=True)
     windows = list(StreamedAudioWindows(stream, RATE, RATE, shift=True, with_labels=True))

@@ -44,3 +44,14 @@ def model(config):
 def repository(model, tmp_path):
     model.save_pretrained(tmp_path / "repository")
     return tmp_path / "repository"
+
+
+@pytest.fixture
+def recompute_activations():
+    """Switch recomputing on, by the name it has in this version of transformers (5.23 renamed it)."""
+
+    def switch_on(model):
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+        next(getattr(model, name) for name in names if hasattr(model, name))()
+
+    return switch_on

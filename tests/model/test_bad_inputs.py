@@ -351,3 +351,34 @@ def test_a_vocabulary_of_codes_and_characters_is_not_resized(tiny_prior):
     prior = tiny_prior("prefix")
     with pytest.raises(ValueError, match="made of codebook_size and, before a lyric prefix, lyric_vocab_size"):
         prior.resize_token_embeddings(50)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples", "is_allowed"),
+    [
+        (600.0, 600 * 44100 - 1, False),  # an odd number over 2**24: float32 rounds it up to the limit
+        (600.0, 600 * 44100 - 2, True),
+        (600.0, 600 * 44100, False),
+        (380.0, 380 * 44100 - 1, True),  # under 2**24, every integer is itself
+        (380.0, 380 * 44100, False),
+    ],
+)
+def test_song_lengths_are_compared_as_the_network_will_see_them(seconds, samples, is_allowed, tiny_prior, inputs_for):
+    """In float32, as the original: a length that rounds up to the longest song has no bin."""
+    prior = tiny_prior("labelled", sampling_rate=44100, max_song_seconds=seconds)
+    inputs = inputs_for(prior.config, batch=1)
+    inputs["timing"] = torch.tensor([[samples, 0, prior.config.window_samples]])
+    if is_allowed:
+        assert prior(**inputs).logits.isfinite().all()
+    else:
+        _refused(lambda: prior(**inputs), f"timing[:, 0] (song length, in samples) holds {seconds * 44100}, but only")
+
+
+def test_a_window_that_float32_moves_to_the_end_of_its_song_is_refused(tiny_prior, inputs_for):
+    prior = tiny_prior("labelled", sampling_rate=44100, max_song_seconds=600.0)
+    inputs = inputs_for(prior.config, batch=1)
+    total = 500 * 44100  # over 2**24: float32 holds even numbers only
+    inputs["timing"] = torch.tensor([[total, total - 1, 0]])
+    _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0")
+    inputs["timing"] = torch.tensor([[total, total - 2, 0]])
+    assert prior(**inputs).logits.isfinite().all()

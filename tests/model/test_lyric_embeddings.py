@@ -44,7 +44,7 @@ def test_old_rows_stay_bit_for_bit_and_new_ones_begin_near_their_mean(reader, is
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_logits_and_losses_of_old_characters_stay(reader, tiny_prior, inputs_for):
+def test_logits_and_losses_of_old_characters_stay(reader, tiny_prior, inputs_for, assert_same_but_for_rounding):
     prior = tiny_prior(reader)
     inputs = inputs_for(prior.config)
     with torch.no_grad():
@@ -53,12 +53,16 @@ def test_logits_and_losses_of_old_characters_stay(reader, tiny_prior, inputs_for
         after = prior(**inputs)
     first, added = (OLD, NEW - OLD) if reader == "prefix" else (0, 0)
     assert after.logits.shape[2] == before.logits.shape[2] + added
-    assert torch.allclose(after.logits[..., :first], before.logits[..., :first], atol=1e-6)
-    assert torch.allclose(after.logits[..., first + added :], before.logits[..., first:], atol=1e-6)
-    # More answers are possible now, so a character costs more bits; codes only where they share the vocabulary.
-    assert after.lyric_loss > before.lyric_loss
-    assert (after.code_loss - before.code_loss).abs() < 1e-6 or reader == "prefix"
-    assert after.code_loss >= before.code_loss - 1e-6
+    old = torch.cat([after.logits[..., :first], after.logits[..., first + added :]], dim=-1)
+    assert_same_but_for_rounding(old, before.logits, prior)
+    # More answers are possible now, so a character costs more bits; codes only where they share the vocabulary. How many
+    # more may be fewer than float32 can show: a loss is as exact as the logits it is made of.
+    rounding = torch.finfo(torch.float32).eps * before.logits.abs().max()
+    assert after.lyric_loss > before.lyric_loss - rounding
+    assert after.code_loss > before.code_loss - rounding
+    assert (after.code_loss - before.code_loss).abs() < rounding or reader == "prefix"
+    answers = after.logits.double().logsumexp(-1) - old.double().logsumexp(-1)
+    assert (answers.min() > 0) == (reader == "prefix"), "new answers share the vocabulary of an encoder's codes"
 
 
 @pytest.mark.parametrize("reader", READERS)

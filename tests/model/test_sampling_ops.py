@@ -73,7 +73,7 @@ def test_top_k_keeps_the_k_likeliest_and_their_ties(values, k):
 
 @settings(max_examples=200, deadline=None)
 @given(values=some_logits, p=st.floats(0.01, 0.99))
-def test_top_p_keeps_a_shortest_run_of_the_likeliest_that_reaches_p(values, p):
+def test_top_p_keeps_a_shortest_run_of_the_likeliest_that_exceeds_p(values, p):
     logits = torch.tensor(values)
     probabilities = logits.double().softmax(-1)
     kept = _allowed(keep_top_p(logits, p))
@@ -83,6 +83,15 @@ def test_top_p_keeps_a_shortest_run_of_the_likeliest_that_reaches_p(values, p):
     assert mass - float(probabilities[kept].min()) <= p + 1e-5, "one token less would have done"
     ruled_out = [float(probabilities[i]) for i in range(len(values)) if i not in kept]
     assert max(ruled_out, default=0.0) <= float(probabilities[kept].min()) + 1e-7
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.25, 2), (0.49, 2), (0.5, 3), (0.51, 3), (0.75, 4), (0.76, 4)])
+def test_top_p_goes_on_until_p_is_exceeded_not_only_reached(p, kept):
+    """As in the original: a token is ruled out where those before it hold more than p."""
+    logits = torch.zeros(4)  # four quarters, exact in any floating point
+    assert len(_allowed(keep_top_p(logits, p))) == kept
+    halves = torch.tensor([-math.inf, 1.0, -math.inf, 1.0])
+    assert _allowed(keep_top_p(halves, 0.5)) == [1, 3]
 
 
 def test_filters_work_row_by_row():

@@ -153,13 +153,12 @@ def test_the_vqvae_is_frozen_and_gives_codes_of_the_level_and_of_the_one_above(c
     "flags",
     [
         {"bf16": True},
-        {"gradient_checkpointing": True},
+        {"activation_checkpointing": True},
         {"torch_compile": True, "torch_compile_backend": "eager"},
         {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2},
     ],
     ids=lambda flags: next(iter(flags)),
 )
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_options_of_speed_and_memory_train_the_same(flags, prior_words, tmp_path):
     for name, extra in (("plain", {}), ("other", flags)):
         assert main(prior_words("prefix", max_steps=1, output_dir=tmp_path / name, **extra)) == 0

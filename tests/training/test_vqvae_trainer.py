@@ -68,7 +68,7 @@ def test_accumulated_and_recomputed_gradients_move_a_codebook_once_per_step(
             optim="sgd",
             learning_rate=1e-5,
             restart_threshold=2.0,
-            gradient_checkpointing=is_checkpointed and pieces > 1,
+            activation_checkpointing=is_checkpointed and pieces > 1,
             train_sampling_strategy="sequential",
         )
         trainer.train()

@@ -22,7 +22,7 @@ class SamplingSettings:
     Attributes:
         temperature: logits are divided by it; 0 takes the likeliest code.
         top_k: keep the k likeliest codes (ties with the k-th too); 0 keeps all.
-        top_p: keep the likeliest codes whose probabilities first reach p; 1 keeps all.
+        top_p: keep the likeliest codes, up to the one with which their probabilities exceed p; 1 keeps all.
     """
 
     temperature: float = 1.0

@@ -4,6 +4,7 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -36,6 +37,27 @@ class JukeboxTrainingArguments(TrainingArguments):
     weights_ema_decay: float | None = field(
         default=None, metadata={"help": "Its decay; by default the original's, 1 - (songs per step / 8) / 1000."}
     )
+    # transformers 5.23 renamed gradient_checkpointing; here either word works with every version, without a warning.
+    activation_checkpointing: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute activations again in the backward pass instead of keeping them: less memory.",
+            "nargs": "?",
+            "const": True,
+        },
+    )
+    activation_checkpointing_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "How: keyword arguments of torch.utils.checkpoint."}
+    )
+
+    def __post_init__(self) -> None:
+        for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
+            new = old.replace("gradient", "activation")
+            chosen = getattr(self, old) if getattr(self, new) is None else getattr(self, new)
+            setattr(self, new, chosen)
+            if chosen is not None:
+                setattr(self, old, chosen)
+        super().__post_init__()
 
 
 @dataclass
