@@ -3,8 +3,10 @@
 Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
+    from torch import Tensor
 
 
 def require(condition: bool, message: str) -> None:
@@ -33,10 +35,12 @@ def check_level(name: str, level: object, num_levels: int) -> None:
 
 def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
     """Ids must be an integer tensor with the given number of dimensions."""
+    import torch
+
     require(
-        isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32),
+        isinstance(ids, torch.Tensor) and ids.dtype in (torch.int64, torch.int32),
         f"{name} must be a tensor of int64 {shape}, not "
-        f"{f'of {ids.dtype}' if isinstance(ids, Tensor) else type(ids).__name__}; {_way_to_ids(ids)}",
+        f"{f'of {ids.dtype}' if isinstance(ids, torch.Tensor) else type(ids).__name__}; {_way_to_ids(ids)}",
     )
     require(
         ids.dim() == dimensions,
@@ -45,17 +49,21 @@ def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
 
 
 def _way_to_ids(given: object) -> str:
-    if isinstance(given, Tensor):
+    import torch
+
+    if isinstance(given, torch.Tensor):
         return "convert it with .long()"
-    if isinstance(given, (list, tuple)) and any(isinstance(one, Tensor) for one in given):
+    if isinstance(given, (list, tuple)) and any(isinstance(one, torch.Tensor) for one in given):
         return "choose one of its tensors, such as the first with [0]"
     if isinstance(given, (list, tuple)) or hasattr(given, "__array__"):
         return "convert it with torch.as_tensor"
     return "give such a tensor"
 
 
-def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
+def check_range(name: str, ids: "Tensor", low: int, high: int, cure: str) -> None:
     """Every id must lie in low .. high; waits for the device, so never inside a step."""
+    import torch
+
     if ids.numel() == 0 or torch.compiler.is_compiling():
         return
     smallest, largest = torch.stack([ids.min(), ids.max()]).tolist()
