@@ -13,6 +13,7 @@ from typing import Any
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.interruption import exits_at_once
+from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
@@ -98,6 +99,7 @@ class _Run:
             orders = take([request for _, request in songs], model, processor, begun=begun, **said)
             targets = [self._by_name(name) for name, _ in songs]
             jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
+        check_listed([vars(request) for _, request in new if request.strict], processor.tokenizer, model.config)
         orders = take([request for _, request in new], model, processor, **said)
         fresh = together(orders, [target for target, _ in new], choice.songs)
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
@@ -163,7 +165,7 @@ class _Run:
 
     def _check_same(self, song: _Song, recorded: SongRequest) -> None:
         """What is said again must be what was said at first."""
-        said = set(song.given) - {"kind"}  # generate --resume goes on with anything
+        said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
         wanted = replace(recorded, **{k: v for k, v in vars(read_request(song.given)).items() if k in said})
         different = differences(recorded, wanted)
         require(
