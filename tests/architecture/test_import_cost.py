@@ -96,7 +96,7 @@ for words in (
         cli.main()
     except SystemExit as stop:
         assert not stop.code, words
-    heavy = {"torch", "transformers", "numpy", "huggingface_hub", "matplotlib", "soundfile"} & sys.modules.keys()
+    heavy = {"torch", "transformers", "huggingface_hub", "matplotlib", "soundfile"} & sys.modules.keys()
     assert not heavy, (words, heavy)
 print("done")
 """

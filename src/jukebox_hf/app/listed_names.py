@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.label_vocabulary import search
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 
 _KINDS = ("artist", "genre")
@@ -54,7 +53,7 @@ def _may_mean(kind: str, name: str, tokenizer: JukeboxTokenizer, levels: Sequenc
         if kind == "genre":  # v2 hears single words
             words = tokenizer.vocabularies[tokenizer.label_versions[level]]
             missing = [word for word, found in words.find_genres(name) if found is None]
-            close += [match for word in missing for match in search(words.genres, word, _MOST_NAMES)]
+            close += [match for word in missing for match in words.genre_index.search(word, _MOST_NAMES)]
     return list(dict.fromkeys(match.name for match in close))[:_MOST_NAMES]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
+from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
 from jukebox_hf.model.validation import require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
@@ -227,8 +228,9 @@ def _checked(name: str, value: Any, where: str) -> Any:
         if isinstance(value, dict):
             value = ",".join(f"{level}={number}" for level, number in value.items())
         value = str(value) if is_number else value
-    require(isinstance(value, str), f"{where} has {name}={value!r}, which must be a string")
-    require("\0" not in value, f"{where} has a zero byte in {name}; remove it")
+    if name == "lyrics":
+        return check_lyric_text(f"{where} {name}", value)
+    check_text(f"{where} {name}", value, MAX_PATH if name in ("prompt", "codes", "model") else MAX_NAME)
     if name in _CHOICES:
         known = _CHOICES[name]
         require(value in known, f"{where} has {name}={value!r}, which is none of {', '.join(known)}; choose one")

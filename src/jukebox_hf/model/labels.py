@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .configuration_jukebox import JukeboxPriorConfig
 from .lyric_characters import LyricEncoding
+from .text_input import check_lyric_text, check_text
 from .validation import require
 from .windows import SongTiming, first_lyric_span, lyric_span
 
@@ -35,9 +36,9 @@ class SongDescription:
     offset_samples: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("artist", "genre", "lyrics"):
-            value = getattr(self, name)
-            require(isinstance(value, str), f"{name}={value!r} must be a string; use '' where there is none")
+        for name in ("artist", "genre"):
+            check_text(name, getattr(self, name))
+        check_lyric_text("lyrics", self.lyrics)
         SongTiming(self.total_samples, self.offset_samples, 0)
 
 

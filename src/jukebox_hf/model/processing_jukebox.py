@@ -20,11 +20,11 @@ from .feature_extraction_jukebox import JukeboxFeatureExtractor
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
+from .text_input import check_lyric_text, check_text
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import require
 
 SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "prompt", "seed")
-MAX_LYRICS = 100_000  # characters; songs have a few thousand
 _MAX_SECONDS = 86_400
 Song = str | Mapping[str, Any]
 
@@ -239,12 +239,9 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         _check_seed(said["seed"])
         said["seed"] += place
     said.update({name: value for name, value in (song or {}).items() if value is not None})
-    for name in ("lyrics", "artist", "genre"):
-        require(isinstance(said.get(name, ""), str), f"{name}={said.get(name)!r} must be a string; use '' for none")
-    require(
-        len(said.get("lyrics", "")) <= MAX_LYRICS,
-        f"lyrics have {len(said.get('lyrics', ''))} characters, over the {MAX_LYRICS} allowed; give one song's lyrics",
-    )
+    for name in ("artist", "genre"):
+        check_text(name, said.get(name, ""))
+    check_lyric_text("lyrics", said.get("lyrics", ""))
     _check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}
 

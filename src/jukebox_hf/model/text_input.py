@@ -1,0 +1,78 @@
+"""Text that people give: lyrics, names, titles and paths, which files, terminals and tokenizers must be able to hold.
+
+Flows in: whatever stands where a text should. Flows out: the text, or a ValueError in one sentence. Standard library
+and `validation` only. Everything that takes text takes it through here, before any work is done.
+"""
+
+import os
+import re
+import reprlib
+
+from .validation import require
+
+MAX_LYRICS = 100_000  # characters; songs have a few thousand
+MAX_NAME = 1_000  # characters of an artist, a genre, a title
+MAX_PATH = 4096  # characters
+MAX_PATH_PART = 255  # bytes of one name in a folder, on all common file systems
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN = 60
+
+
+def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
+    """Refuse what is no text, is too long, or can not be written as UTF-8; gives the text as it is.
+
+    Args:
+        name: of the argument, or the file and line, for the sentence.
+        text: what was given.
+        most: characters allowed.
+
+    Raises:
+        ValueError: in one sentence with name, place and cure. The sentence itself can always be printed.
+    """
+    require(isinstance(text, str), f"{name}={shown(text)} must be a string; use '' where there is none")
+    require(len(text) <= most, f"{name} has {len(text):,} characters, over the {most} allowed; shorten it")
+    found = None if text.isascii() else _SURROGATE.search(text)
+    if found is not None:
+        code = ord(found[0])
+        what = f"a byte that is not UTF-8 (0x{code - 0xDC00:02x})" if 0xDC80 <= code <= 0xDCFF else "half a character"
+        cure = "save it as UTF-8" if 0xDC80 <= code <= 0xDCFF else "type that character again"
+        raise ValueError(
+            f"{name} holds {what} at {found.start()} of {shown(text)}, which no file can keep; {cure}, or leave it out"
+        )
+    zero = text.find("\0")
+    require(zero < 0, f"{name} holds a zero byte at {zero} of {shown(text)}; remove it")
+    return text
+
+
+def check_lyric_text(name: str, text: object) -> str:
+    """`check_text` for lyrics, which may be long."""
+    return check_text(name, text, MAX_LYRICS)
+
+
+def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:
+    """Refuse a path that can not be written down as UTF-8, or one of whose parts no folder can hold.
+
+    Args:
+        name: of the argument.
+        path: as given; it need not exist.
+        spare: bytes that the last part must leave free, for suffixes that are put behind it.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    text = check_text(name, os.fspath(path), MAX_PATH)
+    parts = [part for part in re.split(r"[/\\]" if os.sep == "\\" else "/", text) if part]
+    for part in parts:
+        most = MAX_PATH_PART - (spare if part is parts[-1] else 0)
+        size = len(part.encode())
+        require(
+            size <= most,
+            f"{name} has a part of {size} bytes, {shown(part)}, but a file's name can have {most} here; shorten it",
+        )
+
+
+def shown(value: object) -> str:
+    """A value for a sentence: short, and printable whatever it holds."""
+    if not isinstance(value, str):
+        return reprlib.repr(value)
+    return repr(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
