@@ -10,7 +10,8 @@ from collections import namedtuple
 import pytest
 
 from jukebox_hf.app import run_choice, song_folder
-from jukebox_hf.app.song_folder import PartialFolder, SongTarget, load_codes
+from jukebox_hf.app.partial_folder import PartialFolder
+from jukebox_hf.app.song_folder import SongTarget, load_codes
 from jukebox_hf.model import fused_step
 
 FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")

@@ -31,11 +31,12 @@ def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
     levels = []
     for level_plan, words in zip(order.plan.levels, plan_in_words(order), strict=True):
         rows = at_once[level_plan.level]
+        there = min(map(len, order.state.codes[level_plan.level]))  # given, or written by a run that was interrupted
         levels.append(
             words
             | {
-                "steps": level_plan.total - words["known"],
-                "seconds": round(_seconds(order, level_plan, model, words["known"], rows), 1),
+                "steps": level_plan.total - there,
+                "seconds": round(_seconds(order, level_plan, model, there, rows), 1),
                 "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
         )

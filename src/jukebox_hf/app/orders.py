@@ -6,7 +6,7 @@ sampled and nothing is written.
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_plan import SamplingPlan
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_integer, require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
-_GIVEN = "given_samples"
+_GIVEN, _GIVEN_CODES = "given_samples", "given_codes"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class Order:
     def given_samples(self) -> list[int]:
         """How much of each song was there before its first step."""
         return json.loads(self.state.notes[_GIVEN])
+
+    def given_codes(self, level: int) -> list[int]:
+        """How many codes of a level each song had before its first step."""
+        if (noted := self.state.notes.get(_GIVEN_CODES)) is not None:
+            return json.loads(noted)[level]
+        hop = self.labels[level][0].config.hop_length  # begun by an older version, which noted samples alone
+        counts = map(len, self.state.codes[level])
+        return [min(count, samples // hop) for count, samples in zip(counts, self.given_samples, strict=True)]
 
 
 def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
@@ -110,6 +118,8 @@ def take(
     model: JukeboxModel,
     processor: JukeboxProcessor,
     *,
+    names: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
     begun: SongState | None = None,
     stepping: str = "auto",
     say: Callable[[str], None] = lambda line: None,
@@ -117,6 +127,8 @@ def take(
     """Make an order of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
+        names: of the songs: where there are several, a refusal names the one.
+        notes: what else the first states shall say.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
         stepping: see `sample_window`.
 
@@ -126,17 +138,16 @@ def take(
     said: set[str] = set()
     orders = []
     for song, request in enumerate(requests):
-        own = (
-            None
-            if begun is None
-            else SongState(
-                tuple((songs[song],) for songs in begun.codes),
-                (request.seed,),
-                _given([json.loads(begun.notes[_GIVEN])[song]]),
-            )
-        )
-        with warnings_said_after(say, said):
-            orders.append(_take_one(request, model, processor, own, stepping))
+        own = None if begun is None else replace(begun.only(song), notes=_notes_of(begun.notes, song))
+        try:
+            with warnings_said_after(say, said):
+                order = _take_one(request, model, processor, own, stepping)
+        except (ValueError, OSError) as error:
+            if len(requests) == 1 or not names:
+                raise
+            raise ValueError(f"the song {names[song]}: {error}") from None
+        state = replace(order.state, notes={**order.state.notes, **(notes or {})})
+        orders.append(replace(order, state=state))
     return orders
 
 
@@ -151,6 +162,13 @@ def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[
             chosen = places[start : start + batch]
             joined.append((_joined([orders[place] for place in chosen]), [names[place] for place in chosen]))
     return joined
+
+
+def only(order: Order, song: int) -> Order:
+    """The order of one of the songs alone."""
+    labels = tuple((songs[song],) for songs in order.labels)
+    state = replace(order.state.only(song), notes=_notes_of(order.state.notes, song))
+    return Order((order.requests[song],), order.plan, labels, state)
 
 
 def with_rows(order: Order, rows: int) -> Order:
@@ -196,12 +214,26 @@ def _take_one(
     check_request(model, order.plan, order.labels, order.state)
     hops = config.vqvae_config.hop_lengths
     known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
-    notes = _given([known]) if begun is None else begun.notes
+    notes = _given([known], [[len(songs[0])] for songs in order.state.codes]) if begun is None else begun.notes
     return Order((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
 
 
-def _given(samples: list[int]) -> dict[str, str]:
-    return {_GIVEN: json.dumps(samples)}
+def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
+    """Notes of what songs had before their first step: samples, and codes by level and song."""
+    return {_GIVEN: json.dumps(samples)} | ({} if codes is None else {_GIVEN_CODES: json.dumps(codes)})
+
+
+def _notes_of(notes: Mapping[str, str], song: int) -> dict[str, str]:
+    """The notes of one of the songs that are written together."""
+    try:
+        samples = json.loads(notes[_GIVEN])[song]
+        codes = [[counts[song]] for counts in json.loads(notes[_GIVEN_CODES])] if _GIVEN_CODES in notes else None
+        numbers = [samples, *itertools.chain(*(codes or []))]
+        if not all(is_integer(number) and number >= 0 for number in numbers):
+            raise ValueError("no counts")
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        raise ValueError("the state does not say how much of its songs was given; start anew with --force") from None
+    return {**notes, **_given([samples], codes)}
 
 
 def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:
@@ -272,6 +304,14 @@ def _joined(orders: Sequence[Order]) -> Order:
         SongState(
             tuple(tuple(itertools.chain(*songs)) for songs in codes),
             tuple(seed for order in orders for seed in order.state.seeds),
-            _given([samples for order in orders for samples in order.given_samples]),
+            {**orders[0].state.notes, **_joined_given(orders)},
         ),
     )
+
+
+def _joined_given(orders: Sequence[Order]) -> dict[str, str]:
+    samples = [samples for order in orders for samples in order.given_samples]
+    if any(_GIVEN_CODES not in order.state.notes for order in orders):
+        return _given(samples, None)
+    codes = zip(*(json.loads(order.state.notes[_GIVEN_CODES]) for order in orders), strict=True)
+    return _given(samples, [list(itertools.chain(*songs)) for songs in codes])

@@ -20,6 +20,7 @@ from jukebox_hf.model.validation import require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0
+MOST_SONGS = 10_000  # of one command
 _MAX_FILE_BYTES = 10 * 2**20
 _BY_LEVEL = ("levels", "hop_fraction", "temperature", "top_k", "top_p")
 _SECONDS = ("seconds", "song_seconds", "offset", "prompt_seconds", "keep_seconds")
@@ -111,6 +112,7 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         song = {str(name).replace("-", "_"): value for name, value in song.items()}
         name = song.pop("name", None)
         require(name is None or isinstance(name, str), f"{where} has name={name!r}, which must be a string")
+        check_text(f"{where} name", name or "")
         common = sorted(set(song) & set(_OF_ALL))
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where)

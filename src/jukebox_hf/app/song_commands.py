@@ -313,16 +313,25 @@ def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
 
 
 def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
-    from jukebox_hf.app.song_runs import RunOptions, run_songs
+    from jukebox_hf.app.song_runs import RunOptions, SongsFailedError, run_songs
 
     names = ("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")
     options = RunOptions(out=out, **{name: ctx.params[name] for name in names if name in ctx.params})
-    results = run_songs(songs, options)
+    try:
+        results, failure = run_songs(songs, options), None
+    except SongsFailedError as error:  # what is finished is told all the same
+        results, failure = error.results, error
+    _tell(results, ctx, options.dry_run)
+    if failure is not None:
+        raise failure
+
+
+def _tell(results: list[dict[str, Any]], ctx: typer.Context, dry_run: bool) -> None:
     if ctx.params["as_json"]:
         typer.echo(json.dumps({"songs": results}, ensure_ascii=False))
         return
     for result in results:
-        if options.dry_run:
+        if dry_run:
             typer.echo(result["text"])
             continue
         audio = result["audio"]

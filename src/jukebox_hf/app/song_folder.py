@@ -1,8 +1,8 @@
 """Where a song goes, and where its unfinished part lives so that nothing is ever lost.
 
 `--out song.wav` gives song.wav, song.png, song.codes.safetensors and, last, song.json. While it runs, song.partial/
-holds the request, a lock, the codes so far (state.safetensors, the commit marker) and previews. Whatever is killed at
-whatever moment, either the old files are there or the new ones.
+(`partial_folder`) holds the request, a lock, the codes so far (state.safetensors) and previews. Whatever is killed at
+whatever moment, the files of an older song and those of the new one never stand side by side.
 """
 
 import contextlib
@@ -11,23 +11,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-
-from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.text_input import check_path
 from jukebox_hf.model.validation import require
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
-    fcntl = None
 
 _LONGEST_SLUG = 80
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves
@@ -69,8 +60,25 @@ class SongTarget:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """In the order they are written; the side-car last, so that a song with one is whole."""
+        """In the order they take their places; the side-car last, so that a song with one is whole."""
         return self.audio, self.codes, self.picture, self.sidecar
+
+    def check_names(self) -> None:
+        """Refuse names that the file system would refuse once the song is there, or that JSON can not hold.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        check_path("--out", self.audio)
+        longest = max((*self.files, self.partial), key=lambda path: len(os.fsencode(path.name)))
+        size, most = len(os.fsencode(longest.name)), _limit(self.folder, "PC_NAME_MAX", 255)
+        require(
+            size <= most,
+            f"--out {self.audio}: beside it {longest.name} would have {size} bytes in its name, over the {most} allowed "
+            f"here; choose a name that is {size - most} bytes shorter",
+        )
+        size, most = len(os.fsencode(self.partial)) + 1 + most, _limit(self.folder, "PC_PATH_MAX", 4096)
+        require(size < most, f"--out {self.audio} is too long a path ({most} bytes are allowed); choose a shorter one")
 
     def check_free(self, force: bool) -> None:
         """Refuse to lose an older song, to write through a link, or to forget an unfinished one.
@@ -93,19 +101,30 @@ class SongTarget:
         )
 
 
-def plan_targets(out: str, names: Sequence[str], suffix: str) -> list[SongTarget]:
+def is_folder(out: str) -> bool:
+    """Whether `--out` names a folder, there or not."""
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool = False) -> list[SongTarget]:
     """Say where songs go: one to the file `out`, or any number into the folder `out`, each under a name of its own.
 
     Args:
         out: a file, or a folder if it ends in "/" or is one.
         names: what each song would like to be called; made harmless, and told apart by numbers where equal.
         suffix: of the audio files.
+        are_begun: a name under which an unfinished song lies in the folder is taken as it is.
 
     Raises:
         ValueError: a file for several songs, or one with another suffix.
     """
-    if out.endswith(("/", os.sep)) or Path(out).is_dir():
-        return [SongTarget(Path(out), name, suffix) for name in distinct_slugs(names)]
+    check_path("--out", out)
+    if is_folder(out):
+        folder = Path(out)
+        begun = {path.parent.name for path in folder.glob("*.partial/request.json")} if are_begun else ()
+        slugs = distinct_slugs(names)
+        pairs = zip(names, slugs, strict=True)
+        return [SongTarget(folder, name if f"{name}.partial" in begun else own, suffix) for name, own in pairs]
     require(
         len(names) == 1,
         f"--out {out} names one file, but {len(names)} songs are asked for; name a folder, such as --out songs/",
@@ -118,6 +137,13 @@ def plan_targets(out: str, names: Sequence[str], suffix: str) -> list[SongTarget
     return [SongTarget(path.parent, path.stem, path.suffix)]
 
 
+def _limit(folder: Path, name: str, default: int) -> int:
+    """What the file system of a folder, which may not be there yet, allows."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.pathconf(next(one for one in (folder, *folder.parents) if one.is_dir()), name)
+    return default
+
+
 def slug(text: str) -> str:
     """A file name of [a-z0-9._-], 1 to 80 long, that is no hidden file and no way out of a folder."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
@@ -128,120 +154,27 @@ def slug(text: str) -> str:
 def distinct_slugs(names: Sequence[str]) -> list[str]:
     """Slugs of names; equal ones get a number: a, a-2, a-3."""
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the last one given, so that equal names do not try all again
     slugs = []
     for name in names:
-        own, number = slug(name), 1
-        found = own
+        found = own = slug(name)
         while found in taken:
-            number += 1
-            ending = f"-{number}"
+            numbers[own] = numbers.get(own, 1) + 1
+            ending = f"-{numbers[own]}"
             found = own[: _LONGEST_SLUG - len(ending)] + ending
         taken.add(found)
         slugs.append(found)
     return slugs
 
 
-class PartialFolder:
-    """The unfinished part of the songs that are written together; lives beside the first of them."""
-
-    def __init__(self, target: SongTarget) -> None:
-        self.path = target.partial
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is something to go on with."""
-        return (self.path / "request.json").is_file() and not self.path.is_symlink()
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes off. The system drops the lock when its holder dies, so none is ever stale.
-
-        Raises:
-            ValueError: another process holds it.
-            OSError: the folder can not be made or written.
-        """
-        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
-        with _refusals_named(self.path.parent):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        try:
-            self._take(handle)
-            yield
-        finally:
-            os.close(handle)
-
-    def begin(self, requests: Sequence[dict[str, Any]], names: Sequence[str], state: SongState) -> None:
-        """Write down what is to be done and what is known; what an older run left is dropped first."""
-        for entry in self.path.iterdir():
-            if entry.name != "lock":
-                entry.unlink()
-        self.save_state(state)
-        songs = [{"name": name, "request": request} for name, request in zip(names, requests, strict=True)]
-        write_json(self.path / "request.json", {"songs": songs})
-
-    def songs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Names and requests of the unfinished songs.
-
-        Raises:
-            ValueError: a request.json that nobody here wrote.
-        """
-        path = self.path / "request.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            songs = [(song["name"], dict(song["request"])) for song in content["songs"]]
-            if not songs or any(name != slug(name) for name, _ in songs[1:]):
-                raise ValueError("no songs")
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} is damaged; start anew with --force") from None
-        return songs
-
-    def save_state(self, state: SongState) -> None:
-        """Commit: after this, a crash loses nothing of `state`.
-
-        Raises:
-            OSError: the disk refuses; the older state is intact.
-        """
-        path = self.path / "state.safetensors"
-        size = sum(codes.nbytes for songs in state.codes for codes in songs)
-        try:
-            save_codes(state, path)
-        except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OSError(
-                f"{path} could not be written ({size:,} bytes: {reason}); free space, then go on with --resume"
-            ) from None
-
-    def load_state(self) -> SongState:
-        """The codes so far.
-
-        Raises:
-            ValueError: a file that is missing or was changed since it was saved.
-        """
-        return load_codes(self.path / "state.safetensors")
-
-    def remove(self) -> None:
-        """The songs are whole; forget how they came to be. The request goes first, so that a rest means nothing."""
-        (self.path / "request.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def _take(self, handle: int) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_same = os.fstat(handle).st_ino == (self.path / "lock").stat().st_ino
-        except (BlockingIOError, FileNotFoundError):
-            is_same = False
-        if not is_same:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-            raise ValueError(f"{self.path} is in use by {holder}; wait for it, or choose another --out")
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-
-
 def save_codes(state: SongState, path: Path) -> None:
     """Write codes with a digest of them, so that a change is noticed."""
-    replace(state, notes={**state.notes, "digest": _digest(state)}).save(path)
+    with_digest(state).save(path)
+
+
+def with_digest(state: SongState) -> SongState:
+    """The state with a digest of its codes among its notes."""
+    return replace(state, notes={**state.notes, "digest": _digest(state)})
 
 
 def load_codes(path: Path) -> SongState:
@@ -259,19 +192,13 @@ def load_codes(path: Path) -> SongState:
     return state
 
 
-def write_json(path: Path, content: Any, *, staging: Path | None = None) -> None:
-    """Write JSON, whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "replace"), staging=staging)
-
-
 def check_folder(folder: Path, num_bytes: int) -> None:
     """Refuse, before anything is sampled, a folder that can not be written to or has too little room.
 
     Raises:
         ValueError, OSError: in one sentence, with the folder and the bytes.
     """
-    with _refusals_named(folder):
+    with refusals_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".jukebox-hf.{os.getpid()}"
         try:
@@ -287,7 +214,8 @@ def check_folder(folder: Path, num_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _refusals_named(folder: Path) -> Iterator[None]:
+def refusals_named(folder: Path) -> Iterator[None]:
+    """An error of the system inside becomes one that names the folder and the cure."""
     try:
         yield
     except OSError as error:

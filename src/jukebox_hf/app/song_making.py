@@ -4,10 +4,11 @@ Flows in: orders and targets. Flows out: the files of each song, and its side-ca
 disk goes through `song_folder`.
 """
 
+import json
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import torch
 import transformers
 
 import jukebox_hf
-from jukebox_hf.app.orders import Order
+from jukebox_hf.app.orders import Order, only
+from jukebox_hf.app.partial_folder import PartialFolder, as_json
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import repeat_line
-from jukebox_hf.app.song_folder import PartialFolder, SongTarget, save_codes, write_json
+from jukebox_hf.app.song_commit import KINDS
+from jukebox_hf.app.song_folder import SongTarget, with_digest
 from jukebox_hf.app.sung_lyrics import sung_lyrics
-from jukebox_hf.data.audio_io import WrittenAudio, write_audio, write_bytes
-from jukebox_hf.model.alignment_times import TimedLyrics
+from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.song import sample_song
@@ -56,44 +58,102 @@ def bytes_needed(order: Order, model: JukeboxModel) -> int:
     return per_song * len(order.requests)
 
 
-def begin(job: Job) -> None:
-    """Put down what is to be done, so that `--resume` finds it."""
-    partial = job.partial
+def begin(job: Job, force: bool = False) -> None:
+    """Put down what is to be done, so that `--resume` finds it; with `force`, older songs are then replaced."""
+    partial, order = job.partial, job.order
     with partial.locked():
-        partial.begin([r.as_json() for r in job.order.requests], [t.name for t in job.targets], job.order.state)
+        partial.begin([request.as_json() for request in order.requests], job.targets, order.state, force)
 
 
-def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progress: Progress) -> list[dict[str, Any]]:
-    """Write the songs of a job, going on from what its partial folder holds, and give their side-cars.
+@dataclass(frozen=True)
+class Made:
+    """What became of songs, by name: the side-cars of those in their places, and why the others are not."""
+
+    sidecars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
+
+
+def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progress: Progress) -> Made:
+    """Write the songs of a job, going on from what its partial folder holds. What fails of one song is no other's loss.
 
     Raises:
         ValueError: another process is at it, or the saved state does not fit.
         OSError: the disk refuses; what was finished is saved.
     """
-    partial, order = job.partial, job.order
+    partial, order, made = job.partial, job.order, Made()
     with partial.locked():
         state = partial.load_state()
         _check_fits(state, order, partial.path)
-        for request, target in zip(order.requests, job.targets, strict=True):
-            progress.say(f"{target.audio}: seed {request.seed}")
-        previews = _Previews(partial, job.targets, model)
-        for finished_level, reached in _sampled(order, state, model, progress):
-            state = reached
-            partial.save_state(state)
-            previews.show(state, finished_level)
-        lyrics = sung_lyrics(order.requests, state, model, processor)
-        sidecars = [
-            _finish(order, song, target, state, model, partial.path, lyrics[song])
-            for song, target in enumerate(job.targets)
-        ]
-        partial.remove()
-    return sidecars
+        done = partial.finished()
+        for song, (request, target) in enumerate(zip(order.requests, job.targets, strict=True)):
+            if song not in done:
+                progress.say(f"{target.audio}: seed {request.seed}")
+        state, failures = _Sampling(job, partial, model, progress).to_the_end(state)
+        for song, target in enumerate(job.targets):
+            try:
+                if song in failures:
+                    raise failures[song]
+                if song in done:
+                    made.sidecars[target.name] = json.loads(target.sidecar.read_text(encoding="utf-8"))
+                    continue
+                files, sidecar = _files(order, song, target, state, model, processor)
+                partial.finish(song, files)
+                made.sidecars[target.name] = sidecar
+            except Exception as error:  # whatever it is, the other songs are whole
+                made.failures[target.name] = error
+        if not made.failures:
+            partial.remove(job.targets)
+    return made
 
 
 def decoded(state: SongState, song: int, level: int, model: JukeboxModel) -> np.ndarray:
     """What the codes of one level sound like: float32 (S,), not clamped."""
     codes = state.codes[level][song][None].to(model.vqvae.device)
     return model.vqvae.decode(codes, level).audio_values[0, 0].float().cpu().numpy()
+
+
+class _Sampling:
+    """Samples the songs of a job, side by side; where one can not go on, the others do, one by one."""
+
+    def __init__(self, job: Job, partial: PartialFolder, model: JukeboxModel, progress: Progress) -> None:
+        self._order, self._partial, self._model, self._progress = job.order, partial, model, progress
+        self._previews = _Previews(partial, job.targets, model, progress)
+
+    def to_the_end(self, state: SongState) -> tuple[SongState, dict[int, Exception]]:
+        """The last state, and why songs have none; every window is saved."""
+        self._state, songs = state, range(len(self._order.requests))
+        try:
+            self._sample(self._order, songs)
+        except OSError as error:  # the disk is every song's
+            return self._state, dict.fromkeys(songs, error)
+        except Exception as error:
+            if len(songs) == 1:
+                return self._state, {0: error}
+            return self._state, self._one_by_one(songs)
+        return self._state, {}
+
+    def _one_by_one(self, songs: Sequence[int]) -> dict[int, Exception]:
+        failures: dict[int, Exception] = {}
+        for song in songs:
+            try:
+                self._sample(only(self._order, song), [song])
+            except Exception as error:  # noqa: PERF203 - whatever it is, the others can do without this one
+                failures[song] = error
+        return failures
+
+    def _sample(self, order: Order, songs: Sequence[int]) -> None:
+        """Sample `order`, whose songs are those of these places in the state."""
+        own = SongState(
+            tuple(tuple(codes[song] for song in songs) for codes in self._state.codes),
+            tuple(self._state.seeds[song] for song in songs),
+            self._state.notes,
+        )
+        for finished_level, reached in _sampled(order, own, self._model, self._progress):
+            for level, codes in enumerate(reached.codes):
+                for song, known in zip(songs, codes, strict=True):
+                    self._state = self._state.with_codes(level, song, known)
+            self._partial.save_state(self._state)
+            self._previews.show(self._state, finished_level)
 
 
 def _sampled(
@@ -142,8 +202,10 @@ def _check_fits(state: SongState, order: Order, path: Path) -> None:
 class _Previews:
     """WAVs of the finished part, one per level and song, in the partial folder. Best effort: a song needs none."""
 
-    def __init__(self, partial: PartialFolder, targets: Sequence[SongTarget], model: JukeboxModel) -> None:
-        self._partial, self._targets, self._model = partial, targets, model
+    def __init__(
+        self, partial: PartialFolder, targets: Sequence[SongTarget], model: JukeboxModel, progress: Progress
+    ) -> None:
+        self._partial, self._targets, self._model, self._progress = partial, targets, model, progress
         self._last = time.monotonic()
 
     def show(self, state: SongState, finished_level: int | None) -> None:
@@ -155,23 +217,23 @@ class _Previews:
             level = min(level for level, songs in enumerate(state.codes) if all(map(len, songs)))
         for song, target in enumerate(self._targets):
             if len(state.codes[level][song]):
-                audio = decoded(state, song, level, self._model)
-                path = self._partial.path / f"{target.name}.level_{level}.wav"
-                write_audio(path, audio, self._model.config.sampling_rate, tags={"comment": GENERATED})
+                try:
+                    self._write(state, song, level, f"{target.name}.level_{level}.wav")
+                except (OSError, ValueError) as error:
+                    self._progress.say(f"jukebox-hf: no preview of level {level} of {target.name} ({error})")
         self._last = time.monotonic()
 
+    def _write(self, state: SongState, song: int, level: int, name: str) -> None:
+        audio, rate = decoded(state, song, level, self._model), self._model.config.sampling_rate
+        self._partial.write(name, encode_audio(audio, rate, tags={"comment": GENERATED})[0])
 
-def _finish(
-    order: Order,
-    song: int,
-    target: SongTarget,
-    state: SongState,
-    model: JukeboxModel,
-    staging: Path,
-    lyrics: TimedLyrics | None,
-) -> dict[str, Any]:
-    """Write the files of one song, each whole or not at all, the side-car last."""
+
+def _files(
+    order: Order, song: int, target: SongTarget, state: SongState, model: JukeboxModel, processor: JukeboxProcessor
+) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
+    """The files of one song, names and contents by kind, and its side-car as a dictionary."""
     request, rate = order.requests[song], model.config.sampling_rate
+    (lyrics,) = sung_lyrics([request], state.only(song), model, processor)
     levels = [level for level, songs in reversed(list(enumerate(state.codes))) if len(songs[song])]
     levels = [level for level in levels if level >= order.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths
@@ -184,32 +246,20 @@ def _finish(
         "comment": f"{GENERATED} Seed {request.seed}, model {request.model}.",
         "software": f"jukebox_hf {jukebox_hf.__version__}",
     }
-    written = write_audio(
-        target.audio,
-        sounds[-1].audio,
-        rate,
-        format=request.format,
-        normalize=request.normalize,
-        tags=tags,
-        staging=staging,
-    )
-    own = SongState(tuple((songs[song],) for songs in state.codes), (request.seed,))
-    staged = staging / f"{target.name}.codes"
-    save_codes(replace(own, notes={"model": request.model, "comment": GENERATED}), staged)
-    staged.chmod(target.audio.stat().st_mode & 0o777)  # safetensors makes files for the owner alone
-    staged.replace(target.codes)
+    audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
+    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED})
     given = order.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(sounds, rate, title=title, start_second=request.offset, known_seconds=given, lines=lines)
-    write_bytes(target.picture, picture, staging=staging)
     sidecar = _sidecar(order, song, target, model, written) | {"given_seconds": given, "command": line}
     if lyrics is not None:
         sidecar["lyrics"] = [
             {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
             for line in lyrics.sung_lines
         ]
-    write_json(target.sidecar, sidecar, staging=staging)
-    return sidecar
+    contents = audio, with_digest(own).to_bytes(), picture, as_json(sidecar)
+    names = (path.name for path in target.files)
+    return dict(zip(KINDS, zip(names, contents, strict=True), strict=True)), sidecar
 
 
 def _sidecar(order: Order, song: int, target: SongTarget, model: JukeboxModel, written: WrittenAudio) -> dict[str, Any]:
@@ -245,7 +295,7 @@ def plan_in_words(order: Order) -> list[dict[str, Any]]:
         {
             "level": level_plan.level,
             "codes": level_plan.total,
-            "known": min(len(codes) for codes in order.state.codes[level_plan.level]),
+            "known": min(order.given_codes(level_plan.level)),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
             "stepping": level_plan.stepping,

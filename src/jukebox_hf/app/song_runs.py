@@ -5,24 +5,28 @@ Flows in: what was said of each song, and how to run. Flows out: side-cars, in t
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
+from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
+from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.requests import SongRequest, differences, new_seed, read_request
+from jukebox_hf.app.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
 from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, choose_run, settle
-from jukebox_hf.app.song_folder import PartialFolder, SongTarget, check_folder, plan_targets
+from jukebox_hf.app.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import suffix_of
 from jukebox_hf.model.embedded import TINY
 from jukebox_hf.model.generation import check_stepping_here
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.sampling_ops import check_stepping
 from jukebox_hf.model.validation import require
 
@@ -62,12 +66,21 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
         return _Run(given, options, progress, is_begun).results()
 
 
+class SongsFailedError(ValueError):
+    """Some songs of a run are not finished; `results` are the side-cars of the others."""
+
+    def __init__(self, message: str, results: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
 @dataclass
 class _Song:
     """One song of this run: its target and what was said."""
 
     target: SongTarget
     given: dict[str, Any]
+    is_own: bool = True
 
 
 class _Run:
@@ -76,8 +89,11 @@ class _Run:
     def __init__(self, given: Sequence[dict[str, Any]], options: RunOptions, progress: Progress, begun: list) -> None:
         self.options, self.progress, self.is_begun = options, progress, begun
         self.songs = _targets(given, options)
+        self.by_name = {song.target.name: song for song in self.songs}
         rank, world = _place_among_processes()
-        self.own = self.songs[rank::world]
+        for place, song in enumerate(self.songs):
+            song.is_own = place % world == rank
+        self.failures: dict[str, Exception] = {}
 
     def results(self) -> list[dict[str, Any]]:
         """All of it, in order."""
@@ -85,25 +101,31 @@ class _Run:
         groups = [[request for _, request in songs] for songs in unfinished.values()]
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
-            return list(finished.values())
+            return self._told(finished)
         choice = self._chosen(requests, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
         model = self._open(requests, choice)
+        model.check_priors(choice.levels)
+        files = fingerprint(requests[0].model, model, choice.levels)
         processor = open_processor(model, requests[0].model, requests[0].revision)
-        said = {"stepping": self.options.stepping, "say": self.progress.say}
-        jobs = []
-        for leader, songs in unfinished.items():
-            begun = PartialFolder(self._by_name(leader)).load_state()
-            orders = take([request for _, request in songs], model, processor, begun=begun, **said)
-            targets = [self._by_name(name) for name, _ in songs]
-            jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
+        jobs = self._begun_jobs(unfinished, model, processor, files)
         check_listed([vars(request) for _, request in new if request.strict], processor.tokenizer, model.config)
-        orders = take([request for _, request in new], model, processor, **said)
+        orders = take(
+            [request for _, request in new],
+            model,
+            processor,
+            names=[target.name for target, _ in new],
+            notes=files.as_notes(),
+            stepping=self.options.stepping,
+            say=self.progress.say,
+        )
         fresh = together(orders, [target for target, _ in new], choice.songs)
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
         jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
+        if not (jobs or fresh):
+            return self._told(finished)
         waiting = settle(choice, [group_of(job.order) for job in (*jobs, *fresh)])
         model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
         if not self.options.dry_run:
@@ -114,33 +136,95 @@ class _Run:
             estimates = [estimate(job.order, model) for job in (*jobs, *fresh)]
             return [found | {"text": in_words(found)} for found in estimates]
         for job in fresh:
-            begin(job)
+            begin(job, self.options.force)
             self.is_begun.append(True)
         self.is_begun.append(True)
-        made = dict(finished)
-        for job in (*jobs, *fresh):
-            sidecars = make_songs(job, model, processor, self.progress)
-            made |= {target.name: sidecar for target, sidecar in zip(job.targets, sidecars, strict=True)}
-        return [made[song.target.name] for song in self.songs if song.target.name in made]
+        return self._told(finished | self._made((*jobs, *fresh), model, processor))
+
+    def _begun_jobs(
+        self, unfinished: dict[str, list], model: JukeboxModel, processor: JukeboxProcessor, files: Fingerprint
+    ) -> list[Job]:
+        """What is to be gone on with; what can not be is one song's loss, or that of those written with it."""
+        jobs = []
+        for songs in unfinished.values():
+            targets = [self.by_name[name].target for name, _ in songs]
+            try:
+                begun = PartialFolder(targets[0]).load_state()
+                files.check_same(begun.notes, targets[0].partial, self.progress.say)
+                orders = take(
+                    [request for _, request in songs],
+                    model,
+                    processor,
+                    names=[name for name, _ in songs],
+                    begun=begun,
+                    stepping=self.options.stepping,
+                    say=self.progress.say,
+                )
+                jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
+            except (ValueError, OSError) as error:
+                self._fail([name for name, _ in songs], error)
+        return jobs
+
+    def _made(self, jobs: Sequence[Job], model: JukeboxModel, processor: JukeboxProcessor) -> dict[str, dict]:
+        sidecars: dict[str, dict[str, Any]] = {}
+        for job in jobs:
+            try:
+                made = make_songs(job, model, processor, self.progress)
+            except Exception as error:  # whatever it is, other songs can do without these
+                self._fail([target.name for target in job.targets], error)
+                continue
+            sidecars |= made.sidecars
+            for name, error in made.failures.items():
+                self._fail([name], error)
+        return sidecars
+
+    def _fail(self, names: Sequence[str], error: Exception) -> None:
+        """Remember why songs are not finished; where there is only one, nothing else is left to do."""
+        if len(self.songs) == 1:
+            raise error
+        for name in names:
+            self.failures[name] = error
+            self.progress.say(f"jukebox-hf: {self.by_name[name].target.audio} is not finished: {_reason(error)}")
+
+    def _told(self, made: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Side-cars in the order of the songs.
+
+        Raises:
+            SongsFailedError: there is none of some of them.
+        """
+        results = [made[song.target.name] for song in self.songs if song.target.name in made]
+        if not self.failures:
+            return results
+        reasons = [f"{name} ({_reason(error)})" for name, error in self.failures.items()]
+        some = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+        raise SongsFailedError(
+            f"{len(reasons)} of {len(self.songs)} songs are not finished: {some}; what else was to be made is; go on "
+            f"with the same command and --resume",
+            results,
+        )
 
     def _sorted(self) -> tuple[dict[str, list], dict[str, dict], list[tuple[SongTarget, SongRequest]]]:
         """Which songs of this process are unfinished (by leader), finished, and new."""
         unfinished, finished, new = {}, {}, []
         groups = self._recorded_groups() if self.options.resume else {}
+        self._check_begun(groups)
         led = {name for leader, songs in groups.items() for name, _ in songs if name != leader}
         base = new_seed()
         for place, song in enumerate(self.songs):
-            if song not in self.own:
-                continue
             name = song.target.name
+            if not song.is_own or name in self.failures or name in led:  # another song's folder holds it
+                if song.is_own and name in led:
+                    self._check_led(song, groups)
+                continue
             if name in groups:
                 self._check_same(song, dict(groups[name])[name])
                 unfinished[name] = groups[name]
-            elif name in led:
-                continue  # another song's folder holds it
             elif self.options.resume and song.target.sidecar.is_file():
-                finished[name] = self._finished(song)
-            else:
+                try:
+                    finished[name] = self._finished(song)
+                except (ValueError, OSError) as error:
+                    self._fail([name], error)
+            elif not self.failures:  # a damaged folder may hold this very song
                 defaults = {"seed": base + place, "format": _format_of(self.options.out)}
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
@@ -152,16 +236,47 @@ class _Run:
         groups = {}
         for song in self.songs:
             partial = PartialFolder(song.target)
-            if partial.exists:
+            if not partial.exists:
+                continue
+            try:
                 recorded = partial.songs()
-                names = [name for name, _ in recorded]
-                require(
-                    song.target.name == names[0] and all(self._has(name) for name in names),
-                    f"{partial.path} was begun with the songs {', '.join(names)}; name them all again to go on",
-                )
                 where = f"{partial.path / 'request.json'}"
-                groups[names[0]] = [(name, read_request(request, where)) for name, request in recorded]
+                requests = [(name, read_request(request, where)) for name, request in recorded]
+            except (ValueError, OSError) as error:
+                self._fail([song.target.name], error)
+                continue
+            names = [name for name, _ in recorded]
+            require(
+                song.target.name == names[0] and all(name in self.by_name for name in names),
+                f"{partial.path} was begun with the songs {', '.join(names)}; name them all again to go on",
+            )
+            for name, request in requests:
+                self._take_suffix(self.by_name[name], suffix_of(request.format))
+            groups[names[0]] = requests
         return groups
+
+    def _take_suffix(self, song: _Song, suffix: str) -> None:
+        """A song goes on in the format it was begun in."""
+        if song.target.suffix.lower() != suffix:
+            require(
+                len(self.songs) > 1 or is_folder(self.options.out),
+                f"{song.target.partial} was begun as {song.target.name}{suffix}; go on with that --out",
+            )
+            song.target = replace(song.target, suffix=suffix)
+
+    def _check_begun(self, groups: Mapping[str, Any]) -> None:
+        """There must be something to resume: a song that nobody began would be a new one, of another seed."""
+        if self.options.resume and not groups and not self.failures:
+            first, many = self.songs[0].target, len(self.songs)
+            what = f"at {first.audio}" if many == 1 else f"of these {many} songs in {first.folder}"
+            require(
+                any(song.target.sidecar.is_file() for song in self.songs),
+                f"nothing was begun {what}, so nothing can be resumed; leave --resume out to start",
+            )
+
+    def _check_led(self, song: _Song, groups: Mapping[str, list[tuple[str, SongRequest]]]) -> None:
+        recorded = next(dict(songs) for songs in groups.values() if song.target.name in dict(songs))
+        self._check_same(song, recorded[song.target.name])
 
     def _check_same(self, song: _Song, recorded: SongRequest) -> None:
         """What is said again must be what was said at first."""
@@ -177,7 +292,10 @@ class _Run:
     def _finished(self, song: _Song) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         self._check_same(song, read_request(sidecar["request"], str(song.target.sidecar)))
-        PartialFolder(song.target).remove()  # what a crash in the very last moment left
+        partial = PartialFolder(song.target)
+        if (partial.path / "lock").is_file():  # what a crash in the very last moment left
+            with partial.locked():
+                partial.remove([song.target])
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
 
@@ -204,6 +322,7 @@ class _Run:
         for job in jobs:
             for target in job.targets:
                 target.check_free(self.options.force)
+            job.partial.check_ours()
         if jobs:
             check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.order, model) for job in jobs))
 
@@ -212,12 +331,6 @@ class _Run:
         if self.options.stepping != "auto":
             order = jobs[0].order
             check_stepping_here(model.prior(order.plan.levels[0].level), len(order.requests), self.options.stepping)
-
-    def _has(self, name: str) -> bool:
-        return any(song.target.name == name for song in self.songs)
-
-    def _by_name(self, name: str) -> SongTarget:
-        return next(song.target for song in self.songs if song.target.name == name)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -236,11 +349,14 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:
+    require(len(given) <= MOST_SONGS, f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS:,}")
     formats = {song.get("format") or _format_of(options.out) for song in given}
     suffixes = {suffix_of(name) for name in formats}
     require(len(suffixes) == 1, "the songs of one command must all be WAV or all be FLAC")
     names = [song.get("name") or f"{song.get('artist', 'unknown')} {song.get('genre', 'unknown')}" for song in given]
-    targets = plan_targets(options.out, names, suffixes.pop())
+    targets = plan_targets(options.out, names, suffixes.pop(), are_begun=options.resume)
+    for target in targets:
+        target.check_names()
     return [
         _Song(target, {key: value for key, value in song.items() if key != "name"})
         for target, song in zip(targets, given, strict=True)
@@ -252,9 +368,18 @@ def _format_of(out: str) -> str:
 
 
 def unfinished_in(folder: Path) -> Iterator[str]:
-    """Names of the unfinished songs of a folder."""
+    """Names of the unfinished songs of a folder, each with those that are written together with it."""
     for path in sorted(folder.glob("*.partial/request.json")):
-        yield path.parent.name.removesuffix(".partial")
+        target = SongTarget(folder, path.parent.name.removesuffix(".partial"), ".wav")
+        try:
+            yield from (name for name, _ in PartialFolder(target).songs())
+        except ValueError:  # damaged: going on with it will say so
+            yield target.name
+
+
+def _reason(error: Exception) -> str:
+    told = " ".join(str(error).split())
+    return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
 
 
 def _place_among_processes() -> tuple[int, int]:

@@ -25,6 +25,7 @@ FORMATS = {
     "flac24": ("FLAC", "PCM_24"),
 }
 NORMALIZATIONS = ("none", "peak")
+_LONGEST_STAGED = 60  # letters, of an unfinished file's name: no more bytes than a name may have
 _TAGS = ("title", "artist", "genre", "comment", "software", "copyright")
 
 
@@ -77,6 +78,20 @@ def write_audio(
         ValueError: no samples, samples that are not finite, an unknown format or normalisation.
         OSError: the disk refuses; an older file is intact.
     """
+    content, written = encode_audio(audio, sampling_rate, format=format, normalize=normalize, tags=tags)
+    write_bytes(path, content, staging=staging)
+    return written
+
+
+def encode_audio(
+    audio: np.ndarray,
+    sampling_rate: int,
+    *,
+    format: str = "wav",
+    normalize: str = "none",
+    tags: Mapping[str, str] | None = None,
+) -> tuple[bytes, WrittenAudio]:
+    """The bytes of such a file, and what they hold; arguments and refusals as in `write_audio`."""
     suffix_of(format)
     require(normalize in NORMALIZATIONS, f"normalize={normalize!r} is none of {', '.join(NORMALIZATIONS)}; choose one")
     audio = np.asarray(audio, dtype=np.float32)
@@ -88,8 +103,8 @@ def write_audio(
     over = int((np.abs(audio) > 1).sum())
     if format != "wavfloat":
         audio = audio.clip(-1, 1)
-    write_bytes(path, _encoded(audio, sampling_rate, format, tags or {}), staging=staging)
-    return WrittenAudio(len(audio), peak, 0 if format == "wavfloat" else over)
+    written = WrittenAudio(len(audio), peak, 0 if format == "wavfloat" else over)
+    return _encoded(audio, sampling_rate, format, tags or {}), written
 
 
 def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> None:
@@ -98,7 +113,7 @@ def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> N
     Raises:
         OSError: the disk refuses, with the path and the bytes that were to be written.
     """
-    staged = (staging or path.parent) / f".{path.name}.{os.getpid()}"
+    staged = (staging or path.parent) / f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED]
     try:
         with staged.open("wb") as file:
             file.write(content)
@@ -129,7 +144,18 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
             require(name in _TAGS, f"the tag {name!r} is none of {', '.join(_TAGS)}")
             _tag(file, name, text)
         file.write(audio)
-    return memory.getvalue()
+    return _without_clock(memory.getvalue()) if container == "WAV" else memory.getvalue()
+
+
+def _without_clock(content: bytes) -> bytes:
+    """A WAV of floats without the second in which its PEAK chunk was made, so that equal songs are equal files."""
+    place = 12  # behind RIFF, size, WAVE
+    while place + 8 <= len(content) and content[place : place + 4] != b"data":
+        if content[place : place + 4] == b"PEAK":  # id, size, version, seconds since 1970
+            return content[: place + 12] + bytes(4) + content[place + 16 :]
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return content
 
 
 def _tag(file: Any, name: str, text: str) -> None:

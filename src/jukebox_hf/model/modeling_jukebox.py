@@ -123,6 +123,25 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             getattr(self, name).to(self.device)
         return getattr(self, name)
 
+    def check_priors(self, levels: Iterable[int]) -> None:
+        """Refuse, before the first code, priors that could not be loaded when their turn comes.
+
+        Raises:
+            ValueError, OSError: in one sentence that names the folder and the cause.
+        """
+        away = [level for level in levels if getattr(self, f"prior_{level}") is None]
+        for level in away:
+            require(
+                self._source is not None,
+                f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
+            )
+        if away:
+            self._source.check_priors(away)
+
+    def source_files(self, levels: Iterable[int]) -> dict[str, list[Path]]:
+        """The files of the repository that decide how songs of these levels sound, by part; empty without one."""
+        return {} if self._source is None else self._source.files(levels)
+
     def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
         """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""
         require(
@@ -272,6 +291,7 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         hook = read_hook(logits_processor)
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
         orders = take_orders(self.config, self.vqvae, dict(inputs or by_name), wishes, codes)
+        self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
         return orders, wishes, hook
 
     @torch.no_grad()

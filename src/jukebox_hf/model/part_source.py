@@ -5,7 +5,9 @@ where they do not fit that configuration.
 """
 
 import json
+import re
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,27 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
 
-from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json
+from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json, shards_of
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
+from .safetensors_files import StoredTensor
+from .safetensors_files import check_safetensors as check_header
 from .validation import require
+
+_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+_WHOLE_FILES = (
+    *("config.json", "generation_config.json", "tokenizer_config.json", "processor_config.json"),
+    *("artists.json", "genres.json", "lyrics.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,33 @@ class PartSource:
     dtype: torch.dtype | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     hub: dict[str, Any] = field(default_factory=dict)
+
+    def check_priors(self, levels: Iterable[int]) -> None:
+        """Refuse priors that could not be loaded when their turn comes: configurations and headers, no tensor is read.
+
+        What is on the Hub is fetched now, so that no download breaks a song off.
+
+        Raises:
+            ValueError: damaged, misshapen or other files, in one sentence that names the folder.
+            OSError: files that are not there.
+        """
+        if self.is_legacy:
+            self._check_legacy(levels)
+            return
+        for level in levels:
+            self._check_part(JukeboxPrior, f"prior_{level}", self.config.prior_configs[level])
+
+    def files(self, levels: Iterable[int]) -> dict[str, list[Path]]:
+        """The files that decide what songs of these levels sound like, by part; "" for those of the whole."""
+        hub, quietly = self._hub_again, {"_raise_exceptions_for_missing_entries": False}
+        whole = [cached_file(self.name_or_path, name, **quietly, **hub) for name in _WHOLE_FILES]
+        found = {"": [Path(path) for path in whole if path is not None]}
+        if self.is_legacy:
+            return found | {"weights": self._weights("", (*_SAFETENSORS, *_PICKLED))}
+        for name in ("vqvae", *(f"prior_{level}" for level in levels)):
+            config = cached_file(self.name_or_path, "config.json", subfolder=name, **hub)
+            found[name] = [Path(config), *self._weights(name, _SAFETENSORS)]
+        return found
 
     def load_vqvae(self) -> JukeboxVQVAE:
         """Load the VQ-VAE, in float32."""
@@ -66,8 +107,67 @@ class PartSource:
         if not root.is_dir():
             root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **self._hub_again))
         if (root / name).resolve() != (folder / name).resolve():
-            shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
-            shutil.copytree(root / name, folder / name)
+            for older in _weights_in(folder / name):  # beside the new ones they would be loaded first
+                older.unlink()
+            shutil.copytree(root / name, folder / name, dirs_exist_ok=True)
+
+    def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
+        try:
+            own = read_config_json(self.name_or_path, name, **self.hub)
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # what transformers says of a folder is of the Hub
+            if not Path(self.name_or_path).is_dir():
+                raise
+            reason = error.strerror or f"no {name}/config.json is there"
+            raise OSError(f"{self.name_or_path} lacks a part this run needs ({reason}); complete the folder") from None
+        _check_same(name, type(config).from_dict(own), config)
+        stored: dict[str, StoredTensor] = {}
+        is_int8, weights = "quantization_config" in own, self._weights(name, _SAFETENSORS)
+        for path in weights:
+            stored |= check_header(path, dtypes=None if is_int8 else _FLOATS).tensors
+        if is_int8:  # matrices that torchao takes apart in its own way
+            return
+        with torch.device("meta"):
+            shapes = {key: tuple(tensor.shape) for key, tensor in part(config).state_dict().items()}
+        if getattr(config, "tie_word_embeddings", False) and HEAD not in stored:
+            del shapes[HEAD]
+        _check_shapes(weights[0].parent, {key: tensor.shape for key, tensor in stored.items()}, shapes)
+
+    def _check_legacy(self, levels: Iterable[int]) -> None:
+        weights = self._weights("", (*_SAFETENSORS, *_PICKLED))
+        if weights[0].suffix != ".safetensors":
+            return  # one file for all parts, which was read for the VQ-VAE already
+        stored: dict[str, StoredTensor] = {}
+        for path in weights:
+            stored |= check_header(path, dtypes=_FLOATS).tensors
+        keys = legacy_keys(self.config)
+        check_keys(stored, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
+        for level in levels:
+            with torch.device("meta"):
+                prior = JukeboxPrior(self.config.prior_configs[level]).state_dict()
+            pairs = {pair.theirs: pair for pair in keys[f"prior_{level}"] if pair.theirs in stored}
+            wanted = {name: tuple(prior[pair.ours].shape) for name, pair in pairs.items() if pair.ours in prior}
+            wanted = {name: shape[::-1] if pairs[name].is_transposed else shape for name, shape in wanted.items()}
+            _check_shapes(weights[0], {name: stored[name].shape for name in wanted}, wanted)
+
+    def _weights(self, name: str, candidates: Sequence[str]) -> list[Path]:
+        """The files that hold the weights of a part: one, or the shards that an index names."""
+        quietly = {"subfolder": name, "_raise_exceptions_for_missing_entries": False, **self._hub_again}
+        for candidate in candidates:
+            found = cached_file(self.name_or_path, candidate, **quietly)
+            if found is None:
+                continue
+            if not candidate.endswith(".index.json"):
+                return [Path(found)]
+            shards = {shard: cached_file(self.name_or_path, shard, **quietly) for shard in shards_of(Path(found))}
+            lost = [shard for shard, path in shards.items() if path is None]
+            require(not lost, f"{found} names {', '.join(lost[:3])}, which is not beside it; complete the download")
+            return [Path(path) for path in shards.values()]
+        raise FileNotFoundError(
+            f"{self.name_or_path} lacks a part this run needs: {'/'.join(filter(None, (name, candidates[0])))} is not "
+            f"there; complete the folder"
+        )
 
     def _is_int8(self, name: str) -> bool:
         """Whether a part is stored as int8, which is no dtype that another can be asked of."""
@@ -119,6 +219,22 @@ class PartSource:
         if HEAD in pairs and config.tie_word_embeddings:
             pairs = without_tied_head(files, pairs, shapes[HEAD])
         return {ours: read_checked(files, pair, shapes[ours]) for ours, pair in pairs.items() if pair.theirs in files}
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    """What transformers would take for the weights of a part; other files of a folder are somebody's own."""
+    return [path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name) and not path.is_dir()]
+
+
+def _check_shapes(where: Path, found: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[int]]) -> None:
+    """The tensors of a part must be those that its configuration makes."""
+    cure = "its config.json and its weights must be of one model, so get both again"
+    for names, words in ((wanted.keys() - found.keys(), "lacks"), (found.keys() - wanted.keys(), "also holds")):
+        others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+        require(not names, f"{where} {words} the tensor {min(names, default='')}{others}; {cure}")
+    for name, shape in wanted.items():
+        own = tuple(found[name])
+        require(own == tuple(shape), f"{where} holds {name} of shape {own}, but {tuple(shape)} is needed; {cure}")
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:

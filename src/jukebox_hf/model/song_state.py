@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from .configuration_jukebox import JukeboxConfig
-from .validation import check_ids, check_range, require
+from .validation import check_ids, check_range, is_integer, require
 
 _FORMAT = "jukebox-song-1"
+_LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class SongState:
         own = (*self.codes[level][:song], codes.detach().cpu().long(), *self.codes[level][song + 1 :])
         return SongState((*self.codes[:level], own, *self.codes[level + 1 :]), self.seeds, self.notes)
 
+    def only(self, song: int) -> "SongState":
+        """The state of one of the songs."""
+        return SongState(tuple((songs[song],) for songs in self.codes), (self.seeds[song],), self.notes)
+
     def batch(self, level: int) -> Tensor:
         """The codes of a level as one tensor (B, T); all songs must have equally many."""
         lengths = {len(codes) for codes in self.codes[level]}
@@ -77,19 +82,26 @@ class SongState:
                     "use the model they were made with",
                 )
 
-    def save(self, path: Path) -> None:
-        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+    def to_bytes(self) -> bytes:
+        """The state as the bytes of its file: equal states give equal bytes."""
         tensors = {
             f"level_{level}.song_{song}": codes.contiguous()
             for level, songs in enumerate(self.codes)
             for song, codes in enumerate(songs)
         }
-        facts = {"format": _FORMAT, "seeds": json.dumps(self.seeds), "notes": json.dumps(self.notes)}
+        facts = {"format": _FORMAT, "seeds": json.dumps(self.seeds), "notes": json.dumps(self.notes, sort_keys=True)}
         facts["levels"] = str(len(self.codes))
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        return _with_facts(as_safetensors(tensors), facts)
+
+    def save(self, path: Path) -> None:
+        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+        content = self.to_bytes()
+        staged = path.with_name(f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED])
         try:
-            save_file(tensors, staged, metadata=facts)
-            flush(staged)
+            with staged.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(staged, path)
             flush(path.parent)
         finally:
@@ -104,18 +116,34 @@ class SongState:
         """
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
-                facts = file.metadata() or {}
+                facts, names = file.metadata() or {}, set(file.keys())
                 seeds, notes = json.loads(facts["seeds"]), json.loads(facts["notes"])
+                levels = int(facts["levels"])
+                if not (facts.get("format") == _FORMAT and isinstance(seeds, list) and all(map(is_integer, seeds))):
+                    raise ValueError("it says so itself")
+                if not (isinstance(notes, dict) and all(isinstance(note, str) for note in notes.values())):
+                    raise ValueError("its notes are no words")
+                if levels * len(seeds) != len(names):  # before anything is made of `levels`
+                    raise ValueError(f"{levels} levels of {len(seeds)} songs, but {len(names)} lists of codes")
                 codes = tuple(
                     tuple(file.get_tensor(f"level_{level}.song_{song}") for song in range(len(seeds)))
-                    for level in range(int(facts["levels"]))
+                    for level in range(levels)
                 )
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            if any(own.dim() != 1 or own.dtype != torch.long for songs in codes for own in songs):
+                raise ValueError("its tensors are no codes")
+        except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not the state of a song ({error}); give a state that jukebox_hf saved"
             ) from None
-        require(facts.get("format") == _FORMAT, f"{path} is not the state of a song; give one that jukebox_hf saved")
-        return cls(codes, tuple(int(seed) for seed in seeds), dict(notes))
+        return cls(codes, tuple(seeds), dict(notes))
+
+
+def _with_facts(content: bytes, facts: dict[str, str]) -> bytes:
+    """Put facts into the header of a safetensors file, in their order: the library writes them in any order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps({"__metadata__": facts, **json.loads(content[8 : 8 + size])}, separators=(",", ":"))
+    header += " " * (-len(header) % 8)  # ASCII; tensors begin at a multiple of 8
+    return len(header).to_bytes(8, "little") + header.encode("ascii") + content[8 + size :]
 
 
 def flush(path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Which model a song was begun with: digests of the files that decide how it sounds.
+
+Flows in: an open model. Flows out: a digest per part, kept beside the codes of an unfinished song, so that it never
+goes on with other weights. Names and places do not count, neither do the cuts between shards: a folder that was moved,
+copied or downloaded again is the same model.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jukebox_hf.model.json_files import parse_json
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.safetensors_files import check_safetensors
+from jukebox_hf.model.validation import require
+
+_NOTE = "model_files"
+_BLOCK = 2**22
+_NOT_OF_SOUND = (
+    *("transformers_version", "_name_or_path", "architectures", "auto_map"),
+    *("alignment_layer", "alignment_head"),  # tell when lyrics are sung, not how
+)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Digests of a model's files, by part; "" names what belongs to the whole."""
+
+    name: str
+    digests: Mapping[str, str]
+
+    def as_notes(self) -> dict[str, str]:
+        """To be kept with a state."""
+        return {_NOTE: json.dumps(self.digests, sort_keys=True)}
+
+    def check_same(self, notes: Mapping[str, str], where: Path, say: Callable[[str], None]) -> None:
+        """Refuse to go on with a model whose files are not those a song was begun with.
+
+        Raises:
+            ValueError: in one sentence, with the parts that differ.
+        """
+        if _NOTE not in notes:
+            say(f"jukebox-hf: {where} was begun by an older version, which did not note the model's files; going on")
+            return
+        begun = parse_json(notes[_NOTE], f"the state in {where}", cure="start anew with --force")
+        names = sorted(begun.keys() | self.digests.keys())
+        changed = [name or "its configurations" for name in names if begun.get(name) != self.digests.get(name)]
+        require(
+            not changed,
+            f"{where} was begun with other files of {self.name} than are there now ({', '.join(changed)} changed); put "
+            f"the old ones back to go on, or start anew with --force",
+        )
+
+
+def fingerprint(name: str, model: JukeboxModel, levels: Iterable[int]) -> Fingerprint:
+    """Digest all that decides how songs of these levels sound: every weight, since fine-tuning may change a few.
+
+    Raises:
+        ValueError, OSError: files that are damaged or not there.
+    """
+    files = model.source_files(sorted(levels))
+    with ThreadPoolExecutor() as pool:  # hashing leaves Python to other threads
+        parts = {part: [pool.submit(_digests, path) for path in paths] for part, paths in files.items()}
+        found = {part: sorted(line for waiting in some for line in waiting.result()) for part, some in parts.items()}
+    return Fingerprint(name, {part: _of_text("\n".join(lines)) for part, lines in found.items()})
+
+
+def _digests(path: Path) -> list[str]:
+    """A line for each thing in a file that counts: a tensor, or a JSON object."""
+    if path.suffix == ".safetensors":
+        return _of_tensors(path)
+    if path.suffix != ".json":
+        with path.open("rb") as file:
+            return [f"{path.name} {_of_blocks(file, path.stat().st_size)}"]
+    text = json.dumps(_of_sound(parse_json(path.read_bytes(), path, None)), sort_keys=True)
+    return [f"{path.name} {_of_text(text)}"]
+
+
+def _of_sound(content: Any) -> Any:
+    """What of a configuration decides how songs sound."""
+    if isinstance(content, dict):
+        return {key: _of_sound(value) for key, value in content.items() if key not in _NOT_OF_SOUND}
+    return [_of_sound(value) for value in content] if isinstance(content, list) else content
+
+
+def _of_tensors(path: Path) -> list[str]:
+    tensors = check_safetensors(path).tensors
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        lines = []
+        for name, (dtype, shape) in tensors.items():
+            begin, stop = header[name]["data_offsets"]
+            file.seek(8 + size + begin)
+            lines.append(f"{name} {dtype} {shape} {_of_blocks(file, stop - begin)}")
+    return lines
+
+
+def _of_blocks(file: BinaryIO, size: int) -> str:
+    digest = hashlib.sha256()
+    while size and (block := file.read(min(size, _BLOCK))):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()
+
+
+def _of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,202 @@
+"""song.partial/: what is to be done, what is done, and a lock, so that a run goes on wherever it was stopped.
+
+Flows in: requests and states. Flows out: the same again, and finished songs in their places. Everything is written by
+name into folders that are held open (`held_folder`), and only files that are ours are ever removed.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jukebox_hf.app.held_folder import HeldFolder
+from jukebox_hf.app.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
+from jukebox_hf.app.song_folder import SongTarget, load_codes, refusals_named, slug, with_digest
+from jukebox_hf.model.json_files import parse_json
+from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.validation import require
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
+    fcntl = None
+
+_LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
+_FIXED = (_REQUEST, _STATE, ".staged", *OWN_FILES)
+_HOLDER = re.compile(rb"process \d+ on .*\s*")
+
+
+class PartialFolder:
+    """The unfinished part of the songs that are written together; lives beside the first of them."""
+
+    def __init__(self, target: SongTarget) -> None:
+        self.target, self.path = target, target.partial
+        self._held: HeldFolder | None = None
+        self._home: HeldFolder | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to go on with."""
+        return (self.path / _REQUEST).is_file() and not self.path.is_symlink()
+
+    def check_ours(self) -> None:
+        """Refuse a folder of this name that somebody else filled with files named like ours.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
+        if not self.path.exists():
+            return
+        require(self.path.is_dir(), f"{self.path} is a file, but a song needs a folder there; choose another --out")
+        lock = self.path / _LOCK
+        is_ours = lock.is_file() and _HOLDER.fullmatch(lock.read_bytes()[:400] or b"process 0 on a machine")
+        foreign = [name for name in (_LOCK, *_FIXED) if (self.path / name).exists() and not is_ours]
+        require(
+            not foreign,
+            f"{self.path} holds {', '.join(foreign)}, but no jukebox-hf wrote that; move it away or choose another "
+            f"--out",
+        )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes off, and do the rest of what one that was killed had begun to put in place.
+
+        The system drops the lock when its holder dies, so none is ever stale.
+
+        Raises:
+            ValueError: another process holds it.
+            OSError: the folder can not be made or written.
+        """
+        self.check_ours()
+        with refusals_named(self.path.parent):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as open_now:
+            with refusals_named(self.path.parent):
+                self._home = open_now.enter_context(HeldFolder.opened(self.path.parent, may_be_link=True))
+                self._held = open_now.enter_context(HeldFolder.opened(self.path))
+                handle = self._held.open_to_keep(_LOCK)
+            open_now.callback(os.close, handle)
+            self._take(handle)
+            complete_commit(self._held, self._home)
+            yield
+        self._held = self._home = None
+
+    def begin(
+        self, requests: Sequence[dict[str, Any]], targets: Sequence[SongTarget], state: SongState, force: bool = False
+    ) -> None:
+        """Write down what is to be done and what is known; what an older run of ours left is dropped first."""
+        self._drop(targets)
+        songs = [
+            {
+                "name": target.name,
+                "request": request,
+                "replaces": [path.name for path in target.files if self._home.has(path.name)] if force else [],
+            }
+            for target, request in zip(targets, requests, strict=True)
+        ]
+        self.save_state(state)
+        self.write(_REQUEST, as_json({"songs": songs}))
+
+    def songs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Names and requests of the unfinished songs.
+
+        Raises:
+            ValueError: a request.json that nobody here wrote.
+        """
+        return [(song["name"], song["request"]) for song in self._recorded()]
+
+    def save_state(self, state: SongState) -> None:
+        """Commit: after this, a crash loses nothing of `state`.
+
+        Raises:
+            OSError: the disk refuses; the older state is intact.
+        """
+        self.write(_STATE, with_digest(state).to_bytes())
+
+    def load_state(self) -> SongState:
+        """The codes so far.
+
+        Raises:
+            ValueError: a file that is missing or was changed since it was saved.
+        """
+        return load_codes(self.path / _STATE)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file beside the state.
+
+        Raises:
+            OSError: the disk refuses, or the folder is no longer in its place.
+        """
+        self._held.write(name, content)
+
+    def finished(self) -> list[int]:
+        """Which songs are in their places."""
+        return finished_places(self._held)
+
+    def finish(self, place: int, files: Mapping[str, tuple[str, bytes]]) -> None:
+        """Put a song in its place, see `commit_song`."""
+        replaces = self._recorded()[place].get("replaces")  # None: begun by an older version, which replaced anything
+        commit_song(self._held, self._home, place, files, replaces)
+
+    def remove(self, targets: Sequence[SongTarget]) -> None:
+        """The songs are whole; forget how they came to be. The request goes first, so that a rest means nothing.
+
+        Where somebody keeps files of their own in the folder, these stay, and so does the folder.
+        """
+        self._held.check()
+        self._held.remove(_REQUEST)
+        self._drop(targets)
+        self._held.remove(_LOCK)
+        with contextlib.suppress(OSError):  # not empty
+            self.path.rmdir()
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        path = self.path / _REQUEST
+        try:
+            content = path.read_bytes() if self._held is None else self._held.read(_REQUEST)
+            songs = [{**song, "request": dict(song["request"])} for song in parse_json(content, path)["songs"]]
+            if not songs or any(not isinstance(song["name"], str) for song in songs):
+                raise ValueError("no songs")
+            if any(song["name"] != slug(song["name"]) for song in songs[1:]):
+                raise ValueError("a name that is none of ours")
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} is damaged; start anew with --force") from None
+        return songs
+
+    def _drop(self, targets: Sequence[SongTarget]) -> None:
+        """Remove what we wrote, but for the lock."""
+        names = {target.name for target in targets}
+        with contextlib.suppress(ValueError, OSError):
+            names |= {song["name"] for song in self._recorded()}
+        either, fixed = "|".join(map(re.escape, sorted(names))), f"{re.escape(_REQUEST)}|{re.escape(_STATE)}"
+        ours = re.compile(
+            rf"\d+\.(audio|codes|picture|sidecar)(\.old)?|({either})\.level_\d+\.wav"
+            rf"|\.({fixed}|({either})\..*)\.\d+|({either})\.codes"  # unfinished files of older versions
+        )
+        for name in self._held.names():
+            if name in _FIXED or ours.fullmatch(name):
+                with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder of that name is not ours
+                    self._held.remove(name)
+
+    def _take(self, handle: int) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_same = self._held.is_named(handle, _LOCK)
+        except BlockingIOError:
+            is_same = False
+        if not is_same:
+            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            raise ValueError(f"{self.path} is in use by {holder}; wait for it, or choose another --out")
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def as_json(content: Any) -> bytes:
+    """JSON for people, as the bytes of a file."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
