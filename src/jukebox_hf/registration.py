@@ -1,7 +1,8 @@
 """Tell transformers about the networks, and what goes with them, without paying for them at import.
 
-Importing transformers' PreTrainedModel takes over a second, so what is registered are stand-ins: classes known by name
-and configuration, whose module is imported when something is first asked of them.
+Importing transformers and torch takes seconds, its PreTrainedModel over one more. So its tables of Auto classes are
+filled when they are first imported, and what stands in them are stand-ins: classes known by name and configuration, whose
+module is imported when something is first asked of them.
 """
 
 from importlib import import_module
@@ -37,37 +38,65 @@ def _stand_in(name: str, module: str, config_class: type) -> type:
 def register(pipeline: bool = True) -> None:
     """Register everything with transformers' Auto classes; calling it again changes nothing.
 
+    Each table is filled as soon as transformers imports it: now, or when somebody first asks for an Auto class.
+
     Args:
         pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox.
     """
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForTextToWaveform, AutoTokenizer
+    for name, fill in _TABLES.items():
+        when_imported(f"transformers.models.auto.{name}", fill)
+    if pipeline:
+        install()
 
+
+def _register_configurations(auto: ModuleType) -> None:
     from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 
     for config_class in (JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig):
-        AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+
+
+def _register_models(auto: ModuleType) -> None:
+    from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+
     model = _stand_in("JukeboxModel", "modeling_jukebox", JukeboxConfig)
-    AutoModelForTextToWaveform.register(JukeboxConfig, model, exist_ok=True)
+    auto.AutoModelForTextToWaveform.register(JukeboxConfig, model, exist_ok=True)
     for network, config_class in (
         (model, JukeboxConfig),
         (_stand_in("JukeboxPrior", "modeling_jukebox_prior", JukeboxPriorConfig), JukeboxPriorConfig),
         (_stand_in("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig), JukeboxVQVAEConfig),
     ):
-        AutoModel.register(config_class, network, exist_ok=True)
+        auto.AutoModel.register(config_class, network, exist_ok=True)
+
+
+def _register_tokenizer(auto: ModuleType) -> None:
+    from .model.configuration_jukebox import JukeboxConfig
+
     tokenizer = _stand_in("JukeboxTokenizer", "tokenization_jukebox", JukeboxConfig)
-    AutoTokenizer.register(JukeboxConfig, tokenizer, exist_ok=True)
+    auto.AutoTokenizer.register(JukeboxConfig, tokenizer, exist_ok=True)
+
+
+def _register_feature_extractor(auto: ModuleType) -> None:
+    from .model.configuration_jukebox import JukeboxConfig
+
     extractor = _stand_in("JukeboxFeatureExtractor", "feature_extraction_jukebox", JukeboxConfig)
-    AutoFeatureExtractor.register(JukeboxConfig, extractor, exist_ok=True)
-    when_imported("transformers.models.auto.processing_auto", _register_processor)
-    if pipeline:
-        install()
+    auto.AutoFeatureExtractor.register(JukeboxConfig, extractor, exist_ok=True)
 
 
-def _register_processor(processing_auto: ModuleType) -> None:
+def _register_processor(auto: ModuleType) -> None:
     from .model.configuration_jukebox import JukeboxConfig
 
     processor = _stand_in("JukeboxProcessor", "processing_jukebox", JukeboxConfig)
-    processing_auto.AutoProcessor.register(JukeboxConfig, processor, exist_ok=True)
+    auto.AutoProcessor.register(JukeboxConfig, processor, exist_ok=True)
+
+
+_TABLES = {
+    "configuration_auto": _register_configurations,
+    "modeling_auto": _register_models,
+    "tokenization_auto": _register_tokenizer,
+    "feature_extraction_auto": _register_feature_extractor,
+    "processing_auto": _register_processor,
+}
 
 
 def unregister() -> None:

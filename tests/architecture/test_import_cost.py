@@ -67,3 +67,37 @@ print("done")
 """
     assert run_python(code, cwd=tmp_path, env={"HF_HUB_OFFLINE": "0"}) == "done"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_package_imports_neither_torch_nor_transformers(run_python):
+    """They are waited for: whoever imports an Auto class, before or after, finds the networks in it."""
+    code = """
+import sys
+import jukebox_hf
+print(sorted({"torch", "transformers", "numpy"} & sys.modules.keys()))
+from transformers import AutoConfig, AutoModel, AutoModelForTextToWaveform
+config = AutoConfig.from_pretrained(jukebox_hf.tiny_repository())
+print(type(config).__name__, type(config) in AutoModel._model_mapping, type(config) in AutoModelForTextToWaveform._model_mapping)
+"""
+    assert run_python(code).splitlines() == ["[]", "JukeboxConfig True True"]
+
+
+def test_help_and_names_come_without_torch_and_transformers(run_python):
+    """In well under a second and a half; what is asserted is what is not imported, since machines differ."""
+    code = """
+import sys
+from jukebox_hf.app import cli
+for words in (
+    ["--help"], ["generate", "--help"], ["convert", "openai", "--help"], ["labels", "--help"], ["info", "--help"],
+    ["labels", "search", "tiny", "bo"], ["labels", "list", "tiny"],
+):
+    sys.argv = ["jukebox-hf", *words]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        assert not stop.code, words
+    heavy = {"torch", "transformers", "huggingface_hub", "matplotlib", "soundfile"} & sys.modules.keys()
+    assert not heavy, (words, heavy)
+print("done")
+"""
+    assert run_python(code).splitlines()[-1] == "done"

@@ -77,7 +77,44 @@ def test_info_prints_levels_sizes_windows_parameters_and_memory(run_cli, reposit
     assert code == 0
     assert said.splitlines()[0].split()[:2] == ["part", "parameters"]
     assert said.splitlines()[5:7] == ["", "memory  what fits"]
-    assert len(said.splitlines()) == 5 + 2 + 6
+    assert len(said.splitlines()) == 5 + 2 + 6 + 1 + 4
+    assert "artists of levels 0, 1 (lists v2): 4: alan_jackson; c_line_dion; the_beatles; unknown" in said
+    assert "genres of level 2 (lists v3): 3: country; pop rock; unknown" in said
+
+
+def test_list_pages_through_the_names_of_each_list(run_cli, repository):
+    code, said, _ = run_cli("labels", "list", repository, "--limit", 2, "--skip", 1)
+    assert code == 0
+    assert said.splitlines()[:4] == [
+        "artists of levels 0, 1 (lists v2): 4",
+        "  c_line_dion (2)",
+        "  the_beatles (1)",
+        "  ... and 1 more: --skip 3 goes on, --all prints all",
+    ]
+    v2, v3 = json.loads(run_cli("labels", "list", repository, "--all", "--json")[1])
+    assert (v2["version"], v2["levels"], v3["levels"]) == ("v2", [0, 1], [2])
+    assert v3["artists"]["total"] == 4
+    assert v3["genres"]["names"][1] == {"name": "pop rock", "id": 1}
+    assert json.loads(run_cli("labels", "list", repository, "--skip", 9, "--json")[1])[0]["artists"]["names"] == []
+
+
+def test_list_says_where_a_repository_has_no_names_and_info_tells_the_rest(run_cli, convert_words, tmp_path):
+    run_cli(*convert_words(tmp_path / "bare"))
+    code, _, error = run_cli("labels", "list", tmp_path / "bare")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "no lists of artists and genres here" in error
+    code, said, _ = run_cli("info", tmp_path / "bare")
+    assert code == 0
+    assert said.splitlines()[-1].startswith("no lists of artists and genres")
+
+
+def test_names_are_those_of_the_tokenizer_in_legacy_repositories_too(reference):
+    from jukebox_hf.app.label_names import open_lists
+
+    folder = reference / "transformers_v4" / "tiny_1b" / "bin"
+    lists, tokenizer = open_lists(str(folder)), JukeboxTokenizer.from_pretrained(folder)
+    assert list(lists.versions) == tokenizer.label_versions
+    assert lists.words == tokenizer.vocabularies
 
 
 def test_info_knows_the_sizes_of_the_released_models(run_cli, tmp_path):
@@ -104,9 +141,9 @@ def test_info_reads_legacy_repositories_too(run_cli, reference):
     assert [part["part"] for part in json.loads(said)["parts"]] == ["vqvae", "prior_0", "prior_1", "prior_2"]
 
 
-@pytest.mark.parametrize("command", [["info"], ["labels", "search"]])
+@pytest.mark.parametrize("command", [["info"], ["labels", "search"], ["labels", "list"]])
 def test_folder_that_is_no_model_is_refused_in_one_sentence(run_cli, tmp_path, command):
-    words = [*command, tmp_path] + (["name"] if command[0] == "labels" else [])
+    words = [*command, tmp_path] + (["name"] if "search" in command else [])
     code, _, error = run_cli(*words)
     assert code == 2
     assert error.startswith("jukebox-hf: ")
@@ -162,9 +199,9 @@ def test_info_refuses_a_damaged_legacy_configuration_in_one_sentence(run_cli, re
     assert message in error
 
 
-@pytest.mark.parametrize("command", [["info"], ["labels", "search"]])
+@pytest.mark.parametrize("command", [["info"], ["labels", "search"], ["labels", "list"]])
 def test_path_that_is_not_there_is_not_looked_up_on_the_hub(run_cli, tmp_path, command):
-    words = [*command, tmp_path / "gone"] + (["name"] if command[0] == "labels" else [])
+    words = [*command, tmp_path / "gone"] + (["name"] if "search" in command else [])
     code, _, error = run_cli(*words)
     assert (code, error.count("\n")) == (2, 1)
     assert "is no folder here and can not be a name on the Hub, such as someone/model; check the path" in error

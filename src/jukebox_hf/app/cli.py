@@ -92,18 +92,26 @@ def search_labels(
     limit: Annotated[int, typer.Option(help="How many close names to list per level.", min=1)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List artists and genres close to a text, per level."""
-    from jukebox_hf.app.information import close_labels
+    """List the artists and genres whose names are close to a text, for each level of the model."""
+    from jukebox_hf.app.label_names import close_labels, search_in_words
 
     found = close_labels(repository, text, limit)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-        return
-    for level in found:
-        typer.echo(f"level {level['level']} (lists {level['version']})")
-        for kind in ("artists", "genres"):
-            names = "; ".join(f"{match['name']} ({match['id']})" for match in level[kind])
-            typer.echo(f"  {kind}: {names or 'none is close'}")
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else search_in_words(found))
+
+
+@labels.command("list", epilog="Example: jukebox-hf labels list my-jukebox --limit 20")
+def list_labels(
+    repository: Repository,
+    limit: Annotated[int, typer.Option(help="How many names of each list to print.", min=1)] = 50,
+    skip: Annotated[int, typer.Option(help="How many names of each list to pass over first.", min=0)] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="Print all names, however many there are.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the artists and genres that a model knows, in the order of the alphabet, each with its id."""
+    from jukebox_hf.app.label_names import listed_labels, lists_in_words
+
+    found = listed_labels(repository, None if everything else limit, skip)
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else lists_in_words(found, skip))
 
 
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
@@ -139,16 +147,17 @@ def info(
     repository: Repository,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a model is: levels, sizes, windows, parameters, and what fits into which memory. Loads no weights."""
+    """Say what a model is: levels, sizes, parameters, what fits into which memory, and names. Loads no weights."""
     from jukebox_hf.app.information import describe, table_of, what_fits
+    from jukebox_hf.app.label_names import known_names, names_in_words
     from jukebox_hf.app.memory import tiers_in_words
 
-    parts, fits = describe(repository), what_fits(repository)
+    parts, fits, names = describe(repository), what_fits(repository), known_names(repository)
     if as_json:
         rows = [{"memory_gb": size, **asdict(choice)} for size, choice in fits]
-        typer.echo(json.dumps({"parts": parts, "fits": rows}))
+        typer.echo(json.dumps({"parts": parts, "fits": rows, "names": names}, ensure_ascii=False))
         return
-    typer.echo(f"{table_of(parts)}\n\n{tiers_in_words(fits)}")
+    typer.echo(f"{table_of(parts)}\n\n{tiers_in_words(fits)}\n\n{names_in_words(names)}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a repository is and which names it knows, from its configuration and lists alone.
+"""What a repository is, from its configuration alone.
 
 Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
 """
@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from jukebox_hf.app.memory import Fit, cache_bytes, tiers, weight_bytes
-from jukebox_hf.model.checkpoint_files import check_name, read_config_json, read_root_config
+from jukebox_hf.model.checkpoint_files import read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 
 _COLUMNS = {
@@ -87,27 +86,6 @@ def what_fits(repository: str) -> list[tuple[int, Fit]]:
         OSError: nothing to read there.
     """
     return tiers(configuration_of(repository))
-
-
-def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
-    """Artists and genres close to a text, per level.
-
-    Raises:
-        ValueError: a repository without lists.
-        OSError: nothing to read there.
-    """
-    repository = located(repository)
-    check_name(repository)
-    tokenizer = JukeboxTokenizer.from_pretrained(repository)
-    return [
-        {
-            "level": level,
-            "version": version,
-            "artists": [{"name": name, "id": id_} for name, id_ in tokenizer.search_artists(text, level, limit)],
-            "genres": [{"name": name, "id": id_} for name, id_ in tokenizer.search_genres(text, level, limit)],
-        }
-        for level, version in enumerate(tokenizer.label_versions)
-    ]
 
 
 def table_of(parts: list[dict[str, Any]]) -> str:

@@ -45,6 +45,7 @@ class SongRequest:
         parallel_windows: write the windows of upsamplers side by side.
         dtype: of the priors' matrices; None keeps what the files hold.
         format, normalize: of the audio file, see `data.audio_io`.
+        strict: a misspelt artist or genre is refused; False: the model hears "unknown".
     """
 
     kind: str = "generate"
@@ -70,6 +71,7 @@ class SongRequest:
     dtype: str | None = None
     format: str = "wav"
     normalize: str = "none"
+    strict: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Everything that was said, for a file."""
@@ -186,8 +188,8 @@ def repeat_line(request: SongRequest, out: Path) -> str:
         value = getattr(request, name)
         if name in ("kind", "codes") or value is None or (name != "seed" and value == getattr(SongRequest, name)):
             continue
-        words.append("--" + {"keep_seconds": "keep"}.get(name, name).replace("_", "-"))
-        if value is not True:
+        words.append("--" + ("no-" * (value is False) + {"keep_seconds": "keep"}.get(name, name)).replace("_", "-"))
+        if not isinstance(value, bool):
             words.append(f"{value:.12g}" if isinstance(value, float) else str(value))
     return " ".join(map(_quoted, [*words, "--out", str(out)]))
 
@@ -219,8 +221,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
             f"{where} has seed={value!r}, which must be an integer from 0 to 2**62 - 1",
         )
         return value
-    if name == "parallel_windows":
-        require(isinstance(value, bool), f"{where} has parallel_windows={value!r}, which must be true or false")
+    if name in ("parallel_windows", "strict"):
+        require(isinstance(value, bool), f"{where} has {name}={value!r}, which must be true or false")
         return value
     if name in _BY_LEVEL:
         if name == "levels" and isinstance(value, list):

@@ -19,6 +19,16 @@ Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich
 LyricsFile = Annotated[Path | None, typer.Option(help="A text file with the lyrics.", rich_help_panel=_SONG)]
 Artist = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
 Genre = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
+Strict = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict/--no-strict",
+        help="Stop where an artist or genre is not listed but a listed name is close (the default), or go on with "
+        "'unknown' in its place.",
+        show_default=False,
+        rich_help_panel=_SONG,
+    ),
+]
 Seconds = Annotated[float | None, typer.Option(help="Of audio, given sound included.", rich_help_panel=_SONG)]
 SongSeconds = Annotated[
     float | None, typer.Option(help="Length of the whole song that the audio is part of.", rich_help_panel=_SONG)
@@ -97,6 +107,7 @@ def generate(
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
+    strict: Strict = None,
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
@@ -162,6 +173,7 @@ def continue_song(
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
+    strict: Strict = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
     seed: Seed = None,
@@ -200,6 +212,7 @@ def upsample(
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
+    strict: Strict = None,
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
@@ -271,6 +284,8 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
     from jukebox_hf.model.validation import require
 
     said = {k: v for k, v in ctx.params.items() if v is not None and v is not False and k not in _NOT_OF_SONG}
+    if ctx.params.get("strict") is False:
+        said["strict"] = False
     if (file := ctx.params.get("lyrics_file")) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said["lyrics"] = read_text(Path(file))
@@ -284,6 +299,10 @@ def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
     path, older = find_codes(codes)
     said = _said(ctx) | {"codes": str(path)}
     inherited = {k: v for k, v in (older or {}).items() if k not in _NOT_INHERITED and v is not None}
+    if older is not None and not set(said) & {"artist", "genre"}:
+        inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
+    else:
+        inherited.pop("strict", None)
     whole, needed = (
         inherited.get("song_seconds"),
         said.get("seconds", 0) + said.get("offset", inherited.get("offset", 0)),

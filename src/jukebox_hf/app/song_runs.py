@@ -14,6 +14,7 @@ from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.interruption import exits_at_once
+from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
@@ -110,6 +111,7 @@ class _Run:
         files = fingerprint(requests[0].model, model, choice.levels)
         processor = open_processor(model, requests[0].model, requests[0].revision)
         jobs = self._begun_jobs(unfinished, model, processor, files)
+        check_listed([vars(request) for _, request in new if request.strict], processor.tokenizer, model.config)
         orders = take(
             [request for _, request in new],
             model,
@@ -278,7 +280,7 @@ class _Run:
 
     def _check_same(self, song: _Song, recorded: SongRequest) -> None:
         """What is said again must be what was said at first."""
-        said = set(song.given) - {"kind"}  # generate --resume goes on with anything
+        said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
         wanted = replace(recorded, **{k: v for k, v in vars(read_request(song.given)).items() if k in said})
         different = differences(recorded, wanted)
         require(

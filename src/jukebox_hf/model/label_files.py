@@ -8,12 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .label_vocabulary import RULES
 from .lyric_characters import CHARACTERS, UNKNOWN_CHARACTER
 from .validation import require
 
 Table = dict[str, int]
 MAX_ID = 10**7  # as many rows as a configuration allows
 _V2_SUFFIX = ".v2"
+NO_LISTS = (
+    "there are no lists of artists and genres here (no label_versions, which tokenizer_config.json holds); convert the "
+    "model again with --labels, or make a tokenizer with JukeboxTokenizer.from_label_files"
+)
+
+
+def checked_versions(versions: object) -> list[str]:
+    """The label version of each level, as a list; what is none is refused."""
+    require(versions is not None, NO_LISTS)
+    require(
+        isinstance(versions, (list, tuple))
+        and len(versions) > 0
+        and all(version in list(RULES) for version in versions),
+        f"label_versions={versions!r} must hold one of {', '.join(RULES)} for each level, finest first, such as "
+        f"['v2', 'v2', 'v3']",
+    )
+    return list(versions)
 
 
 def read_label_list(path: Path) -> Table:

@@ -16,12 +16,13 @@ from .label_files import (
     Table,
     check_lyrics_file,
     checked_table,
+    checked_versions,
     read_json_dictionary,
     read_label_list,
     read_tables,
     write_tables,
 )
-from .label_vocabulary import RULES, UNKNOWN_ID, LabelMatch, LabelVocabulary
+from .label_vocabulary import UNKNOWN_ID, LabelMatch, LabelVocabulary
 from .labels import LevelLabels, SongDescription
 from .lyric_characters import (
     CHARACTERS,
@@ -68,7 +69,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         lyric_characters: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.label_versions = _checked_versions(label_versions)
+        self.label_versions = checked_versions(label_versions)
         self.lyric_characters = own_characters(lyric_characters, self.label_versions)
         artist_tables = _tables("artists", artists, artists_file, self.label_versions)
         genre_tables = _tables("genres", genres, genres_file, self.label_versions)
@@ -131,7 +132,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             ValueError: lyrics in characters of no known version.
         """
         priors = config.prior_configs
-        versions = _checked_versions(label_versions or [_likely_version(prior) for prior in priors])
+        versions = checked_versions(label_versions or [_likely_version(prior) for prior in priors])
         artists: dict[str, dict[str, int]] = {}
         genres: dict[str, dict[str, int]] = {}
         for version in dict.fromkeys(versions):
@@ -147,7 +148,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         Raises:
             ValueError: a missing file or a line that is not `name;id`, with file and line.
         """
-        versions = _checked_versions(label_versions)
+        versions = checked_versions(label_versions)
         artists, genres = (
             {
                 version: read_label_list(Path(folder) / f"{version}_{kind}_ids.txt")
@@ -445,25 +446,9 @@ def _likely_version(prior: JukeboxPriorConfig) -> str:
     return found[0]
 
 
-def _checked_versions(versions: object) -> list[str]:
-    require(
-        versions is not None,
-        "there are no lists of artists and genres here (no label_versions, which tokenizer_config.json holds); convert "
-        "the model again with --labels, or make a tokenizer with JukeboxTokenizer.from_label_files",
-    )
-    require(
-        isinstance(versions, (list, tuple))
-        and len(versions) > 0
-        and all(version in list(RULES) for version in versions),
-        f"label_versions={versions!r} must hold one of {', '.join(RULES)} for each level, finest first, such as "
-        f"['v2', 'v2', 'v3']",
-    )
-    return list(versions)
-
-
 def _finest_first(versions: object) -> list[str]:
     """transformers 4 lists versions top level first."""
-    return _checked_versions(versions)[::-1]
+    return checked_versions(versions)[::-1]
 
 
 def _tables(

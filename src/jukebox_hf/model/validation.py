@@ -3,11 +3,10 @@
 Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
+    from torch import Tensor
 
 
 def require(condition: bool, message: str) -> None:
@@ -20,7 +19,8 @@ def plain(value: Any) -> Any:
     """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions; also inside lists and
     dictionaries. Anything else stays as it is.
     """
-    if isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
+    # By what they can do, not by their classes: importing NumPy or torch only to compare would cost seconds.
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
@@ -49,10 +49,12 @@ def check_level(name: str, level: object, num_levels: int) -> None:
 
 def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
     """Ids must be an integer tensor with the given number of dimensions."""
+    import torch
+
     require(
-        isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32),
+        isinstance(ids, torch.Tensor) and ids.dtype in (torch.int64, torch.int32),
         f"{name} must be a tensor of int64 {shape}, not "
-        f"{f'of {ids.dtype}' if isinstance(ids, Tensor) else type(ids).__name__}; {_way_to_ids(ids)}",
+        f"{f'of {ids.dtype}' if isinstance(ids, torch.Tensor) else type(ids).__name__}; {_way_to_ids(ids)}",
     )
     require(
         ids.dim() == dimensions,
@@ -61,17 +63,21 @@ def check_ids(name: str, ids: object, shape: str, dimensions: int) -> None:
 
 
 def _way_to_ids(given: object) -> str:
-    if isinstance(given, Tensor):
+    import torch
+
+    if isinstance(given, torch.Tensor):
         return "convert it with .long()"
-    if isinstance(given, (list, tuple)) and any(isinstance(one, Tensor) for one in given):
+    if isinstance(given, (list, tuple)) and any(isinstance(one, torch.Tensor) for one in given):
         return "choose one of its tensors, such as the first with [0]"
     if isinstance(given, (list, tuple)) or hasattr(given, "__array__"):
         return "convert it with torch.as_tensor"
     return "give such a tensor"
 
 
-def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
+def check_range(name: str, ids: "Tensor", low: int, high: int, cure: str) -> None:
     """Every id must lie in low .. high; waits for the device, so never inside a step."""
+    import torch
+
     if ids.numel() == 0 or torch.compiler.is_compiling():
         return
     smallest, largest = torch.stack([ids.min(), ids.max()]).tolist()
@@ -79,8 +85,10 @@ def check_range(name: str, ids: Tensor, low: int, high: int, cure: str) -> None:
     require(low <= found <= high, f"{name} holds {found}, but only {low} to {high} are allowed; {cure}")
 
 
-def check_finite(name: str, values: Tensor, reason: str) -> None:
+def check_finite(name: str, values: "Tensor", reason: str) -> None:
     """No value may be infinite or no number; waits for the device."""
+    import torch
+
     if not torch.compiler.is_compiling():  # an exported graph can not stop
         require(bool(torch.isfinite(values).all()), f"{name} holds numbers that are not finite, {reason}")
 

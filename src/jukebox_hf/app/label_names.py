@@ -1,0 +1,173 @@
+"""Which artists and genres a repository knows, from its lists alone: no torch, no transformers, no weights.
+
+Flows in: a folder or Hub name. Flows out: plain values per level, ready to print or to dump as JSON. `JukeboxTokenizer`
+reads the same files; importing it takes seconds, which somebody who looks a name up should not wait.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.model.embedded import located
+from jukebox_hf.model.label_files import NO_LISTS, checked_versions, read_json_dictionary, read_tables
+from jukebox_hf.model.label_vocabulary import LabelVocabulary, search
+from jukebox_hf.model.validation import require
+
+_FILES = ("tokenizer_config.json", "artists.json", "genres.json")
+KINDS = ("artists", "genres")
+_A_FEW = 8
+
+
+@dataclass(frozen=True)
+class LabelLists:
+    """The lists of a repository.
+
+    Attributes:
+        versions: of each level, finest first.
+        words: artists and genres of each version.
+    """
+
+    versions: tuple[str, ...]
+    words: Mapping[str, LabelVocabulary]
+
+
+def open_lists(repository: str) -> LabelLists:
+    """Read the lists of a repository, ours or transformers 4's.
+
+    Raises:
+        ValueError: a repository without lists, or with damaged ones.
+        OSError: nothing to read there.
+    """
+    settings, artists, genres = (_file(located(repository), name) for name in _FILES)
+    facts = {} if settings is None else read_json_dictionary(settings)
+    versions = checked_versions(facts.get("label_versions") or facts.get("version"))
+    if "label_versions" not in facts:
+        versions = versions[::-1]  # transformers 4 lists versions top level first
+    require(artists is not None and genres is not None, NO_LISTS)
+    tables = [read_tables(path, versions) for path in (artists, genres)]
+    words = {version: LabelVocabulary(version, *(table[version] for table in tables)) for version in versions}
+    return LabelLists(tuple(versions), words)
+
+
+def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]:
+    """Artists and genres close to a text, per level.
+
+    Raises:
+        ValueError: a repository without lists.
+        OSError: nothing to read there.
+    """
+    lists = open_lists(repository)
+    found = {
+        version: {kind: _rows(search(getattr(words, kind), text, limit)) for kind in KINDS}
+        for version, words in lists.words.items()
+    }
+    return [{"level": level, "version": version, **found[version]} for level, version in enumerate(lists.versions)]
+
+
+def listed_labels(repository: str, limit: int | None, skip: int = 0) -> list[dict[str, Any]]:
+    """All artists and genres in the order of the alphabet, or a page of them, per label version.
+
+    Returns:
+        For each version: the levels that read it, and for artists and for genres how many there are (`total`) and the
+        names of the page with their ids.
+
+    Raises:
+        ValueError: a repository without lists.
+        OSError: nothing to read there.
+    """
+    lists = open_lists(repository)
+    stop = None if limit is None else skip + limit
+    return [
+        {
+            "version": version,
+            "levels": [level for level, own in enumerate(lists.versions) if own == version],
+            **{kind: _page(getattr(words, kind), skip, stop) for kind in KINDS},
+        }
+        for version, words in lists.words.items()
+    ]
+
+
+def known_names(repository: str) -> list[dict[str, Any]]:
+    """The first few names of each list, as `listed_labels` gives them; nothing where a repository has no lists."""
+    try:
+        return listed_labels(repository, _A_FEW)
+    except (ValueError, OSError):  # they are not what the model is; `labels list` says what is wrong with them
+        return []
+
+
+def search_in_words(found: list[dict[str, Any]]) -> str:
+    """What `close_labels` gives, for people."""
+    lines = []
+    for level in found:
+        lines.append(f"level {level['level']} (lists {level['version']})")
+        lines += [f"  {kind}: {_names(level[kind]) or 'none is close'}" for kind in KINDS]
+    return "\n".join(lines)
+
+
+def lists_in_words(found: list[dict[str, Any]], skip: int = 0) -> str:
+    """What `listed_labels` gives, for people: one name a line, with its id."""
+    lines = []
+    for lists in found:
+        for kind in KINDS:
+            total, rows = lists[kind]["total"], lists[kind]["names"]
+            lines.append(f"{kind} of {_levels(lists)}: {total:,}")
+            lines += [f"  {row['name']} ({row['id']})" for row in rows]
+            if (rest := total - skip - len(rows)) > 0:
+                lines.append(f"  ... and {rest:,} more: --skip {skip + len(rows)} goes on, --all prints all")
+    return "\n".join(lines)
+
+
+def names_in_words(found: list[dict[str, Any]]) -> str:
+    """What `known_names` gives, in a line per list."""
+    lines = [] if found else ["no lists of artists and genres: see jukebox-hf labels list"]
+    for lists in found:
+        for kind in KINDS:
+            total, rows = lists[kind]["total"], lists[kind]["names"]
+            more = "; ..." if total > len(rows) else ""
+            lines.append(f"{kind} of {_levels(lists)}: {total:,}: {'; '.join(row['name'] for row in rows)}{more}")
+    return "\n".join(lines)
+
+
+def _levels(lists: dict[str, Any]) -> str:
+    levels = lists["levels"]
+    return f"level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))} (lists {lists['version']})"
+
+
+def _names(rows: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{row['name']} ({row['id']})" for row in rows)
+
+
+def _page(names: Mapping[str, int], skip: int, stop: int | None) -> dict[str, Any]:
+    return {"total": len(names), "names": _rows(sorted(names.items())[skip:stop])}
+
+
+def _rows(names: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "id": label_id} for name, label_id in names]
+
+
+def _file(repository: str, name: str) -> Path | None:
+    """A file of a folder, or of a repository of the Hub; None where it has none."""
+    folder = Path(repository)
+    if folder.exists():
+        require(folder.is_dir(), f"{repository} is a file; give the folder of a model, or a name on the Hub")
+        return folder / name if (folder / name).is_file() else None
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except errors.HFValidationError:
+        raise FileNotFoundError(
+            f"{repository} is no folder here and can not be a name on the Hub, such as someone/model; check the path"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        raise FileNotFoundError(
+            f"{repository} is no folder here, and {name} of that name on the Hub can not be fetched now; check the "
+            f"name and the connection"
+        ) from None
+    except errors.EntryNotFoundError:
+        return None
+    except (errors.HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise OSError(f"{repository} is no folder here, and can not be read on the Hub ({reason})") from None

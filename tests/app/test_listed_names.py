@@ -1,0 +1,66 @@
+"""Artists and genres on the command line: a misspelt one stops, with what it may have meant; --no-strict goes on."""
+
+import pytest
+
+
+@pytest.fixture
+def dry_run(run_cli, repository, tmp_path):
+    def run(*words):
+        return run_cli("generate", "--model", repository, "--seconds", 0.1, "--out", f"{tmp_path}/out/", "--dry-run", *words)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "meant"),
+    [("artist", "The Tester", "the testers"), ("genre", "Soft Rok", "soft rock"), ("genre", "sofd", "soft")],
+)
+def test_misspelt_name_stops_with_what_it_may_have_meant(dry_run, says_one_sentence, tmp_path, option, name, meant):
+    says_one_sentence(dry_run(f"--{option}", name), f"{option}={name!r} (did you mean ", meant, "--no-strict")
+    assert not (tmp_path / "out").exists()
+
+
+def test_misspelt_name_goes_on_as_unknown_when_told_so(dry_run):
+    done = dry_run("--artist", "The Tester", "--no-strict")
+    assert done.code == 0
+    assert "artist='The Tester' is not listed" in done.err
+    assert "hear 'unknown' instead" in done.err
+
+
+def test_name_that_nothing_is_like_goes_on_as_unknown(dry_run):
+    done = dry_run("--artist", "Zzyzx Qwq", "--genre", "xylol")
+    assert done.code == 0
+    assert "nothing is close" in done.err
+
+
+def test_listed_names_in_any_case_and_none_at_all_are_right(dry_run):
+    assert dry_run("--artist", "THE TESTERS", "--genre", "soft rock").code == 0
+    assert dry_run("--artist", "unknown", "--genre", "").code == 0
+
+
+def test_misspelt_names_of_a_batch_are_told_together_and_one_line_may_be_lenient(dry_run, says_one_sentence, tmp_path):
+    batch = tmp_path / "songs.jsonl"
+    batch.write_text('{"artist": "The Tester"}\n{"artist": "The Testers"}\n{"genre": "Soft Rok"}\n')
+    says_one_sentence(dry_run("--batch", batch), "artist='The Tester'", "genre='Soft Rok'", "are not listed")
+    batch.write_text('{"artist": "The Tester", "strict": false}\n{"artist": "The Testers"}\n')
+    assert dry_run("--batch", batch).code == 0
+    batch.write_text('{"artist": "The Tester", "strict": "no"}\n')
+    says_one_sentence(dry_run("--batch", batch), "strict='no', which must be true or false")
+
+
+def test_song_of_misspelt_names_can_be_repeated_resumed_and_refined(generate, run_cli, read_json, tmp_path):
+    """Its `again:` line says --no-strict; what goes on from it uses its names without asking again."""
+    out = tmp_path / "song.wav"
+    done = generate(out, "--artist", "The Tester", "--no-strict", "--levels", "2", "--seed", 3)
+    assert done.code == 0, done.err
+    sidecar = read_json(out.with_suffix(".json"))
+    assert " --no-strict" in sidecar["command"]
+    assert sidecar["request"]["strict"] is False
+    assert generate(out, "--artist", "The Tester", "--levels", "2", "--seed", 3, "--resume").code == 0
+    assert run_cli("upsample", out, "--out", tmp_path / "fine.wav", "--dry-run").code == 0
+    assert run_cli("upsample", out, "--artist", "Te Testers", "--out", tmp_path / "fine.wav", "--dry-run").code == 2
+    del sidecar["request"]["strict"]  # as side-cars were before
+    import json
+
+    out.with_suffix(".json").write_text(json.dumps(sidecar))
+    assert run_cli("upsample", out, "--out", tmp_path / "fine.wav", "--dry-run").code == 0
