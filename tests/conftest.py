@@ -132,7 +132,7 @@ def _inputs_for(config, batch=2, length=None, seed=0):
 
 
 def _terms(model):
-    """How many float32 roundings one output of a network meets at most: the lengths of all its sums, one after another."""
+    """How many float32 roundings one output of a network meets at most: the lengths of all its sums."""
     products = (module.weight for module in model.modules() if hasattr(module, "weight") and module.weight is not None)
     return sum(weight[0].numel() if weight.dim() > 1 else weight.numel() for weight in products)
 

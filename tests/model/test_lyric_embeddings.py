@@ -55,8 +55,8 @@ def test_logits_and_losses_of_old_characters_stay(reader, tiny_prior, inputs_for
     assert after.logits.shape[2] == before.logits.shape[2] + added
     old = torch.cat([after.logits[..., :first], after.logits[..., first + added :]], dim=-1)
     assert_same_but_for_rounding(old, before.logits, prior)
-    # More answers are possible now, so a character costs more bits; codes only where they share the vocabulary. How many
-    # more may be fewer than float32 can show: a loss is as exact as the logits it is made of.
+    # More answers are possible now, so a character costs more bits; codes only where they share the vocabulary. That
+    # may be less than float32 can show: a loss is as exact as the logits it is made of.
     rounding = torch.finfo(torch.float32).eps * before.logits.abs().max()
     assert after.lyric_loss > before.lyric_loss - rounding
     assert after.code_loss > before.code_loss - rounding

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from jukebox_hf.model.codebook import Codebook
+from jukebox_hf.training import codebook_ema
 from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
+from jukebox_hf.training.vector_sample import VectorSample
 
 K, C = 16, 4
 
@@ -64,6 +66,30 @@ def test_how_a_batch_is_cut_never_changes_a_codebook(threshold):
     assert set(whole_metrics) == {"entropy", "used_curr", "usage", "dk", "fit", "pn"}
     for name, value in whole_metrics.items():
         assert float(value) == pytest.approx(float(parts_metrics[name]), rel=1e-5), name
+
+
+@pytest.mark.parametrize(("ranks", "pieces"), [(2, 1), (1, 3), (2, 3), (3, 2), (3, 4)])
+def test_ranks_and_micro_batches_together_draw_what_one_batch_draws(ranks, pieces, monkeypatch):
+    """Piece m of rank r holds the songs that stand at place m * ranks + r of the joined batch."""
+    codebook, latents = codebook_of(), latents_of(songs=ranks * pieces, codes=30)
+
+    def gathered(ranks, rank, songs):
+        monkeypatch.setattr(codebook_ema, "_world_size", lambda: ranks)
+        monkeypatch.setattr(codebook_ema, "_rank", lambda: rank)
+        ema = CodebookEMA(CodebookSettings(restart_threshold=100.0))
+        ema.set_level(0, codebook.codes, torch.ones(K))
+        for song in songs:
+            ema.add([codebook], [song], [codebook.nearest(song)[0]], step=5)
+        return ema._gathered[0]
+
+    whole = gathered(1, 0, [latents])
+    parts = [gathered(ranks, rank, latents.split(1)[rank::ranks]) for rank in range(ranks)]
+    joined = VectorSample(K)
+    for part in parts:
+        joined.add(part.sample._vectors, part.sample._priorities)
+    assert torch.equal(joined._priorities, whole.sample._priorities)
+    assert torch.equal(joined._vectors, whole.sample._vectors)
+    assert torch.equal(sum(part.counts for part in parts), whole.counts)
 
 
 def test_dead_codes_become_latents_of_the_batch_that_the_seed_decides():
