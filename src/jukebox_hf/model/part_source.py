@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json, shards_of
+from .checkpoint_files import CheckpointFiles, read_config_json, shards_of
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
@@ -189,8 +189,7 @@ class PartSource:
                 None, config=config, state_dict=state, output_loading_info=True, **options
             )
         else:
-            # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
-            check_safetensors(self.name_or_path, name, **self.hub)
+            self._check_part(part, name, config)  # transformers alone would follow an index out of the folder
             model, info = part.from_pretrained(
                 self.name_or_path,
                 subfolder=name,
@@ -199,7 +198,6 @@ class PartSource:
                 **self.hub,
                 **options,
             )
-            _check_same(name, model.config, config)
         lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
         require(
             not lost,
