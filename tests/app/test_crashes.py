@@ -53,15 +53,16 @@ def killed(begun):
 
 
 @pytest.fixture
-def is_the_whole_song(whole_song, tmp_path, codes_of):
+def is_the_whole_song(whole_song, tmp_path, read_json):
     """Check that `tmp_path` holds the song that nothing interrupted, bit for bit, and nothing else."""
 
     def check():
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-        for name in ("song.wav", "song.png"):
+        for name in FILES[:3]:
             assert (tmp_path / name).read_bytes() == (whole_song.folder / name).read_bytes(), name
-        codes = [codes_of(folder / "song.codes.safetensors") for folder in (tmp_path, whole_song.folder)]
-        assert codes[0] == codes[1]
+        sidecars = [read_json(folder / "song.json") for folder in (tmp_path, whole_song.folder)]
+        assert sidecars[0].pop("command") != sidecars[1].pop("command")  # which says where the song went
+        assert sidecars[0] == sidecars[1]
 
     return check
 
@@ -73,9 +74,10 @@ def _kill_and_resume(kills, start, whole_song, tmp_path, check):
     """
     dice, reached = random.Random(kills), []
     state = tmp_path / "song.partial" / "state.safetensors"
-    words = [*whole_song.words, "--out", tmp_path / "song.wav", "--resume"]
+    request = state.with_name("request.json")
+    words = [*whole_song.words, "--out", tmp_path / "song.wav"]
     for _ in range(kills):
-        child = start(*words)
+        child = start(*words, *["--resume"] * request.exists())
         deadline = time.monotonic() + dice.uniform(0, 1.2)
         while (time.monotonic() < deadline or not state.exists()) and child.poll() is None:
             time.sleep(0.001)
@@ -87,7 +89,7 @@ def _kill_and_resume(kills, start, whole_song, tmp_path, check):
             check()
             for name in FILES:
                 (tmp_path / name).unlink()
-    assert start(*words).wait() == 0
+    assert start(*words, *["--resume"] * request.exists()).wait() == 0
     return reached
 
 
@@ -202,8 +204,12 @@ def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp
     assert not unfinished.exists()
 
 
-def test_resuming_nothing_starts_and_resuming_a_finished_song_does_nothing(generate, tmp_path, run_cli):
-    assert generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2).code == 0
+def test_resuming_nothing_is_refused_and_resuming_a_finished_song_does_nothing(generate, tmp_path, says_one_sentence):
+    says_one_sentence(
+        generate(tmp_path / "song.wav", "--resume", "--seed", 1), "nothing was begun", "leave --resume out"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert generate(tmp_path / "song.wav", "--seed", 1, "--levels", 2).code == 0
     before = (tmp_path / "song.wav").stat().st_mtime_ns
     done = generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2)
     assert (done.code, "finished already" in done.err) == (0, True)
@@ -240,7 +246,7 @@ def test_a_folder_that_can_not_be_written_to_is_refused(generate, tmp_path, monk
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(song_folder.Path, "write_bytes", refuse)
+    monkeypatch.setattr(song_folder.tempfile, "TemporaryFile", refuse)
     says_one_sentence(generate(tmp_path / "song.wav"), "Permission denied")
 
 
@@ -249,5 +255,5 @@ def test_the_lock_holds_within_a_process_too(tmp_path):
     with partial.locked(), pytest.raises(ValueError, match="in use by process"), partial.locked():
         pass
     with partial.locked():
-        partial.remove()
+        partial.remove([partial.target])
     assert list(tmp_path.iterdir()) == []

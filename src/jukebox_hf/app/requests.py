@@ -116,6 +116,7 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         common = sorted(set(song) & set(_OF_ALL))
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where)
+        require(len(songs) < MOST_SONGS, f"{where} is one song too many: one command makes at most {MOST_SONGS:,}")
         songs.append({**song, "name": name})
     require(len(songs) > 0, f"{path} holds no song; write one JSON object per line")
     return songs

@@ -140,12 +140,12 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make songs from words, or from a recording to go on from."""
-    from jukebox_hf.app.requests import read_batch
+    from jukebox_hf.app.requests import MOST_SONGS, read_batch
     from jukebox_hf.app.song_runs import unfinished_in
     from jukebox_hf.model.validation import require
 
     said = _said(ctx)
-    require(count > 0, f"--count {count} must be 1 or more")
+    require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
     require(batch is None or count == 1, "--batch and --count exclude each other; repeat lines of the batch instead")
     songs: list[dict[str, Any]] = [said]
     if batch is not None:

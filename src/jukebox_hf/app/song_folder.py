@@ -11,13 +11,14 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jukebox_hf.model.song_state import SongState
-from jukebox_hf.model.text_input import check_path
+from jukebox_hf.model.text_input import check_path, shown
 from jukebox_hf.model.validation import require
 
 _LONGEST_SLUG = 80
@@ -74,11 +75,14 @@ class SongTarget:
         size, most = len(os.fsencode(longest.name)), _limit(self.folder, "PC_NAME_MAX", 255)
         require(
             size <= most,
-            f"--out {self.audio}: beside it {longest.name} would have {size} bytes in its name, over the {most} allowed "
+            f"--out {self.audio}: {longest.name} would have {size} bytes in its name, over the {most} allowed "
             f"here; choose a name that is {size - most} bytes shorter",
         )
         size, most = len(os.fsencode(self.partial)) + 1 + most, _limit(self.folder, "PC_PATH_MAX", 4096)
-        require(size < most, f"--out {self.audio} is too long a path ({most} bytes are allowed); choose a shorter one")
+        require(
+            size < most,
+            f"--out {shown(str(self.audio))} is too long a path ({most} bytes are allowed); choose a shorter one",
+        )
 
     def check_free(self, force: bool) -> None:
         """Refuse to lose an older song, to write through a link, or to forget an unfinished one.
@@ -200,11 +204,8 @@ def check_folder(folder: Path, num_bytes: int) -> None:
     """
     with refusals_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".jukebox-hf.{os.getpid()}"
-        try:
-            probe.write_bytes(b"x")
-        finally:
-            probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:  # has no name to be left behind, where systems can
+            probe.write(b"x")
         free = shutil.disk_usage(folder).free
     needed = num_bytes + _SPARE_BYTES
     require(

@@ -61,6 +61,11 @@ def bytes_needed(order: Order, model: JukeboxModel) -> int:
 def begin(job: Job, force: bool = False) -> None:
     """Put down what is to be done, so that `--resume` finds it; with `force`, older songs are then replaced."""
     partial, order = job.partial, job.order
+    for target in job.targets[1:]:
+        other = PartialFolder(target)
+        if other.exists:  # begun apart from these, and replaced by force now
+            with other.locked():
+                other.remove([target])
     with partial.locked():
         partial.begin([request.as_json() for request in order.requests], job.targets, order.state, force)
 
@@ -127,9 +132,8 @@ class _Sampling:
         except OSError as error:  # the disk is every song's
             return self._state, dict.fromkeys(songs, error)
         except Exception as error:
-            if len(songs) == 1:
-                return self._state, {0: error}
-            return self._state, self._one_by_one(songs)
+            failures = {0: error} if len(songs) == 1 else self._one_by_one(songs)
+            return self._state, failures
         return self._state, {}
 
     def _one_by_one(self, songs: Sequence[int]) -> dict[int, Exception]:

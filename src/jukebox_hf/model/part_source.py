@@ -217,6 +217,7 @@ class PartSource:
                     None, config=config, state_dict=state, output_loading_info=True, **options
                 )
         else:
+            self._check_part(part, name, config)  # transformers alone would follow an index out of the folder
             with without_bars():
                 model, info = part.from_pretrained(
                     self.name_or_path,
@@ -226,7 +227,6 @@ class PartSource:
                     **self.hub,
                     **options,
                 )
-            _check_same(name, model.config, config)
         lost = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
         require(
             not lost,
