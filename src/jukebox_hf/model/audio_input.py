@@ -27,6 +27,7 @@ MAX_SECONDS, MAX_CHANNELS, MIN_RATE, MAX_RATE = 3600.0, 64, 1000, 384_000
 MAX_VALUES = 1 << 29  # of all channels: an hour at 96 kHz, or of stereo at 48 kHz; 2 GiB as float32
 MAX_FLOAT = 16.0  # full scale is 1; unclamped songs reach 2 or 3, integers written as floats thousands
 BLOCK_VALUES = 1 << 20
+_SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
 _CURE = "convert it to WAV or FLAC"
 
@@ -141,7 +142,7 @@ def check_scale(samples: np.ndarray, name: str) -> None:
 def _scaled(samples: np.ndarray) -> np.ndarray:
     """Integer samples as float64 with full scale 1; the type must say the scale, which is never guessed."""
     require(
-        samples.dtype in (np.int8, np.uint8, np.int16, np.int32),
+        (samples.dtype.kind, samples.dtype.itemsize) in _SCALES,
         f"audio of {samples.dtype} says nothing of its scale; give 16-bit samples as .astype(np.int16), or floats with "
         f"full scale 1",
     )
@@ -150,7 +151,7 @@ def _scaled(samples: np.ndarray) -> np.ndarray:
     scaled = (samples.astype(np.float64) - middle) / (int(info.max) + 1 - middle)
     loudest = int(np.abs(samples.astype(np.int64)).max()) if samples.size else 0
     require(
-        samples.dtype != np.int32 or loudest == 0 or loudest >= _LEAST_INT32,
+        samples.dtype.itemsize < 4 or loudest == 0 or loudest >= _LEAST_INT32,
         f"audio of int32 reaches only {loudest} of {info.max}, as 16-bit or 24-bit samples in a wider type do; give "
         f"16-bit samples as .astype(np.int16), or divide by 2**23 for 24 bits",
     )
