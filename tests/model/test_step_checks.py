@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from jukebox_hf.model import fused_step, native_step
+from jukebox_hf.model.attention_kinds import Row
+from jukebox_hf.model.transformer import FloatLayerNorm
 
 
 @pytest.fixture(params=["native", "fused"])
@@ -33,6 +35,11 @@ def _replace_norm(prior, norm):
     prior.transformer.layers[1].mlp_norm = norm.eval()
 
 
+def _without_bias(norm):
+    norm.bias = None
+    return norm
+
+
 def _narrow(linear):
     """The first rows of a matrix, in a layer that still says it has all."""
     linear.weight = nn.Parameter(linear.weight[:2].clone())
@@ -40,6 +47,10 @@ def _narrow(linear):
 
 def _set(thing, name, value):
     setattr(thing, name, value)
+
+
+class _OwnRow(Row):
+    """Reads what it likes."""
 
 
 class _Adapted(nn.Linear):
@@ -99,11 +110,51 @@ _PRIORS = {
         lambda prior, cache: _set(prior.transformer.layers[1].mlp_norm, "eps", 0.1),
         "layer 1 has other heads or norms",
     ),
-    "a narrower norm": (lambda prior, cache: _replace_norm(prior, nn.LayerNorm(8)), "layer 1 has other heads or norms"),
-    "another norm": (lambda prior, cache: _replace_norm(prior, nn.RMSNorm(16)), "layer 1 has other heads or norms"),
+    "a narrower norm": (
+        lambda prior, cache: _replace_norm(prior, nn.LayerNorm(8)),
+        "a LayerNorm stands where a FloatLayerNorm",
+    ),
+    "another norm": (
+        lambda prior, cache: _replace_norm(prior, nn.RMSNorm(16)),
+        "a RMSNorm stands where a FloatLayerNorm",
+    ),
     "a norm without bias": (
-        lambda prior, cache: _replace_norm(prior, nn.LayerNorm(16, bias=False)),
+        lambda prior, cache: _replace_norm(prior, _without_bias(FloatLayerNorm(16))),
         "layer 1 has other heads or norms",
+    ),
+    "a norm of fewer numbers": (
+        lambda prior, cache: _replace_norm(prior, FloatLayerNorm(8)),
+        "layer 1 has other heads or norms",
+    ),
+    "a norm elsewhere": (
+        lambda prior, cache: prior.transformer.layers[1].mlp_norm.to("meta"),
+        "layer 1 has other heads or norms",
+    ),
+    "a norm of whole numbers": (
+        lambda prior, cache: _set(
+            prior.transformer.layers[1].mlp_norm,
+            "weight",
+            nn.Parameter(torch.ones(16, dtype=torch.int32), requires_grad=False),
+        ),
+        "layer 1 has other heads or norms",
+    ),
+    "a bias elsewhere": (
+        lambda prior, cache: _set(
+            prior.transformer.layers[2].mlp.up, "bias", nn.Parameter(torch.zeros(16, device="meta"))
+        ),
+        "the bias or scale of a linear layer",
+    ),
+    "a bias of every other number": (
+        lambda prior, cache: _set(
+            prior.transformer.layers[2].mlp.up, "bias", nn.Parameter(torch.zeros(32)[::2], requires_grad=False)
+        ),
+        "the bias or scale of a linear layer",
+    ),
+    "a kind of attention of one's own": (
+        lambda prior, cache: _set(
+            prior.transformer.layers[0].attention, "kind", _OwnRow(prior.transformer.layers[0].attention.kind.grid)
+        ),
+        "a _OwnRow is no kind of attention",
     ),
     "a norm of every other number": (
         lambda prior, cache: _set(

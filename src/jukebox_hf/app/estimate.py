@@ -69,7 +69,7 @@ def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, rows: int, 
     known, device = max(known, 0), prior.device
     inputs = window_inputs(list(order.labels[level_plan.level][:1]))
     if prior.config.upper_strides:
-        inputs["upper_codes"] = torch.zeros(1, -(-length // prior.config.upper_ratio), dtype=torch.long)
+        inputs["upper_codes"] = torch.zeros(1, -(-length // prior.config.upper_ratio), dtype=torch.long, device="cpu")
     inputs = {name: value.to(device) for name, value in inputs.items()}
     tokens = prior.sequence(torch.zeros(1, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
     start = time.perf_counter()

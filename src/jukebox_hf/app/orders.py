@@ -256,7 +256,7 @@ def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[in
         f"--levels {','.join(map(str, levels))} needs the codes of level {max(levels, default=0) + 1}, which the file "
         f"does not hold; it holds {', '.join(map(str, there))}",
     )
-    empty = torch.zeros(0, dtype=torch.long)
+    empty = torch.zeros(0, dtype=torch.long, device="cpu")
     codes = tuple((empty,) if level in levels else songs for level, songs in enumerate(state.codes))
     return levels, replace(state, codes=codes)
 

@@ -115,7 +115,9 @@ class AudioWindows(Dataset):
         if with_labels:
             songs.check_labels()
         self.plan = StretchPlan(tuple(lengths[index] for index in self.kept), window_samples)
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self._epoch = torch.zeros(
+            1, dtype=torch.int64, device="cpu"
+        ).share_memory_()  # workers that live on see it change
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -67,7 +67,7 @@ class CodeWindows(Dataset):
             f"{max(lengths) * self.ratio}, so use a shorter window or longer songs",
         )
         self.plan = StretchPlan(tuple(lengths[song] for song in self.kept), window_codes // self.ratio)
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros(1, dtype=torch.int64, device="cpu").share_memory_()
 
     def __len__(self) -> int:
         return len(self.plan)

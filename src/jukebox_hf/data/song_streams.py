@@ -138,7 +138,7 @@ class StreamedAudioWindows(IterableDataset):
         require(mixed_windows >= 1, f"mixed_windows={mixed_windows!r} must be at least 1")
         self.stream, self.window_samples, self.sampling_rate, self.seed = stream, window_samples, sampling_rate, seed
         self.shift, self.blend, self.with_labels, self.mixed_windows = shift, blend, with_labels, mixed_windows
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros(1, dtype=torch.int64, device="cpu").share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch: its number decides shifts, mixes and the order among waiting windows."""

@@ -133,7 +133,7 @@ class Songs:
             self.rows.append(row)
             self.headers.append(header)
         # One flag a song, in memory that DataLoader workers share: set where decoding failed.
-        self._failed = torch.zeros(len(self.rows), dtype=torch.uint8).share_memory_()
+        self._failed = torch.zeros(len(self.rows), dtype=torch.uint8, device="cpu").share_memory_()
         self._check_losses()
 
     def __len__(self) -> int:

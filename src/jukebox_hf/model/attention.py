@@ -61,7 +61,7 @@ class JukeboxAttention(nn.Module):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int = 0,
+        start: int | Address = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -70,10 +70,13 @@ class JukeboxAttention(nn.Module):
         Args:
             hidden: (B, T, D), positions start .. start+T-1.
             lyric_states: (B, N, D'), read by `lyrics_cross` layers where the cache does not hold them yet.
-            start: first position; anything but 0 needs the cache that holds what came before.
+            start: first position; anything but 0 needs the cache that holds what came before. An address is of the
+                one position of a `step`.
             cache: (2, B, slots, H, E), changed in place.
             with_probabilities: also return them, folded as the kind folds: (F, H, Tq, Tk).
         """
+        if isinstance(start, Address):
+            return self.step(hidden, start, cache), None
         mixed, probabilities = self.mix(self.entry(hidden), lyric_states, start, cache, with_probabilities)
         return self.output(mixed), probabilities
 

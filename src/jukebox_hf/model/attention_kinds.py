@@ -82,7 +82,7 @@ class AttentionKind(ABC):
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
         """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
-        return torch.arange(start, stop)
+        return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
         """First position before `stop` whose slot has not been given to a later one."""
@@ -108,7 +108,7 @@ class Dense(AttentionKind):
         return positions < self.slots
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
-        return torch.arange(start, max(start, min(stop, self.slots)))
+        return torch.arange(start, max(start, min(stop, self.slots)), device="cpu")
 
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
         if start > 0:
@@ -142,7 +142,7 @@ class Row(AttentionKind):
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
         """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
-        return torch.arange(start, stop)
+        return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
         return stop - self.slots
@@ -175,7 +175,7 @@ class PreviousRow(Row):
 
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
         columns, column = self.grid.columns, start % self.grid.columns
-        above = torch.arange(start - column - columns, start)  # positions under 0 are slots still zero
+        above = torch.arange(start - column - columns, start, device="cpu")  # positions under 0 are slots still zero
         if start > 0:
             past = cache[:, :, self.slot(above).to(kv.device)].to(kv.dtype)
         else:
@@ -206,7 +206,7 @@ class Column(AttentionKind):
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
         columns, column = self.grid.columns, start % self.grid.columns
         if start > 0:
-            past = torch.arange(start)
+            past = torch.arange(start, device="cpu")
             kv = torch.cat([cache[:, :, self.slot(past).to(kv.device)].to(kv.dtype), kv], dim=2)
         queries, kv = _whole_rows(queries, column, columns), _whole_rows(kv, 0, columns)
         return _causal(_fold_columns(queries, columns), _fold_columns(kv, columns), start // columns)
@@ -261,7 +261,7 @@ class RowTails(AttentionKind):
         return Address(self.slot(position).view(1), self.is_kept(position), slots, visible)
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
-        numbers = torch.arange(self._kept_before(start), self._kept_before(stop))
+        numbers = torch.arange(self._kept_before(start), self._kept_before(stop), device="cpu")
         return (numbers // self.tail + 1) * self.grid.columns - self.tail + numbers % self.tail
 
     def _kept_before(self, stop: int) -> int:

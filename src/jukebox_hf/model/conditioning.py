@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .configuration_jukebox import JukeboxPriorConfig, dilations
 from .convolution import StackSettings, UpBlock
 from .initialization import scaled_embedding
+from .plain_modules import hook_on, patch_of
 
 PIECE = 512  # inputs of the last stage that are spread at once where memory is to be saved
 
@@ -125,7 +126,8 @@ class UpperConditioner(nn.Module):
     def forward(self, upper_codes: Tensor) -> Tensor:
         """upper_codes (B, U) -> (B, U * ratio, D)."""
         embedded = self.embedding(upper_codes).transpose(1, 2)  # (B, U, D) -> (B, D, U)
-        if torch.is_grad_enabled():
+        is_plain = type(self.upsampler) is UpBlock and not patch_of(self.upsampler, "")
+        if torch.is_grad_enabled() or not is_plain or hook_on(self, ""):
             return self.norm(self.upsampler(embedded).transpose(1, 2))
         batch, length = upper_codes.shape
         conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0

@@ -9,7 +9,8 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.utils import logging
 
 from .cache import JukeboxCache
 from .conditioning import Conditioning
@@ -17,9 +18,13 @@ from .fused_step import MOST_SONGS, FusedStepper, reason_against_fused
 from .heap import give_back
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
+from .plain_modules import hooks_made
 from .sampling_ops import SamplingSettings, check_stepping
+from .step_checks import listener
 from .validation import is_integer, require
 from .window_loop import Drawing, Step, WindowLoop
+
+logger = logging.get_logger(__name__)
 
 _CAPTURED = ("captured", "fused")
 
@@ -135,8 +140,10 @@ class OpenWindow:
         _check_conditioning(conditioning, tokens.shape[0], prefix + length)
         cache = cache or prior.new_cache(tokens.shape[0])
         drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
+        self._hooks, self._is_chosen = hooks_made(), stepping != "auto"
         stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
         self._loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
+        self._prior, self._stepping = prior, stepping
         self._drawing, self._length, self._keeps = drawing, length, keep_logits
         self._hook, self._watch = hook, watch
         self.reached = tokens.shape[1] - prefix
@@ -156,6 +163,8 @@ class OpenWindow:
         for place in range(self.reached, stop):
             if self._watch is not None:
                 self._watch(place)
+            if self._hooks != hooks_made():
+                self._hear_of_hooks()
             hook = None if self._hook is None else partial(_at_place, self._hook, place)
             if self._first is not None:
                 self._loop.write(self._first, hook)
@@ -169,6 +178,13 @@ class OpenWindow:
         _refuse_from(page.first_empty, stop, "the hook leaves no code to draw", "let it keep at least one logit finite")
         prefix, offset = self._drawing.prefix, self._drawing.code_offset
         return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)
+
+    def _hear_of_hooks(self) -> None:
+        """Go on plainly where a hook has come since the window was opened."""
+        self._hooks = hooks_made()
+        if self._stepping != "plain" and (reason := _silenced(self._prior, self._stepping, self._loop.device)):
+            _refuse_stepping(self._stepping if self._is_chosen else None, reason)
+            self._loop, self._stepping = self._loop.stepped_by(self._prior.step), "plain"
 
     def _keep(self, logits: Tensor) -> None:
         if self._keeps:
@@ -197,28 +213,61 @@ def _loop(
     if stepping not in _CAPTURED:
         return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
     key = (prior, cache, drawing, stepping, conditioning.positions is None)
-    if key not in loops:
+    _check_stepping(prior, cache, stepping)  # also where one is taken again
+    seen = _looked_up(prior)
+    if key not in loops or loops[key].seen != seen:
         step = _stepper(prior, cache, stepping)
         loops[key] = WindowLoop(prior, cache, step, drawing, conditioning, is_captured=True)
+        loops[key].seen = seen
     return loops[key]
+
+
+def _looked_up(prior: JukeboxPrior) -> tuple[object, ...]:
+    """Where weights lie and what modules are: a graph reads the same memory again, whatever stands there by then."""
+    weights = (weight.data_ptr() if type(weight) is nn.Parameter else id(weight) for weight in prior.parameters())
+    return (*weights, *map(type, prior.modules()))
 
 
 def _best_stepping(prior: JukeboxPrior, cache: JukeboxCache) -> str:
     """Fused kernels are not chosen: nobody has measured them on a GPU yet (docs/explanation/speed.md)."""
-    if cache.position.is_cuda:
-        return "captured"
-    return "plain" if reason_against(prior, cache) else "native"
+    best = "captured" if cache.position.is_cuda else "native"
+    reason = _silenced(prior, best, cache.position.device) if best == "captured" else reason_against(prior, cache)
+    if reason is None:
+        return best
+    _refuse_stepping(None, reason)
+    return "plain"
 
 
 def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Step:
     """What finds the next logits."""
+    _check_stepping(prior, cache, stepping)
+    makers = {"native": NativeStepper, "fused": FusedStepper}
+    return makers[stepping](prior, cache).step if stepping in makers else prior.step
+
+
+def _check_stepping(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> None:
     check_stepping(stepping)
-    if stepping in ("plain", "captured"):
-        return prior.step
-    reason_for = {"native": reason_against, "fused": reason_against_fused}[stepping]
-    reason = reason_for(prior, cache)
-    require(not reason, f"stepping={stepping!r} is not possible here: {reason}; use 'auto' or 'plain'")
-    return {"native": NativeStepper, "fused": FusedStepper}[stepping](prior, cache).step
+    if stepping == "plain":
+        return
+    reason_for = {"native": reason_against, "fused": reason_against_fused}.get(stepping)
+    reason = reason_for(prior, cache) if reason_for else _silenced(prior, stepping, cache.position.device)
+    if reason is not None:
+        _refuse_stepping(stepping, reason)
+
+
+def _silenced(prior: JukeboxPrior, stepping: str, device: torch.device) -> str | None:
+    """Who would not be called by steps of a kind; without CUDA captured ones are plain."""
+    return None if stepping == "captured" and device.type != "cuda" else listener(prior)
+
+
+def _refuse_stepping(stepping: str | None, reason: str) -> None:
+    """Say once why steps are plain; a way to step that was asked for by name is refused.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    require(stepping is None, f"stepping={stepping!r} is not possible here: {reason}; use 'auto' or 'plain'")
+    logger.warning_once(f"steps are plain, which is slower: {reason}")
 
 
 def _check_request(

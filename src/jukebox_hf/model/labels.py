@@ -117,10 +117,10 @@ def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[s
     )
     inputs: dict[str, Tensor] = {}
     if config.has_labels:
-        inputs["artist_ids"] = torch.tensor([song.artist_id for song in songs])
-        inputs["genre_ids"] = torch.tensor([song.genre_ids for song in songs])
+        inputs["artist_ids"] = torch.tensor([song.artist_id for song in songs], device="cpu")
+        inputs["genre_ids"] = torch.tensor([song.genre_ids for song in songs], device="cpu")
     if config.has_timing:
-        inputs["timing"] = torch.tensor([_samples(song.timing.later(start_sample)) for song in songs])
+        inputs["timing"] = torch.tensor([_samples(song.timing.later(start_sample)) for song in songs], device="cpu")
     if config.lyrics != "none":
         rows = [song.lyric_ids(song.window_characters(start_sample)) for song in songs]
         inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))

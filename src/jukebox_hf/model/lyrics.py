@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .configuration_jukebox import JukeboxPriorConfig
 from .initialization import scaled_linear
+from .plain_modules import compute_dtype
 from .transformer import FloatLayerNorm, JukeboxTransformer, TransformerSettings
 from .validation import is_integer, is_number, require
 
@@ -80,10 +81,10 @@ class LyricEncoder(NoLyrics):
     def states(self, lyric_ids: Tensor | None) -> Tensor | None:
         inputs = self.transformer.embed(lyric_ids, None, 0, lyric_ids.shape[1])
         hidden = self.transformer(inputs)
-        return self.norm(self.projection(hidden.to(self.projection.weight.dtype)).float())
+        return self.norm(self.projection(hidden.to(compute_dtype(self.projection))).float())
 
     def loss(self, logits: Tensor, states: Tensor | None, lyric_ids: Tensor | None) -> Tensor | None:
-        return bits(self.head(states.to(self.head.weight.dtype)), lyric_ids)
+        return bits(self.head(states.to(compute_dtype(self.head))), lyric_ids)
 
     def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[Table, ...]:
         return self.transformer.token_embedding, self.head
@@ -187,5 +188,5 @@ def _first_rows(old: Tensor, count: int, new: NewRows, generator: torch.Generato
     characters = old[1:] if len(old) > 1 else old
     means = [old[list(ids)].mean(dim=0) if ids else characters.mean(dim=0) for ids in new.like or [()] * count]
     spread = characters.std(dim=0, correction=0)
-    noise = torch.randn(count, old.shape[1], generator=generator).to(old)
+    noise = torch.randn(count, old.shape[1], generator=generator, dtype=torch.float32, device="cpu").to(old)
     return torch.stack(means) + new.noise * spread * noise

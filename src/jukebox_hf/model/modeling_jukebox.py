@@ -37,7 +37,7 @@ from .loading_arguments import (
 )
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
-from .part_source import PartSource
+from .part_source import LOADING, PartSource
 from .remote_code import write_code
 from .song import LogitsHook
 from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
@@ -126,18 +126,21 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         """Give the prior of a level, loading it first if it is not in memory."""
         check_level("level", level, self.num_levels)
         name = f"prior_{level}"
-        if getattr(self, name) is None:
-            require(
-                self._source is not None,
-                f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
-            )
-            device = torch.device("cpu") if self.offload else self.device
-            prior = self._source.load_prior(level, self.config.prior_configs[level], device)
-            setattr(self, name, prior.train(self.training))
+        with LOADING:  # a second thread takes what the first has loaded
+            prior = getattr(self, name)
+            if prior is None:
+                require(
+                    self._source is not None,
+                    f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or "
+                    f"with_priors=True",
+                )
+                device = torch.device("cpu") if self.offload else self.device
+                prior = self._source.load_prior(level, self.config.prior_configs[level], device)
+                setattr(self, name, prior.train(self.training))
         if self.offload:
             self._put_away(other for other in self.loaded_levels if other != level)
-            getattr(self, name).to(self.device)
-        return getattr(self, name)
+            prior.to(self.device)
+        return prior
 
     def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
         """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""
@@ -313,8 +316,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
         levels = zip(*codes, strict=True)
         return JukeboxGenerateOutput(
             audio=pad_sequence(list(audio), batch_first=True),
-            audio_lengths=torch.tensor([len(samples) for samples in audio]),
-            seeds=torch.tensor(seeds),
+            audio_lengths=torch.tensor([len(samples) for samples in audio], device="cpu"),
+            seeds=torch.tensor(seeds, device="cpu"),
             codes=tuple(pad_sequence(list(level), batch_first=True, padding_value=NOT_SAID) for level in levels)
             if return_codes
             else None,

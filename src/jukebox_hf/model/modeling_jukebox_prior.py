@@ -27,6 +27,7 @@ from .foreign_arguments import FORWARD, check_foreign, no_text_generation
 from .initialization import init_module
 from .loading_arguments import check_part
 from .lyrics import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
+from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, check_range, is_integer, require
@@ -389,7 +390,7 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
             Logits (B, 1, V), float32.
         """
         inputs, here = self.enter_step(token, conditioning, cache)
-        return self._head(self.transformer.step(inputs, cache), here)
+        return self._head(self.transformer(inputs, start=cache.position, cache=cache), here)
 
     def enter_step(
         self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
@@ -459,7 +460,7 @@ class JukeboxPrior(CheckedWeights, PreTrainedModel):
     def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
         if self.config.tie_word_embeddings and conditioning is not None:
             hidden = hidden + conditioning  # the second time; the first was at the input
-        return self.lm_head(hidden.to(self.lm_head.weight.dtype)).float()
+        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
 
     def _weigh(self, code_loss: Tensor, num_codes: int, lyric_loss: Tensor | None) -> Tensor:
         """Mean over codes and characters, characters at their own weight."""

@@ -11,6 +11,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ _SOURCE = Path(__file__).with_name("native_step.c")
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
 _FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+_FUNCTIONS = ("scratch_size", "step", "head")
 
 
 class _Matrix(ctypes.Structure):
@@ -70,6 +72,26 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
     return None if compile_native() is not None else "there is no C compiler (cc), or it failed"
 
 
+def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
+    """The address of a tensor for C, which trusts it: the one door that every pointer goes through.
+
+    Raises:
+        ValueError: another shape, dtype or device than C was told, or numbers that do not lie there side by side.
+    """
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu":
+        raise ValueError(f"a {type(tensor).__name__} on {tensor.device} for the native step is not in the CPU's memory")
+    if tensor.dtype != dtype or tensor.shape != tuple(shape):
+        raise ValueError(
+            f"a tensor for the native step is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {tuple(shape)}"
+        )
+    if not tensor.is_contiguous() or tensor.is_neg():
+        raise ValueError("a tensor for the native step is not contiguous; ask reason_against first")
+    end = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+    if tensor.untyped_storage().nbytes() < end:
+        raise ValueError("a tensor for the native step has given its memory back; load its model again")
+    return tensor.data_ptr()
+
+
 class NativeStepper:
     """What `step` of native_step.c needs of one prior and one cache, looked up once.
 
@@ -80,11 +102,13 @@ class NativeStepper:
         self._prior, self._cache, self._kept = prior, cache, []
         transformer = prior.transformer
         self._kinds = list(transformer.kinds.values())
+        self._length = min(kind.grid.rows * kind.grid.columns for kind in self._kinds)
         first = transformer.layers[0]
+        self._batch, self._width = cache.batch_size, first.mlp.up.in_features
         self._sizes = _Sizes(
             num_layers=len(transformer.layers),
-            batch=cache.batch_size,
-            width=first.mlp.up.in_features,
+            batch=self._batch,
+            width=self._width,
             mlp_size=first.mlp.up.out_features,
             heads=cache.layers[0].shape[3],
             head_size=cache.layers[0].shape[4],
@@ -97,54 +121,74 @@ class NativeStepper:
         self._head = self._matrix(prior.lm_head)
         self._library = compile_native()
         most = max(kind.slots for kind in self._kinds)
-        self._scratch = torch.empty(self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most)))
+        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most))
+        self._scratch = self._pointer(torch.empty(count, dtype=torch.float32, device="cpu"), (count,))
 
     @torch.no_grad()
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
-        """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`."""
-        inputs, here = self._prior.enter_step(token, conditioning, cache)
-        hidden = inputs.float().expand(cache.batch_size, -1, -1).contiguous()
+        """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`.
+
+        Raises:
+            ValueError: another cache than it was made for, or one that is full.
+        """
         place = int(cache.position)
-        runs = (_Run * len(self._kinds))(*(_Run(*run_of(kind, place)) for kind in self._kinds))
-        self._library.step(self._layers, runs, ctypes.byref(self._sizes), *map(_pointer, (hidden, self._scratch)))
+        if cache is not self._cache or not 0 <= place < self._length:
+            raise ValueError(
+                f"position {place} of {'this' if cache is self._cache else 'another'} cache is none of the "
+                f"{self._length} that native steps were made for; make a NativeStepper for each cache, and reset it"
+            )
+        inputs, here = self._prior.enter_step(token, conditioning, cache)
+        hidden = inputs.float().expand(self._batch, -1, -1).contiguous()
+        runs = (_Run * len(self._kinds))(*(_checked_run(kind, place) for kind in self._kinds))
+        pointer = ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._width), torch.float32))
+        self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, ctypes.c_void_p(self._scratch))
         cache.position.add_(1)
         if self._prior.config.tie_word_embeddings and here is not None:
-            hidden = hidden + here  # as the prior's head does
-        logits = hidden.new_empty(cache.batch_size, 1, self._head.rows)
-        count = ctypes.c_int64(cache.batch_size)
-        self._library.head(ctypes.byref(self._head), *map(_pointer, (hidden, logits)), count)
+            hidden = hidden + here.float()  # as the prior's head does
+        return self._logits(hidden)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """What the head makes of hidden states (B, 1, D): (B, 1, V)."""
+        logits = torch.empty(self._batch, 1, self._head.rows, dtype=torch.float32, device="cpu")
+        self._library.head(
+            ctypes.byref(self._head),
+            ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._head.columns), torch.float32)),
+            ctypes.c_void_p(address_of(logits, (self._batch, 1, self._head.rows), torch.float32)),
+            ctypes.c_int64(self._batch),
+        )
         return logits
 
     def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
         attention = layer.attention
         query, output, up, down = map(self._matrix, layer_linears(layer))
         norms = {
-            f"{name}_{part}": self._pointer(getattr(getattr(layer, name), part).float())
+            f"{name}_{part}": self._pointer(getattr(getattr(layer, name), part).float(), (self._width,))
             for name in ("attention_norm", "mlp_norm")
             for part in ("weight", "bias")
         }
+        slots, sizes = attention.kind.slots, (self._sizes.heads, self._sizes.head_size)
+        pointer = self._pointer(cache, (2, self._batch, slots, *sizes), self._cache.layers[0].dtype)
         return _Layer(
-            **norms, query=query, output=output, up=up, down=down, cache=self._pointer(cache), slots=cache.shape[2],
+            **norms, query=query, output=output, up=up, down=down, cache=pointer, slots=slots,
             kind=self._kinds.index(attention.kind), is_cross=attention.is_cross,
         )  # fmt: skip
 
     def _matrix(self, linear: nn.Linear) -> _Matrix:
         weight, scale = stored_matrix(linear)
+        rows, columns = linear.out_features, linear.in_features
         return _Matrix(
-            weight=self._pointer(weight),
-            scale=None if scale is None else self._pointer(scale.float().reshape(-1)),
-            bias=None if linear.bias is None else self._pointer(linear.bias.float()),
-            rows=linear.out_features,
-            columns=linear.in_features,
+            weight=self._pointer(weight, (rows, columns), weight.dtype),
+            scale=None if scale is None else self._pointer(scale.float().reshape(-1), (rows,)),
+            bias=None if linear.bias is None else self._pointer(linear.bias.float(), (rows,)),
+            rows=rows,
+            columns=columns,
             type=_TYPES[weight.dtype],
         )
 
-    def _pointer(self, tensor: Tensor) -> int:
+    def _pointer(self, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> int:
         tensor = tensor.detach()
-        if not tensor.is_contiguous():
-            raise ValueError("a tensor for the native step is not contiguous; ask reason_against first")
         self._kept.append(tensor)  # alive as long as its address is in use
-        return tensor.data_ptr()
+        return address_of(tensor, shape, dtype)
 
 
 def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
@@ -168,13 +212,20 @@ def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
     raise TypeError(f"{type(kind).__name__} has no run of slots")
 
 
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def _checked_run(kind: AttentionKind, position: int) -> _Run:
+    """`run_of` for C, which writes and reads where it says."""
+    write, is_kept, first, count = run_of(kind, position)
+    if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
+        raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
+    return _Run(write, is_kept, first, count)
 
 
 @functools.cache
 def compile_native() -> ctypes.CDLL | None:
-    """Compile native_step.c for this machine, once per process, and leave no file behind; None where that fails."""
+    """Compile native_step.c for this machine, once per process, and leave no file behind; None where that fails.
+
+    A library without our functions, which a compiler that is none may leave, is a failure too.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not _SOURCE.is_file():
         return None
@@ -183,8 +234,8 @@ def compile_native() -> ctypes.CDLL | None:
             made = Path(folder) / "native_step.so"
             subprocess.run([compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"], check=True, capture_output=True, timeout=60)
             library = ctypes.CDLL(str(made))
-    except (OSError, subprocess.SubprocessError):
+            scratch_size, step, head = (getattr(library, name) for name in _FUNCTIONS)
+    except (OSError, AttributeError, subprocess.SubprocessError):
         return None
-    library.scratch_size.restype = ctypes.c_int64
-    library.step.restype = library.head.restype = None
+    scratch_size.restype, step.restype, head.restype = ctypes.c_int64, None, None
     return library

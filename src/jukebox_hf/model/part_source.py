@@ -6,6 +6,7 @@ where they do not fit that configuration.
 
 import json
 import shutil
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from .quantization import check_quantized, num_quantized
 from .validation import require
 
 _OF_PRIORS = ("attn_implementation", "quantization_config")
+# transformers sets the process's default dtype while it loads, and puts back what it found: of two loads at once the
+# later one would put back the dtype of the other.
+LOADING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class PartSource:
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
         """Load one prior, onto `device` unless a device_map says otherwise."""
         options = {"dtype": self.dtype or "auto", **self.options}
-        prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
+        with torch.device("cpu"):  # whatever device a caller makes tensors on meanwhile
+            prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
         if "quantization_config" in options:
             check_quantized(prior, f"prior_{level}")
         return prior if "device_map" in self.options else prior.to(device)
@@ -99,6 +104,12 @@ class PartSource:
     ) -> PreTrainedModel:
         if "device_map" in options:
             options["device_map"] = device_map_of(options["device_map"], name)
+        with LOADING:
+            return self._load_alone(part, name, config, **options)
+
+    def _load_alone(
+        self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
+    ) -> PreTrainedModel:
         if self.is_legacy:
             state = self._legacy_state(part, name, config)
             if options["dtype"] == "auto":

@@ -176,7 +176,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         inputs = self.processor(song, **words)
         if return_alignment:
             typed = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] or ""
-            inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]])
+            inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]], device="cpu")
         return inputs
 
     def _forward(self, model_inputs: Mapping[str, Tensor], **generate: Any) -> dict[str, Tensor]:

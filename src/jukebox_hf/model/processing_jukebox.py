@@ -150,14 +150,18 @@ class JukeboxProcessor(ProcessorMixin):
             )
         return BatchFeature(
             {
-                "artist_ids": torch.tensor([row["artist_ids"] for row in rows]),
-                "genre_ids": torch.tensor([row["genre_ids"] for row in rows]),
+                "artist_ids": torch.tensor([row["artist_ids"] for row in rows], device="cpu"),
+                "genre_ids": torch.tensor([row["genre_ids"] for row in rows], device="cpu"),
                 "lyric_ids": lyrics,
                 "lyric_lengths": lyric_lengths,
-                "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs]),
-                "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs]),
-                "offset_samples": torch.tensor([max(_samples("offset", song, rate), 0) for song in songs]),
-                "seeds": torch.tensor([NOT_SAID if song["seed"] is None else song["seed"] for song in songs]),
+                "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs], device="cpu"),
+                "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs], device="cpu"),
+                "offset_samples": torch.tensor(
+                    [max(_samples("offset", song, rate), 0) for song in songs], device="cpu"
+                ),
+                "seeds": torch.tensor(
+                    [NOT_SAID if song["seed"] is None else song["seed"] for song in songs], device="cpu"
+                ),
                 "prompt_values": prompts,
                 "prompt_lengths": prompt_lengths,
             }
@@ -334,8 +338,8 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Rows of different lengths as one tensor, zeros in front, at least one column; and their lengths."""
     lengths = [len(row) for row in rows]
-    padded = torch.zeros(len(rows), max(*lengths, 1), dtype=dtype)
+    padded = torch.zeros(len(rows), max(*lengths, 1), dtype=dtype, device="cpu")
     for number, row in enumerate(rows):
         if len(row):
-            padded[number, -len(row) :] = torch.as_tensor(np.asarray(row), dtype=dtype)
-    return padded, torch.tensor(lengths)
+            padded[number, -len(row) :] = torch.as_tensor(np.asarray(row), dtype=dtype, device="cpu")
+    return padded, torch.tensor(lengths, device="cpu")

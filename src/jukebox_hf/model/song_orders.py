@@ -159,7 +159,9 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | 
         width, value = blank.get(name, (1, fill.get(name, 0)))
         tensor = given.get(name)
         if tensor is None:
-            tensor = torch.full([width if size is None else size for size in shape], value)
+            tensor = torch.full(
+                [width if size is None else size for size in shape], value, dtype=torch.long, device="cpu"
+            )
         require(
             isinstance(tensor, Tensor)
             and tensor.dim() == len(shape)
@@ -425,7 +427,11 @@ def _seeds(songs: Mapping[str, Tensor], wishes: SongWishes) -> list[int]:
     """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
     if wishes.seed is not None:
         return [wishes.seed + song for song in range(len(songs["seeds"]))]
-    drawn = torch.randint(2**31, (len(songs["seeds"]),)).tolist() if bool((songs["seeds"] == NOT_SAID).any()) else []
+    drawn = (
+        torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()
+        if bool((songs["seeds"] == NOT_SAID).any())
+        else []
+    )
     return [drawn[song] if seed == NOT_SAID else seed for song, seed in enumerate(songs["seeds"].tolist())]
 
 

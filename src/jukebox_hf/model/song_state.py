@@ -41,7 +41,7 @@ class SongState:
     @classmethod
     def empty(cls, num_levels: int, seeds: Sequence[int]) -> "SongState":
         """Songs of which nothing is written."""
-        nothing = torch.zeros(0, dtype=torch.long)
+        nothing = torch.zeros(0, dtype=torch.long, device="cpu")
         return cls(tuple(tuple(nothing for _ in seeds) for _ in range(num_levels)), tuple(seeds))
 
     @property

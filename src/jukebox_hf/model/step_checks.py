@@ -5,14 +5,20 @@ native_step.py and fused_step.py look sizes and addresses up once and trust them
 memory of others would be read or overwritten.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from .attention import JukeboxAttention
+from .attention_kinds import KINDS
 from .cache import JukeboxCache
 from .modeling_jukebox_prior import JukeboxPrior
+from .plain_modules import FLOATS, hook_on, patch_of
+from .transformer import PLAIN, FloatLayerNorm, JukeboxBlock, JukeboxMLP, JukeboxTransformer
+
+_STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "_head")}
 
 
 def misfit(prior: JukeboxPrior, cache: JukeboxCache, floats: Collection[torch.dtype]) -> str | None:
@@ -21,11 +27,30 @@ def misfit(prior: JukeboxPrior, cache: JukeboxCache, floats: Collection[torch.dt
     Args:
         floats: what caches and unquantised matrices may be; quantised ones may be int8 with a scale per row.
     """
-    if prior.training:
-        return "the prior is in training mode; call prior.eval()"
     return (
-        _misfit_of_matrices(prior, cache, floats) or _misfit_of_sizes(prior) or _misfit_of_caches(prior, cache, floats)
+        _misfit_of_modules(prior)
+        or _misfit_of_matrices(prior, cache, floats)
+        or _misfit_of_sizes(prior, cache)
+        or _misfit_of_caches(prior, cache, floats)
     )
+
+
+def listener(prior: JukeboxPrior) -> str | None:
+    """What listens to calls of a prior's modules, or was put over them: a step that leaves calls out would silence it.
+
+    A captured step is such a one, which replays what its kernels did and calls nothing.
+    """
+    if torch.is_autocast_enabled(next(prior.parameters()).device.type):
+        return "autocast is on"
+    patched = next((name for name in _STEPS if name in vars(prior)), None) or PLAIN.patched()
+    if patched is not None:
+        return f"{patched} of the prior was patched" if patched in _STEPS else patched
+    for name in ("transformer", "lm_head"):  # what conditions a window is worked out before its steps
+        whole = getattr(prior, name)
+        patches = (patch_of(part, ".".join(filter(None, (name, path)))) for path, part in whole.named_modules())
+        if (reason := hook_on(whole, name) or next(filter(None, patches), None)) is not None:
+            return reason
+    return None
 
 
 def layer_linears(layer: nn.Module) -> Sequence[nn.Module]:
@@ -50,12 +75,44 @@ def stored_matrix(linear: nn.Linear) -> tuple[Tensor | None, Tensor | None]:
     return None, None
 
 
+def _misfit_of_modules(prior: JukeboxPrior) -> str | None:
+    """Nothing but plain modules, in evaluation mode, and nobody who listens to them."""
+    if any(getattr(type(prior), name) is not function for name, function in _STEPS.items()):
+        return f"a {type(prior).__name__} steps in a way of its own"
+    altered = (PLAIN.altered(module, cls, name) for name, module, cls in _stood_for(prior))
+    if (reason := next(filter(None, altered), None)) is not None:
+        return reason
+    if prior.training or prior.transformer.drops_out:
+        return "the prior is in training mode; call prior.eval()"
+    return listener(prior)
+
+
+def _stood_for(prior: JukeboxPrior) -> Iterator[tuple[str, nn.Module | None, type]]:
+    """The modules whose work compiled steps do, by name, and what each must be; no part before its whole."""
+    transformer = prior.transformer
+    yield "transformer", transformer, JukeboxTransformer
+    yield "transformer.layers", transformer.layers, nn.ModuleList
+    for number, layer in enumerate(transformer.layers):
+        name = f"layers.{number}"
+        yield name, layer, JukeboxBlock
+        attention, mlp = layer.attention, layer.mlp
+        yield f"{name}.attention", attention, JukeboxAttention
+        yield f"{name}.mlp", mlp, JukeboxMLP
+        yield f"{name}.dropout", layer.dropout, nn.Dropout
+        yield f"{name}.attention_norm", layer.attention_norm, FloatLayerNorm
+        yield f"{name}.mlp_norm", layer.mlp_norm, FloatLayerNorm
+        query = "query" if attention.is_cross else "query_key_value"
+        yield f"{name}.attention.{query}", getattr(attention, query), nn.Linear
+        yield f"{name}.attention.output", attention.output, nn.Linear
+        yield f"{name}.mlp.up", mlp.up, nn.Linear
+        yield f"{name}.mlp.down", mlp.down, nn.Linear
+    yield "lm_head", prior.lm_head, nn.Linear
+
+
 def _misfit_of_matrices(prior: JukeboxPrior, cache: JukeboxCache, floats: Collection[torch.dtype]) -> str | None:
     """Plain linear layers, whole in memory, on the caches' device."""
     device = cache.position.device
     for linear in (*chain(*map(layer_linears, prior.transformer.layers)), prior.lm_head):
-        if type(linear) is not nn.Linear:
-            return f"a {type(linear).__name__} stands where a linear layer was"
         weight, scale = stored_matrix(linear)
         is_known = weight is not None and weight.dtype in (floats if scale is None else (torch.int8,))
         if not is_known or not weight.is_contiguous():
@@ -65,12 +122,17 @@ def _misfit_of_matrices(prior: JukeboxPrior, cache: JukeboxCache, floats: Collec
         size, bias = (linear.out_features, linear.in_features), linear.bias
         if tuple(weight.shape) != size or (bias is not None and tuple(bias.shape) != size[:1]):
             return f"the matrix or bias of a linear layer of {size[1]} to {size[0]} numbers has another shape"
+        if not all(
+            one is None or _is_row(one, size[0], device)
+            for one in (bias, scale if scale is None else scale.reshape(-1))
+        ):
+            return f"the bias or scale of a linear layer of {size[1]} to {size[0]} numbers is not there in one piece"
     return None
 
 
-def _misfit_of_sizes(prior: JukeboxPrior) -> str | None:
+def _misfit_of_sizes(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
     """All layers share one set of sizes, and plain norms."""
-    first = prior.transformer.layers[0]
+    first, device = prior.transformer.layers[0], cache.position.device
     width, mlp_size = first.mlp.up.in_features, first.mlp.up.out_features
     heads, inner = first.attention.num_heads, first.attention.output.in_features
     numbers = (first.residual_scale, getattr(first.attention_norm, "eps", None))
@@ -85,7 +147,9 @@ def _misfit_of_sizes(prior: JukeboxPrior) -> str | None:
         if [(linear.in_features, linear.out_features) for linear in layer_linears(layer)] != wanted:
             return f"layer {number} has other sizes than layer 0"
         norms = (layer.attention_norm, layer.mlp_norm)
-        are_alike = all(_is_plain(norm, width) and (layer.residual_scale, norm.eps) == numbers for norm in norms)
+        are_alike = all(
+            _is_whole(norm, width, device) and (layer.residual_scale, norm.eps) == numbers for norm in norms
+        )
         if attention.num_heads != heads or inner % heads or not are_alike:
             return f"layer {number} has other heads or norms than layer 0"
     if prior.lm_head.in_features != width:
@@ -95,11 +159,21 @@ def _misfit_of_sizes(prior: JukeboxPrior) -> str | None:
     return None
 
 
-def _is_plain(norm: nn.Module, width: int) -> bool:
+def _is_whole(norm: nn.Module, width: int, device: torch.device) -> bool:
     """A layer norm over `width` numbers with a weight and a bias, whole in memory."""
-    parts = (getattr(norm, "weight", None), getattr(norm, "bias", None))
-    return isinstance(norm, nn.LayerNorm) and all(
-        part is not None and part.shape == (width,) and part.is_contiguous() for part in parts
+    return norm.normalized_shape == (width,) and all(
+        part is not None and _is_row(part, width, device) for part in (norm.weight, norm.bias)
+    )
+
+
+def _is_row(tensor: Tensor, size: int, device: torch.device) -> bool:
+    """So many ordinary numbers side by side, in the memory of a device."""
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype in FLOATS
+        and tensor.shape == (size,)
+        and tensor.is_contiguous()
+        and tensor.device == device
     )
 
 
@@ -112,6 +186,8 @@ def _misfit_of_caches(prior: JukeboxPrior, cache: JukeboxCache, floats: Collecti
         return f"its caches are of {len(cache.layers)} layers, not of {len(layers)}"
     for number, (layer, tensor) in enumerate(zip(layers, cache.layers, strict=True)):
         attention = layer.attention
+        if type(attention.kind) not in KINDS.values():
+            return f"a {type(attention.kind).__name__} is no kind of attention that it knows"
         size = attention.output.in_features // attention.num_heads
         wanted = (2, cache.batch_size, attention.kind.slots, attention.num_heads, size)
         if tuple(tensor.shape) != wanted:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings, widened
-from .attention_kinds import KINDS, AttentionKind, Grid
+from .attention_kinds import KINDS, Address, AttentionKind, Grid
 from .cache import JukeboxCache
 from .cpu import has_bfloat16
 from .heap import give_back
 from .initialization import scaled_embedding, scaled_linear
+from .plain_modules import PlainClasses, compute_dtype, hook_on
 
 PIECE = 768  # positions that pass a layer's matrices together where memory is to be saved
 MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
@@ -57,7 +58,9 @@ class JukeboxTransformer(nn.Module):
         self.position_embedding = scaled_embedding(length, layer.width, 0.01 * layer.init_scale)
         if settings.has_start_embedding:
             self.start_embedding = scaled_embedding(1, layer.width, 0.01 * layer.init_scale)
+        self.pattern = tuple(settings.kinds)
         self.kinds = {name: KINDS[name](settings.grid) for name in settings.kinds}
+        self.head_shape = (layer.num_heads, layer.attention_size // layer.num_heads)
         self.layers = nn.ModuleList(JukeboxBlock(self.kinds[name], layer) for name in settings.kinds)
         self.dropout = nn.Dropout(settings.embedding_dropout)
 
@@ -65,17 +68,20 @@ class JukeboxTransformer(nn.Module):
         self,
         inputs: Tensor,
         lyric_states: Tensor | None = None,
-        start: int = 0,
+        start: int | Tensor = 0,
         cache: JukeboxCache | None = None,
         trace: Trace | None = None,
         depth: int | None = None,
     ) -> Tensor:
         """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
 
+        A tensor as `start` is the cache's position, where one input is to be run: `step`, so that hooks hear of it.
         With a cache, what lies before `start` is read from it and the run is stored in it; without gradients and a
         trace the layers then write over `inputs`, which saves most of the memory. `depth` stops before that layer.
         """
-        is_in_place = cache is not None and trace is None and not (torch.is_grad_enabled() or self.training)
+        if isinstance(start, Tensor):
+            return self.step(inputs, cache)
+        is_in_place = cache is not None and trace is None and not torch.is_grad_enabled() and self._may_overwrite()
         trace = trace or Trace()
         depth = len(self.layers) if depth is None else depth
         is_widened = is_in_place and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
@@ -96,9 +102,9 @@ class JukeboxTransformer(nn.Module):
     def step(self, inputs: Tensor, cache: JukeboxCache) -> Tensor:
         """Run the layers over one embedded input (B, 1, D) at the cache's position, and advance the position."""
         hidden = self._enter(inputs)
-        addresses = {kind: kind.address(cache.position) for kind in self.kinds.values()}
-        for layer, slots in zip(self.layers, cache.layers, strict=True):
-            hidden = layer.step(hidden, addresses[layer.attention.kind], slots)
+        addresses = {name: kind.address(cache.position) for name, kind in self.kinds.items()}
+        for name, layer, slots in zip(self.pattern, self.layers, cache.layers, strict=True):
+            hidden, _ = layer(hidden, None, addresses[name], slots)
         cache.position.add_(1)
         return hidden.float()
 
@@ -119,26 +125,48 @@ class JukeboxTransformer(nn.Module):
 
     def embed_step(self, token: Tensor, position: Tensor) -> Tensor:
         """Embed the input (B, 1) of the one position that follows `token`."""
-        return self.token_embedding(token) + self.position_embedding(position.view(1))
+        return self.dropout(self.token_embedding(token)) + self.dropout(self.position_embedding(position.view(1)))
 
     def new_cache(self, batch_size: int) -> JukeboxCache:
         """Empty caches for a batch, on the weights' device and in the dtype the layers compute in."""
-        attentions = [layer.attention for layer in self.layers]
-        weight = attentions[0].output.weight
-        heads = attentions[0].num_heads
-        shape = (heads, weight.shape[1] // heads)
-        slots = [attention.kind.slots for attention in attentions]
-        return JukeboxCache(slots, batch_size, shape, dtype=weight.dtype, device=weight.device)
+        slots = [self.kinds[name].slots for name in self.pattern]
+        device = next(self.layers.parameters()).device
+        return JukeboxCache(slots, batch_size, self.head_shape, dtype=self.compute_dtype, device=device)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the layers compute in: the dtype of their matrices; float32 where those are quantised."""
+        mlp = getattr(self.layers[0], "mlp", self.layers[0])
+        return compute_dtype(getattr(mlp, "up", mlp))
 
     def _multiplies_slowly(self) -> bool:
         """Whether the matrices are of a type that this processor has no products for."""
-        weight = self.layers[0].mlp.up.weight
-        return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and has_bfloat16() is False
+        return (
+            self.compute_dtype == torch.bfloat16
+            and next(self.layers.parameters()).device.type == "cpu"
+            and has_bfloat16() is False
+        )
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether any part is in training mode that is another then."""
+        parts = (part for part in self.modules() if isinstance(part, (nn.Dropout, JukeboxAttention)))
+        return self.training or any(part.training for part in parts)
+
+    def _may_overwrite(self) -> bool:
+        """Whether nobody listens to the layers, and none is anything else than it was: all may then be left out."""
+        if self.drops_out or PLAIN.patched() or hook_on(self, ""):
+            return False
+        return not any(
+            PLAIN.altered(layer, JukeboxBlock, "")
+            or PLAIN.altered(layer.attention, JukeboxAttention, "")
+            or PLAIN.altered(layer.dropout, nn.Dropout, "")
+            for layer in self.layers
+        )
 
     def _enter(self, inputs: Tensor) -> Tensor:
         """Half-precision matrices take half-precision activations; embeddings and heads stay as they are."""
-        weight = self.layers[0].mlp.up.weight
-        return inputs.to(weight.dtype) if weight.is_floating_point() else inputs
+        return inputs.to(self.compute_dtype)
 
 
 class JukeboxBlock(GradientCheckpointingLayer):
@@ -157,15 +185,18 @@ class JukeboxBlock(GradientCheckpointingLayer):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int = 0,
+        start: int | Address = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
         is_in_place: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for.
 
-        `is_in_place` writes over them, without gradients, dropout or probabilities: the same numbers in less memory.
+        An address as `start` is of the one position of a step. `is_in_place` writes over them, without gradients,
+        dropout or probabilities: the same numbers in less memory.
         """
+        if isinstance(start, Address):
+            return self.step(hidden, start, cache), None
         if is_in_place:
             return self._overwrite(hidden, lyric_states, start, cache), None
         attended, probabilities = self.attention(
@@ -173,9 +204,10 @@ class JukeboxBlock(GradientCheckpointingLayer):
         )
         return self._add(hidden, self.dropout(attended), self.mlp), probabilities
 
-    def step(self, hidden: Tensor, address: object, cache: Tensor) -> Tensor:
+    def step(self, hidden: Tensor, address: Address, cache: Tensor) -> Tensor:
         """One position (B, 1, D)."""
-        return self._add(hidden, self.attention.step(self.attention_norm(hidden), address, cache), self.mlp)
+        attended, _ = self.attention(self.attention_norm(hidden), None, address, cache)
+        return self._add(hidden, self.dropout(attended), self.mlp)
 
     def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
         """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
@@ -191,10 +223,14 @@ class JukeboxBlock(GradientCheckpointingLayer):
     def _projected(self, hidden: Tensor) -> Tensor:
         """What the attention reads of hidden states (B, T, D): (B, T, size)."""
         entry = widened(self.attention.entry, hidden.dtype)
-        projected = hidden.new_empty(*hidden.shape[:2], self.attention.entry.out_features)
-        for piece, into in zip(hidden.split(PIECE, dim=1), projected.split(PIECE, dim=1), strict=True):
-            into.copy_(entry(self.attention_norm(piece)))
-        return projected
+        whole, start = None, 0
+        for piece in hidden.split(PIECE, dim=1):
+            projected = entry(self.attention_norm(piece))
+            if whole is None:
+                whole = hidden.new_empty(*hidden.shape[:2], projected.shape[-1])
+            whole[:, start : start + piece.shape[1]] = projected
+            start += piece.shape[1]
+        return whole
 
     def _finish(self, hidden: Tensor, mixed: Tensor) -> None:
         """Write what the layer makes of hidden states, and of what its attention mixed, over them."""
@@ -239,3 +275,12 @@ class FloatLayerNorm(nn.LayerNorm):
 def quick_gelu(x: Tensor) -> Tensor:
     """x * sigmoid(1.702 x), the approximation the weights were trained with (Hendrycks and Gimpel 2016)."""
     return x * (1.702 * x).sigmoid_()
+
+
+# What compiled steps stand for, as it is defined here.
+PLAIN = PlainClasses(
+    (
+        JukeboxTransformer, JukeboxBlock, JukeboxAttention, JukeboxMLP, FloatLayerNorm,
+        nn.LayerNorm, nn.Linear, nn.Dropout, nn.ModuleList,
+    )
+)  # fmt: skip

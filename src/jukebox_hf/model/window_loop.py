@@ -4,6 +4,7 @@ Flows in: logits that predict the first unknown code. Flows out: a window that f
 read from the cache's position, a device tensor, so that a step is the same call everywhere and waits for nobody.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +108,7 @@ class WindowLoop:
         is_greedy, positions = drawing.settings.temperature == 0, conditioning.positions
         if is_captured and positions is not None:
             positions = positions.new_zeros(batch, config.sequence_length, config.hidden_size)
+        self.device, self.seen = device, ()
         self.page = Page(
             torch.zeros(batch, config.sequence_length, dtype=torch.long, device=device),
             None if is_greedy else torch.zeros(batch, config.context_length, dtype=torch.float64, device=device),
@@ -114,11 +116,23 @@ class WindowLoop:
             torch.zeros(batch, dtype=torch.long, device=device),
             torch.zeros(batch, dtype=torch.long, device=device),
         )
-        predict_here = partial(predict, step, self.page, cache)
+        self._cache, self._drawing = cache, drawing
         self._write = partial(write, drawing, self.page, cache)
-        advance_here = partial(advance, step, drawing, self.page, cache)
+        predict_here, advance_here = self._bodies(step)
         self._predict = Captured(predict_here, device) if is_captured else predict_here
         self._advance = Captured(advance_here, device) if is_captured else advance_here
+
+    def stepped_by(self, step: Step) -> "WindowLoop":
+        """The same window, written on by another step, plainly."""
+        other = copy.copy(self)
+        other._predict, other._advance = self._bodies(step)
+        return other
+
+    def _bodies(self, step: Step) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+        """`predict` and `advance` over the tensors of this loop."""
+        return partial(predict, step, self.page, self._cache), partial(
+            advance, step, self._drawing, self.page, self._cache
+        )
 
     def open(self, tokens: Tensor, conditioning: Conditioning, uniforms: Tensor | None, length: int) -> None:
         """Turn to a new window: tokens (B, N+known), and what `sample_window` was given."""

@@ -109,7 +109,9 @@ class CodebookEMA:
                 sample = VectorSample(size).add(rows, self._priorities("start", step, level, len(rows)))
                 codebook.codes.copy_(sample.joined().rows(self._noise("start_noise", step, level)))
             expected = 1.0 if is_drawn else latent.shape[-1] * _world_size() / size
-            self.set_level(level, codebook.codes.float(), torch.full((size,), expected), is_drawn)
+            self.set_level(
+                level, codebook.codes.float(), codebook.codes.new_full((size,), expected, dtype=torch.float32), is_drawn
+            )
 
     def set_level(self, level: int, codes: Tensor, counts: Tensor, is_drawn: bool = False) -> None:
         """Begin a level with given codes (K, C) and running counts (K,)."""
@@ -250,8 +252,8 @@ class _Gathered:
     COUNT, SUM, SQUARES, FIT = range(4)
 
     def __init__(self, size: int, width: int, device: torch.device) -> None:
-        self.sums = torch.zeros(size, width, device=device)
-        self.counts = torch.zeros(size, device=device)
+        self.sums = torch.zeros(size, width, dtype=torch.float32, device=device)
+        self.counts = torch.zeros(size, dtype=torch.float32, device=device)
         self.totals = torch.zeros(4, dtype=torch.float64, device=device)
         self.sample = VectorSample(size)
         self.width = width

@@ -65,7 +65,9 @@ class WithLabelDropout(Dataset):
 
     def __init__(self, windows: Dataset, dropout: LabelDropout, seed: int = 0) -> None:
         self.windows, self.dropout, self.seed = windows, dropout, seed
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self._epoch = torch.zeros(
+            1, dtype=torch.int64, device="cpu"
+        ).share_memory_()  # workers that live on see it change
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -150,7 +150,7 @@ def relabel(prior: JukeboxPrior, old: LabelVocabulary, new: LabelVocabulary) -> 
             f"the list of {kind}s goes up to id {max(before.values())}, but this prior has num_{kind}s="
             f"{table.num_embeddings}; use the lists that belong to it",
         )
-        rows = torch.full((max(after.values()) + 1,), before.get("unknown", UNKNOWN_ID))
+        rows = torch.full((max(after.values()) + 1,), before.get("unknown", UNKNOWN_ID), device="cpu", dtype=torch.long)
         for name, number in after.items():
             if name in before:
                 rows[number] = before[name]

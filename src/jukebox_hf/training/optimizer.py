@@ -60,7 +60,7 @@ class JukeboxAdam(Optimizer):
         state = self.state[parameter]
         if not state:
             # A tensor, because Trainer's checkpoints and accelerate's hooks expect tensors or plain numbers only.
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1

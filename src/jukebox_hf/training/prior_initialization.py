@@ -86,7 +86,9 @@ def initialize(prior: JukeboxPrior, how: PriorInitialization) -> None:
 def sinusoids(places: Tensor, width: int, num_characters: int) -> Tensor:
     """Places (n,) of a song, 0 its start and 1 its end, as waves (n, width) whose mean square is 1."""
     half = (width + 1) // 2
-    cycles = torch.logspace(math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64)
+    cycles = torch.logspace(
+        math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64, device=places.device
+    )
     angles = 2 * math.pi * places.double()[:, None] * cycles
     return (math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1))[:, :width].float()
 
@@ -124,7 +126,10 @@ def _share_positions(prior: JukeboxPrior, std: float) -> None:
     """Lyric position i and the stretch of the song in which its character is sung start from one and the same wave."""
     length, bins = prior.config.lyric_length, prior.config.timing_bins
     # Inputs are shifted by one: position i holds character i - 1, whose middle is at (i - 0.5) / N of the song.
-    characters, stretches = (torch.arange(length) - 0.5) / length, (torch.arange(bins) + 0.5) / bins
+    characters, stretches = (
+        (torch.arange(length, dtype=torch.float32, device="cpu") - 0.5) / length,
+        (torch.arange(bins, dtype=torch.float32, device="cpu") + 0.5) / bins,
+    )
     if prior.config.lyrics == "prefix":
         table, width = prior.transformer.position_embedding.weight[:length], prior.config.hidden_size
         table.copy_(std * sinusoids(characters, width, length))
