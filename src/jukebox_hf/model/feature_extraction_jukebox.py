@@ -77,7 +77,10 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
         padding = read_padding("JukeboxFeatureExtractor", padding, how)
         given = [unpack(audio, "raw_audio") for audio in as_list(raw_audio)]
         require(len(given) > 0, "raw_audio is empty; give at least one recording")
-        recordings = [self._samples(recording, sampling_rate) for recording in given]
+        is_mixed = (
+            len({recording.is_file for recording in given}) > 1
+        )  # then the rate is that of the samples among them
+        recordings = [self._samples(each, None if is_mixed and each.is_file else sampling_rate) for each in given]
         if sampling_rate is None and any(not each.is_file and each.rate is None for each in given):
             logger.warning_once(
                 f"JukeboxFeatureExtractor was given samples without a sampling_rate and takes them to be at "

@@ -121,6 +121,7 @@ FORWARD = {
     "use_cache": Foreign("use prefill and step with a JukeboxCache", (False,)),
     **{name: Foreign("a prior has no decoder apart") for name in ("decoder_input_ids", "decoder_attention_mask")},
     "decoder_inputs_embeds": Foreign("a prior has no decoder apart"),
+    **{name: Foreign("codes answer no questions") for name in ("start_positions", "end_positions")},
     "num_items_in_batch": Foreign("losses are means already"),
 }
 _WHOLE = "nothing is cut or filled up beyond the longest row of a batch"

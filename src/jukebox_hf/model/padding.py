@@ -33,7 +33,7 @@ def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop:
             f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}",
         )
     if mask is None:
-        mask = torch.arange(samples) >= (samples - lengths.cpu().long())[:, None]
+        mask = torch.arange(samples, device="cpu") >= (samples - lengths.cpu().long())[:, None]
     mask = torch.as_tensor(mask).cpu()
     require(
         mask.shape == (size, samples) and bool(((mask == 0) | (mask == 1)).all()),

@@ -195,8 +195,8 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     )
     batch = _batch_size(inputs, codes)
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
-    seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID))
-    further = batch * torch.arange(copies).repeat(batch).to(seeds.device)
+    seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
+    further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
     rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
     pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
     known = {level: tensor for level, tensor in pairs if tensor is not None}
