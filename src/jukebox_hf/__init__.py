@@ -6,6 +6,7 @@ Importing registers the networks with transformers' Auto classes and does nothin
 from importlib import import_module
 from typing import Any
 
+from .quiet_imports import hush
 from .registration import register
 
 __version__ = "0.1.0"
@@ -46,4 +47,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+hush()
 register()

@@ -12,10 +12,14 @@ import typer
 
 from jukebox_hf.app.progress import warnings_said_after
 
-Model = Annotated[str, typer.Argument(help="A converted repository or a name on the Hub.")]
+Model = Annotated[str, typer.Argument(help="A converted repository, a name on the Hub, or tiny.")]
 LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song.")]
-Artist = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.")]
-Genre = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.")]
+Artist = Annotated[str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.")]
+Genre = Annotated[str | None, typer.Option(help="What kind of music it is, as `jukebox-hf labels list` names it.")]
+Strict = Annotated[
+    bool,
+    typer.Option(help="Stop where an artist or genre is not listed but a listed name is close, or go on without it."),
+]
 SongSeconds = Annotated[float | None, typer.Option(help="Length of the whole song that the audio is part of.")]
 Offset = Annotated[float | None, typer.Option(help="The second of the whole song where the audio begins.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...")]
@@ -24,19 +28,33 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def add_alignment_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
-    app.command("align", epilog="Example: jukebox-hf align my-jukebox song.wav --out timed/ --format lrc,html")(align)
+    app.command(
+        "align",
+        epilog="Examples: jukebox-hf align song.wav --out timed/  |  ... align my-jukebox record.wav --out timed/",
+    )(align)
     app.command("find-alignment-head", epilog="Example: jukebox-hf find-alignment-head my-jukebox song.json --dry-run")(
         find_alignment_head
     )
 
 
 def align(
-    model: Model,
-    song: Annotated[Path, typer.Argument(help="Codes, a song that jukebox-hf made, or a recording.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A converted repository, a name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write into.")],
+    song: Annotated[
+        Path | None,
+        typer.Argument(metavar="SONG", help="Codes, a song that jukebox-hf made, or a recording.", show_default=False),
+    ] = None,
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
+    strict: Strict = True,
+    title: Annotated[str | None, typer.Option(help="What the song is called, on the karaoke page.")] = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
     format: Annotated[str, typer.Option(help="Some of lrc, srt, vtt, json, html.")] = "lrc,srt,vtt,json,html",
@@ -49,15 +67,21 @@ def align(
     as_json: Json = False,
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
-    from jukebox_hf.app.alignment_files import align_files, know_song
+    from jukebox_hf.app.alignment_files import align_files, know_song, model_of
+    from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.orders import open_model, open_processor
     from jukebox_hf.model.validation import require
 
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
-    said = _said(lyrics_file, artist, genre, song_seconds, offset)
+    said = _said(lyrics_file, artist, genre, song_seconds, offset) | {"title": title}
+    if song is None:
+        song = Path(model)
+        model, revision = model_of(song)
     formats = [name.strip() for name in format.split(",") if name.strip()]
     opened = open_model(model, revision=revision, dtype=dtype, device=device)
     processor = open_processor(opened, model, revision)
+    if strict:
+        check_listed([said], processor.tokenizer, opened.config)
     known = know_song(song, opened, said)
     chosen = None if layer is None else (layer, head)
     with warnings_said_after(lambda line: typer.echo(line, err=True), set()):

@@ -39,7 +39,7 @@ from jukebox_hf.rendering.srt import write_srt
 from jukebox_hf.rendering.webvtt import write_webvtt
 
 FORMATS = ("lrc", "srt", "vtt", "json", "html")
-_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")
+_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")  # as the processor takes them
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,39 @@ class KnownSong:
         path: what the user named.
         state: its codes.
         recording: the file that sounds like it, if there is one.
-        words: lyrics, artist, genre and place in the song, as `JukeboxProcessor` takes them.
+        words: lyrics, artist, genre and place in the song, as `JukeboxProcessor` takes them, and its title.
     """
 
     path: Path
     state: SongState
     recording: Path | None
     words: Mapping[str, Any]
+
+    @property
+    def sung(self) -> dict[str, Any]:
+        """What the processor reads: all words but the title."""
+        return {name: value for name, value in self.words.items() if name in _WORDS}
+
+    @property
+    def artist(self) -> str:
+        """Who is said to sing, or the file's name."""
+        return str(self.words.get("artist") or self.path.stem)
+
+
+def model_of(path: Path) -> tuple[str, str | None]:
+    """The model that a song was made with, and its revision, as its side-car or its codes tell.
+
+    Raises:
+        ValueError: a song that does not tell.
+    """
+    require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording, after the MODEL if any")
+    cure = f"name the model: jukebox-hf align MODEL {path.name} --out ..."
+    if path.suffix.lower() in AUDIO_TYPES and not path.with_name(f"{path.stem}.codes.safetensors").is_file():
+        raise ValueError(f"{path} is a recording that no side-car names a model for; {cure}")
+    codes, request = find_codes(path)
+    model = (request or {}).get("model") or load_codes(codes).notes.get("model")
+    require(isinstance(model, str) and model != "", f"{path} does not tell which model made it; {cure}")
+    return model, (request or {}).get("revision")
 
 
 def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> KnownSong:
@@ -75,7 +101,7 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     has_codes = recording is None or path.with_name(f"{path.stem}.codes.safetensors").is_file()
     if has_codes:
         codes, request = find_codes(path)
-        state, words = load_codes(codes), {name: (request or {}).get(name) for name in _WORDS}
+        state, words = load_codes(codes), {name: (request or {}).get(name) for name in (*_WORDS, "title")}
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
         recording = recording or _audio_beside(codes)
     else:
@@ -110,9 +136,9 @@ def align_files(
         check_file_target(path, force)
     check_folder(out, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0))
     layer, own = (None, None) if head is None else head
-    found = model.align(processor(dict(song.words)), song.state, layer=layer, head=own)[0]
+    found = model.align(processor(song.sung), song.state, layer=layer, head=own)[0]
     lyrics = timed(found, song.words["lyrics"], processor)
-    title = str(song.words.get("artist") or song.path.stem)
+    title = str(song.words.get("title") or song.artist)
     for name, path in targets.items():
         write_bytes(path, _WRITERS[name](song, model, found, lyrics, title).encode("utf-8"))
     return {
@@ -152,7 +178,7 @@ def find_head(
     processor, level = open_processor(model, name), lyric_level(model.config)
     songs = []
     for song in (song for path in paths for song in _songs_at(path, model, said)):
-        songs += labelled_codes(model.config, processor(dict(song.words)), song.state)
+        songs += labelled_codes(model.config, processor(song.sung), song.state)
     scores = score_heads(model.prior(level), songs)
     model.release(level)
     require(
@@ -250,6 +276,10 @@ def _html(song: KnownSong, model: JukeboxModel, found: SongAlignment, lyrics: Ti
     return write_player(lyrics, *sound, samples=samples, attention=found.attention, title=title, note=note)
 
 
+def _head(song: KnownSong) -> dict[str, str]:
+    return {"title": str(song.words.get("title") or ""), "artist": song.artist}
+
+
 def _flac(samples: np.ndarray, rate: int) -> bytes:
     import soundfile
 
@@ -259,8 +289,8 @@ def _flac(samples: np.ndarray, rate: int) -> bytes:
 
 
 _WRITERS: dict[str, Callable[..., str]] = {
-    "lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, artist=title),
-    "words.lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, artist=title, words=True),
+    "lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, **_head(song)),
+    "words.lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, **_head(song), words=True),
     "srt": lambda song, model, found, lyrics, title: write_srt(lyrics),
     "vtt": lambda song, model, found, lyrics, title: write_webvtt(lyrics),
     "json": _json,

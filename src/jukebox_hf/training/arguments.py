@@ -4,10 +4,13 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.codebook_ema import CodebookSettings
 
@@ -57,6 +60,13 @@ class JukeboxTrainingArguments(TrainingArguments):
             setattr(self, new, chosen)
             if chosen is not None:
                 setattr(self, old, chosen)
+        is_on_cpu = self.use_cpu or not torch.accelerator.is_available()
+        require(
+            not (self.fp16 and is_on_cpu),
+            "fp16=True needs a GPU, and none is used here; leave it out, or pass --bf16 true, which a CPU can do too",
+        )
+        if is_on_cpu and (self.bf16 or self.bf16_full_eval):
+            self.use_cpu = True  # transformers wants it said that bfloat16 is meant for the CPU
         super().__post_init__()
 
 
@@ -105,7 +115,12 @@ class VQVAEModelArguments:
         metadata={"help": "A new model: a preset (vqvae, small_vqvae), or a config.json or its folder."},
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Go on from the weights of a model: a folder, or a name on the Hub."}
+        default=None,
+        metadata={
+            "help": "Go on from the weights of a VQ-VAE: its folder, a whole Jukebox, a name on the Hub, or tiny (the "
+            "model inside the package).",
+            "aliases": ["--model"],
+        },
     )
     config_overrides: str | None = field(
         default=None,
@@ -118,6 +133,8 @@ class VQVAEModelArguments:
             f"config={self.config!r} and model_name_or_path={self.model_name_or_path!r}: give exactly one of them, "
             f"config for a new model or model_name_or_path to go on from trained weights",
         )
+        if self.model_name_or_path is not None:
+            self.model_name_or_path = _vqvae_in(located(self.model_name_or_path))
 
 
 @dataclass
@@ -154,3 +171,9 @@ class AudioArguments:
         )
         require(self.window_seconds > 0, f"window_seconds={self.window_seconds!r} must be positive; try 9")
         require(self.bandwidth_seconds >= 0, f"bandwidth_seconds={self.bandwidth_seconds!r} must be 0 or more; try 600")
+
+
+def _vqvae_in(name: str) -> str:
+    """The folder of the VQ-VAE where `name` is that of a whole Jukebox."""
+    part = Path(name, "vqvae")
+    return str(part) if (part / "config.json").is_file() else name

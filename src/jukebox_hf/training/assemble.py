@@ -4,7 +4,6 @@ Flows in: folders that training wrote. Flows out: a repository that `jukebox-hf 
 appears whole or not at all.
 """
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
-from jukebox_hf.training.commands import run
+from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.label_lists import relabel
 from jukebox_hf.training.lyric_alphabets import add_characters
 from jukebox_hf.training.prior_data import check_facts, check_same_vqvae, facts_of
@@ -30,12 +29,11 @@ _PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json
 
 def main(words: Sequence[str] | None = None) -> int:
     """Assemble as the words of a command line say."""
-    parser = argparse.ArgumentParser(prog="python -m jukebox_hf.training.assemble", description=__doc__.split("\n")[0])
+    parser = SentenceParser(prog="python -m jukebox_hf.training.assemble", description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to make")
-    parser.add_argument("--vqvae", required=True, help="the VQ-VAE: its folder, or a whole Jukebox")
+    parser.add_argument("--vqvae", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")
     parser.add_argument("--priors", required=True, nargs="+", type=Path, help="priors, finest level first")
-    said = parser.parse_args(words)
-    return run(lambda: assemble(said.out, said.vqvae, said.priors))
+    return run(lambda: assemble(**vars(parser.parse_args(words))))
 
 
 def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:

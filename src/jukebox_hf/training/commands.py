@@ -3,10 +3,11 @@
 Flows in: the words of a command line. Flows out: checked arguments, a checkpoint or none, and an exit code.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -27,7 +28,18 @@ def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) ->
     words = list(sys.argv[1:] if words is None else words)
     if words and Path(words[0]).suffix in (".yaml", ".yml", ".json"):
         words = _words_of(Path(words[0])) + words[1:]
-    return HfArgumentParser(kinds).parse_args_into_dataclasses(words, look_for_args_file=False)
+    return _Parser(kinds).parse_args_into_dataclasses(words, look_for_args_file=False)
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """A parser whose refusals are ValueErrors, so that `run` makes one sentence of them."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; --help lists all options")
+
+
+class _Parser(SentenceParser, HfArgumentParser):
+    """The same for dataclasses."""
 
 
 def _words_of(path: Path) -> list[str]:

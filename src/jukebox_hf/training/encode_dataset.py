@@ -5,7 +5,6 @@ without sound. A stopped run goes on after its last shard; under `torchrun` or `
 the songs. What can not be decoded is skipped, counted and listed in `skipped.json`.
 """
 
-import argparse
 import datetime
 import json
 import sys
@@ -28,7 +27,7 @@ from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.validation import check_level, require
-from jukebox_hf.training.commands import run
+from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.prior_data import facts_of
 from jukebox_hf.training.prior_sources import load_vqvae
 
@@ -40,12 +39,10 @@ _LONGEST_WAIT = datetime.timedelta(days=30)  # for the other processes, whose so
 
 def main(words: Sequence[str] | None = None) -> int:
     """Encode as the words of a command line say."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jukebox_hf.training.encode_dataset", description=__doc__.split("\n")[0]
-    )
+    parser = SentenceParser(prog="python -m jukebox_hf.training.encode_dataset", description=__doc__.split("\n")[0])
     parser.add_argument("songs", help="a folder, parquet files, or a data set of the Hub")
     parser.add_argument("out", type=Path, help="the folder to make, or to go on with")
-    parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, or a whole Jukebox")
+    parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")
     parser.add_argument("--songs-per-shard", type=int, default=256, help="songs in one file")
     parser.add_argument(
         "--levels", type=int, nargs="+", metavar="L", help="only these; a prior needs its own and the one above it"
@@ -58,8 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
         action="store_true",
         help="let lists and tables name files outside their folder: any of this machine",
     )
-    said = parser.parse_args(words)
-    return run(lambda: encode_dataset(**vars(said)))
+    return run(lambda: encode_dataset(**vars(parser.parse_args(words))))
 
 
 def encode_dataset(

@@ -11,6 +11,7 @@ import torch
 
 from jukebox_hf.data.songs import Song
 from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.initialization import scaled_embedding
 from jukebox_hf.model.label_vocabulary import RULES, UNKNOWN_ID, LabelVocabulary
 from jukebox_hf.model.lyric_characters import CHARACTERS
@@ -56,7 +57,7 @@ def choose_labels(
             f"labels={wanted!r} is none of {', '.join(CHOICES)} and no folder; choose one, or give a folder with "
             f"artists.json, genres.json and tokenizer_config.json",
         )
-        given = JukeboxTokenizer.from_pretrained(wanted)
+        given = JukeboxTokenizer.from_pretrained(located(wanted))
         if own is None:
             return given
         version = own.label_versions[config.level]

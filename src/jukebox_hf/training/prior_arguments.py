@@ -5,6 +5,7 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 
 from dataclasses import dataclass, field
 
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.label_dropout import LabelDropout
@@ -30,11 +31,16 @@ class PriorModelArguments:
         default=None, metadata={"help": "A new prior: a preset (small_prior, ...), or a config.json or its folder."}
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Fine-tune: a whole Jukebox with --level, or the folder of one prior."}
+        default=None,
+        metadata={
+            "help": "Fine-tune: a whole Jukebox with --level, the folder of one prior, or tiny (the model inside the "
+            "package) with --level.",
+            "aliases": ["--model"],
+        },
     )
     level: int | None = field(default=None, metadata={"help": "Which prior of a whole Jukebox; 0 is the finest."})
     vqvae: str | None = field(
-        default=None, metadata={"help": "The VQ-VAE that encodes --train_songs: its folder, or a whole Jukebox."}
+        default=None, metadata={"help": "The VQ-VAE that encodes --train_songs: its folder, a whole Jukebox, or tiny."}
     )
     labels: str | None = field(
         default=None,
@@ -69,6 +75,8 @@ class PriorModelArguments:
             self.level is None or self.model_name_or_path is not None,
             f"level={self.level} is of a whole Jukebox named by model_name_or_path; a config says its level itself",
         )
+        if self.model_name_or_path is not None:
+            self.model_name_or_path = located(self.model_name_or_path)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 from jukebox_hf.data.code_shards import CodeFacts
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
@@ -52,7 +53,7 @@ def open_source(which: PriorModelArguments) -> PriorSource:
     """
     if which.config is not None:
         return PriorSource(_configuration(which.config))
-    name = which.model_name_or_path
+    name = located(which.model_name_or_path)
     kind = read_config_json(name).get("model_type")
     if kind == JukeboxPriorConfig.model_type:
         config = JukeboxPriorConfig.from_pretrained(name)
@@ -79,6 +80,7 @@ def load_vqvae(name: str) -> JukeboxVQVAE:
     Raises:
         ValueError: something else.
     """
+    name = located(name)
     kind = read_config_json(name).get("model_type")
     if kind == JukeboxVQVAEConfig.model_type:
         return JukeboxVQVAE.from_pretrained(name).float()
@@ -92,7 +94,7 @@ def load_vqvae(name: str) -> JukeboxVQVAE:
 def tokenizer_of(name: str) -> JukeboxTokenizer | None:
     """The lists of a model's names; None where it has none."""
     try:
-        return JukeboxTokenizer.from_pretrained(name)
+        return JukeboxTokenizer.from_pretrained(located(name))
     except (OSError, ValueError):
         return None
 

@@ -1,0 +1,58 @@
+"""`jukebox-hf align SONG`: the side-car or the codes know the model; titles and names of people reach the page."""
+
+import shutil
+
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def song(whole_song, tmp_path):
+    for path in whole_song.folder.glob("song.*"):
+        shutil.copy(path, tmp_path)
+    return tmp_path / "song.wav"
+
+
+@pytest.mark.parametrize("ending", [".wav", ".json", ".codes.safetensors"])
+def test_model_may_be_left_out_for_a_song_that_jukebox_hf_made(run_cli, song, repository, tmp_path, ending):
+    path, words = song.with_name(f"song{ending}"), ("--format", "html,lrc", "--title", "Row & Row")
+    done = run_cli("align", path, "--out", tmp_path / "timed", *words)
+    assert done.code == 0, done.err
+    assert "<title>Row &amp; Row</title>" in (tmp_path / "timed" / "song.html").read_text(encoding="utf-8")
+    head = (tmp_path / "timed" / "song.lrc").read_text().splitlines()[:2]
+    assert head == ["[ti:Row & Row]", "[ar:The Testers]"]
+
+
+def test_codes_alone_tell_their_model_too(run_cli, song, tmp_path):
+    song.with_suffix(".json").unlink()
+    (tmp_path / "words.txt").write_text("la la")
+    codes, words = (
+        song.with_name("song.codes.safetensors"),
+        ("--lyrics-file", tmp_path / "words.txt", "--format", "srt"),
+    )
+    assert run_cli("align", codes, "--out", tmp_path / "timed", *words).code == 0
+
+
+def test_what_tells_no_model_is_refused_before_one_is_opened(run_cli, recording, says_one_sentence, tmp_path):
+    path = recording(0.2, "record.wav")
+    says_one_sentence(
+        run_cli("align", path, "--out", tmp_path / "x"), "no side-car", "jukebox-hf align MODEL record.wav"
+    )
+    says_one_sentence(run_cli("align", tmp_path / "gone.wav", "--out", tmp_path / "x"), "is not a file")
+    says_one_sentence(run_cli("align", "no-model", "--out", tmp_path / "x"), "no-model is not a file")
+
+
+def test_misspelt_artist_of_a_recording_stops(run_cli, repository, recording, says_one_sentence, tmp_path):
+    path = recording(0.2, "record.wav")
+    path.with_suffix(".txt").write_text("la la")
+    words = ("align", repository, path, "--out", tmp_path / "x", "--format", "srt", "--artist", "The Tester")
+    says_one_sentence(run_cli(*words), "did you mean 'the testers'")
+    assert run_cli(*words, "--no-strict").code == 0
+
+
+def test_title_of_a_song_reaches_its_page_without_being_said_again(generate, run_cli, tmp_path):
+    out = tmp_path / "song.flac"
+    assert generate(out, "--lyrics", "la la", "--title", "Two Las", "--seed", 1).code == 0
+    assert soundfile.SoundFile(out).title == "Two Las"
+    assert run_cli("align", out, "--out", tmp_path / "timed", "--format", "html").code == 0
+    assert "<title>Two Las</title>" in (tmp_path / "timed" / "song.html").read_text(encoding="utf-8")

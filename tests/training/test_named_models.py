@@ -1,0 +1,87 @@
+"""`tiny`, the model inside the package, is named in the training commands as in generate; bfloat16 trains on a CPU."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from jukebox_hf.model.embedded import TINY, tiny_repository
+from jukebox_hf.training import assemble, encode_dataset, train_prior, train_vqvae
+from jukebox_hf.training.arguments import JukeboxTrainingArguments, VQVAEModelArguments
+from jukebox_hf.training.commands import read_arguments
+from jukebox_hf.training.prior_arguments import PriorModelArguments
+
+
+@pytest.fixture
+def songs(tmp_path):
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, round(12.2 * 16_000))  # as long as the songs that tiny learnt
+    soundfile.write(folder / "a.wav", noise, 16_000)
+    (folder / "metadata.csv").write_text("file_name,artist,genre,lyrics\na.wav,Bo Vale,folk,la la\n")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, songs):
+    """A maker of a one-step run's words: (*words)."""
+    quick = {"max_steps": 1, "per_device_train_batch_size": 1, "save_strategy": "no", "report_to": "none"}
+
+    def make(*words):
+        flags = {"train_songs": songs, "output_dir": tmp_path / "run", "disable_tqdm": True, **quick}
+        return [*map(str, words), *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
+
+    return make
+
+
+def test_tiny_is_fine_tuned_by_name(run, tmp_path):
+    words = run("--model", TINY, "--level", 2, "--window_codes", 96, "--bf16", "true")
+    assert train_prior.main(words) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["model_type"], config["level"]) == ("jukebox_prior", 2)
+
+
+def test_the_vqvae_of_tiny_is_trained_on_by_name_in_bfloat16_on_a_cpu(run, tmp_path):
+    words = run("--model", TINY, "--window_seconds", 0.5, "--bandwidth_seconds", 0, "--bf16", "true")
+    assert train_vqvae.main(words) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model_type"] == "jukebox_vqvae"
+
+
+def test_tiny_encodes_a_data_set_and_gives_its_vqvae_to_a_whole_jukebox(songs, tmp_path):
+    assert encode_dataset.main([str(songs), str(tmp_path / "codes"), "--model", TINY, "--levels", "2"]) == 0
+    assert list((tmp_path / "codes").glob("*.parquet"))
+    priors = [f"{tiny_repository()}/prior_{level}" for level in range(3)]
+    assert assemble.main([str(tmp_path / "whole"), "--vqvae", TINY, "--priors", *priors]) == 0
+    assert (tmp_path / "whole" / "config.json").is_file()
+
+
+def test_names_become_folders_in_one_place():
+    assert PriorModelArguments(model_name_or_path=TINY, level=0).model_name_or_path == tiny_repository()
+    assert VQVAEModelArguments(model_name_or_path=TINY).model_name_or_path == f"{tiny_repository()}/vqvae"
+    assert PriorModelArguments(model_name_or_path="someone/model").model_name_or_path == "someone/model"
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="where there is a GPU, both train on it")
+def test_bfloat16_means_the_cpu_where_there_is_nothing_else_and_float16_is_refused(tmp_path):
+    assert JukeboxTrainingArguments(output_dir=str(tmp_path), bf16=True).use_cpu
+    assert JukeboxTrainingArguments(output_dir=str(tmp_path), bf16_full_eval=True).use_cpu
+    with pytest.raises(ValueError, match="fp16=True needs a GPU, and none is used here; leave it out, or pass --bf16"):
+        JukeboxTrainingArguments(output_dir=str(tmp_path), fp16=True)
+
+
+@pytest.mark.parametrize("main", [train_prior.main, train_vqvae.main, encode_dataset.main, assemble.main])
+@pytest.mark.parametrize("words", [["--nonsense", "3"], ["--level", "two", "--levels", "x"], []])
+def test_words_that_no_command_knows_are_refused_in_one_sentence(main, words, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("jukebox_hf: ")
+
+
+def test_a_file_of_values_may_say_model_too(tmp_path):
+    file = tmp_path / "values.yaml"
+    file.write_text("model: tiny\nlevel: 1\n")
+    (which,) = read_arguments((PriorModelArguments,), [str(file)])
+    assert (which.model_name_or_path, which.level) == (tiny_repository(), 1)
