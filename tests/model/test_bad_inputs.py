@@ -98,12 +98,6 @@ WRONG_INPUTS = [
         torch.tensor([[500, 500, 9]] * 2),
         "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0",
     ),
-    (
-        "labelled",
-        "timing",
-        torch.tensor([[9999, 9990, 11]] * 2),
-        "(end, in samples) holds 10001.0, but only 0 to 10000",
-    ),
     ("labelled", "timing", torch.tensor([[500, 9, -1]] * 2), "timing[:, 2] (window length, in samples) holds -1"),
     (
         "prefix",

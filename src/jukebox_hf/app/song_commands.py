@@ -26,6 +26,9 @@ SongSeconds = Annotated[
 Offset = Annotated[
     float | None, typer.Option(help="The second of the whole song where the audio begins.", rich_help_panel=_SONG)
 ]
+LyricsFrom = Annotated[
+    float | None, typer.Option(help="The second of the audio where the lyrics begin.", rich_help_panel=_SONG)
+]
 Prompt = Annotated[str | None, typer.Option(help="A recording to go on from.", rich_help_panel=_SONG)]
 PromptSeconds = Annotated[float | None, typer.Option(help="How much of the recording.", rich_help_panel=_SONG)]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same song; else one is drawn.", rich_help_panel=_DRAW)]
@@ -100,6 +103,7 @@ def generate(
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     prompt: Prompt = None,
     prompt_seconds: PromptSeconds = None,
     seed: Seed = None,
@@ -164,6 +168,7 @@ def continue_song(
     genre: Genre = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     seed: Seed = None,
     levels: Levels = None,
     hop_fraction: HopFraction = None,
@@ -203,6 +208,7 @@ def upsample(
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     seed: Seed = None,
     levels: Levels = None,
     hop_fraction: HopFraction = None,

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from .configuration_jukebox import JukeboxConfig
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, require
+from .validation import check_level, is_integer, is_number, read_seconds, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -96,10 +96,9 @@ def read_wishes(
         _check_count(name, said.get(name))
     _check_seed(said.get("seed"))
     seconds = said.get("seconds")
-    require(
-        seconds is None or (is_number(seconds) and 0 < seconds < float("inf")),
-        f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
-    )
+    if seconds is not None:
+        cure, least = "it is the length of the audio, prompts included", 1 / config.sampling_rate
+        seconds = read_seconds("seconds", seconds, at_least=least, cure=cure)
     levels, num_levels = said.get("levels"), len(config.prior_configs)
     is_parallel = said.get("parallel_windows", getattr(own, "parallel_windows", None) or False)
     hops = _hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels)

@@ -21,11 +21,10 @@ from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
 from .tokenization_jukebox import JukeboxTokenizer
-from .validation import require
+from .validation import read_seconds, require
 
-SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "prompt", "seed")
+SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "prompt", "seed")
 MAX_LYRICS = 100_000  # characters; songs have a few thousand
-_MAX_SECONDS = 86_400
 Song = str | Mapping[str, Any]
 
 
@@ -113,8 +112,9 @@ class JukeboxProcessor(ProcessorMixin):
             return_tensors: "pt" only, as `generate` takes them.
             words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
-                the audio begins; `prompt`, sound to go on from: a path, samples at the model's rate, (samples, rate) or
-                {"array", "sampling_rate"}; `seed`, from which the songs of a list count on.
+                the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
+                on from: a path, samples at the model's rate, (samples, rate) or {"array", "sampling_rate"}; `seed`,
+                from which the songs of a list count on.
 
         Returns:
             The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
@@ -139,6 +139,7 @@ class JukeboxProcessor(ProcessorMixin):
                 "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs]),
                 "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs]),
                 "offset_samples": torch.tensor([max(_samples("offset", song, rate), 0) for song in songs]),
+                "lyrics_from_samples": torch.tensor([max(_samples("lyrics_from", song, rate), 0) for song in songs]),
                 "seeds": torch.tensor([NOT_SAID if song["seed"] is None else song["seed"] for song in songs]),
                 "prompt_values": prompts,
                 "prompt_lengths": prompt_lengths,
@@ -261,13 +262,8 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
     seconds = song[name]
     if seconds is None:
         return NOT_SAID
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    lowest = 0 if name == "offset" else 1 / rate
-    require(
-        is_number and lowest <= seconds <= _MAX_SECONDS,
-        f"{name}={seconds!r} must be a number of seconds, {'0' if name == 'offset' else 'over 0'} to {_MAX_SECONDS}",
-    )
-    return round(seconds * rate)
+    is_place = name in ("offset", "lyrics_from")
+    return round(read_seconds(name, seconds, at_least=0 if is_place else 1 / rate) * rate)
 
 
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
