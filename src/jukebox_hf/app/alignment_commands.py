@@ -22,6 +22,7 @@ Strict = Annotated[
 ]
 SongSeconds = Annotated[float | None, typer.Option(help="Length of the whole song that the audio is part of.")]
 Offset = Annotated[float | None, typer.Option(help="The second of the whole song where the audio begins.")]
+LyricsFrom = Annotated[float | None, typer.Option(help="The second of the audio where the lyrics begin.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -57,6 +58,7 @@ def align(
     title: Annotated[str | None, typer.Option(help="What the song is called, on the karaoke page.")] = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     format: Annotated[str, typer.Option(help="Some of lrc, srt, vtt, json, html.")] = "lrc,srt,vtt,json,html",
     layer: Annotated[int | None, typer.Option(help="Instead of the model's alignment_layer.")] = None,
     head: Annotated[int | None, typer.Option(help="Instead of the model's alignment_head.")] = None,
@@ -73,7 +75,8 @@ def align(
     from jukebox_hf.model.validation import require
 
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
-    said = _said(lyrics_file, artist, genre, song_seconds, offset) | {"title": title}
+    words = {"song_seconds": song_seconds, "offset": offset, "lyrics_from": lyrics_from}
+    said = _said(lyrics_file, artist=artist, genre=genre, title=title, **words)
     if song is None:
         song = Path(model)
         model, revision = model_of(song)
@@ -116,7 +119,7 @@ def find_alignment_head(
     from jukebox_hf.model.validation import require
 
     require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
-    said = _said(lyrics_file, artist, genre, None, None)
+    said = _said(lyrics_file, artist=artist, genre=genre)
     with warnings_said_after(lambda line: typer.echo(line, err=True), set()):
         scores, level = find_head(model, songs, said, device=device, dry_run=dry_run)
     if as_json:
@@ -130,11 +133,9 @@ def find_alignment_head(
     typer.echo(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
 
 
-def _said(
-    lyrics_file: Path | None, artist: str | None, genre: str | None, song_seconds: float | None, offset: float | None
-) -> dict[str, Any]:
+def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
-    from jukebox_hf.app.requests import read_text
+    from jukebox_hf.app.requests import read_request, read_text
 
-    lyrics = None if lyrics_file is None else read_text(lyrics_file)
-    return {"lyrics": lyrics, "artist": artist, "genre": genre, "song_seconds": song_seconds, "offset": offset}
+    read_request(words)  # refuses what is no such word, before a model is opened
+    return {"lyrics": None if lyrics_file is None else read_text(lyrics_file), **words}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from jukebox_hf.app.orders import open_model, open_processor
-from jukebox_hf.app.requests import read_text
+from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, read_text
 from jukebox_hf.app.song_folder import check_folder, load_codes, slug
 from jukebox_hf.app.song_making import decoded
 from jukebox_hf.app.sung_lyrics import timed
@@ -39,7 +39,6 @@ from jukebox_hf.rendering.srt import write_srt
 from jukebox_hf.rendering.webvtt import write_webvtt
 
 FORMATS = ("lrc", "srt", "vtt", "json", "html")
-_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")  # as the processor takes them
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class KnownSong:
     @property
     def sung(self) -> dict[str, Any]:
         """What the processor reads: all words but the title."""
-        return {name: value for name, value in self.words.items() if name in _WORDS}
+        return {name: value for name, value in self.words.items() if name in SONG_WORDS_OF_REQUESTS}
 
     @property
     def artist(self) -> str:
@@ -101,7 +100,8 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     has_codes = recording is None or path.with_name(f"{path.stem}.codes.safetensors").is_file()
     if has_codes:
         codes, request = find_codes(path)
-        state, words = load_codes(codes), {name: (request or {}).get(name) for name in (*_WORDS, "title")}
+        state = load_codes(codes)
+        words = {name: (request or {}).get(name) for name in (*SONG_WORDS_OF_REQUESTS, "title")}
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
         recording = recording or _audio_beside(codes)
     else:

@@ -16,7 +16,7 @@ import transformers
 
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.progress import warnings_said_after
-from jukebox_hf.app.requests import DEFAULT_SECONDS, SongRequest, by_level, level_list
+from jukebox_hf.app.requests import DEFAULT_SECONDS, SONG_WORDS_OF_REQUESTS, SongRequest, by_level, level_list
 from jukebox_hf.app.run_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
@@ -207,7 +207,7 @@ def _take_one(
     seconds = request.seconds
     if seconds is None and request.kind != "upsample":
         seconds = _default_seconds(config)
-    words = {name: getattr(request, name) for name in ("lyrics", "artist", "genre", "song_seconds", "offset", "seed")}
+    words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
     inputs = processor(words, seconds=seconds, prompt=prompt)
     wishes = read_wishes(config, model.generation_config, None, arguments)
     (order,) = take_orders(config, model.vqvae, inputs, wishes, state)

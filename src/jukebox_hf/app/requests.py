@@ -4,7 +4,6 @@ Flows in: options of a command line, lines of a songs.jsonl, a request saved ear
 line that repeats one.
 """
 
-import math
 import re
 import secrets
 import shlex
@@ -16,14 +15,17 @@ from typing import Any
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import MAX_SONG_SECONDS, require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0
 MOST_SONGS = 10_000  # of one command
 _MAX_FILE_BYTES = 10 * 2**20
+# What a request says of its song, by the names of `JukeboxProcessor`; its length, prompt and seed are treated apart.
+SONG_WORDS_OF_REQUESTS = ("lyrics", "artist", "genre", "song_seconds", "offset", "lyrics_from")
 _BY_LEVEL = ("levels", "hop_fraction", "temperature", "top_k", "top_p")
-_SECONDS = ("seconds", "song_seconds", "offset", "prompt_seconds", "keep_seconds")
+_SECONDS = ("seconds", "song_seconds", "offset", "lyrics_from", "prompt_seconds", "keep_seconds")
+_LEAST_SECONDS = 0.001  # no code is shorter
 _OF_ALL = ("kind", "model", "revision", "dtype", "codes")  # not for one line of a songs.jsonl
 
 
@@ -37,6 +39,7 @@ class SongRequest:
         artist, genre, lyrics: as `JukeboxProcessor` takes them.
         seconds: of audio, given sound included; None: as long as the codes that are refined.
         song_seconds, offset: the whole song that the audio is part of, and where in it the audio begins.
+        lyrics_from: the second of the audio where the lyrics begin.
         prompt, prompt_seconds: a recording to go on from, and how much of it.
         codes, keep_seconds: a file of codes to go on from, and how much of it.
         seed: decides every draw.
@@ -57,6 +60,7 @@ class SongRequest:
     seconds: float | None = None
     song_seconds: float | None = None
     offset: float = 0.0
+    lyrics_from: float | None = None
     prompt: str | None = None
     prompt_seconds: float | None = None
     codes: str | None = None
@@ -211,10 +215,10 @@ def _quoted(word: str) -> str:
 def _checked(name: str, value: Any, where: str) -> Any:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name in _SECONDS:
-        lowest = "0 or more" if name == "offset" else "over 0"
+        lowest = 0 if name in ("offset", "lyrics_from") else _LEAST_SECONDS
         require(
-            is_number and math.isfinite(value) and (value >= 0 if name == "offset" else value > 0),
-            f"{where} has {name}={value!r}, which must be a number of seconds, {lowest}",
+            is_number and lowest <= value <= MAX_SONG_SECONDS,
+            f"{where} has {name}={value!r}, which must be a number of seconds from {lowest:g} to {MAX_SONG_SECONDS}",
         )
         return float(value)
     if name == "seed":

@@ -36,6 +36,9 @@ SongSeconds = Annotated[
 Offset = Annotated[
     float | None, typer.Option(help="The second of the whole song where the audio begins.", rich_help_panel=_SONG)
 ]
+LyricsFrom = Annotated[
+    float | None, typer.Option(help="The second of the audio where the lyrics begin.", rich_help_panel=_SONG)
+]
 Prompt = Annotated[str | None, typer.Option(help="A recording to go on from.", rich_help_panel=_SONG)]
 PromptSeconds = Annotated[float | None, typer.Option(help="How much of the recording.", rich_help_panel=_SONG)]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same song; else one is drawn.", rich_help_panel=_DRAW)]
@@ -111,6 +114,7 @@ def generate(
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     prompt: Prompt = None,
     prompt_seconds: PromptSeconds = None,
     seed: Seed = None,
@@ -176,6 +180,7 @@ def continue_song(
     strict: Strict = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     seed: Seed = None,
     levels: Levels = None,
     hop_fraction: HopFraction = None,
@@ -216,6 +221,7 @@ def upsample(
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
+    lyrics_from: LyricsFrom = None,
     seed: Seed = None,
     levels: Levels = None,
     hop_fraction: HopFraction = None,

@@ -6,14 +6,12 @@ Flows in: an alignment, or codes and words. Flows out: `TimedLyrics`.
 import warnings
 from collections.abc import Sequence
 
-from jukebox_hf.app.requests import SongRequest
+from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, SongRequest
 from jukebox_hf.model.alignment import SongAlignment
 from jukebox_hf.model.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.song_state import SongState
-
-_WORDS = ("lyrics", "artist", "genre", "song_seconds", "offset")
 
 
 def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> TimedLyrics:
@@ -48,6 +46,6 @@ def _of_one(
     own = SongState(tuple((songs[song],) for songs in state.codes), (request.seed,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what there is to say of the words was said before the first step
-        inputs = processor({name: getattr(request, name) for name in _WORDS})
-    (found,) = model.align(inputs, own)
+        inputs = processor({name: getattr(request, name) for name in SONG_WORDS_OF_REQUESTS})
+        (found,) = model.align(inputs, own)
     return timed(found, request.lyrics, processor)

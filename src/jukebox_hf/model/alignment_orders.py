@@ -13,7 +13,7 @@ from .alignment import SongAlignment, align_song
 from .configuration_jukebox import JukeboxConfig
 from .labels import LevelLabels
 from .song import Priors, check_timing
-from .song_orders import Codes, SongOrder, level_labels, read_songs, song_samples, state_of
+from .song_orders import Codes, SongOrder, level_labels, read_songs, song_samples, state_of, warn_of_other_lengths
 from .song_state import SongState
 from .validation import require
 
@@ -77,6 +77,7 @@ def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Code
         labels = level_labels(prior_config, songs, song, total)
         check_timing(labels, max(0, len(own) - prior_config.context_length) * hop)
         found.append((own, labels))
+    warn_of_other_lengths(labels for _, labels in found)
     return found
 
 

@@ -16,7 +16,7 @@ from .configuration_jukebox import JukeboxConfig
 from .foreign_arguments import GENERATE, UNASKED, check_foreign
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, plain, require
+from .validation import check_level, is_integer, is_number, plain, read_seconds, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -97,10 +97,9 @@ def read_wishes(
         require(isinstance(said.get(name, False), bool), f"{name}={said.get(name)!r} must be True or False")
     _check_seed(said.get("seed"))
     seconds = said.get("seconds")
-    require(
-        seconds is None or (is_number(seconds) and 0 < seconds < float("inf")),
-        f"seconds={seconds!r} must be a positive number; it is the length of the audio, prompts included",
-    )
+    if seconds is not None:
+        cure, least = "it is the length of the audio, prompts included", 1 / config.sampling_rate
+        seconds = read_seconds("seconds", seconds, at_least=least, cure=cure)
     levels, num_levels = said.get("levels"), len(config.prior_configs)
     if isinstance(levels, (Tensor, np.ndarray)) and levels.ndim == 1:
         levels = levels.tolist()

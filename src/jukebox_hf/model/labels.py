@@ -75,11 +75,15 @@ class LevelLabels:
     def window_row(self, start_sample: int = 0) -> np.ndarray:
         """The label vector of the window that begins `start_sample` after the offset, as sampling recomputes it."""
         timing = self.timing.later(start_sample)
-        return self._packed(timing, self._read(timing, lyric_span))
+        return self._packed(timing, self._read(timing, self._span))
 
     def window_characters(self, start_sample: int = 0) -> np.ndarray:
         """Which characters a window reads: (N,) indices into `lyrics.ids`, -1 for what fills short ones up."""
-        return self._read(self.timing.later(start_sample), lyric_span)
+        return self._read(self.timing.later(start_sample), self._span)
+
+    def _span(self, num_characters: int, length: int, timing: SongTiming, is_filled_behind: bool) -> np.ndarray:
+        is_blank = np.array(self.lyrics.ids, dtype=np.int64) == self.config.lyric_filler if is_filled_behind else None
+        return lyric_span(num_characters, length, timing, is_filled_behind, is_blank)
 
     def _read(self, timing: SongTiming, span: Callable[[int, int, SongTiming, bool], np.ndarray]) -> np.ndarray:
         if self.config.lyrics == "none":
@@ -120,7 +124,8 @@ def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[s
         inputs["artist_ids"] = torch.tensor([song.artist_id for song in songs], device="cpu")
         inputs["genre_ids"] = torch.tensor([song.genre_ids for song in songs], device="cpu")
     if config.has_timing:
-        inputs["timing"] = torch.tensor([_samples(song.timing.later(start_sample)) for song in songs], device="cpu")
+        timings = [_samples(song.timing.later(start_sample).told()) for song in songs]
+        inputs["timing"] = torch.tensor(timings, device="cpu")
     if config.lyrics != "none":
         rows = [song.lyric_ids(song.window_characters(start_sample)) for song in songs]
         inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))

@@ -90,9 +90,9 @@ class JukeboxPipeline(TextToAudioPipeline):
             text_inputs: lyrics, a dictionary of words, or a list, generator or data set of these; None: the words say
                 all.
             words: what songs do not say themselves, as `JukeboxProcessor` takes it: `lyrics`, `artist`, `genre`,
-                `seconds`, `song_seconds`, `offset`, `prompt`, `seed`; `strict`; `return_codes` to have the codes of
-                every level and the seed too; `return_alignment` to have the lyrics in time (`TimedLyrics`);
-                `generate_kwargs` for `JukeboxModel.generate`; `batch_size`.
+                `seconds`, `song_seconds`, `offset`, `lyrics_from`, `prompt`, `seed`; `strict`; `return_codes` to have
+                the codes of every level and the seed too; `return_alignment` to have the lyrics in time
+                (`TimedLyrics`); `generate_kwargs` for `JukeboxModel.generate`; `batch_size`.
 
         Returns:
             `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator.

@@ -112,7 +112,7 @@ def _check_timing(config: JukeboxPriorConfig, timing: Tensor) -> None:
     total, offset, length = timing.float().unbind(dim=1)
     check_range("timing[:, 0] (song length, in samples)", total, low, _below(high), _advice(config))
     check_range("timing[:, 1] (offset, in samples)", offset, 0, _below(high), "count from the start of the song")
-    check_range("timing[:, 1] + timing[:, 2] (end, in samples)", offset + length, 0, high, "shorten the window")
+    # A window may end after the song, even after the longest: codes that are not written have no place.
     check_range("timing[:, 2] (window length, in samples)", length, 0, high, "give the length of the window")
     check_range(
         "timing[:, 1] / timing[:, 0] (place in the song)",

@@ -25,11 +25,11 @@ from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
 from .text_input import check_lyric_text, check_text
 from .tokenization_jukebox import JukeboxTokenizer
-from .validation import is_integer, is_number, plain, require
+from .validation import is_integer, plain, read_seconds, require
 
-_NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "seed")  # a name may be an id
-SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "prompt", "seed")
-_MAX_SECONDS = 86_400
+# A name may be an id.
+_NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "seed")
+SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "prompt", "seed")
 Song = str | Mapping[str, Any]
 
 
@@ -122,9 +122,10 @@ class JukeboxProcessor(ProcessorMixin):
             audio, sampling_rate: another name for `prompt`, and the rate of its samples.
             words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
-                the audio begins; `prompt`, sound to go on from, in any form that `JukeboxFeatureExtractor` takes;
-                `seed`, from which the songs of a list count on. Artist and genre may be ids. What other processors are
-                told is accepted where it is true of this one anyway.
+                the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
+                on from, in any form that `JukeboxFeatureExtractor` takes; `seed`, from which the songs of a list count
+                on. Artist and genre may be ids. What other processors are told is accepted where it is true of this
+                one anyway.
 
         Returns:
             The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
@@ -158,6 +159,9 @@ class JukeboxProcessor(ProcessorMixin):
                 "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs], device="cpu"),
                 "offset_samples": torch.tensor(
                     [max(_samples("offset", song, rate), 0) for song in songs], device="cpu"
+                ),
+                "lyrics_from_samples": torch.tensor(
+                    [max(_samples("lyrics_from", song, rate), 0) for song in songs], device="cpu"
                 ),
                 "seeds": torch.tensor(
                     [NOT_SAID if song["seed"] is None else song["seed"] for song in songs], device="cpu"
@@ -327,12 +331,8 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
     seconds = song[name]
     if seconds is None:
         return NOT_SAID
-    lowest = 0 if name == "offset" else 1 / rate
-    require(
-        is_number(seconds) and lowest <= seconds <= _MAX_SECONDS,
-        f"{name}={seconds!r} must be a number of seconds, {'0' if name == 'offset' else 'over 0'} to {_MAX_SECONDS}",
-    )
-    return round(seconds * rate)
+    is_place = name in ("offset", "lyrics_from")
+    return round(read_seconds(name, seconds, at_least=0 if is_place else 1 / rate) * rate)
 
 
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

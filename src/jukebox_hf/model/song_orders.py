@@ -10,6 +10,7 @@ Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so 
     wanted_samples   (B,)            length of the audio, prompts included; -1: not said
     song_samples     (B,)            length of the song it is part of; -1: not said
     offset_samples   (B,)            where in that song the audio begins
+    lyrics_from_samples  (B,)        where in the audio the lyrics begin
     seeds            (B,)            -1: not said
     prompt_values    (B, S)          sound to go on from, zeros in front
     prompt_lengths   (B,)            how many samples of it are sound; 0: no prompt
@@ -17,7 +18,7 @@ Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so 
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,9 @@ from .lyric_characters import LyricEncoding
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .song import LogitsHook, Priors, check_request, sample_song
-from .song_plan import SamplingPlan, plan_song
+from .song_plan import SamplingPlan, plan_song, told_song_samples
 from .song_state import SongState
-from .validation import check_level, require
+from .validation import MAX_SONG_SECONDS, check_level, require
 from .windows import SongTiming
 
 SONG_INPUTS = (
@@ -44,12 +45,12 @@ SONG_INPUTS = (
     "wanted_samples",
     "song_samples",
     "offset_samples",
+    "lyrics_from_samples",
     "seeds",
     "prompt_values",
     "prompt_lengths",
 )
 NOT_SAID = -1
-MAX_SECONDS = 86_400  # nothing is planned for more; the priors' own limits are far below
 Codes = SongState | Mapping[int, Tensor] | Sequence[Tensor | None]
 
 
@@ -91,7 +92,9 @@ def take_orders(
     orders: dict[int, list[int]] = {}
     for song in range(state.num_songs):
         orders.setdefault(_samples(config, songs, wishes, state, levels, song), []).append(song)
-    return tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
+    taken = tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
+    warn_of_other_lengths(labels for order in taken for level in order.labels for labels in level)
+    return taken
 
 
 def write_orders(
@@ -249,11 +252,11 @@ def _order(
             f"only {plan.samples / config.sampling_rate:.4g} s of audio are asked for; ask for more seconds or shorten "
             f"the prompt or codes",
         )
-    _warn_of_long_lyrics(config, max(int(songs["lyric_lengths"][song]) for song in rows))
     labels = tuple(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
         for prior in config.prior_configs
     )
+    _warn_of_long_lyrics(labels)
     own = SongState(
         tuple(tuple(level[song] for song in rows) for level in state.codes),
         tuple(state.seeds[song] for song in rows),
@@ -262,15 +265,39 @@ def _order(
     return SongOrder(tuple(rows), plan, labels, own)
 
 
-def _warn_of_long_lyrics(config: JukeboxConfig, characters: int) -> None:
-    """Priors that learnt to read whole lyrics, filled up behind, have never moved along longer ones."""
-    most = min((prior.lyric_length for prior in config.prior_configs if prior.lyric_filler is not None), default=None)
-    if most is not None and characters > most:
+def _warn_of_long_lyrics(labels: Sequence[Sequence[LevelLabels]]) -> None:
+    """Priors that learnt to read whole lyrics, filled up behind, have never moved along denser ones."""
+    for song in (song for level in labels for song in level if song.config.lyric_filler is not None):
+        timing, most, characters = song.timing, song.config.lyric_length, len(song.lyrics.ids)
+        if timing.is_longer_than_told:
+            most = most * timing.total_samples // timing.told_samples
+        if characters > most:
+            warnings.warn(
+                f"the lyrics have {characters} characters, but this model learnt songs of at most "
+                f"{song.config.lyric_length}{f', which is {most} for one as long' * timing.is_longer_than_told}; it "
+                f"will sing them badly, so shorten them",
+                stacklevel=2,
+            )
+            return
+
+
+def warn_of_other_lengths(songs: Iterable[LevelLabels]) -> None:
+    """Say once that a prior is told another length than a song has."""
+    for song in songs:
+        if (told := song.timing.told_samples) is None:
+            continue
+        config, is_longer = song.config, song.timing.is_longer_than_told
+        how = (
+            "a longer one begins and ends as those do, and the model takes all between for the middle of a song"
+            if is_longer
+            else "a shorter one is hurried through"
+        )
         warnings.warn(
-            f"the lyrics have {characters} characters, but this model learnt songs of at most {most}; it will sing "
-            f"them badly, so shorten them",
+            f"this model learnt songs of {config.min_song_seconds:g} to under {config.max_song_seconds:g} s: {how} "
+            f"(it is told of one of {told / config.sampling_rate:.4g} s)",
             stacklevel=2,
         )
+        return
 
 
 def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: int, song_samples: int) -> LevelLabels:
@@ -292,7 +319,15 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
             f"use fewer",
         )
         genres = tuple(heard) + (-1,) * (prior.max_genres - len(heard))
-    timing = SongTiming(song_samples, int(songs["offset_samples"][song]), prior.window_samples)
+    told, offset = told_song_samples(prior, song_samples), int(songs["offset_samples"][song])
+    lyrics_from = int(songs["lyrics_from_samples"][song])
+    lyrics_from = lyrics_from + offset if lyrics_from > 0 else 0  # 0: as if not said
+    timing = SongTiming(song_samples, offset, prior.window_samples, told, lyrics_from)
+    require(
+        lyrics_from < song_samples,
+        f"lyrics_from={(lyrics_from - offset) / prior.sampling_rate:g} leaves no time for lyrics: the song ends after "
+        f"{(song_samples - offset) / prior.sampling_rate:g} s; let them begin before",
+    )
     return LevelLabels(prior, artist, genres, LyricEncoding("", "", ids, ()), timing)
 
 
@@ -346,7 +381,10 @@ def _samples(
         f"{samples} samples of audio are asked for, less than one code of the coarsest level ({coarsest} samples, "
         f"{coarsest / rate:.3g} s); ask for more seconds, or give the codes of the level above",
     )
-    require(whole <= MAX_SECONDS * rate, f"{whole / rate:g} s of audio are asked for; ask for at most {MAX_SECONDS}")
+    require(
+        whole <= MAX_SONG_SECONDS * rate,
+        f"{whole / rate:g} s of audio are asked for; ask for at most {MAX_SONG_SECONDS}",
+    )
     return whole
 
 

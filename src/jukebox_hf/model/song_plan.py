@@ -4,8 +4,11 @@ Flows in: a configuration and wishes in seconds. Flows out: a `SamplingPlan`, a 
 tested without a network. Nothing is sampled here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .sampling_ops import SamplingSettings, check_stepping
@@ -134,6 +137,25 @@ def plan_song(
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
         plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
+
+
+def told_song_samples(prior: JukeboxPriorConfig, samples: int) -> int | None:
+    """The song length that a prior is told for a song that is longer or shorter than those it has learnt; else None.
+
+    The shortest for shorter ones, for longer ones the longest. Where all lengths lie within a window of each other, it
+    has learnt songs of one length, which is the shortest.
+    """
+    if not prior.has_timing:
+        return None
+    low, high = (seconds * prior.sampling_rate for seconds in (prior.min_song_seconds, prior.max_song_seconds))
+    # As the network sees lengths: float32 can round one up to the limit, or down under the least.
+    longest, rounded = float(np.nextafter(np.float32(high), np.float32(0))), float(np.float32(samples))
+    shortest = math.ceil(low)
+    while float(np.float32(shortest)) < low:
+        shortest += 1
+    if low <= rounded <= longest:
+        return None
+    return shortest if rounded < low or high - low < prior.window_samples else int(longest)
 
 
 def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:

@@ -5,6 +5,7 @@ writing no further than the finer one asks for. Draws depend on a code's place a
 `sample_song`; but all priors and their caches are in memory at once.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -133,7 +134,7 @@ class _Level:
         """The state with `stop` codes of this level or more."""
         while (known := len(state.codes[self.plan.level][0])) < stop:
             if self._open is None:
-                window = next(window for window in self.plan.windows if window.stop > known)
+                window = self.plan.windows[bisect_right(self.plan.windows, known, key=lambda window: window.stop)]
                 if self._above is not None:
                     state = self._above.reach(state, -(-window.stop // self._writer.prior.config.upper_ratio))
                 rows = self._writer.rows(state, [window])

@@ -3,10 +3,13 @@
 Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobody checks again.
 """
 
+import numbers
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
     from torch import Tensor
+
+MAX_SONG_SECONDS = 86_400  # no song, prompt or place in a song is longer
 
 
 def require(condition: bool, message: str) -> None:
@@ -37,6 +40,20 @@ def is_number(value: object) -> bool:
 def is_integer(value: object) -> bool:
     """Whether this is an integer, no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def read_seconds(name: str, value: object, *, at_least: float = 0.0, cure: str = "choose another") -> float:
+    """A duration as a plain float; numpy's numbers are numbers too.
+
+    Raises:
+        ValueError: no number, NaN, infinite, under `at_least` (and 0, unless that is asked for) or over a day.
+    """
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(
+        is_real and at_least <= value <= MAX_SONG_SECONDS,
+        f"{name}={value!r} must be a number of seconds from {at_least:g} to {MAX_SONG_SECONDS}; {cure}",
+    )
+    return float(value)
 
 
 def check_level(name: str, level: object, num_levels: int) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from .validation import is_integer, require
 
+MOST_WINDOWS = 2_000_000  # of a level; a day of the released models has 116,000 at the finest
+
 
 @dataclass(frozen=True)
 class Window:
@@ -40,6 +42,11 @@ def plan_windows(total: int, length: int, hop: int) -> tuple[Window, ...]:
     if total < length:
         return (Window(0, total),)
     last = total - length
+    require(
+        last // hop < MOST_WINDOWS,
+        f"hop={hop} cuts {total:,} codes into {last // hop + 2:,} windows, over the {MOST_WINDOWS:,} allowed; use a "
+        f"longer hop or a shorter song",
+    )
     return tuple(Window(start, start + length) for start in (*range(0, last, hop), last))
 
 
@@ -63,17 +70,27 @@ def plan_side_by_side(total: int, length: int, unit: int = 1) -> tuple[Window, .
 
 @dataclass(frozen=True)
 class SongTiming:
-    """Where in its song a window lies, in samples: the song's length, the window's offset and the window's length."""
+    """Where in its song a window lies, in samples.
+
+    Attributes:
+        total_samples: length of the song.
+        offset_samples: of the window in it.
+        window_samples: length of the window.
+        told_samples: the length that the prior is told, where it has not learnt songs as long or as short; else None.
+        lyrics_from_samples: where in the song its lyrics begin.
+    """
 
     total_samples: int
     offset_samples: int
     window_samples: int
+    told_samples: int | None = None
+    lyrics_from_samples: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("total_samples", "offset_samples", "window_samples"):
+        for name in ("total_samples", "offset_samples", "window_samples", "told_samples", "lyrics_from_samples"):
             number = getattr(self, name)
             require(
-                is_integer(number) and number >= 0,
+                (is_integer(number) and number >= 0) or (name == "told_samples" and number is None),
                 f"{name}={number!r} must be a number of samples, 0 or more; multiply seconds by the sampling rate and "
                 f"round to an integer",
             )
@@ -82,24 +99,61 @@ class SongTiming:
         """The timing of the window that begins `start_sample` samples after this one."""
         return replace(self, offset_samples=self.offset_samples + start_sample)
 
+    @property
+    def is_longer_than_told(self) -> bool:
+        """Whether this song is longer than those that the prior has learnt."""
+        return self.told_samples is not None and self.told_samples < self.total_samples
 
-def lyric_span(num_characters: int, length: int, timing: SongTiming, is_filled_behind: bool = False) -> np.ndarray:
+    def told(self) -> "SongTiming":
+        """What the prior is told of this window: its place in a song of `told_samples`, which glides over the real one.
+
+        A long song begins with the windows of the told one's beginning and ends with those of its end; all between
+        are told to be its middle. In too short a song offsets grow, so that its last window is the told one's last.
+        """
+        if self.told_samples is None:
+            return self
+        told, offset, last = self.told_samples, self.offset_samples, self.total_samples - self.window_samples
+        last_told = max(told - self.window_samples, 0)
+        if self.is_longer_than_told:
+            offset = min(offset, max(last_told // 2, offset - (self.total_samples - told)))
+        elif last > 0:
+            offset = min(offset * last_told // last, told - 1)
+        while offset > 0 and np.float32(offset) / np.float32(told) >= 1:  # over 2**24 samples this rounds
+            offset -= 1
+        return SongTiming(told, offset, self.window_samples)
+
+
+def lyric_span(
+    num_characters: int,
+    length: int,
+    timing: SongTiming,
+    is_filled_behind: bool = False,
+    is_blank: np.ndarray | None = None,
+) -> np.ndarray:
     """Choose the lyric characters around what is sung in the middle of a window, as sampling does for every window.
 
-    Assumes that the lyrics are spread evenly over the song. Every step is rounded to float32, in the original's order;
-    in about 1 of 11,000 windows that moves the characters by one against `first_lyric_span`.
+    Assumes that the lyrics are spread evenly over the song, or over what follows `lyrics_from_samples`. Every step is
+    rounded to float32, in the original's order; in about 1 of 11,000 windows that moves the characters by one against
+    `first_lyric_span`.
 
     Args:
         num_characters: characters of the whole song.
         length: characters that the prior reads per window (N).
         is_filled_behind: fill short lyrics up behind their end.
+        is_blank: (C,) bool, where words may be parted.
 
     Returns:
-        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, or behind.
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front, or behind. Nothing but -1
+        in a window that ends before the lyrics begin.
 
     Raises:
         ValueError: long lyrics and a window that begins after its song, or an odd N.
     """
+    begin = timing.lyrics_from_samples
+    if begin and begin >= timing.offset_samples + timing.window_samples:
+        return np.full(length, -1)
+    if is_filled_behind and (begin or timing.is_longer_than_told):
+        return _placed_span(num_characters, length, timing, is_blank)
     return _span(num_characters, length, timing, np.float32, is_filled_behind)
 
 
@@ -117,12 +171,39 @@ def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -
     return np.arange(num_characters - length, num_characters).clip(min=-1)
 
 
+def _placed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
+    """The characters of a window for a prior that has learnt where in its N places what is sung when: (N,).
+
+    The N places are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.
+    """
+    told, begin = timing.told(), timing.lyrics_from_samples
+    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the places, in the song
+    silent = length * begin // told.total_samples
+    room = length * timing.total_samples // told.total_samples - silent
+    if num_characters > room:
+        middle = (timing.offset_samples + timing.window_samples // 2 - begin) * num_characters
+        middle //= max(timing.total_samples - begin, 1)
+        start = max(min(middle - length // 2, num_characters - length), min(first - silent, 0))
+        places = np.arange(start, start + length)
+        return np.where((places >= 0) & (places < num_characters), places, -1)
+    characters, places = np.arange(num_characters), np.arange(num_characters) + silent
+    if timing.is_longer_than_told and num_characters:
+        is_blank = np.zeros(num_characters, bool) if is_blank is None else is_blank
+        begins_word = np.append(True, ~is_blank[1:] & is_blank[:-1])
+        word = np.maximum.accumulate(np.where(begins_word, characters, 0))
+        places = characters - word + silent + word * room // num_characters
+    is_inside = (places >= first) & (places < first + length)
+    shown = np.full(length, -1)
+    shown[places[is_inside] - first] = characters[is_inside]
+    return shown
+
+
 def _span(
     num_characters: int, length: int, timing: SongTiming, real: Callable[[int], Any], is_filled_behind: bool
 ) -> np.ndarray:
     if num_characters < length:
         return short_lyric_span(num_characters, length, is_filled_behind)
-    total, offset = timing.total_samples, timing.offset_samples
+    total, offset, begin = timing.total_samples, timing.offset_samples, timing.lyrics_from_samples
     require(
         offset < total,
         f"offset_samples={offset} must be under total_samples={total} for the lyrics of a window to be found; give the "
@@ -134,6 +215,7 @@ def _span(
         f"middle; use an even lyric_length",
     )
     half = length // 2
+    total, offset = max(total - begin, 1), offset - begin
     middle = int((real(timing.window_samples) / real(2) + real(offset)) * real(num_characters) / real(total))
     start = min(max(middle, half), num_characters - half) - half
     return np.arange(start, start + length)
