@@ -50,6 +50,11 @@ print("all windows were written")
 """
 
 
+def _library(name: str) -> str:
+    found = subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
 def _build(program: Path, *more: str) -> None:
     flags = ("-std=gnu11", "-march=native", *_CHECKS, *more)
     subprocess.run(["cc", *flags, HERE / "native_step_shapes.c", "-o", program, "-lm"], check=True)
@@ -71,8 +76,8 @@ def test_a_scratch_that_is_a_float_too_short_is_found(tmp_path):
 
 def test_windows_of_python_stay_within_the_tensors_they_hand_over(tmp_path):
     """The library is told of Python's tensors by a sanitizer that was there before them."""
-    sanitizer = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
-    around = {"LD_PRELOAD": sanitizer.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
+    preloaded = " ".join(map(_library, ("libasan.so", "libstdc++.so.6")))  # the latter for torch's exceptions
+    around = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _STEPS, str(HERE.parent), *_CHECKS]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **around})
     assert done.returncode == 0, done.stderr[-3000:]

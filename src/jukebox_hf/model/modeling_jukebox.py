@@ -4,7 +4,7 @@ Flows in: a Hub repository, a folder or a configuration. Flows out: the parts, o
 memory a song needs, not their sum. The root config.json is the truth; a part's own is a copy of its piece of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -31,6 +31,7 @@ from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, take_orders, w
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, require
+from .weight_types import KeepsFloat32, asked_dtype
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 _PUSH_ARGUMENTS = ("token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
@@ -56,7 +57,7 @@ class JukeboxGenerateOutput(ModelOutput):
     alignment: tuple[SongAlignment, ...] | None = None
 
 
-class JukeboxModel(PreTrainedModel, GenerationMixin):
+class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
 
     Args:
@@ -125,6 +126,17 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
             self._put_away(other for other in self.loaded_levels if other != level)
             prior.to(self.device)
         return prior
+
+    def _float32_tensors(self) -> Iterator[Tensor]:
+        """The VQ-VAE's; of the priors, each knows its own."""
+        yield from self.vqvae.parameters()
+        yield from self.vqvae.buffers()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "JukeboxModel":
+        """A dtype that is asked for is that of priors which are loaded later, too."""
+        if self._source is not None and (dtype := asked_dtype(fn)) is not None:
+            self._source = replace(self._source, dtype=dtype)
+        return super()._apply(fn, *args, **kwargs)
 
     def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
         """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""

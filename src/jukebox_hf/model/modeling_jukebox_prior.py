@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .attention import LayerSettings
 from .attention_kinds import Grid
 from .cache import JukeboxCache
+from .checkpoint_files import CheckedWeights
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .configuration_jukebox import JukeboxPriorConfig, prefix_span
 from .initialization import init_module
@@ -27,6 +28,7 @@ from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, check_range, is_integer, require
+from .weight_types import KeepsFloat32
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -52,7 +54,7 @@ class JukeboxPriorOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class JukeboxPrior(PreTrainedModel):
+class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     """A top prior or an upsampler; which one, its configuration says."""
 
     config_class = JukeboxPriorConfig

@@ -25,11 +25,13 @@ from .audio_losses import (
     spectral_convergence,
     spectral_distance,
 )
+from .checkpoint_files import CheckedWeights
 from .codebook import Codebook
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .convolution import Decoder, Encoder, StackSettings, reach_in_codes
 from .initialization import init_module
 from .validation import check_codes, check_level, is_number, require
+from .weight_types import KeepsFloat32
 
 logger = logging.get_logger(__name__)
 
@@ -70,7 +72,7 @@ class JukeboxVQVAEOutput(ModelOutput):
     metrics: dict[str, Tensor] | None = None
 
 
-class JukeboxVQVAE(PreTrainedModel):
+class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
     """The VQ-VAE of all levels."""
 
     config_class = JukeboxVQVAEConfig

@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .checkpoint_files import CheckpointFiles, check_safetensors, read_config_json
+from .checkpoint_files import CheckpointFiles, read_config_json
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .legacy_keys import legacy_keys, tied_names
@@ -101,8 +101,6 @@ class PartSource:
                 None, config=config, state_dict=state, output_loading_info=True, **options
             )
         else:
-            # Our layout is safetensors beside their index; transformers alone would follow others out of the folder.
-            check_safetensors(self.name_or_path, name, **self.hub)
             model, info = part.from_pretrained(
                 self.name_or_path,
                 subfolder=name,

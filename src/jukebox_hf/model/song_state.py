@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .configuration_jukebox import JukeboxConfig
-from .validation import check_ids, check_range, require
+from .json_files import parse_json
+from .safetensors_files import check_safetensors
+from .validation import check_ids, check_range, is_integer, require
 
 _FORMAT = "jukebox-song-1"
+_LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
+_CURE = "give a state that jukebox_hf saved"
 
 
 @dataclass(frozen=True)
@@ -102,20 +106,32 @@ class SongState:
         Raises:
             ValueError: a file that is not such a state.
         """
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                facts = file.metadata() or {}
-                seeds, notes = json.loads(facts["seeds"]), json.loads(facts["notes"])
-                codes = tuple(
-                    tuple(file.get_tensor(f"level_{level}.song_{song}") for song in range(len(seeds)))
-                    for level in range(int(facts["levels"]))
-                )
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not the state of a song ({error}); give a state that jukebox_hf saved"
-            ) from None
-        require(facts.get("format") == _FORMAT, f"{path} is not the state of a song; give one that jukebox_hf saved")
-        return cls(codes, tuple(int(seed) for seed in seeds), dict(notes))
+        header = check_safetensors(path, dtypes={"I64", "I32"}, cure=_CURE)
+        facts, said = header.metadata, f"{path} is not the state of a song"
+        require(facts.get("format") == _FORMAT, f"{said}; {_CURE}")
+        seeds, notes = (
+            parse_json(facts.get(name), f"what {path} says of its {name}", kind, cure=_CURE)
+            for name, kind in (("seeds", list), ("notes", dict))
+        )
+        levels = facts.get("levels", "")
+        require(levels in _LEVELS, f"{said} (levels={levels[:20]!r}); {_CURE}")
+        require(
+            all(is_integer(seed) and abs(seed) < 2**64 for seed in seeds)
+            and all(isinstance(note, str) for note in notes.values()),
+            f"{said} (seeds that are no integers, or notes that are no text); {_CURE}",
+        )
+        # Counted before names are made: what a file claims may be far more than what it holds.
+        require(
+            int(levels) * len(seeds) == len(header.tensors),
+            f"{said} (its {len(header.tensors)} tensors are not {levels} levels of {len(seeds)} songs); {_CURE}",
+        )
+        names = [[f"level_{level}.song_{song}" for song in range(len(seeds))] for level in range(int(levels))]
+        for name in (name for level in names for name in level):
+            require(name in header.tensors, f"{said} (it lacks {name}); {_CURE}")
+            require(len(header.tensors[name].shape) == 1, f"{said} ({name} is no row of codes); {_CURE}")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            codes = tuple(tuple(file.get_tensor(name) for name in level) for level in names)
+        return cls(codes, tuple(seeds), notes)
 
 
 def flush(path: Path) -> None:

@@ -1,0 +1,152 @@
+"""Everything this program prints goes through here: no text from a file reaches the terminal as a command to it.
+
+Names of songs, labels, tensors and files are other people's words. Control characters (C0, C1, DEL), bidirectional
+and other invisible format characters, line separators and lone surrogates are shown as escapes such as \\x1b.
+
+    clean(name)        one line, nothing but what can be seen; newlines are escaped too
+    say(text)          print lines (stderr with err=True); newlines and tabs stay
+    say_json(value)    print valid JSON, with what `clean` would escape escaped as JSON does
+    shell_word(word)   a word of a command that can be pasted into a shell and shows no control character
+    guarded_output()   within it, all that anything else writes to stdout and stderr is cleaned as well
+
+Imports neither torch nor transformers.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shlex
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MOVES = re.compile(r"(?:\n|\r|\x1b\[A)*")
+
+
+def clean(text: object) -> str:
+    """One line of what can be seen: everything else is shown as an escape, newlines and tabs too."""
+    text = str(text)
+    return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def clean_lines(text: object) -> str:
+    """As `clean`, but newlines and tabs stay, for texts of several lines that we composed ourselves."""
+    return "".join(c if c in "\n\t" else _seen(c) for c in str(text))
+
+
+def say(text: object = "", err: bool = False) -> None:
+    """Print lines to stdout, or to stderr."""
+    stream = sys.stderr if err else sys.stdout
+    print(_encodable(clean_lines(text), stream), file=stream, flush=True)
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """JSON text of a value, in which all that can not be seen is escaped.
+
+    Raises:
+        ValueError: a number that is not finite, which JSON has no word for.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    return "".join(c if c == "\n" or not _is_unseen(c) else json.dumps(c)[1:-1] for c in text)
+
+
+def say_json(value: Any) -> None:
+    """Print a value to stdout as one line of JSON."""
+    text = as_json(value)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, allow_nan=False)
+    print(text, flush=True)
+
+
+def shell_word(word: str) -> str:
+    """Quote a word for bash, zsh or ksh; what can not be seen is written as in $'\\033'."""
+    if not any(map(_is_unseen, word)):
+        return shlex.quote(word)
+    return "$'" + "".join(map(_shell_letter, word)) + "'"
+
+
+@contextlib.contextmanager
+def guarded_output() -> Iterator[None]:
+    """Within, stdout and stderr clean all that is written to them: warnings, logs, tracebacks, other people's bars.
+
+    A terminal still gets colours, and the moves between several bars.
+    """
+    old = sys.stdout, sys.stderr
+    new = tuple(_Cleaned(stream) for stream in old)
+    sys.stdout, sys.stderr = new
+    _redirect_logs(dict(zip(map(id, old), new, strict=True)))
+    try:
+        yield
+    finally:
+        _redirect_logs(dict(zip(map(id, new), old, strict=True)))
+        sys.stdout, sys.stderr = old
+
+
+class _Cleaned:
+    """A stream that cleans what is written to it, and is the other stream in all else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(_encodable(self._cleaned(text), self._stream))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _cleaned(self, text: str) -> str:
+        is_terminal = self._stream.isatty()
+        if is_terminal and _MOVES.fullmatch(text):
+            return text
+        kept = [*_COLOUR.findall(text), ""] if is_terminal else [""]
+        parts = _COLOUR.split(text) if is_terminal else [text]
+        return "".join(
+            "".join(c if c in "\n\r\t" else _seen(c) for c in part) + colour
+            for part, colour in zip(parts, kept, strict=True)
+        )
+
+
+def _redirect_logs(streams: dict[int, Any]) -> None:
+    loggers = [logging.root, *(one for one in logging.root.manager.loggerDict.values() if hasattr(one, "handlers"))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if id(vars(handler).get("stream")) in streams:
+            handler.stream = streams[id(handler.stream)]
+
+
+def _is_unseen(c: str) -> bool:
+    return not c.isprintable() and unicodedata.category(c) in _UNSEEN
+
+
+def _seen(c: str) -> str:
+    if not _is_unseen(c):
+        return c
+    code = ord(c)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """What a stream of another encoding, such as ASCII, can not write is shown as an escape too."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _shell_letter(c: str) -> str:
+    if not _is_unseen(c):
+        return f"\\{c}" if c in "\\'" else c
+    try:
+        spelt = os.fsencode(c)
+    except UnicodeEncodeError:  # half an emoji, which no shell could be given
+        spelt = c.encode("utf-8", "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in spelt)  # of \xNN some shells read on into the next letters
