@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from .attention_kinds import Address, AttentionKind, Folded, LyricsCross
 from .initialization import scaled_linear
+from .plain_modules import is_packed
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ def widened(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]
     parameters = dict(module.named_parameters())
     if dtype != torch.float32 or all(parameter.dtype != torch.bfloat16 for parameter in parameters.values()):
         return module
+    if any(map(is_packed, parameters.values())):
+        return module  # a quantiser's own, which takes what it is given
     wide = {name: parameter.float() for name, parameter in parameters.items()}
     return lambda hidden: functional_call(module, wide, (hidden,))
 

@@ -29,6 +29,7 @@ from .file_kinds import check_file, read_head, refuse_kind
 from .json_files import read_json
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .validation import require
+from .weight_types import check_numbers
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
@@ -87,6 +88,8 @@ class CheckedWeights:
         if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
             _check_part(cls, str(pretrained_model_name_or_path), kwargs)
             kwargs.pop("force_download", None)  # checked is what will be read
+        is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
+        check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
@@ -110,7 +113,9 @@ def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
         found = check_weights(name, shapes=shapes, optional=tied, **how)
     pickled = None if found else _find_quietly(name, "pytorch_model.bin", subfolder, **hub)
     if pickled is not None and said.get("use_safetensors") is not True:
-        read_pickled_tensors(Path(pickled))
+        content = read_pickled_tensors(Path(pickled))
+        is_quantized = getattr(config, "quantization_config", None) is not None
+        check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
 
 
 def check_name(name_or_path: str) -> None:

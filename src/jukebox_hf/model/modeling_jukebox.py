@@ -5,7 +5,7 @@ memory a song needs, not their sum. The root config.json is the truth; a part's 
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -44,6 +44,7 @@ from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_o
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, plain, require
+from .weight_types import KeepsFloat32, asked_dtype
 
 
 @dataclass
@@ -66,7 +67,7 @@ class JukeboxGenerateOutput(ModelOutput):
     alignment: tuple[SongAlignment, ...] | None = None
 
 
-class JukeboxModel(PreTrainedModel, GenerationMixin):
+class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
 
     Args:
@@ -160,6 +161,17 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
     def source_files(self, levels: Iterable[int]) -> dict[str, list[Path]]:
         """The files of the repository that decide how songs of these levels sound, by part; empty without one."""
         return {} if self._source is None else self._source.files(levels)
+
+    def _float32_tensors(self) -> Iterator[Tensor]:
+        """The VQ-VAE's; of the priors, each knows its own."""
+        yield from self.vqvae.parameters()
+        yield from self.vqvae.buffers()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "JukeboxModel":
+        """A dtype that is asked for is that of priors which are loaded later, too."""
+        if self._source is not None and (dtype := asked_dtype(fn)) is not None:
+            self._source = replace(self._source, dtype=dtype)
+        return super()._apply(fn, *args, **kwargs)
 
     def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
         """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""

@@ -31,6 +31,7 @@ from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
 from .validation import check_ids, check_range, is_integer, require
+from .weight_types import KeepsFloat32
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -56,7 +57,7 @@ class JukeboxPriorOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class JukeboxPrior(CheckedWeights, PreTrainedModel):
+class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     """A top prior or an upsampler; which one, its configuration says."""
 
     config_class = JukeboxPriorConfig

@@ -35,6 +35,7 @@ from .initialization import init_module
 from .loading_arguments import check_part
 from .padding import padded_rows
 from .validation import check_codes, check_finite, check_level, is_number, plain, require
+from .weight_types import KeepsFloat32
 
 logger = logging.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class JukeboxVQVAEOutput(ModelOutput):
     metrics: dict[str, Tensor] | None = None
 
 
-class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
+class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
     """The VQ-VAE of all levels."""
 
     config_class = JukeboxVQVAEConfig

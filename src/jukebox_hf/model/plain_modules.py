@@ -89,4 +89,9 @@ def compute_dtype(module: nn.Module) -> torch.dtype:
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):  # something stands for it: its first matrix says
         weight = next((one for one in module.parameters() if one.dim() > 1), None)
-    return weight.dtype if weight is not None and weight.dtype in FLOATS else torch.float32
+    return weight.dtype if weight is not None and not is_packed(weight) else torch.float32
+
+
+def is_packed(weight: torch.Tensor) -> bool:
+    """Whether a matrix is not its numbers, but what a quantiser (bitsandbytes) keeps instead, whatever its dtype."""
+    return weight.dtype not in FLOATS or nn.Parameter in type(weight).__mro__[1:]
