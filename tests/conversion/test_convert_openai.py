@@ -262,26 +262,28 @@ def _truncate(source, file):
 
 
 @pytest.mark.parametrize(
-    "write",
+    ("write", "cause"),
     [
-        _write_evil,
-        _write_evil_zip,
-        lambda file: file.write_bytes(b""),
-        lambda file: file.write_text("<!DOCTYPE html><html><body>Not found</body></html>"),
-        lambda file: file.write_bytes(random.Random(0).randbytes(3000)),
-        None,
+        (_write_evil, "it holds code ("),
+        (_write_evil_zip, "it holds code ("),
+        (lambda file: file.write_bytes(b""), "is empty"),
+        (lambda file: file.write_text("<!DOCTYPE html><html><body>Not found</body></html>"), "is a web page"),
+        (lambda file: file.write_bytes(random.Random(0).randbytes(3000)), "it is damaged"),
+        (None, "it was cut short"),
     ],
     ids=["pickle with code", "zip with code", "empty", "html", "noise", "truncated"],
 )
 def test_what_is_no_checkpoint_is_refused_and_never_run(
-    run_cli, convert_words, chain_files, tmp_path, monkeypatch, write, is_clean
+    run_cli, convert_words, chain_files, tmp_path, monkeypatch, write, cause, is_clean
 ):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "vqvae.pth.tar"
     (write or partial(_truncate, chain_files[0]))(file)
     code, _, error = run_cli(*convert_words(tmp_path / "repo", vqvae=file))
     assert code == 2
-    assert "is not a checkpoint of plain tensors" in error
+    assert f"{file} " in error
+    assert cause in error
+    assert "weights_only" not in error
     assert error.count("\n") == 1
     assert is_clean(tmp_path, "vqvae.pth.tar")
 

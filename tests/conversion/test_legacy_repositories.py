@@ -105,13 +105,13 @@ TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not a JSON object"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "config.json is not a JSON object"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON ("),
+        (lambda folder: (folder / "config.json").write_text("[]"), "config.json must hold a JSON object"),
         (_edit_config("model_type", "bert"), "is not a Jukebox repository of transformers 4"),
         (_edit_config("vqvae_config", {}), "lacks 'levels'"),
         (lambda folder: (folder / "pytorch_model.bin").unlink(), "holds none of model.safetensors"),
-        (lambda folder: (folder / "pytorch_model.bin").write_bytes(b""), "is not a checkpoint of plain tensors"),
-        (lambda folder: torch.save({"a": _Evil()}, folder / "pytorch_model.bin"), "is not a checkpoint of plain"),
+        (lambda folder: (folder / "pytorch_model.bin").write_bytes(b""), "pytorch_model.bin is empty"),
+        (lambda folder: torch.save({"a": _Evil()}, folder / "pytorch_model.bin"), "it holds code ("),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"noise" * 9), "is not a safetensors file"),
         (_edit_state(lambda state: state.pop(EMBEDDING)), f"1 missing ({EMBEDDING})"),
         (_edit_state(lambda state: state.update(stranger=torch.zeros(1))), "1 unexpected (stranger)"),

@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import struct
 
 import numpy as np
@@ -8,6 +9,7 @@ from safetensors.numpy import save_file
 
 from jukebox_hf.model.json_files import parse_json, read_json
 from jukebox_hf.model.safetensors_files import StoredTensor, check_safetensors
+from jukebox_hf.model.song_state import SongState
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
 PAGE = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
@@ -140,3 +142,101 @@ def test_other_tensors_than_expected_are_named(shapes, dtypes, cause, file):
     save_file({"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.int64)}, file)
     with pytest.raises(ValueError, match=cause):
         check_safetensors(file, shapes, dtypes=dtypes)
+
+
+# --- networks and states ---
+
+DAMAGE = {
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:-7]),
+    "inside its header": lambda file: file.write_bytes(file.read_bytes()[:60]),
+    "is empty": lambda file: file.write_bytes(b""),
+    "LFS pointer": lambda file: file.write_bytes(LFS),
+    "web page": lambda file: file.write_bytes(PAGE),
+    "pickle": lambda file: file.write_bytes(b"\x80\x04K\x01."),
+    "holds 'norm": lambda file: save_file({"norm": np.zeros(3, np.int8)}, file),
+    "lacks": lambda file: save_file({}, file) or save_file({"x": np.zeros(1, np.float32)}, file),
+}
+
+
+@pytest.mark.parametrize("cause", DAMAGE)
+@pytest.mark.parametrize("network", ["prior", "vqvae"])
+def test_weights_are_refused_in_a_sentence_that_names_file_and_cause(network, cause, tiny_prior, tiny_vqvae, tmp_path):
+    model = tiny_prior() if network == "prior" else tiny_vqvae()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    DAMAGE[cause](file)
+    with pytest.raises(ValueError, match=cause) as error:
+        type(model).from_pretrained(tmp_path)
+    assert str(file) in str(error.value)
+
+
+def test_shards_are_refused_where_they_differ_from_their_index(tiny_prior, tmp_path):
+    prior = tiny_prior()
+    prior.save_pretrained(tmp_path, max_shard_size="4KB")
+    index = tmp_path / "model.safetensors.index.json"
+    said = json.loads(index.read_text())
+    type(prior).from_pretrained(tmp_path)
+    for change, cause in (
+        ({"weight_map": said["weight_map"] | {"more": "model-00001-of-00002.safetensors"}}, "differ|lacks the shard"),
+        ({"weight_map": said["weight_map"] | {"more": "../outside.safetensors"}}, "plain file names"),
+        ({"weight_map": said["weight_map"] | {"more": 3}}, "plain file names"),
+        ({"weight_map": []}, "not an index"),
+    ):
+        index.write_text(json.dumps(said | change))
+        with pytest.raises(ValueError, match=cause):
+            type(prior).from_pretrained(tmp_path)
+
+
+def test_pickles_with_code_are_never_run_and_torchs_advice_is_not_repeated(tiny_prior, tmp_path):
+    prior = tiny_prior()
+    prior.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"a": _Code()}))
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin .* holds code \(posix.mkdir\)") as error:
+        type(prior).from_pretrained(tmp_path)
+    assert "weights_only" not in str(error.value)
+
+
+class _Code:
+    def __reduce__(self):
+        return os.mkdir, ("/nowhere/at/all",)
+
+
+STATE = {"format": "jukebox-song-1", "seeds": "[1]", "notes": "{}", "levels": "1"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "codes", "cause"),
+    [
+        ({"levels": str(10**12)}, {}, "levels="),
+        ({"levels": "0"}, {}, "levels="),
+        ({"levels": "-1"}, {}, "levels="),
+        ({"levels": "2"}, {}, "tensors are not 2 levels"),
+        ({"seeds": f"[{'1,' * 10**6}1]"}, {}, "tensors are not"),
+        ({"seeds": "[" * 10**5}, {}, "nested"),
+        ({"seeds": "{}"}, {}, "seeds must hold a JSON list"),
+        ({"seeds": "[1.5]"}, {}, "no integers"),
+        ({"seeds": "[true]"}, {}, "no integers"),
+        ({"seeds": "[NaN]"}, {}, "finite"),
+        ({"notes": "[]"}, {}, "notes must hold a JSON object"),
+        ({"notes": '{"a": 1}'}, {}, "no text"),
+        ({"notes": '{"a": "1", "a": "2"}'}, {}, "twice"),
+        ({"format": "another"}, {}, "not the state"),
+        ({}, {"level_0.song_1": np.zeros(3, np.int64)}, "lacks level_0.song_0"),
+        ({}, {"level_0.song_0": np.zeros((3, 1), np.int64)}, "no row of codes"),
+        ({}, {"level_0.song_0": np.zeros(3, np.float32)}, "F32"),
+    ],
+)
+def test_a_state_that_claims_too_much_or_the_wrong_thing_is_refused_at_once(facts, codes, cause, file):
+    save_file(codes or {"level_0.song_0": np.zeros(3, np.int64)}, file, metadata=STATE | facts)
+    with pytest.raises(ValueError, match=cause) as error:
+        SongState.load(file)
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_a_state_that_lacks_a_fact_is_refused(name, file):
+    facts = {key: value for key, value in STATE.items() if key != name}
+    save_file({"level_0.song_0": np.zeros(3, np.int64)}, file, metadata=facts)
+    with pytest.raises(ValueError, match="state"):
+        SongState.load(file)

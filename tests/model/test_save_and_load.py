@@ -145,7 +145,7 @@ def test_a_prior_loads_from_a_folder_inside_a_model(tiny_prior, tmp_path):
 
 def test_weights_of_another_size_are_refused(tiny_prior, tiny_prior_config, tmp_path):
     tiny_prior("labelled").save_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(ValueError, match=r"model.safetensors does not fit .* of shape \(24, 16\), not \(25, 16\)"):
         JukeboxPrior.from_pretrained(tmp_path, config=tiny_prior_config("labelled", codebook_size=25))
 
 

@@ -5,24 +5,37 @@ that are read, where the format allows it, straight from the mapped file. Only t
 unpickled.
 """
 
-import json
+import copy
+import pickletools
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from .configuration_jukebox import JukeboxConfig
+from .file_kinds import check_file, read_head, refuse_kind
+from .json_files import read_json
+from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .validation import require
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_AGAIN = "download or export it again"
+_OLD_PICKLES = 4  # that a stream of torch.save begins with, before zip files
+_QUIETLY = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 
 
 class CheckpointFiles(Mapping[str, Tensor]):
@@ -63,6 +76,41 @@ class CheckpointFiles(Mapping[str, Tensor]):
         return len(self._readers)
 
 
+class CheckedWeights:
+    """For networks, before `PreTrainedModel`: files that do not fit are refused before transformers reads them."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence."""
+        if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
+            _check_part(cls, str(pretrained_model_name_or_path), kwargs)
+            kwargs.pop("force_download", None)  # checked is what will be read
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
+    """Compare the files of a network with what its configuration asks for."""
+    hub = {key: said[key] for key in _HUB_ARGUMENTS if said.get(key) is not None}
+    subfolder, config = said.get("subfolder") or "", said.get("config")
+    check_name(name)
+    if not isinstance(config, PreTrainedConfig):
+        if _find_quietly(name, "config.json", subfolder, **hub) is None:
+            return  # an adapter's folder, or nothing: transformers knows
+        own = {field.name: said[field.name] for field in fields(part.config_class) if field.name in said}
+        config = part.config_class.from_pretrained(name, subfolder=subfolder, **hub, **own)
+    how = {"subfolder": subfolder, "variant": said.get("variant"), **hub}
+    if getattr(config, "quantization_config", None) is not None or said.get("ignore_mismatched_sizes"):
+        found = check_weights(name, **how)
+    else:
+        with torch.device("meta"):
+            shapes = {key: tensor.shape for key, tensor in part(copy.deepcopy(config)).state_dict().items()}
+        tied = tuple(part._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else ()
+        found = check_weights(name, shapes=shapes, optional=tied, **how)
+    pickled = None if found else _find_quietly(name, "pytorch_model.bin", subfolder, **hub)
+    if pickled is not None and said.get("use_safetensors") is not True:
+        read_pickled_tensors(Path(pickled))
+
+
 def check_name(name_or_path: str) -> None:
     """Refuse what is neither something on this disk nor of the form of a name on the Hub.
 
@@ -99,7 +147,7 @@ def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict
         OSError: no such repository, or no config.json in it.
         ValueError: a file that is not a JSON object.
     """
-    return _read_object(_find(name_or_path, "config.json", subfolder=subfolder, **hub))
+    return read_json(_find(name_or_path, "config.json", subfolder=subfolder, **hub))
 
 
 def read_json_beside(name_or_path: str, file: str, subfolder: str, **hub: Any) -> dict[str, Any] | None:
@@ -109,18 +157,8 @@ def read_json_beside(name_or_path: str, file: str, subfolder: str, **hub: Any) -
         ValueError: a file that is not a JSON object.
     """
     check_name(name_or_path)
-    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    path = cached_file(name_or_path, file, subfolder=subfolder, **quietly, **hub)
-    return None if path is None else _read_object(Path(path))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):  # as deep as no configuration is
-        content = None
-    require(isinstance(content, dict), f"{path} is not a JSON object; get the file again")
-    return content
+    path = _find_quietly(name_or_path, file, subfolder, **hub)
+    return None if path is None else read_json(path)
 
 
 def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
@@ -139,17 +177,43 @@ def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
     return root
 
 
-def check_safetensors(name_or_path: str, subfolder: str, **hub: Any) -> None:
-    """Refuse a folder whose index of safetensors names anything but files beside it.
+def check_weights(
+    name_or_path: str,
+    subfolder: str = "",
+    shapes: Mapping[str, Iterable[int]] | None = None,
+    *,
+    optional: Iterable[str] = (),
+    variant: str | None = None,
+    **hub: Any,
+) -> dict[str, StoredTensor]:
+    """Refuse safetensors that are damaged, or an index that names anything but whole files beside it; reads headers.
+
+    Args:
+        shapes: what must be there, by name, as floating-point numbers; None compares nothing.
+        optional: names that may be absent, such as a tied head.
+        variant: as transformers takes it.
+
+    Returns:
+        What the files hold; empty where a repository has no safetensors.
 
     Raises:
-        ValueError: in one sentence.
+        ValueError: in one sentence that names the file.
     """
-    index = cached_file(
-        name_or_path, _INDEX[0], subfolder=subfolder, _raise_exceptions_for_missing_entries=False, **hub
-    )
-    if index is not None:
-        shards_of(Path(index))
+    dot = f".{variant}" if variant else ""
+
+    def find(file: str) -> str | None:
+        return _find_quietly(name_or_path, file, subfolder, **hub)
+
+    dtypes = None if shapes is None else _FLOATS
+    found: dict[str, StoredTensor] = {}
+    if (file := find(f"model{dot}.safetensors")) is not None:
+        found = check_safetensors(file, dtypes=dtypes).tensors
+    elif (file := find(f"model.safetensors.index{dot}.json")) is not None:
+        shards = [_found(find(shard), shard, name_or_path) for shard in shards_of(Path(file))]
+        found = _check_shards(Path(file), [check_safetensors(shard, dtypes=dtypes) for shard in shards])
+    if shapes is not None and found:
+        _check_shapes(file, found, {name: tuple(shape) for name, shape in shapes.items()}, set(optional))
+    return found
 
 
 def shards_of(index: Path) -> list[str]:
@@ -158,24 +222,56 @@ def shards_of(index: Path) -> list[str]:
     Raises:
         ValueError: an index that can not be read or points elsewhere.
     """
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{index} is not an index of shards; get the file again") from None
-    for name in names:
+    weight_map = read_json(index).get("weight_map")
+    require(isinstance(weight_map, dict) and len(weight_map) > 0, f"{index} is not an index of shards; get it again")
+    for name in weight_map.values():
         require(
             isinstance(name, str) and Path(name).name == name and name not in ("", ".", ".."),
             f"{index} names the shard {name!r}, but shards must be plain file names beside it; do not trust this model",
         )
-    return names
+    return sorted(set(weight_map.values()))
+
+
+def _check_shards(index: Path, headers: Iterable[SafetensorsHeader]) -> dict[str, StoredTensor]:
+    """What the shards of an index hold together, which must be what it says, each tensor once."""
+    found: dict[str, StoredTensor] = {}
+    for header in headers:
+        twice = sorted(found.keys() & header.tensors.keys())
+        require(not twice, f"two shards of {index} hold {twice[:1]}; get the files again")
+        found |= header.tensors
+    different = sorted(found.keys() ^ read_json(index)["weight_map"].keys())
+    require(not different, f"{index} and its shards differ in {different[:1]}; get the files again")
+    return found
+
+
+def _check_shapes(
+    file: str, found: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]], optional: set[str]
+) -> None:
+    for names, word in ((shapes.keys() - found.keys() - optional, "lacks"), (found.keys() - shapes.keys(), "also has")):
+        others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+        require(
+            not names,
+            f"{file} does not fit its configuration: it {word} {min(names, default='')}{others}; use one model's files",
+        )
+    for name, tensor in found.items():
+        require(
+            tensor.shape == shapes[name],
+            f"{file} does not fit its configuration: it has {name} of shape {tensor.shape}, not {shapes[name]}; use "
+            f"files of one model",
+        )
 
 
 def read_pickled_tensors(file: Path) -> Any:
     """Unpickle tensors and plain values, mapped from the file where its format allows it.
 
     Raises:
+        FileNotFoundError: no such file, in one sentence.
         ValueError: anything else inside, or a file that is cut or none.
     """
+    check_file(file)
+    refuse_kind(file, read_head(file), allowed=("zip", "pickle"))
+    is_cut = read_head(file).startswith(b"PK") and not zipfile.is_zipfile(file)
+    require(not is_cut, f"{file} is not a checkpoint of plain tensors: it was cut short; {_AGAIN}")
     try:
         try:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -183,13 +279,44 @@ def read_pickled_tensors(file: Path) -> Any:
             if "mmap" not in str(error):
                 raise
             return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
-    except OSError:
+    except (PermissionError, FileNotFoundError):
         raise
     except Exception as error:  # bytes that are no checkpoint can fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{file} is not a checkpoint of plain tensors ({reason}); download or export it again"
-        ) from None
+        raise ValueError(f"{file} is not a checkpoint of plain tensors: {_damage_of(file, error)}") from None
+
+
+def _damage_of(file: Path, error: Exception) -> str:
+    """Why a pickle could not be read, in our words: torch's own advise to switch its protection off."""
+    name, is_cut = _names_in(file)
+    if is_cut or isinstance(error, EOFError) or re.search("EOF|truncated", str(error)):
+        return f"it was cut short; {_AGAIN}"
+    if (found := re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))) is not None:
+        name = found[1]
+    if name is not None:
+        return f"it holds code ({name[:80]}), which is never run; save it again with nothing but tensors"
+    return f"it is damaged, or of another kind; {_AGAIN}"
+
+
+def _names_in(file: Path) -> tuple[str | None, bool]:
+    """The first thing that a bare pickle would look up and is not torch's, and whether the pickle lacks its end.
+
+    Opcodes are only listed, nothing is run. (None, False) of a zip, and of bytes that are no pickle.
+    """
+    name, words = None, ["", ""]
+    with file.open("rb") as stream:
+        try:
+            for _ in range(_OLD_PICKLES):
+                if not stream.peek(1):
+                    return name, False
+                for opcode, value, _ in pickletools.genops(stream):
+                    if isinstance(value, str) and opcode.name not in ("GLOBAL", "INST"):
+                        words = [words[1], value]
+                    looked_up = {"GLOBAL": value, "INST": value, "STACK_GLOBAL": ".".join(words)}.get(opcode.name)
+                    if looked_up is not None and not looked_up.startswith(("torch", "collections")):
+                        name = name or looked_up.replace(" ", ".")
+        except Exception:  # noise, or the end of the file where a pickle goes on
+            return name, not stream.read(1)
+    return name, False
 
 
 def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path:
@@ -198,6 +325,10 @@ def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path
     if path is None:
         raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
     return Path(path)
+
+
+def _find_quietly(name_or_path: str, file: str, subfolder: str, **hub: Any) -> str | None:
+    return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
 
 def _found(path: str | None, shard: str, name_or_path: str) -> str:
@@ -210,8 +341,6 @@ def _readers_of(file: Path) -> dict[str, Callable[[], Tensor]]:
         content = read_pickled_tensors(file)
         require(isinstance(content, dict), f"{file} holds no state dict; download or export it again")
         return {name: (lambda tensor=tensor: tensor) for name, tensor in content.items()}
-    try:
-        handle = safe_open(file, framework="pt", device="cpu")
-    except SafetensorError as error:
-        raise ValueError(f"{file} is not a safetensors file ({error}); download or export it again") from None
-    return {name: (lambda name=name: handle.get_tensor(name)) for name in handle.keys()}  # noqa: SIM118 - no mapping
+    names = check_safetensors(file).tensors
+    handle = safe_open(file, framework="pt", device="cpu")
+    return {name: (lambda name=name: handle.get_tensor(name)) for name in names}

@@ -81,15 +81,15 @@ def read_head(path: str | Path, length: int = 512) -> bytes:
         return file.read(length)
 
 
-def refuse_kind(path: object, head: bytes, *, allowed: str = "") -> None:
+def refuse_kind(path: object, head: bytes, *, allowed: tuple[str, ...] = ()) -> None:
     """Refuse a file whose first bytes are of something else, and say of what.
 
     Args:
-        allowed: words of a kind that is wanted here, such as "zip" or "pickle".
+        allowed: words of kinds that are wanted here, such as "zip" and "pickle".
 
     Raises:
         ValueError: in one sentence.
     """
     for kind in _KINDS:
-        if not (allowed and allowed in kind.words) and kind.is_it(head):
+        if kind.is_it(head) and not any(word in kind.words for word in allowed):
             raise ValueError(f"{path} {kind.words}; {kind.cure}")

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .attention import LayerSettings
 from .attention_kinds import Grid
 from .cache import JukeboxCache
+from .checkpoint_files import CheckedWeights
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .configuration_jukebox import JukeboxPriorConfig, prefix_span
 from .initialization import init_module
@@ -51,7 +52,7 @@ class JukeboxPriorOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class JukeboxPrior(PreTrainedModel):
+class JukeboxPrior(CheckedWeights, PreTrainedModel):
     """A top prior or an upsampler; which one, its configuration says."""
 
     config_class = JukeboxPriorConfig

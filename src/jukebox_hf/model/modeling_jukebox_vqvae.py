@@ -25,6 +25,7 @@ from .audio_losses import (
     spectral_convergence,
     spectral_distance,
 )
+from .checkpoint_files import CheckedWeights
 from .codebook import Codebook
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .convolution import Decoder, Encoder, StackSettings, reach_in_codes
@@ -70,7 +71,7 @@ class JukeboxVQVAEOutput(ModelOutput):
     metrics: dict[str, Tensor] | None = None
 
 
-class JukeboxVQVAE(PreTrainedModel):
+class JukeboxVQVAE(CheckedWeights, PreTrainedModel):
     """The VQ-VAE of all levels."""
 
     config_class = JukeboxVQVAEConfig

@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from .configuration_jukebox import JukeboxConfig
+from .json_files import parse_json
+from .safetensors_files import check_safetensors
 from .validation import check_ids, check_range, is_integer, require
 
 _FORMAT = "jukebox-song-1"
 _LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
+_LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
+_CURE = "give a state that jukebox_hf saved"
 
 
 @dataclass(frozen=True)
@@ -114,28 +118,32 @@ class SongState:
         Raises:
             ValueError: a file that is not such a state.
         """
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                facts, names = file.metadata() or {}, set(file.keys())
-                seeds, notes = json.loads(facts["seeds"]), json.loads(facts["notes"])
-                levels = int(facts["levels"])
-                if not (facts.get("format") == _FORMAT and isinstance(seeds, list) and all(map(is_integer, seeds))):
-                    raise ValueError("it says so itself")
-                if not (isinstance(notes, dict) and all(isinstance(note, str) for note in notes.values())):
-                    raise ValueError("its notes are no words")
-                if levels * len(seeds) != len(names):  # before anything is made of `levels`
-                    raise ValueError(f"{levels} levels of {len(seeds)} songs, but {len(names)} lists of codes")
-                codes = tuple(
-                    tuple(file.get_tensor(f"level_{level}.song_{song}") for song in range(len(seeds)))
-                    for level in range(levels)
-                )
-            if any(own.dim() != 1 or own.dtype != torch.long for songs in codes for own in songs):
-                raise ValueError("its tensors are no codes")
-        except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is not the state of a song ({error}); give a state that jukebox_hf saved"
-            ) from None
-        return cls(codes, tuple(seeds), dict(notes))
+        header = check_safetensors(path, dtypes={"I64", "I32"}, cure=_CURE)
+        facts, said = header.metadata, f"{path} is not the state of a song"
+        require(facts.get("format") == _FORMAT, f"{said}; {_CURE}")
+        seeds, notes = (
+            parse_json(facts.get(name), f"what {path} says of its {name}", kind, cure=_CURE)
+            for name, kind in (("seeds", list), ("notes", dict))
+        )
+        levels = facts.get("levels", "")
+        require(levels in _LEVELS, f"{said} (levels={levels[:20]!r}); {_CURE}")
+        require(
+            all(is_integer(seed) and abs(seed) < 2**64 for seed in seeds)
+            and all(isinstance(note, str) for note in notes.values()),
+            f"{said} (seeds that are no integers, or notes that are no text); {_CURE}",
+        )
+        # Counted before names are made: what a file claims may be far more than what it holds.
+        require(
+            int(levels) * len(seeds) == len(header.tensors),
+            f"{said} (its {len(header.tensors)} tensors are not {levels} levels of {len(seeds)} songs); {_CURE}",
+        )
+        names = [[f"level_{level}.song_{song}" for song in range(len(seeds))] for level in range(int(levels))]
+        for name in (name for level in names for name in level):
+            require(name in header.tensors, f"{said} (it lacks {name}); {_CURE}")
+            require(len(header.tensors[name].shape) == 1, f"{said} ({name} is no row of codes); {_CURE}")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            codes = tuple(tuple(file.get_tensor(name) for name in level) for level in names)
+        return cls(codes, tuple(seeds), notes)
 
 
 def _with_facts(content: bytes, facts: dict[str, str]) -> bytes:
