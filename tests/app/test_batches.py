@@ -136,10 +136,10 @@ def test_nothing_is_written_through_a_link(generate, tmp_path, name, says_one_se
     ("line", "parts"),
     [
         ("{", "line 1, is not JSON"),
-        ("[1]", "is not a JSON object"),
+        ("[1]", "must hold a JSON object"),
         ('{"sings": "x"}', "has sings"),
         ('{"seconds": "long"}', "seconds='long'"),
-        ('{"seconds": NaN}', "seconds=nan"),
+        ('{"seconds": NaN}', "NaN is no finite number"),
         ('{"seed": -1}', "seed=-1"),
         ('{"lyrics": 3}', "lyrics=3"),
         ('{"model": "other"}', "same for all songs"),

@@ -221,3 +221,92 @@ def test_codes_that_were_changed_on_disk_are_refused_when_read(folder):
     shards.facts = CodeFacts(**json.loads(json.dumps(vars(FACTS) | {"codebook_size": 100})))
     with pytest.raises(ValueError, match=r"the codes of 0\.flac in .* are damaged"):
         shards.codes(0, 0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"songs": "21"},
+        {"songs": None},
+        {"hop_lengths": 8},
+        {"hop_lengths": [4, 8, 16] * 10**4},
+        {"hop_lengths": [4, 8, -16]},
+        {"hop_lengths": ["4"]},
+        {"codebook_size": 10**12},
+        {"codebook_size": 1.5},
+        {"sampling_rate": None},
+        {"levels": [7]},
+        {"levels": 10**12},
+        {"fingerprint": ["abc"]},
+        {"more": 1},
+        [],
+        "{" * 10**5,
+        "",
+        "<html>",
+        '{"songs": NaN}',
+    ],
+    ids=lambda changed: str(changed)[:30],
+)
+def test_a_damaged_index_is_one_sentence(folder, changed):
+    index = folder / "codes.json"
+    content = json.loads(index.read_text())
+    index.write_text(changed if isinstance(changed, str) else json.dumps(content | changed if changed else []))
+    with pytest.raises(ValueError, match=r"codes\.json") as caught:
+        CodeShards(folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_shard_damaged_anywhere_is_named_or_read_as_it_was(folder):
+    path = folder / "codes-00001.parquet"
+    content = path.read_bytes()
+    whole = [CodeShards(folder).codes(song, 0).tolist() for song in range(21)]
+    random = np.random.default_rng(0)
+    for place in random.integers(4, len(content) - 8, 60):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            shards = CodeShards(folder)
+            read = [shards.codes(song, 0).tolist() for song in range(21)]
+        except ValueError as error:
+            assert "damaged" in str(error) or "codes-00001" in str(error)  # noqa: PT017
+            continue
+        assert len(read) == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("name", [None] * 12, "row 0, name=None must be a string"),
+        ("artist", list(range(12)), "row 0, artist=0 must be a string"),
+        ("total_samples", [-1] * 12, "row 0, has total_samples=-1"),
+        ("total_samples", [None] * 12, "row 0, has total_samples=None"),
+        ("codes_0", [[-1] * 80] * 12, r"the codes of 0\.flac .* are damaged"),
+        ("codes_0", [[]] * 12, "damaged"),
+        ("codes_0", [None] * 12, "damaged"),
+        ("codes_0", [["x"] * 80] * 12, "damaged"),
+        ("lyrics", None, "damaged|lacks columns"),
+    ],
+)
+def test_a_shard_with_rows_of_wrong_kinds_is_refused(tmp_path, column, values, said):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    with CodeShardWriter(tmp_path / "codes", FACTS) as writer:
+        for number in range(12):
+            writer.add(coded(number))
+    path = tmp_path / "codes" / "codes-00000.parquet"
+    table = parquet.read_table(path)
+    place = table.column_names.index(column)
+    table = table.remove_column(place) if values is None else table.set_column(place, column, pa.array(values))
+    parquet.write_table(table, path, row_group_size=8)
+    with pytest.raises(ValueError, match=said):
+        CodeShards(tmp_path / "codes").codes(0, 0)
+
+
+def test_a_shard_cut_into_other_groups_is_refused(tmp_path, folder):
+    import pyarrow.parquet as parquet
+
+    path = folder / "codes-00000.parquet"
+    parquet.write_table(parquet.read_table(path), path, row_group_size=3)
+    with pytest.raises(ValueError, match="other groups of songs than 8"):
+        CodeShards(folder)

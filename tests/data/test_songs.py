@@ -257,5 +257,5 @@ def test_metadata_can_not_name_files_outside_its_folder(tmp_path):
     folder = make_folder(tmp_path / "songs")
     shutil.copy(folder / "0.flac", tmp_path / "0.flac")
     (folder / "metadata.csv").write_text("file_name\n../0.flac\n")
-    with pytest.raises(ValueError, match=r"names '\.\./0\.flac', which is not below"):
+    with pytest.raises(ValueError, match=r"line 2, names '\.\./0\.flac', which is not inside"):
         open_songs(folder)

@@ -1,9 +1,14 @@
 """Artists and genres: OpenAI's ids for names, and search by what people type."""
 
+import time
+from difflib import SequenceMatcher
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jukebox_hf import prior_preset
-from jukebox_hf.model.label_vocabulary import LabelMatch, LabelVocabulary, fold, search, underscored
+from jukebox_hf.model.label_vocabulary import LabelMatch, LabelVocabulary, NameIndex, fold, search, underscored
 
 
 def test_recorded_artists_get_openai_s_ids(recorded, tokenizer, version, level):
@@ -109,3 +114,28 @@ def test_search_refuses_what_it_cannot_look_for(tokenizer):
 def test_invisible_marks_and_accents_do_not_count_in_search():
     assert fold("\N{LEFT-TO-RIGHT MARK}Pop  Rôck\N{RIGHT-TO-LEFT MARK}") == "pop rock"
     assert search({"pop\N{LEFT-TO-RIGHT MARK}": 7}, "Pop", 3) == [LabelMatch("pop\N{LEFT-TO-RIGHT MARK}", 7)]
+
+
+NAMES = st.text(st.sampled_from("abcdeé ЖЗ&_-9漢"), max_size=9)
+
+
+@given(st.dictionaries(NAMES, st.integers(0, 9), max_size=30), NAMES)
+def test_an_index_finds_what_comparing_every_name_finds(names, text):
+    wanted = fold(text)
+    scored = []
+    for name in names:
+        is_part = set(wanted.split()) <= set(fold(name).split())
+        longer = max(len(fold(name)), len(wanted), 1)
+        alike = SequenceMatcher(None, fold(name), wanted, autojunk=False).ratio()
+        scored.append((-(1 + len(wanted) / longer if is_part else alike), name))
+    best = [LabelMatch(name, names[name]) for score, name in sorted(scored) if score <= -0.7 and wanted]
+    assert NameIndex(names).search(text, 10) == best[:10]
+
+
+def test_ten_thousand_unlisted_names_are_each_looked_for_in_no_time():
+    names = {f"{number * 7919 % 10**7:07d} singer": number for number in range(10_000)}
+    index = NameIndex(names)
+    begun = time.process_time()
+    for name in range(300):
+        index.search(f"no such {name} band", 3)
+    assert time.process_time() - begun < 20  # comparing with every name takes minutes

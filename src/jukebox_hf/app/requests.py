@@ -4,7 +4,6 @@ Flows in: options of a command line, lines of a songs.jsonl, a request saved ear
 line that repeats one.
 """
 
-import json
 import math
 import re
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
 from jukebox_hf.model.validation import require
 
@@ -98,16 +98,13 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         ValueError: a file that can not be read, or a line that is no song, with its number.
     """
     songs = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):  # U+2028 inside a text ends no line of JSON
         if not line.strip():
             continue
         where = f"{path}, line {number},"
-        try:
-            song = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{where} is not JSON ({error}); write one object per line") from None
-        require(isinstance(song, dict), f"{where} is not a JSON object; write one object per line")
-        song = {str(name).replace("-", "_"): value for name, value in song.items()}
+        given = parse_json(line, where, cure="write one JSON object per line")
+        song = {name.strip().replace("-", "_"): value for name, value in given.items()}
+        require(len(song) == len(given), f"{where} has a name twice, written with - and with _; keep one")
         name = song.pop("name", None)
         require(name is None or isinstance(name, str), f"{where} has name={name!r}, which must be a string")
         check_text(f"{where} name", name or "")
@@ -130,9 +127,13 @@ def read_text(path: Path) -> str:
     size = path.stat().st_size
     require(size <= _MAX_FILE_BYTES, f"{path} has {size:,} bytes, over the {_MAX_FILE_BYTES:,} allowed; shorten it")
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text in UTF-8; save it as UTF-8") from None
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}, is not text in UTF-8; save it as UTF-8") from None
+    zero = text.find("\0")
+    require(zero < 0, f"{path}, line {text.count(chr(10), 0, zero) + 1}, holds a zero byte; save it as UTF-8")
+    return text
 
 
 def new_seed() -> int:

@@ -43,6 +43,11 @@ class StretchPlan:
     def __len__(self) -> int:
         return int(self._ends[-1]) // self.window
 
+    def after(self, item: int) -> int:
+        """The first window that begins behind the song at the middle of a window."""
+        song = int(np.searchsorted(self._ends, item * self.window + self.window // 2))
+        return max(item + 1, -(-int(self._ends[song]) // self.window))
+
     def stretch(self, item: int, shift: int = 0) -> Stretch:
         """The window of an item, moved by `shift` (at most half a window) and pushed back into its song."""
         half = self.window // 2
@@ -124,7 +129,7 @@ class AudioWindows(Dataset):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, item: int) -> dict[str, Any]:
-        """One window; where its song can not be decoded, the next window that can.
+        """One window; where its song can not be decoded, one of the next song that can.
 
         Raises:
             IndexError: an item that is not there.
@@ -132,10 +137,12 @@ class AudioWindows(Dataset):
         """
         if not -len(self) <= item < len(self):
             raise IndexError(f"item={item} is not one of the {len(self)} windows")
-        for tried in range(len(self)):
-            window = self._window((item + tried) % len(self))
+        item %= len(self)
+        for _ in self.kept:  # from song to song: a header that lies may promise thousands of windows
+            window = self._window(item)
             if window is not None:
                 return window
+            item = self.plan.after(item) % len(self)
         raise CorruptSongsError(self.songs.report() or "no window can be decoded")
 
     def _window(self, item: int) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ shard appears whole or not at all and `codes.json` comes last, so a stopped run 
 
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections import OrderedDict
@@ -19,9 +20,12 @@ from torch import nn
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.json_files import parse_json, read_json
+from jukebox_hf.model.text_input import MAX_LYRICS, MAX_PATH, check_text
+from jukebox_hf.model.validation import check_level, is_integer, require
 
 _FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
+_MOST_LEVELS, _LARGEST_INDEX = 16, 1 << 20
 _ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
 _CURE = 'pip install "jukebox_hf[train]"'
@@ -46,9 +50,29 @@ class CodeFacts:
     levels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))
-        if self.levels is not None:
-            object.__setattr__(self, "levels", tuple(self.levels))
+        for name in ("hop_lengths", "levels"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        hops, levels = self.hop_lengths, self.levels
+        require(
+            _is_count(self.sampling_rate, 10**6)
+            and _is_count(self.codebook_size, 2**31 - 1)
+            and isinstance(hops, tuple)
+            and 0 < len(hops) <= _MOST_LEVELS
+            and all(_is_count(hop, 2**31 - 1) for hop in hops)
+            and all(coarse % fine == 0 for fine, coarse in itertools.pairwise(hops)),
+            f"sampling_rate={self.sampling_rate!r:.60}, hop_lengths={hops!r:.60}, codebook_size="
+            f"{self.codebook_size!r:.60} are no facts of codes; encode the songs again",
+        )
+        require(
+            levels is None or (isinstance(levels, tuple) and bool(levels) and set(levels) <= set(range(len(hops)))),
+            f"levels={levels!r:.60} are not of the {len(hops)} levels there; encode the songs again",
+        )
+        require(
+            isinstance(self.fingerprint, str),
+            f"fingerprint={self.fingerprint!r:.60} must be a string; encode the songs again",
+        )
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -73,6 +97,10 @@ class CodeFacts:
             f"{owner} holds codes of levels {list(self.present)} alone, not of level {level}; encode the songs again "
             f"with that level",
         )
+
+
+def _is_count(value: object, most: int) -> bool:
+    return is_integer(value) and 0 < value <= most
 
 
 @dataclass(frozen=True)
@@ -215,18 +243,17 @@ class CodeShards:
             f"{folder} has no {_INDEX}, so it holds no finished codes; encode the songs first, or run that again to "
             f"finish",
         )
-        facts = json.loads(index.read_text(encoding="utf-8"))
+        facts = read_json(index, largest=_LARGEST_INDEX)
         require(facts.pop("format", None) == _FORMAT, f"{index} is of another format; encode the songs again")
-        songs = facts.pop("songs")
-        self.facts = CodeFacts(**facts)
+        songs = facts.pop("songs", None)
+        self.facts = _facts(facts, str(index))
         self.paths = _shards(self.folder)
         self.rows: list[tuple[int, int]] = []  # song -> shard, row
         self.words: list[dict[str, Any]] = []
         for shard, path in enumerate(self.paths):
-            file = _open(path, self.facts)
-            words = file.read(columns=["name", "artist", "genre", "lyrics", "timed_lyrics", "total_samples"])
-            self.words += words.to_pylist()
-            self.rows += [(shard, row) for row in range(words.num_rows)]
+            words = _words(path, _open(path, self.facts), self.facts)
+            self.words += words
+            self.rows += [(shard, row) for row in range(len(words))]
         require(
             len(self.rows) == songs,
             f"{folder} holds {len(self.rows)} songs, but its {_INDEX} counts {songs}; encode the songs again",
@@ -269,7 +296,10 @@ class CodeShards:
         self._groups.move_to_end(key)
         codes = self._groups[key][place]
         require(
-            len(codes) == self.num_codes(song, level) and int(codes.max()) < self.facts.codebook_size,
+            len(codes) == self.num_codes(song, level)
+            and codes.dtype.kind in "iu"
+            and int(codes.min()) >= 0
+            and int(codes.max()) < self.facts.codebook_size,
             f"the codes of {self.words[song]['name']} in {self.paths[shard]} are damaged; encode the songs again",
         )
         return codes
@@ -295,17 +325,57 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
 
 
 def _read_group(path: Path, group: int, level: int) -> list[np.ndarray]:
-    column = _parquet().ParquetFile(path).read_row_group(group, columns=[f"codes_{level}"]).column(0)
-    return [value.values.to_numpy() for value in column]
+    try:
+        column = _parquet().ParquetFile(path).read_row_group(group, columns=[f"codes_{level}"]).column(0)
+        return [value.values.to_numpy() for value in column]
+    except (OSError, AttributeError, IndexError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{path} is no shard of codes or is damaged ({reason:.200}); remove it and encode again")
+
+
+def _facts(given: dict[str, Any], where: str) -> CodeFacts:
+    try:
+        return CodeFacts(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is damaged ({error})") from None
+
+
+def _words(path: Path, file: Any, facts: CodeFacts) -> list[dict[str, Any]]:
+    """The words of a shard's songs, each of its kind, and its groups as `_read_group` counts them."""
+    try:
+        words = file.read(columns=["name", "artist", "genre", "lyrics", "timed_lyrics", "total_samples"]).to_pylist()
+    except (OSError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+    groups = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    whole = all(rows == _ROWS_PER_GROUP for rows in groups[:-1]) and all(rows <= _ROWS_PER_GROUP for rows in groups)
+    require(whole, f"{path} is cut into other groups of songs than {_ROWS_PER_GROUP}; remove it and encode again")
+    for row, song in enumerate(words):
+        where = f"{path}, row {row},"
+        require(len(song) == 6, f"{path} lacks columns of words; remove it and encode again")
+        check_text(f"{where} name", song["name"], MAX_PATH)
+        for name in ("artist", "genre", "lyrics"):
+            check_text(f"{where} {name}", song[name], MAX_LYRICS)
+        samples = song["total_samples"]
+        require(
+            is_integer(samples) and samples >= facts.hop_lengths[-1],
+            f"{where} has total_samples={samples!r:.60}, but must have a code at least; remove it and encode again",
+        )
+    return words
 
 
 def _open(path: Path, facts: CodeFacts) -> Any:
     """A shard whose facts are the wanted ones."""
     try:
         file = _parquet().ParquetFile(path)
-        found = CodeFacts(**json.loads((file.schema_arrow.metadata or {})[_KEY]))
-    except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise ValueError(f"{path} is no shard of codes or is damaged ({error}); remove it and encode again") from None
+        found = _facts(parse_json((file.schema_arrow.metadata or {})[_KEY], "its facts"), "its facts")
+    except KeyError:
+        raise _damaged(path, ValueError("it has no facts of codes")) from None
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise _damaged(path, error) from None
     require(
         found == facts,
         f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs can not be mixed, so use another "
@@ -315,7 +385,7 @@ def _open(path: Path, facts: CodeFacts) -> Any:
 
 
 def _names(path: Path, facts: CodeFacts) -> list[str]:
-    return _open(path, facts).read(columns=["name"]).column("name").to_pylist()
+    return [song["name"] for song in _words(path, _open(path, facts), facts)]
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -12,7 +12,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jukebox_hf.model.audio_input import MAX_CHANNELS, MAX_RATE, MAX_SECONDS, MIN_RATE, resample
+from jukebox_hf.model.audio_input import (
+    BLOCK_VALUES,
+    MAX_CHANNELS,
+    MAX_RATE,
+    MAX_SECONDS,
+    MAX_VALUES,
+    MIN_RATE,
+    check_scale,
+    resample,
+)
 from jukebox_hf.model.validation import require
 
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
@@ -45,6 +54,12 @@ def read_header(source: Source, name: str) -> Header:
     """
     with _opened(source, name) as file:
         header = Header(file.frames, file.samplerate, file.channels)
+    _check_header(header, name)
+    return header
+
+
+def _check_header(header: Header, name: str) -> None:
+    """Refuse what no song has: headers lie, and what they promise would be made room for."""
     require(header.num_frames > 0, f"{name} holds no samples")
     require(
         MIN_RATE <= header.rate <= MAX_RATE,
@@ -57,7 +72,11 @@ def read_header(source: Source, name: str) -> Header:
         header.seconds <= MAX_SECONDS,
         f"{name} is {header.seconds:.0f} s long, but at most {MAX_SECONDS:g} s are read; cut it into songs",
     )
-    return header
+    require(
+        header.num_frames * header.channels <= MAX_VALUES,
+        f"{name} holds {header.num_frames * header.channels:,} samples in {header.channels} channels, but at most "
+        f"{MAX_VALUES:,} are read; cut it into songs, or mix it down",
+    )
 
 
 def read_span(source: Source, name: str, start: int, length: int, sampling_rate: int) -> np.ndarray:
@@ -73,6 +92,7 @@ def read_span(source: Source, name: str, start: int, length: int, sampling_rate:
     """
     with _opened(source, name) as file:
         rate, channels = file.samplerate, file.channels
+        _check_header(Header(file.frames, rate, channels), name)
         if rate == sampling_rate:
             return _filled(_frames(file, name, start, length), length, rate, name)
         # Begin where a sample of the wanted rate falls on a frame, so that nothing is shifted by a fraction.
@@ -110,11 +130,19 @@ def _frames(file: Any, name: str, start: int, length: int) -> np.ndarray:
 
     try:
         file.seek(min(start, file.frames))
-        frames = file.read(length, dtype="float32", always_2d=True)
+        blocks, missing = [], length  # in blocks, as a header may promise far more than there is
+        while missing > 0:
+            block = file.read(min(missing, max(BLOCK_VALUES // file.channels, 1)), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            blocks.append(block.T)
+            missing -= len(block)
+        frames = np.concatenate(blocks, axis=1) if blocks else np.zeros((file.channels, 0), np.float32)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise ValueError(f"{name} can not be decoded ({str(error).split(': ')[-1].rstrip('.')})") from None
     require(bool(np.isfinite(frames).all()), f"{name} holds samples that are not finite")
-    return np.ascontiguousarray(frames.T)
+    check_scale(frames, name)
+    return np.ascontiguousarray(frames)
 
 
 def _filled(samples: np.ndarray, length: int, rate: int, name: str) -> np.ndarray:

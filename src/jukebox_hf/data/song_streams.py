@@ -16,7 +16,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from jukebox_hf.data.audio_windows import check_window, item_random, labels_of, mix
 from jukebox_hf.data.recordings import Header, Source, read_header, read_span
-from jukebox_hf.data.song_tables import LABELS, TIMED_LYRICS, audio_of, metadata_of, name_of, open_dataset
+from jukebox_hf.data.song_lists import LABELS, TIMED_LYRICS, checked_word
+from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.data.song_tables import metadata_of, name_of, open_dataset
 from jukebox_hf.data.songs import (
     MAX_CORRUPT,
     CorruptSongsError,
@@ -40,6 +42,7 @@ class SongStream:
     Args:
         dataset: an iterable data set with an `audio` column.
         where: what was opened, for messages.
+        place: where the files may lie that its rows name.
         split: "train" or "test", by the names of songs; None for all.
         test_fraction: share of "test".
         missing: columns of words that it does not have.
@@ -47,6 +50,7 @@ class SongStream:
 
     dataset: Any
     where: str
+    place: Place
     split: str | None = None
     test_fraction: float = 0.1
     missing: tuple[str, ...] = ()
@@ -55,14 +59,22 @@ class SongStream:
 
     def rows(self) -> Iterator[tuple[Song, Source]]:
         """Words and undecoded sound of the songs on this side of the split, for this worker."""
-        for row in self.dataset:
-            source = audio_of(row["audio"], _fetch)
-            name = name_of(row["audio"].get("path"), row["audio"].get("bytes"))
-            if in_split(name, self.split, self.test_fraction):
-                said = {label: str(row[label]) for label in LABELS if row.get(label) is not None}
-                song = Song(name, **said)
-                times = row.get(TIMED_LYRICS)
-                yield Song(name, **said, lyric_times=parse_times(times, song)) if times else song, source
+        for number, row in enumerate(self.dataset):
+            where = f"{self.where}, row {number} of this worker,"
+            name = name_of(row["audio"], f"row {number}")
+            if not in_split(name, self.split, self.test_fraction):
+                continue
+            try:
+                source = self.place.source(where, row["audio"])
+            except OutsideError:
+                raise
+            except (ValueError, OSError) as error:
+                self.seen += 1
+                self.note(name, str(error))
+                continue
+            said = {label: checked_word(where, label, row[label]) for label in LABELS if row.get(label) is not None}
+            song, times = Song(name, **said), row.get(TIMED_LYRICS)
+            yield Song(name, **said, lyric_times=parse_times(times, song)) if times else song, source
 
     def note(self, name: str, reason: str) -> None:
         """Count a song that could not be used.
@@ -80,7 +92,7 @@ class SongStream:
 
 
 def open_stream(
-    source: str | PathLike[str], *, split: str | None, test_fraction: float, revision: str | None
+    source: str | PathLike[str], *, split: str | None, test_fraction: float, revision: str | None, place: Place
 ) -> SongStream:
     """Open parquet files or a data set of the Hub as a stream.
 
@@ -96,7 +108,7 @@ def open_stream(
     columns = dataset.column_names or list(next(iter(dataset), {}))
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     missing = tuple(name for name in LABELS if name not in columns)
-    return SongStream(dataset, str(source), None if is_split else split, test_fraction, missing)
+    return SongStream(dataset, str(source), place, None if is_split else split, test_fraction, missing)
 
 
 class StreamedAudioWindows(IterableDataset):
@@ -185,11 +197,3 @@ class _WordsError(ValueError):
 def _number_of(name: str) -> int:
     """A number for a song's draws, whichever worker meets it."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-
-
-def _fetch(path: str) -> bytes:
-    """A file of the Hub that a data set names instead of holding its bytes."""
-    import fsspec
-
-    with fsspec.open(path, "rb") as file:
-        return bytes(file.read())

@@ -4,22 +4,32 @@ Flows in: what a user named. Flows out: columns of words and a list of undecoded
 library only; parquet and the Hub go through the `datasets` library, whose own audio decoder is never used.
 """
 
-import csv
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from jukebox_hf.data.recordings import Source
+from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, checked_word, read_song_list
+from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.model.text_input import MAX_PATH, check_text
 from jukebox_hf.model.validation import require
 
-LABELS = ("artist", "genre", "lyrics")
-TIMED_LYRICS = "timed_lyrics"
+logger = logging.get_logger(__name__)
+
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+_OTHER_SOUND = (
+    *(".m4a", ".mp4", ".m4b", ".aac", ".alac", ".wma", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ape", ".wv", ".mpc"),
+    *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
+    *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
+)
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LAYOUT = "a folder with metadata.csv (file_name, artist, genre, lyrics), parquet files, or the name of a data set"
 
@@ -33,6 +43,8 @@ class SongTable:
         audio: undecoded, by row.
         words: the label columns that the source has.
         where: what was opened, for messages.
+        missing: label columns that it does not have.
+        left_out: a sentence about recordings that lie there, but are not among the songs.
     """
 
     names: Sequence[str]
@@ -40,37 +52,70 @@ class SongTable:
     words: Mapping[str, Sequence[str | None]]
     where: str
     missing: tuple[str, ...] = field(default=())
+    left_out: str | None = None
 
 
-def open_table(source: str | PathLike[str], *, revision: str | None, split: str | None) -> tuple[SongTable, bool]:
+def open_table(
+    source: str | PathLike[str], *, revision: str | None, split: str | None, allow_outside: bool = False
+) -> tuple[SongTable, bool]:
     """Open a source; the second value says that the source has the wanted split itself.
 
     Raises:
-        ValueError: nothing there that holds songs, or columns that are missing.
+        ValueError: nothing there that holds songs, columns that are missing, words that are no text, or files outside.
         ImportError: parquet or the Hub without the `datasets` library.
     """
-    folder = metadata_of(source)
-    if folder is not None:
-        return _folder_table(Path(source), folder), False
+    metadata = metadata_of(source)
+    if metadata is not None:
+        place = Place(Path(source), allow_outside=allow_outside)
+        table = _recordings_alone(place) if metadata.is_dir() else _listed(place, metadata)
+        if table.left_out:
+            logger.warning(table.left_out)
+        return table, False
     dataset, is_split = open_dataset(source, revision=revision, split=split, streaming=False)
     columns = dataset.column_names
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     arrow = dataset.with_format("arrow")
     words = {name: arrow[:][name].to_pylist() for name in (*LABELS, TIMED_LYRICS) if name in columns}
-    audio = _ArrowAudio(arrow)
+    for name, values in words.items():
+        words[name] = [checked_word(f"{source}, row {row},", name, value) for row, value in enumerate(values)]
+    audio = _ArrowAudio(arrow, place_of(source, allow_outside), str(source))
     names = [audio.name(row) for row in range(len(dataset))]
     return SongTable(names, audio, words, str(source), tuple(n for n in LABELS if n not in words)), is_split
+
+
+def place_of(source: str | PathLike[str], allow_outside: bool) -> Place:
+    """Where the files may lie that parquet files or a data set of the Hub name."""
+    path = Path(source)
+    if path.exists():
+        return Place(path if path.is_dir() else path.parent, allow_outside=allow_outside)
+    datasets = import_datasets(f"{source} is to be opened")
+    from huggingface_hub import constants
+
+    own = Path(constants.HF_HUB_CACHE) / f"datasets--{str(source).replace('/', '--')}"
+    return Place(own, (Path(datasets.config.DOWNLOADED_DATASETS_PATH),), str(source), allow_outside)
 
 
 def metadata_of(source: str | PathLike[str]) -> Path | None:
     """The file that lists a folder's songs; the folder itself where none does; None for what is not such a folder."""
     folder = Path(source)
-    if not folder.is_dir() or any(folder.rglob("*.parquet")):
+    if not folder.is_dir() or any(parquet_files(folder)):
         return None
-    for name in ("metadata.csv", "metadata.jsonl"):
-        if (folder / name).is_file():
-            return folder / name
+    lists = [folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    require(len(lists) <= 1, f"{folder} holds metadata.csv and metadata.jsonl; keep the one that is right")
+    if lists:
+        return lists[0]
+    other = next((path for path in folder.iterdir() if path.stem.lower() == "metadata" and path.is_file()), None)
+    require(
+        other is None or other.suffix.lower() not in _LISTS,
+        f"{folder} holds {other.name if other else ''}, but songs are listed in metadata.csv or metadata.jsonl; save "
+        f"it as one of these",
+    )
     return folder
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The parquet files of a folder, in order, without those that macOS hides beside them."""
+    return sorted(path for path in folder.rglob("*.parquet") if not _is_hidden(path, folder))
 
 
 def open_dataset(
@@ -80,9 +125,16 @@ def open_dataset(
     datasets = import_datasets(f"{source} is to be opened")
     path = Path(source)
     if path.exists():
-        files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
-        require(path.is_dir() or path.suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
-        return datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming), False
+        files = [str(file) for file in parquet_files(path)] if path.is_dir() else [str(path)]
+        require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
+        for file in files:
+            _check_parquet(file)
+        try:
+            dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
+        except Exception as error:  # the library's errors have no common class
+            reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(f"{source} can not be read as parquet ({reason[0]:.200}); write it again") from None
+        return _undecoded(dataset, datasets), False
     require(
         _HUB_NAME.fullmatch(str(source)) is not None,
         f"source={str(source)!r} is no folder, no file and no name on the Hub; give {_LAYOUT}",
@@ -98,10 +150,26 @@ def open_dataset(
         own or len(names) == 1,
         f"{source} has the splits {', '.join(names)}, not split={split!r}; choose one of them",
     )
-    dataset = splits[names[0]]
+    return _undecoded(splits[names[0]], datasets), own
+
+
+def _undecoded(dataset: Any, datasets: Any) -> Any:
+    """The data set with its sound as bytes and paths, as the library would decode it with torchcodec."""
     if dataset.features is not None and isinstance(dataset.features.get("audio"), datasets.Audio):
-        dataset = dataset.cast_column("audio", datasets.Audio(decode=False))
-    return dataset, own
+        return dataset.cast_column("audio", datasets.Audio(decode=False))
+    return dataset
+
+
+def _check_parquet(file: str) -> None:
+    """Refuse a damaged file by its name."""
+    import pyarrow.parquet as parquet
+
+    try:
+        parquet.read_schema(file)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise ValueError(
+            f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); write it again"
+        ) from None
 
 
 def import_datasets(what: str) -> Any:
@@ -113,68 +181,104 @@ def import_datasets(what: str) -> Any:
     return datasets
 
 
-def audio_of(value: Mapping[str, Any], fetch: Callable[[str], bytes] | None = None) -> Source:
-    """The audio column of a row: bytes, or a path."""
-    if value.get("bytes") is not None:
-        return value["bytes"]
-    path = str(value.get("path"))
-    return fetch(path) if fetch is not None and "://" in path else Path(path)
-
-
-def name_of(path: str | None, content: Any) -> str:
-    """A song's name: its path, else a digest of its bytes."""
-    return path or hashlib.sha256(memoryview(content or b"")[: 1 << 16]).hexdigest()[:16]
+def name_of(audio: Any, where: str) -> str:
+    """A song's name: its path, else a digest of its bytes, else where it stands."""
+    path, content = (
+        (audio.get("path"), audio.get("bytes"))
+        if isinstance(audio, Mapping)
+        else ((audio, None) if isinstance(audio, str) else (None, audio))
+    )
+    if isinstance(path, str) and path:
+        return check_text(f"{where} audio.path", path, MAX_PATH)
+    try:
+        return hashlib.sha256(memoryview(content or b"")[: 1 << 16]).hexdigest()[:16] if content else where
+    except TypeError:
+        return where
 
 
 class _ArrowAudio(Sequence):
-    """The audio column of a table on disk: bytes are read when they are asked for, and not copied."""
+    """The audio column of a table on disk: bytes are read when they are asked for, and not copied.
 
-    def __init__(self, arrow: Any) -> None:
-        self.arrow = arrow
+    Raises:
+        OutsideError: a row that names a file outside the data set.
+    """
+
+    def __init__(self, arrow: Any, place: Place, where: str) -> None:
+        self.arrow, self.place, self.where = arrow, place, where
 
     def __len__(self) -> int:
         return len(self.arrow)
 
     def __getitem__(self, row: int) -> Source:
-        value = self.arrow[row].column("audio")[0]
-        content = value["bytes"].as_buffer() if value["bytes"].is_valid else None
-        return audio_of({"bytes": content, "path": value["path"].as_py()})
+        return self.place.source(f"{self.where}, row {row},", self._value(row))
 
     def name(self, row: int) -> str:
+        """A row's name; refuses one whose file lies outside the data set."""
+        value, where = self._value(row), f"{self.where}, row {row},"
+        if not (isinstance(value, Mapping) and value["bytes"] is not None):
+            try:
+                self.place.source(where, value)
+            except OutsideError:
+                raise
+            except ValueError:  # it is counted when its header is read
+                pass
+        return name_of(value, f"row {row}")
+
+    def _value(self, row: int) -> Any:
+        """What the row says, bytes as a buffer."""
         value = self.arrow[row].column("audio")[0]
-        content = value["bytes"].as_buffer() if value["bytes"].is_valid else None
-        return name_of(value["path"].as_py(), content)
+        if not value.is_valid:
+            return None
+        if hasattr(value, "keys"):
+            found = {name: value[name] for name in ("bytes", "path") if name in value}
+            return {"bytes": None, "path": None} | {name: _plain(each) for name, each in found.items()}
+        return _plain(value)
 
 
-def _folder_table(folder: Path, metadata: Path) -> SongTable:
-    if metadata.is_dir():
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        require(len(files) > 0, f"{folder} holds no songs; give {_LAYOUT}")
-        names = [path.relative_to(folder).as_posix() for path in files]
-        return SongTable(names, files, {}, str(folder), LABELS)
-    rows = list(_rows(metadata))
-    require(len(rows) > 0, f"{metadata} lists no song; add one line for each")
-    columns = list(rows[0])
-    require(
-        "file_name" in columns,
-        f"{metadata} has the columns {', '.join(map(str, columns))}, but no file_name; add it",
-    )
-    names = [str(row["file_name"]) for row in rows]
-    wrong = next((name for name in names if Path(name).is_absolute() or ".." in Path(name).parts), None)
-    require(wrong is None, f"{metadata} names {wrong!r}, which is not below {folder}; name files inside it")
-    words = {name: [row.get(name) for row in rows] for name in (*LABELS, TIMED_LYRICS) if name in columns}
+def _plain(value: Any) -> Any:
+    if value.is_valid and hasattr(value, "as_buffer"):
+        return value.as_py() if isinstance(value.as_py(), str) else value.as_buffer()
+    return value.as_py()
+
+
+def _recordings_alone(place: Place) -> SongTable:
+    """All recordings of a folder that has no list; those of other kinds are counted."""
+    folder = place.folder
+    found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path, folder) and path.is_file()]
+    files = [place.check(path) for path in found if path.suffix.lower() in SUFFIXES]
+    others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in _OTHER_SOUND)
+    left_out = None
+    if others:
+        named = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        left_out = (
+            f"{sum(others.values())} of {len(files) + sum(others.values())} recordings in {folder} are not opened: "
+            f"{named}; convert them to WAV, FLAC, OGG, Opus or MP3"
+        )
+    require(len(files) > 0, f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give {_LAYOUT}")
+    names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
+    return SongTable(names, files, {}, str(folder), LABELS, left_out)
+
+
+def _listed(place: Place, metadata: Path) -> SongTable:
+    """The songs that a list names, and how many recordings it does not name."""
+    rows = read_song_list(metadata)
+    cells = [row.cells for row in rows]
+    unnamed = next((row.line for row in rows if not row.cells[FILE_NAME]), None)
+    require(unnamed is None, f"{metadata}, line {unnamed}, has no file_name; write it, or remove the line")
+    names = [row[FILE_NAME] for row in cells]
+    audio = [place.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
+    words = {name: [row[name] for row in cells] for name in (*LABELS, TIMED_LYRICS) if name in cells[0]}
     missing = tuple(name for name in LABELS if name not in words)
-    return SongTable(names, [folder / name for name in names], words, str(metadata), missing)
+    return SongTable(names, audio, words, str(metadata), missing, _unlisted(place.folder, metadata, audio))
 
 
-def _rows(metadata: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with metadata.open(encoding="utf-8", newline="") as file:
-            lines: Iterable[dict[str, Any]] = (
-                csv.DictReader(file)
-                if metadata.suffix == ".csv"
-                else (json.loads(line) for line in file if line.strip())
-            )
-            yield from lines
-    except (csv.Error, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{metadata} can not be read ({error}); save it as UTF-8") from None
+def _unlisted(folder: Path, metadata: Path, audio: Iterable[Path]) -> str | None:
+    kinds = (*SUFFIXES, *_OTHER_SOUND)
+    found = {path for path in folder.rglob("*") if path.suffix.lower() in kinds and not _is_hidden(path, folder)}
+    unlisted = len(found - set(audio))
+    return f"{unlisted} of {len(found)} recordings in {folder} are not listed in {metadata.name}" if unlisted else None
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """What macOS and versioning systems keep beside files: ._song.wav, __MACOSX, .git, .cache."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)

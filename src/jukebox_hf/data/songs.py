@@ -5,7 +5,6 @@ window asks for it, inside the DataLoader's workers. What can not be decoded is 
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ import numpy as np
 import torch
 
 from jukebox_hf.data.recordings import Header, read_header, read_span
-from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, open_table
+from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, open_table, place_of
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.validation import require
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def open_songs(
     streaming: bool = False,
     test_fraction: float = 0.1,
     revision: str | None = None,
+    allow_outside_files: bool = False,
 ) -> "Songs | SongStream":
     """Open songs to train on.
 
@@ -69,9 +70,11 @@ def open_songs(
         streaming: read parquet and Hub data sets while they arrive; gives a `SongStream`.
         test_fraction: share of the songs in "test".
         revision: of a data set of the Hub.
+        allow_outside_files: let lists and tables name files outside the folder, which then may be any of this machine.
 
     Raises:
-        ValueError: no songs there, missing columns, no song on a side, or more than a tenth of the files corrupt.
+        ValueError: no songs there, missing columns, words that are no text, files outside the folder, no song on a
+            side, or more than a tenth of the files corrupt.
         ImportError: parquet or the Hub without `datasets`.
     """
     require(split in SPLITS, f"split={split!r} must be 'train', 'test' or None")
@@ -82,8 +85,14 @@ def open_songs(
     if streaming:
         from jukebox_hf.data.song_streams import open_stream
 
-        return open_stream(source, split=split, test_fraction=test_fraction, revision=revision)
-    table, is_split = open_table(source, revision=revision, split=split)
+        return open_stream(
+            source,
+            split=split,
+            test_fraction=test_fraction,
+            revision=revision,
+            place=place_of(source, allow_outside_files),
+        )
+    table, is_split = open_table(source, revision=revision, split=split, allow_outside=allow_outside_files)
     rows = [row for row, name in enumerate(table.names) if is_split or in_split(name, split, test_fraction)]
     require(
         len(rows) > 0,
@@ -134,7 +143,7 @@ class Songs:
         row, words = self.rows[index], self.table.words
         said = {name: words[name][row] for name in ("artist", "genre", "lyrics") if name in words}
         times = words[TIMED_LYRICS][row] if TIMED_LYRICS in words else None
-        song = Song(self.table.names[row], **{name: str(value) for name, value in said.items() if value is not None})
+        song = Song(self.table.names[row], **{name: value for name, value in said.items() if value is not None})
         return song if not times else Song(song.name, song.artist, song.genre, song.lyrics, parse_times(times, song))
 
     def header(self, index: int) -> Header:
@@ -166,7 +175,8 @@ class Songs:
 
     def report(self) -> str | None:
         """What to say at the end of a training run about songs that were skipped; None if all went well."""
-        return describe_skipped(self.skipped(), len(self.rows) + len(self._unreadable))
+        skipped = describe_skipped(self.skipped(), len(self.rows) + len(self._unreadable))
+        return "; ".join(filter(None, (skipped, self.table.left_out))) or None
 
     def check_labels(self) -> None:
         """Refuse songs that a prior can not be trained on.
@@ -205,10 +215,9 @@ def parse_times(times: str, song: Song) -> tuple[tuple[float, float], ...]:
         ValueError: other JSON, another number of characters, or times that run backwards.
     """
     try:
-        pairs = tuple(
-            (float(start), float(end)) for start, end in (json.loads(times) if isinstance(times, str) else times)
-        )
-    except (TypeError, ValueError):
+        listed = parse_json(times, TIMED_LYRICS, list) if isinstance(times, str) else times
+        pairs = tuple((float(start), float(end)) for start, end in listed)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{TIMED_LYRICS} of {song.name} is not a list of [start, end] in seconds; write one pair for each character"
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .lyric_structure import Heading, read_structure
+from .lyric_structure import Heading, read_structure, with_new_lines
 
 FORMAT = "jukebox-alignment-1"
 # A word ends at a blank; Chinese characters and kana are words of their own, as the models were trained.
@@ -130,13 +130,13 @@ def time_lyrics(text: str, times: CharacterTimes, seconds: float) -> TimedLyrics
     for number, offset in enumerate(times.offsets):
         by_place.setdefault(int(offset), []).append(number)
     characters = tuple(_span(text, place, place + 1, times, by_place[place], 0.0, False) for place in sorted(by_place))
-    headings = {heading.first: heading for heading in read_structure(text).headings}
+    lined = with_new_lines(text)
+    headings = {lined.rfind("\n", 0, heading.first) + 1: heading for heading in read_structure(text).headings}
     lines: list[TimedLine] = []
     at, is_sung = 0.0, False
-    for found in re.finditer(r"[^\n]+", text):
-        inside = next((h for first, h in headings.items() if found.start() <= first < found.end()), None)
-        if inside is not None:
-            lines.append(_heading(inside, text))
+    for found in re.finditer(r"[^\n]+", lined):
+        if found.start() in headings:  # a heading is alone in its line
+            lines.append(_heading(headings[found.start()], text))
             continue
         words = []
         for piece in _WORD.finditer(text, *found.span()):

@@ -22,7 +22,11 @@ except ImportError:
     soxr = None
 
 MAX_SECONDS, MAX_CHANNELS, MIN_RATE, MAX_RATE = 3600.0, 64, 1000, 384_000
-_BLOCK_VALUES = 1 << 20
+MAX_VALUES = 1 << 29  # of all channels: an hour at 96 kHz, or of stereo at 48 kHz; 2 GiB as float32
+MAX_FLOAT = 16.0  # full scale is 1; unclamped songs reach 2 or 3, integers written as floats thousands
+BLOCK_VALUES = 1 << 20
+_SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
+_LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
 _CURE = "convert it to WAV or FLAC"
 
 
@@ -37,7 +41,8 @@ def read_audio(
 
     Args:
         source: a file that libsndfile reads (WAV, FLAC, OGG, MP3), or samples (S,), (channels, S) or (S, channels):
-            the shorter side is taken for the channels. Integers are scaled by their type's range.
+            the shorter side is taken for the channels. int8, uint8, int16 and int32 are scaled by their range; other
+            integers are refused, and so are values far over full scale, which is 1 for floats.
         sampling_rate: wanted, in samples per second.
         source_rate: of samples in an array; None takes them to be at the wanted rate. Files say their own.
         max_seconds: longer recordings are refused.
@@ -63,6 +68,7 @@ def read_audio(
     _check_length(name, len(samples), rate, max_seconds)
     require(len(samples) > 0, f"{name} holds no samples; give at least one")
     require(bool(np.isfinite(samples).all()), f"{name} holds samples that are not finite; clean it or decode it again")
+    check_scale(samples, name)
     return resample(samples, rate, sampling_rate)
 
 
@@ -74,14 +80,44 @@ def mono(samples: Any) -> np.ndarray:
         f"audio must be numbers (S,) or (channels, S), not {samples.dtype} {samples.shape}; give one recording",
     )
     if samples.dtype.kind in "iu":
-        info = np.iinfo(samples.dtype)
-        middle = 0 if info.min < 0 else (int(info.max) + 1) // 2
-        samples = (samples.astype(np.float64) - middle) / (int(info.max) + 1 - middle)
+        samples = _scaled(samples)
     if samples.ndim == 2:
         axis = int(samples.shape[1] < samples.shape[0])
         _check_channels("audio", samples.shape[axis])
         samples = samples.mean(axis=axis, dtype=np.float64)
     return samples.astype(np.float32)
+
+
+def check_scale(samples: np.ndarray, name: str) -> None:
+    """Refuse floating-point samples that are integers of another scale.
+
+    Raises:
+        ValueError: magnitudes over 16, where full scale is 1.
+    """
+    peak = float(np.abs(samples).max()) if samples.size else 0.0
+    require(
+        peak <= MAX_FLOAT,
+        f"{name} reaches {peak:g}, but full scale is 1; divide 16-bit samples by 32768, or give them as int16",
+    )
+
+
+def _scaled(samples: np.ndarray) -> np.ndarray:
+    """Integer samples as float64 with full scale 1; the type must say the scale, which is never guessed."""
+    require(
+        (samples.dtype.kind, samples.dtype.itemsize) in _SCALES,
+        f"audio of {samples.dtype} says nothing of its scale; give 16-bit samples as .astype(np.int16), or floats with "
+        f"full scale 1",
+    )
+    info = np.iinfo(samples.dtype)
+    middle = 0 if info.min < 0 else (int(info.max) + 1) // 2
+    scaled = (samples.astype(np.float64) - middle) / (int(info.max) + 1 - middle)
+    loudest = int(np.abs(samples.astype(np.int64)).max()) if samples.size else 0
+    require(
+        samples.dtype.itemsize < 4 or loudest == 0 or loudest >= _LEAST_INT32,
+        f"audio of int32 reaches only {loudest} of {info.max}, as 16-bit or 24-bit samples in a wider type do; give "
+        f"16-bit samples as .astype(np.int16), or divide by 2**23 for 24 bits",
+    )
+    return scaled
 
 
 def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -105,10 +141,12 @@ def _read_file(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
             _check_rate(f"the rate of {path}", file.samplerate)
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)
+            _check_values(str(path), file.frames * file.channels)
             blocks, have = [], 0
-            while len(block := file.read(_BLOCK_VALUES // file.channels, dtype="float32", always_2d=True)):
+            while len(block := file.read(BLOCK_VALUES // file.channels, dtype="float32", always_2d=True)):
                 have += len(block)
                 _check_length(str(path), have, file.samplerate, max_seconds)  # a header may lie
+                _check_values(str(path), have * file.channels)
                 blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
@@ -127,6 +165,13 @@ def _check_channels(name: str, channels: int) -> None:
     require(
         1 <= channels <= MAX_CHANNELS,
         f"{name} has {channels} channels, but 1 to {MAX_CHANNELS} are allowed; mix it down first",
+    )
+
+
+def _check_values(name: str, count: int) -> None:
+    require(
+        count <= MAX_VALUES,
+        f"{name} holds {count:,} samples in all channels, but at most {MAX_VALUES:,} are read; cut it or mix it down",
     )
 
 

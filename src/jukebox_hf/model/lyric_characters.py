@@ -5,12 +5,10 @@ scripts are romanised first, with an offset table of its own (romanization.py), 
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from string import ascii_lowercase, ascii_uppercase, digits
-
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from .romanization import romanize
 from .validation import require
@@ -54,13 +52,14 @@ class LyricVocabulary:
         version: `v2` or `v3`.
         characters: all of them, "<unk>" first.
         own: those that were added.
-        model: numbers characters.
+        ids: of all of them; a dictionary, for the tokenizers library takes quadratic time to split a text into
+            characters.
     """
 
     version: str
     characters: tuple[str, ...]
     own: frozenset[str] = field(repr=False)
-    model: Tokenizer = field(repr=False, compare=False)
+    ids: Mapping[str, int] = field(repr=False, compare=False)
 
     def encode(self, text: str) -> LyricEncoding:
         """Clean lyrics as OpenAI did, and number their characters.
@@ -72,13 +71,14 @@ class LyricVocabulary:
             ValueError: text that is no string, or cannot be romanised here.
         """
         romanized = romanize(text, self.own)
-        encoding = self.model.encode(romanized.text, add_special_tokens=False)
-        known = [place for place, index in enumerate(encoding.ids) if index]  # 0: outside the vocabulary
+        spelled = romanized.text.replace("\\", "\n")
+        known = [place for place, character in enumerate(spelled) if character in self.ids]
+        cleaned = "".join(spelled[place] for place in known)
         return LyricEncoding(
             text=text,
-            cleaned="".join(encoding.tokens[place] for place in known),
-            ids=tuple(encoding.ids[place] for place in known),
-            offsets=tuple(romanized.sources[encoding.offsets[place][0]] for place in known),
+            cleaned=cleaned,
+            ids=tuple(self.ids[character] for character in cleaned),
+            offsets=tuple(romanized.sources[place] for place in known),
         )
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -105,10 +105,7 @@ def lyric_vocabulary(version: str, own: str = "") -> LyricVocabulary:
     added = tuple(character for character in own if character not in CHARACTERS[version])
     characters = (UNKNOWN_CHARACTER, *CHARACTERS[version], *added)
     ids = {character: index for index, character in enumerate(characters)}
-    model = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN_CHARACTER))
-    model.normalizer = normalizers.Replace("\\", "\n")
-    model.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    return LyricVocabulary(version, characters, frozenset(added), model)
+    return LyricVocabulary(version, characters, frozenset(added), ids)
 
 
 def own_characters(characters: object, versions: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
+_LINE_END = re.compile("\r(?!\n)|[\v\f\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
 _SHOWN = 5
 
 
@@ -39,16 +40,22 @@ class SungLyrics:
     headings: tuple[Heading, ...]
 
 
+def with_new_lines(text: str) -> str:
+    """Make every other end of a line, such as U+2028 or an old Mac's CR, a new line; no character moves."""
+    return _LINE_END.sub("\n", text)
+
+
 def read_structure(text: str) -> SungLyrics:
     """Take lines that are nothing but one pair of brackets, such as `[Verse 1]`, out of lyrics."""
     headings, kept, place = [], [], 0
+    typed, text = text, with_new_lines(text)
     for line in re.findall(r"[^\n]*\n|[^\n]+\Z", text):
         if found := _HEADING.fullmatch(line):
             headings.append(Heading(found[1].strip(), place + found.start(1) - 1, place + found.end(1) + 1))
         else:
             kept.extend(range(place, place + len(line)))
         place += len(line)
-    return SungLyrics(text, "".join(text[index] for index in kept), tuple(kept), tuple(headings))
+    return SungLyrics(typed, "".join(text[index] for index in kept), tuple(kept), tuple(headings))
 
 
 def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[Heading] = ()) -> list[str]:

@@ -1,13 +1,14 @@
 """Text that people give: lyrics, names, titles and paths, which files, terminals and tokenizers must be able to hold.
 
 Flows in: whatever stands where a text should. Flows out: the text, or a ValueError in one sentence. Standard library
-and `validation` only. Everything that takes text takes it through here, before any work is done.
+only. Everything that takes text takes it through here, before any work is done.
 """
 
 import os
 import re
 import reprlib
 
+from .timed_text import other_format
 from .validation import require
 
 MAX_LYRICS = 100_000  # characters; songs have a few thousand
@@ -45,8 +46,20 @@ def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
 
 
 def check_lyric_text(name: str, text: object) -> str:
-    """`check_text` for lyrics, which may be long."""
-    return check_text(name, text, MAX_LYRICS)
+    """`check_text` for lyrics, which may be long, but are no file of another kind.
+
+    Raises:
+        ValueError: also for LRC, SRT, WebVTT, JSON and the like, whose stamps and marks would be sung.
+    """
+    check_text(name, text, MAX_LYRICS)
+    found = other_format(text)
+    if found is not None:
+        kind, number, line = found
+        raise ValueError(
+            f"{name} is {kind}, not lyrics (line {number}: {shown(line)}), and would be sung with all its marks; give "
+            f"the words alone"
+        )
+    return text
 
 
 def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:

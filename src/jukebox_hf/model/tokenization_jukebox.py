@@ -21,7 +21,7 @@ from .label_files import (
     read_tables,
     write_tables,
 )
-from .label_vocabulary import RULES, UNKNOWN_ID, LabelMatch, LabelVocabulary, search
+from .label_vocabulary import RULES, UNKNOWN_ID, LabelMatch, LabelVocabulary
 from .labels import LevelLabels, SongDescription
 from .lyric_characters import UNKNOWN_CHARACTER, LyricEncoding, LyricVocabulary, lyric_vocabulary, own_characters
 from .validation import check_level, require
@@ -231,11 +231,11 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
     def search_artists(self, text: str, level: int, limit: int = 10) -> list[LabelMatch]:
         """Artists of a level whose names are close to a text, best first; accents and case do not count."""
-        return search(self._words(level).artists, text, limit)
+        return self._words(level).artist_index.search(text, limit)
 
     def search_genres(self, text: str, level: int, limit: int = 10) -> list[LabelMatch]:
         """Genres of a level (in v2: words of genres) close to a text, best first."""
-        return search(self._words(level).genres, text, limit)
+        return self._words(level).genre_index.search(text, limit)
 
     # --- lyrics ---
 
@@ -284,7 +284,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         return "".join(token for token in tokens if token != UNKNOWN_CHARACTER)
 
     def _convert_token_to_id(self, token: str) -> int:
-        return self._characters().model.token_to_id(token) or UNKNOWN_ID
+        return self._characters().ids.get(token, UNKNOWN_ID)
 
     def _convert_id_to_token(self, index: int) -> str:
         characters = self._characters().characters
@@ -323,9 +323,9 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
     def _describe_unlisted(self, kind: str, name: str, version: str, levels: list[int]) -> str:
         words = self.vocabularies[version]
-        table = words.artists if kind == "artist" else words.genres
+        index = words.artist_index if kind == "artist" else words.genre_index
         missing = [name] if kind == "artist" else [word for word, found in words.find_genres(name) if found is None]
-        close = [match.name for word in missing for match in search(table, word, _NAMED_IN_WARNINGS)]
+        close = [match.name for word in missing for match in index.search(word, _NAMED_IN_WARNINGS)]
         where = " and ".join(map(str, levels))
         parts = "" if missing == [name] else f" (of it: {', '.join(map(repr, missing))})"
         return (

@@ -107,6 +107,9 @@ class AudioArguments:
     test_fraction: float = field(
         default=0.0, metadata={"help": "Without eval_songs: the share of train_songs to set aside for evaluation."}
     )
+    allow_outside_files: bool = field(
+        default=False, metadata={"help": "Let lists and tables name files outside their folder: any of this machine."}
+    )
     shift: bool = field(default=False, metadata={"help": "Move windows by up to half their length in every epoch."})
     blend: bool = field(default=False, metadata={"help": "Mix left and right by a share drawn for each window."})
     window_seconds: float = field(

@@ -52,6 +52,12 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=0, help="processes that decode ahead")
     parser.add_argument("--without-labels", action="store_true", help="songs need no artist, genre and lyrics")
+    parser.add_argument(
+        "--allow-outside-files",
+        "--allow_outside_files",
+        action="store_true",
+        help="let lists and tables name files outside their folder: any of this machine",
+    )
     said = parser.parse_args(words)
     return run(lambda: encode_dataset(**vars(said)))
 
@@ -65,6 +71,7 @@ def encode_dataset(
     levels: Sequence[int] | None = None,
     workers: int = 0,
     without_labels: bool = False,
+    allow_outside_files: bool = False,
 ) -> list[SkippedSong]:
     """Encode songs; gives those that were skipped, by any process.
 
@@ -76,6 +83,7 @@ def encode_dataset(
         levels: whose codes to make; None for all.
         workers: processes that decode ahead.
         without_labels: let songs pass whose source has no column artist, genre or lyrics.
+        allow_outside_files: as `open_songs` takes it.
 
     Raises:
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
@@ -88,7 +96,7 @@ def encode_dataset(
         not any(codebook.is_untrained for codebook in vqvae.codebooks),
         f"the codebooks of {model} were never trained, so every code would be the same; train it first",
     )
-    opened = open_songs(songs)
+    opened = open_songs(songs, allow_outside_files=allow_outside_files)
     if not without_labels:
         opened.check_labels()
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)

@@ -84,6 +84,9 @@ class PriorDataArguments:
     test_fraction: float = field(
         default=0.0, metadata={"help": "Without those: the share of the songs to set aside for evaluation."}
     )
+    allow_outside_files: bool = field(
+        default=False, metadata={"help": "Let lists and tables name files outside their folder: any of this machine."}
+    )
     window_codes: int | None = field(
         default=None, metadata={"help": "Codes per window; by default as many as the prior's context holds."}
     )

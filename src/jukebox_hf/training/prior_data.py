@@ -123,13 +123,15 @@ def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae
         "the codebooks of the VQ-VAE were never trained, so every code would be the same; train it first",
     )
     check_facts(own, config)
+    outside = {"allow_outside_files": data.allow_outside_files}
     if data.test_fraction > 0:
         train, evaluation = (
-            open_songs(data.train_songs, split=split, test_fraction=data.test_fraction) for split in ("train", "test")
+            open_songs(data.train_songs, split=split, test_fraction=data.test_fraction, **outside)
+            for split in ("train", "test")
         )
     else:
-        train = open_songs(data.train_songs)
-        evaluation = None if data.eval_songs is None else open_songs(data.eval_songs)
+        train = open_songs(data.train_songs, **outside)
+        evaluation = None if data.eval_songs is None else open_songs(data.eval_songs, **outside)
     return PriorSongs(train, evaluation, own)
 
 

@@ -118,12 +118,13 @@ def _windows(audio: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tu
         return AudioWindows(songs, samples, rate, seed=seed)
 
     evaluation = None
+    outside = {"allow_outside_files": audio.allow_outside_files}
     if audio.test_fraction > 0:
-        songs = open_songs(audio.train_songs, split="train", test_fraction=audio.test_fraction)
-        evaluation = plain(open_songs(audio.train_songs, split="test", test_fraction=audio.test_fraction))
+        songs = open_songs(audio.train_songs, split="train", test_fraction=audio.test_fraction, **outside)
+        evaluation = plain(open_songs(audio.train_songs, split="test", test_fraction=audio.test_fraction, **outside))
     else:
-        songs = open_songs(audio.train_songs)
-        evaluation = None if audio.eval_songs is None else plain(open_songs(audio.eval_songs))
+        songs = open_songs(audio.train_songs, **outside)
+        evaluation = None if audio.eval_songs is None else plain(open_songs(audio.eval_songs, **outside))
     return AudioWindows(songs, samples, rate, seed=seed, shift=audio.shift, blend=audio.blend), evaluation
 
 

@@ -23,6 +23,8 @@ from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
 from jukebox_hf.data.synthesis.song import SongOrder, synthesize
+from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.text_input import check_lyric_text
 from jukebox_hf.model.validation import require
 
 MAX_HOURS = 10_000
@@ -75,6 +77,7 @@ class CorpusSettings:
             value = getattr(self, name)
             require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
         require(self.format in FORMATS, f"format={self.format!r} is none of {', '.join(FORMATS)}; choose one")
+        check_lyric_text("lyrics", self.lyrics or "")
         require(
             self.lyrics is None or 0 < len(self.lyrics) <= self.characters,
             f"lyrics have {len(self.lyrics or '')} characters, but 1 to characters={self.characters} fit a song; "
@@ -170,8 +173,8 @@ def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
 
 def _read_settings(out: Path) -> object:
     try:
-        return json.loads((out / _SETTINGS).read_text(encoding="utf-8"))
-    except ValueError:
+        return read_json(out / _SETTINGS)
+    except (ValueError, OSError):
         return None
 
 

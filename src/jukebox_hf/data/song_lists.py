@@ -1,0 +1,176 @@
+"""Song lists: metadata.csv and metadata.jsonl become rows, each word where its writer meant it, or a refusal by line.
+
+Flows in: files that people make by hand, with spreadsheets or scripts. Flows out: rows with the same columns. Nothing
+is guessed: a row whose cells do not fit the header, or a cell that is no text, is named with its line and a cure.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.model.file_kinds import check_file, refuse_kind
+from jukebox_hf.model.json_files import parse_json
+from jukebox_hf.model.lyric_structure import with_new_lines
+from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
+from jukebox_hf.model.validation import require
+
+FILE_NAME = "file_name"
+LABELS = ("artist", "genre", "lyrics")
+TIMED_LYRICS = "timed_lyrics"
+_LARGEST = 2**31  # bytes: a million songs with their times
+_LONGEST_CELL = 2**25
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One song of a list: its line, counted from 1, and its cells by column."""
+
+    line: int
+    cells: dict[str, Any]
+
+
+def read_song_list(path: Path) -> list[Row]:
+    """Read a metadata.csv, separated by commas, semicolons, tabs or bars, or a metadata.jsonl.
+
+    Raises:
+        ValueError: what is no such file, or has a row that does not fit; in one sentence with the line.
+    """
+    text = _text(path)
+    rows = list(_csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text))
+    require(len(rows) > 0, f"{path} lists no song; add one line for each")
+    return rows
+
+
+def checked_word(where: str, column: str, value: Any) -> Any:
+    """A cell that is to be a song's word: text, or None where nothing is said.
+
+    Args:
+        where: file and line, or data set and row.
+
+    Raises:
+        ValueError: another kind of value, or text that can not be kept or sung; in one sentence.
+    """
+    if value is None or column not in (*LABELS, FILE_NAME):
+        return value
+    name = f"{where} {column}"
+    require(
+        isinstance(value, str),
+        f"{name}={value!r:.60} is {_kind(value)}, but must be text; write it in quotes, or leave it empty",
+    )
+    if column == "lyrics":
+        return with_new_lines(check_lyric_text(name, value))
+    return check_text(name, value, MAX_PATH if column == FILE_NAME else MAX_NAME)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "a truth value"
+    names = {int: "a number", float: "a number", list: "a list", dict: "a table", bytes: "bytes"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _text(path: Path) -> str:
+    """The file as text; what is not UTF-8 is named with its line."""
+    check_file(path, _LARGEST)
+    content = path.read_bytes()
+    refuse_kind(path, content[:512])
+    require(
+        not content.startswith((b"\xff\xfe", b"\xfe\xff")),
+        f"{path} is in UTF-16, as spreadsheets write 'Unicode text'; save it as UTF-8",
+    )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}, is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8"
+        ) from None
+    zero = text.find("\0")
+    require(zero < 0, f"{path}, line {text.count(chr(10), 0, zero) + 1}, holds a zero byte; save the file as UTF-8")
+    return text
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    separator = _separator(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    before = csv.field_size_limit(_LONGEST_CELL)
+    columns: list[str] | None = None
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                where = f"{path}, line {line},"
+                if columns is None:
+                    columns = _columns(path, cells)
+                else:
+                    yield Row(line, _fitted(where, columns, cells, separator))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {line}, can not be read ({error}); put cells with quotes in quotes, and double those inside"
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _separator(path: Path, text: str) -> str:
+    """What stands between cells: what makes a file_name of a piece of the header."""
+    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    for separator in _SEPARATORS:
+        if FILE_NAME in (_column(cell.strip().strip('"')) for cell in header.split(separator)):
+            return separator
+    found = ", ".join(cell.strip() for cell in header.split(",")) or "no line"
+    raise ValueError(f"{path} has the columns {found:.200}, but no {FILE_NAME}; add it")
+
+
+def _column(name: str) -> str:
+    return name.strip().lower()
+
+
+def _columns(path: Path, cells: Sequence[str]) -> list[str]:
+    columns = [_column(cell) for cell in cells]
+    double = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
+    require(double is None, f"{path} has the column {double!r} twice in its header; keep one")
+    return columns
+
+
+def _fitted(where: str, columns: Sequence[str], cells: Sequence[str], separator: str) -> dict[str, Any]:
+    """The cells of a row by column; as many as the header has, or the row is refused."""
+    require(
+        len(cells) <= len(columns),
+        f"{where} has {len(cells)} cells, but the header {len(columns)}; put text that holds "
+        f"{_SEPARATORS[separator]} in double quotes",
+    )
+    require(
+        len(cells) == len(columns),
+        f"{where} has {len(cells)} cell{'s' * (len(cells) > 1)}, but the header {len(columns)}; write all, and leave "
+        f"empty what is not known",
+    )
+    stray = next((cell for name, cell in zip(columns, cells, strict=True) if not name and cell.strip()), None)
+    require(stray is None, f"{where} has {stray!r:.60} in a column without a name; name it, or remove it")
+    row = {name: cell for name, cell in zip(columns, cells, strict=True) if name}
+    return {name: checked_word(where, name, cell if name == "lyrics" else cell.strip()) for name, cell in row.items()}
+
+
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
+    columns: list[str] | None = None
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        given = parse_json(line, where, cure="write one JSON object per line")
+        row = {_column(name): value for name, value in given.items()}
+        require(len(row) == len(given), f"{where}, has a name twice, apart from case and blanks; keep one")
+        columns = columns or list(row)
+        require(FILE_NAME in row, f"{where}, has the columns {', '.join(row):.200}, but no {FILE_NAME}; add it")
+        missing = [name for name in (*LABELS, TIMED_LYRICS) if (name in columns) != (name in row)]
+        require(
+            not missing,
+            f"{where}, {'has' if missing and missing[0] in row else 'lacks'} {', '.join(missing)}, other than the "
+            f"lines before; write all for every song, and null for what is not known",
+        )
+        yield Row(number, {name: checked_word(f"{where},", name, value) for name, value in row.items()})

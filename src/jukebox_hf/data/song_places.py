@@ -1,0 +1,140 @@
+"""Where the sound of a song may lie: inside its data set, whatever path or URL a list or table names.
+
+Flows in: paths and bytes that nobody vouches for. Flows out: a file inside the data set, bytes, or a refusal. Tables of
+strangers could otherwise have any file of this machine encoded and trained on, or anything fetched.
+"""
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from jukebox_hf.data.recordings import Source
+from jukebox_hf.model.text_input import MAX_PATH, check_text, shown
+from jukebox_hf.model.validation import require
+
+_LARGEST = 2**31  # bytes of one recording
+OUTSIDE = "allow_outside_files"
+_CURE = f"copy it into the data set, or pass {OUTSIDE}=True (--{OUTSIDE}) if you trust the list"
+
+
+class OutsideError(ValueError):
+    """A file outside the data set: this stops a run, where damaged sound is skipped."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder that relative paths start from, and where else files may lie.
+
+    Attributes:
+        folder: of the list, or of the parquet files.
+        others: folders that files may also lie in, such as where the Hub's files are kept on this machine.
+        hub_name: of a data set of the Hub, whose own files may be fetched.
+        allow_outside: let paths name any file of this machine; URLs stay forbidden.
+    """
+
+    folder: Path
+    others: tuple[Path, ...] = ()
+    hub_name: str | None = None
+    allow_outside: bool = False
+
+    def source(self, where: str, value: Any) -> Source:
+        """The audio of a row: bytes, the path of a file, or a table of both, of which bytes win.
+
+        Args:
+            where: the row, for messages.
+
+        Raises:
+            OutsideError: a path or URL that is not inside the data set.
+            ValueError: a value of another kind.
+        """
+        if isinstance(value, Mapping):
+            content, path = value.get("bytes"), value.get("path")
+        else:
+            content, path = (None, value) if isinstance(value, str) else (value, None)
+        if content is not None:
+            require(
+                isinstance(content, (bytes, bytearray)) or hasattr(content, "to_pybytes"),
+                f"{where} has audio of the kind {type(content).__name__}; give bytes, a path, or both",
+            )
+            return content
+        require(path is not None and path != "", f"{where} has no audio; give bytes or a path")
+        require(isinstance(path, str), f"{where} has audio.path={shown(path)}, which must be a string")
+        return self._fetched(where, path) if "://" in path else self.file(where, path)
+
+    def file(self, where: str, name: str) -> Path:
+        """The file of a name, in the folder; names in NFC and NFD, and with backslashes, find each other.
+
+        Raises:
+            OutsideError: a name that leads out of the data set, through a link too.
+        """
+        check_text(f"{where} file name", name, MAX_PATH)
+        if not self.allow_outside:
+            ways = PurePosixPath(name), PureWindowsPath(name)
+            is_inside = not any(way.is_absolute() or way.drive or ".." in way.parts for way in ways)
+            self._require_inside(is_inside or self._is_inside(Path(name)), where, name)
+        path = _found(self.folder, name)
+        self._require_inside(self.allow_outside or not path.exists() or self._is_inside(path), where, name)
+        return path
+
+    @cached_property
+    def _roots(self) -> tuple[Path, ...]:
+        roots = [self.folder, *self.others]
+        if self.folder.resolve().parent.name == "snapshots":  # as huggingface_hub keeps files: links to ../../blobs
+            roots.append(self.folder.resolve().parent.parent / "blobs")
+        return tuple(root.resolve() for root in roots)
+
+    def _is_inside(self, path: Path) -> bool:
+        if ".." in path.parts:
+            return False
+        real = path.resolve()
+        return any(real.is_relative_to(root) for root in self._roots)
+
+    def _require_inside(self, is_inside: bool, where: str, name: str) -> None:
+        if not is_inside:
+            raise OutsideError(f"{where} names {shown(name)}, which is not inside {self.folder}; {_CURE}")
+
+    def check(self, path: Path) -> Path:
+        """Refuse a file that was found inside the folder, but is a link to one outside it.
+
+        Raises:
+            OutsideError: in one sentence.
+        """
+        self._require_inside(self.allow_outside or self._is_inside(path), f"{self.folder}", path.name)
+        return path
+
+    def _fetched(self, where: str, url: str) -> bytes:
+        """A file of the same data set of the Hub, or of an archive in it; nothing else is ever fetched."""
+        own = tuple(f"hf://datasets/{self.hub_name}{mark}" for mark in "@/")
+        *inner, outer = url.split("::")
+        is_own = self.hub_name is not None and outer.startswith(own) and ".." not in url.split("/")
+        if not is_own or not all(part.startswith("zip://") for part in inner):
+            raise OutsideError(
+                f"{where} names the URL {shown(url)}, but only files inside the data set are read; download it, "
+                f"and put its bytes or path into the table"
+            )
+        import fsspec
+
+        with fsspec.open(url, "rb") as file:
+            content = bytes(file.read(_LARGEST + 1))
+        require(len(content) <= _LARGEST, f"{where} names {shown(url)}, which has over {_LARGEST:,} bytes; cut it")
+        return content
+
+
+def _found(folder: Path, name: str) -> Path:
+    """The file of that name, or of one that differs in Unicode's form or in slashes alone; else as it was named."""
+    spellings = [name, name.replace("\\", "/")] if "\\" in name and os.sep == "/" else [name]
+    for spelling in spellings:
+        for form in (spelling, unicodedata.normalize("NFC", spelling), unicodedata.normalize("NFD", spelling)):
+            if (folder / form).exists():
+                return folder / form
+    path = folder
+    for part in PurePosixPath(spellings[-1]).parts:
+        wanted = unicodedata.normalize("NFC", part)
+        if not (path / part).exists() and path.is_dir() and not part.isascii():
+            part = next((each for each in os.listdir(path) if unicodedata.normalize("NFC", each) == wanted), part)
+        path = path / part
+    return path if path.exists() else folder / name

@@ -1,0 +1,81 @@
+"""Files of songs and of lyrics: their lines mean one thing, or are refused with file and line."""
+
+import json
+
+import pytest
+
+from jukebox_hf.app.requests import read_batch, read_request, read_text
+
+SONG = '{"name": "a", "lyrics": "la", "artist": "Bo Vale"}'
+
+
+def write(tmp_path, content, name="songs.jsonl"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{SONG}\n{SONG}",
+        f"\ufeff{SONG}\r\n\r\n{SONG}\r\n",
+        f"{SONG}\r  \r{SONG}\r",
+        SONG.replace("la", "la\u2028\u2029\x85la") + "\n" + SONG,
+    ],
+)
+def test_a_song_stands_on_each_line_whatever_ends_lines(tmp_path, content):
+    songs = read_batch(write(tmp_path, content))
+    assert [song["name"] for song in songs] == ["a", "a"]
+    assert songs[0]["lyrics"].startswith("la")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (SONG[:-1] + ",}", "is not JSON"),
+        (SONG.replace('"artist"', '"lyrics"'), "'lyrics' is there twice"),
+        ('{"top-k": 3, "top_k": 4}', "has a name twice"),
+        ('{"seconds": NaN}', "no finite number"),
+        ('{"seconds": 1e999}', "no finite number"),
+        ('{"seconds": "10"}', "seconds='10', which must be a number"),
+        ('{"lyrics": ["la"]}', r"lyrics=\['la'\] must be a string"),
+        ('{"artist": 1975}', "artist=1975 must be a string"),
+        ('{"lyrics": "\\ud83d la"}', "lyrics holds half a character at 0"),
+        ('{"artist": "\\udcff"}', "artist holds a byte that is not UTF-8"),
+        ('{"lyrics": "[00:01.00] la"}', "lyrics is LRC"),
+        ('{"lyrics": "WEBVTT\\n\\n"}', "lyrics is WebVTT"),
+        (json.dumps({"lyrics": "x" * 100_001}), "over the 100000 allowed"),
+        ("[" * 100_000, "is nested too deeply"),
+        (f"[{SONG}]", "must hold a JSON object"),
+        ("null", "must hold a JSON object"),
+    ],
+)
+def test_a_line_that_is_no_song_is_named(tmp_path, line, said):
+    path = write(tmp_path, f"{SONG}\n\n{line}\n")
+    with pytest.raises(ValueError, match=rf"songs\.jsonl, line 3,? .*{said}|songs\.jsonl, line 3, {said}") as caught:
+        read_batch(path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
+    assert read_text(write(tmp_path, f"\ufeffrow{end}boat", "a.txt")) == "row\nboat"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("row\nbóat".encode("latin-1"), "line 2, is not text in UTF-8"),
+        ("row".encode("utf-16"), "is not text in UTF-8"),
+        ("row".encode("utf-16-le"), "line 1, holds a zero byte"),
+    ],
+)
+def test_lyrics_in_other_encodings_are_refused(tmp_path, content, said):
+    with pytest.raises(ValueError, match=rf"a\.txt.*{said}"):
+        read_text(write(tmp_path, content, "a.txt"))
+
+
+def test_a_request_refuses_timed_text_from_wherever_it_comes():
+    with pytest.raises(ValueError, match=r"the request lyrics is SRT or WebVTT.*give the words alone"):
+        read_request({"lyrics": "1\n00:00:01,000 --> 00:00:02,000\nrow"})

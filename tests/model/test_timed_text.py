@@ -1,0 +1,77 @@
+"""Files of other kinds given as lyrics are refused, as their stamps would be sung; headings are lyrics."""
+
+import numpy as np
+import pytest
+
+from jukebox_hf.model.alignment_times import CharacterTimes, time_lyrics
+from jukebox_hf.model.labels import SongDescription
+from jukebox_hf.model.lyric_structure import read_structure
+from jukebox_hf.model.processing_jukebox import merged
+from jukebox_hf.model.text_input import check_lyric_text
+
+OTHERS = {
+    "[00:12.00]Row, row": "LRC",
+    "Row\r\n[00:12.00] row": r"LRC.*line 2",
+    "\ufeff[0:12]Row": "LRC",
+    "[ti:Row]\n[ar:Nobody]": "LRC",
+    "<00:01.5>Row <00:02.5>row": "LRC",
+    "1\n00:00:01,000 --> 00:00:02,000\nRow": "SRT.*line 2",
+    "1\r00:00:01,000 --> 00:00:02,000\rRow": "SRT",
+    "WEBVTT\n\n00:01.000 --> 00:02.000\nRow": "WebVTT",
+    "00:01.000 --> 00:02.000 align:left\nRow": "WebVTT",
+    '{\n "format": "jukebox-alignment-1",\n "lines": []}': "JSON",
+    '[{"start": 0, "text": "Row"}]': "JSON",
+    "[Script Info]\nTitle: Row": "SubStation",
+    "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,Row": "SubStation",
+    "0.500000\t1.000000\tRow": "Audacity",
+    "<!DOCTYPE html><p>Row": "web page",
+    r"{\rtf1\ansi Row}": "RTF",
+}
+LYRICS = [
+    "[Verse 1]\nRow\n[Chorus: Bo Vale & Ada]\nrow",
+    "[Chorus 2:1]\nla",
+    "It's 12:30 now",
+    "12:30 to the sea --> home",
+    "{la} la <la> la [la]",
+    "[Verse 1: 20 Bars]\n(3:45)",
+    '"Hello": he said',
+    "[[Chorus]]\n[la [la]]",
+    "1\n2\n3\n4",
+    "",
+]
+
+
+@pytest.mark.parametrize(("text", "said"), OTHERS.items())
+def test_a_file_with_times_is_not_taken_for_lyrics(text, said):
+    with pytest.raises(ValueError, match=rf"lyrics is .*{said}.*give the words alone") as caught:
+        check_lyric_text("lyrics", text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", LYRICS)
+def test_lyrics_with_headings_and_brackets_stay_lyrics(text):
+    assert check_lyric_text("lyrics", text) == text
+
+
+def test_every_road_of_lyrics_refuses_them():
+    text = "[00:12.00]Row"
+    for road in (
+        lambda: SongDescription(1, lyrics=text),
+        lambda: merged(text, {}, 0),
+        lambda: merged(None, {"lyrics": text}, 0),
+    ):
+        with pytest.raises(ValueError, match="lyrics is LRC"):
+            road()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\u2028", "\u2029", "\x85", "\v", "\f"])
+def test_every_end_of_a_line_ends_a_line(end):
+    text = f"[Chorus]{end}row{end}boat"
+    structure = read_structure(text)
+    assert structure.text == text
+    assert structure.sung.replace("\r", "") == "row\nboat"
+    assert [heading.title for heading in structure.headings] == ["Chorus"]
+    offsets = structure.sources
+    times, seen = np.arange(len(offsets), dtype=float), np.ones(len(offsets), bool)
+    timed = time_lyrics(text, CharacterTimes(offsets, times, times + 1, times, seen, seen), 9.0)
+    assert [line.text.strip() for line in timed.lines] == ["[Chorus]", "row", "boat"]
