@@ -4,7 +4,6 @@ Flows in: the released files, downloaded or local, or checkpoints of one's own t
 layout of `JukeboxModel`, and what was read: each file's SHA-256.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jukebox_hf.conversion.download import download
+from jukebox_hf.conversion.download import download, remove_downloads
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
@@ -107,7 +106,7 @@ def convert_openai(
     if labels is None:
         say(f"no --labels folder was given, so {without_names(tokenizer)}")
     if downloads is not None:
-        shutil.rmtree(downloads)
+        remove_downloads((files.vqvae, *files.priors))
     say(f"wrote {out}")
 
 

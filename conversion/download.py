@@ -5,10 +5,11 @@ beside it as `<name>.part`, from which the next call goes on. Beside the part li
 the server has another file meanwhile, the part is thrown away and the new file read from its start.
 """
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -64,6 +65,20 @@ def download(
     return target
 
 
+def remove_downloads(files: Iterable[Path]) -> None:
+    """Remove files that were fetched, and the folders they lay in where nobody keeps anything else there."""
+    folders = set()
+    for file in files:
+        part = _Part(file)
+        if part.mark.exists():
+            file.unlink(missing_ok=True)
+            part.mark.unlink()
+        folders.add(file.parent)
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
+
+
 @dataclass(frozen=True)
 class _Part:
     """What has arrived of a file, and the ETag of the file it is of ("" where the server gives none)."""
@@ -77,6 +92,11 @@ class _Part:
     @property
     def note(self) -> Path:
         return self.target.with_name(f"{self.target.name}.part.etag")
+
+    @property
+    def mark(self) -> Path:
+        """Says that the whole file is one that was fetched, and none that somebody put there."""
+        return self.target.with_name(f"{self.target.name}.fetched")
 
     @property
     def size(self) -> int:
@@ -93,6 +113,7 @@ class _Part:
 
     def become(self, target: Path) -> None:
         """Call the part the file; it is whole."""
+        self.mark.touch()
         os.replace(self.file, target)
         self.note.unlink(missing_ok=True)
 

@@ -98,7 +98,6 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (("continue", "{song}"), "--seconds is missing"),
         (("continue", "{song}", "--seconds", "0.05"), "ask for more seconds or shorten"),
         (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "--keep"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),

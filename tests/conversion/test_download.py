@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jukebox_hf.app import cli
-from jukebox_hf.conversion.download import download
+from jukebox_hf.conversion.download import download, remove_downloads
 from jukebox_hf.conversion.repository import sha256_of
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, more than one block
@@ -173,6 +173,20 @@ def test_file_that_is_there_is_not_fetched_again(server, tmp_path):
     (tmp_path / "m").write_bytes(b"here")
     assert download(server.url, tmp_path / "m").read_bytes() == b"here"
     assert server.ranges == []
+
+
+def test_only_what_was_fetched_is_removed_again(server, tmp_path):
+    folder = tmp_path / "repo.download"
+    folder.mkdir()
+    (folder / "own").write_bytes(b"put there by hand")
+    (folder / "notes.txt").write_text("mine")
+    files = [download(server.url, folder / name) for name in ("own", "fetched")]
+    remove_downloads(files)
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "own"]
+    (folder / "notes.txt").unlink()
+    (folder / "own").unlink()
+    remove_downloads([download(server.url, folder / "fetched")])
+    assert not folder.exists()
 
 
 def test_missing_file_is_refused_at_once(server, tmp_path):

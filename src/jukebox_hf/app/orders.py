@@ -204,11 +204,10 @@ def _take_one(
         if request.kind == "upsample":
             arguments["levels"], state = _refined_levels(arguments["levels"], state)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
-    seconds = request.seconds
-    if seconds is None and request.kind != "upsample":
-        seconds = _default_seconds(config)
+    if request.seconds is None and request.kind != "upsample":
+        request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
     words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
-    inputs = processor(words, seconds=seconds, prompt=prompt)
+    inputs = processor(words, seconds=request.seconds, prompt=prompt)
     wishes = read_wishes(config, model.generation_config, None, arguments)
     (order,) = take_orders(config, model.vqvae, inputs, wishes, state)
     check_request(model, order.plan, order.labels, order.state)
@@ -252,6 +251,15 @@ def _default_seconds(config: JukeboxConfig) -> float:
     return next(
         (prior.min_song_seconds for prior in timed if prior.max_song_seconds <= DEFAULT_SECONDS), DEFAULT_SECONDS
     )
+
+
+def _seconds_to_go_on_from(request: SongRequest, state: SongState | None, config: JukeboxConfig) -> float:
+    """How long the song is that `continue` makes longer."""
+    if request.kind != "continue" or state is None:
+        return 0.0
+    hops = config.vqvae_config.hop_lengths
+    samples = max(len(songs[0]) * hop for songs, hop in zip(state.codes, hops, strict=True))
+    return samples / config.sampling_rate
 
 
 def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:

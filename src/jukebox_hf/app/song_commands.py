@@ -5,6 +5,7 @@ imported when a command runs, so that `--help` is quick.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,7 @@ ParallelWindows = Annotated[
         "--parallel-windows", help="Upsamplers write windows side by side: faster, another song.", rich_help_panel=_DRAW
     ),
 ]
+Count = Annotated[int, typer.Option(help="How many songs, with seeds that count on.", rich_help_panel=_RUN)]
 Format = Annotated[str | None, typer.Option(help="wav (16 bit), wav24, wavfloat, flac or flac24.")]
 Normalize = Annotated[str | None, typer.Option(help="none, or peak: the loudest sample at full scale.")]
 Dtype = Annotated[
@@ -124,7 +126,7 @@ def generate(
     top_k: TopK = None,
     top_p: TopP = None,
     parallel_windows: ParallelWindows = False,
-    count: Annotated[int, typer.Option(help="How many songs, with seeds that count on.", rich_help_panel=_RUN)] = 1,
+    count: Count = 1,
     batch: Annotated[
         Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
     ] = None,
@@ -144,23 +146,20 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make songs from words, or from a recording to go on from."""
-    from jukebox_hf.app.requests import MOST_SONGS, read_batch
+    from jukebox_hf.app.requests import read_batch
     from jukebox_hf.app.song_runs import unfinished_in
     from jukebox_hf.model.validation import require
 
     said = _said(ctx)
-    require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
     require(batch is None or count == 1, "--batch and --count exclude each other; repeat lines of the batch instead")
-    songs: list[dict[str, Any]] = [said]
+    songs = _counted(said, count)
     if batch is not None:
         songs = [said | {k: v for k, v in song.items() if v is not None} for song in read_batch(batch)]
-    elif count > 1:
-        songs = [said] * count
     elif resume and out is not None and not set(said) - {"kind"} and Path(out).is_dir():
         songs = [said | {"name": name} for name in unfinished_in(Path(out))]
         require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
-    if "seed" in said:  # songs count on from it, unless a line says its own
-        songs = [song if song["seed"] != said["seed"] else song | {"seed": seed + i} for i, song in enumerate(songs)]
+    if batch is not None and seed is not None:  # songs count on from it, unless a line says its own
+        songs = [song if song["seed"] != seed else song | {"seed": seed + i} for i, song in enumerate(songs)]
     if out is None:
         out = "songs/" if batch is not None or count > 1 else f"song{'.flac' if 'flac' in (format or '') else '.wav'}"
     _run(songs, ctx, out)
@@ -190,6 +189,7 @@ def continue_song(
     parallel_windows: ParallelWindows = False,
     format: Format = None,
     normalize: Normalize = None,
+    count: Count = 1,
     dtype: Dtype = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -201,11 +201,8 @@ def continue_song(
     as_json: Json = False,
 ) -> None:
     """Go on from a song: its codes are kept, its words are used again unless said otherwise."""
-    from jukebox_hf.model.validation import require
-
-    require(seconds is not None, "--seconds is missing: say how long the song is to be in all")
     said = _inherited(ctx, codes) | ({} if keep is None else {"keep_seconds": keep})
-    _run([said], ctx, out or "continued.wav")
+    _run(_counted(said, count), ctx, out or ("continued/" if count > 1 else "continued.wav"))
 
 
 def upsample(
@@ -298,6 +295,15 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
     return said | {"kind": ctx.info_name}
 
 
+def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """So many songs of which the same was said; their seeds count on from one that was."""
+    from jukebox_hf.app.requests import MOST_SONGS
+    from jukebox_hf.model.validation import require
+
+    require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
+    return [said | ({"seed": said["seed"] + place} if "seed" in said else {}) for place in range(count)]
+
+
 def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
     """The words of the older song, under what is said now."""
     from jukebox_hf.app.transcoding import find_codes
@@ -309,11 +315,9 @@ def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
     else:
         inherited.pop("strict", None)
-    whole, needed = (
-        inherited.get("song_seconds"),
-        said.get("seconds", 0) + said.get("offset", inherited.get("offset", 0)),
-    )
-    if whole is not None and whole < needed:
+    grows = said["kind"] == "continue"  # without --seconds by as much as a song has by default
+    needed = said.get("seconds", math.inf if grows else 0) + said.get("offset", inherited.get("offset", 0))
+    if inherited.get("song_seconds", math.inf) < needed:
         del inherited["song_seconds"]  # the song grew
     return inherited | said
 

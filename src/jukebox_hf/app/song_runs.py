@@ -133,8 +133,7 @@ class _Run:
             self._check_stepping((*jobs, *fresh), model)
         self._say(waiting, requests[0])
         if self.options.dry_run:
-            estimates = [estimate(job.order, model) for job in (*jobs, *fresh)]
-            return [found | {"text": in_words(found)} for found in estimates]
+            return self._estimates((*jobs, *fresh), model)
         for job in fresh:
             begin(job, self.options.force)
             self.is_begun.append(True)
@@ -164,6 +163,17 @@ class _Run:
             except (ValueError, OSError) as error:
                 self._fail([name for name, _ in songs], error)
         return jobs
+
+    def _estimates(self, jobs: Sequence[Job], model: JukeboxModel) -> list[dict[str, Any]]:
+        """What each job would take; jobs that are alike are measured once."""
+        measured: dict[Any, dict[str, Any]] = {}
+        estimates = []
+        for job in jobs:
+            known = tuple(tuple(map(len, songs)) for songs in job.order.state.codes)
+            found = measured.get(alike := (job.order.plan, known)) or estimate(job.order, model)
+            measured[alike] = found
+            estimates.append(found | {"text": in_words(found)})
+        return estimates
 
     def _made(self, jobs: Sequence[Job], model: JukeboxModel, processor: JukeboxProcessor) -> dict[str, dict]:
         sidecars: dict[str, dict[str, Any]] = {}

@@ -136,7 +136,10 @@ def _times(
     seconds = num_rows * row_seconds
     read = np.flatnonzero(is_read)
     first, stop = (read[0], read[-1] + 1) if len(read) else (0, 0)
-    pooled, pool = _pooled(evidence_of(attention)[:, first:stop], max(1, int(_FINEST_SECONDS / row_seconds)))
+    # Long lyrics are read in a few places: what lies outside of them is not copied.
+    begin = max(first - 1, 0)
+    evidence = evidence_of(attention[:, begin : stop + 1])[:, first - begin : stop - begin]
+    pooled, pool = _pooled(evidence, max(1, int(_FINEST_SECONDS / row_seconds)))
     rows = locate_characters(pooled, diffuse)
     starts, ends = np.zeros(count), np.zeros(count)
     starts[stop:] = ends[stop:] = seconds

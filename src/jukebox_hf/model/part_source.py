@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,11 @@ from .loading_arguments import device_map_of, without_bars
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
-from .safetensors_files import StoredTensor
-from .safetensors_files import check_safetensors as check_header
 from .validation import require
 
 _OF_PRIORS = ("attn_implementation", "quantization_config")
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-_FLOATS = ("F64", "F32", "F16", "BF16")
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
 _WHOLE_FILES = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "processor_config.json"),
@@ -131,6 +128,19 @@ class PartSource:
             shutil.copytree(root / name, folder / name, dirs_exist_ok=True)
 
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
+        """A part's configuration must be the root's, and its files must hold what that asks for."""
+        is_int8 = self._check_config(name, config)  # whose matrices torchao takes apart in its own way
+        self._weights(name, _SAFETENSORS)
+        shapes, optional = None, ()
+        if not is_int8:
+            with torch.device("meta"):
+                shapes = {key: tensor.shape for key, tensor in part(config).state_dict().items()}
+            optional = (HEAD,) if getattr(config, "tie_word_embeddings", False) else ()
+        variant = self.options.get("variant")
+        check_weights(self.name_or_path, name, shapes, optional=optional, variant=variant, **self._hub_again)
+
+    def _check_config(self, name: str, config: PreTrainedConfig) -> bool:
+        """A part's own config.json must say what the root's says of it; whether it is of int8."""
         try:
             own = read_config_json(self.name_or_path, name, **self.hub)
         except FileNotFoundError:
@@ -141,32 +151,27 @@ class PartSource:
             reason = error.strerror or f"no {name}/config.json is there"
             raise OSError(f"{self.name_or_path} lacks a part this run needs ({reason}); complete the folder") from None
         _check_same(name, type(config).from_dict(own), config)
-        shapes = None
-        if "quantization_config" not in own:  # int8 matrices are taken apart in torchao's own way
-            with torch.device("meta"):
-                shapes = {key: tuple(tensor.shape) for key, tensor in part(config).state_dict().items()}
-        tied = {HEAD} if getattr(config, "tie_word_embeddings", False) else ()
-        variant = self.options.get("variant")
-        found = check_weights(self.name_or_path, name, shapes, optional=tied, variant=variant, **self._hub_again)
-        if not found:
-            self._weights(name, _SAFETENSORS)  # says what is missing
+        return "quantization_config" in own
 
     def _check_legacy(self, levels: Iterable[int]) -> None:
         weights = self._weights("", (*_SAFETENSORS, *_PICKLED))
         if weights[0].suffix != ".safetensors":
             return  # one file for all parts, which was read for the VQ-VAE already
-        stored: dict[str, StoredTensor] = {}
-        for path in weights:
-            stored |= check_header(path, dtypes=_FLOATS).tensors
+        stored = check_weights(self.name_or_path, variant=self.options.get("variant"), **self._hub_again)
         keys = legacy_keys(self.config)
         check_keys(stored, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
         for level in levels:
             with torch.device("meta"):
                 prior = JukeboxPrior(self.config.prior_configs[level]).state_dict()
-            pairs = {pair.theirs: pair for pair in keys[f"prior_{level}"] if pair.theirs in stored}
-            wanted = {name: tuple(prior[pair.ours].shape) for name, pair in pairs.items() if pair.ours in prior}
-            wanted = {name: shape[::-1] if pairs[name].is_transposed else shape for name, shape in wanted.items()}
-            _check_shapes(weights[0], {name: stored[name].shape for name in wanted}, wanted)
+            for pair in keys[f"prior_{level}"]:
+                if pair.theirs in stored and pair.ours in prior:
+                    shape, wanted = stored[pair.theirs].shape, tuple(prior[pair.ours].shape)
+                    wanted = wanted[::-1] if pair.is_transposed else wanted
+                    require(
+                        shape == wanted,
+                        f"{weights[0]} holds {pair.theirs} of shape {shape}, but {wanted} is needed for prior_{level}; "
+                        f"get it again",
+                    )
 
     def _weights(self, name: str, candidates: Sequence[str]) -> list[Path]:
         """The files that hold the weights of a part: one, or the shards that an index names."""
@@ -217,7 +222,7 @@ class PartSource:
                     None, config=config, state_dict=state, output_loading_info=True, **options
                 )
         else:
-            self._check_part(part, name, config)  # transformers alone would follow an index out of the folder
+            self._check_config(name, config)
             with without_bars():
                 model, info = part.from_pretrained(
                     self.name_or_path,
@@ -251,17 +256,6 @@ class PartSource:
 def _weights_in(folder: Path) -> list[Path]:
     """What transformers would take for the weights of a part; other files of a folder are somebody's own."""
     return [path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name) and not path.is_dir()]
-
-
-def _check_shapes(where: Path, found: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[int]]) -> None:
-    """The tensors of a part must be those that its configuration makes."""
-    cure = "its config.json and its weights must be of one model, so get both again"
-    for names, words in ((wanted.keys() - found.keys(), "lacks"), (found.keys() - wanted.keys(), "also holds")):
-        others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-        require(not names, f"{where} {words} the tensor {min(names, default='')}{others}; {cure}")
-    for name, shape in wanted.items():
-        own = tuple(found[name])
-        require(own == tuple(shape), f"{where} holds {name} of shape {own}, but {tuple(shape)} is needed; {cure}")
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
