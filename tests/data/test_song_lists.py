@@ -75,6 +75,7 @@ def test_ends_of_lines_inside_a_cell_are_new_lines_of_the_lyrics(tmp_path, end):
         (HEADER + "b.wav,Bo,folk,[00:12.00] row\n", "line 2, lyrics is LRC"),
         (HEADER + 'b.wav,Bo,folk,"1\n00:00:01,000 --> 00:00:02,000\nrow"\n', "line 2, lyrics is SRT"),
         (HEADER + f"b.wav,{'x' * 1001},folk,la\n", "line 2, artist has 1,001 characters"),
+        (HEADER + GOOD + GOOD, r"line 3, names 'a\.wav' as line 2 does"),
         (HEADER + ",Bo,folk,la\n", "line 2, has no file_name"),
     ],
 )

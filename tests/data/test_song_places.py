@@ -191,3 +191,15 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
     (tmp_path / "songs2.parquet").write_bytes((tmp_path / "songs.parquet").read_bytes()[:-50])
     with pytest.raises(ValueError, match=r"songs2\.parquet can not be read as parquet"):
         open_songs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "songs.parquet"])
+def test_a_list_that_is_a_link_to_a_file_outside_is_not_read(place, tmp_path, name):
+    if name == "songs.parquet":
+        table(tmp_path, [{"bytes": sound(), "path": "a.wav"}])
+    else:
+        (tmp_path / name).write_text("secret words\n")
+    (place / name).symlink_to(tmp_path / name)
+    with pytest.raises(OutsideError, match=f"names '{name}', which is not inside") as caught:
+        open_songs(place)
+    assert "secret words" not in str(caught.value)

@@ -1,8 +1,10 @@
 """Songs become codes once: all levels, in shards, by several processes, and after an interruption."""
 
+import io
 import json
 import os
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,3 +204,29 @@ def test_two_processes_share_the_songs_and_finish_what_one_began(sounds, vqvae, 
     assert len(list((tmp_path / "codes").glob("*.parquet"))) == 3 + 3  # of each process its own
     listed = json.loads((tmp_path / "codes" / "skipped.json").read_text())
     assert {song["name"] for song in listed} == {"03.wav", "08.wav", "10.wav"}
+
+
+@pytest.mark.parametrize("flag", ["--allow-outside-files", "--allow_outside_files"])
+def test_a_flag_lets_tables_name_files_outside(monkeypatch, flag):
+    asked = {}
+    monkeypatch.setattr(module, "encode_dataset", lambda **said: asked.update(said))
+    assert main(["songs", "out", "--model", "m", flag]) == 0
+    assert asked["allow_outside_files"] is True
+    assert main(["songs", "out", "--model", "m"]) == 0
+    assert asked["allow_outside_files"] is False
+
+
+def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    memory = io.BytesIO()
+    soundfile.write(memory, np.zeros(8000, np.float32), 8000, format="WAV")
+    audio = [{"bytes": memory.getvalue(), "path": "audio.wav"}] * 2
+    parquet.write_table(pa.table({"audio": audio}), tmp_path / "songs.parquet")
+    vqvae = SimpleNamespace(config=SimpleNamespace(num_levels=1), codebooks=[])
+    monkeypatch.setattr(module, "load_vqvae", lambda name: vqvae)
+    with pytest.raises(ValueError, match=r"holds 2 songs named 'audio\.wav'; give every song a path of its own"):
+        encode_dataset(str(tmp_path / "songs.parquet"), tmp_path / "out", "model", without_labels=True)
+    assert not (tmp_path / "out").exists()

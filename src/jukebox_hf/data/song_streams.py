@@ -104,7 +104,9 @@ def open_stream(
         f"streaming=True is for parquet files and the Hub, but {source} is a folder of recordings, which are decoded "
         f"one window at a time anyway; drop it",
     )
-    dataset, is_split = open_dataset(source, revision=revision, split=split, streaming=True)
+    dataset, is_split = open_dataset(
+        source, revision=revision, split=split, streaming=True, allow_outside=place.allow_outside
+    )
     columns = dataset.column_names or list(next(iter(dataset), {}))
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     missing = tuple(name for name in LABELS if name not in columns)

@@ -71,7 +71,9 @@ def open_table(
         if table.left_out:
             logger.warning(table.left_out)
         return table, False
-    dataset, is_split = open_dataset(source, revision=revision, split=split, streaming=False)
+    dataset, is_split = open_dataset(
+        source, revision=revision, split=split, streaming=False, allow_outside=allow_outside
+    )
     columns = dataset.column_names
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     arrow = dataset.with_format("arrow")
@@ -119,7 +121,12 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 def open_dataset(
-    source: str | PathLike[str], *, revision: str | None, split: str | None, streaming: bool
+    source: str | PathLike[str],
+    *,
+    revision: str | None,
+    split: str | None,
+    streaming: bool,
+    allow_outside: bool = False,
 ) -> tuple[Any, bool]:
     """Open parquet files or a data set of the Hub; the second value says that it has the wanted split itself."""
     datasets = import_datasets(f"{source} is to be opened")
@@ -127,8 +134,9 @@ def open_dataset(
     if path.exists():
         files = [str(file) for file in parquet_files(path)] if path.is_dir() else [str(path)]
         require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
+        place = place_of(source, allow_outside)
         for file in files:
-            _check_parquet(file)
+            _check_parquet(str(place.check(Path(file))))
         try:
             dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
         except Exception as error:  # the library's errors have no common class
@@ -261,11 +269,18 @@ def _recordings_alone(place: Place) -> SongTable:
 
 def _listed(place: Place, metadata: Path) -> SongTable:
     """The songs that a list names, and how many recordings it does not name."""
-    rows = read_song_list(metadata)
+    rows = read_song_list(place.check(metadata))
     cells = [row.cells for row in rows]
     unnamed = next((row.line for row in rows if not row.cells[FILE_NAME]), None)
     require(unnamed is None, f"{metadata}, line {unnamed}, has no file_name; write it, or remove the line")
     names = [row[FILE_NAME] for row in cells]
+    first: dict[str, int] = {}
+    for row in rows:
+        before = first.setdefault(row.cells[FILE_NAME], row.line)
+        require(
+            before == row.line,
+            f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r} as line {before} does; keep one of them",
+        )
     audio = [place.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
     words = {name: [row[name] for row in cells] for name in (*LABELS, TIMED_LYRICS) if name in cells[0]}
     missing = tuple(name for name in LABELS if name not in words)

@@ -8,6 +8,7 @@ the songs. What can not be decoded is skipped, counted and listed in `skipped.js
 import datetime
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,6 +94,12 @@ def encode_dataset(
         f"the codebooks of {model} were never trained, so every code would be the same; train it first",
     )
     opened = open_songs(songs, allow_outside_files=allow_outside_files)
+    names = [song.name for song in opened]
+    double = next((name for name, count in Counter(names).items() if count > 1), None)
+    require(
+        double is None,
+        f"{songs} holds {names.count(double)} songs named {double!r}; give every song a path of its own",
+    )
     if not without_labels:
         opened.check_labels()
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
