@@ -8,8 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from . import gradio_interface, pipeline_dispatch
 from .after_import import when_imported
-from .pipeline_dispatch import install, uninstall
 
 
 class _LoadedLater(type):
@@ -38,7 +38,7 @@ def register(pipeline: bool = True) -> None:
     """Register everything with transformers' Auto classes; calling it again changes nothing.
 
     Args:
-        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox.
+        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox, and gradio know it.
     """
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForTextToWaveform, AutoTokenizer
 
@@ -60,7 +60,8 @@ def register(pipeline: bool = True) -> None:
     AutoFeatureExtractor.register(JukeboxConfig, extractor, exist_ok=True)
     when_imported("transformers.models.auto.processing_auto", _register_processor)
     if pipeline:
-        install()
+        pipeline_dispatch.install()
+        gradio_interface.install()
 
 
 def _register_processor(processing_auto: ModuleType) -> None:
@@ -71,5 +72,6 @@ def _register_processor(processing_auto: ModuleType) -> None:
 
 
 def unregister() -> None:
-    """Give transformers its own text-to-audio pipeline back; the Auto classes keep ours, which harm nobody."""
-    uninstall()
+    """Give transformers and gradio their own back; the Auto classes keep ours, which harm nobody."""
+    pipeline_dispatch.uninstall()
+    gradio_interface.uninstall()
