@@ -1,16 +1,16 @@
 """Tell transformers about the networks, and what goes with them, without paying for them at import.
 
 Importing transformers and torch takes seconds, its PreTrainedModel over one more. So its tables of Auto classes are
-filled when they are first imported, and what stands in them are stand-ins: classes known by name and configuration, whose
-module is imported when something is first asked of them.
+filled when they are first imported, and what stands in them are stand-ins: classes known by name and configuration,
+whose module is imported when something is first asked of them.
 """
 
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from . import gradio_interface, pipeline_dispatch
 from .after_import import when_imported
-from .pipeline_dispatch import install, uninstall
 
 
 class _LoadedLater(type):
@@ -41,12 +41,13 @@ def register(pipeline: bool = True) -> None:
     Each table is filled as soon as transformers imports it: now, or when somebody first asks for an Auto class.
 
     Args:
-        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox.
+        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox, and gradio know it.
     """
     for name, fill in _TABLES.items():
         when_imported(f"transformers.models.auto.{name}", fill)
     if pipeline:
-        install()
+        pipeline_dispatch.install()
+        gradio_interface.install()
 
 
 def _register_configurations(auto: ModuleType) -> None:
@@ -100,5 +101,6 @@ _TABLES = {
 
 
 def unregister() -> None:
-    """Give transformers its own text-to-audio pipeline back; the Auto classes keep ours, which harm nobody."""
-    uninstall()
+    """Give transformers and gradio their own back; the Auto classes keep ours, which harm nobody."""
+    pipeline_dispatch.uninstall()
+    gradio_interface.uninstall()

@@ -1,11 +1,16 @@
 """`pipeline("text-to-audio", model)` on words of every form, and who else's pipelines it leaves alone."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig, TextToAudioPipeline, pipeline
 
 from jukebox_hf import JukeboxModel, JukeboxPipeline, register
+from jukebox_hf.model import pipeline_jukebox
+from jukebox_hf.model.part_source import PartSource
 from jukebox_hf.registration import unregister
 
 HOP, RATE = 128, 44100
@@ -111,8 +116,8 @@ def test_a_tokenizer_is_enough(model, processor, repository):
     made = pipeline("text-to-audio", model=model, tokenizer=processor.tokenizer)
     assert type(made) is JukeboxPipeline
     assert made.processor.to_dict() == processor.to_dict()
-    with pytest.raises(ValueError, match="needs a processor or a tokenizer"):
-        JukeboxPipeline(model)
+    with pytest.raises(ValueError, match="tokenizer=object is not of Jukebox"):
+        JukeboxPipeline(model, tokenizer=object())
 
 
 def test_saved_pipelines_open_again(model, processor, tmp_path):
@@ -132,12 +137,83 @@ def test_saved_pipelines_open_again(model, processor, tmp_path):
         (lambda pipe: pipe(["la", 3]), "must be lyrics or a dictionary"),
         (lambda pipe: pipe("la", seconds=-1), "seconds=-1 must be"),
         (lambda pipe: pipe("la", generate_kwargs={"speed": 2}), "generate does not know speed"),
+        (lambda pipe: pipe("la", max_length=20), "the pipeline does not know max_length"),
+        (lambda pipe: pipe(5), "text_inputs=5 must be lyrics"),
+        (lambda pipe: pipe(b"la"), "text_inputs=b'la' must be lyrics"),
+        (lambda pipe: pipe([{"role": "user", "content": "la"}]), "a song does not know content, role"),
+        (lambda pipe: pipe("la", num_return_sequences=2), "num_return_sequences=2, but a pipeline gives one song"),
+        (lambda pipe: pipe([], tempo=3), "the pipeline does not know tempo"),
     ],
 )
 def test_impossible_calls_are_refused_in_one_sentence(pipe, call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call(pipe)
     assert "\n" not in str(caught.value)
+
+
+def test_no_songs_are_no_songs(pipe):
+    assert pipe([]) == pipe(()) == []
+
+
+def test_arguments_of_generate_may_be_said_directly(pipe):
+    """As in transformers' pipelines for text, and NumPy's numbers as everywhere."""
+    direct = pipe("la", seed=np.int64(3), max_new_tokens=np.int64(4), temperature=np.float32(0.5), levels=[2])
+    inside = pipe("la", seed=3, generate_kwargs={"max_new_tokens": 4, "temperature": 0.5, "levels": [2]})
+    assert np.array_equal(direct["audio"], inside["audio"])
+    assert len(pipe("la", seconds=np.float32(0.02), seed=1)["audio"]) == 6 * HOP
+
+
+def test_workers_prepare_songs_too(pipe):
+    songs = pipe(["la", "lo", "li"], seed=3, batch_size=2, num_workers=1, return_codes=True, **SHORT)
+    assert [song["seed"] for song in songs] == [3, 4, 5]
+
+
+def test_its_generation_configuration_can_be_read_and_changed(model, processor):
+    made = JukeboxPipeline(model, processor=processor)
+    assert made.generation_config.max_new_tokens == model.generation_config.max_new_tokens == 24
+    made.generation_config.max_new_tokens = 3
+    assert len(made("la", seed=1)["audio"]) == 3 * HOP
+    assert len(made("la", seed=1, max_new_tokens=2)["audio"]) == 2 * HOP
+    assert model.generation_config.max_new_tokens == 24
+    given = JukeboxPipeline(model, processor=processor, max_new_tokens=4)
+    assert given.generation_config.max_new_tokens == 4
+    assert len(given("la", seed=1)["audio"]) == 4 * HOP
+
+
+def _loads(monkeypatch):
+    loads, load = [], PartSource.load_prior
+    monkeypatch.setattr(
+        PartSource, "load_prior", lambda self, level, *rest: loads.append(level) or load(self, level, *rest)
+    )
+    return loads
+
+
+def test_priors_stay_between_calls_where_memory_allows(repository, monkeypatch):
+    loads = _loads(monkeypatch)
+    made = pipeline("text-to-audio", model=str(repository))
+    for _ in range(2):
+        made("la", **SHORT)
+    assert (loads, made.model.loaded_levels) == ([2, 1, 0], (0, 1, 2))
+    made.model.generate(max_new_tokens=1)
+    assert made.model.loaded_levels == (), "generate alone frees them, as ever"
+
+
+def test_priors_go_where_memory_is_short(repository, monkeypatch):
+    loads = _loads(monkeypatch)
+    made = pipeline("text-to-audio", model=str(repository))
+    weights = sum(prior.parameter_count() for prior in made.model.config.prior_configs)
+    monkeypatch.setattr(pipeline_jukebox, "free_bytes", lambda device: 2 * 4 * weights - 1)
+    for _ in range(2):
+        made("la", **SHORT)
+    assert (loads, made.model.loaded_levels) == ([2, 1, 0] * 2, ())
+
+
+@pytest.mark.parametrize("keep_loaded", [True, False])
+def test_who_says_whether_priors_stay_is_obeyed(repository, monkeypatch, keep_loaded):
+    monkeypatch.setattr(pipeline_jukebox, "free_bytes", lambda device: 0 if keep_loaded else 2**60)
+    made = pipeline("text-to-audio", model=str(repository), model_kwargs={"keep_loaded": keep_loaded})
+    made("la", **SHORT)
+    assert made.model.loaded_levels == ((0, 1, 2) if keep_loaded else ())
 
 
 def test_the_stock_pipeline_plays_it_too(model, processor):
@@ -212,9 +288,9 @@ import sys
 {imports}
 pipe = pipeline("text-to-audio", model=sys.argv[1])
 print(type(pipe).__name__, pipe("la", generate_kwargs={{"max_new_tokens": 2}})["audio"].shape)
-print([finder for finder in sys.meta_path if "_Waiting" in str(finder)])
+print([finder._name for finder in sys.meta_path if "_Waiting" in str(finder)])
 """
-    assert run_python(code, repository).splitlines()[-2:] == ["JukeboxPipeline (256,)", "[]"]
+    assert run_python(code, repository).splitlines()[-2:] == ["JukeboxPipeline (256,)", "['gradio.interface']"]
 
 
 def test_a_pipeline_somebody_else_registered_is_left_alone(repository, run_python):
@@ -242,3 +318,42 @@ def test_repositories_of_transformers_4_play_too(root):
     assert type(pipe) is JukeboxPipeline
     song = pipe("hello", seed=1, generate_kwargs={"max_new_tokens": 2, "levels": [2]})
     assert song["audio"].shape == (2 * HOP,)
+
+
+def _fake_gradio(monkeypatch):
+    """A gradio of three parts, for machines without one: its `interface` asks `load_from_pipeline` for a form."""
+    gradio, interface = types.ModuleType("gradio"), types.ModuleType("gradio.interface")
+    for name in ("Textbox", "Number", "Audio"):
+        setattr(gradio, name, lambda **how: types.SimpleNamespace(**how))
+    gradio.Error = RuntimeError
+
+    def load_from_pipeline(pipeline):
+        raise ValueError("pipeline must be a transformers.pipeline or diffusers.pipeline")
+
+    interface.load_from_pipeline = load_from_pipeline
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    monkeypatch.setitem(sys.modules, "gradio.interface", interface)
+    return interface, load_from_pipeline
+
+
+def test_gradio_makes_a_form_of_it(pipe, registered, monkeypatch):
+    interface, theirs = _fake_gradio(monkeypatch)
+    unregister()
+    register()
+    form = interface.load_from_pipeline(pipe)
+    assert [field.label for field in form["inputs"]] == ["Lyrics", "Artist", "Genre", "Seconds", "Seed"]
+    rate, samples = form["fn"]("la", "the testers", "soft rock", 0.02, 3.0)
+    song = pipe("la", artist="the testers", genre="soft rock", seconds=0.02, seed=3)
+    assert (rate, samples.dtype) == (RATE, np.int16)
+    assert np.array_equal(samples, (song["audio"].clip(-1, 1) * 32767).astype(np.int16))
+    with pytest.raises(RuntimeError, match="seconds=-1 must be"):
+        form["fn"]("la", "", "", -1, None)
+    with pytest.raises(ValueError, match=r"must be a transformers\.pipeline"):
+        interface.load_from_pipeline(object())
+    unregister()
+    assert interface.load_from_pipeline is theirs
+
+
+def test_gradio_itself_makes_an_interface_of_it(pipe):
+    gradio = pytest.importorskip("gradio")
+    assert len(gradio.Interface.from_pipeline(pipe).input_components) == 5

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
@@ -536,7 +536,7 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
     if isinstance(given, (str, PathLike)):
         return JukeboxConfig.from_pretrained(given)
     require(
-        isinstance(given, JukeboxConfig),
+        isinstance(given, PreTrainedConfig) and given.model_type == JukeboxConfig.model_type,  # remote code's own too
         f"config={type(given).__name__} must be a JukeboxConfig, or where its config.json is",
     )
     return copy.deepcopy(given)

@@ -21,15 +21,9 @@ from .safetensors_files import check_safetensors
 from .validation import check_ids, check_range, is_integer, require
 
 _FORMAT = "jukebox-song-1"
-<<<<<<< ours
 _LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
 _CURE = "give a state that jukebox_hf saved"
 _LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
-=======
-_LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
-_LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
-_CURE = "give a state that jukebox_hf saved"
->>>>>>> theirs
 
 
 @dataclass(frozen=True)

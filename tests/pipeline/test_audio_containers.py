@@ -1,0 +1,198 @@
+"""Recordings come in the boxes that datasets, gradio, soundfile and pipelines use, and go out as files."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+RATE = 44100
+
+
+class _Samples:
+    def __init__(self, data):
+        self.data, self.sample_rate = torch.from_numpy(data)[None], RATE
+
+
+class _Decoder:
+    """As torchcodec's AudioDecoder, in which datasets gives audio."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def get_all_samples(self):
+        return _Samples(self._data)
+
+
+@pytest.fixture(scope="module")
+def samples(sound):
+    return sound(0.05)
+
+
+def _file(samples):
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, RATE, format="WAV", subtype="FLOAT")
+    return memory.getvalue()
+
+
+BOXES = {
+    "array and rate": lambda x: {"array": x, "sampling_rate": RATE},
+    "raw, of transformers": lambda x: {"raw": x, "sampling_rate": float(RATE)},
+    "bytes, of datasets": lambda x: {"bytes": _file(x), "path": None},
+    "bytes": _file,
+    "decoder, of datasets": _Decoder,
+    "rate first, of gradio": lambda x: (np.int64(RATE), x),
+    "rate behind, of soundfile": lambda x: (x, RATE),
+    "tensor and rate": lambda x: (torch.from_numpy(x), torch.tensor(RATE)),
+    "list and rate": lambda x: (x.tolist(), RATE),
+    "two channels": lambda x: (RATE, np.stack([x, x], axis=1)),
+}
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_recording_is_the_same_in_every_box(processor, samples, box):
+    extractor = processor.feature_extractor
+    expected = extractor(samples, sampling_rate=RATE)["input_values"]
+    boxed = BOXES[box](samples)
+    assert np.allclose(extractor(boxed)["input_values"], expected, atol=1e-6)
+    assert extractor([boxed, boxed])["input_values"].shape == (2, *expected.shape[1:])
+    prompt = processor("la", prompt=boxed)["prompt_values"]
+    assert torch.allclose(prompt, torch.from_numpy(expected[0]), atol=1e-6)
+
+
+def test_gradios_integers_are_scaled(processor, samples):
+    whole = (samples * 32767).astype(np.int16)
+    found = processor.feature_extractor((RATE, whole))["input_values"]
+    assert np.allclose(found[0, 0], samples[: found.shape[-1]], atol=1e-4)
+
+
+def test_a_dictionary_with_a_path_is_a_file(processor, samples, tmp_path):
+    (tmp_path / "x.wav").write_bytes(_file(samples))
+    extractor = processor.feature_extractor
+    found = extractor({"path": str(tmp_path / "x.wav"), "bytes": None})["input_values"]
+    assert np.array_equal(found, extractor(samples, sampling_rate=RATE)["input_values"])
+    mixed = extractor([samples, tmp_path / "x.wav"], sampling_rate=RATE)["input_values"]
+    assert np.array_equal(mixed[0], mixed[1])
+
+
+@pytest.mark.parametrize(
+    ("audio", "options", "message"),
+    [
+        ({}, {}, "dictionary with nothing"),
+        ({"url": "x"}, {}, "dictionary with url"),
+        (None, {}, "NoneType is no recording"),
+        (5, {}, "int is no recording"),
+        (object(), {}, "object is no recording"),
+        (b"nonsense", {}, "can not be read as audio"),
+        ({"array": np.zeros(999), "sampling_rate": "44100"}, {}, "must be a whole number"),
+        ({"array": np.zeros(999), "sampling_rate": 44100}, {"sampling_rate": 22050}, "say one of them"),
+        (np.zeros(999), {"truncation": True}, "does not know truncation"),
+        (np.zeros(999), {"max_length": 100}, "does not know max_length"),
+        (np.zeros(999), {"padding": "max_length"}, "padding='max_length' must be"),
+        (np.zeros(999), {"speed": 2}, "does not know speed"),
+    ],
+)
+def test_what_is_no_recording_is_refused(processor, audio, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        processor.feature_extractor(audio, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_processor_takes_what_others_take(processor, samples):
+    plain = processor("la", prompt=(samples, RATE), seed=3)
+    other = processor(text="la", audio=samples, sampling_rate=RATE, seed=np.int64(3), padding=True, truncation=False)
+    assert plain.keys() == other.keys()
+    assert all(torch.equal(plain[name], other[name]) for name in plain)
+    assert processor(text=["a", "b"], padding=False, return_tensors="pt", add_special_tokens=False)["seeds"].shape == (
+        2,
+    )
+    timed = processor("la", seconds=np.float32(1), offset=torch.tensor(0))
+    assert timed["wanted_samples"].tolist() == [RATE]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": False}, "padding=False, but the songs' lyrics"),
+        ({"truncation": True}, "does not know truncation=True"),
+        ({"max_length": 3}, "does not know max_length=3"),
+        ({"images": [1]}, "does not know images"),
+        ({"return_tensors": "np"}, "must be 'pt'"),
+        ({"sampling_rate": 44100}, "there is no prompt"),
+        ({"audio": np.zeros(999), "prompt": np.zeros(999)}, "give it once"),
+        ({"audio": "x.wav", "sampling_rate": 44100}, "says its own rate"),
+        ({"seconds": True}, "seconds=True must be"),
+        ({"seed": np.bool_(True)}, "seed=True must be"),
+        ({"artist": True}, "must be a string"),
+    ],
+)
+def test_a_processor_refuses_what_means_nothing(processor, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        processor(["la", "lalala"], **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_shorter_recordings_get_the_codes_that_they_have_alone(model, processor, samples):
+    extractor, vqvae = processor.feature_extractor, model.vqvae
+    both = extractor([samples, samples[:1280]], sampling_rate=RATE, return_tensors="pt")
+    alone = extractor(samples[:1280], sampling_rate=RATE, return_tensors="pt")
+    for found, expected in zip(vqvae.encode(**both).audio_codes, vqvae.encode(**alone).audio_codes, strict=True):
+        assert torch.equal(found[1, -expected.shape[1] :], expected[0])
+        assert found.shape[0] == 2
+    by_length = vqvae.encode(both["input_values"], input_lengths=both["input_lengths"]).audio_codes
+    assert all(torch.equal(a, b) for a, b in zip(by_length, vqvae.encode(**both).audio_codes, strict=True))
+    assert vqvae.decode(by_length[2], level=2).audio_values.shape == both["input_values"].shape
+    with pytest.raises(ValueError, match="cut the recordings to one length"):
+        vqvae(**both, return_loss=False)
+
+
+@pytest.mark.parametrize(
+    ("mask", "lengths", "message"),
+    [
+        (torch.ones(1, 3), None, "padding_mask has shape"),
+        (torch.zeros(1, 256), None, "no sound in row 0"),
+        (torch.cat([torch.zeros(1, 5), torch.ones(1, 251)], dim=1), None, "whole codes"),
+        (None, torch.tensor([0]), "input_lengths must be"),
+        (None, torch.tensor([300]), "input_lengths must be"),
+        (torch.ones(1, 256), torch.tensor([128]), "input_lengths says 128"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(model, mask, lengths, message):
+    with pytest.raises(ValueError, match=message):
+        model.vqvae.encode(torch.zeros(1, 1, 256), padding_mask=mask, input_lengths=lengths)
+
+
+def test_songs_are_saved_as_files(model, processor, tmp_path):
+    output = model.generate(processor(["a", "b"], seed=1), max_new_tokens=2)
+    processor.save_audio(output, [tmp_path / "a.wav", str(tmp_path / "b.flac")])
+    processor.save_audio({"audio": np.zeros(400, np.float32), "sampling_rate": 22050}, tmp_path / "c.ogg")
+    processor.save_audio(output.audio[:, None] * 100, [tmp_path / "d.wav", tmp_path / "e.wav"])
+    infos = {path.name: soundfile.info(path) for path in tmp_path.iterdir()}
+    assert {name: info.samplerate for name, info in infos.items()} == {
+        "a.wav": RATE,
+        "b.flac": RATE,
+        "c.ogg": 22050,
+        "d.wav": RATE,
+        "e.wav": RATE,
+    }
+    assert infos["a.wav"].frames == infos["b.flac"].frames == 256
+    read, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert np.allclose(read, output.audio[0].clamp(-1, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("audio", "name", "message"),
+    [
+        (np.zeros((2, 99), np.float32), "x.wav", "1 files for 2 songs"),
+        (np.zeros(99, np.float32), "x.xyz", "must end in a format"),
+        (np.zeros(99, np.float32), "x", "must end in a format"),
+        (np.full(99, np.nan, np.float32), "x.wav", "must be finite"),
+        (np.zeros(99, np.int16), "x.wav", "must be finite floating-point"),
+        ("y.wav", "x.wav", "is a file already"),
+    ],
+)
+def test_what_can_not_be_saved_is_refused(processor, tmp_path, audio, name, message):
+    with pytest.raises(ValueError, match=message):
+        processor.save_audio(audio, tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,299 @@
+"""What users of transformers type: each argument is used, true anyway, or refused in one sentence; none is ignored."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForTextToWaveform, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers.generation import LogitsProcessorList, StoppingCriteriaList
+
+from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
+from jukebox_hf.model.foreign_arguments import GENERATE, UNASKED
+from jukebox_hf.model.generation_arguments import KNOWN, read_wishes
+from jukebox_hf.model.loading_arguments import LOAD, read_loading
+
+TINY = {"max_new_tokens": 1, "levels": [2]}
+
+
+def _refused(call, *said):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    for words in said:
+        assert words in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def words(processor):
+    return processor("la", seed=1)
+
+
+def _wishes(model, config=None, **said):
+    return read_wishes(model.config, model.generation_config, config, said)
+
+
+# --- generate ---
+
+
+def test_every_argument_that_transformers_generate_documents_is_known_or_in_the_table():
+    fields = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
+    signature = set(inspect.signature(GenerationMixin.generate).parameters) - {"self", "inputs", "kwargs"}
+    ours = set(inspect.signature(JukeboxModel.generate).parameters)
+    assert fields | signature <= {*KNOWN, *GENERATE, *UNASKED, *ours}
+
+
+@pytest.mark.parametrize("name", sorted(GENERATE))
+def test_no_foreign_argument_is_ignored(model, name):
+    value = object()
+    _refused(lambda: _wishes(model, **{name: value}), f"generate does not know {name}=")
+    assert _wishes(model, **{name: None}) == _wishes(model)
+    for harmless in GENERATE[name].harmless:
+        assert _wishes(model, **{name: harmless}) == _wishes(model)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"max_length": 20}, "say seconds="),
+        ({"use_cache": False}, "always written with caches"),
+        ({"return_dict_in_generate": False}, "take its .audio"),
+        ({"min_p": 0.1}, "use top_k or top_p"),
+        ({"num_beams": 2}, "without beams"),
+        ({"eos_token_id": 3}, "no special ones"),
+        ({"bad_words_ids": [[1]]}, "logits_processor"),
+        ({"custom_generate": "someone/code"}, "stepping="),
+        ({"speed": 0}, "does not know speed"),
+        ({"speed": None}, "does not know speed"),
+        ({"temperature": True}, "must be a number"),
+        ({"top_p": True}, "must be a number"),
+        ({"top_k": False}, "must be a number"),
+        ({"seed": True}, "must be an integer"),
+        ({"seed": np.bool_(True)}, "must be an integer"),
+        ({"num_return_sequences": 0}, "positive integer"),
+        ({"num_return_sequences": True}, "positive integer"),
+        ({"return_codes": "yes"}, "must be True or False"),
+        ({"seconds": np.bool_(True)}, "must be a positive number"),
+    ],
+)
+def test_generate_refuses_with_a_cure(model, said, message):
+    _refused(lambda: _wishes(model, **said), message)
+
+
+@pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"min_p": 0.1}])
+def test_configurations_are_read_as_strictly_as_arguments(model, said, monkeypatch):
+    _refused(lambda: _wishes(model, GenerationConfig(**said)), f"generation_config.{next(iter(said))}=")
+    for name, value in said.items():
+        monkeypatch.setattr(model.generation_config, name, value)
+        if name != "max_length":  # transformers 4 left it in its repositories
+            _refused(lambda: _wishes(model), f"the model's own generation_config.{name}=")
+
+
+def test_a_configuration_must_be_one(model):
+    _refused(lambda: _wishes(model, {"temperature": 0.5}), "must be a transformers.GenerationConfig")
+
+
+def test_a_models_own_configuration_gives_defaults(model, monkeypatch):
+    monkeypatch.setattr(model.generation_config, "return_codes", True, raising=False)
+    monkeypatch.setattr(model.generation_config, "batch", 2, raising=False)
+    assert (_wishes(model).return_codes, _wishes(model).batch) == (True, 2)
+    assert not _wishes(model, return_codes=False).return_codes
+    monkeypatch.setattr(model.generation_config, "seed", 2, raising=False)
+    _refused(lambda: _wishes(model), "generation_config.seed=2", "pass it to generate")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor, np.array, float])
+def test_numbers_of_every_kind_are_numbers(model, kind):
+    wishes = _wishes(model, temperature=kind(0.5), seconds=kind(1.5), top_p={np.int64(2): kind(0.5)})
+    assert (wishes.settings[0].temperature, wishes.seconds, wishes.settings[2].top_p) == (0.5, 1.5, 0.5)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, torch.tensor, np.array, int])
+def test_whole_numbers_of_every_kind_are_whole_numbers(model, kind):
+    wishes = _wishes(model, seed=kind(3), batch=kind(2), max_new_tokens=kind(4), top_k=kind(5), levels=[kind(2)])
+    assert (wishes.seed, wishes.batch, wishes.new_codes, wishes.settings[0].top_k) == (3, 2, 4, 5)
+    assert wishes.levels == (2,)
+    assert {type(each) for each in (wishes.seed, wishes.batch, wishes.levels[0])} == {int}
+
+
+def test_levels_may_be_an_array(model):
+    assert _wishes(model, levels=np.array([2, 1])).levels == (2, 1)
+    assert _wishes(model, do_sample=np.bool_(False)).settings[0].temperature == 0
+
+
+def test_empty_lists_of_listeners_are_none(model, words):
+    empty = {"stopping_criteria": StoppingCriteriaList(), "logits_processor": LogitsProcessorList(), "streamer": None}
+    assert model.generate(words, **TINY, **empty).audio.shape[0] == 1
+    _refused(lambda: model.generate(words, stopping_criteria=5), "stopping_criteria can not stop a song")
+
+
+def test_several_songs_of_one_order_are_those_of_a_list(model, processor, same):
+    one = model.generate(processor("la", seed=4), num_return_sequences=3, return_codes=True, **TINY)
+    three = model.generate(processor(["la"] * 3, seed=4), return_codes=True, **TINY)
+    assert one.seeds.tolist() == three.seeds.tolist() == [4, 5, 6]
+    assert same(one, three)
+    both = model.generate(processor(["la", "lo"], seed=4), num_return_sequences=2, **TINY)
+    assert both.seeds.tolist() == [4, 6, 5, 7]
+    known = {2: torch.tensor([[1, 2]])}
+    assert model.generate(codes=known, num_return_sequences=2, seed=9, **TINY).seeds.tolist() == [9, 10]
+
+
+def test_a_whole_model_has_no_single_pass(model, words):
+    _refused(lambda: model(**words), "model.generate(**inputs)")
+
+
+# --- from_pretrained ---
+
+
+def test_every_argument_that_transformers_from_pretrained_documents_is_used_or_in_the_table(repository):
+    named = set(inspect.signature(PreTrainedModel.from_pretrained).parameters)
+    named -= {"pretrained_model_name_or_path", "model_args", "kwargs"}
+    named |= {"state_dict", "proxies", "output_loading_info", "dtype", "torch_dtype", "device_map", "max_memory"}
+    named |= {"offload_folder", "offload_buffers", "quantization_config", "subfolder", "variant", "adapter_kwargs"}
+    named |= {"adapter_name", "generation_config", "gguf_file", "tp_plan", "tp_size", "device_mesh", "use_kernels"}
+    named |= {"trust_remote_code", "key_mapping", "kernel_config", "low_cpu_mem_usage", "attn_implementation"}
+    own = set(inspect.signature(JukeboxModel.from_pretrained).parameters) | {"torch_dtype"}
+    for name in named - own:
+        read_loading({name: None}, None)  # raises for a name that nobody knows
+
+
+@pytest.mark.parametrize("name", sorted(LOAD))
+def test_no_argument_of_from_pretrained_is_ignored(repository, name):
+    _refused(lambda: read_loading({name: object()}, None), f"from_pretrained does not know {name}=")
+    read_loading({name: None}, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"low_cpu_mem_usage": True, "use_safetensors": True, "ignore_mismatched_sizes": False, "variant": None},
+        {"max_memory": None, "offload_folder": None, "proxies": None, "trust_remote_code": False, "subfolder": ""},
+        {"device_map": "auto", "max_memory": {"cpu": "1GB"}},
+        {"device_map": {"vqvae": "cpu", "prior_0": "cpu", "prior_1": torch.device("cpu"), "prior_2": "cpu"}},
+        {"torch_dtype": "auto", "attn_implementation": "sdpa"},
+        {"dtype": "bfloat16", "local_files_only": True, "token": None, "revision": "main", "force_download": False},
+    ],
+)
+@pytest.mark.parametrize("door", [JukeboxModel, AutoModelForTextToWaveform])
+def test_arguments_that_mean_something_open_the_model(repository, door, said):
+    model = door.from_pretrained(repository, **said)
+    assert type(model) is JukeboxModel
+    assert model.prior(2).dtype == (torch.bfloat16 if said.get("dtype") else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"use_safetensors": False}, "stored as safetensors alone"),
+        ({"ignore_mismatched_sizes": True}, "must fit their configuration"),
+        ({"max_memory": {"cpu": "1GB"}}, "say device_map='auto'"),
+        ({"device_map": {"vqvae": "cpu"}}, "says nothing of prior_0"),
+        ({"device_map": "nonsense"}, "which is no device"),
+        ({"device_map": "meta"}, "which is no device"),
+        ({"dtype": "int8"}, "must be float32, bfloat16 or float16"),
+        ({"dtype": torch.int64}, "must be float32, bfloat16 or float16"),
+        ({"attn_implementation": "flash_attention_2"}, "choose sdpa or eager"),
+        ({"variant": "fp16"}, "variant='fp16', but the weights of"),
+        ({"variant": "../x"}, "must be a word"),
+        ({"subfolder": "../x"}, "inside the repository"),
+        ({"config": 3}, "must be a JukeboxConfig"),
+        ({"generation_config": {}}, "must be a transformers.GenerationConfig"),
+        ({"output_loading_info": "yes"}, "must be True or False"),
+        ({"nonsense": None}, "does not know nonsense"),
+        ({"offload": True, "device_map": "cpu"}, "choose one"),
+    ],
+)
+def test_from_pretrained_refuses_with_a_cure(repository, said, message):
+    _refused(lambda: JukeboxModel.from_pretrained(repository, **said), message)
+
+
+def test_unknown_attention_is_refused_through_the_auto_classes_too(repository):
+    _refused(
+        lambda: AutoModelForTextToWaveform.from_pretrained(repository, attn_implementation="flash_attention_2"),
+        "choose sdpa or eager",
+    )
+
+
+def test_loading_information_says_that_nothing_is_missing(repository):
+    model, info = AutoModelForTextToWaveform.from_pretrained(repository, output_loading_info=True)
+    assert type(model) is JukeboxModel
+    assert info == {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
+
+
+def test_a_model_may_lie_in_a_folder_of_a_repository(repository):
+    model = JukeboxModel.from_pretrained(repository.parent, subfolder=repository.name)
+    assert model.prior(1).config.level == 1
+
+
+def test_a_configuration_may_be_said_by_where_it_is(repository):
+    config = GenerationConfig(max_new_tokens=3)
+    model = JukeboxModel.from_pretrained(repository, config=str(repository), generation_config=config)
+    assert model.generation_config.max_new_tokens == 3
+
+
+def test_a_vqvae_is_found_in_a_whole_repository_and_a_prior_has_to_be_named(repository, root):
+    assert JukeboxVQVAE.from_pretrained(repository).config.num_levels == 3
+    _refused(lambda: JukeboxPrior.from_pretrained(repository), "3 priors", "subfolder='prior_0'")
+    assert JukeboxPrior.from_pretrained(repository, subfolder="prior_1").config.level == 1
+    old = root / "tests/reference/transformers_v4/tiny_1b/bin"
+    _refused(lambda: JukeboxVQVAE.from_pretrained(old), "repository of transformers 4", "model.vqvae")
+    _refused(lambda: JukeboxPrior.from_pretrained(old), "repository of transformers 4", "model.prior(level)")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"tp_plan": "auto"}, "written on one device"),
+        ({"weights_only": False}, "nothing but tensors"),
+        ({"dtype": "int8"}, "must be float32"),
+        ({"nonsense": 2}, "does not know nonsense"),
+        ({"gguf_file": "x"}, "safetensors"),
+    ],
+)
+def test_parts_refuse_what_means_nothing(repository, said, message):
+    _refused(lambda: JukeboxPrior.from_pretrained(repository, subfolder="prior_2", **said), message)
+    _refused(lambda: JukeboxVQVAE.from_pretrained(repository, **said), message)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_vqvae_takes_any_choice_of_attention(repository, attention):
+    assert JukeboxVQVAE.from_pretrained(repository, attn_implementation=attention).config.num_levels == 3
+
+
+def test_loading_shows_no_bars_unless_asked(repository, capfd):
+    from transformers.utils import logging
+
+    JukeboxModel.from_pretrained(repository).prior(2)
+    assert "Loading weights" not in capfd.readouterr().err
+    assert logging.is_progress_bar_enabled()
+    logging.set_verbosity_info()
+    try:
+        JukeboxModel.from_pretrained(repository)
+        assert "Loading weights" in capfd.readouterr().err
+    finally:
+        logging.set_verbosity_warning()
+
+
+# --- a prior's forward, as wrappers of language models call it ---
+
+
+def test_a_prior_takes_what_wrappers_pass_as_none_and_refuses_the_rest(tiny_prior, inputs_for):
+    prior = tiny_prior("labelled")
+    inputs = inputs_for(prior.config)
+    with torch.no_grad():
+        found = prior(**inputs, input_ids=None, labels=None, attention_mask=None, inputs_embeds=None)
+        assert torch.equal(found.logits, prior(**inputs).logits)
+    _refused(lambda: prior(**inputs, labels=inputs["codes"]), "their own targets")
+    _refused(lambda: prior(**inputs, nonsense=1), "does not know nonsense")
+    _refused(lambda: prior.prepare_inputs_for_generation(1), "sample_window")
+
+
+@pytest.mark.parametrize("task", ["CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION", None])
+def test_peft_wraps_a_prior_for_any_task(task, tiny_prior, inputs_for):
+    peft = pytest.importorskip("peft")
+    prior = tiny_prior("labelled")
+    inputs = inputs_for(prior.config)
+    with torch.no_grad():
+        expected = prior(**inputs).loss
+        lora = peft.LoraConfig(r=2, target_modules=["query_key_value"], task_type=task)
+        assert torch.equal(peft.get_peft_model(prior, lora)(**inputs).loss, expected)
