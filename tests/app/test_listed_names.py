@@ -6,7 +6,9 @@ import pytest
 @pytest.fixture
 def dry_run(run_cli, repository, tmp_path):
     def run(*words):
-        return run_cli("generate", "--model", repository, "--seconds", 0.1, "--out", f"{tmp_path}/out/", "--dry-run", *words)
+        return run_cli(
+            "generate", "--model", repository, "--seconds", 0.1, "--out", f"{tmp_path}/out/", "--dry-run", *words
+        )
 
     return run
 
