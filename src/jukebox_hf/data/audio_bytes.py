@@ -1,9 +1,10 @@
-"""The same samples give the same bytes: libsndfile writes the clock or random numbers into some files.
+"""What libsndfile does not do well: it writes the clock or random numbers into some files, and tags of MP3 as mojibake.
 
-Flows in: the bytes of an audio file. Out: the same file, with the same sound, as every run writes it.
+Flows in: the bytes of an audio file. Out: the same file, with the same sound, as every run writes it; or a tag.
 """
 
 import struct
+from collections.abc import Mapping
 
 _PAGE_HEADER = 27  # bytes, before the table of segments (RFC 3533, section 6)
 
@@ -46,3 +47,31 @@ def _remainder(byte: int) -> int:
 
 
 _REMAINDERS = [_remainder(byte) for byte in range(256)]
+
+
+def id3_tag(texts: Mapping[str, str]) -> bytes:
+    """What stands before the sound of an MP3: ID3v2.3 in UTF-16. (libsndfile writes UTF-8 there and calls it Latin-1.)
+
+    Args:
+        texts: by tag, such as "title"; those that ID3 has no frame for are left out.
+    """
+    frames = b"".join(_frame(_ID3_FRAMES[name], text) for name, text in texts.items() if name in _ID3_FRAMES)
+    if not frames:
+        return b""  # an empty tag is none
+    return b"ID3\x03\x00\x00" + bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0)) + frames
+
+
+_ID3_FRAMES = {
+    "title": b"TIT2",
+    "artist": b"TPE1",
+    "genre": b"TCON",
+    "comment": b"COMM",
+    "software": b"TSSE",
+    "copyright": b"TCOP",
+}
+
+
+def _frame(name: bytes, text: str) -> bytes:
+    nothing = b"eng" + "".encode("utf-16") + b"\0\0" if name == b"COMM" else b""  # a language, and no description
+    content = b"\x01" + nothing + text.encode("utf-16")
+    return name + struct.pack(">IH", len(content), 0) + content

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_hf.data.audio_bytes import number_ogg, stop_clock
+from jukebox_hf.data.audio_bytes import id3_tag, number_ogg, stop_clock
 from jukebox_hf.model.audio_input import resample
 from jukebox_hf.model.song_state import flush
 from jukebox_hf.model.validation import require
@@ -195,13 +195,15 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
         f"format={format!r} is not possible with the libsndfile {soundfile.__libsndfile_version__} of this machine; "
         f"use wav or flac, or install a newer soundfile",
     )
+    for name in tags:
+        require(name in _TAGS, f"the tag {name!r} is none of {', '.join(_TAGS)}")
+    texts = {name: _storable(text) for name, text in tags.items()}
     memory = io.BytesIO()
     with soundfile.SoundFile(
         memory, "w", samplerate=sampling_rate, channels=1, format=kind.container, subtype=kind.subtype
     ) as file:
-        for name, text in tags.items():
-            require(name in _TAGS, f"the tag {name!r} is none of {', '.join(_TAGS)}")
-            _tag(file, name, text)
+        for name, text in texts.items() if kind.container != "MP3" else ():
+            setattr(file, name, text)
         for start in range(0, len(audio), _BLOCK_SAMPLES):
             file.write(audio[start : start + _BLOCK_SAMPLES])
     content = bytearray(memory.getvalue())
@@ -209,7 +211,7 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
         number_ogg(content)
     elif kind.subtype == "FLOAT":
         stop_clock(content)
-    return bytes(content)
+    return (id3_tag(texts) if kind.container == "MP3" else b"") + bytes(content)
 
 
 def _decoded(encoded: bytes) -> np.ndarray:
@@ -227,5 +229,5 @@ def _rate_in(kind: AudioFormat, sampling_rate: int) -> int:
     return min((rate for rate in kind.rates if rate > sampling_rate), default=kind.rates[-1])
 
 
-def _tag(file: Any, name: str, text: str) -> None:
-    setattr(file, name, text.encode("utf-8", "replace").decode().replace("\0", "")[:500])
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:500]
