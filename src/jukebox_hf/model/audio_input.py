@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .foreign_audio import foreign_kind, open_foreign
 from .validation import require
 
 try:
@@ -101,7 +102,7 @@ def _read_file(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
         raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
     require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
     try:
-        with soundfile.SoundFile(path) as file:
+        with _opened(path, max_seconds) as file:
             _check_rate(f"the rate of {path}", file.samplerate)
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)
@@ -114,6 +115,12 @@ def _read_file(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).rstrip(".")
         raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+
+
+def _opened(path: Path, max_seconds: float) -> Any:
+    """A sound file for reading, by libsndfile or, where it does not know the container, by ffmpeg."""
+    kind = foreign_kind(path)
+    return soundfile.SoundFile(path) if kind is None else open_foreign(path, kind, max_seconds)
 
 
 def _check_rate(name: str, rate: object) -> None:
