@@ -1,8 +1,8 @@
 """Tell transformers about the networks, and what goes with them, without paying for them at import.
 
 Importing transformers and torch takes seconds, its PreTrainedModel over one more. So its tables of Auto classes are
-filled when they are first imported, and what stands in them are stand-ins: classes known by name and configuration,
-whose module is imported when something is first asked of them.
+filled when they are first imported, and hold stand-ins: classes known by name and configuration, whose
+module is imported when something is first asked of them.
 """
 
 from importlib import import_module

@@ -77,7 +77,7 @@ import jukebox_hf
 print(sorted({"torch", "transformers", "numpy"} & sys.modules.keys()))
 from transformers import AutoConfig, AutoModel, AutoModelForTextToWaveform
 config = AutoConfig.from_pretrained(jukebox_hf.tiny_repository())
-print(type(config).__name__, type(config) in AutoModel._model_mapping, type(config) in AutoModelForTextToWaveform._model_mapping)
+print(type(config).__name__, *(type(config) in one._model_mapping for one in (AutoModel, AutoModelForTextToWaveform)))
 """
     assert run_python(code).splitlines() == ["[]", "JukeboxConfig True True"]
 

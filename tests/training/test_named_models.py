@@ -37,7 +37,7 @@ def run(tmp_path, songs):
 
 
 def test_tiny_is_fine_tuned_by_name(run, tmp_path):
-    words = run("--model", TINY, "--level", 2, "--window_codes", 96, "--bf16", "true")
+    words = run("--model", TINY, "--level", 2, "--bf16", "true")
     assert train_prior.main(words) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["model_type"], config["level"]) == ("jukebox_prior", 2)

@@ -48,6 +48,7 @@ class SongRequest:
         parallel_windows: write the windows of upsamplers side by side.
         dtype: of the priors' matrices; None keeps what the files hold.
         format, normalize: of the audio file, see `data.audio_io`.
+        title: of the song, for people: in its file, its side-car, its picture and its karaoke page.
         strict: a misspelt artist or genre is refused; False: the model hears "unknown".
     """
 
@@ -75,6 +76,7 @@ class SongRequest:
     dtype: str | None = None
     format: str = "wav"
     normalize: str = "none"
+    title: str | None = None
     strict: bool = True
 
     def as_json(self) -> dict[str, Any]:

@@ -57,8 +57,20 @@ ParallelWindows = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option(help="How many songs, with seeds that count on.", rich_help_panel=_RUN)]
-Format = Annotated[str | None, typer.Option(help="wav (16 bit), wav24, wavfloat, flac or flac24.")]
-Normalize = Annotated[str | None, typer.Option(help="none, or peak: the loudest sample at full scale.")]
+Title = Annotated[
+    str | None,
+    typer.Option(help="What the song is called: written into its file, side-car and picture.", rich_help_panel=_SONG),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(help="wav (16 bit), wav24, wavfloat, flac, flac24, mp3, ogg or opus; else what --out ends in."),
+]
+Normalize = Annotated[
+    str | None,
+    typer.Option(
+        help="none keeps the loudness; peak puts the loudest sample at full scale (mp3, ogg, opus: 1 dB under it)."
+    ),
+]
 Dtype = Annotated[
     str | None, typer.Option(help="keep, float32, bfloat16, float16, or int8 (torchao).", rich_help_panel=_RUN)
 ]
@@ -113,6 +125,7 @@ def generate(
     artist: Artist = None,
     genre: Genre = None,
     strict: Strict = None,
+    title: Title = None,
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
@@ -148,6 +161,7 @@ def generate(
     """Make songs from words, or from a recording to go on from."""
     from jukebox_hf.app.requests import read_batch
     from jukebox_hf.app.song_runs import unfinished_in
+    from jukebox_hf.data.audio_io import suffix_of
     from jukebox_hf.model.validation import require
 
     said = _said(ctx)
@@ -161,7 +175,7 @@ def generate(
     if batch is not None and seed is not None:  # songs count on from it, unless a line says its own
         songs = [song if song["seed"] != seed else song | {"seed": seed + i} for i, song in enumerate(songs)]
     if out is None:
-        out = "songs/" if batch is not None or count > 1 else f"song{'.flac' if 'flac' in (format or '') else '.wav'}"
+        out = "songs/" if batch is not None or count > 1 else f"song{suffix_of(format or 'wav')}"
     _run(songs, ctx, out)
 
 
@@ -177,6 +191,7 @@ def continue_song(
     artist: Artist = None,
     genre: Genre = None,
     strict: Strict = None,
+    title: Title = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
     lyrics_from: LyricsFrom = None,
@@ -215,6 +230,7 @@ def upsample(
     artist: Artist = None,
     genre: Genre = None,
     strict: Strict = None,
+    title: Title = None,
     seconds: Seconds = None,
     song_seconds: SongSeconds = None,
     offset: Offset = None,
@@ -243,7 +259,7 @@ def upsample(
 
 
 def encode(
-    audio: Annotated[str, typer.Argument(help="A recording: WAV, FLAC, OGG or MP3.")],
+    audio: Annotated[str, typer.Argument(help="A recording; kinds beyond WAV, FLAC, OGG and MP3 need ffmpeg.")],
     out: Annotated[Path, typer.Argument(help="The file of codes to write, *.safetensors.")],
     model: Model = None,
     revision: Revision = None,
@@ -260,7 +276,7 @@ def encode(
 
 def decode(
     codes: Codes,
-    out: Annotated[Path, typer.Argument(help="The audio file to write, .wav or .flac.")],
+    out: Annotated[Path, typer.Argument(help="The audio file to write: .wav, .flac, .mp3, .ogg or .opus.")],
     level: Annotated[
         int | None, typer.Option(help="Which level to hear; the finest that is there if left out.")
     ] = None,

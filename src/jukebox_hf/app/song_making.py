@@ -242,10 +242,11 @@ def _files(
     levels = [level for level in levels if level >= order.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths
     sounds = [LevelSound(level, hops[level], decoded(state, song, level, model)) for level in levels]
-    title = f"{request.artist} · {request.genre} · seed {request.seed}"
+    described = f"{request.artist} · {request.genre} · seed {request.seed}"
+    title = described if request.title is None else f"{request.title} · {described}"
     line = repeat_line(request, target.audio)
     tags = {
-        "title": title,
+        "title": request.title or described,
         "artist": f"jukebox_hf, asked for {request.artist}",
         "comment": f"{GENERATED} Seed {request.seed}, model {request.model}.",
         "software": f"jukebox_hf {jukebox_hf.__version__}",
@@ -254,7 +255,15 @@ def _files(
     own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED})
     given = order.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
-    picture = draw_song(sounds, rate, title=title, start_second=request.offset, known_seconds=given, lines=lines)
+    picture = draw_song(
+        sounds,
+        rate,
+        title=title,
+        start_second=request.offset,
+        known_seconds=given,
+        lines=lines,
+        written=(written.samples, written.sampling_rate),
+    )
     sidecar = _sidecar(order, song, target, model, written) | {"given_seconds": given, "command": line}
     if lyrics is not None:
         sidecar["lyrics"] = [
@@ -267,14 +276,15 @@ def _files(
 
 
 def _sidecar(order: Order, song: int, target: SongTarget, model: JukeboxModel, written: WrittenAudio) -> dict[str, Any]:
-    request, rate = order.requests[song], model.config.sampling_rate
+    request = order.requests[song]
     return {
         "format": SIDECAR_FORMAT,
         "generated": GENERATED,
         "licence": "Where the model holds OpenAI's weights, this audio is for non-commercial use only.",
+        "title": request.title,
         "seed": request.seed,
         "files": {"audio": target.audio.name, "picture": target.picture.name, "codes": target.codes.name},
-        "audio": {"seconds": written.num_samples / rate, "sampling_rate": rate, **asdict(written)},
+        "audio": written.facts(),
         "model": {
             "name": request.model,
             "revision": request.revision or getattr(model.config, "_commit_hash", None),

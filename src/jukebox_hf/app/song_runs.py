@@ -22,7 +22,7 @@ from jukebox_hf.app.requests import MOST_SONGS, SongRequest, differences, new_se
 from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, choose_run, settle
 from jukebox_hf.app.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
-from jukebox_hf.data.audio_io import suffix_of
+from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.embedded import TINY
 from jukebox_hf.model.generation import check_stepping_here
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -235,7 +235,7 @@ class _Run:
                 except (ValueError, OSError) as error:
                     self._fail([name], error)
             elif not self.failures:  # a damaged folder may hold this very song
-                defaults = {"seed": base + place, "format": _format_of(self.options.out)}
+                defaults = {"seed": base + place, "format": format_of(self.options.out)}
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
                 require(bool(song.given.get("model") or defaults.get("model")), NO_MODEL)
@@ -360,10 +360,13 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:
     require(len(given) <= MOST_SONGS, f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS:,}")
-    formats = {song.get("format") or _format_of(options.out) for song in given}
+    formats = {song.get("format") or format_of(options.out) for song in given}
     suffixes = {suffix_of(name) for name in formats}
-    require(len(suffixes) == 1, "the songs of one command must all be WAV or all be FLAC")
-    names = [song.get("name") or f"{song.get('artist', 'unknown')} {song.get('genre', 'unknown')}" for song in given]
+    require(len(suffixes) == 1, "the songs of one command must all be of one kind of file, such as all WAV or all FLAC")
+    names = [
+        song.get("name") or song.get("title") or f"{song.get('artist', 'unknown')} {song.get('genre', 'unknown')}"
+        for song in given
+    ]
     targets = plan_targets(options.out, names, suffixes.pop(), are_begun=options.resume)
     for target in targets:
         target.check_names()
@@ -371,10 +374,6 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song
         _Song(target, {key: value for key, value in song.items() if key != "name"})
         for target, song in zip(targets, given, strict=True)
     ]
-
-
-def _format_of(out: str) -> str:
-    return "flac" if out.lower().endswith(".flac") else "wav"
 
 
 def unfinished_in(folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from jukebox_hf.app.orders import open_model
 from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
 from jukebox_hf.app.song_making import GENERATED, decoded
 from jukebox_hf.app.song_runs import read_sidecar
-from jukebox_hf.data.audio_io import suffix_of, write_audio
+from jukebox_hf.data.audio_io import format_of, suffix_of, write_audio
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import check_level, require
@@ -61,7 +61,7 @@ def decode_file(
     """
     state = load_codes(codes)
     require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
-    format = options.format or ("flac" if out.suffix.lower() == ".flac" else "wav")
+    format = options.format or format_of(out)
     require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
     check_file_target(out, options.force)
     model = open_model(model_name or state.notes.get("model", ""), revision=revision, device=options.device)
@@ -73,8 +73,8 @@ def decode_file(
     audio = decoded(state, 0, level, model)
     check_folder(out.parent, 4 * len(audio))
     rate = model.config.sampling_rate
-    write_audio(out, audio, rate, format=format, normalize=options.normalize, tags={"comment": GENERATED})
-    return {"file": str(out), "seconds": len(audio) / rate, "sampling_rate": rate, "level": level}
+    written = write_audio(out, audio, rate, format=format, normalize=options.normalize, tags={"comment": GENERATED})
+    return {"file": str(out), **written.facts(), "level": level}
 
 
 def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:

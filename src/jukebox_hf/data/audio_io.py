@@ -1,4 +1,4 @@
-"""Audio files: samples become a WAV or FLAC that says where it came from.
+"""Audio files: samples become a WAV, FLAC, MP3, OGG or Opus file that says where it came from.
 
 Flows in: mono samples. Flows out: a whole file, or none. Reading audio is `model/audio_input.py`, which travels with
 the weights.
@@ -7,51 +7,97 @@ the weights.
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jukebox_hf.data.audio_bytes import id3_tag, number_ogg, stop_clock
+from jukebox_hf.model.audio_input import resample
 from jukebox_hf.model.song_state import flush
 from jukebox_hf.model.validation import require
 
-# name -> libsndfile's container and sample type; the first word of the name is the file's suffix
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """How a file holds samples.
+
+    Attributes:
+        container, subtype: libsndfile's names.
+        suffix: of the file.
+        rates: the only ones it can hold; empty for any.
+        is_lossy: what is heard differs from what was written, in its peaks too.
+    """
+
+    container: str
+    subtype: str
+    suffix: str
+    rates: tuple[int, ...] = ()
+    is_lossy: bool = False
+
+
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 FORMATS = {
-    "wav": ("WAV", "PCM_16"),
-    "wav24": ("WAV", "PCM_24"),
-    "wavfloat": ("WAV", "FLOAT"),
-    "flac": ("FLAC", "PCM_16"),
-    "flac24": ("FLAC", "PCM_24"),
+    "wav": AudioFormat("WAV", "PCM_16", ".wav"),
+    "wav24": AudioFormat("WAV", "PCM_24", ".wav"),
+    "wavfloat": AudioFormat("WAV", "FLOAT", ".wav"),
+    "flac": AudioFormat("FLAC", "PCM_16", ".flac"),
+    "flac24": AudioFormat("FLAC", "PCM_24", ".flac"),
+    "mp3": AudioFormat("MP3", "MPEG_LAYER_III", ".mp3", _MP3_RATES, is_lossy=True),
+    "ogg": AudioFormat("OGG", "VORBIS", ".ogg", is_lossy=True),
+    "opus": AudioFormat("OGG", "OPUS", ".opus", _OPUS_RATES, is_lossy=True),
 }
 NORMALIZATIONS = ("none", "peak")
 _LONGEST_STAGED = 60  # letters, of an unfinished file's name: no more bytes than a name may have
+_LOSSY_PEAK = 0.89  # 1 dB under full scale: decoders of lossy formats overshoot
+_BLOCK_SAMPLES = 1 << 16  # libsndfile's Vorbis encoder keeps a block on its stack
 _TAGS = ("title", "artist", "genre", "comment", "software", "copyright")
 
 
 @dataclass(frozen=True)
 class WrittenAudio:
-    """What was written.
+    """What was written; all of it describes the file, as it sounds when it is read.
 
     Attributes:
+        format: one of `FORMATS`.
+        sampling_rate: that of the model, unless the format can not hold it.
         num_samples: length.
-        peak: largest magnitude before clamping or normalising.
+        peak: largest magnitude.
+        sampled_peak: largest magnitude before clamping, normalising or compressing.
         num_clamped: samples that were beyond full scale and were cut to it.
+        samples: float32 (S,).
     """
 
+    format: str
+    sampling_rate: int
     num_samples: int
     peak: float
+    sampled_peak: float
     num_clamped: int
+    samples: np.ndarray = field(repr=False, compare=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the samples, and the length in seconds, as plain values."""
+        facts = {name: value for name, value in vars(self).items() if name != "samples"}
+        return {"seconds": self.num_samples / self.sampling_rate, **facts}
+
+
+def format_of(path: str | Path) -> str:
+    """The format that a file's suffix asks for; WAV where it says nothing of any."""
+    suffix = Path(path).suffix.lower()
+    return next((name for name, kind in FORMATS.items() if kind.suffix == suffix), "wav")
 
 
 def suffix_of(name: str) -> str:
-    """The file suffix of a format: ".wav" or ".flac".
+    """The file suffix of a format, such as ".wav".
 
     Raises:
         ValueError: an unknown format.
     """
     require(name in FORMATS, f"format={name!r} is none of {', '.join(FORMATS)}; choose one")
-    return f".{FORMATS[name][0].lower()}"
+    return FORMATS[name].suffix
 
 
 def write_audio(
@@ -69,8 +115,10 @@ def write_audio(
     Args:
         path: the file to make; an older one is replaced.
         audio: float samples. Beyond [-1, 1] they are clamped, but for `wavfloat`, which can hold them.
+        sampling_rate: of them; where the format can not hold it, they are resampled to the next rate that it can.
         format: one of `FORMATS`.
-        normalize: `peak` scales so that the loudest sample is at full scale; `none` leaves the loudness.
+        normalize: `peak` scales so that the loudest sample is at full scale, in lossy formats 1 dB under it; `none`
+            leaves the loudness.
         tags: title, artist, genre, comment, software, copyright; kept where the container has a place for them.
         staging: folder of the unfinished file, on the same disk; None: beside `path`.
 
@@ -92,19 +140,24 @@ def encode_audio(
     tags: Mapping[str, str] | None = None,
 ) -> tuple[bytes, WrittenAudio]:
     """The bytes of such a file, and what they hold; arguments and refusals as in `write_audio`."""
-    suffix_of(format)
+    suffix_of(format)  # refuses an unknown one
     require(normalize in NORMALIZATIONS, f"normalize={normalize!r} is none of {', '.join(NORMALIZATIONS)}; choose one")
     audio = np.asarray(audio, dtype=np.float32)
     require(audio.ndim == 1 and len(audio) > 0, f"audio has shape {audio.shape}, but must be mono samples (S,)")
     require(bool(np.isfinite(audio).all()), "audio holds samples that are not finite; decode it again in float32")
+    sampled_peak = float(np.abs(audio).max())
+    rate = _rate_in(FORMATS[format], sampling_rate)
+    audio = resample(audio, sampling_rate, rate)
     peak = float(np.abs(audio).max())
     if normalize == "peak" and peak > 0:
-        audio = audio / np.float32(peak)
+        audio = audio / np.float32(peak) * np.float32(_LOSSY_PEAK if FORMATS[format].is_lossy else 1)
     over = int((np.abs(audio) > 1).sum())
     if format != "wavfloat":
         audio = audio.clip(-1, 1)
-    written = WrittenAudio(len(audio), peak, 0 if format == "wavfloat" else over)
-    return _encoded(audio, sampling_rate, format, tags or {}), written
+    encoded = _encoded(audio, rate, format, tags or {})
+    heard, clamped = _decoded(encoded), 0 if format == "wavfloat" else over
+    peak = round(float(np.abs(heard).max(initial=0)), 6)  # decoders of MP3 differ behind that from call to call
+    return encoded, WrittenAudio(format, rate, len(heard), peak, sampled_peak, clamped, heard)
 
 
 def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> None:
@@ -135,28 +188,46 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
     """The file as bytes: made in memory, because libsndfile leaves a short but valid WAV on a full disk."""
     import soundfile
 
-    container, subtype = FORMATS[format]
+    kind = FORMATS[format]
+    names = soundfile.available_subtypes(kind.container) if kind.container in soundfile.available_formats() else ()
+    require(
+        kind.subtype in names,
+        f"format={format!r} is not possible with the libsndfile {soundfile.__libsndfile_version__} of this machine; "
+        f"use wav or flac, or install a newer soundfile",
+    )
+    for name in tags:
+        require(name in _TAGS, f"the tag {name!r} is none of {', '.join(_TAGS)}")
+    texts = {name: _storable(text) for name, text in tags.items()}
     memory = io.BytesIO()
     with soundfile.SoundFile(
-        memory, "w", samplerate=sampling_rate, channels=1, format=container, subtype=subtype
+        memory, "w", samplerate=sampling_rate, channels=1, format=kind.container, subtype=kind.subtype
     ) as file:
-        for name, text in tags.items():
-            require(name in _TAGS, f"the tag {name!r} is none of {', '.join(_TAGS)}")
-            _tag(file, name, text)
-        file.write(audio)
-    return _without_clock(memory.getvalue()) if container == "WAV" else memory.getvalue()
+        for name, text in texts.items() if kind.container != "MP3" else ():
+            setattr(file, name, text)
+        for start in range(0, len(audio), _BLOCK_SAMPLES):
+            file.write(audio[start : start + _BLOCK_SAMPLES])
+    content = bytearray(memory.getvalue())
+    if kind.container == "OGG":
+        number_ogg(content)
+    elif kind.subtype == "FLOAT":
+        stop_clock(content)
+    return (id3_tag(texts) if kind.container == "MP3" else b"") + bytes(content)
 
 
-def _without_clock(content: bytes) -> bytes:
-    """A WAV of floats without the second in which its PEAK chunk was made, so that equal songs are equal files."""
-    place = 12  # behind RIFF, size, WAVE
-    while place + 8 <= len(content) and content[place : place + 4] != b"data":
-        if content[place : place + 4] == b"PEAK":  # id, size, version, seconds since 1970
-            return content[: place + 12] + bytes(4) + content[place + 16 :]
-        size = int.from_bytes(content[place + 4 : place + 8], "little")
-        place += 8 + size + size % 2
-    return content
+def _decoded(encoded: bytes) -> np.ndarray:
+    """What a player will hear."""
+    import soundfile
+
+    with soundfile.SoundFile(io.BytesIO(encoded)) as file:
+        return file.read(dtype="float32")
 
 
-def _tag(file: Any, name: str, text: str) -> None:
-    setattr(file, name, text.replace("\0", "")[:500])
+def _rate_in(kind: AudioFormat, sampling_rate: int) -> int:
+    """The rate itself, or the next higher that the format can hold, or its highest."""
+    if not kind.rates or sampling_rate in kind.rates:
+        return sampling_rate
+    return min((rate for rate in kind.rates if rate > sampling_rate), default=kind.rates[-1])
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:500]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .foreign_audio import foreign_kind, open_foreign
 from .validation import require
 
 try:
@@ -179,7 +180,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
         f"{path} is not a file that can be read as audio; give the path of a recording",
     )
     try:
-        with soundfile.SoundFile(file_itself) as file:
+        with _opened(file_itself, max_seconds) as file:
             _check_rate(f"the rate of {path}", file.samplerate)
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)
@@ -194,6 +195,12 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).rstrip(".")
         raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+
+
+def _opened(path: Path | io.BytesIO, max_seconds: float) -> Any:
+    """A sound file for reading, by libsndfile or, where it does not know the container, by ffmpeg."""
+    kind = foreign_kind(path) if isinstance(path, Path) else None  # ffmpeg reads files
+    return soundfile.SoundFile(path) if kind is None else open_foreign(path, kind, max_seconds)
 
 
 def _check_rate(name: str, rate: object) -> None:

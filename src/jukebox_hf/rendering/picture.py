@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from jukebox_hf.rendering.lyric_panel import LANES, Line, columns_of, fits_over, shortened
+
 _COLUMNS = 1200  # no more detail than the picture has pixels, however long the song
 _DECIBELS = 80
-_LONGEST_LINE = 60  # characters
+_LONGEST_TITLE = 130  # letters
+_ROW = 0.144  # inches that a row of lyrics takes
 _INK, _ACCENT = "#223344", "#d1495b"
 
 
@@ -40,30 +43,43 @@ def draw_song(
     title: str,
     start_second: float = 0.0,
     known_seconds: float = 0,
-    lines: Sequence[tuple[float, float, str]] = (),
+    lines: Sequence[Line] = (),
+    written: tuple[np.ndarray, int] | None = None,
 ) -> bytes:
     """Draw a song as a PNG.
 
     Args:
-        sounds: its levels, coarsest first; the waveform is the last one's.
+        sounds: its levels, coarsest first.
         sampling_rate: of all of them.
-        title: artist, genre, seed; written as it is.
+        title: artist, genre, seed; written as it is, cut where it is longer than the picture is wide.
         start_second: where in the whole song the audio begins.
         known_seconds: how much of the start was given (a prompt, a continued song); marked if over 0.
-        lines: start and end, in seconds of this audio, and words of every line of lyrics; written over the waveform.
+        lines: start and end, in seconds of this audio, and words of every line of lyrics; written over the waveform, or
+            in columns under all panels where there they would lie over each other.
+        written: samples (S,) of the file as it was written, and their rate, for the waveform; None: those of the last
+            level.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 2.2 + 2.1 * len(sounds)), dpi=110, layout="constrained")
+    seconds = max(len(sound.audio) for sound in sounds) / sampling_rate
+    columns = [] if fits_over(lines, seconds) else columns_of(lines, start_second)
+    words = _ROW * max((column.count("\n") + 1 for column in columns), default=0)  # inches
+    height = 2.2 + 2.1 * len(sounds)
+    figure = Figure(figsize=(12, height + words), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(
+    panels, below = figure, None
+    if columns:
+        panels, below = figure.subfigures(2, 1, height_ratios=[height, words])
+    axes = panels.subplots(
         1 + len(sounds), 1, sharex=True, squeeze=False, height_ratios=[0.8] + [1] * len(sounds)
     ).ravel()
-    stop_second = start_second + max(len(sound.audio) for sound in sounds) / sampling_rate
-    figure.suptitle(title, color=_INK, fontsize=13, parse_math=False)  # a "$" in a name is no formula
-    _draw_waveform(axes[0], sounds[-1].audio, start_second, sampling_rate)
-    _write_lyrics(axes[0], lines, start_second)
+    stop_second = start_second + seconds
+    # a "$" in a name is no formula
+    panels.suptitle(shortened(title, _LONGEST_TITLE), color=_INK, fontsize=13, parse_math=False)
+    _draw_waveform(axes[0], *(written or (sounds[-1].audio, sampling_rate)), start_second)
+    _mark_lyrics(axes[0], lines, start_second, with_words=not columns)
+    _write_columns(below, columns)
     for panel, sound in zip(axes[1:], sounds, strict=True):
         image = _draw_spectrogram(panel, sound, start_second, sampling_rate)
         names = {0: " (finest)"} if sound.level == 0 else {}
@@ -85,7 +101,7 @@ def draw_song(
             va="bottom", fontsize=8, color=_ACCENT, annotation_clip=False,
         )  # fmt: skip
     axes[-1].set_xlabel("seconds", color=_INK)
-    figure.colorbar(image, ax=list(axes[1:]), label="dB under the loudest", shrink=0.9, pad=0.01)
+    panels.colorbar(image, ax=list(axes[1:]), label="dB under the loudest", shrink=0.9, pad=0.01)
     memory = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that the font lacks becomes a box, which is no news for the user
@@ -111,7 +127,7 @@ def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray,
     return decibels.clip(-_DECIBELS, 0), size
 
 
-def _draw_waveform(panel: Any, audio: np.ndarray, start_second: float, sampling_rate: int) -> None:
+def _draw_waveform(panel: Any, audio: np.ndarray, sampling_rate: int, start_second: float) -> None:
     first, lowest, highest = envelope(audio)
     seconds = start_second + first / sampling_rate
     panel.fill_between(seconds, lowest, highest, color=_INK, linewidth=0.4)
@@ -120,16 +136,26 @@ def _draw_waveform(panel: Any, audio: np.ndarray, start_second: float, sampling_
     panel.set_ylabel("amplitude", color=_INK)
 
 
-def _write_lyrics(panel: Any, lines: Sequence[tuple[float, float, str]], start_second: float) -> None:
-    """Each line of lyrics where it is sung; neighbours stand at different heights, so that they do not overlap."""
-    for place, (start, end, words) in enumerate(lines):
-        panel.axvspan(
-            start_second + start, start_second + end, color=_ACCENT, alpha=0.12 + 0.1 * (place % 2), linewidth=0
+def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_words: bool) -> None:
+    """Where each line is sung; neighbours stand at different heights, so that they do not overlap."""
+    spans = [(start_second + start, end - start) for start, end, _ in lines]
+    for first, alpha in ((0, 0.12), (1, 0.22)):
+        panel.broken_barh(
+            spans[first::2], (0, 1), color=_ACCENT, alpha=alpha, linewidth=0, transform=panel.get_xaxis_transform()
         )
+    for place, (start, _, words) in enumerate(lines if with_words else ()):
         panel.text(
-            start_second + start, 0.96 - 0.12 * (place % 4), words[:_LONGEST_LINE], va="top", fontsize=7.5,
+            start_second + start, 0.96 - 0.12 * (place % LANES), words, va="top", fontsize=7.5,
             color=_ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
+
+
+def _write_columns(below: Any, columns: Sequence[str]) -> None:
+    for place, column in enumerate(columns):
+        below.text(
+            0.05 + 0.31 * place, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
+        )
 
 
 def _draw_spectrogram(panel: Any, sound: LevelSound, start_second: float, sampling_rate: int) -> Any:

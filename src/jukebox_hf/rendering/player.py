@@ -20,6 +20,7 @@ from jukebox_hf.rendering.player_page import SCRIPT, STYLE
 from jukebox_hf.rendering.png import heat_png, shrunk
 
 AUDIO_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
+AUDIO_TYPES |= {".opus": "audio/ogg", ".m4a": "audio/mp4", ".aac": "audio/aac"}
 _WIDTH, _HEIGHT = 1200, 300
 _DECIBELS = 80
 
