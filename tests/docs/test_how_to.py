@@ -22,7 +22,7 @@ def _commands(page):
 
 
 def _tenth(command):
-    number = re.compile(r"(--(?:seconds|prompt-seconds|keep)) ([\d.]+)")
+    number = re.compile(r"(--(?:seconds|prompt-seconds|lyrics-from|keep)) ([\d.]+)")
     return number.sub(lambda found: f"{found[1]} {float(found[2]) / 10:g}", command)
 
 
@@ -45,12 +45,12 @@ def _run(command, folder):
 
 def test_make_a_song(folder):
     printed = {command: _run(command, folder) for command in _commands("make-a-song.md")}
-    assert len(printed) == 11
+    assert len(printed) == 12
     assert any("The Testers" in out or "the testers" in out for command, out in printed.items() if "search" in command)
     assert any("nothing was written" in out for command, out in printed.items() if "--dry-run" in command)
     made = {str(path.relative_to(folder)) for path in folder.rglob("*.wav")}
     assert made == {
-        "song.wav", "faster.wav", "answer.wav", "refined.wav", "longer.wav", "top.wav",
+        "song.wav", "faster.wav", "answer.wav", "refined.wav", "longer.wav", "top.wav", "sung.wav",
         "sketches/unknown-unknown.wav", "sketches/unknown-unknown-2.wav", "sketches/unknown-unknown-3.wav",
     }  # fmt: skip
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from jukebox_hf.app.requests import read_request
+from jukebox_hf.model.windows import plan_windows
+
 HOP, RATE, WINDOW = 128, 44100, 24
 LONGEST = 3 * RATE - 1  # the top prior knows songs of 0.5 to under 3 seconds
 WORDS = {"lyrics": "a song", "artist": "the testers", "genre": "soft rock", "seed": 5}
@@ -92,3 +95,33 @@ def test_numbers_of_numpy_are_seconds(model, processor):
     assert all(torch.equal(plain[name], other[name]) for name in plain)
     shorter = _sing(model, plain, codes=None, seconds=np.float32(0.05))
     assert torch.equal(shorter[0], _sing(model, plain, codes=None, seconds=0.05)[0])
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), float("-inf"), 1e12, 10**400, True, "1", 1j, [1]])
+@pytest.mark.parametrize("name", ["seconds", "song_seconds", "offset", "lyrics_from"])
+def test_what_is_no_duration_is_refused_at_both_doors(name, value, processor):
+    with pytest.raises(ValueError, match=f"{name}=.* must be a number of seconds from") as caught:
+        processor(WORDS, **{name: value})
+    assert "\n" not in str(caught.value)
+    if value != "1" and not isinstance(value, (complex, list)):
+        with pytest.raises(ValueError, match=f"has {name}=.*, which must be a number of seconds from"):
+            read_request({name: value})
+
+
+@pytest.mark.parametrize("name", ["seconds", "song_seconds", "prompt_seconds", "keep_seconds"])
+def test_what_is_shorter_than_any_code_is_refused_before_a_model_is_opened(name):
+    for value in (0, 1e-9, 9e-4):
+        with pytest.raises(ValueError, match=f"{name}=.* must be a number of seconds from 0.001 to 86400"):
+            read_request({name: value})
+
+
+def test_more_windows_than_anybody_can_wait_for_are_refused():
+    with pytest.raises(ValueError, match="hop=1 cuts 100,000,000 codes into 99,999,978 windows"):
+        plan_windows(100_000_000, 24, 1)
+    assert len(plan_windows(3600 * 5512, 8192, 4096)) == 4844
+
+
+@pytest.mark.parametrize("piece", [np.float32(0.04), np.float64(0.04)])
+def test_a_stream_takes_numbers_of_numpy(piece, model, processor):
+    first = next(iter(model.stream(processor(WORDS), max_new_tokens=24, piece_seconds=piece)))
+    assert first.audio.shape == (1, 1760)

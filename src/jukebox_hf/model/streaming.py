@@ -96,9 +96,11 @@ class PieceSizes:
         finest, vqvae = plan.levels[-1], config.vqvae_config
         per_second = vqvae.sampling_rate / vqvae.hop_lengths[finest.level]
         reach = reach_in_codes(vqvae.level_strides[: finest.level + 1], vqvae.dilations(finest.level))
-        piece = max(round(min(piece_seconds * per_second, finest.total)), 1)
+        piece = max(round(min(float(piece_seconds) * per_second, finest.total)), 1)
         return cls(
-            piece, reach, reach if lookahead_seconds is None else round(min(lookahead_seconds * per_second, reach))
+            piece,
+            reach,
+            reach if lookahead_seconds is None else round(min(float(lookahead_seconds) * per_second, reach)),
         )
 
 

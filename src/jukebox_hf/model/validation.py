@@ -33,8 +33,8 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Whether this is an integer or floating-point number, no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether this is an integer or floating-point number, numpy's too, no truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_integer(value: object) -> bool:
@@ -48,9 +48,8 @@ def read_seconds(name: str, value: object, *, at_least: float = 0.0, cure: str =
     Raises:
         ValueError: no number, NaN, infinite, under `at_least` (and 0, unless that is asked for) or over a day.
     """
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     require(
-        is_real and at_least <= value <= MAX_SONG_SECONDS,
+        is_number(value) and at_least <= value <= MAX_SONG_SECONDS,
         f"{name}={value!r} must be a number of seconds from {at_least:g} to {MAX_SONG_SECONDS}; {cure}",
     )
     return float(value)

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from jukebox_hf.model.embedded import located
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import read_seconds, require
 from jukebox_hf.training.codebook_ema import CodebookSettings
 
 
@@ -169,8 +169,8 @@ class AudioArguments:
             self.eval_songs is None or self.test_fraction == 0,
             f"eval_songs={self.eval_songs!r} and test_fraction={self.test_fraction} exclude each other; drop one",
         )
-        require(self.window_seconds > 0, f"window_seconds={self.window_seconds!r} must be positive; try 9")
-        require(self.bandwidth_seconds >= 0, f"bandwidth_seconds={self.bandwidth_seconds!r} must be 0 or more; try 600")
+        read_seconds("window_seconds", self.window_seconds, at_least=0.001, cure="try 9")
+        read_seconds("bandwidth_seconds", self.bandwidth_seconds, cure="try 600")
 
 
 def _vqvae_in(name: str) -> str:
