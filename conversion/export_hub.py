@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jukebox_hf.model
+from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.validation import require
 
 _MODEL = "modeling_jukebox.JukeboxModel"
@@ -52,7 +54,14 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
     )
     require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
     with staged(out, force) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True)
+        copy_known(source, staging)
+        for part in ["vqvae", *(f"prior_{level}" for level in range(len(root["prior_configs"])))]:
+            require(
+                not (source / part).is_symlink(), f"{source / part} is a symbolic link; put the folder itself there"
+            )
+            if (source / part).is_dir():
+                (staging / part).mkdir()
+                copy_known(source / part, staging / part)
         for file in sorted(Path(jukebox_hf.model.__path__[0]).glob("[!_]*.py")):
             shutil.copyfile(file, staging / file.name)
         for name, auto_map in _AUTO_MAPS.items():
@@ -61,8 +70,8 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
 
 
 def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     content["auto_map"] = auto_map
-    if "feature_extractor" in content:
+    if isinstance(content.get("feature_extractor"), dict):
         content["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.generation_arguments import read_wishes
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
@@ -32,7 +33,7 @@ from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_plan import SamplingPlan
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_integer, require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 _GIVEN = "given_samples"
@@ -57,7 +58,7 @@ class Order:
     @property
     def given_samples(self) -> list[int]:
         """How much of each song was there before its first step."""
-        return json.loads(self.state.notes[_GIVEN])
+        return _read_given(self.state)
 
 
 def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
@@ -132,7 +133,7 @@ def take(
             else SongState(
                 tuple((songs[song],) for songs in begun.codes),
                 (request.seed,),
-                _given([json.loads(begun.notes[_GIVEN])[song]]),
+                _given([_read_given(begun)[song]]),
             )
         )
         with warnings_said_after(say, said):
@@ -202,6 +203,19 @@ def _take_one(
 
 def _given(samples: list[int]) -> dict[str, str]:
     return {_GIVEN: json.dumps(samples)}
+
+
+def _read_given(state: SongState) -> list[int]:
+    """What the notes of a state say of every song.
+
+    Raises:
+        ValueError: nothing, or other numbers than one per song.
+    """
+    cure = "use a state that jukebox-hf saved"
+    found = parse_json(state.notes.get(_GIVEN, ""), f"the state's note {_GIVEN!r}", list, cure=cure)
+    is_whole = len(found) == state.num_songs and all(is_integer(samples) and samples >= 0 for samples in found)
+    require(is_whole, f"the state's note {_GIVEN!r} is no number of samples for each song; {cure}")
+    return found
 
 
 def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:

@@ -4,17 +4,16 @@ Flows in: options of a command line, lines of a songs.jsonl, a request saved ear
 line that repeats one.
 """
 
-import json
 import math
-import re
 import secrets
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.validation import require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
@@ -100,11 +99,7 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         where = f"{path}, line {number},"
-        try:
-            song = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{where} is not JSON ({error}); write one object per line") from None
-        require(isinstance(song, dict), f"{where} is not a JSON object; write one object per line")
+        song = parse_json(line, where, cure="write one object per line")
         song = {str(name).replace("-", "_"): value for name, value in song.items()}
         name = song.pop("name", None)
         require(name is None or isinstance(name, str), f"{where} has name={name!r}, which must be a string")
@@ -186,19 +181,7 @@ def repeat_line(request: SongRequest, out: Path) -> str:
         words.append("--" + {"keep_seconds": "keep"}.get(name, name).replace("_", "-"))
         if value is not True:
             words.append(f"{value:.12g}" if isinstance(value, float) else str(value))
-    return " ".join(map(_quoted, [*words, "--out", str(out)]))
-
-
-def _quoted(word: str) -> str:
-    """One word for bash, on one line: new lines and other control characters are written as escapes."""
-    if not re.search(r"[\x00-\x1f\x7f]", word):
-        return shlex.quote(word)
-    known = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    escaped = "".join(
-        known.get(letter) or (f"\\x{ord(letter):02x}" if letter < " " or letter == "\x7f" else letter)
-        for letter in word
-    )
-    return f"$'{escaped}'"
+    return " ".join(map(shell_word, [*words, "--out", str(out)]))
 
 
 def _checked(name: str, value: Any, where: str) -> Any:

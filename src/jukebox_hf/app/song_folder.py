@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from jukebox_hf.data.audio_io import write_bytes
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import require
 
@@ -187,11 +188,10 @@ class PartialFolder:
         """
         path = self.path / "request.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            songs = [(song["name"], dict(song["request"])) for song in content["songs"]]
+            songs = [(song["name"], dict(song["request"])) for song in read_json(path)["songs"]]
             if not songs or any(name != slug(name) for name, _ in songs[1:]):
                 raise ValueError("no songs")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{path} is damaged; start anew with --force") from None
         return songs
 

@@ -19,7 +19,8 @@ from torch import nn
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.json_files import parse_json, read_json
+from jukebox_hf.model.validation import check_level, is_integer, require
 
 _FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
 _ROWS_PER_GROUP = 8  # what is read at once for one window
@@ -49,6 +50,11 @@ class CodeFacts:
         object.__setattr__(self, "hop_lengths", tuple(self.hop_lengths))
         if self.levels is not None:
             object.__setattr__(self, "levels", tuple(self.levels))
+        numbers = (self.sampling_rate, self.codebook_size, *self.hop_lengths, *(self.levels or ()))
+        require(
+            all(map(is_integer, numbers)) and isinstance(self.fingerprint, str) and 0 < len(self.hop_lengths) <= 16,
+            f"what is said of codes is of another kind than it must be ({self}); encode the songs again",
+        )
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -215,10 +221,13 @@ class CodeShards:
             f"{folder} has no {_INDEX}, so it holds no finished codes; encode the songs first, or run that again to "
             f"finish",
         )
-        facts = json.loads(index.read_text(encoding="utf-8"))
+        facts = read_json(index)
         require(facts.pop("format", None) == _FORMAT, f"{index} is of another format; encode the songs again")
-        songs = facts.pop("songs")
-        self.facts = CodeFacts(**facts)
+        songs = facts.pop("songs", None)
+        try:
+            self.facts = CodeFacts(**facts)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{index} does not say what the codes are ({error}); encode the songs again") from None
         self.paths = _shards(self.folder)
         self.rows: list[tuple[int, int]] = []  # song -> shard, row
         self.words: list[dict[str, Any]] = []
@@ -303,7 +312,7 @@ def _open(path: Path, facts: CodeFacts) -> Any:
     """A shard whose facts are the wanted ones."""
     try:
         file = _parquet().ParquetFile(path)
-        found = CodeFacts(**json.loads((file.schema_arrow.metadata or {})[_KEY]))
+        found = CodeFacts(**parse_json((file.schema_arrow.metadata or {})[_KEY], path))
     except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(f"{path} is no shard of codes or is damaged ({error}); remove it and encode again") from None
     require(

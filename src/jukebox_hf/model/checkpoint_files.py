@@ -25,6 +25,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from .configuration_jukebox import JukeboxConfig
 from .file_kinds import check_file, read_head, refuse_kind
+from .file_modes import follow_umask
 from .json_files import read_json
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .validation import require
@@ -86,6 +87,13 @@ class CheckedWeights:
             _check_part(cls, str(pretrained_model_name_or_path), kwargs)
             kwargs.pop("force_download", None)  # checked is what will be read
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
+        result = super().save_pretrained(save_directory, *args, **kwargs)
+        for file in Path(save_directory).glob("model*.safetensors"):
+            follow_umask(file)
+        return result
 
 
 def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:

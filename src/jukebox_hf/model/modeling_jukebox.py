@@ -18,9 +18,16 @@ from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
-from .checkpoint_files import pin, read_root_config
+from .checkpoint_files import pin, read_json_beside, read_root_config
 from .configuration_jukebox import JukeboxConfig
-from .generation_arguments import SongWishes, default_generation_config, read_hook, read_wishes, refuse_listeners
+from .generation_arguments import (
+    SongWishes,
+    check_generation_defaults,
+    default_generation_config,
+    read_hook,
+    read_wishes,
+    refuse_listeners,
+)
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
 from .modeling_jukebox_prior import JukeboxPrior
@@ -399,6 +406,8 @@ class JukeboxModel(PreTrainedModel, GenerationMixin):
 def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
     """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
     own = default_generation_config(config)
+    if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
+        check_generation_defaults(said, f"generation_config.json of {name}")
     try:
         found = GenerationConfig.from_pretrained(name, **hub)
     except OSError:

@@ -67,7 +67,7 @@ class PartSource:
             root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **self._hub_again))
         if (root / name).resolve() != (folder / name).resolve():
             shutil.rmtree(folder / name, ignore_errors=True)  # older weights beside the new ones would be loaded first
-            shutil.copytree(root / name, folder / name)
+            _copy_part(root / name, folder / name)
 
     def _is_int8(self, name: str) -> bool:
         """Whether a part is stored as int8, which is no dtype that another can be asked of."""
@@ -117,6 +117,27 @@ class PartSource:
         if HEAD in pairs and config.tie_word_embeddings:
             pairs = without_tied_head(files, pairs, shapes[HEAD])
         return {ours: read_checked(files, pair, shapes[ours]) for ours, pair in pairs.items() if pair.theirs in files}
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """Copy weights and JSON of a part, and nothing that a link brings from elsewhere.
+
+    Raises:
+        ValueError: a link that is not of the Hub's cache, whose snapshots are links into the blobs beside them.
+    """
+    require(not source.is_symlink(), f"{source} is a symbolic link; put the folder itself there")
+    folder = source.resolve()
+    target.mkdir(parents=True)
+    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
+    for path in sorted(source.iterdir()):
+        if not path.is_file() or path.suffix not in (".safetensors", ".json", ".md"):
+            continue
+        real = path.resolve()
+        require(
+            real == folder / path.name or real.parent in blobs,
+            f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
+        )
+        shutil.copyfile(path, target / path.name)
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .configuration_jukebox import JukeboxConfig
+from .file_modes import follow_umask
 from .json_files import parse_json
 from .safetensors_files import check_safetensors
 from .validation import check_ids, check_range, is_integer, require
@@ -93,6 +94,7 @@ class SongState:
         staged = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             save_file(tensors, staged, metadata=facts)
+            follow_umask(staged)
             flush(staged)
             os.replace(staged, path)
             flush(path.parent)

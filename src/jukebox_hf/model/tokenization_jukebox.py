@@ -342,9 +342,9 @@ def _checked_versions(versions: object) -> list[str]:
     )
     require(
         isinstance(versions, (list, tuple))
-        and len(versions) > 0
+        and 0 < len(versions) <= 16
         and all(version in list(RULES) for version in versions),
-        f"label_versions={versions!r} must hold one of {', '.join(RULES)} for each level, finest first, such as "
+        f"label_versions={versions!r:.80} must hold one of {', '.join(RULES)} for each level, finest first, such as "
         f"['v2', 'v2', 'v3']",
     )
     return list(versions)

@@ -12,6 +12,7 @@ from pathlib import Path
 from jukebox_hf.data.code_shards import CodeFacts
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -106,7 +107,7 @@ def read_facts(folder: Path) -> CodeFacts | None:
     if not file.is_file():
         return None
     try:
-        return CodeFacts(**json.loads(file.read_text(encoding="utf-8")))
+        return CodeFacts(**read_json(file))
     except (TypeError, ValueError):
         raise ValueError(f"{file} is damaged; remove it, if you know which VQ-VAE this prior belongs to") from None
 

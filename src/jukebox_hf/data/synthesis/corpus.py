@@ -23,6 +23,7 @@ from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
 from jukebox_hf.data.synthesis.song import SongOrder, synthesize
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.validation import require
 
 MAX_HOURS = 10_000
@@ -170,7 +171,7 @@ def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
 
 def _read_settings(out: Path) -> object:
     try:
-        return json.loads((out / _SETTINGS).read_text(encoding="utf-8"))
+        return read_json(out / _SETTINGS, None)
     except ValueError:
         return None
 
