@@ -6,8 +6,10 @@ the server has another file meanwhile, the part is thrown away and the new file 
 """
 
 import contextlib
+import errno
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +18,11 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from jukebox_hf.model.validation import require
+
 _BLOCK = 2**20
+_SPARE = 2**26  # bytes that a disk keeps
+_MOST_UNSAID = 2**35  # bytes of a file whose length nobody says; the largest released one has 11 * 10**9
 
 
 def download(
@@ -53,6 +59,12 @@ def download(
             reason = f"{error.code} {error.reason}"
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise ValueError(
+                f"{part.file} could not be written ({error.strerror}); free some space, what has arrived is kept"
+            ) from None
         failures = 0 if part.size > furthest else failures + 1
         furthest = max(furthest, part.size)
         if failures >= attempts:
@@ -139,9 +151,14 @@ def _fetch_rest(url: str, part: _Part, progress: Callable[[int, int], None]) -> 
             return False
         if not start:  # nothing was there, the file is another one, or the server knows no ranges
             part.begin(answer.headers.get("ETag") or "")
-        have = start
+        have, most = start, total if total is not None else start + _MOST_UNSAID
+        _check_room(part.file, most - start if total is not None else 0)
         with part.file.open("ab") as file:
             while block := answer.read(_BLOCK):
+                if have + len(block) > most:
+                    raise ValueError(f"{url} sends more than the {most:,} bytes it may; give local files instead")
+                if total is None:
+                    _check_room(part.file, len(block))
                 file.write(block)
                 have += len(block)
                 progress(have, total or have)
@@ -150,6 +167,20 @@ def _fetch_rest(url: str, part: _Part, progress: Callable[[int, int], None]) -> 
     if total is not None and have != total:
         raise ConnectionError(f"the connection broke off after {have:,} of {total:,} bytes")
     return True
+
+
+def _check_room(file: Path, wanted: int) -> None:
+    """Refuse what the disk has no room for, before it is written.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    free = shutil.disk_usage(file.parent).free
+    require(
+        free >= wanted + _SPARE,
+        f"{file.parent} has {free:,} bytes free, but {wanted + _SPARE:,} are needed to go on with the download; free "
+        f"some space, what has arrived is kept",
+    )
 
 
 def _is_of(etag: str | None, part: _Part) -> bool:

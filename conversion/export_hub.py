@@ -4,9 +4,9 @@ Flows in: a repository of ours. Flows out: the same with `auto_map` entries and 
 transformers runs for those who pass `trust_remote_code=True`. Nobody who imports jukebox_hf needs it.
 """
 
-import shutil
 from pathlib import Path
 
+from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
@@ -34,5 +34,12 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
     )
     require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
     with staged(out, force) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True)
+        copy_known(source, staging)
+        for part in ["vqvae", *(f"prior_{level}" for level in range(len(root["prior_configs"])))]:
+            require(
+                not (source / part).is_symlink(), f"{source / part} is a symbolic link; put the folder itself there"
+            )
+            if (source / part).is_dir():
+                (staging / part).mkdir()
+                copy_known(source / part, staging / part)
         write_code(staging)

@@ -13,7 +13,7 @@ from jukebox_hf.model.configuration_jukebox import (
     JukeboxVQVAEConfig,
     attention_kinds_of_order,
 )
-from jukebox_hf.model.legacy_configuration import strides_by_level
+from jukebox_hf.model.legacy_configuration import checked_count, multipliers_of, strides_by_level
 
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 
@@ -27,7 +27,7 @@ def _in_one_sentence(read: Callable[..., Config]) -> Callable[..., Config]:
             return read(hps, *others)
         except KeyError as error:
             reason = f"lack {error.args[0]!r}"
-        except (TypeError, IndexError, AttributeError) as error:
+        except (TypeError, IndexError, AttributeError, OverflowError) as error:
             reason = f"are not those of a Jukebox ({error})"
         raise ValueError(f"the checkpoint's hyper-parameters {reason}; name the model with --preset") from None
 
@@ -37,16 +37,17 @@ def _in_one_sentence(read: Callable[..., Config]) -> Callable[..., Config]:
 @_in_one_sentence
 def vqvae_config(hps: dict[str, Any]) -> JukeboxVQVAEConfig:
     """Read the configuration of a VQ-VAE from its hyper-parameters."""
-    levels = hps["levels"]
-    multipliers = hps["hvqvae_multipliers"] or [1] * levels
+    levels = checked_count("levels", hps["levels"], 16)
+    multipliers = multipliers_of(hps["hvqvae_multipliers"], levels)
+    width, depth = (checked_count(name, hps[name]) for name in ("width", "depth"))
     _refuse(not hps["use_bottleneck"], "use_bottleneck", hps)
     return JukeboxVQVAEConfig(
         sampling_rate=hps["sr"],
         level_strides=strides_by_level(hps["strides_t"][:levels], hps["downs_t"][:levels]),
         codebook_size=hps["l_bins"],
         codebook_dim=hps["emb_width"],
-        hidden_sizes=[hps["width"] * multiplier for multiplier in multipliers[:levels]],
-        residual_depths=[hps["depth"] * multiplier for multiplier in multipliers[:levels]],
+        hidden_sizes=[width * multiplier for multiplier in multipliers[:levels]],
+        residual_depths=[depth * multiplier for multiplier in multipliers[:levels]],
         residual_multiplier=hps["m_conv"],
         dilation_growth=hps["dilation_growth_rate"],
         dilation_cycle=hps["dilation_cycle"],
@@ -108,7 +109,10 @@ def label_version(hps: dict[str, Any]) -> str:
 def _labels(hps: dict[str, Any]) -> dict[str, Any]:
     if not hps["labels"]:
         return {"num_artists": 0, "num_genres": 0}
-    genres, artists = hps["y_bins"]
+    bins = hps["y_bins"]
+    if not isinstance(bins, (list, tuple)) or len(bins) != 2:
+        raise ValueError(f"y_bins={bins!r:.80} in the checkpoint's hyper-parameters must be genres and artists")
+    genres, artists = bins
     durations = {"min_song_seconds": hps["min_duration"], "max_song_seconds": hps["max_duration"]}
     return {
         "num_artists": artists,
@@ -165,6 +169,6 @@ def _conditioner(hps: dict[str, Any], vqvae: JukeboxVQVAEConfig, level: int) -> 
 def _refuse(is_set: bool, name: str, hps: dict[str, Any]) -> None:
     if is_set:
         raise ValueError(
-            f"{name}={hps[name]!r} in the checkpoint's hyper-parameters has no counterpart here; no released "
+            f"{name}={hps[name]!r:.80} in the checkpoint's hyper-parameters has no counterpart here; no released "
             f"model uses it"
         )

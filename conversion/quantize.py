@@ -8,7 +8,6 @@ as a song is written. Both priors then read those codes, and what they expect at
 drawn evenly would be simpler and prove less: no song has them, and a prior that is lost agrees with nobody.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.generation import sample_window
@@ -81,9 +81,8 @@ def quantize(
         small.save_pretrained(staging)
         for level, agreement in found.items():
             agreement.save(staging / f"prior_{level}")
-        for path in source.iterdir():  # tokenizer, processor, card: all that is no weights and not written already
-            if path.is_file() and not path.name.startswith(_WEIGHTS) and not (staging / path.name).exists():
-                shutil.copyfile(path, staging / path.name)
+        # Tokenizer, processor, card: all that is no weights and not written already.
+        copy_known(source, staging, lambda name: not name.startswith(_WEIGHTS) and not (staging / name).exists())
     return [{"level": level, **asdict(agreement)} for level, agreement in found.items()]
 
 

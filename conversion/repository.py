@@ -5,9 +5,12 @@ shard is ever in memory beside the source; everything is written beside the targ
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,12 +19,15 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from jukebox_hf.model.checkpoint_keys import HEAD, KeyPair, check_keys, is_plain, read_checked, without_tied_head
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.file_modes import follow_umask
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -164,8 +170,8 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _is_jukebox(config: Path) -> bool:
     try:
-        return json.loads(config.read_text(encoding="utf-8")).get("model_type") == JukeboxConfig.model_type
-    except (OSError, ValueError, AttributeError):
+        return read_json(config).get("model_type") == JukeboxConfig.model_type
+    except (OSError, ValueError):
         return False
 
 
@@ -178,14 +184,30 @@ def staged(out: Path, force: bool) -> Iterator[Path]:
     """
     check_target(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    staging = out.parent / f".{out.name}.{secrets.token_hex(8)}"
+    staging.mkdir()  # whose mode follows the umask, as tempfile's does not
     try:
-        yield staging
-        staging.chmod(0o755)
+        with _full_disks_named(out):
+            yield staging
+        follow_umask(staging)
         _flush(staging)
         _move_into_place(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disks_named(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None) or int((re.findall(r"os error (\d+)", str(error)) or ["0"])[0])
+        if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise OSError(
+            f"{out} could not be written ({os.strerror(number)}); what was there is unchanged: free space or choose "
+            f"another folder"
+        ) from None
 
 
 def _flush(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Downloads against a real HTTP server on this machine: cut, resumed, restarted, refused."""
 
 import hashlib
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -230,3 +231,18 @@ def test_command_draws_one_bar_per_file(monkeypatch):
         for done in (10, 500, 1000):
             bars.show("vqvae", done, 1000)
     assert drawn == [("vqvae", 1000), 1000]
+
+
+def test_download_larger_than_the_disk_is_refused_before_it_is_written(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    with pytest.raises(ValueError, match=r"1,000,000 bytes free, but .* are needed"):
+        download(server.url, tmp_path / "model.pth.tar", pause_seconds=0)
+    assert not (tmp_path / "model.pth.tar.part").exists()
+
+
+def test_download_without_an_end_is_stopped(server, tmp_path, monkeypatch):
+    server.length = "chunked"
+    monkeypatch.setattr("jukebox_hf.conversion.download._MOST_UNSAID", 2**21)
+    with pytest.raises(ValueError, match="more than the 2,097,152 bytes"):
+        download(server.url, tmp_path / "model.pth.tar", pause_seconds=0)
+    assert not (tmp_path / "model.pth.tar").exists()

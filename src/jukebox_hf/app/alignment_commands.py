@@ -4,12 +4,12 @@ Flows in: words of a command line. Flows out: files the user named, one JSON or 
 imported when a command runs.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 
 Model = Annotated[str, typer.Argument(help="A converted repository, a name on the Hub, or tiny.")]
@@ -87,19 +87,19 @@ def align(
         check_listed([said], processor.tokenizer, opened.config)
     known = know_song(song, opened, said)
     chosen = None if layer is None else (layer, head)
-    with warnings_said_after(lambda line: typer.echo(line, err=True), set()):
+    with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, out, formats, head=chosen, force=force)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        say_json(found)
         return
-    typer.echo(
+    say_line(
         f"{found['seconds']:.4g} s, {found['lines']} lines, mean confidence {found['confidence']:.2f} "
         f"(layer {found['layer']}, head {found['head']})"
     )
     for path in found["files"].values():
-        typer.echo(f"  {path}")
+        say_line(f"  {path}")
     if found["confidence"] < 0.1:
-        typer.echo("  the attention hardly follows these lyrics: the times are little more than an even spread")
+        say_line("  the attention hardly follows these lyrics: the times are little more than an even spread")
 
 
 def find_alignment_head(
@@ -120,17 +120,17 @@ def find_alignment_head(
 
     require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
     said = _said(lyrics_file, artist=artist, genre=genre)
-    with warnings_said_after(lambda line: typer.echo(line, err=True), set()):
+    with warnings_said_after(lambda line: say_line(line, err=True), set()):
         scores, level = find_head(model, songs, said, device=device, dry_run=dry_run)
     if as_json:
         rows = [vars(one) | {"score": one.score} for one in scores]
-        typer.echo(json.dumps({"level": level, "written": not dry_run, "heads": rows}))
+        say_json({"level": level, "written": not dry_run, "heads": rows})
         return
-    typer.echo(table_of_heads(scores))
+    say(table_of_heads(scores))
     best = f"layer {scores[0].layer}, head {scores[0].head}"
     if scores[0].score < 0.1:
-        typer.echo("even the best one hardly follows these lyrics; try songs whose singing is clear")
-    typer.echo(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
+        say_line("even the best one hardly follows these lyrics; try songs whose singing is clear")
+    say_line(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
 
 
 def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from jukebox_hf.model.alignment_heads import HeadScore, score_heads
 from jukebox_hf.model.alignment_orders import labelled_codes, lyric_level
 from jukebox_hf.model.alignment_times import TimedLyrics
 from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.legacy_configuration import is_legacy_config
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
@@ -172,7 +173,7 @@ def find_head(
     folder = Path(name)
     require(dry_run or folder.is_dir(), f"{name} is no folder to write to; convert or download it, or pass --dry-run")
     if not dry_run:
-        legacy = is_legacy_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        legacy = is_legacy_config(read_json(folder / "config.json"))
         require(not legacy, f"{name} is in the format of transformers 4; run `jukebox-hf convert transformers` first")
     model = open_model(name, device=device)
     processor, level = open_processor(model, name), lyric_level(model.config)
@@ -193,7 +194,7 @@ def write_head(folder: Path, level: int, best: HeadScore) -> None:
     """Put a head into both copies of a prior's configuration, the root's last."""
     chosen = {"alignment_layer": best.layer, "alignment_head": best.head}
     part, root = folder / f"prior_{level}" / "config.json", folder / "config.json"
-    own, whole = (json.loads(path.read_text(encoding="utf-8")) for path in (part, root))
+    own, whole = (read_json(path) for path in (part, root))
     whole["prior_configs"][level] |= chosen
     for path, content in ((part, own | chosen), (root, whole)):
         write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -4,8 +4,8 @@ Flows in: words of a command line. Flows out: lines of text, folders the user na
 with one sentence, 130 or 143 interrupted.
 """
 
-import json
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
+from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.song_commands import add_song_commands
 
 app = typer.Typer(
@@ -72,7 +73,7 @@ def convert_openai(
             labels=label_folder,
             dtype=dtype,
             force=force,
-            say=typer.echo,
+            say=say_line,
             progress=bars.show,
         )
 
@@ -82,7 +83,7 @@ def convert_transformers(source: Repository, out: Out, dtype: Dtype = "keep", fo
     """Convert a Jukebox repository of transformers 4."""
     from jukebox_hf.conversion.convert_transformers_v4 import convert_transformers_v4
 
-    convert_transformers_v4(source, out, dtype=dtype, force=force, say=typer.echo)
+    convert_transformers_v4(source, out, dtype=dtype, force=force, say=say_line)
 
 
 @labels.command("search", epilog='Example: jukebox-hf labels search my-jukebox "beatles"')
@@ -96,7 +97,7 @@ def search_labels(
     from jukebox_hf.app.label_names import close_labels, search_in_words
 
     found = close_labels(repository, text, limit)
-    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else search_in_words(found))
+    say_json(found) if as_json else say(search_in_words(found))
 
 
 @labels.command("list", epilog="Example: jukebox-hf labels list my-jukebox --limit 20")
@@ -111,7 +112,7 @@ def list_labels(
     from jukebox_hf.app.label_names import listed_labels, lists_in_words
 
     found = listed_labels(repository, None if everything else limit, skip)
-    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else lists_in_words(found, skip))
+    say_json(found) if as_json else say(lists_in_words(found, skip))
 
 
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
@@ -122,7 +123,7 @@ def export(
     from jukebox_hf.conversion.export_hub import export_hub
 
     export_hub(source, out, force=force)
-    typer.echo(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
+    say_line(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
 
 
 @app.command("quantize", epilog="Example: jukebox-hf quantize my-jukebox my-jukebox-int8")
@@ -137,9 +138,9 @@ def quantize(
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize as make
 
-    found = make(source, out, force=force, say=(lambda line: None) if as_json else typer.echo)
+    found = make(source, out, force=force, say=(lambda line: None) if as_json else say_line)
     if as_json:
-        typer.echo(json.dumps(found))
+        say_json(found)
 
 
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")
@@ -155,20 +156,24 @@ def info(
     parts, fits, names = describe(repository), what_fits(repository), known_names(repository)
     if as_json:
         rows = [{"memory_gb": size, **asdict(choice)} for size, choice in fits]
-        typer.echo(json.dumps({"parts": parts, "fits": rows, "names": names}, ensure_ascii=False))
+        say_json({"parts": parts, "fits": rows, "names": names})
         return
-    typer.echo(f"{table_of(parts)}\n\n{tiers_in_words(fits)}\n\n{names_in_words(names)}")
+    say(f"{table_of(parts)}\n\n{tiers_in_words(fits)}\n\n{names_in_words(names)}")
 
 
 def main() -> None:
-    """Run the command line; whatever a user can cause becomes one sentence and exit code 2."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError, FloatingPointError) as error:
-        typer.echo(f"jukebox-hf: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+    """Run the command line; whatever a user can cause becomes one sentence and exit code 2, a bug a traceback and 1."""
+    with guarded_output():
+        try:
+            app()
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except USER_ERRORS as error:
+            say_line(f"jukebox-hf: {sentence_of(error)}", err=True)
+            sys.exit(2)
+        except Exception:
+            say(traceback.format_exc().rstrip(), err=True)
+            sys.exit(1)
 
 
 class _DownloadBars:

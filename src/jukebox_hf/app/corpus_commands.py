@@ -3,7 +3,6 @@
 Flows in: words of a command line. Flows out: a folder, a bar on stderr and one line on stdout.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Annotated
 
 import typer
 from tqdm import tqdm
+
+from jukebox_hf.app.output import say_json, say_line
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
 
@@ -53,9 +54,9 @@ def synth_corpus(
     facts = {"folder": str(out), "songs": settings.num_songs, "written": written, "song_seconds": song_seconds}
     facts["times_real_time"] = round(written * song_seconds / max(took, 1e-9), 1)
     if as_json:
-        typer.echo(json.dumps(facts))
+        say_json(facts)
         return
-    typer.echo(
+    say_line(
         f"{out}: {settings.num_songs} songs of {song_seconds:g} s, {written} of them written now "
         f"({facts['times_real_time']:g} times real time)"
     )

@@ -87,7 +87,7 @@ class HeldFolder:
     def open_to_keep(self, name: str) -> int:
         """A handle of a file to read and write that stays open, made if need be; never through a link."""
         where, held = self._at(name)
-        return os.open(where, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644, **held)
+        return os.open(where, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666, **held)
 
     def is_named(self, handle: int, name: str) -> bool:
         """Whether the file of a handle still has this name here."""

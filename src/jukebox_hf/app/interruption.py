@@ -8,9 +8,10 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
+
+from jukebox_hf.app.output import clean, say
 
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -41,5 +42,5 @@ def exits_at_once(farewell: Callable[[], str]) -> Iterator[None]:
 def _watch(ours: socket.socket, farewell: Callable[[], str]) -> None:
     while numbers := ours.recv(1):
         if numbers[0] in _EXIT_CODES:
-            print(f"\n{farewell()}", file=sys.stderr, flush=True)
+            say(f"\n{clean(farewell())}", err=True)
             os._exit(_EXIT_CODES[signal.Signals(numbers[0])])

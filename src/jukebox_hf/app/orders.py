@@ -23,6 +23,7 @@ from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.generation_arguments import read_wishes
+from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
@@ -57,7 +58,7 @@ class Order:
     @property
     def given_samples(self) -> list[int]:
         """How much of each song was there before its first step."""
-        return json.loads(self.state.notes[_GIVEN])
+        return _read_given(self.state)
 
     def given_codes(self, level: int) -> list[int]:
         """How many codes of a level each song had before its first step."""
@@ -223,16 +224,35 @@ def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
 
 
 def _notes_of(notes: Mapping[str, str], song: int) -> dict[str, str]:
-    """The notes of one of the songs that are written together."""
-    try:
-        samples = json.loads(notes[_GIVEN])[song]
-        codes = [[counts[song]] for counts in json.loads(notes[_GIVEN_CODES])] if _GIVEN_CODES in notes else None
-        numbers = [samples, *itertools.chain(*(codes or []))]
-        if not all(is_integer(number) and number >= 0 for number in numbers):
-            raise ValueError("no counts")
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
-        raise ValueError("the state does not say how much of its songs was given; start anew with --force") from None
-    return {**notes, **_given([samples], codes)}
+    """The notes of one of the songs that are written together.
+
+    Raises:
+        ValueError: notes that do not say it, of every song.
+    """
+    told = f"the state's notes {_GIVEN!r} and {_GIVEN_CODES!r}"
+    cure = "use a state that jukebox-hf saved, or start anew with --force"
+    samples = parse_json(notes.get(_GIVEN, ""), told, list, cure=cure)
+    codes = parse_json(notes.get(_GIVEN_CODES, "[]"), told, list, cure=cure)
+    require(
+        all(isinstance(counts, list) for counts in codes)
+        and all(song < len(counts) and _is_count(counts[song]) for counts in (samples, *codes)),
+        f"{told} do not say how much of its songs was given; {cure}",
+    )
+    own = [[counts[song]] for counts in codes] if _GIVEN_CODES in notes else None
+    return {**notes, **_given([samples[song]], own)}
+
+
+def _read_given(state: SongState) -> list[int]:
+    """How many samples each song had, as the notes of a state say.
+
+    Raises:
+        ValueError: nothing, or other numbers than one per song.
+    """
+    return [json.loads(_notes_of(state.notes, song)[_GIVEN])[0] for song in range(state.num_songs)]
+
+
+def _is_count(value: object) -> bool:
+    return is_integer(value) and value >= 0
 
 
 def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:

@@ -4,7 +4,8 @@ Names of songs, labels, tensors and files are other people's words. Control char
 and other invisible format characters, line separators and lone surrogates are shown as escapes such as \\x1b.
 
     clean(name)        one line, nothing but what can be seen; newlines are escaped too
-    say(text)          print lines (stderr with err=True); newlines and tabs stay
+    say_line(text)     print one line (stderr with err=True)
+    say(text)          print lines that we composed; newlines and tabs stay
     say_json(value)    print valid JSON, with what `clean` would escape escaped as JSON does
     shell_word(word)   a word of a command that can be pasted into a shell and shows no control character
     guarded_output()   within it, all that anything else writes to stdout and stderr is cleaned as well
@@ -15,6 +16,7 @@ Imports neither torch nor transformers.
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -23,7 +25,12 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from safetensors import SafetensorError
+
+# What a user can cause: files, values, a disk that is full. Anything else is a bug and shows where.
+USER_ERRORS = (ValueError, OSError, FloatingPointError, SafetensorError)
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_SHELL = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MOVES = re.compile(r"(?:\n|\r|\x1b\[A)*")
 
@@ -45,13 +52,14 @@ def say(text: object = "", err: bool = False) -> None:
     print(_encodable(clean_lines(text), stream), file=stream, flush=True)
 
 
-def as_json(value: Any, **options: Any) -> str:
-    """JSON text of a value, in which all that can not be seen is escaped.
+def say_line(text: object, err: bool = False) -> None:
+    """Print one line to stdout, or to stderr, whatever names it holds."""
+    say(clean(text), err)
 
-    Raises:
-        ValueError: a number that is not finite, which JSON has no word for.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+
+def as_json(value: Any, **options: Any) -> str:
+    """JSON text of a value, in which all that can not be seen is escaped; a number that is not finite becomes null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
     return "".join(c if c == "\n" or not _is_unseen(c) else json.dumps(c)[1:-1] for c in text)
 
 
@@ -61,8 +69,21 @@ def say_json(value: Any) -> None:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(value, allow_nan=False)
+        text = json.dumps(_finite(value), allow_nan=False)
     print(text, flush=True)
+
+
+def say_found(found: Any, is_json: bool, line: str) -> None:
+    """Print what was found as JSON for programs, or in a line for people."""
+    if is_json:
+        say_json(found)
+    else:
+        say_line(line)
+
+
+def sentence_of(error: BaseException) -> str:
+    """What an error says, in one line; a system's error without words is named by its kind."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def shell_word(word: str) -> str:
@@ -118,6 +139,14 @@ class _Cleaned:
         )
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _redirect_logs(streams: dict[int, Any]) -> None:
     loggers = [logging.root, *(one for one in logging.root.manager.loggerDict.values() if hasattr(one, "handlers"))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
@@ -132,6 +161,8 @@ def _is_unseen(c: str) -> bool:
 def _seen(c: str) -> str:
     if not _is_unseen(c):
         return c
+    if c in _SHELL:
+        return _SHELL[c]
     code = ord(c)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
@@ -145,6 +176,8 @@ def _encodable(text: str, stream: TextIO) -> str:
 def _shell_letter(c: str) -> str:
     if not _is_unseen(c):
         return f"\\{c}" if c in "\\'" else c
+    if c in _SHELL:
+        return _SHELL[c]
     try:
         spelt = os.fsencode(c)
     except UnicodeEncodeError:  # half an emoji, which no shell could be given

@@ -8,8 +8,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 
-import typer
 from tqdm import tqdm
+
+from jukebox_hf.app.output import clean, say
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def warnings_said_after(say: Callable[[str], None], said: set[str]) -> Iterator[
 
 
 def _as_line(message: Warning | str) -> str:
-    return f"jukebox-hf: {' '.join(str(message).split())}"
+    return clean(f"jukebox-hf: {' '.join(str(message).split())}")
 
 
 class Progress:
@@ -39,7 +40,7 @@ class Progress:
     def say(self, line: str) -> None:
         """One line on stderr, over the bar."""
         with tqdm.external_write_mode(file=sys.stderr):
-            typer.echo(line, err=True)
+            say(line, err=True)
 
     @contextlib.contextmanager
     def warnings_as_lines(self) -> Iterator[None]:

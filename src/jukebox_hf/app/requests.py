@@ -4,14 +4,13 @@ Flows in: options of a command line, lines of a songs.jsonl, a request saved ear
 line that repeats one.
 """
 
-import re
 import secrets
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
@@ -199,19 +198,7 @@ def repeat_line(request: SongRequest, out: Path) -> str:
         words.append("--" + ("no-" * (value is False) + {"keep_seconds": "keep"}.get(name, name)).replace("_", "-"))
         if not isinstance(value, bool):
             words.append(f"{value:.12g}" if isinstance(value, float) else str(value))
-    return " ".join(map(_quoted, [*words, "--out", str(out)]))
-
-
-def _quoted(word: str) -> str:
-    """One word for bash, on one line: new lines and other control characters are written as escapes."""
-    if not re.search(r"[\x00-\x1f\x7f]", word):
-        return shlex.quote(word)
-    known = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    escaped = "".join(
-        known.get(letter) or (f"\\x{ord(letter):02x}" if letter < " " or letter == "\x7f" else letter)
-        for letter in word
-    )
-    return f"$'{escaped}'"
+    return " ".join(map(shell_word, [*words, "--out", str(out)]))
 
 
 def _checked(name: str, value: Any, where: str) -> Any:

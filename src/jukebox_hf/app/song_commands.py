@@ -4,12 +4,13 @@ Flows in: words of a command line. Flows out: files the user named, one JSON or 
 imported when a command runs, so that `--help` is quick.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from jukebox_hf.app.output import say, say_found, say_json, say_line
 
 _SONG = "The song"
 _DRAW = "How it is drawn"
@@ -271,7 +272,7 @@ def encode(
     from jukebox_hf.app.transcoding import encode_file
 
     found = encode_file(audio, out, model or "", revision=revision, device=device, force=force)
-    typer.echo(json.dumps(found) if as_json else f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}")
+    say_found(found, as_json, f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}")
 
 
 def decode(
@@ -294,7 +295,7 @@ def decode(
     path, sidecar = find_codes(codes)
     options = DecodeOptions(level, format, normalize or "none", device, force)
     found = decode_file(path, out, model or (sidecar or {}).get("model"), options, revision=revision)
-    typer.echo(json.dumps(found) if as_json else f"{out}: {found['seconds']:.4g} s of level {found['level']}")
+    say_found(found, as_json, f"{out}: {found['seconds']:.4g} s of level {found['level']}")
 
 
 def _said(ctx: typer.Context) -> dict[str, Any]:
@@ -354,14 +355,14 @@ def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
 
 def _tell(results: list[dict[str, Any]], ctx: typer.Context, dry_run: bool) -> None:
     if ctx.params["as_json"]:
-        typer.echo(json.dumps({"songs": results}, ensure_ascii=False))
+        say_json({"songs": results})
         return
     for result in results:
         if dry_run:
-            typer.echo(result["text"])
+            say(result["text"])
             continue
         audio = result["audio"]
-        typer.echo(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
+        say_line(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
         if audio["num_clamped"]:
-            typer.echo(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
-        typer.echo(f"  again: {result['command']}")
+            say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
+        say_line(f"  again: {result['command']}")

@@ -3,7 +3,6 @@
 Flows in: what was said of each song, and how to run. Flows out: side-cars, in the order of the songs.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,11 @@ from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.embedded import TINY
 from jukebox_hf.model.generation import check_stepping_here
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.sampling_ops import check_stepping
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_number, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +301,7 @@ class _Run:
 
     def _finished(self, song: _Song) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
+        _check_told(sidecar, song.target.sidecar)
         self._check_same(song, read_request(sidecar["request"], str(song.target.sidecar)))
         partial = PartialFolder(song.target)
         if (partial.path / "lock").is_file():  # what a crash in the very last moment left
@@ -349,13 +350,24 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"].startswith("jukebox-song") and isinstance(content["request"], dict):
-            return content
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise ValueError(f"{path} is not the side-car of a song; give one that jukebox-hf wrote")
+    content, cure = read_json(path), "give one that jukebox-hf wrote"
+    require(
+        str(content.get("format")).startswith("jukebox-song") and isinstance(content.get("request"), dict),
+        f"{path} is not the side-car of a song; {cure}",
+    )
+    return content
+
+
+def _check_told(content: dict[str, Any], path: Path) -> None:
+    """What is said of a song that is finished must be in its side-car."""
+    audio, files = (content.get(name) for name in ("audio", "files"))
+    numbers = [audio.get(name) for name in ("seconds", "num_clamped")] if isinstance(audio, dict) else [None]
+    require(
+        isinstance(files, dict)
+        and all(isinstance(file, str) for file in (files.get("audio"), content.get("command")))
+        and all(map(is_number, (*numbers, content.get("seed")))),
+        f"{path} does not say what its song is (files, audio, seed and command); remove it, or pass --force",
+    )
 
 
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:

@@ -3,6 +3,7 @@
 Flows in: the original's order number. Flows out: one word per layer. Only this table and conversion/ know the numbers.
 """
 
+MAX_LAYERS = 1024
 _GRID = ("row", "column", "previous_row")
 
 
@@ -41,7 +42,9 @@ ATTENTION_KIND_NAMES = (
 
 def attention_kinds_of_order(order: int, num_layers: int) -> tuple[str, ...]:
     """Name the attention kind of every layer of one of the original's thirteen orders."""
-    if order not in ATTENTION_ORDERS:
-        raise ValueError(f"order={order!r} is not an attention order; choose one of 0 to {max(ATTENTION_ORDERS)}")
+    if type(order) is not int or order not in ATTENTION_ORDERS:
+        raise ValueError(f"order={order!r:.80} is not an attention order; choose one of 0 to {max(ATTENTION_ORDERS)}")
+    if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:  # before one word for each is made
+        raise ValueError(f"num_layers={num_layers!r:.80} must be an integer from 1 to {MAX_LAYERS}; correct it")
     pattern = ATTENTION_ORDERS[order]
     return tuple(pattern[layer % len(pattern)] for layer in range(num_layers))

@@ -26,6 +26,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from .configuration_jukebox import JukeboxConfig
 from .file_kinds import check_file, read_head, refuse_kind
+from .file_modes import follow_umask
 from .json_files import read_json
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .validation import require
@@ -91,6 +92,13 @@ class CheckedWeights:
         is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
         check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
+        result = super().save_pretrained(save_directory, *args, **kwargs)
+        for file in Path(save_directory).glob("model*.safetensors"):
+            follow_umask(file)
+        return result
 
 
 def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from huggingface_hub.dataclasses import strict, validated_field
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from .json_files import read_json
+
 # What else would be kept as an extra, and a network of default size be built: (their names, ours).
 _FOREIGN_NAMES = {
     theirs: ours
@@ -45,6 +47,9 @@ _FOREIGN_NAMES = {
     for theirs in names.split()
 }
 
+_LONGEST = 1024  # of a list or a word in a configuration; one entry per layer is the longest
+_MOST_UNKNOWN, _LONGEST_NAME = 1000, 200  # arguments of other versions are kept, but each is compared with ours
+
 
 def number(default: Any, at_least: float, at_most: float) -> Any:
     """A field for a number within bounds (or None, where the annotation allows it)."""
@@ -62,7 +67,8 @@ def numbers(default: Any, at_least: int, at_most: int, max_length: int) -> Any:
     def check(value: Any) -> None:
         if value is None:
             return
-        flat = [number for item in value for number in (item if isinstance(item, (list, tuple)) else [item])]
+        lists = [item if isinstance(item, (list, tuple)) else [item] for item in value[: max_length + 1]]
+        flat = [number for item in lists for number in item[: max_length + 1]]
         if not flat or len(flat) > max_length or not all(at_least <= number <= at_most for number in flat):
             raise ValueError(f"choose 1 to {max_length} numbers, each from {at_least} to {at_most}")
 
@@ -90,6 +96,9 @@ def strict_config(cls: type) -> type:
     def in_one_sentence(method: Callable) -> Callable:
         @functools.wraps(method)
         def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+            for name, value in [args] if len(args) == 2 else kwargs.items():
+                if isinstance(value, (list, tuple, str)) and len(value) > _LONGEST:  # types are checked one by one
+                    raise ValueError(f"{cls.__name__}: {name:.80} has {len(value):,} entries; give at most {_LONGEST}")
             try:
                 method(self, *args, **kwargs)
             except StrictDataclassError as error:
@@ -99,6 +108,7 @@ def strict_config(cls: type) -> type:
 
         return wrapped
 
+    cls._dict_from_json_file = classmethod(lambda cls, file: cls._decode_special_floats(read_json(file)))
     cls.__init__ = in_one_sentence(cls.__init__)
     cls.__setattr__ = in_one_sentence(cls.__setattr__)
     return cls
@@ -144,12 +154,18 @@ def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     names = [field.name for field in fields(config)]
     dtype = getattr(torch, config.dtype, None) if isinstance(config.dtype, str) else config.dtype
     if not isinstance(dtype, torch.dtype) and config.dtype is not None:
-        raise ValueError(f"{type(config).__name__}: dtype={config.dtype!r} is not one of torch's; choose float32")
+        raise ValueError(f"{type(config).__name__}: dtype={shown(config.dtype)} is not one of torch's; choose float32")
+    if len(unknown) > _MOST_UNKNOWN or any(len(key) > _LONGEST_NAME for key in unknown):
+        raise ValueError(f"{type(config).__name__} got {len(unknown):,} arguments it does not know; leave them out")
+    labels = unknown.get("num_labels")  # transformers makes a name for each
+    if labels is not None and not (type(labels) is int and 0 <= labels <= _MOST_UNKNOWN):
+        raise ValueError(f"{type(config).__name__}: num_labels={shown(labels)} is nothing of a Jukebox; leave it out")
     for key, value in unknown.items():
         if isinstance(getattr(type(config), key, None), property) and key.isidentifier() and key in vars(type(config)):
-            raise ValueError(f"{type(config).__name__}: {key}={value!r} follows from other arguments; leave it out")
+            said = f"{type(config).__name__}: {key}={shown(value)}"
+            raise ValueError(f"{said} follows from other arguments; leave it out")
         if key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
-            raise ValueError(f"{key}={value!r} would fetch code from the Hub; choose sdpa or eager")
+            raise ValueError(f"{key}={shown(value)} would fetch code from the Hub; choose sdpa or eager")
         if key in _FOREIGN_NAMES:
             raise ValueError(
                 f"{type(config).__name__} has no argument {key!r}, a name of OpenAI's or transformers 4's Jukebox; "

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from .attention_orders import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, attention_kinds_of_order
+from .attention_orders import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, MAX_LAYERS, attention_kinds_of_order
 from .configuration_fields import choice, number, numbers, refuse_typos, shown, strict_config
 from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
@@ -19,6 +19,7 @@ from .validation import require
 MAX_PARAMETERS = 20_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
 MAX_CACHE = 2**34  # numbers in the caches of one song, if every layer keeps every position; the 5b models need 2**30.5
 MAX_DILATION = 2**20
+MAX_LEVELS = 16
 
 Ints = list[int] | tuple[int, ...]
 Number = int | float
@@ -205,7 +206,7 @@ class JukeboxPriorConfig(PreTrainedConfig):
     sampling_rate: int = number(44100, 1000, 384_000)
 
     hidden_size: int = number(2048, 1, 2**16)
-    num_hidden_layers: int = number(72, 1, 1024)
+    num_hidden_layers: int = number(72, 1, MAX_LAYERS)
     num_attention_heads: int = number(2, 1, 1024)
     attention_multiplier: Number = number(0.25, 0.001, 64)
     mlp_multiplier: Number = number(1.0, 0.001, 64)
@@ -233,7 +234,7 @@ class JukeboxPriorConfig(PreTrainedConfig):
     lyric_filler: int | None = number(None, 0, 2**20)
     lyric_loss_weight: Number = number(0.4, 0, 1e6)
     lyric_encoder_hidden_size: int = number(1280, 1, 2**16)
-    lyric_encoder_num_hidden_layers: int = number(18, 1, 1024)
+    lyric_encoder_num_hidden_layers: int = number(18, 1, MAX_LAYERS)
     lyric_encoder_num_attention_heads: int = number(4, 1, 1024)
     lyric_encoder_attention_multiplier: Number = number(0.25, 0.001, 64)
     lyric_encoder_mlp_multiplier: Number = number(1.0, 0.001, 64)
@@ -413,6 +414,11 @@ class JukeboxConfig(PreTrainedConfig):
             self.vqvae_config = JukeboxVQVAEConfig(**_own(self.vqvae_config or {}, "vqvae_config", JukeboxVQVAEConfig))
         if self.prior_configs is None:
             self.prior_configs = [PRIOR_SIZES[name] for name in MODEL_PARTS["1b_lyrics"][1]]
+        require(
+            len(self.prior_configs) <= MAX_LEVELS,
+            f"prior_configs has {len(self.prior_configs)} entries, but a Jukebox has at most {MAX_LEVELS} levels; give "
+            f"one for each level",
+        )
         self.prior_configs = [
             JukeboxPriorConfig(**_own(prior, f"prior_configs[{level}]", JukeboxPriorConfig))
             if isinstance(prior, dict)
@@ -492,12 +498,12 @@ def _check_transformer(config: JukeboxPriorConfig, prefix: str, length: int) -> 
     heads = getattr(config, f"{prefix}num_attention_heads")
     rows = getattr(config, f"{prefix}attention_rows")
     _, attention, mlp = transformer_sizes(config, prefix)
-    unknown = sorted(set(kinds) - set(ATTENTION_KIND_NAMES))
-    require(not unknown, f"{prefix}attention_kinds holds {unknown}; choose from {', '.join(ATTENTION_KIND_NAMES)}")
     require(
         len(kinds) == layers,
         f"{prefix}attention_kinds has {len(kinds)} words for {prefix}num_hidden_layers={layers}; give one per layer",
     )
+    unknown = shown(sorted(set(kinds) - set(ATTENTION_KIND_NAMES)))
+    require(unknown == "[]", f"{prefix}attention_kinds holds {unknown}; choose from {', '.join(ATTENTION_KIND_NAMES)}")
     require(
         attention >= heads and attention % heads == 0,
         f"{prefix}num_attention_heads={heads} must divide the attention width {attention} "

@@ -14,7 +14,7 @@ from transformers.utils import logging
 from .audio_containers import Recording, as_list, unpack
 from .audio_input import read_audio
 from .foreign_arguments import PREPARE, check_foreign
-from .validation import plain, require
+from .validation import is_integer, plain, require
 
 logger = logging.get_logger(__name__)
 
@@ -41,7 +41,15 @@ class JukeboxFeatureExtractor(SequenceFeatureExtractor):
     ) -> None:
         kwargs = {"padding_side": "left"} | kwargs
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
-        require(feature_size == 1, f"feature_size={feature_size!r} must be 1: Jukebox hears one channel")
+        require(feature_size == 1, f"feature_size={feature_size!r:.80} must be 1: Jukebox hears one channel")
+        for name, value, least, most in (
+            ("sampling_rate", sampling_rate, 1000, 384_000),
+            ("hop_length", hop_length, 1, 2**20),
+        ):
+            require(
+                is_integer(value) and least <= value <= most,
+                f"{name}={value!r:.80} must be an integer from {least} to {most}, as a configuration's",
+            )
         require(
             self.padding_side == "left",
             f"padding_side={self.padding_side!r} must be 'left', as the tokenizer's; drop it",

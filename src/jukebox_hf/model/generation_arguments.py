@@ -70,6 +70,26 @@ def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
     return GenerationConfig(do_sample=True, temperature=TEMPERATURE, top_k=0, max_new_tokens=top.context_length)
 
 
+def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
+    """Refuse a generation_config.json whose values are of other kinds than songs need.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    kinds = {
+        "do_sample": (lambda value: isinstance(value, bool), "true or false"),
+        "temperature": (lambda value: is_number(value) and 0 < value <= 100, "a number over 0, at most 100"),
+        "top_k": (lambda value: is_integer(value) and 0 <= value <= 2**31, "an integer, 0 or more"),
+        "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
+        "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
+    }
+    for name, (is_fine, words) in kinds.items():
+        value = said.get(name)
+        by_level = list(value.values())[:17] if isinstance(value, dict) and name != "max_new_tokens" else [value]
+        is_known = len(by_level) <= 16 and all(one is None or is_fine(one) for one in by_level)
+        require(is_known, f"{source} says {name}={value!r:.80}, which must be {words}; correct it")
+
+
 def read_wishes(
     config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
 ) -> SongWishes:

@@ -4,10 +4,13 @@ Flows in: files that nobody vouches for. Flows out: dictionaries name -> id that
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .file_kinds import check_file, read_head, refuse_kind
+from .json_files import LARGEST_JSON, read_json
 from .label_vocabulary import RULES
 from .lyric_characters import CHARACTERS, UNKNOWN_CHARACTER
 from .validation import require
@@ -26,9 +29,9 @@ def checked_versions(versions: object) -> list[str]:
     require(versions is not None, NO_LISTS)
     require(
         isinstance(versions, (list, tuple))
-        and len(versions) > 0
+        and 0 < len(versions) <= 16
         and all(version in list(RULES) for version in versions),
-        f"label_versions={versions!r} must hold one of {', '.join(RULES)} for each level, finest first, such as "
+        f"label_versions={versions!r:.80} must hold one of {', '.join(RULES)} for each level, finest first, such as "
         f"['v2', 'v2', 'v3']",
     )
     return list(versions)
@@ -48,7 +51,7 @@ def read_label_list(path: Path) -> Table:
             continue
         name, separator, label_id = line.strip().rpartition(";")
         require(
-            bool(separator) and label_id.isascii() and label_id.isdigit() and int(label_id) < MAX_ID,
+            bool(separator) and re.fullmatch("[0-9]{1,8}", label_id) is not None and int(label_id) < MAX_ID,
             f"{path}, line {number}, is {line.strip()[:60]!r}, but must be `name;id` with an id under {MAX_ID}; get "
             f"OpenAI's list again",
         )
@@ -85,8 +88,8 @@ def checked_table(source: str, table: object) -> Table:
     for name, label_id in table.items():
         require(
             isinstance(name, str) and type(label_id) is int and 0 <= label_id < MAX_ID,
-            f"{source} gives {str(name)[:60]!r} the id {label_id!r}, but ids are integers from 0 to under {MAX_ID}; "
-            f"get the list again",
+            f"{source} gives {str(name)[:60]!r} the id {str(label_id)[:60]}, but ids are integers from 0 to under "
+            f"{MAX_ID}; get the list again",
         )
     return dict(table)
 
@@ -108,16 +111,14 @@ def write_tables(path: Path, tables: dict[str, Table]) -> None:
 
 def read_json_dictionary(path: Path) -> dict[str, Any]:
     """Read a JSON file that must hold a dictionary."""
-    try:
-        content = json.loads(_read(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not readable JSON ({error}); get the file again") from error
-    require(isinstance(content, dict), f"{path} must hold a JSON dictionary, not a {type(content).__name__}")
-    return content
+    require(Path(path).is_file(), f"{path} is missing; give the folder that holds it")
+    return read_json(path)
 
 
 def _read(path: Path) -> str:
     require(path.is_file(), f"{path} is missing; give the folder that holds it")
+    check_file(path, LARGEST_JSON)
+    refuse_kind(path, read_head(path))
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

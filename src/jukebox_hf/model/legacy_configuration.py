@@ -8,7 +8,10 @@ import math
 from typing import Any
 
 from .attention_orders import attention_kinds_of_order
+from .configuration_fields import shown
 from .validation import require
+
+_MOST_LEVELS = 16
 
 # Its attention patterns by name, as orders of the original.
 _PATTERNS = {
@@ -36,7 +39,7 @@ def translate_legacy_config(config: dict[str, Any]) -> dict[str, Any]:
         ours = [_prior(prior, priors[0], vqvae, place=place) for place, prior in enumerate(priors)]
     except KeyError as error:
         reason = f"lacks {error.args[0]!r}"
-    except (TypeError, IndexError, AttributeError) as error:
+    except (TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = f"is not of a Jukebox ({error})"
     else:
         return {"vqvae_config": vqvae, "prior_configs": ours[::-1]}
@@ -52,19 +55,60 @@ def strides_by_level(strides: object, counts: object) -> list[list[int]]:
     pair = (strides, counts)
     require(
         all(isinstance(numbers, (list, tuple)) for numbers in pair)
-        and len(strides) == len(counts)
+        and len(strides) == len(counts) <= _MOST_LEVELS
         and all(type(number) is int and 0 < number <= 64 for numbers in pair for number in numbers),
-        f"strides {strides!r} and how many stages have them, {counts!r}, must be two lists of integers from 1 to 64, "
-        f"one of each per level; restore them from the original",
+        f"strides {shown(strides)} and counts of stages {shown(counts)} must be two lists of integers from 1 "
+        f"to 64, one of each per level; restore them from the original",
     )
     return [[stride] * count for stride, count in zip(strides, counts, strict=True)]
+
+
+def multipliers_of(multipliers: object, levels: int) -> list[int]:
+    """What a level's width and depth are multiplied by; 1 where a file names none.
+
+    Raises:
+        ValueError: anything but a short list of small integers.
+    """
+    found = multipliers or [1] * levels
+    require(
+        isinstance(found, (list, tuple))
+        and len(found) <= _MOST_LEVELS
+        and all(type(number) is int and 0 < number <= 64 for number in found),
+        f"multipliers={shown(multipliers)} must be a list of integers from 1 to 64, one per level; restore them from "
+        f"the original",
+    )
+    return list(found)
+
+
+def checked_count(name: str, value: object, most: int = 2**20) -> int:
+    """A number out of a file that lists are made with, or that is multiplied with others.
+
+    Raises:
+        ValueError: anything but an integer from 1 to `most`.
+    """
+    require(
+        type(value) is int and 0 < value <= most,
+        f"{name}={shown(value)} must be an integer from 1 to {most}; restore it from the original",
+    )
+    return value
 
 
 def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Priors top first; older files hold them as prior_0, prior_1, ..."""
     if "prior_config_list" in config:
-        return config["prior_config_list"]
-    return [config[f"prior_{place}"] for place in range(config.get("nb_priors", 3))]
+        priors = config["prior_config_list"]
+    else:
+        count = config.get("nb_priors", 3)
+        require(
+            type(count) is int and 0 < count <= _MOST_LEVELS,
+            f"nb_priors={shown(count)} in config.json must be an integer from 1 to {_MOST_LEVELS}; correct it",
+        )
+        priors = [config[f"prior_{place}"] for place in range(count)]
+    require(
+        isinstance(priors, list) and 0 < len(priors) <= _MOST_LEVELS,
+        f"prior_config_list in config.json must list 1 to {_MOST_LEVELS} priors; restore it from the original",
+    )
+    return priors
 
 
 def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
@@ -72,9 +116,10 @@ def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
     level_strides = strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])
     require(
         levels == len(level_strides),
-        f"vqvae_config.levels={levels!r} must be {len(level_strides)}, as res_strides_t has it; correct it",
+        f"vqvae_config.levels={shown(levels)} must be {len(level_strides)}, as res_strides_t has it; correct it",
     )
-    multipliers = legacy["multipliers"] or [1] * levels
+    multipliers = multipliers_of(legacy["multipliers"], levels)
+    width, depth = (checked_count(name, legacy[name]) for name in ("res_conv_width", "res_conv_depth"))
     require(
         not legacy.get("conv_res_scale"), "vqvae_config.conv_res_scale is set, which no Jukebox VQ-VAE has; unset it"
     )
@@ -83,8 +128,8 @@ def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
         "level_strides": level_strides,
         "codebook_size": legacy["nb_discrete_codes"],
         "codebook_dim": legacy["embed_dim"],
-        "hidden_sizes": [legacy["res_conv_width"] * multiplier for multiplier in multipliers],
-        "residual_depths": [legacy["res_conv_depth"] * multiplier for multiplier in multipliers],
+        "hidden_sizes": [width * multiplier for multiplier in multipliers],
+        "residual_depths": [depth * multiplier for multiplier in multipliers],
         "residual_multiplier": legacy["res_convolution_multiplier"],
         "dilation_growth": legacy["res_dilation_growth_rate"],
         "dilation_cycle": legacy["res_dilation_cycle"],
@@ -133,12 +178,8 @@ def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], p
 def _kinds(legacy: dict[str, Any], depth: int) -> tuple[str, ...]:
     pattern = legacy["attention_pattern"]
     require(
-        type(depth) is int and 0 < depth <= 1024,
-        f"num_layers={depth!r} in config.json must be an integer from 1 to 1024; correct it",
-    )
-    require(
         pattern in tuple(_PATTERNS),
-        f"attention_pattern={pattern!r} in config.json is none of {', '.join(_PATTERNS)}; correct it",
+        f"attention_pattern={shown(pattern)} in config.json is none of {', '.join(_PATTERNS)}; correct it",
     )
     return attention_kinds_of_order(_PATTERNS[pattern], depth)
 
@@ -184,7 +225,7 @@ def _alignment(legacy: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, int]
 
 def _conditioner(legacy: dict[str, Any], place: int) -> dict[str, Any]:
     return {
-        "upper_strides": [legacy["res_strides_t"][place]] * legacy["res_downs_t"][place],
+        "upper_strides": strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])[place],
         "conditioner_hidden_size": legacy["res_conv_width"],
         "conditioner_residual_depth": legacy["res_conv_depth"],
         "conditioner_residual_multiplier": legacy["res_convolution_multiplier"],

@@ -19,10 +19,17 @@ from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
-from .checkpoint_files import check_format, inside, pin, read_root_config
+from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, write_companions
 from .configuration_jukebox import JukeboxConfig
-from .generation_arguments import SongWishes, default_generation_config, read_hook, read_wishes, refuse_listeners
+from .generation_arguments import (
+    SongWishes,
+    check_generation_defaults,
+    default_generation_config,
+    read_hook,
+    read_wishes,
+    refuse_listeners,
+)
 from .initialization import init_module
 from .legacy_configuration import is_legacy_config
 from .loading_arguments import (
@@ -545,6 +552,8 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
 def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
     """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
     own = default_generation_config(config)
+    if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
+        check_generation_defaults(said, f"generation_config.json of {name}")
     try:
         found = GenerationConfig.from_pretrained(name, **hub)
     except OSError:

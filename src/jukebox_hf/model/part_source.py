@@ -125,7 +125,7 @@ class PartSource:
         if (root / name).resolve() != (folder / name).resolve():
             for older in _weights_in(folder / name):  # beside the new ones they would be loaded first
                 older.unlink()
-            shutil.copytree(root / name, folder / name, dirs_exist_ok=True)
+            _copy_part(root / name, folder / name)
 
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
         """A part's configuration must be the root's, and its files must hold what that asks for."""
@@ -256,6 +256,27 @@ class PartSource:
 def _weights_in(folder: Path) -> list[Path]:
     """What transformers would take for the weights of a part; other files of a folder are somebody's own."""
     return [path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name) and not path.is_dir()]
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """Copy weights and JSON of a part, and nothing that a link brings from elsewhere.
+
+    Raises:
+        ValueError: a link that is not of the Hub's cache, whose snapshots are links into the blobs beside them.
+    """
+    require(not source.is_symlink(), f"{source} is a symbolic link; put the folder itself there")
+    folder = source.resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
+    for path in sorted(source.iterdir()):
+        if not path.is_file() or path.suffix not in (".safetensors", ".json", ".md"):
+            continue
+        real = path.resolve()
+        require(
+            real == folder / path.name or real.parent in blobs,
+            f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
+        )
+        shutil.copyfile(path, target / path.name)
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:

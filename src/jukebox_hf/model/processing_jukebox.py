@@ -57,13 +57,15 @@ class JukeboxProcessor(ProcessorMixin):
         super().__init__(feature_extractor, tokenizer, **kwargs)
         levels = len(tokenizer.label_versions)
         require(
-            len(max_genres) == levels and all(isinstance(count, int) and count >= 0 for count in max_genres),
-            f"max_genres={list(max_genres)!r} must hold a number for each of the tokenizer's {levels} levels; make the "
-            f"processor with JukeboxProcessor.from_config",
+            isinstance(max_genres, (list, tuple))
+            and len(max_genres) == levels
+            and all(is_integer(count) and 0 <= count <= 1024 for count in max_genres),
+            f"max_genres={max_genres!r:.80} must hold a number from 0 to 1024 for each of the tokenizer's {levels} "
+            f"levels; make the processor with JukeboxProcessor.from_config",
         )
         require(
-            lyric_level is None or lyric_level in range(levels),
-            f"lyric_level={lyric_level!r} must be one of the tokenizer's {levels} levels, or None",
+            lyric_level is None or (is_integer(lyric_level) and lyric_level in range(levels)),
+            f"lyric_level={lyric_level!r:.80} must be one of the tokenizer's {levels} levels, or None",
         )
         self.max_genres, self.lyric_level = list(max_genres), lyric_level
 

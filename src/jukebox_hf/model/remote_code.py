@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from .json_files import read_json
+
 _MODEL = "modeling_jukebox.JukeboxModel"
 _PROCESSOR = "processing_jukebox.JukeboxProcessor"
 _EXTRACTOR = "feature_extraction_jukebox.JukeboxFeatureExtractor"
@@ -36,8 +38,8 @@ def write_code(folder: Path) -> None:
 
 
 def _add_auto_map(path: Path, auto_map: dict[str, Any]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     content["auto_map"] = auto_map
-    if "feature_extractor" in content:
+    if isinstance(content.get("feature_extractor"), dict):
         content["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

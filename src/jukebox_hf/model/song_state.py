@@ -102,7 +102,7 @@ class SongState:
         content = self.to_bytes()
         staged = path.with_name(f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED])
         try:
-            with staged.open("wb") as file:
+            with staged.open("wb") as file:  # of the modes that umask leaves
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

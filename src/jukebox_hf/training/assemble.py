@@ -4,11 +4,11 @@ Flows in: folders that training wrote. Flows out: a repository that `jukebox-hf 
 appears whole or not at all.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.repository import staged
 from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
@@ -189,10 +189,9 @@ def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path
 
 
 def _copy_rest(origin: Path, staging: Path) -> None:
-    """Cards, licences and code of a local repository."""
-    for path in origin.iterdir() if origin.is_dir() else ():
-        if path.is_file() and path.name not in _PARTS and not (staging / path.name).exists():
-            shutil.copy2(path, staging / path.name)
+    """Cards, licences and lists of a local repository."""
+    if origin.is_dir():
+        copy_known(origin, staging, lambda name: name not in _PARTS and not (staging / name).exists())
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
+from jukebox_hf.model.file_modes import follow_umask
+from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.safetensors_files import check_safetensors
 from jukebox_hf.model.song_state import flush
 from jukebox_hf.model.validation import require
 
@@ -74,8 +76,7 @@ def check_fits(model: nn.Module, folder: Path) -> None:
     file = folder / "model.safetensors"
     if not file.is_file():
         return  # shards or adapters: the Trainer itself compares them
-    with safe_open(file, framework="pt") as saved:
-        shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in saved.keys()}  # noqa: SIM118
+    shapes = {name: tensor.shape for name, tensor in check_safetensors(file).tensors.items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in shapes.items():
         require(
@@ -107,7 +108,7 @@ def seal(folder: Path) -> None:
 def flaw_of(folder: Path) -> str | None:
     """What is wrong with a checkpoint, as the end of a sentence; None where it is whole."""
     try:
-        marks = json.loads((folder / SEAL).read_text(encoding="utf-8"))["files"]
+        marks = read_json(folder / SEAL)["files"]
         for name, (size, checksum) in marks.items():
             path = folder / name
             if not path.is_file():
@@ -135,6 +136,7 @@ def _checksum(path: Path) -> int:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, **facts: str) -> None:
     """Write tensors and facts beside the rest of a checkpoint."""
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=facts or None)
+    follow_umask(path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -143,10 +145,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); resume from an older checkpoint") from None
+    check_safetensors(path, cure="resume from an older checkpoint")
+    return load_file(path)
 
 
 # --- callbacks ---

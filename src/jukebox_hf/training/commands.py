@@ -5,6 +5,7 @@ Flows in: the words of a command line. Flows out: checked arguments, a checkpoin
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
+from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
 
@@ -45,7 +47,7 @@ class _Parser(SentenceParser, HfArgumentParser):
 def _words_of(path: Path) -> list[str]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     require(isinstance(values, dict), f"{path} must hold names and values, such as `learning_rate: 0.0003`")
     words = []
@@ -77,11 +79,15 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
 
 def run(main: Callable[[], None]) -> int:
     """Run a command; whatever a user can cause becomes one sentence on stderr and exit code 2."""
-    try:
-        main()
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        print(f"jukebox_hf: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    with guarded_output():
+        try:
+            main()
+        except KeyboardInterrupt:
+            return 130
+        except (*USER_ERRORS, ImportError) as error:
+            say_line(f"jukebox_hf: {sentence_of(error)}", err=True)
+            return 2
+        except Exception:
+            say(traceback.format_exc().rstrip(), err=True)
+            return 1
     return 0

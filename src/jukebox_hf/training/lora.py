@@ -5,12 +5,12 @@ ordinary prior into which they are merged.
 """
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.validation import require
 
@@ -97,8 +97,8 @@ def check_adapters_fit(lora: LoRAArguments, folder: Path) -> None:
         ValueError: it is not, in one sentence.
     """
     file = folder / _SETTINGS_FILE
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"r": 0}
-    saved = found["r"], LABELS in (found.get("modules_to_save") or ())
+    found = read_json(file) if file.is_file() else {"r": 0}
+    saved = found.get("r"), LABELS in (found.get("modules_to_save") or ())
     require(
         saved == (lora.lora_rank, lora.lora_labels and lora.is_wanted),
         f"{folder} was written with lora_rank={saved[0]}, lora_labels={saved[1]}, not with lora_rank="

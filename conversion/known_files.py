@@ -1,0 +1,79 @@
+"""Which files of a repository are copied into another: those that we know, and nothing that lies elsewhere.
+
+Flows in: a folder that somebody gave. Flows out: its weights, JSON, lists and card in another folder, without code of
+others. A repository on the Hub is public: what a symbolic link points to must not be pushed by mistake.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.validation import require
+
+_JSON = (
+    *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "artists.json", "genres.json"),
+    *("lyrics.json", "int8_agreement.json", "trained_on.json"),
+)
+_TEXT = (
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "MODEL_CARD.md",
+    "CITATION.cff",
+    ".gitattributes",
+)
+_WEIGHTS = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
+_INDEX = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")
+
+
+def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """Copy the files of a folder that belong to a Jukebox; entries that name code of others are left out.
+
+    Args:
+        wanted: which of them, by name.
+
+    Raises:
+        ValueError: one of them is a link out of its repository, or damaged JSON.
+    """
+    for path in sorted(source.iterdir()):
+        is_json = path.name in _JSON or _INDEX.fullmatch(path.name) is not None
+        is_known = is_json or path.name in _TEXT or _WEIGHTS.fullmatch(path.name) is not None
+        if not is_known or not wanted(path.name) or not (path.is_file() or path.is_symlink()):
+            continue
+        check_inside(path)
+        content = read_json(path) if is_json else None
+        if content != (ours := without_code(content)):
+            (target / path.name).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+        else:
+            shutil.copyfile(path, target / path.name)
+
+
+def check_inside(path: Path) -> None:
+    """Refuse a link, unless it is one of the Hub's cache, whose snapshots are links into the blobs beside them.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    folder, real = path.parent.resolve(), path.resolve()
+    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
+    is_inside = real == folder / path.name or real.parent in blobs
+    require(
+        is_inside and real.is_file(),
+        f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
+    )
+
+
+def without_code(content: Any) -> Any:
+    """JSON without entries that make transformers run Python of others."""
+    if isinstance(content, dict):
+        return {
+            name: without_code(value) for name, value in content.items() if name not in ("auto_map", "custom_pipelines")
+        }
+    return [without_code(value) for value in content] if isinstance(content, list) else content

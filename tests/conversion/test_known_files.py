@@ -1,0 +1,119 @@
+"""What leaves the house: only files we know, no code of others, nothing from elsewhere, modes as the umask says."""
+
+import errno
+import json
+import os
+import shutil
+
+import pytest
+
+from jukebox_hf.conversion import repository as repositories
+from jukebox_hf.conversion.export_hub import export_hub
+from jukebox_hf.conversion.repository import staged
+from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A copy of the tiny model."""
+    return shutil.copytree(tiny_repository(), tmp_path / "source")
+
+
+@pytest.fixture
+def mask():
+    """A setter of the umask, which is put back."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def test_a_link_to_a_secret_is_refused_by_name(source, tmp_path):
+    (tmp_path / "secret").write_text("password")
+    (source / "README.md").unlink(missing_ok=True)
+    (source / "README.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=r"README\.md is a symbolic link to .*secret"):
+        export_hub(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["prior_0", "vqvae"])
+def test_a_folder_or_weights_that_are_links_elsewhere_are_refused(source, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    (source / name).rename(elsewhere)
+    (source / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a symbolic link"):
+        export_hub(source, tmp_path / "out")
+    (source / name).unlink()
+    (source / name).mkdir()
+    for file in elsewhere.iterdir():
+        (source / name / file.name).symlink_to(file)
+    with pytest.raises(ValueError, match=f"{name}.* is a symbolic link"):
+        export_hub(source, tmp_path / "out")
+    if name != "vqvae":  # which is in memory and written anew
+        with pytest.raises(ValueError, match=f"{name}.* is a symbolic link"):
+            JukeboxModel.from_pretrained(source).save_pretrained(tmp_path / "saved")
+
+
+def test_a_snapshot_of_the_hubs_cache_is_links_and_is_exported(source, tmp_path):
+    cache = tmp_path / "models--someone--jukebox"
+    (cache / "blobs").mkdir(parents=True)
+    snapshot = cache / "snapshots" / "abc"
+    for number, path in enumerate(path for path in sorted(source.rglob("*")) if path.is_file()):
+        path.rename(cache / "blobs" / str(number))
+        link = snapshot / path.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(cache / "blobs" / str(number))
+    export_hub(snapshot, tmp_path / "out")
+    assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+    assert (tmp_path / "out" / "prior_0" / "model.safetensors").stat().st_size > 0
+    JukeboxModel.from_pretrained(snapshot).save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "prior_2" / "model.safetensors").is_file()
+
+
+def test_code_of_others_and_what_nobody_knows_stay_behind(source, tmp_path):
+    for name in ("evil.py", "modeling_jukebox_extra.py", ".env", "id_rsa", "pytorch_model.bin", "prior_0/evil.py"):
+        (source / name).write_text("print('run')")
+    (source / ".git").mkdir()
+    for name in ("config.json", "prior_0/config.json", "tokenizer_config.json", "generation_config.json"):
+        content = json.loads((source / name).read_text())
+        content["auto_map"] = {"AutoModel": "evil--repo.Evil"}
+        (source / name).write_text(json.dumps(content))
+    export_hub(source, tmp_path / "out")
+    copied = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
+    assert not copied & {"evil.py", "modeling_jukebox_extra.py", ".env", "id_rsa", "pytorch_model.bin", ".git"}
+    assert "prior_0/evil.py" not in copied
+    assert "modeling_jukebox.py" in copied
+    texts = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]
+    assert not any("evil" in text for text in texts)
+
+
+@pytest.mark.parametrize("bits", [0o077, 0o022, 0o002, 0o000])
+def test_folders_and_files_have_the_modes_of_the_umask(source, tmp_path, mask, bits):
+    mask(bits)
+    export_hub(source, tmp_path / "out")
+    JukeboxModel.from_pretrained(source).save_pretrained(tmp_path / "saved")
+    for root in (tmp_path / "out", tmp_path / "saved"):
+        for path in (root, *root.rglob("*")):
+            wanted = (0o777 if path.is_dir() else 0o666) & ~bits
+            assert path.stat().st_mode & 0o777 == wanted, path
+
+
+def test_a_full_disk_is_named_and_leaves_the_older_repository(source, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export_hub(source, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match=f"{out} could not be written .No space left on device.; what was there"):
+        export_hub(source, out, force=True)
+    with (
+        pytest.raises(OSError, match="could not be written"),
+        staged(out, force=True),
+    ):
+        raise repositories.SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
