@@ -69,7 +69,11 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         return f"the prior is on {cache.position.device}, not on a CPU"
     if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
         return reason
-    return None if compile_native() is not None else "there is no C compiler (cc), or it failed"
+    if compile_native() is not None:
+        return None
+    if not _SOURCE.is_file():
+        return "native_step.c does not travel with remote code; install jukebox_hf"
+    return "there is no C compiler (cc), or it failed"
 
 
 def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
