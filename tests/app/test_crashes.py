@@ -74,10 +74,14 @@ def _kill_and_resume(kills, start, whole_song, tmp_path, check):
     """
     dice, reached = random.Random(kills), []
     state = tmp_path / "song.partial" / "state.safetensors"
-    request = state.with_name("request.json")
+    begun = state.with_name("request.json"), tmp_path / "song.json"  # unfinished, or finished but for tidying up
+
+    def resume():
+        return ["--resume"] * any(path.exists() for path in begun)
+
     words = [*whole_song.words, "--out", tmp_path / "song.wav"]
     for _ in range(kills):
-        child = start(*words, *["--resume"] * request.exists())
+        child = start(*words, *resume())
         deadline = time.monotonic() + dice.uniform(0, 1.2)
         while (time.monotonic() < deadline or not state.exists()) and child.poll() is None:
             time.sleep(0.001)
@@ -89,7 +93,7 @@ def _kill_and_resume(kills, start, whole_song, tmp_path, check):
             check()
             for name in FILES:
                 (tmp_path / name).unlink()
-    assert start(*words, *["--resume"] * request.exists()).wait() == 0
+    assert start(*words, *resume()).wait() == 0
     return reached
 
 

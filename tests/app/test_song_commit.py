@@ -179,9 +179,8 @@ def test_a_folder_swapped_while_a_song_is_written_is_not_written_through(target,
         elif swap == "folder":
             target.partial.mkdir()
         for work in (lambda: partial.save_state(STATE), lambda: partial.finish(0, _files(target, "new"))):
-            with pytest.raises(OSError, match="was moved, removed or replaced while songs were written") as found:
+            with pytest.raises(OSError, match=r"^/.* was moved, removed or replaced while songs were written"):
                 work()
-            assert found.value.errno == errno.ENOENT
         before = sorted(path.name for path in (tmp_path / "moved").iterdir())
     assert list(elsewhere.iterdir()) == []
     assert before == ["lock", "request.json", "state.safetensors"]  # to be put back and gone on with

@@ -58,7 +58,7 @@ class HeldFolder:
             is_same = False
         if not is_same:
             reason = f"{self.path} was moved, removed or replaced while songs were written into it"
-            raise FileNotFoundError(errno.ENOENT, f"{reason}; put it back, then go on with --resume")
+            raise OSError(f"{reason}; put it back, then go on with --resume")
 
     def names(self) -> list[str]:
         """All names in the folder."""
@@ -118,7 +118,6 @@ class HeldFolder:
                 self.remove(_STAGED)
             reason = error.strerror or str(error)
             raise OSError(
-                error.errno,
                 f"{self.path / name} could not be written ({len(content):,} bytes: {reason}); free space, then go on "
                 f"with --resume",
             ) from None

@@ -159,7 +159,11 @@ class _Run:
                     stepping=self.options.stepping,
                     say=self.progress.say,
                 )
-                jobs += [Job(order, tuple(names)) for order, names in together(orders, targets, len(orders))]
+                joined = together(orders, targets, len(orders))
+                require(
+                    len(joined) == 1, f"{targets[0].partial} holds songs that have no one plan any more; use --force"
+                )
+                jobs += [Job(order, tuple(names)) for order, names in joined]
             except (ValueError, OSError) as error:
                 self._fail([name for name, _ in songs], error)
         return jobs
