@@ -46,6 +46,10 @@ def test_tables_of_every_hand_say_the_same(tmp_path, content):
     assert cells(write(tmp_path, content)) == [("a.wav", "Bo Vale", "folk", "la la")]
 
 
+def test_one_column_with_the_ends_of_lines_of_an_old_mac_is_read(tmp_path):
+    assert cells(write(tmp_path, "file_name\ra.wav\r"))[0][0] == "a.wav"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\u2029", "\x85", "\v", "\f"])
 def test_ends_of_lines_inside_a_cell_are_new_lines_of_the_lyrics(tmp_path, end):
     path = write(tmp_path, HEADER + f'a.wav,Bo Vale,folk,"row, row{end}your ""boat"""\n' + GOOD)
@@ -66,7 +70,7 @@ def test_ends_of_lines_inside_a_cell_are_new_lines_of_the_lyrics(tmp_path, end):
         ("file_name,\na.wav,b\n", "line 2, has 'b' in a column without a name"),
         (HEADER, "lists no song"),
         (b"", "is empty"),
-        ((HEADER + GOOD).encode("utf-16"), "is in UTF-16.*save it as UTF-8"),
+        ((HEADER + GOOD).encode("utf-16"), "is in UTF-16 or.*save it as UTF-8"),
         ((HEADER + GOOD).encode("utf-16-le"), "line 1, holds a zero byte"),
         ((HEADER + GOOD + "b.wav,Beyoncé,pop,la\n").encode("latin-1"), r"line 3, is not UTF-8 \(byte 0xe9\)"),
         (HEADER + GOOD + "b.wav,B\0o,pop,la\n", "line 3, holds a zero byte"),
@@ -153,6 +157,12 @@ def test_a_list_under_another_name_is_not_passed_over(folder):
     write(folder, HEADER + GOOD, "Metadata.TSV")
     with pytest.raises(ValueError, match=r"holds Metadata.TSV, but songs are listed in metadata\.csv"):
         open_songs(folder)
+
+
+def test_lists_of_folders_inside_are_not_passed_over(tmp_path, folder):
+    write(folder, HEADER + GOOD)
+    with pytest.raises(ValueError, match=r"songs/metadata\.csv, which lists the songs of its own folder; open that"):
+        open_songs(tmp_path)
 
 
 def test_two_lists_are_refused(folder):

@@ -80,7 +80,7 @@ def _text(path: Path) -> str:
     refuse_kind(path, content[:512])
     require(
         not content.startswith((b"\xff\xfe", b"\xfe\xff")),
-        f"{path} is in UTF-16, as spreadsheets write 'Unicode text'; save it as UTF-8",
+        f"{path} is in UTF-16 or UTF-32, as spreadsheets write 'Unicode text'; save it as UTF-8",
     )
     try:
         text = content.decode("utf-8-sig")
@@ -119,7 +119,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
 
 def _separator(path: Path, text: str) -> str:
     """What stands between cells: what makes a file_name of a piece of the header."""
-    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    header = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     for separator in _SEPARATORS:
         if FILE_NAME in (_column(cell.strip().strip('"')) for cell in header.split(separator)):
             return separator

@@ -29,6 +29,7 @@ _OTHER_SOUND = (
     *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
     *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
 )
+_NAMES = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LAYOUT = "a folder with metadata.csv (file_name, artist, genre, lyrics), parquet files, or the name of a data set"
@@ -102,7 +103,7 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
     folder = Path(source)
     if not folder.is_dir() or any(parquet_files(folder)):
         return None
-    lists = [folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    lists = [folder / name for name in _NAMES if (folder / name).is_file()]
     require(len(lists) <= 1, f"{folder} holds metadata.csv and metadata.jsonl; keep the one that is right")
     if lists:
         return lists[0]
@@ -111,6 +112,12 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
         other is None or other.suffix.lower() not in _LISTS,
         f"{folder} holds {other.name if other else ''}, but songs are listed in metadata.csv or metadata.jsonl; save "
         f"it as one of these",
+    )
+    inner = next((path for name in _NAMES for path in folder.rglob(name) if not _is_hidden(path, folder)), None)
+    require(
+        inner is None,
+        f"{folder} has no list, but holds {inner}, which lists the songs of its own folder; open that, or list all "
+        f"songs in {folder / _NAMES[0]}",
     )
     return folder
 

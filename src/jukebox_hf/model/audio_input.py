@@ -124,7 +124,8 @@ def mono(samples: Any) -> np.ndarray:
         axis = int(samples.shape[1] < samples.shape[0])
         _check_channels("audio", samples.shape[axis])
         samples = samples.mean(axis=axis, dtype=np.float64)
-    return samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        return samples.astype(np.float32)
 
 
 def check_scale(samples: np.ndarray, name: str) -> None:
