@@ -182,10 +182,10 @@ def _relabel_others(model: JukeboxModel, before: JukeboxTokenizer, after: Jukebo
 
 
 def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path) -> None:
-    model.save_pretrained(folder)
-    if tokenizer is not None:
+    if tokenizer is not None:  # first, so that the model finds lists that fit and looks for no others
         tokenizer.save_pretrained(folder)
         JukeboxProcessor.from_config(model.config, tokenizer).save_pretrained(folder)
+    model.save_pretrained(folder)
 
 
 def _copy_rest(origin: Path, staging: Path) -> None:
