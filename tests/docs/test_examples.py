@@ -16,8 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from jukebox_hf import prior_preset, vqvae_preset
+from jukebox_hf import JukeboxPrior, JukeboxTokenizer, prior_preset, vqvae_preset
+from jukebox_hf.data.code_shards import CodeShards
+from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.training import encode_dataset
 from jukebox_hf.training.commands import read_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +229,40 @@ def test_fine_tune_on_your_songs(here, run_cli):
     _run_python(_python("docs/how-to/fine-tune-on-your-songs.md"))
     names, _ = _run_python(_python("docs/how-to/fine-tune-on-your-songs.md", 1))
     assert type(names["merged"]).__name__ == "JukeboxPrior"
+
+
+ONE_STEP = 'max_steps=1, use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, logging_steps=1'
+
+
+def test_train_a_vqvae_in_python(here):
+    block = _python("docs/how-to/train-a-vqvae.md").replace("max_steps=1000", ONE_STEP)
+    windows = [{"input_values": torch.randn(1, 16_384) / 10} for _ in range(8)]
+    names, _ = _run_python(block, windows=windows)
+    assert names["trainer"].state.global_step == 1
+
+
+def test_train_a_prior_in_python(here):
+    """Lyrics in one's own script, then the trainer; nothing is sent to the Hub."""
+    tokenizer = JukeboxTokenizer.from_pretrained("my-jukebox")
+    names, _ = _run_python(
+        _page_python("train-a-prior.md", 0),
+        prior=JukeboxPrior.from_pretrained("my-jukebox/prior_2"),
+        tokenizer=tokenizer,
+    )
+    assert names["prior"].config.lyric_vocab_size == 79 + 33
+    block = _page_python("train-a-prior.md", 1).replace("max_steps=1000", ONE_STEP)
+    assert "trainer.push_to_hub()" in block
+    assert encode_dataset.main(["songs/", "codes-in-python/", "--model", "my-jukebox"]) == 0
+    prior = JukeboxPrior.from_pretrained("my-jukebox/prior_2")
+    shards = CodeShards(here / "codes-in-python")
+    windows = CodeWindows(shards, 2, prior.config.context_length, 0, with_labels=True)
+    block = "\n".join(line for line in block.splitlines() if "push_to_hub" not in line)
+    names, _ = _run_python(block, prior=prior, tokenizer=tokenizer, windows=windows)
+    assert names["trainer"].state.global_step == 1
+
+
+def _page_python(page, number):
+    return [block for language, block in _blocks(ROOT / "docs/how-to" / page) if language == "python"][number]
 
 
 TRAINING = ("train-a-vqvae.md", "train-a-prior.md", "fine-tune-on-your-songs.md", "train-the-tiny-model.md")
