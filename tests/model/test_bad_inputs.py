@@ -372,7 +372,9 @@ def test_song_lengths_are_compared_as_the_network_will_see_them(seconds, samples
         assert prior(**inputs).logits.isfinite().all()
     else:
         _refused(lambda: prior(**inputs), f"timing[:, 0] (song length, in samples) holds {seconds * 44100}, but only")
-        _refused(lambda: prior(**inputs), "to 26459998.0 are allowed" if seconds == 600 else "to 16757999.0 are allowed")
+        _refused(
+            lambda: prior(**inputs), "to 26459998.0 are allowed" if seconds == 600 else "to 16757999.0 are allowed"
+        )
 
 
 def test_a_window_that_float32_moves_to_the_end_of_its_song_is_refused(tiny_prior, inputs_for):
