@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
-    "torch>=2.9,<2.14",
+    "torch>=2.9,<2.15",
     "transformers>=5.17,<6",
     "huggingface_hub>=1.31,<3",
     "safetensors>=0.8",

@@ -57,31 +57,30 @@ def _in(prior, dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch):
+def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch, assert_same_but_for_rounding):
     prior = tiny_prior(flavour)
     inputs = inputs_for(prior.config, batch=batch)
-    torch.testing.assert_close(_steps(prior, inputs, True), _steps(prior, inputs, False), atol=2e-5, rtol=1e-5)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
 
 
 @needs_compiler
 @pytest.mark.parametrize("kinds", [("row_tails",), ("row_ends",), ("dense", "column")])
-def test_every_kind_steps(tiny_prior, inputs_for, kinds):
+def test_every_kind_steps(tiny_prior, inputs_for, kinds, assert_same_but_for_rounding):
     prior = tiny_prior(
         "bare", attention_kinds=kinds * (3 // len(kinds) or 1) + kinds[: 3 % len(kinds)], attention_tail=2
     )
     inputs = inputs_for(prior.config)
-    torch.testing.assert_close(
-        _steps(prior, inputs, True, count=18), _steps(prior, inputs, False, count=18), atol=2e-5, rtol=1e-5
-    )
+    found, wanted = (_steps(prior, inputs, native, count=18) for native in (True, False))
+    assert_same_but_for_rounding(found, wanted, prior)
 
 
 @needs_compiler
 @pytest.mark.parametrize("width", [17, 33, 64])
-def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width):
+def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_same_but_for_rounding):
     sizes = {"hidden_size": width, "num_attention_heads": 1, "attention_multiplier": 8 / width}
     prior = tiny_prior("bare", **sizes, scale_residual=True)
     inputs = inputs_for(prior.config, batch=3)
-    torch.testing.assert_close(_steps(prior, inputs, True), _steps(prior, inputs, False), atol=2e-5, rtol=1e-5)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
 
 
 def _products(library, weight, scale, bias, x):
@@ -101,6 +100,7 @@ _BUILDS = {
     "vectors of 8": ("-mno-avx512f",),
     "a compiler that avoids multiply-adds": ("--param=avoid-fma-max-bits=512",),  # GCC, as it is for Zen 2 and 3
     "vectors of 8 and such a compiler": ("-mno-avx512f", "--param=avoid-fma-max-bits=256"),
+    "no multiply-adds and vectors of 4": ("-march=x86-64",),  # the oldest
 }
 
 
@@ -128,7 +128,9 @@ def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, co
     scale, bias, x = torch.rand(rows) + 0.5, torch.randn(rows), torch.randn(23, columns)
     alone = torch.cat([_products(library, weight, scale, bias, song) for song in x.split(1)])
     exact = (x.double() @ weight.double().mT) * scale + bias
-    torch.testing.assert_close(alone.double(), exact, atol=2e-3, rtol=1e-5)
+    # A sum of n products, each rounded, errs by eps * sqrt(n) of the largest sum of their sizes at most.
+    largest = ((x.double().abs() @ weight.double().abs().mT) * scale + bias.abs()).max()
+    assert (alone.double() - exact).abs().max() < torch.finfo(torch.float32).eps * columns**0.5 * largest
     for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
         assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
 
@@ -149,7 +151,9 @@ def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
     found = x.clone()
     library.exponentials(ctypes.c_void_p(found.data_ptr()), ctypes.c_int64(len(x)))
     error = (found.double() / x.double().exp() - 1).abs().max().item()
-    assert error < (1e-7 if library.is_fused() else 4e-6), error
+    # Merged, the multiple of log 2 is one product of up to 88, rounded to half its last bit: 3.8e-6, and what a
+    # constant of 24 bits and the polynomial add.
+    assert error < (1e-7 if library.is_fused() else 5e-6), error
 
 
 @needs_compiler
@@ -171,7 +175,7 @@ def test_bfloat16_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
 
 
 @needs_compiler
-def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
+def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour, assert_same_but_for_rounding):
     quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
     prior = tiny_prior(flavour)
     quantization.quantize_(prior.transformer.layers, quantization.Int8WeightOnlyConfig())
@@ -183,7 +187,7 @@ def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
             count += 1
     assert count == 4 * len(prior.transformer.layers) + (flavour == "encoder")
     inputs = inputs_for(prior.config)
-    torch.testing.assert_close(_steps(prior, inputs, True), _steps(dequantized, inputs, False), atol=2e-5, rtol=1e-5)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(dequantized, inputs, False), dequantized)
 
 
 @needs_compiler
