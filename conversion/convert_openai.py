@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jukebox_hf.conversion.download import download, remove_downloads
+from jukebox_hf.conversion.download import download, mark_as_ours, remove_downloads
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
@@ -119,10 +119,11 @@ def to_openai_state_dict(part: JukeboxVQVAE | JukeboxPrior, conditioner_units: s
 
 def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, int], None]) -> OpenAIFiles:
     vqvae, priors = MODEL_PARTS[preset]
-    paths = [
-        download(root + RELEASED_FILES[name], folder / f"{name}.pth.tar", progress=partial(progress, name))
-        for name in (vqvae, *priors)
-    ]
+    paths = []
+    for name in (vqvae, *priors):
+        target = folder / f"{name}.pth.tar"
+        mark_as_ours(target)
+        paths.append(download(root + RELEASED_FILES[name], target, progress=partial(progress, name)))
     return OpenAIFiles(paths[0], tuple(paths[1:]))
 
 

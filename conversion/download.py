@@ -77,18 +77,27 @@ def download(
     return target
 
 
+def mark_as_ours(target: Path) -> None:
+    """Note that a file is going to be fetched, and is none that somebody put there."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _mark(target).touch()
+
+
 def remove_downloads(files: Iterable[Path]) -> None:
-    """Remove files that were fetched, and the folders they lay in where nobody keeps anything else there."""
-    folders = set()
+    """Remove the files that were marked as ours, and the folders they lay in where nobody keeps anything else there."""
+    files = list(files)
     for file in files:
-        part = _Part(file)
-        if part.mark.exists():
+        if _mark(file).exists():
             file.unlink(missing_ok=True)
-            part.mark.unlink()
-        folders.add(file.parent)
-    for folder in folders:
+            _mark(file).unlink()
+    for folder in {file.parent for file in files}:
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
+
+
+def _mark(target: Path) -> Path:
+    return target.with_name(f"{target.name}.fetched")
 
 
 @dataclass(frozen=True)
@@ -106,11 +115,6 @@ class _Part:
         return self.target.with_name(f"{self.target.name}.part.etag")
 
     @property
-    def mark(self) -> Path:
-        """Says that the whole file is one that was fetched, and none that somebody put there."""
-        return self.target.with_name(f"{self.target.name}.fetched")
-
-    @property
     def size(self) -> int:
         return self.file.stat().st_size if self.file.exists() else 0
 
@@ -125,7 +129,6 @@ class _Part:
 
     def become(self, target: Path) -> None:
         """Call the part the file; it is whole."""
-        self.mark.touch()
         os.replace(self.file, target)
         self.note.unlink(missing_ok=True)
 

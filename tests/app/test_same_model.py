@@ -12,6 +12,7 @@ from jukebox_hf.app import song_making
 from jukebox_hf.app.fingerprint import fingerprint
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.song_folder import SongTarget
+from jukebox_hf.model.song_state import SongState
 
 LEVELS = [0, 1, 2]
 
@@ -147,9 +148,7 @@ def test_a_song_goes_on_in_its_format_where_only_the_folder_is_named(generate, r
 
 
 def test_codes_are_equal_bytes_whatever_the_order_of_notes():
-    from jukebox_hf.model.song_state import SongState
-
-    codes = ((torch.arange(5), torch.zeros(0, dtype=torch.long)),) * 3
+    codes = tuple((torch.arange(5), torch.zeros(0, dtype=torch.long)) for _ in range(3))
     states = [SongState(codes, (1, 2), dict(notes)) for notes in ([("a", "1"), ("b", "2")], [("b", "2"), ("a", "1")])]
     assert len({state.to_bytes() for state in states for _ in range(5)}) == 1
 

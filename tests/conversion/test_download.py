@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jukebox_hf.app import cli
-from jukebox_hf.conversion.download import download, remove_downloads
+from jukebox_hf.conversion.download import download, mark_as_ours, remove_downloads
 from jukebox_hf.conversion.repository import sha256_of
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, more than one block
@@ -181,11 +181,14 @@ def test_only_what_was_fetched_is_removed_again(server, tmp_path):
     folder.mkdir()
     (folder / "own").write_bytes(b"put there by hand")
     (folder / "notes.txt").write_text("mine")
+    for name in ("own", "fetched"):
+        mark_as_ours(folder / name)
     files = [download(server.url, folder / name) for name in ("own", "fetched")]
     remove_downloads(files)
     assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "own"]
-    (folder / "notes.txt").unlink()
-    (folder / "own").unlink()
+    for path in list(folder.iterdir()):
+        path.unlink()
+    mark_as_ours(folder / "fetched")
     remove_downloads([download(server.url, folder / "fetched")])
     assert not folder.exists()
 
