@@ -76,6 +76,11 @@ def test_warnings_logs_and_other_prints_are_cleaned_within(capsys):
     assert "\x9b" not in err
 
 
+def test_within_a_stream_takes_text_alone_so_that_libraries_write_text():
+    with guarded_output(), pytest.raises(TypeError):
+        sys.stdout.write(b"")
+
+
 def test_afterwards_all_streams_are_as_before():
     before = sys.stdout, sys.stderr
     with guarded_output():

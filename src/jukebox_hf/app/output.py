@@ -117,6 +117,8 @@ class _Cleaned:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # asked so, libraries find out that this is no stream of bytes
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._stream.write(_encodable(self._cleaned(text), self._stream))
         return len(text)
 

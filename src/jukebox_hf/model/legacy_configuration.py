@@ -57,8 +57,8 @@ def strides_by_level(strides: object, counts: object) -> list[list[int]]:
         all(isinstance(numbers, (list, tuple)) for numbers in pair)
         and len(strides) == len(counts) <= _MOST_LEVELS
         and all(type(number) is int and 0 < number <= 64 for numbers in pair for number in numbers),
-        f"strides {shown(strides)} and counts of stages {shown(counts)} must be two lists of integers from 1 "
-        f"to 64, one of each per level; restore them from the original",
+        f"strides {shown(strides)} and how many stages have them, {shown(counts)}, must be two lists of "
+        f"integers from 1 to 64, one of each per level; restore them from the original",
     )
     return [[stride] * count for stride, count in zip(strides, counts, strict=True)]
 
