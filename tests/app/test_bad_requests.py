@@ -106,3 +106,16 @@ def test_help_shows_examples_and_every_command(run_cli):
         assert command in done.out
         if command not in ("convert", "labels"):
             assert "Example" in run_cli(command, "--help").out
+
+
+def test_files_given_for_models_and_codes_that_are_not_there_are_named(run_cli, recording, says_one_sentence, tmp_path):
+    path = recording()
+    says_one_sentence(run_cli("info", path), f"{path} is a file; give the folder of a model")
+    says_one_sentence(run_cli("generate", "--model", path, "--dry-run"), f"{path} is a file")
+    gone = tmp_path / "gone.codes.safetensors"
+    says_one_sentence(run_cli("upsample", gone), f"{gone} is not a file; give codes that jukebox-hf wrote")
+
+
+def test_the_tiny_model_is_exported_by_name(run_cli, tmp_path):
+    assert run_cli("export", "tiny", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "modeling_jukebox.py").is_file()

@@ -36,7 +36,7 @@ app.add_typer(labels, name="labels")
 Dtype = Annotated[str, typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT.")]
 Out = Annotated[Path, typer.Argument(help="The folder to make.")]
-Repository = Annotated[str, typer.Argument(help="A folder, or a name on the Hub.")]
+Repository = Annotated[str, typer.Argument(help="The folder of a model, a name on the Hub, or tiny.")]
 
 
 @convert.command(
@@ -117,18 +117,21 @@ def list_labels(
 
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
 def export(
-    source: Annotated[Path, typer.Argument(help="A repository of this package.")], out: Out, force: Force = False
+    source: Annotated[Path, typer.Argument(help="A repository of this package, or tiny.")],
+    out: Out,
+    force: Force = False,
 ) -> None:
     """Copy a repository together with the code that runs it, for people who do not have jukebox_hf."""
     from jukebox_hf.conversion.export_hub import export_hub
+    from jukebox_hf.model.embedded import located
 
-    export_hub(source, out, force=force)
+    export_hub(Path(located(str(source))), out, force=force)
     say_line(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
 
 
 @app.command("quantize", epilog="Example: jukebox-hf quantize my-jukebox my-jukebox-int8")
 def quantize(
-    source: Annotated[Path, typer.Argument(help="A repository of this package.")],
+    source: Annotated[Path, typer.Argument(help="A repository of this package, or tiny.")],
     out: Out,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT; save also what is far off.")
@@ -137,8 +140,9 @@ def quantize(
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize as make
+    from jukebox_hf.model.embedded import located
 
-    found = make(source, out, force=force, say=(lambda line: None) if as_json else say_line)
+    found = make(Path(located(str(source))), out, force=force, say=(lambda line: None) if as_json else say_line)
     if as_json:
         say_json(found)
 

@@ -16,11 +16,16 @@ _SONG = "The song"
 _DRAW = "How it is drawn"
 _RUN = "The run"
 Model = Annotated[str | None, typer.Option(help="A converted repository, a name on the Hub, or tiny (in here).")]
-Revision = Annotated[str | None, typer.Option(help="Of a repository on the Hub.")]
+Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a model on the Hub.")]
 Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich_help_panel=_SONG)]
 LyricsFile = Annotated[Path | None, typer.Option(help="A text file with the lyrics.", rich_help_panel=_SONG)]
-Artist = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
-Genre = Annotated[str | None, typer.Option(help="See `jukebox-hf labels search`.", rich_help_panel=_SONG)]
+Artist = Annotated[
+    str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.", rich_help_panel=_SONG)
+]
+Genre = Annotated[
+    str | None,
+    typer.Option(help="What kind of music it is, as `jukebox-hf labels list` names it.", rich_help_panel=_SONG),
+]
 Strict = Annotated[
     bool | None,
     typer.Option(
@@ -31,7 +36,9 @@ Strict = Annotated[
         rich_help_panel=_SONG,
     ),
 ]
-Seconds = Annotated[float | None, typer.Option(help="Of audio, given sound included.", rich_help_panel=_SONG)]
+Seconds = Annotated[
+    float | None, typer.Option(help="How long the audio is to be, given sound included.", rich_help_panel=_SONG)
+]
 SongSeconds = Annotated[
     float | None, typer.Option(help="Length of the whole song that the audio is part of.", rich_help_panel=_SONG)
 ]
@@ -42,15 +49,36 @@ LyricsFrom = Annotated[
     float | None, typer.Option(help="The second of the audio where the lyrics begin.", rich_help_panel=_SONG)
 ]
 Prompt = Annotated[str | None, typer.Option(help="A recording to go on from.", rich_help_panel=_SONG)]
-PromptSeconds = Annotated[float | None, typer.Option(help="How much of the recording.", rich_help_panel=_SONG)]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same song; else one is drawn.", rich_help_panel=_DRAW)]
-Levels = Annotated[str | None, typer.Option(help="Such as 2,1,0 (all) or 2 (top only).", rich_help_panel=_DRAW)]
+PromptSeconds = Annotated[
+    float | None,
+    typer.Option(help="How many seconds of the recording to keep; all of it if left out.", rich_help_panel=_SONG),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="The same seed makes the same song; one is drawn if left out.", rich_help_panel=_DRAW)
+]
+Levels = Annotated[
+    str | None,
+    typer.Option(help="The levels to write, such as 2,1,0 for all or 2 for the top level only.", rich_help_panel=_DRAW),
+]
 HopFraction = Annotated[
     str | None, typer.Option(help="New part of each next window: 0.5, or by level 2=0.125.", rich_help_panel=_DRAW)
 ]
-Temperature = Annotated[str | None, typer.Option(help="0.99, or by level 2=0.99,1=0.9.", rich_help_panel=_DRAW)]
-TopK = Annotated[str | None, typer.Option(help="Keep the k likeliest codes; also by level.", rich_help_panel=_DRAW)]
-TopP = Annotated[str | None, typer.Option(help="Keep the likeliest codes up to p.", rich_help_panel=_DRAW)]
+Temperature = Annotated[
+    str | None,
+    typer.Option(
+        help="How freely codes are drawn; one number such as 0.99, or by level 2=0.99,1=0.9.", rich_help_panel=_DRAW
+    ),
+]
+TopK = Annotated[
+    str | None,
+    typer.Option(help="Draw only from the k likeliest codes; one number, or by level 2=100.", rich_help_panel=_DRAW),
+]
+TopP = Annotated[
+    str | None,
+    typer.Option(
+        help="Draw only from the likeliest codes that together reach this probability.", rich_help_panel=_DRAW
+    ),
+]
 ParallelWindows = Annotated[
     bool,
     typer.Option(
@@ -75,7 +103,7 @@ Normalize = Annotated[
 Dtype = Annotated[
     str | None, typer.Option(help="keep, float32, bfloat16, float16, or int8 (torchao).", rich_help_panel=_RUN)
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", rich_help_panel=_RUN)]
+Device = Annotated[str, typer.Option(help="Where to sample: auto, cpu, cuda:1 and so on.", rich_help_panel=_RUN)]
 BatchSize = Annotated[
     int | None,
     typer.Option(help="Songs, or parallel windows, written at once; else as many as fit.", rich_help_panel=_RUN),
@@ -91,10 +119,15 @@ Offload = Annotated[
 Stepping = Annotated[
     str, typer.Option(help="auto, plain, native, captured or fused: how each code is found.", rich_help_panel=_RUN)
 ]
-Out = Annotated[str | None, typer.Option(help="A file for one song, a folder/ for many.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.", rich_help_panel=_RUN)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan, time, memory; writes nothing.", rich_help_panel=_RUN)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
+Out = Annotated[str | None, typer.Option(help="The file to write, for one song; or a folder/, for any number.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the song that is there.", rich_help_panel=_RUN)]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Say what would be done, and its time and memory; nothing is written.", rich_help_panel=_RUN
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.", rich_help_panel=_RUN)]
 Codes = Annotated[Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.")]
 
 _NOT_OF_SONG = {"lyrics_file", "count", "batch", "out", "as_json", "keep", "codes"} | {

@@ -83,6 +83,8 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     Raises:
         ValueError: a file without codes beside it.
     """
+    if path.suffix == ".safetensors":
+        require(path.is_file(), f"{path} is not a file; give codes that jukebox-hf wrote")
     if path.name.endswith(_CODES):
         sidecar = path.with_name(path.name.removesuffix(_CODES) + ".json")
         return path, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None

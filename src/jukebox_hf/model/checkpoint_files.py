@@ -132,6 +132,8 @@ def check_name(name_or_path: str) -> None:
     Raises:
         FileNotFoundError: in one sentence.
     """
+    if Path(name_or_path).is_file():
+        raise FileNotFoundError(f"{name_or_path} is a file; give the folder of a model, or a name on the Hub")
     if not Path(name_or_path).exists():
         try:
             validate_repo_id(name_or_path)
