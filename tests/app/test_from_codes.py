@@ -104,7 +104,7 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
         (("upsample", "{song}"), "name the --levels to write anew"),
         (("upsample", "{song}", "--levels", "2"), "level 3"),
         (("decode", "{song}", "out.wav", "--level", "5"), "--level=5"),
-        (("decode", "{song}", "out.mp3"), "must end in .wav"),
+        (("decode", "{song}", "out.m4a"), "must end in .wav"),
         (("decode", "{song}", "{song}"), "exists already"),
         (("encode", "{song}", "out.wav", "--model", "m"), "must end in .safetensors"),
         (("encode", "{song}", "out.safetensors"), "--model is missing"),

@@ -12,7 +12,7 @@ Line = tuple[float, float, str]  # start and end in seconds, words
 LANES = 4  # heights over the waveform
 COLUMNS, ROWS = 3, 44  # of the panel, at most
 COLUMN_WIDTH = 62  # letters
-_SECONDS_PER_LETTER = 0.0052  # of the picture's width, in the small type of the waveform
+_SECONDS_PER_LETTER = 0.0056  # of the picture's width, in the small type of the waveform
 
 
 def fits_over(lines: Sequence[Line], seconds: float) -> bool:
