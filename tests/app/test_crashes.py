@@ -80,9 +80,15 @@ def _kill_and_resume(kills, start, whole_song, tmp_path, check):
         return ["--resume"] * any(path.exists() for path in begun)
 
     words = [*whole_song.words, "--out", tmp_path / "song.wav"]
+    begin = time.monotonic()
+    assert start(*words).wait() == 0
+    longest = time.monotonic() - begin  # a run takes here and now
+    check()
+    for name in FILES:
+        (tmp_path / name).unlink()
     for _ in range(kills):
         child = start(*words, *resume())
-        deadline = time.monotonic() + dice.uniform(0, 1.2)
+        deadline = time.monotonic() + dice.uniform(0, longest)
         while (time.monotonic() < deadline or not state.exists()) and child.poll() is None:
             time.sleep(0.001)
         child.send(signal.SIGKILL)

@@ -114,7 +114,7 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         require(len(song) == len(given), f"{where} has a name twice, written with - and with _; keep one")
         name = song.pop("name", None)
         require(name is None or isinstance(name, str), f"{where} has name={name!r}, which must be a string")
-        check_text(f"{where} name", name or "")
+        check_text(f"{where} name", (name or "").replace("\0", ""))  # which no file's name will have
         common = sorted(set(song) & set(_OF_ALL))
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where)
