@@ -16,7 +16,8 @@ from jukebox_hf.conversion.download import download, mark_as_ours, remove_downlo
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
-from jukebox_hf.conversion.repository import ForeignPart, check_dtype, check_target, sha256_of, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, check_dtype, sha256_of, write_repository
+from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.generation_arguments import default_generation_config
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior

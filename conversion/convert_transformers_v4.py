@@ -18,7 +18,8 @@ from jukebox_hf.conversion.convert_openai import (
     without_names,
     write_doors,
 )
-from jukebox_hf.conversion.repository import ForeignPart, check_target, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, write_repository
+from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
 from jukebox_hf.model.checkpoint_keys import check_keys
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
@@ -45,11 +46,7 @@ def convert_transformers_v4(
         ValueError: not a legacy Jukebox, tensors that do not fit, or a target that is taken.
         OSError: nothing to read there.
     """
-    check_target(out, force)
-    require(
-        not Path(source).exists() or Path(source).resolve() != out.resolve(),
-        f"{out} is the repository that is to be converted; choose another folder",
-    )
+    check_target(out, force, [Path(source)])
     root = read_config_json(source)
     require(
         is_legacy_config(root),
@@ -71,7 +68,8 @@ def convert_transformers_v4(
     opened: list[Callable[[], ForeignPart]] = [
         partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
     ]
-    write_repository(out, config, opened, partial(_finish, tokenizer, config), dtype=dtype, force=force)
+    finish, sources = partial(_finish, tokenizer, config), [Path(source)]
+    write_repository(out, config, opened, finish, dtype=dtype, force=force, sources=sources)
     if not has_names:
         say(f"{source} has no tokenizer files, so {without_names(tokenizer)}")
     say(f"wrote {out}")

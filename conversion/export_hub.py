@@ -7,7 +7,7 @@ transformers runs for those who pass `trust_remote_code=True`. Nobody who import
 from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoint_files import read_config_json
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.remote_code import write_code
@@ -32,8 +32,7 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
         root.get("model_type") == JukeboxConfig.model_type and "prior_configs" in root,
         f"{source} is not a Jukebox repository of this package; convert it first",
     )
-    require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
-    with staged(out, force) as staging:
+    with staged(out, force, [source]) as staging:
         copy_known(source, staging)
         for part in ["vqvae", *(f"prior_{level}" for level in range(len(root["prior_configs"])))]:
             require(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.remote_code import code_files
 from jukebox_hf.model.validation import require
 
 _JSON = (
@@ -30,6 +31,7 @@ _TEXT = (
     ".gitattributes",
 )
 _WEIGHTS = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
+_PART = re.compile(r"vqvae|prior_\d+")
 _INDEX = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")
 
 
@@ -44,8 +46,7 @@ def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambd
     """
     for path in sorted(source.iterdir()):
         is_json = path.name in _JSON or _INDEX.fullmatch(path.name) is not None
-        is_known = is_json or path.name in _TEXT or _WEIGHTS.fullmatch(path.name) is not None
-        if not is_known or not wanted(path.name) or not (path.is_file() or path.is_symlink()):
+        if not is_known(path.name) or not wanted(path.name) or not (path.is_file() or path.is_symlink()):
             continue
         check_inside(path)
         content = read_json(path) if is_json else None
@@ -53,6 +54,27 @@ def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambd
             (target / path.name).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(path, target / path.name)
+
+
+def foreign_in(repository: Path) -> Path | None:
+    """Something in a repository that this package does not write, such as a link or a file of another name.
+
+    Returns:
+        its path within the repository; None where there is nothing.
+    """
+    code = {file.name for file in code_files()}
+    for path in sorted(repository.iterdir()):
+        is_part = _PART.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+        for file in sorted(path.iterdir()) if is_part else [path]:
+            is_ours = is_known(file.name) or (not is_part and file.name in code)
+            if not is_ours or not file.is_file() or file.is_symlink():
+                return file.relative_to(repository)
+    return None
+
+
+def is_known(name: str) -> bool:
+    """Whether a file of this name belongs to a Jukebox, whole or a part."""
+    return name in (*_JSON, *_TEXT) or any(kind.fullmatch(name) for kind in (_INDEX, _WEIGHTS))
 
 
 def check_inside(path: Path) -> None:

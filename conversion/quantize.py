@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from jukebox_hf.conversion.known_files import copy_known
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.generation import sample_window
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -56,8 +56,7 @@ def quantize(
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
-    require(source.resolve() != out.resolve(), f"{out} is the source itself; choose another folder")
-    with staged(out, force) as staging:
+    with staged(out, force, [source]) as staging:
         exact = JukeboxModel.from_pretrained(source)
         small = JukeboxModel.from_pretrained(source, quantization_config=int8_config())
         found, codes = {}, None

@@ -4,30 +4,22 @@ Flows in: parts whose tensors are read when asked for. Flows out: a folder in th
 shard is ever in memory beside the source; everything is written beside the target and moved into place at the end.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import re
-import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoint_keys import HEAD, KeyPair, check_keys, is_plain, read_checked, without_tied_head
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
-from jukebox_hf.model.file_modes import follow_umask
-from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -64,6 +56,7 @@ def write_repository(
     *,
     dtype: str = "keep",
     force: bool = False,
+    sources: Iterable[Path] = (),
 ) -> None:
     """Write all parts, then what `finish` adds, then the root configuration; then move the folder into place.
 
@@ -72,12 +65,13 @@ def write_repository(
         finish: writes tokenizer, card and the like into the folder.
         dtype: `keep`, or the dtype of the transformers' matrices; all else is float32 then.
         force: replace an older Jukebox repository at `out`.
+        sources: folders that the parts are read from.
 
     Raises:
         ValueError: a target that is taken, or tensors that do not fit; nothing is left behind.
     """
     check_dtype(dtype)
-    with staged(out, force) as staging:
+    with staged(out, force, sources) as staging:
         for open_part in parts:
             _write_part(staging, open_part(), DTYPES[dtype])
         finish(staging)
@@ -87,22 +81,6 @@ def write_repository(
 def check_dtype(dtype: str) -> None:
     """Refuse a dtype that the transformers' matrices can not have."""
     require(dtype in DTYPES, f"dtype={dtype!r} is none of {', '.join(DTYPES)}; choose one")
-
-
-def check_target(out: Path, force: bool) -> None:
-    """Refuse a target that would lose something."""
-    require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
-    require(
-        not Path.cwd().is_relative_to(out.resolve()),
-        f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder, such as my-jukebox",
-    )
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    require(force, f"{out} exists already; choose another folder, or pass --force to replace it")
-    require(
-        out.is_dir() and _is_jukebox(out / "config.json"),
-        f"{out} is not a Jukebox repository, so --force will not replace it; choose another folder",
-    )
 
 
 def sha256_of(file: Path) -> str:
@@ -165,71 +143,5 @@ def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    require(free > needed, f"{folder.parent} has {free:,} bytes free, but {needed:,} are needed; free some space")
-
-
-def _is_jukebox(config: Path) -> bool:
-    try:
-        return read_json(config).get("model_type") == JukeboxConfig.model_type
-    except (OSError, ValueError):
-        return False
-
-
-@contextlib.contextmanager
-def staged(out: Path, force: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends well, and is gone when it does not.
-
-    Raises:
-        ValueError: a target that is taken.
-    """
-    check_target(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.parent / f".{out.name}.{secrets.token_hex(8)}"
-    staging.mkdir()  # whose mode follows the umask, as tempfile's does not
-    try:
-        with _full_disks_named(out):
-            yield staging
-        follow_umask(staging)
-        _flush(staging)
-        _move_into_place(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _full_disks_named(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None) or int((re.findall(r"os error (\d+)", str(error)) or ["0"])[0])
-        if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            raise
-        raise OSError(
-            f"{out} could not be written ({os.strerror(number)}); what was there is unchanged: free space or choose "
-            f"another folder"
-        ) from None
-
-
-def _flush(folder: Path) -> None:
-    """Have the disk hold every file and folder before the move that makes them count."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _move_into_place(staging: Path, out: Path) -> None:
-    if not out.exists():
-        os.rename(staging, out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
-    os.rename(out, old)
-    try:
-        os.rename(staging, out)
-    except OSError:
-        os.rename(old, out)
-        raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)
+    place = folder.parent.parent  # where the repository will be
+    require(free > needed, f"{place} has {free:,} bytes free, but {needed:,} are needed; free some space")

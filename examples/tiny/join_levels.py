@@ -10,7 +10,7 @@ from pathlib import Path
 
 from examples.tiny.command import run
 from jukebox_hf import JukeboxVQVAE
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import staged
 
 
 def main(words: Sequence[str] | None = None) -> int:

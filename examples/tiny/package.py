@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from examples.tiny.command import run
 from examples.tiny.evaluate import TEMPERATURES
 from jukebox_hf import JukeboxModel, JukeboxProcessor, JukeboxTokenizer
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import staged
 
 MOST_BYTES = 20_000_000
 

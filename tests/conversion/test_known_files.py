@@ -6,10 +6,10 @@ import os
 import shutil
 
 import pytest
+from safetensors import SafetensorError
 
-from jukebox_hf.conversion import repository as repositories
 from jukebox_hf.conversion.export_hub import export_hub
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.embedded import tiny_repository
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 
@@ -114,6 +114,6 @@ def test_a_full_disk_is_named_and_leaves_the_older_repository(source, tmp_path, 
         pytest.raises(OSError, match="could not be written"),
         staged(out, force=True),
     ):
-        raise repositories.SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
+        raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]

@@ -6,6 +6,7 @@ with one sentence, 130 or 143 interrupted.
 
 import sys
 import traceback
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -167,7 +168,8 @@ def info(
 
 def main() -> None:
     """Run the command line; whatever a user can cause becomes one sentence and exit code 2, a bug a traceback and 1."""
-    with guarded_output():
+    with guarded_output(), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say_line(f"jukebox-hf: {message}", err=True)
         try:
             app()
         except KeyboardInterrupt:

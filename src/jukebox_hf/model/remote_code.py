@@ -28,9 +28,14 @@ AUTO_MAPS: dict[str, dict[str, Any]] = {
 }
 
 
+def code_files() -> list[Path]:
+    """The Python files that travel."""
+    return sorted(Path(__file__).parent.glob("[!_]*.py"))
+
+
 def write_code(folder: Path) -> None:
     """Put the code beside the weights of a repository, and its names into the files that have `auto_map`s."""
-    for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
+    for file in code_files():
         shutil.copyfile(file, folder / file.name)
     for name, auto_map in AUTO_MAPS.items():
         if (folder / name).is_file():

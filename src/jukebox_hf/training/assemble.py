@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known
-from jukebox_hf.conversion.repository import staged
+from jukebox_hf.conversion.staging import check_target, staged
 from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.label_vocabulary import LabelVocabulary
@@ -52,7 +52,7 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     model.vqvae = sound
     for level, prior in enumerate(priors):
         setattr(model, f"prior_{level}", JukeboxPrior.from_pretrained(prior))
-    with staged(out, force=False) as staging:
+    with staged(out, force=False, sources=priors) as staging:
         _write(model, _joined([tokenizer_of(str(prior)) for prior in priors], configs), staging)
 
 
@@ -102,6 +102,7 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
         f"one that exists",
     )
     root = JukeboxConfig.from_dict(read_root_config(str(origin)))
+    check_target(repository, force=True)
     require(
         config.level < len(root.prior_configs),
         f"{origin} has priors of levels 0 to {len(root.prior_configs) - 1}, but this one is of level {config.level}; "
