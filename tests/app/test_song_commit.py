@@ -244,3 +244,130 @@ def test_a_full_disk_names_file_bytes_and_cure_and_leaves_the_older_file(tmp_pat
         with pytest.raises(OSError, match=r"a could not be written \(1,000 bytes: No space left.*--resume"):
             folder.write("a", b"x" * 1000)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"older")]
+
+
+def _half(target):
+    """An unfinished song, and the commit.json that would be written at its end."""
+    partial = PartialFolder(target)
+    with partial.locked():
+        partial.begin([{}], [target], STATE)
+    names = {f"0.{kind}": path.name for kind, path in zip(KINDS, target.files, strict=True)}
+    return {"place": 0, "files": names, "replaces": []}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"state.safetensors": "../victim.txt"}, "replaces": None},
+        {"files": {"../../victim.txt": "got.txt"}, "replaces": None},
+        {"files": {"../../victim": "nosuch"}, "replaces": None},
+        {"replaces": ["../victim.txt"]},
+        {"replaces": ["victim.txt"]},
+        {"replaces": 3},
+        {"replaces": [["song.wav"]]},
+        {"files": 5},
+        {"files": {}},
+        {"place": "x"},
+        {"place": 1},
+        {"place": True},
+        "",
+        "{",
+        "{}",
+        "5",
+        "[" * 2000,
+    ],
+)
+def test_a_commit_that_is_none_of_ours_touches_nothing(tmp_path, change):
+    folder = tmp_path / "far" / "c"
+    folder.mkdir(parents=True)
+    for path in (folder.parent / "victim.txt", folder / "victim.txt", folder.parent / "victim.old.txt"):
+        path.write_text("mine")
+    target = SongTarget(folder, "song", ".wav")
+    journal = _half(target)
+    text = change if isinstance(change, str) else json.dumps(journal | change)
+    (target.partial / "commit.json").write_text(text)
+    before = {path: path.read_bytes() for path in (tmp_path / "far").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"song\.partial/commit\.json.*; remove that file, then go on with --resume"):
+        _resume(target, "new")
+    after = {path: path.read_bytes() for path in (tmp_path / "far").rglob("*") if path.is_file()}
+    lock = target.partial / "lock"
+    assert {**before, lock: b""} == {**after, lock: b""}
+    (target.partial / "commit.json").unlink()
+    _resume(target, "new")
+    assert _words(target) == {"new"}
+
+
+@pytest.mark.parametrize("text", ["5", '{"a": 1}', '["x", null]', "[1]", "[true]", "{", "[" * 2000])
+def test_a_damaged_list_of_what_is_finished_is_named(target, text):
+    _half(target)
+    (target.partial / "finished.json").write_text(text)
+    with pytest.raises(ValueError, match=r"song\.partial/finished\.json.*; remove that file"):
+        _resume(target, "new")
+
+
+@pytest.mark.parametrize("name", ["commit.json", "finished.json", "request.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(target, name):
+    _half(target)
+    (target.partial / name).unlink(missing_ok=True)
+    os.mkfifo(target.partial / name)
+    _make(target, "new", force=True)
+    assert _words(target) == {"new"}
+
+
+def _of_format(target, word, suffix):
+    target = SongTarget(target.folder, target.name, suffix)
+    files = _files(target, word)
+    files["sidecar"] = "song.json", json.dumps({"word": word, "files": {"audio": target.audio.name}}).encode()
+    return target, files
+
+
+def _make_of_format(target, word, suffix):
+    target, files = _of_format(target, word, suffix)
+    partial = PartialFolder(target)
+    with partial.locked():
+        partial.begin([{}], [target], STATE, force=True)
+        partial.finish(0, files)
+        partial.remove([target])
+
+
+def _format_words(folder):
+    paths = [path for path in folder.glob("song.*") if path.suffix not in (".json", ".partial")]
+    words = {path.read_bytes().split()[0].decode() for path in paths}
+    if (folder / "song.json").exists():
+        words.add(json.loads((folder / "song.json").read_text())["word"])
+    return words
+
+
+def test_killed_at_any_call_a_song_of_another_format_replaces_all_of_the_older_one(target, tmp_path):
+    new, files = _of_format(target, "new", ".flac")
+    partial, is_done, step = PartialFolder(new), False, 0
+
+    def finish():
+        with partial.locked():
+            if partial.finished() != [0]:
+                partial.finish(0, files)
+            partial.remove([new])
+
+    while not is_done:
+        step += 1
+        _make_of_format(target, "old", ".wav")
+        assert _format_words(tmp_path) == {"old"}
+        with partial.locked():
+            partial.begin([{}], [new], STATE, force=True)
+        is_done = _killed_at(step, finish)
+        assert len(_format_words(tmp_path)) < 2, step
+        if partial.exists:
+            finish()
+        assert _format_words(tmp_path) == {"new"}, step
+    names = ["song.codes.safetensors", "song.flac", "song.json", "song.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("audio", ["other.wav", "../song.wav", "song.txt", "song.d/song.wav", 5, None])
+def test_audio_that_is_not_of_the_older_song_stays(target, tmp_path, audio):
+    _make_of_format(target, "old", ".flac")
+    target.sidecar.write_text(json.dumps({"files": {"audio": audio}}))
+    for name in ("song.wav", "other.wav", "song.txt"):
+        (tmp_path / name).write_text("mine")
+    _make_of_format(target, "new", ".flac")
+    assert all((tmp_path / name).read_text() == "mine" for name in ("song.wav", "other.wav", "song.txt"))

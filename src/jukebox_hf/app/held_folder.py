@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.model.json_files import LARGEST_JSON
+
 _CAN_HOLD = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_OLD_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STAGED = ".staged"
 
 
@@ -74,13 +77,16 @@ class HeldFolder:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None where no plain file has this name."""
+        """A small file's content, cut where no JSON is that large; None where no plain file has this name.
+
+        A pipe is none, and is not waited for.
+        """
         where, held = self._at(name)
         try:
-            with os.fdopen(os.open(where, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0), **held), "rb") as file:
-                return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+            with os.fdopen(os.open(where, _OLD_FILE, **held), "rb") as file:
+                return file.read(LARGEST_JSON + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 return None
             raise
 

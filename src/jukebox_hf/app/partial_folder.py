@@ -5,16 +5,18 @@ name into folders that are held open (`held_folder`), and only files that are ou
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jukebox_hf.app.held_folder import HeldFolder
 from jukebox_hf.app.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
-from jukebox_hf.app.song_folder import SongTarget, load_codes, refusals_named, slug, with_digest
+from jukebox_hf.app.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import require
@@ -26,6 +28,8 @@ except ImportError:  # Windows has no such locks: two processes on one song are 
 
 _LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
 _FIXED = (_REQUEST, _STATE, ".staged", *OWN_FILES)
+_NOTE = "request"  # in the state: the digest of what its codes belong to
+_OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
 
 
@@ -52,6 +56,9 @@ class PartialFolder:
         if not self.path.exists():
             return
         require(self.path.is_dir(), f"{self.path} is a file, but a song needs a folder there; choose another --out")
+        for path in self.path.iterdir():
+            is_named = path.name in (_LOCK, *_FIXED) or _OF_COMMIT.fullmatch(path.name)
+            require(not (is_named and path.is_dir()), f"{path} is a folder, but a song needs that name; move it away")
         lock = self.path / _LOCK
         is_ours = lock.is_file() and _HOLDER.fullmatch(lock.read_bytes()[:400] or b"process 0 on a machine")
         foreign = [name for name in (_LOCK, *_FIXED) if (self.path / name).exists() and not is_ours]
@@ -81,7 +88,7 @@ class PartialFolder:
                 handle = self._held.open_to_keep(_LOCK)
             open_now.callback(os.close, handle)
             self._take(handle)
-            complete_commit(self._held, self._home)
+            complete_commit(self._held, self._home, self._names())
             yield
         self._held = self._home = None
 
@@ -94,11 +101,11 @@ class PartialFolder:
             {
                 "name": target.name,
                 "request": request,
-                "replaces": [path.name for path in target.files if self._home.has(path.name)] if force else [],
+                "replaces": self._older(target) if force else [],
             }
             for target, request in zip(targets, requests, strict=True)
         ]
-        self.save_state(state)
+        self.save_state(replace(state, notes={**state.notes, _NOTE: _digest(songs)}))
         self.write(_REQUEST, as_json({"songs": songs}))
 
     def songs(self) -> list[tuple[str, dict[str, Any]]]:
@@ -121,9 +128,20 @@ class PartialFolder:
         """The codes so far.
 
         Raises:
-            ValueError: a file that is missing or was changed since it was saved.
+            ValueError: a file that is missing or was changed since it was saved, or the codes of another request.
         """
-        return load_codes(self.path / _STATE)
+        state, songs = load_codes(self.path / _STATE), self._recorded()
+        noted = state.notes.get(_NOTE)  # None: begun by an older version
+        require(
+            noted in (None, _digest(songs)),
+            f"{self.path / _REQUEST} was changed since its songs were begun; put it back as it was, or start anew with "
+            f"--force",
+        )
+        require(
+            state.num_songs == len(songs),
+            f"{self.path} holds codes that do not belong to its request; start anew with --force",
+        )
+        return state
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file beside the state.
@@ -135,12 +153,12 @@ class PartialFolder:
 
     def finished(self) -> list[int]:
         """Which songs are in their places."""
-        return finished_places(self._held)
+        return finished_places(self._held, len(self._names()))
 
     def finish(self, place: int, files: Mapping[str, tuple[str, bytes]]) -> None:
         """Put a song in its place, see `commit_song`."""
         replaces = self._recorded()[place].get("replaces")  # None: begun by an older version, which replaced anything
-        commit_song(self._held, self._home, place, files, replaces)
+        commit_song(self._held, self._home, self._names(), place, files, replaces)
 
     def remove(self, targets: Sequence[SongTarget]) -> None:
         """The songs are whole; forget how they came to be. The request goes first, so that a rest means nothing.
@@ -159,13 +177,33 @@ class PartialFolder:
         try:
             content = path.read_bytes() if self._held is None else self._held.read(_REQUEST)
             songs = [{**song, "request": dict(song["request"])} for song in parse_json(content, path)["songs"]]
-            if not songs or any(not isinstance(song["name"], str) for song in songs):
-                raise ValueError("no songs")
-            if any(song["name"] != slug(song["name"]) for song in songs[1:]):
-                raise ValueError("a name that is none of ours")
+            names = [song["name"] for song in songs]
+            require(bool(songs) and all(isinstance(name, str) for name in names), "no songs")
+            require(all(name == slug(name) for name in names[1:]), "a name that is none of ours")
+            require(len(set(names)) == len(names), "a song twice")
+            require(all(_are_names(song.get("replaces")) for song in songs), "no names of files")
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} is damaged; start anew with --force") from None
+            raise ValueError(
+                f"{path} is damaged; start anew with --force, or, among other songs, remove {self.path} and go on with "
+                f"--resume"
+            ) from None
         return songs
+
+    def _names(self) -> list[str]:
+        """Of the songs that are written together; none where that is not known."""
+        with contextlib.suppress(ValueError):
+            names = [song["name"] for song in self._recorded()]
+            return names if names[0] == self.target.name else []
+        return []
+
+    def _older(self, target: SongTarget) -> list[str]:
+        """What a song replaces by force: files of its names, and the audio, of another format, of the song there."""
+        older = [path.name for path in target.files if self._home.has(path.name)]
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # no side-car of ours
+            audio = parse_json(self._home.read(target.sidecar.name), target.sidecar)["files"]["audio"]
+            if is_audio_of(audio, target.name) and audio not in older and (target.folder / audio).is_file():
+                older.append(audio)
+        return older
 
     def _drop(self, targets: Sequence[SongTarget]) -> None:
         """Remove what we wrote, but for the lock."""
@@ -174,7 +212,7 @@ class PartialFolder:
             names |= {song["name"] for song in self._recorded()}
         either, fixed = "|".join(map(re.escape, sorted(names))), f"{re.escape(_REQUEST)}|{re.escape(_STATE)}"
         ours = re.compile(
-            rf"\d+\.(audio|codes|picture|sidecar)(\.old)?|({either})\.level_\d+\.wav"
+            rf"{_OF_COMMIT.pattern}|({either})\.level_\d+\.wav"
             rf"|\.({fixed}|({either})\..*)\.\d+|({either})\.codes"  # unfinished files of older versions
         )
         for name in self._held.names():
@@ -195,6 +233,17 @@ class PartialFolder:
             raise ValueError(f"{self.path} is in use by {holder}; wait for it, or choose another --out")
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _digest(songs: Sequence[dict[str, Any]]) -> str:
+    """Of all that was asked for, but for where the model lies: it may move, and its files are compared apart."""
+    requests = [{k: v for k, v in song["request"].items() if k not in ("model", "revision")} for song in songs]
+    told = [[song["name"], request, song.get("replaces")] for song, request in zip(songs, requests, strict=True)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _are_names(replaces: object) -> bool:
+    return replaces is None or (isinstance(replaces, list) and all(isinstance(name, str) for name in replaces))
 
 
 def as_json(content: Any) -> bytes:

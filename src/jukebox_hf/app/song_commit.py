@@ -8,18 +8,24 @@ side-car among them only if all are there, and whoever opens the partial folder 
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from jukebox_hf.app.held_folder import HeldFolder
-from jukebox_hf.model.validation import require
+from jukebox_hf.app.song_folder import SongTarget, is_audio_of
+from jukebox_hf.model.json_files import parse_json
+from jukebox_hf.model.validation import is_integer, require
 
 KINDS = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
+_CURE = "remove that file, then go on with --resume"
 
 
 def commit_song(
     partial: HeldFolder,
     home: HeldFolder,
+    songs: Sequence[str],
     place: int,
     files: Mapping[str, tuple[str, bytes]],
     replaces: Sequence[str] | None,
@@ -28,9 +34,10 @@ def commit_song(
 
     Args:
         partial, home: the folder of the unfinished songs, and the one the song goes to.
-        place: of the song among those that are written together.
+        songs: the names of all that are written together.
+        place: of this song among them.
         files: by `KINDS`, the name and the content of each.
-        replaces: names that an older song may have there; None: any of these.
+        replaces: names that an older song may have there, its audio of another format too; None: any of these files.
 
     Raises:
         ValueError: a file of somebody else took a name meanwhile.
@@ -42,41 +49,77 @@ def commit_song(
     _check_places(partial, home, names, replaces)
     journal = {"place": place, "files": names, "replaces": replaces}
     partial.write(_JOURNAL, json.dumps(journal).encode())
-    complete_commit(partial, home)
+    complete_commit(partial, home, songs)
 
 
-def complete_commit(partial: HeldFolder, home: HeldFolder) -> None:
+def complete_commit(partial: HeldFolder, home: HeldFolder, songs: Sequence[str]) -> None:
     """Do the rest of a commit that was begun, if one was.
 
+    Args:
+        songs: the names of all that are written together; only their own files are ever touched.
+
     Raises:
-        ValueError: a file of somebody else took a name meanwhile.
+        ValueError: a commit.json that nobody here wrote, or a file of somebody else took a name meanwhile.
         OSError: the disk refuses.
     """
-    journal = _read(partial, _JOURNAL)
-    if not isinstance(journal, dict):
+    journal = _read(partial, _JOURNAL, dict)
+    if journal is None:
         return
-    names: dict[str, str] = journal["files"]
+    require(
+        _is_ours(journal, songs), f"{partial.path / _JOURNAL} does not say how a song of ours is put there; {_CURE}"
+    )
+    place, names, replaces = (journal[name] for name in ("place", "files", "replaces"))
+    finished = {*finished_places(partial, len(songs)), place}
     partial.check()
     home.check()
-    _check_places(partial, home, names, journal["replaces"])
+    _check_places(partial, home, names, replaces)
+    others = {f"{place}{Path(name).suffix}.old": name for name in replaces or () if name not in names.values()}
     for staged, name in reversed(names.items()):
         if partial.has(staged) and home.has(name):  # the older song's: the new one has not moved
             home.move(name, partial, f"{staged}.old")
+    for staged, name in others.items():
+        if partial.has(f"{place}.audio") and home.has(name):
+            home.move(name, partial, staged)
     home.flush()
     partial.flush()
     for staged, name in names.items():
         if partial.has(staged):
             partial.move(staged, home, name)
             home.flush()
-    partial.write(_FINISHED, json.dumps(sorted({*finished_places(partial), journal["place"]})).encode())
+    partial.write(_FINISHED, json.dumps(sorted(finished)).encode())
     partial.remove(_JOURNAL)
-    for staged in names:
-        partial.remove(f"{staged}.old")
+    for staged in (*(f"{staged}.old" for staged in names), *others):
+        partial.remove(staged)
 
 
-def finished_places(partial: HeldFolder) -> list[int]:
-    """Which of the songs that are written together are in place."""
-    return _read(partial, _FINISHED) or []
+def finished_places(partial: HeldFolder, num_songs: int) -> list[int]:
+    """Which of the songs that are written together are in place.
+
+    Raises:
+        ValueError: a finished.json that nobody here wrote.
+    """
+    places = _read(partial, _FINISHED, list) or []
+    require(
+        all(is_integer(place) and 0 <= place < num_songs for place in places),
+        f"{partial.path / _FINISHED} does not say which of {num_songs} songs are finished; {_CURE}",
+    )
+    return places
+
+
+def _is_ours(journal: Mapping[str, Any], songs: Sequence[str]) -> bool:
+    """Whether a commit.json names only files that one of these songs has, or had in another format."""
+    place, files, replaces = (journal.get(name) for name in ("place", "files", "replaces"))
+    if not (is_integer(place) and 0 <= place < len(songs) and isinstance(files, dict)):
+        return False
+    audio = files.get(f"{place}.audio")
+    if not is_audio_of(audio, songs[place]):
+        return False
+    own = [path.name for path in SongTarget(Path(), songs[place], Path(audio).suffix).files]
+    named = [(f"{place}.{kind}", name) for kind, name in zip(KINDS, own, strict=True)]
+    return list(files.items()) == named and (
+        replaces is None
+        or (isinstance(replaces, list) and all(name in own or is_audio_of(name, songs[place]) for name in replaces))
+    )
 
 
 def _check_places(
@@ -89,6 +132,6 @@ def _check_places(
         )
 
 
-def _read(partial: HeldFolder, name: str) -> dict | list | None:
+def _read(partial: HeldFolder, name: str, kind: type) -> Any:
     content = partial.read(name)
-    return None if content is None else json.loads(content)
+    return None if content is None else parse_json(content, partial.path / name, kind, cure=_CURE)

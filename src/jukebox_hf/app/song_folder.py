@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jukebox_hf.data.audio_io import FORMATS
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.text_input import check_path, shown
 from jukebox_hf.model.validation import require
@@ -103,6 +104,12 @@ class SongTarget:
             force or not (self.partial / "request.json").exists(),
             f"{self.partial} holds an unfinished song; go on with --resume, or start anew with --force",
         )
+
+
+def is_audio_of(file: object, song: str) -> bool:
+    """Whether a file's name is that of a song's audio, in any format: a bare name, which leads to no other folder."""
+    suffixes = {kind.suffix for kind in FORMATS.values()}
+    return isinstance(file, str) and file.startswith(song) and file[len(song) :].lower() in suffixes
 
 
 def is_folder(out: str) -> bool:
