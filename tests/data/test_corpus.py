@@ -90,6 +90,43 @@ def test_a_folder_of_other_things_is_never_touched(tmp_path):
     assert files_of(tmp_path) == {"thesis.txt": b"years of work"}
 
 
+def test_force_replaces_no_folder_whose_corpus_json_is_another_programs(tmp_path):
+    (tmp_path / "songs").mkdir()
+    for name, content in {"corpus.json": '{"name": "mine"}', "metadata.csv": "a", "songs/mine.wav": "b"}.items():
+        (tmp_path / name).write_text(content)
+    before = files_of(tmp_path)
+    with pytest.raises(ValueError, match="is no corpus of this command"):
+        write_corpus(tmp_path, SMALL, force=True)
+    assert files_of(tmp_path) == before
+
+
+def test_force_removes_only_files_that_the_older_corpus_planned(tmp_path):
+    write_corpus(tmp_path, SMALL)
+    (tmp_path / "songs/mine.wav").write_bytes(b"mine")
+    write_corpus(tmp_path, CorpusSettings(**{**vars(SMALL), "seed": 5, "hours": 0.0001}), force=True)
+    assert sorted(path.name for path in (tmp_path / "songs").iterdir()) == ["5-000000.wav", "mine.wav"]
+
+
+def test_nothing_is_written_through_a_link_inside_the_folder(tmp_path):
+    music, out = tmp_path / "music", tmp_path / "out"
+    music.mkdir(), out.mkdir()
+    (out / "songs").symlink_to(music)
+    with pytest.raises(ValueError, match=r"songs is a symbolic link; remove it"):
+        write_corpus(out, SMALL, force=True)
+    assert not list(music.iterdir())
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg"])
+def test_songs_that_are_no_longer_whole_are_made_again(tmp_path, format):
+    settings = CorpusSettings(**{**vars(SMALL), "format": format})
+    write_corpus(tmp_path, settings)
+    (tmp_path / "metadata.csv").unlink()
+    first, second, *_ = sorted((tmp_path / "songs").iterdir())
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+    assert write_corpus(tmp_path, settings) == 2
+
+
 def test_an_unfinished_corpus_of_other_settings_is_refused(tmp_path):
     write_corpus(tmp_path, SMALL)
     (tmp_path / "metadata.csv").unlink()
@@ -115,13 +152,13 @@ def test_the_command_sings_the_words_it_is_given(tmp_path, command):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"hours": 0}, "hours=0 must be over 0"),
+        ({"hours": float("nan")}, "hours=nan must be a number over 0 .*; choose one"),
         ({"seed": -1}, "seed=-1 must be an integer"),
         ({"characters": 4}, "characters=4 must be from 8"),
         ({"instrumentals": 2}, "instrumentals=2 must be from 0 to 1"),
-        ({"format": "mp3"}, "format='mp3' is none of wav"),
+        ({"format": "midi"}, "format='midi' is none of wav"),
         ({"lyrics": "far too long", "characters": 8}, "lyrics have 12 characters, but 1 to characters=8"),
-        ({"slot": 3.0}, "slot=3.0 must be from 0.1"),
+        ({"slot": 3.0}, r"slot=3.0 \(--seconds-per-character\) must be from 0.1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused_in_a_sentence(changed, sentence):
@@ -130,6 +167,6 @@ def test_settings_that_mean_nothing_are_refused_in_a_sentence(changed, sentence)
 
 
 def test_a_number_of_processes_that_means_nothing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="processes=0 must be from 1"):
+    with pytest.raises(ValueError, match="processes=0 must be from 1 to 256; choose"):
         write_corpus(tmp_path / "new", SMALL, processes=0)
     assert not (tmp_path / "new").exists()

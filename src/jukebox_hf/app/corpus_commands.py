@@ -31,7 +31,7 @@ def synth_corpus(
     lyrics: Annotated[str | None, typer.Option(help="Sung in every song, instead of written ones.")] = None,
     instrumentals: Annotated[float, typer.Option(help="Share of songs without words.")] = 0.07,
     invented: Annotated[float, typer.Option(help="Share of songs with words that no dictionary has.")] = 0.3,
-    format: Annotated[str, typer.Option(help="flac or wav.")] = "flac",
+    format: Annotated[str, typer.Option(help="flac, flac24, wav, wav24, wavfloat, mp3, ogg or opus.")] = "flac",
     processes: Annotated[int, typer.Option(help="How many to work at once.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace an older corpus at OUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -7,7 +7,7 @@ disk goes through `song_folder`.
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
                 if song in done:
                     made.sidecars[target.name] = json.loads(target.sidecar.read_text(encoding="utf-8"))
                     continue
-                files, sidecar = _files(order, song, target, state, model, processor)
+                files, sidecar = _files(order, song, target, state, model, processor, progress.say)
                 partial.finish(song, files)
                 made.sidecars[target.name] = sidecar
             except Exception as error:  # whatever it is, the other songs are whole
@@ -233,11 +233,17 @@ class _Previews:
 
 
 def _files(
-    order: Order, song: int, target: SongTarget, state: SongState, model: JukeboxModel, processor: JukeboxProcessor
+    order: Order,
+    song: int,
+    target: SongTarget,
+    state: SongState,
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
     """The files of one song, names and contents by kind, and its side-car as a dictionary."""
     request, rate = order.requests[song], model.config.sampling_rate
-    (lyrics,) = sung_lyrics([request], state.only(song), model, processor)
+    (lyrics,) = sung_lyrics([request], state.only(song), model, processor, say)
     levels = [level for level, songs in reversed(list(enumerate(state.codes))) if len(songs[song])]
     levels = [level for level in levels if level >= order.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths

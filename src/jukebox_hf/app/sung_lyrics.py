@@ -4,7 +4,7 @@ Flows in: an alignment, or codes and words. Flows out: `TimedLyrics`.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, SongRequest
 from jukebox_hf.model.alignment import SongAlignment
@@ -22,10 +22,15 @@ def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> Timed
 
 
 def sung_lyrics(
-    requests: Sequence[SongRequest], state: SongState, model: JukeboxModel, processor: JukeboxProcessor
+    requests: Sequence[SongRequest],
+    state: SongState,
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    say: Callable[[str], None],
 ) -> list[TimedLyrics | None]:
     """The lyrics of each song in time; None without lyrics, without their codes, or where no head is known to follow.
 
+    Where they can not be timed, as in too little memory, that is said and they are left out: the song itself is whole.
     The prior that reads lyrics is loaded once more, after the last level, and let go again.
     """
     level = processor.lyric_level
@@ -33,11 +38,27 @@ def sung_lyrics(
     if level is None or model.config.prior_configs[level].alignment_layer is None:
         return nothing
     return [
-        _of_one(request, song, state, model, processor)
+        _of_one_if_possible(request, song, state, model, processor, say)
         if request.lyrics.strip() and len(state.codes[level][song])
         else None
         for song, request in enumerate(requests)
     ]
+
+
+def _of_one_if_possible(
+    request: SongRequest,
+    song: int,
+    state: SongState,
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    say: Callable[[str], None],
+) -> TimedLyrics | None:
+    try:
+        return _of_one(request, song, state, model, processor)
+    except Exception as error:  # whatever it is, hours of sampling lie behind this song
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"jukebox-hf: the song is whole, but its lyrics were not timed ({reason})")
+        return None
 
 
 def _of_one(

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .alignment_paths import locate_characters
+from .free_memory import free_bytes
 from .labels import LevelLabels, window_inputs
 from .modeling_jukebox_prior import JukeboxPrior
 from .song_plan import TOP_HOP_FRACTION
@@ -67,11 +69,13 @@ def align_song(
         layer, head: instead of the configuration's `alignment_layer` and `alignment_head`.
 
     Raises:
-        ValueError: a prior without lyrics or without a known head, or codes that do not fit.
+        ValueError: a prior without lyrics or without a known head, codes that do not fit, or a song whose attention
+            does not fit into free memory; before any attention is computed.
     """
     layer, head = _chosen_head(prior, layer, head)
     windows = _checked_windows(prior, codes, windows)
     config, num_characters = prior.config, len(labels.lyrics.ids)
+    _check_memory(windows, len(codes), num_characters, config.lyric_length)
     if num_characters == 0:
         attention, is_read = np.zeros((len(codes), 0), np.float32), np.zeros(0, bool)
     else:
@@ -158,6 +162,17 @@ def _pooled(evidence: np.ndarray, wanted: int) -> tuple[np.ndarray, int]:
     edges = np.arange(0, num_rows, pool)
     sizes = np.diff(np.append(edges, num_rows))
     return np.add.reduceat(evidence, edges, axis=0) / sizes[:, None], pool
+
+
+def _check_memory(windows: Sequence[Window], num_codes: int, num_characters: int, lyric_length: int) -> None:
+    """Attention is dense: windows as they are read, the picture (T, C), its evidence and what is pooled of it."""
+    looks = sum(window.length for window in windows) * lyric_length
+    needed, free = 4 * (looks + 3 * num_codes * num_characters), free_bytes(torch.device("cpu"))
+    require(
+        needed <= free,
+        f"attention of {num_codes:,} codes to {num_characters:,} characters takes {needed / 1e9:.1f} GB of memory, "
+        f"but {free / 1e9:.1f} GB are free; give a shorter song or lyrics, or more memory",
+    )
 
 
 def _window_inputs(prior: JukeboxPrior, labels: LevelLabels, window: Window) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ import io
 import json
 import math
 import multiprocessing
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +22,15 @@ from jukebox_hf.data.audio_io import FORMATS, suffix_of, write_audio, write_byte
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
-from jukebox_hf.data.synthesis.song import SongOrder, synthesize
+from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SongOrder, synthesize
 from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.text_input import check_lyric_text
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_integer, require
 
 MAX_HOURS = 10_000
 _VERSION = 1  # of the sound: raise it when the same seed would sound different
 _SETTINGS, _METADATA, _SONGS = "corpus.json", "metadata.csv", "songs"
+_LOSSY_SECONDS = 0.2  # by which a file of a lossy format may be shorter
 _COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
 
 
@@ -46,7 +47,7 @@ class CorpusSettings:
         slot: seconds per character.
         instrumentals: share of songs without words (blank lyrics).
         invented: share of songs whose words no dictionary has.
-        format: of the files, wav or flac.
+        format: of the files, one of `FORMATS`.
         lyrics: sung in every song instead of written ones.
     """
 
@@ -63,7 +64,7 @@ class CorpusSettings:
     def __post_init__(self) -> None:
         require(
             isinstance(self.hours, (int, float)) and 0 < self.hours <= MAX_HOURS,
-            f"hours={self.hours!r} must be over 0 and at most {MAX_HOURS}",
+            f"hours={self.hours!r} must be a number over 0 and at most {MAX_HOURS}; choose one",
         )
         require(
             isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31,
@@ -77,6 +78,11 @@ class CorpusSettings:
             value = getattr(self, name)
             require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
         require(self.format in FORMATS, f"format={self.format!r} is none of {', '.join(FORMATS)}; choose one")
+        require(
+            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            f"slot={self.slot!r} (--seconds-per-character) must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g}; shorter "
+            f"vowels can not be heard",
+        )
         check_lyric_text("lyrics", self.lyrics or "")
         require(
             self.lyrics is None or 0 < len(self.lyrics) <= self.characters,
@@ -121,7 +127,7 @@ def write_corpus(
         out: the folder to make.
         settings: what to make.
         processes: how many to work at once.
-        force: replace an older corpus there.
+        force: replace an older corpus there; only files that it planned are removed.
         progress: told after each song how many there are.
 
     Returns:
@@ -131,10 +137,13 @@ def write_corpus(
         ValueError: something else at `out`, or another corpus without `force`.
         OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
     """
-    require(isinstance(processes, int) and 1 <= processes <= 256, f"processes={processes!r} must be from 1 to 256")
+    require(
+        isinstance(processes, int) and 1 <= processes <= 256,
+        f"processes={processes!r} must be from 1 to 256; choose one",
+    )
     _claim(out, settings, force)
     names = [_name(settings, index) for index in range(settings.num_songs)]
-    missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
+    missing = [index for index, name in enumerate(names) if not _is_whole(out / name, settings)]
     done = settings.num_songs - len(missing)
     progress(done)
     for count, _ in enumerate(_written(out, settings, missing, processes), 1):
@@ -145,13 +154,14 @@ def write_corpus(
 
 def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
     """Make the folder ours: new, unfinished by the same settings, or given up by `force`."""
-    require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
+    for path in (out, *(out / name for name in (_SETTINGS, _METADATA, _SONGS))):
+        require(not path.is_symlink(), f"{path} is a symbolic link; remove it, or name another folder")
     require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder")
-    facts = {"version": _VERSION, **asdict(settings)}
     there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     if there:
+        older = _read_facts(out)
         require(
-            _SETTINGS in there,
+            older is not None,
             f"{out} holds {there[0]!r} and is no corpus of this command; name a new or empty folder",
         )
         if not force:
@@ -160,22 +170,53 @@ def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
                 f"{out} holds a finished corpus; name another folder, or pass --force to replace it",
             )
             require(
-                _read_settings(out) == facts,
+                older == _facts(settings),
                 f"{out} holds an unfinished corpus of other settings; pass those again to finish it, or --force to "
                 f"replace it",
             )
             return
-        (out / _METADATA).unlink(missing_ok=True)
-        shutil.rmtree(out / _SONGS, ignore_errors=True)
+        _remove(out, older)
     (out / _SONGS).mkdir(parents=True, exist_ok=True)
-    write_bytes(out / _SETTINGS, json.dumps(facts, indent=1).encode())
+    write_bytes(out / _SETTINGS, json.dumps(_facts(settings), indent=1).encode())
 
 
-def _read_settings(out: Path) -> object:
+def _facts(settings: CorpusSettings) -> dict[str, Any]:
+    return {"version": _VERSION, **asdict(settings)}
+
+
+def _read_facts(out: Path) -> dict[str, Any] | None:
+    """What a corpus.json of this command says; None where there is none, such as one of the user's own."""
     try:
-        return read_json(out / _SETTINGS)
-    except (ValueError, OSError):
+        facts = read_json(out / _SETTINGS)
+        is_ours = facts.keys() == _facts(CorpusSettings()).keys() and is_integer(facts["version"])
+        return facts if is_ours and _settings_in(facts) else None
+    except (TypeError, ValueError, OSError):
         return None
+
+
+def _settings_in(facts: dict[str, Any]) -> CorpusSettings:
+    return CorpusSettings(**{name: value for name, value in facts.items() if name != "version"})
+
+
+def _remove(out: Path, facts: dict[str, Any]) -> None:
+    """Remove a corpus: its table, and those of its files that it planned; what else lies among them stays."""
+    older = _settings_in(facts)
+    (out / _METADATA).unlink(missing_ok=True)
+    for index in range(older.num_songs):
+        (out / _name(older, index)).unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, settings: CorpusSettings) -> bool:
+    """Whether a song is there to its last sample; only that one is read."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(max(file.frames - 1, 0))
+            is_long_enough = file.frames / file.samplerate > settings.characters * settings.slot - _LOSSY_SECONDS
+            return is_long_enough and len(file.read(1)) == 1
+    except (OSError, soundfile.LibsndfileError):
+        return False
 
 
 def _written(out: Path, settings: CorpusSettings, missing: list[int], processes: int) -> Iterator[None]:

@@ -18,6 +18,7 @@ from jukebox_hf.model.validation import require
 _BEATS_PER_BAR = 4
 _VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing
 _PEAK = 0.95
+SHORTEST_SLOT, LONGEST_SLOT = 0.1, 1.0  # seconds per character
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class SongOrder:
             f"apart",
         )
         require(
-            isinstance(self.slot, (int, float)) and 0.1 <= self.slot <= 1.0,
-            f"slot={self.slot!r} must be from 0.1 to 1 seconds per character; shorter vowels can not be heard",
+            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            f"slot={self.slot!r} must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g} seconds per character; shorter "
+            f"vowels can not be heard",
         )
 
     @property
