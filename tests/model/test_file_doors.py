@@ -240,3 +240,11 @@ def test_a_state_that_lacks_a_fact_is_refused(name, file):
     save_file({"level_0.song_0": np.zeros(3, np.int64)}, file, metadata=facts)
     with pytest.raises(ValueError, match="state"):
         SongState.load(file)
+
+
+@pytest.mark.parametrize("mark", [b"\x80\x02", b"\x80\x05", b"\x1f\x8b", b"BZh", b"ID3", b"PK\x03"])
+def test_a_safetensors_file_is_one_whatever_its_headers_length_looks_like(mark, file):
+    length = int.from_bytes(mark, "little")
+    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(length)
+    file.write_bytes(struct.pack("<Q", length) + header + b"\0")
+    assert check_safetensors(file).tensors == {"w": StoredTensor("U8", (1,))}

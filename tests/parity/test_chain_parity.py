@@ -23,10 +23,10 @@ class Model:
         self.vqvae, self.priors = vqvae, priors
         self.config = JukeboxConfig(vqvae_config=vqvae.config, prior_configs=[prior.config for prior in priors])
 
-    def prior(self, level):
+    def lend(self, level):
         return self.priors[level]
 
-    def release(self, level):
+    def take_back(self, level):
         """Nothing to free."""
 
 

@@ -101,14 +101,14 @@ def test_priors_are_let_go_when_the_song_ends_or_nobody_listens_any_more(reposit
 
 def test_priors_are_let_go_when_one_can_not_be_loaded(repository, processor, monkeypatch):
     model = JukeboxModel.from_pretrained(repository)
-    load = model.prior
+    load = model.lend
 
     def scarce(level):
         if level == 0:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return load(level)
 
-    monkeypatch.setattr(model, "prior", scarce)
+    monkeypatch.setattr(model, "lend", scarce)
     with pytest.raises(torch.OutOfMemoryError):
         next(model.stream(processor(WORDS), max_new_tokens=4))
     assert model.loaded_levels == ()

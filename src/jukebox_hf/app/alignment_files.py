@@ -180,8 +180,8 @@ def find_head(
     songs = []
     for song in (song for path in paths for song in _songs_at(path, model, said)):
         songs += labelled_codes(model.config, processor(song.sung), song.state)
-    scores = score_heads(model.prior(level), songs)
-    model.release(level)
+    scores = score_heads(model.lend(level), songs)
+    model.take_back(level)
     require(
         dry_run or scores[0].score > 0, "no head follows the lyrics of these songs; the configuration stays as it is"
     )

@@ -40,7 +40,7 @@ def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
                 "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
         )
-        model.release(level_plan.level)
+        model.take_back(level_plan.level)
     return {
         "songs": songs,
         "audio_seconds": order.plan.samples / model.config.sampling_rate,
@@ -66,7 +66,7 @@ def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: in
 
 def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int) -> tuple[float, float]:
     """Seconds of reading a window of so many rows, conditioning included, and of a step."""
-    prior, length = model.prior(level_plan.level), level_plan.windows[0].length
+    prior, length = model.lend(level_plan.level), level_plan.windows[0].length
     known, device = max(known, 0), prior.device
     inputs = window_inputs(list(order.labels[level_plan.level][:1]))
     if prior.config.upper_strides:

@@ -345,7 +345,7 @@ class _Run:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
         if self.options.stepping != "auto":
             order = jobs[0].order
-            check_stepping_here(model.prior(order.plan.levels[0].level), len(order.requests), self.options.stepping)
+            check_stepping_here(model.lend(order.plan.levels[0].level), len(order.requests), self.options.stepping)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

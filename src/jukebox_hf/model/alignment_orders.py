@@ -50,12 +50,12 @@ def align_songs(
     """
     level = lyric_level(model.config)
     songs = labelled_codes(model.config, inputs, codes)
-    prior = model.prior(level)
+    prior = model.lend(level)
     try:
         return [align_song(prior, own, labels, layer=layer, head=head) for own, labels in songs]
     finally:
         del prior
-        model.release(level)
+        model.take_back(level)
 
 
 def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes) -> list[tuple[Tensor, LevelLabels]]:
@@ -113,11 +113,11 @@ class OrderAligner:
         """All alignments in the order of the songs; where the level was given, not written, they are made now."""
         if not self.found:
             self._align(states)
-            self._model.release(self.level)
+            self._model.take_back(self.level)
         return [self.found[song] for song in sorted(self.found)]
 
     def _align(self, states: Sequence[SongState]) -> None:
-        prior, hop = self._model.prior(self.level), self._model.config.vqvae_config.hop_lengths[self.level]
+        prior, hop = self._model.lend(self.level), self._model.config.vqvae_config.hop_lengths[self.level]
         for order, state in zip(self._orders, states, strict=True):
             windows = next((plan.windows for plan in order.plan.levels if plan.level == self.level), None)
             for place, song in enumerate(order.songs):

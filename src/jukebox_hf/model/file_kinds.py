@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .validation import require
 
+LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
 _AGAIN = "get the file again"
 
 
@@ -24,6 +25,11 @@ class _Kind(NamedTuple):
 
 def _begins(*marks: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(marks)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Whether a length and a header come first; the length may happen to look like the mark of another kind."""
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= LARGEST_HEADER
 
 
 def _is_web_page(head: bytes) -> bool:
@@ -90,6 +96,8 @@ def refuse_kind(path: object, head: bytes, *, allowed: tuple[str, ...] = ()) -> 
     Raises:
         ValueError: in one sentence.
     """
+    if _is_safetensors(head):
+        return
     for kind in _KINDS:
         if kind.is_it(head) and not any(word in kind.words for word in allowed):
             raise ValueError(f"{path} {kind.words}; {kind.cure}")

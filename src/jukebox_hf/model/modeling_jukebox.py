@@ -99,6 +99,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             # Named children, not a list: transformers finds tied weights in named children only.
             self.register_module(f"prior_{level}", JukeboxPrior(prior_config) if with_priors else None)
         self._source: PartSource | None = None
+        self._lent: set[int] = set()  # levels whose prior nobody but a song has asked for, so that it may go after it
         self.keep_loaded: bool | None = True
         self.offload = False
         self.generation_config = default_generation_config(config)
@@ -131,7 +132,16 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         return asked.itemsize if isinstance(asked, torch.dtype) else torch.float32.itemsize
 
     def prior(self, level: int) -> JukeboxPrior:
-        """Give the prior of a level, loading it first if it is not in memory."""
+        """Give the prior of a level, loading it first if it is not in memory; it stays, and all that is done to it.
+
+        `release` lets it go again.
+        """
+        prior = self.lend(level)
+        self._lent.discard(level)
+        return prior
+
+    def lend(self, level: int) -> JukeboxPrior:
+        """As `prior`, but only until `take_back`: what songs are written with."""
         check_level("level", level, self.num_levels)
         name = f"prior_{level}"
         with LOADING:  # a second thread takes what the first has loaded
@@ -145,6 +155,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                 device = torch.device("cpu") if self.offload else self.device
                 prior = self._source.load_prior(level, self.config.prior_configs[level], device)
                 setattr(self, name, prior.train(self.training))
+                self._lent.add(level)
         if self.offload:
             self._put_away(other for other in self.loaded_levels if other != level)
             prior.to(self.device)
@@ -210,11 +221,18 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             self.config.prior_configs[level] = prior.config
 
     def release(self, level: int) -> None:
-        """Let a prior go after its level: to the CPU's memory with `offload`, else freed unless `keep_loaded`."""
+        """Let a prior go: to the CPU's memory with `offload`, else freed, with its changes, unless `keep_loaded`."""
         check_level("level", level, self.num_levels)
+        if self._source is not None:
+            self._lent.add(level)
+        self.take_back(level)
+
+    def take_back(self, level: int) -> None:
+        """As `release`, but a prior that somebody asked for, by `prior`, stays."""
         if self.offload:
             self._put_away([level])
-        elif self._source is not None and not self.keep_loaded:
+        elif level in self._lent and not self.keep_loaded:
+            self._lent.discard(level)
             setattr(self, f"prior_{level}", None)
 
     def _put_away(self, levels: Iterable[int]) -> None:
@@ -425,7 +443,8 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             config: instead of the repository's root config.json.
             dtype: of the priors' matrices; None or "auto" keeps what the files hold. The VQ-VAE is always float32.
             device_map: handed to every part; a dictionary may say where each lies: {"vqvae": "cpu", "prior_0": 0, ...}.
-            keep_loaded: keep priors in memory after `release`; None frees them, but lets a pipeline keep them.
+            keep_loaded: keep priors in memory after their level; None frees those that nobody asked for by `prior`, but
+                lets a pipeline keep them.
             offload: keep priors in the CPU's memory, and only the working one on the device.
             attn_implementation: "sdpa" or "eager", for every prior.
             quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.

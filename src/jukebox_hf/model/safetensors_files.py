@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .file_kinds import check_file, refuse_kind
+from .file_kinds import LARGEST_HEADER, check_file, refuse_kind
 from .json_files import parse_json
 from .validation import is_integer, require
 
-_LARGEST_HEADER = 2**26  # bytes; the library itself reads no more than 100 million
 _AGAIN = "get the file again"
 # bits of an element
 _BITS = (
@@ -65,7 +64,7 @@ def check_safetensors(
         refuse_kind(path, head)
         require(size > 8, f"{path} has {size} bytes, fewer than any safetensors file: it was cut short; {cure}")
         length = struct.unpack("<Q", head[:8])[0]
-        require(0 < length <= _LARGEST_HEADER and head[8:9] == b"{", f"{path} is not a safetensors file; {cure}")
+        require(0 < length <= LARGEST_HEADER and head[8:9] == b"{", f"{path} is not a safetensors file; {cure}")
         require(length <= size - 8, f"{path} was cut short, inside its header; {cure}")
         file.seek(8)
         content = parse_json(file.read(length), f"the header of {path}", cure=cure)

@@ -20,13 +20,13 @@ from .windows import Window
 
 
 class Priors(Protocol):
-    """What a song needs of a model: a prior per level, there when asked for, and let go after its level."""
+    """What a song needs of a model: a prior per level, lent when asked for, and given back after its level."""
 
     config: JukeboxConfig
 
-    def prior(self, level: int) -> JukeboxPrior: ...
+    def lend(self, level: int) -> JukeboxPrior: ...
 
-    def release(self, level: int) -> None: ...
+    def take_back(self, level: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def sample_song(
     check_request(model, plan, labels, state, hook)
     for level_plan in plan.levels:
         level = level_plan.level
-        prior = model.prior(level)
+        prior = model.lend(level)
         writer = LevelWriter(prior, level_plan, labels[level], Listeners(hook, watch, may_draw_lyrics))
         for windows in level_plan.rounds(state.num_songs):
             whole = Window(windows[0].start, windows[-1].stop)
@@ -90,7 +90,7 @@ def sample_song(
             state = writer.write(state, windows)
             yield Progress(state, level, whole, whole.stop == level_plan.total)
         del prior, writer
-        model.release(level)
+        model.take_back(level)
 
 
 def check_request(

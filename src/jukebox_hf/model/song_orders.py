@@ -117,7 +117,7 @@ def write_orders(
                 states[number] = progress.state
         if after_level is not None:
             after_level(level_plan.level, states)
-        model.release(level_plan.level)
+        model.take_back(level_plan.level)
     return states
 
 
@@ -127,10 +127,10 @@ class _Kept:
     def __init__(self, model: Priors) -> None:
         self.config, self._model = model.config, model
 
-    def prior(self, level: int) -> JukeboxPrior:
-        return self._model.prior(level)
+    def lend(self, level: int) -> JukeboxPrior:
+        return self._model.lend(level)
 
-    def release(self, level: int) -> None:
+    def take_back(self, level: int) -> None:
         """Nothing yet: other orders wait for this level."""
 
 

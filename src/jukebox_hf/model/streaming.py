@@ -116,12 +116,12 @@ def _streamed(
     above = None
     try:
         for level_plan in plan.levels:
-            prior = model.prior(level_plan.level)
+            prior = model.lend(level_plan.level)
             above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
         yield from _pieces(model.vqvae, above, state, sizes)
     finally:
         for level_plan in plan.levels:
-            model.release(level_plan.level)
+            model.take_back(level_plan.level)
 
 
 class _Level:
