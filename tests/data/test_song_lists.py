@@ -1,5 +1,6 @@
 """Song lists as people really write them: read as they were meant, or refused by line; never other words in silence."""
 
+import logging
 import re
 
 import numpy as np
@@ -77,6 +78,12 @@ def test_ends_of_lines_inside_a_cell_are_new_lines_of_the_lyrics(tmp_path, end):
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-LFS pointer"),
         ("<!DOCTYPE html><html>", "is a web page"),
         (HEADER + "b.wav,Bo,folk,[00:12.00] row\n", "line 2, lyrics is LRC"),
+        (HEADER + GOOD + "b.wav,\x1b[31mBo,folk,la\n", "line 3, artist holds the control character"),
+        (HEADER + GOOD + "b.wav,NaN,folk,la\n", "line 3, artist='NaN' is what programs write .*leave it empty"),
+        (HEADER + "b.wav,Bo,folk,None\n", "line 2, lyrics='None' is what"),
+        (HEADER + "b.wav,Bo,\"['folk', 'pop']\",la\n", "line 2, genre=.* is a list written as text"),
+        (HEADER + 'b.wav,"[""Bo"", ""Ann""]",folk,la\n', "line 2, artist=.* is a list written as text"),
+        ("file_name,artist,genre,lyric\na.wav,Bo,folk,la\n", "column 'lyric', and no lyrics; rename it"),
         (HEADER + 'b.wav,Bo,folk,"1\n00:00:01,000 --> 00:00:02,000\nrow"\n', "line 2, lyrics is SRT"),
         (HEADER + f"b.wav,{'x' * 1001},folk,la\n", "line 2, artist has 1,001 characters"),
         (HEADER + GOOD + GOOD, r"line 3, names 'a\.wav' as line 2 does"),
@@ -170,3 +177,37 @@ def test_two_lists_are_refused(folder):
     write(folder, OBJECT, "metadata.jsonl")
     with pytest.raises(ValueError, match=r"holds metadata\.csv and metadata\.jsonl"):
         open_songs(folder)
+
+
+def test_a_line_that_tells_spreadsheets_the_separator_is_read_as_such(tmp_path):
+    path = write(tmp_path, "sep=;\r\n" + (HEADER + GOOD).replace(",", ";"))
+    assert cells(path) == [("a.wav", "Bo Vale", "folk", "la la")]
+    with pytest.raises(ValueError, match="line 3, has 1 cell"):
+        read_song_list(write(tmp_path, "sep=,\n" + HEADER + "b.wav\n"))
+
+
+def test_columns_that_are_not_read_are_said(tmp_path, caplog):
+    path = write(tmp_path, "file_name,artist,bpm,text\na.wav,None of ['us'],120,la\n")
+    logger = logging.getLogger("jukebox_hf.data.song_lists")
+    logger.addHandler(caplog.handler)
+    try:
+        read_song_list(path)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "the columns bpm, text are not read, only file_name, artist, genre, lyrics" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["./a.wav", "x/../a.wav", "x//../a.wav", "link.wav"])
+def test_a_recording_is_listed_once_however_it_is_spelled(tmp_path, other):
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    write(tmp_path, HEADER + GOOD + GOOD.replace("a.wav", other))
+    with pytest.raises(ValueError, match=r"line 3, names .* the recording of line 2 in another spelling"):
+        open_songs(tmp_path, allow_outside_files=True)
+
+
+def test_a_name_that_no_folder_can_hold_is_named_by_line(tmp_path):
+    write(tmp_path, HEADER + GOOD.replace("a.wav", "a" * 300 + ".wav"))
+    with pytest.raises(ValueError, match=r"line 2, file name has a part of 304 bytes.*shorten it"):
+        open_songs(tmp_path)

@@ -259,3 +259,12 @@ def test_metadata_can_not_name_files_outside_its_folder(tmp_path):
     (folder / "metadata.csv").write_text("file_name\n../0.flac\n")
     with pytest.raises(ValueError, match=r"line 2, names '\.\./0\.flac', which is not inside"):
         open_songs(folder)
+
+
+def test_parquet_files_have_the_same_columns(tmp_path, hub_cache):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    make_parquet(tmp_path / "0.parquet")
+    table = parquet.read_table(tmp_path / "0.parquet")
+    parquet.write_table(table.drop_columns(["genre"]), tmp_path / "1.parquet")
+    with pytest.raises(ValueError, match=r"1.parquet lacks genre, other than .*0.parquet; write the same columns"):
+        open_songs(tmp_path)

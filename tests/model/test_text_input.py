@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jukebox_hf.model.labels import SongDescription
-from jukebox_hf.model.text_input import MAX_LYRICS, check_lyric_text, check_path, check_text, shown
+from jukebox_hf.model.text_input import MAX_LYRICS, check_lyric_text, check_path, check_text, check_words, shown
 
 
 @pytest.mark.parametrize("text", ["", "Row, row", "é\u0301 歌 \U0001f600", "\u202eright to left", "a\tb\r\nc"])
@@ -38,6 +38,15 @@ def test_lyrics_may_be_as_long_as_the_docs_say():
     check_lyric_text("lyrics", "x" * MAX_LYRICS)
     with pytest.raises(ValueError, match=f"over the {MAX_LYRICS} allowed"):
         check_lyric_text("lyrics", "x" * (MAX_LYRICS + 1))
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "\a", "\x9b", "\x7f"])
+def test_words_hold_no_control_characters(control):
+    for check in (check_words, check_lyric_text):
+        with pytest.raises(ValueError, match=r"lyrics holds the control character .* at 2 of .*remove it") as caught:
+            check("lyrics", f"la{control}la")
+        assert str(caught.value).isprintable()
+        check("lyrics", "la\tla\r\nla\vla\fla\x85la\u2028la")
 
 
 def test_a_path_is_text_whose_parts_folders_can_hold():

@@ -63,6 +63,13 @@ def test_hostile_lyrics_stand_in_the_file_as_data_only(page, hostile):
     assert not set("<>&\u2028") & set(block)
 
 
+def test_nothing_in_the_page_turns_the_direction_of_writing(page):
+    text = page("Row \u202erow\x1b\u2066", title="a\x1b\u202eb", note="\u2067")
+    assert "<title>ab</title>" in text
+    assert text.replace("\n", "").isprintable()
+    assert data_of(text)["lines"][0]["text"] == "Row row"
+
+
 def test_the_audio_and_the_pictures_are_whole(page, sound):
     text = page()
     wav = re.search(r'<audio controls src="data:audio/wav;base64,([^"]*)"', text)[1]

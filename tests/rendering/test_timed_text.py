@@ -182,3 +182,15 @@ def _timed_evenly(text, step):
     starts, full = step * np.arange(len(text)), np.ones(len(text))
     times = CharacterTimes(range(len(text)), starts, starts + step, full, full > 0, full > 0)
     return time_lyrics(text, times, step * len(text))
+
+
+def test_no_file_commands_a_terminal_or_turns_the_direction_of_writing(timed):
+    lyrics = timed("Row \u202erow\u2066\x1b[31m\a\x9b boat")
+    for text in (
+        write_lrc(lyrics, title="a\x1b\u202eb"),
+        write_lrc(lyrics, words=True),
+        write_srt(lyrics),
+        write_webvtt(lyrics),
+    ):
+        assert text.replace("\n", "").isprintable()
+        assert "row(31m" in text or "row[31m" in text

@@ -230,3 +230,9 @@ def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, mon
     with pytest.raises(ValueError, match=r"holds 2 songs named 'audio\.wav'; give every song a path of its own"):
         encode_dataset(str(tmp_path / "songs.parquet"), tmp_path / "out", "model", without_labels=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["songs", "songs/codes", "."])
+def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
+    assert main([str(sounds), str(tmp_path / out), "--model", "nowhere"]) == 2
+    assert "lie in each other; name a folder beside the songs" in capsys.readouterr().err

@@ -202,3 +202,17 @@ def test_another_models_checkpoint_is_refused_before_the_first_step(
     trainer_at("plain", weights_ema=False, max_steps=1).train()
     with pytest.raises(ValueError, match=r"holds no weights_ema.safetensors; resume with weights_ema=False"):
         trainer_at("plain").train(resume_from_checkpoint=True)
+
+
+def test_a_finished_run_takes_no_further_step(trainer_at, tmp_path):
+    run = {"max_steps": 2, "weights_ema": False}
+    trainer_at("run", **run).train()
+    for _ in range(2):
+        again = trainer_at("run", **run)
+        again.train(resume_from_checkpoint=True)
+        again.save_model()
+    assert sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    last, published = (
+        load_file(tmp_path / "run" / name) for name in ("checkpoint-2/model.safetensors", "model.safetensors")
+    )
+    assert all(torch.equal(value, published[name]) for name, value in last.items())

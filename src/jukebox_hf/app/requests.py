@@ -13,7 +13,7 @@ from typing import Any
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
 from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
+from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text, check_words
 from jukebox_hf.model.validation import MAX_SONG_SECONDS, require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
@@ -227,7 +227,10 @@ def _checked(name: str, value: Any, where: str) -> Any:
         value = str(value) if is_number else value
     if name == "lyrics":
         return check_lyric_text(f"{where} {name}", value)
-    check_text(f"{where} {name}", value, MAX_PATH if name in ("prompt", "codes", "model") else MAX_NAME)
+    if name in ("prompt", "codes", "model"):
+        check_text(f"{where} {name}", value, MAX_PATH)
+    else:
+        check_words(f"{where} {name}", value, MAX_NAME)
     if name in _CHOICES:
         known = _CHOICES[name]
         require(value in known, f"{where} has {name}={value!r}, which is none of {', '.join(known)}; choose one")

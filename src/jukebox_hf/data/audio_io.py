@@ -16,6 +16,7 @@ import numpy as np
 from jukebox_hf.data.audio_bytes import id3_tag, number_ogg, stop_clock
 from jukebox_hf.model.audio_input import resample
 from jukebox_hf.model.song_state import flush
+from jukebox_hf.model.text_input import without_controls
 from jukebox_hf.model.validation import require
 
 
@@ -230,4 +231,4 @@ def _rate_in(kind: AudioFormat, sampling_rate: int) -> int:
 
 
 def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "")[:500]
+    return without_controls(text.encode("utf-8", "replace").decode())[:500]

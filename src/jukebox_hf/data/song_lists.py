@@ -5,21 +5,29 @@ is guessed: a row whose cells do not fit the header, or a cell that is no text, 
 """
 
 import csv
+import difflib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from jukebox_hf.model.file_kinds import check_file, refuse_kind
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.lyric_structure import with_new_lines
-from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text
+from jukebox_hf.model.text_input import MAX_PATH, check_lyric_text, check_text, check_words
 from jukebox_hf.model.validation import require
+
+logger = logging.get_logger(__name__)
 
 FILE_NAME = "file_name"
 LABELS = ("artist", "genre", "lyrics")
 TIMED_LYRICS = "timed_lyrics"
+_NOTHING = ("nan", "none", "null", "n/a", "#n/a", "<na>")  # what programs write where nothing is known
+_LIST = re.compile(r"\[\s*(?:(['\"]).*['\"])?\s*\]|[({]\s*(['\"]).*\2\s*[,:].*[)}]", re.S)
 _LARGEST = 2**31  # bytes: a million songs with their times
 _LONGEST_CELL = 2**25
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -61,9 +69,39 @@ def checked_word(where: str, column: str, value: Any) -> Any:
         isinstance(value, str),
         f"{name}={value!r:.60} is {_kind(value)}, but must be text; write it in quotes, or leave it empty",
     )
+    plain = value.strip()
+    require(
+        column == FILE_NAME or plain.lower() not in _NOTHING,
+        f"{name}={plain!r} is what programs write where nothing is known; leave it empty",
+    )
+    require(
+        column == FILE_NAME or _LIST.fullmatch(plain) is None,
+        f"{name}={plain!r:.60} is a list written as text; write the words alone",
+    )
     if column == "lyrics":
         return with_new_lines(check_lyric_text(name, value))
-    return check_text(name, value, MAX_PATH if column == FILE_NAME else MAX_NAME)
+    return check_text(name, value, MAX_PATH) if column == FILE_NAME else check_words(name, value)
+
+
+def check_column_names(where: object, columns: Sequence[str], first: str) -> None:
+    """Refuse columns that are nearly those that are read, and say which are not read at all.
+
+    Args:
+        first: the column that names the sound.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    read = (first, *LABELS, TIMED_LYRICS)
+    unread = [name for name in columns if name and name not in read]
+    for name in unread:
+        near = difflib.get_close_matches(name.strip().lower(), [each for each in read if each not in columns], 1, 0.8)
+        require(
+            not near,
+            f"{where} has the column {name!r:.60}, and no {near[0] if near else ''}; rename it, or remove it",
+        )
+    if unread:
+        logger.warning_once(f"{where}: the columns {', '.join(unread):.200} are not read, only {', '.join(read)}")
 
 
 def _kind(value: Any) -> str:
@@ -95,11 +133,12 @@ def _text(path: Path) -> str:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    text, before_header = _without_sep(text)
     separator = _separator(path, text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     before = csv.field_size_limit(_LONGEST_CELL)
     columns: list[str] | None = None
-    line = 1
+    line = 1 + before_header
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -108,13 +147,19 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
                     columns = _columns(path, cells)
                 else:
                     yield Row(line, _fitted(where, columns, cells, separator))
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + before_header
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {line}, can not be read ({error}); put cells with quotes in quotes, and double those inside"
         ) from None
     finally:
         csv.field_size_limit(before)
+
+
+def _without_sep(text: str) -> tuple[str, int]:
+    """The text without the line `sep=;` that tells spreadsheets what separates cells; how many lines are gone."""
+    found = re.match(r"sep=.?\r?\n", text, re.I)
+    return (text[found.end() :], 1) if found else (text, 0)
 
 
 def _separator(path: Path, text: str) -> str:
@@ -135,6 +180,7 @@ def _columns(path: Path, cells: Sequence[str]) -> list[str]:
     columns = [_column(cell) for cell in cells]
     double = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
     require(double is None, f"{path} has the column {double!r} twice in its header; keep one")
+    check_column_names(path, columns, FILE_NAME)
     return columns
 
 
@@ -165,7 +211,9 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         given = parse_json(line, where, cure="write one JSON object per line")
         row = {_column(name): value for name, value in given.items()}
         require(len(row) == len(given), f"{where}, has a name twice, apart from case and blanks; keep one")
-        columns = columns or list(row)
+        if columns is None:
+            columns = list(row)
+            check_column_names(path, columns, FILE_NAME)
         require(FILE_NAME in row, f"{where}, has the columns {', '.join(row):.200}, but no {FILE_NAME}; add it")
         missing = [name for name in (*LABELS, TIMED_LYRICS) if (name in columns) != (name in row)]
         require(

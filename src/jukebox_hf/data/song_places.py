@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from jukebox_hf.data.recordings import Source
-from jukebox_hf.model.text_input import MAX_PATH, check_text, shown
+from jukebox_hf.model.text_input import check_path, shown
 from jukebox_hf.model.validation import require
 
 _LARGEST = 2**31  # bytes of one recording
@@ -71,13 +71,13 @@ class Place:
         Raises:
             OutsideError: a name that leads out of the data set, through a link too.
         """
-        check_text(f"{where} file name", name, MAX_PATH)
+        check_path(f"{where} file name", name.replace("\\", "/"))
         if not self.allow_outside:
             ways = PurePosixPath(name), PureWindowsPath(name)
             is_inside = not any(way.is_absolute() or way.drive or ".." in way.parts for way in ways)
             self._require_inside(is_inside or self._is_inside(Path(name)), where, name)
         path = _found(self.folder, name)
-        self._require_inside(self.allow_outside or not path.exists() or self._is_inside(path), where, name)
+        self._require_inside(self.allow_outside or not os.path.exists(path) or self._is_inside(path), where, name)
         return path
 
     @cached_property
@@ -129,12 +129,12 @@ def _found(folder: Path, name: str) -> Path:
     spellings = [name, name.replace("\\", "/")] if "\\" in name and os.sep == "/" else [name]
     for spelling in spellings:
         for form in (spelling, unicodedata.normalize("NFC", spelling), unicodedata.normalize("NFD", spelling)):
-            if (folder / form).exists():
+            if os.path.exists(folder / form):  # unlike Path.exists, whatever its length
                 return folder / form
     path = folder
     for part in PurePosixPath(spellings[-1]).parts:
         wanted = unicodedata.normalize("NFC", part)
-        if not (path / part).exists() and path.is_dir() and not part.isascii():
+        if not os.path.exists(path / part) and path.is_dir() and not part.isascii():
             part = next((each for each in os.listdir(path) if unicodedata.normalize("NFC", each) == wanted), part)
         path = path / part
-    return path if path.exists() else folder / name
+    return path if os.path.exists(path) else folder / spellings[-1]

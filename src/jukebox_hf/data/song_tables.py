@@ -5,6 +5,7 @@ library only; parquet and the Hub go through the `datasets` library, whose own a
 """
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from transformers.utils import logging
 
 from jukebox_hf.data.recordings import Source
-from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, checked_word, read_song_list
+from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, check_column_names, checked_word, read_song_list
 from jukebox_hf.data.song_places import OutsideError, Place
 from jukebox_hf.model.text_input import MAX_PATH, check_text
 from jukebox_hf.model.validation import require
@@ -77,6 +78,7 @@ def open_table(
     )
     columns = dataset.column_names
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
+    check_column_names(source, columns, "audio")
     arrow = dataset.with_format("arrow")
     words = {name: arrow[:][name].to_pylist() for name in (*LABELS, TIMED_LYRICS) if name in columns}
     for name, values in words.items():
@@ -142,8 +144,14 @@ def open_dataset(
         files = [str(file) for file in parquet_files(path)] if path.is_dir() else [str(path)]
         require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
         place = place_of(source, allow_outside)
-        for file in files:
-            _check_parquet(str(place.check(Path(file))))
+        columns = [_columns_of_parquet(str(place.check(Path(file)))) for file in files]
+        for file, others in zip(files, columns, strict=True):
+            different = sorted({*LABELS, TIMED_LYRICS} & (set(columns[0]) ^ set(others)))
+            require(
+                not different,
+                f"{file} {'has' if different and different[0] in others else 'lacks'} {', '.join(different)}, other "
+                f"than {files[0]}; write the same columns into all, and null for what is not known",
+            )
         try:
             dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
         except Exception as error:  # the library's errors have no common class
@@ -175,12 +183,12 @@ def _undecoded(dataset: Any, datasets: Any) -> Any:
     return dataset
 
 
-def _check_parquet(file: str) -> None:
-    """Refuse a damaged file by its name."""
+def _columns_of_parquet(file: str) -> list[str]:
+    """Its columns; a damaged file is refused by its name."""
     import pyarrow.parquet as parquet
 
     try:
-        parquet.read_schema(file)
+        return parquet.read_schema(file).names
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(
             f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); write it again"
@@ -289,6 +297,14 @@ def _listed(place: Place, metadata: Path) -> SongTable:
             f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r} as line {before} does; keep one of them",
         )
     audio = [place.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
+    recordings: dict[str, int] = {}
+    for row, file in zip(rows, audio, strict=True):
+        before = recordings.setdefault(os.path.realpath(file), row.line)
+        require(
+            before == row.line,
+            f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r:.80}, which is the recording of line {before} "
+            f"in another spelling; keep one of them",
+        )
     words = {name: [row[name] for row in cells] for name in (*LABELS, TIMED_LYRICS) if name in cells[0]}
     missing = tuple(name for name in LABELS if name not in words)
     return SongTable(names, audio, words, str(metadata), missing, _unlisted(place.folder, metadata, audio))

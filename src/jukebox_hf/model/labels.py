@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .configuration_jukebox import JukeboxPriorConfig
 from .lyric_characters import LyricEncoding
-from .text_input import check_lyric_text, check_text
+from .text_input import check_lyric_text, check_words
 from .validation import require
 from .windows import SongTiming, first_lyric_span, lyric_span
 
@@ -37,7 +37,7 @@ class SongDescription:
 
     def __post_init__(self) -> None:
         for name in ("artist", "genre"):
-            check_text(name, getattr(self, name))
+            check_words(name, getattr(self, name))
         check_lyric_text("lyrics", self.lyrics)
         SongTiming(self.total_samples, self.offset_samples, 0)
 

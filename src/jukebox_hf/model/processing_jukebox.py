@@ -23,7 +23,7 @@ from .foreign_arguments import PREPARE
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .song_orders import NOT_SAID
-from .text_input import check_lyric_text, check_text
+from .text_input import check_lyric_text, check_words
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import is_integer, plain, read_seconds, require
 
@@ -315,7 +315,7 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
     said.update({name: value for name, value in own.items() if value is not None})
     for name in ("artist", "genre"):
         if not is_integer(said.get(name, "")):
-            check_text(name, said.get(name, ""))
+            check_words(name, said.get(name, ""))
     check_lyric_text("lyrics", said.get("lyrics", ""))
     _check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}

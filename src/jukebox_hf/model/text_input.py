@@ -15,6 +15,8 @@ MAX_LYRICS = 100_000  # characters; songs have a few thousand
 MAX_NAME = 1_000  # characters of an artist, a genre, a title
 MAX_PATH = 4096  # characters
 MAX_PATH_PART = 255  # bytes of one name in a folder, on all common file systems
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # but tabs and ends of lines
+_CONTROL_OR_BIDI = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 60
 
@@ -45,6 +47,25 @@ def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
     return text
 
 
+def check_words(name: str, text: object, most: int = MAX_NAME) -> str:
+    """`check_text` for what people read: without control characters, such as ESC, which command a terminal.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    check_text(name, text, most)
+    if found := _CONTROL.search(text):
+        raise ValueError(
+            f"{name} holds the control character {found[0]!r} at {found.start()} of {shown(text)}; remove it"
+        )
+    return text
+
+
+def without_controls(text: str) -> str:
+    """Text for a file that others read: no commands to terminals, and none that turn the direction of writing."""
+    return _CONTROL_OR_BIDI.sub("", text)
+
+
 def check_lyric_text(name: str, text: object) -> str:
     """`check_text` for lyrics, which may be long, but are no file of another kind.
 
@@ -59,7 +80,7 @@ def check_lyric_text(name: str, text: object) -> str:
             f"{name} is {kind}, not lyrics (line {number}: {shown(line)}), and would be sung with all its marks; give "
             f"the words alone"
         )
-    return text
+    return check_words(name, text, MAX_LYRICS)
 
 
 def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:

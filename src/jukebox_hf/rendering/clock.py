@@ -1,5 +1,7 @@
 """Seconds as the clocks of subtitle formats: carried over, never 59.9996 written as 59 and 1000."""
 
+from jukebox_hf.model.text_input import without_controls
+
 
 def clock(seconds: float, digits: int, *, hours: bool, comma: str = ".") -> str:
     """Write seconds as `hh:mm:ss.fff`, or without hours, in which case minutes grow past 59.
@@ -19,5 +21,5 @@ def clock(seconds: float, digits: int, *, hours: bool, comma: str = ".") -> str:
 
 
 def one_line(text: str) -> str:
-    """Text on one line: what could end a line in any reader becomes a blank."""
-    return " ".join(text.split())
+    """Text on one line: what could end a line in any reader becomes a blank; no control of terminals or direction."""
+    return without_controls(" ".join(text.split()))

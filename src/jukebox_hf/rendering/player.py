@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.model.alignment_times import TimedLyrics
+from jukebox_hf.model.text_input import without_controls
 from jukebox_hf.rendering.picture import spectrogram
 from jukebox_hf.rendering.player_page import SCRIPT, STYLE
 from jukebox_hf.rendering.png import heat_png, shrunk
@@ -57,6 +58,7 @@ def write_player(
         f"default-src 'none'; script-src '{_digest(SCRIPT)}'; style-src '{_digest(STYLE)}'; img-src data:; "
         f"media-src data:; base-uri 'none'; form-action 'none'"
     )
+    title, note = without_controls(title), without_controls(note)
     figures = "\n".join(
         f'<figure><div class="picture"><img alt="{html.escape(name)}" src="{_data("image/png", content)}"><i></i></div>'
         f"<figcaption>{html.escape(name)}</figcaption></figure>"
@@ -88,8 +90,10 @@ def write_player(
 
 
 def _what_the_script_reads(lyrics: TimedLyrics) -> dict[str, Any]:
-    content = lyrics.to_dict()
-    return {"seconds": max(lyrics.seconds, 1e-3), "lines": content["lines"]}
+    lines = lyrics.to_dict()["lines"]
+    for each in (*lines, *(word for line in lines for word in line["words"])):
+        each["text"] = without_controls(each["text"])
+    return {"seconds": max(lyrics.seconds, 1e-3), "lines": lines}
 
 
 def _attention_picture(attention: np.ndarray) -> np.ndarray:

@@ -86,6 +86,7 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
             that is not there, or more than a tenth of the songs corrupt.
     """
+    _check_apart(songs, Path(out))
     vqvae = load_vqvae(model)
     for level in levels or ():
         check_level("levels", level, vqvae.config.num_levels)
@@ -124,6 +125,15 @@ def encode_dataset(
             logger.warning(report)
     state.wait_for_everyone()
     return skipped
+
+
+def _check_apart(songs: str, out: Path) -> None:
+    """Refuse to write codes among songs: the next reader would take the shards for the songs."""
+    source, target = Path(songs).resolve(), out.resolve()
+    require(
+        not Path(songs).exists() or not (target.is_relative_to(source) or source.is_relative_to(target)),
+        f"out={str(out)!r} and the songs' {songs!r} lie in each other; name a folder beside the songs",
+    )
 
 
 def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
+from transformers.utils import logging
 
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.checkpoints import (
@@ -26,6 +27,8 @@ from jukebox_hf.training.checkpoints import (
 )
 from jukebox_hf.training.optimizer import JukeboxAdam, original_schedule
 from jukebox_hf.training.weights_ema import WeightsEMACallback
+
+logger = logging.get_logger(__name__)
 
 
 class JukeboxTrainer(Trainer):
@@ -80,6 +83,14 @@ class JukeboxTrainer(Trainer):
         )
         check_fits(self.model, folder)
         return folder
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Take no step beyond the last; transformers looks whether it has come only after each step."""
+        if self.state.global_step >= self.state.max_steps:
+            logger.warning(f"all {self.state.max_steps} steps have been taken; raise max_steps to train on")
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     def _seal_last(self) -> None:
         """The seal must come after what every other callback writes."""
