@@ -31,7 +31,7 @@ from jukebox_hf.app.requests import SongRequest, by_level, read_request
         (("--temperature", "-1"), "temperature"),
         (("--top-k", "2=3", "--top-p", "2=0.5"), "exclude each other"),
         (("--hop-fraction", "0"), "hop_fractions"),
-        (("--format", "mp3"), "format='mp3'"),
+        (("--format", "m4a"), "format='m4a'"),
         (("--normalize", "loud"), "normalize='loud'"),
         (("--dtype", "float8"), "--dtype float8"),
         (("--device", "cuda:99"), "--device cuda:99"),

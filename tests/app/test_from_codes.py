@@ -99,7 +99,7 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
     ("words", "parts"),
     [
         (("continue", "{song}", "--seconds", "0.05"), "ask for more seconds or shorten"),
-        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "--keep"),
+        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "keep_seconds=0.0001"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
         (("upsample", "{song}"), "name the --levels to write anew"),
         (("upsample", "{song}", "--levels", "2"), "level 3"),
