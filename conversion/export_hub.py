@@ -6,10 +6,12 @@ transformers runs for those who pass `trust_remote_code=True`. Nobody who import
 
 from pathlib import Path
 
-from jukebox_hf.conversion.known_files import copy_known
-from jukebox_hf.conversion.staging import staged
-from jukebox_hf.model.checkpoint_files import read_config_json
+from jukebox_hf.conversion.known_files import copy_known, is_known
+from jukebox_hf.conversion.staging import check_target, staged
+from jukebox_hf.model.checkpoint_files import read_config_json, variants_of
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.file_kinds import check_inside
+from jukebox_hf.model.part_source import PartSource
 from jukebox_hf.model.remote_code import write_code
 from jukebox_hf.model.validation import require
 
@@ -23,7 +25,8 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
         force: replace an older repository at `out`.
 
     Raises:
-        ValueError: a source that is no Jukebox repository of ours, or a target that is taken.
+        ValueError: a source that is no Jukebox repository of ours, or a damaged one, or a target that is taken.
+        OSError: parts that are not there.
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
@@ -32,13 +35,27 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
         root.get("model_type") == JukeboxConfig.model_type and "prior_configs" in root,
         f"{source} is not a Jukebox repository of this package; convert it first",
     )
+    config = JukeboxConfig.from_dict(root)
+    check_target(out, force, [source])
+    _check_parts(source, config)
     with staged(out, force, [source]) as staging:
         copy_known(source, staging)
-        for part in ["vqvae", *(f"prior_{level}" for level in range(len(root["prior_configs"])))]:
-            require(
-                not (source / part).is_symlink(), f"{source / part} is a symbolic link; put the folder itself there"
-            )
-            if (source / part).is_dir():
-                (staging / part).mkdir()
-                copy_known(source / part, staging / part)
+        for part in ["vqvae", *(f"prior_{level}" for level in range(len(config.prior_configs)))]:
+            (staging / part).mkdir()
+            copy_known(source / part, staging / part)
         write_code(staging)
+
+
+def _check_parts(source: Path, config: JukeboxConfig) -> None:
+    """Refuse a repository that nobody could load; of its weights the headers are read."""
+    levels = range(len(config.prior_configs))
+    for part in ["vqvae", *(f"prior_{level}" for level in levels)]:
+        require(not (source / part).is_symlink(), f"{source / part} is a symbolic link; put the folder itself there")
+        for file in (source / part).glob("*"):
+            if is_known(file.name):
+                check_inside(file)
+    variants = variants_of(source / "vqvae")
+    variant = None if None in variants else min(variants, default=None)
+    parts = PartSource(str(source), is_legacy=False, config=config, options={"variant": variant})
+    parts.check_vqvae()
+    parts.check_priors(levels)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.model.file_kinds import check_inside
 from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.remote_code import code_files
-from jukebox_hf.model.validation import require
 
 _JSON = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
@@ -75,21 +75,6 @@ def foreign_in(repository: Path) -> Path | None:
 def is_known(name: str) -> bool:
     """Whether a file of this name belongs to a Jukebox, whole or a part."""
     return name in (*_JSON, *_TEXT) or any(kind.fullmatch(name) for kind in (_INDEX, _WEIGHTS))
-
-
-def check_inside(path: Path) -> None:
-    """Refuse a link, unless it is one of the Hub's cache, whose snapshots are links into the blobs beside them.
-
-    Raises:
-        ValueError: in one sentence.
-    """
-    folder, real = path.parent.resolve(), path.resolve()
-    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
-    is_inside = real == folder / path.name or real.parent in blobs
-    require(
-        is_inside and real.is_file(),
-        f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
-    )
 
 
 def without_code(content: Any) -> Any:

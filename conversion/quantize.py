@@ -58,6 +58,7 @@ def quantize(
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
     with staged(out, force, [source]) as staging:
         exact = JukeboxModel.from_pretrained(source)
+        exact.check_priors(range(exact.num_levels))
         small = JukeboxModel.from_pretrained(source, quantization_config=int8_config())
         found, codes = {}, None
         for level in reversed(range(exact.num_levels)):

@@ -56,6 +56,7 @@ def test_search_lists_close_artists_and_genres_of_each_level(run_cli, repository
 def test_search_says_so_where_nothing_is_close_or_no_list_is_there(run_cli, repository, convert_words, tmp_path):
     assert "none is close" in run_cli("labels", "search", repository, "zzzzqqqq")[1]
     run_cli(*convert_words(tmp_path / "bare"))
+    (tmp_path / "bare" / "artists.json").unlink()
     code, _, error = run_cli("labels", "search", tmp_path / "bare", "beatles")
     assert code == 2
     assert "no lists of artists and genres here" in error
@@ -100,6 +101,7 @@ def test_list_pages_through_the_names_of_each_list(run_cli, repository):
 
 def test_list_says_where_a_repository_has_no_names_and_info_tells_the_rest(run_cli, convert_words, tmp_path):
     run_cli(*convert_words(tmp_path / "bare"))
+    (tmp_path / "bare" / "artists.json").unlink()
     code, _, error = run_cli("labels", "list", tmp_path / "bare")
     assert (code, error.count("\n")) == (2, 1)
     assert "no lists of artists and genres here" in error

@@ -184,7 +184,7 @@ def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):
     with pytest.raises(ValueError, match="must hold numbers for largest_error, argmax_agreement, num_positions"):
         LogitAgreement.stored(str(tmp_path / "broken"), 1)
     (folder / AGREEMENT_FILE).write_text("{")
-    with pytest.raises(ValueError, match="is not a JSON object"):
+    with pytest.raises(ValueError, match="is not JSON"):
         LogitAgreement.stored(str(tmp_path / "broken"), 1)
     quantize(repository, tmp_path / "small")
     JukeboxModel.from_pretrained(tmp_path / "small").save_pretrained(tmp_path / "copy")

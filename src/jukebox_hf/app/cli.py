@@ -80,11 +80,17 @@ def convert_openai(
 
 
 @convert.command("transformers", epilog="Example: jukebox-hf convert transformers openai/jukebox-1b-lyrics my-jukebox")
-def convert_transformers(source: Repository, out: Out, dtype: Dtype = "keep", force: Force = False) -> None:
+def convert_transformers(
+    source: Annotated[str, typer.Argument(help="The folder of a model of transformers 4, or its name on the Hub.")],
+    out: Out,
+    dtype: Dtype = "keep",
+    force: Force = False,
+) -> None:
     """Convert a Jukebox repository of transformers 4."""
     from jukebox_hf.conversion.convert_transformers_v4 import convert_transformers_v4
+    from jukebox_hf.model.embedded import located
 
-    convert_transformers_v4(source, out, dtype=dtype, force=force, say=say_line)
+    convert_transformers_v4(located(source), out, dtype=dtype, force=force, say=say_line)
 
 
 @labels.command("search", epilog='Example: jukebox-hf labels search my-jukebox "beatles"')

@@ -4,6 +4,7 @@ Flows in: a folder or Hub name. Flows out: plain values per level, ready to prin
 reads the same files; importing it takes seconds, which somebody who looks a name up should not wait.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +90,19 @@ def listed_labels(repository: str, limit: int | None, skip: int = 0) -> list[dic
 
 
 def known_names(repository: str) -> list[dict[str, Any]]:
-    """The first few names of each list, as `listed_labels` gives them; nothing where a repository has no lists."""
+    """The first few names of each list, as `listed_labels` gives them; nothing where a repository has no lists.
+
+    Raises:
+        ValueError: damaged lists.
+    """
     try:
         return listed_labels(repository, _A_FEW)
-    except (ValueError, OSError):  # they are not what the model is; `labels list` says what is wrong with them
-        return []
+    except ValueError as error:
+        if str(error) != NO_LISTS:
+            raise
+    except OSError:  # lists that can not be fetched now are not what the model is
+        pass
+    return []
 
 
 def search_in_words(found: list[dict[str, Any]]) -> str:
@@ -148,8 +157,9 @@ def _rows(names: Any) -> list[dict[str, Any]]:
 
 def _file(repository: str, name: str) -> Path | None:
     """A file of a folder, or of a repository of the Hub; None where it has none."""
+    require(bool(repository.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
     folder = Path(repository)
-    if folder.exists():
+    if os.path.exists(repository):  # which a name of any length can be asked of
         require(folder.is_dir(), f"{repository} is a file; give the folder of a model, or a name on the Hub")
         return folder / name if (folder / name).is_file() else None
     import huggingface_hub

@@ -6,6 +6,7 @@ unpickled.
 """
 
 import copy
+import os
 import pickletools
 import re
 import zipfile
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 from torch import Tensor
@@ -138,11 +139,13 @@ def check_name(name_or_path: str) -> None:
     """Refuse what is neither something on this disk nor of the form of a name on the Hub.
 
     Raises:
+        ValueError: no name at all.
         FileNotFoundError: in one sentence.
     """
-    if Path(name_or_path).is_file():
+    require(bool(name_or_path.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
+    if os.path.isfile(name_or_path):  # which a name of any length can be asked of
         raise FileNotFoundError(f"{name_or_path} is a file; give the folder of a model, or a name on the Hub")
-    if not Path(name_or_path).exists():
+    if not os.path.exists(name_or_path):
         try:
             validate_repo_id(name_or_path)
         except HFValidationError:
@@ -176,11 +179,9 @@ def check_format(
             use_safetensors is not False,
             "use_safetensors=False, but the parts of a Jukebox are stored as safetensors alone; leave it out",
         )
-        folder = Path(name_or_path) / "vqvae"
-        files = [file.name for file in folder.glob("model*.safetensors")] if folder.is_dir() else []
-        found = {None if (match := _VARIANT.search(file)) is None else match[1] for file in files}
+        found = variants_of(Path(name_or_path) / "vqvae")
         require(
-            not files or variant in found,
+            not found or variant in found,
             f"variant={variant!r}, but the weights of {name_or_path} are of "
             f"{' and '.join(f'variant={one!r}' for one in found)}; say that",
         )
@@ -194,6 +195,12 @@ def check_format(
             f"use_safetensors={use_safetensors}, but the weights of {name_or_path} are "
             f"{'safetensors' if found else 'a pickle, pytorch_model.bin'}; leave it out, or convert it first",
         )
+
+
+def variants_of(folder: Path) -> set[str | None]:
+    """The variants that the weights in a folder of this disk have; None is the one without a name."""
+    matches = [_VARIANT.search(file.name) for file in folder.glob("model*.safetensors")]
+    return {None if match is None else match[1] for match in matches}
 
 
 def pin(name_or_path: str, **hub: Any) -> tuple[str, dict[str, Any]]:
@@ -395,7 +402,20 @@ def _names_in(file: Path) -> tuple[str | None, bool]:
 
 def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path:
     check_name(name_or_path)
-    path = cached_file(name_or_path, file, subfolder=subfolder, **hub)
+    folder = Path(name_or_path) / subfolder
+    require(
+        not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK),
+        f"{folder} may not be read by you; change its mode or its owner",
+    )
+    try:
+        path = cached_file(name_or_path, file, subfolder=subfolder, **hub)
+    except OSError as error:
+        if not isinstance(error.__cause__, (LocalEntryNotFoundError, RepositoryNotFoundError)):
+            raise
+        where = "on the Hub for you" if isinstance(error.__cause__, RepositoryNotFoundError) else "in the Hub's cache"
+        raise FileNotFoundError(
+            f"{name_or_path} is neither a folder here nor {where}; check the path, or the name and the connection"
+        ) from None
     if path is None:
         raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
     return Path(path)

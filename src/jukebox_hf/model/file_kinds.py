@@ -1,4 +1,4 @@
-"""What a file is that is not what its name says: empty, a web page, a git-LFS pointer, a pickle, an archive.
+"""What a file is that is not what its name says: empty, a web page, a git-LFS pointer, a pickle, an archive, a link.
 
 Flows in: a path. Flows out: its size, or one sentence that names the file and the cause.
 """
@@ -79,6 +79,21 @@ def check_file(path: str | Path, largest: int | None = None) -> int:
         f"{path} has {found.st_size:,} bytes, but such a file has at most {largest or 0:,}; {_AGAIN}",
     )
     return found.st_size
+
+
+def check_inside(path: Path) -> None:
+    """Refuse a link, unless it is one of the Hub's cache, whose snapshots are links into the blobs beside them.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    folder, real = path.parent.resolve(), path.resolve()
+    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
+    is_inside = real == folder / path.name or real.parent in blobs
+    require(
+        is_inside and real.is_file(),
+        f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
+    )
 
 
 def read_head(path: str | Path, length: int = 512) -> bytes:

@@ -22,6 +22,7 @@ from transformers.utils import cached_file
 from .checkpoint_files import CheckpointFiles, check_weights, read_config_json, shards_of, with_variant
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from .file_kinds import check_inside
 from .legacy_keys import legacy_keys, tied_names
 from .loading_arguments import device_map_of, without_bars
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
@@ -68,6 +69,10 @@ class PartSource:
             return
         for level in levels:
             self._check_part(JukeboxPrior, f"prior_{level}", self.config.prior_configs[level])
+
+    def check_vqvae(self) -> None:
+        """As `check_priors`, for the VQ-VAE of a repository in our layout."""
+        self._check_part(JukeboxVQVAE, "vqvae", self.config.vqvae_config)
 
     def files(self, levels: Iterable[int]) -> dict[str, list[Path]]:
         """The files that decide what songs of these levels sound like, by part; "" for those of the whole."""
@@ -265,18 +270,11 @@ def _copy_part(source: Path, target: Path) -> None:
         ValueError: a link that is not of the Hub's cache, whose snapshots are links into the blobs beside them.
     """
     require(not source.is_symlink(), f"{source} is a symbolic link; put the folder itself there")
-    folder = source.resolve()
     target.mkdir(parents=True, exist_ok=True)
-    blobs = [parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"]
     for path in sorted(source.iterdir()):
-        if not path.is_file() or path.suffix not in (".safetensors", ".json", ".md"):
-            continue
-        real = path.resolve()
-        require(
-            real == folder / path.name or real.parent in blobs,
-            f"{path} is a symbolic link to {real}, which is no part of this repository; put the file itself there",
-        )
-        shutil.copyfile(path, target / path.name)
+        if path.is_file() and path.suffix in (".safetensors", ".json", ".md"):
+            check_inside(path)
+            shutil.copyfile(path, target / path.name)
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:

@@ -6,6 +6,7 @@ conditioners stay as they are.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ class LogitAgreement:
     num_positions: int
 
     def save(self, folder: Path) -> None:
-        """Write it beside the weights of the quantised prior."""
-        (folder / AGREEMENT_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Write it beside the weights of the quantised prior; JSON has no NaN, which stands there as null."""
+        facts = {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+        (folder / AGREEMENT_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def stored(cls, name_or_path: str, level: int, **hub: Any) -> "LogitAgreement | None":
@@ -48,7 +50,7 @@ class LogitAgreement:
         if found is None:
             return None
         names = [field.name for field in fields(cls)]
-        numbers = [found.get(name) for name in names]
+        numbers = [math.nan if found.get(name, "") is None else found.get(name) for name in names]
         require(
             is_number(numbers[0]) and is_number(numbers[1]) and is_integer(numbers[2]),
             f"prior_{level}/{AGREEMENT_FILE} of {name_or_path} must hold numbers for {', '.join(names)}; make the "

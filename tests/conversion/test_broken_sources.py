@@ -1,0 +1,88 @@
+"""A repository that nobody could load is refused before anything is written; a model that is nowhere, by its name."""
+
+import os
+import shutil
+
+import pytest
+
+from jukebox_hf.app.information import describe
+from jukebox_hf.app.label_names import known_names, listed_labels
+from jukebox_hf.conversion.export_hub import export_hub
+from jukebox_hf.conversion.quantize import quantize
+from jukebox_hf.model import checkpoint_files
+from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A copy of the tiny model."""
+    return shutil.copytree(tiny_repository(), tmp_path / "source")
+
+
+def with_index(folder, text):
+    """Weights in shards, as an index says that nobody wrote."""
+    (folder / "model.safetensors").unlink()
+    (folder / INDEX).write_text(text)
+
+
+DAMAGES = {
+    "prior_1/model.safetensors is not there": lambda source: (source / "prior_1" / "model.safetensors").unlink(),
+    "vqvae/model.safetensors is a web page": lambda source: (source / "vqvae/model.safetensors").write_text("<html>"),
+    "prior_1/config.json": lambda source: shutil.rmtree(source / "prior_1"),
+    "vqvae/config.json": lambda source: shutil.rmtree(source / "vqvae"),
+    "must be plain file names": lambda source: with_index(source / "prior_2", '{"weight_map": {"a": "../../passwd"}}'),
+    "of shape": lambda source: shutil.copy(source / "prior_1/model.safetensors", source / "prior_0/model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+def test_a_broken_repository_is_not_exported(source, tmp_path, words):
+    DAMAGES[words](source)
+    with pytest.raises((ValueError, OSError), match=words):
+        export_hub(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_variant_is_exported(source, tmp_path):
+    JukeboxModel.from_pretrained(source).save_pretrained(tmp_path / "variant", variant="fp16")
+    export_hub(tmp_path / "variant", tmp_path / "out")
+    assert (tmp_path / "out" / "prior_0" / "model.fp16.safetensors").is_file()
+
+
+def test_a_broken_prior_is_refused_before_another_is_quantised(source, tmp_path):
+    with_index(source / "prior_0", '{"weight_map": {}}')
+    said = []
+    with pytest.raises(ValueError, match="is not an index of shards"):
+        quantize(source, tmp_path / "out", say=said.append)
+    assert not said
+
+
+@pytest.mark.parametrize("name", ["no/where", "nowhere", "", " ", "n" * 300])
+def test_a_model_that_is_nowhere_is_named_and_not_the_hubs_address(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for ask in (describe, JukeboxModel.from_pretrained, listed_labels):
+        with pytest.raises((ValueError, OSError), match=name if name.strip() else "without a name") as refusal:
+            ask(name, 1) if ask is listed_labels else ask(name)
+        assert "huggingface.co" not in str(refusal.value)
+        assert "Errno" not in str(refusal.value)
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_empty(source, monkeypatch):
+    access = os.access  # root may read anything
+    monkeypatch.setattr(checkpoint_files.os, "access", lambda path, mode: "prior_1" not in str(path))
+    with pytest.raises(ValueError, match="prior_1 may not be read by you"):
+        describe(str(source))
+    assert access(source, os.R_OK)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", ""])
+def test_info_refuses_damaged_lists_and_does_without_any(source, text):
+    (source / "artists.json").write_text(text)
+    with pytest.raises(ValueError, match=r"artists\.json"):
+        known_names(str(source))
+    (source / "artists.json").unlink()
+    assert known_names(str(source)) == []
