@@ -1,5 +1,6 @@
 """`jukebox-hf align SONG`: the side-car or the codes know the model; titles and names of people reach the page."""
 
+import json
 import shutil
 
 import pytest
@@ -56,3 +57,25 @@ def test_title_of_a_song_reaches_its_page_without_being_said_again(generate, run
     assert soundfile.SoundFile(out).title == "Two Las"
     assert run_cli("align", out, "--out", tmp_path / "timed", "--format", "html").code == 0
     assert "<title>Two Las</title>" in (tmp_path / "timed" / "song.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("word", ["align", "continue"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", "12"), ("song_seconds", "x"), ("offset", "1"), ("lyrics", ["a"]), ("model", 3), ("tempo", 3)],
+)
+def test_a_request_that_no_song_knows_is_refused_by_name(run_cli, song, tmp_path, word, name, value, says_one_sentence):
+    path = song.with_suffix(".json")
+    content = json.loads(path.read_text())
+    content["request"][name] = value
+    path.write_text(json.dumps(content))
+    done = run_cli(word, song, "--out", tmp_path / ("timed" if word == "align" else "more.wav"))
+    says_one_sentence(done, f"jukebox-hf: {path} ", name)
+
+
+def test_formats_and_an_empty_folder_are_refused_before_a_model_is_opened(
+    run_cli, song, says_one_sentence, monkeypatch
+):
+    monkeypatch.setattr("jukebox_hf.app.orders.open_model", lambda *_, **__: 1 / 0)
+    says_one_sentence(run_cli("align", song, "--out", "timed", "--format", "xyz"), "--format xyz must be out of lrc")
+    says_one_sentence(run_cli("align", song, "--out", ""), "--out is empty")

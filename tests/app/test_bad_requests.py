@@ -1,10 +1,14 @@
 """Whatever a user can get wrong is one sentence on stderr and exit code 2, before anything is written."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
-from jukebox_hf.app.requests import SongRequest, by_level, read_request
+from jukebox_hf.app.output import sentence_of
+from jukebox_hf.app.requests import SongRequest, by_level, read_request, read_text
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,7 @@ from jukebox_hf.app.requests import SongRequest, by_level, read_request
         (("--top-k", "2=3", "--top-p", "2=0.5"), "exclude each other"),
         (("--hop-fraction", "0"), "hop_fractions"),
         (("--format", "m4a"), "format='m4a'"),
+        (("--format", "mp3"), "must end in .mp3"),
         (("--normalize", "loud"), "normalize='loud'"),
         (("--dtype", "float8"), "--dtype float8"),
         (("--device", "cuda:99"), "--device cuda:99"),
@@ -43,6 +48,8 @@ from jukebox_hf.app.requests import SongRequest, by_level, read_request
         (("--lyrics", "x" * 100_001), "100000"),
         (("--lyrics-file", "nowhere.txt"), "nowhere.txt is not a file"),
         (("--resume", "--force"), "exclude each other"),
+        (("--prompt", ""), "prompt='', which must name a file"),
+        (("--out", ""), "--out is empty; name a file"),
     ],
 )
 def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, parts, says_one_sentence):
@@ -119,3 +126,33 @@ def test_files_given_for_models_and_codes_that_are_not_there_are_named(run_cli, 
 def test_the_tiny_model_is_exported_by_name(run_cli, tmp_path):
     assert run_cli("export", "tiny", tmp_path / "out").code == 0
     assert (tmp_path / "out" / "modeling_jukebox.py").is_file()
+
+
+def test_lyrics_from_a_pipe_of_the_shell_are_read_and_no_other_pipe_is_waited_for(tmp_path):
+    inlet, outlet = os.pipe()
+    os.write(outlet, b"row\r\nrow\n")
+    os.close(outlet)
+    assert read_text(Path(f"/dev/fd/{inlet}")) == "row\nrow\n"
+    os.close(inlet)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="is not a file; check the path"):
+            read_text(path)
+
+
+def test_what_the_system_refuses_names_file_and_cure():
+    error = PermissionError(13, "Permission denied", "l.txt")
+    assert sentence_of(error) == "l.txt can not be used (Permission denied); check that path and who may use it"
+    assert sentence_of(OSError(28, "No space left")) == "[Errno 28] No space left"
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_its_own(generate, tmp_path):
+    done = generate(tmp_path / "s\njukebox-hf: all songs deleted\n.wav", "--levels", 2)
+    assert done.code == 0
+    assert not any(line.startswith("jukebox-hf: all songs") for line in done.err.splitlines())
+
+
+def test_a_folder_of_a_name_that_is_needed_is_found_before_a_code_is_drawn(generate, tmp_path, says_one_sentence):
+    (tmp_path / "a.partial" / "0.audio").mkdir(parents=True)
+    done = generate(tmp_path / "a.wav", "--levels", 2)
+    says_one_sentence(done, "0.audio is a folder, but a song needs that name; move it away")

@@ -110,6 +110,87 @@ def test_a_damaged_folder_is_named_and_the_others_go_on(batch, songs, run_cli):
     assert songs.partial() == []
 
 
+def test_companions_of_a_damaged_folder_and_new_songs_are_named_and_made_once_it_is_removed(batch, songs, tmp_path):
+    assert batch("--batch-size", 2).code == 0
+    whole = songs.bytes()
+    for path in songs.folder.iterdir():
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(song_making, "draw_song", lambda *_, **__: 1 / 0)
+        assert batch("--batch-size", 2).code == 2
+    assert songs.partial() == ["a.partial", "c.partial"]
+    (songs.folder / "a.partial" / "request.json").write_text("{")
+    done = batch("--batch-size", 2, "--resume")
+    assert done.code == 2
+    assert "2 of 3 songs are not finished: a (" in done.err
+    damaged = songs.folder / "a.partial"
+    assert f"b ({damaged} is damaged and may hold it; remove that folder, then go on with --resume)" in done.err
+    assert songs.whole() == ["c"]
+    for path in damaged.iterdir():
+        path.unlink()
+    damaged.rmdir()
+    assert batch("--batch-size", 2, "--resume").code == 0
+    assert songs.bytes() == whole
+
+
+def test_a_finished_song_that_lacks_a_file_is_no_finished_song(batch, songs):
+    assert batch("--batch-size", 3).code == 0
+    (songs.folder / "a.wav").unlink()
+    (songs.folder / "c.codes.safetensors").write_bytes(b"")
+    done = batch("--resume")
+    assert done.code == 2
+    assert "2 of 3 songs are not finished: a (" in done.err
+    assert f"{songs.folder / 'a.wav'} is missing or empty, though a.json says that its song is finished" in done.err
+    assert f"{songs.folder / 'c.codes.safetensors'} is missing or empty" in done.err
+    assert "b.wav is finished already" in done.err
+
+
+def test_a_song_that_was_finished_among_others_and_is_gone_is_made_again(batch, songs):
+    assert batch("--batch-size", 3).code == 0
+    whole = songs.bytes()
+    for path in songs.folder.iterdir():
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        _not_drawn(patch)
+        assert batch("--batch-size", 3).code == 2
+    for path in songs.folder.glob("a.*"):
+        if path.is_file():
+            path.unlink()
+    assert batch("--resume").code == 0
+    assert songs.bytes() == whole
+
+
+def _edit(path, change):
+    content = json.loads(path.read_text())
+    change(content["songs"])
+    path.write_text(json.dumps(content))
+
+
+CHANGES = (
+    (lambda songs: songs[0]["request"].update(temperature="0.5"), "was changed since its songs were begun"),
+    (lambda songs: songs[0]["request"].update(lyrics="other"), "was changed since its songs were begun"),
+    (lambda songs: songs[0]["request"].update(seconds=0.04), "was changed since its songs were begun"),
+    (lambda songs: songs[0].update(replaces=["song.wav"]), "was changed since its songs were begun"),
+    (lambda songs: songs[0].update(replaces=5), "is damaged"),
+    (lambda songs: songs.append(songs[0]), "is damaged"),
+)
+
+
+def test_a_request_that_is_not_that_of_the_codes_is_refused(generate, run_cli, tmp_path, says_one_sentence):
+    song = tmp_path / "song.wav"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(song_making, "draw_song", lambda *_, **__: 1 / 0)
+        assert generate(song, "--levels", 2, seconds=0.05).code == 1
+    path = tmp_path / "song.partial" / "request.json"
+    begun = path.read_text()
+    for change, told in CHANGES:
+        path.write_text(begun)
+        _edit(path, change)
+        says_one_sentence(run_cli("generate", "--resume", "--out", song), f"{path} {told}", "--force")
+    path.write_text(begun)
+    assert run_cli("generate", "--resume", "--out", song).code == 0
+
+
 def test_by_force_songs_that_were_begun_apart_are_begun_together_and_leave_nothing(batch, songs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(song_making, "draw_song", lambda *_, **__: 1 / 0)

@@ -46,7 +46,7 @@ def align(
             help="A converted repository, a name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write into.")],
+    out: Annotated[str, typer.Option(help="The folder to write into.")],
     song: Annotated[
         Path | None,
         typer.Argument(metavar="SONG", help="Codes, a song that jukebox-hf made, or a recording.", show_default=False),
@@ -69,11 +69,12 @@ def align(
     as_json: Json = False,
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
-    from jukebox_hf.app.alignment_files import align_files, know_song, model_of
+    from jukebox_hf.app.alignment_files import align_files, check_formats, know_song, model_of
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.orders import open_model, open_processor
     from jukebox_hf.model.validation import require
 
+    require(out != "", "--out is empty; name the folder to write into")
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
     words = {"song_seconds": song_seconds, "offset": offset, "lyrics_from": lyrics_from}
     said = _said(lyrics_file, artist=artist, genre=genre, title=title, **words)
@@ -81,6 +82,7 @@ def align(
         song = Path(model)
         model, revision = model_of(song)
     formats = [name.strip() for name in format.split(",") if name.strip()]
+    check_formats(formats)
     opened = open_model(model, revision=revision, dtype=dtype, device=device)
     processor = open_processor(opened, model, revision)
     if strict:
@@ -88,7 +90,7 @@ def align(
     known = know_song(song, opened, said)
     chosen = None if layer is None else (layer, head)
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
-        found = align_files(known, opened, processor, out, formats, head=chosen, force=force)
+        found = align_files(known, opened, processor, Path(out), formats, head=chosen, force=force)
     if as_json:
         say_json(found)
         return

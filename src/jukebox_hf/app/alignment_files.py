@@ -85,6 +85,12 @@ def model_of(path: Path) -> tuple[str, str | None]:
     return model, (request or {}).get("revision")
 
 
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a format that nothing is written in, before a model is opened."""
+    unknown = sorted(set(formats) - set(FORMATS))
+    require(len(formats) > 0 and not unknown, f"--format {','.join(formats)} must be out of {', '.join(FORMATS)}")
+
+
 def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> KnownSong:
     """Read a song: codes, a song that jukebox-hf made, or a recording, which is encoded for the level with lyrics.
 
@@ -246,8 +252,7 @@ def _audio_beside(codes: Path) -> Path | None:
 
 
 def _targets(song: KnownSong, out: Path, formats: Sequence[str]) -> dict[str, Path]:
-    unknown = sorted(set(formats) - set(FORMATS))
-    require(len(formats) > 0 and not unknown, f"--format {','.join(formats)} must be out of {', '.join(FORMATS)}")
+    check_formats(formats)
     stem = slug(song.path.name.removesuffix(".codes.safetensors").removesuffix(song.path.suffix))
     endings = {"lrc": (".lrc",), "srt": (".srt",), "vtt": (".vtt",), "html": (".html",), "json": (".alignment.json",)}
     targets = {name: out / f"{stem}{endings[name][0]}" for name in FORMATS if name in formats}

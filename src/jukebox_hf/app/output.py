@@ -82,7 +82,9 @@ def say_found(found: Any, is_json: bool, line: str) -> None:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What an error says, in one line; a system's error without words is named by its kind."""
+    """What an error says, in one line; a system's error names its file, what is wrong and a cure."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, os.PathLike)):
+        return f"{os.fspath(error.filename)} can not be used ({error.strerror}); check that path and who may use it"
     return " ".join(str(error).split()) or type(error).__name__
 
 

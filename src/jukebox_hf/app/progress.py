@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
-from jukebox_hf.app.output import clean, say
+from jukebox_hf.app.output import clean, say_line
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ class Progress:
     def say(self, line: str) -> None:
         """One line on stderr, over the bar."""
         with tqdm.external_write_mode(file=sys.stderr):
-            say(line, err=True)
+            say_line(line, err=True)
 
     @contextlib.contextmanager
     def warnings_as_lines(self) -> Iterator[None]:

@@ -128,13 +128,15 @@ def read_text(path: Path) -> str:
     """A text file of a user.
 
     Raises:
-        ValueError: not a file, too large, or not UTF-8.
+        ValueError: neither a file nor a pipe that the shell opened, too large, or not UTF-8.
     """
-    require(path.is_file(), f"{path} is not a file; check the path")
-    size = path.stat().st_size
-    require(size <= _MAX_FILE_BYTES, f"{path} has {size:,} bytes, over the {_MAX_FILE_BYTES:,} allowed; shorten it")
+    is_pipe = path.is_fifo() and path.is_relative_to("/dev")  # the shell's <(...); another might be waited for for ever
+    require(path.is_file() or is_pipe, f"{path} is not a file; check the path")
+    with path.open("rb") as file:
+        content = file.read(_MAX_FILE_BYTES + 1)
+    require(len(content) <= _MAX_FILE_BYTES, f"{path} has over the {_MAX_FILE_BYTES:,} bytes allowed; shorten it")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}, is not text in UTF-8; save it as UTF-8") from None
@@ -231,6 +233,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         check_text(f"{where} {name}", value, MAX_PATH)
     else:
         check_words(f"{where} {name}", value, MAX_NAME)
+    require(value != "" or name not in ("prompt", "codes"), f"{where} has {name}='', which must name a file; name one")
     if name in _CHOICES:
         known = _CHOICES[name]
         require(value in known, f"{where} has {name}={value!r}, which is none of {', '.join(known)}; choose one")

@@ -336,6 +336,7 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
     from jukebox_hf.app.requests import read_text
     from jukebox_hf.model.validation import require
 
+    require(ctx.params.get("out") != "", "--out is empty; name a file, or a folder with / at its end")
     said = {k: v for k, v in ctx.params.items() if v is not None and v is not False and k not in _NOT_OF_SONG}
     if ctx.params.get("strict") is False:
         said["strict"] = False

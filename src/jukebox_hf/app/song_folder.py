@@ -65,6 +65,15 @@ class SongTarget:
         """In the order they take their places; the side-car last, so that a song with one is whole."""
         return self.audio, self.codes, self.picture, self.sidecar
 
+    @property
+    def is_whole(self) -> bool:
+        return self.lacks is None
+
+    @property
+    def lacks(self) -> Path | None:
+        """The first of its files that is not there, or has nothing in it."""
+        return next((path for path in self.files if not (path.is_file() and path.stat().st_size > 0)), None)
+
     def check_names(self) -> None:
         """Refuse names that the file system would refuse once the song is there, or that JSON can not hold.
 

@@ -4,7 +4,6 @@ Flows in: orders and targets. Flows out: the files of each song, and its side-ca
 disk goes through `song_folder`.
 """
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from jukebox_hf.app.song_commit import KINDS
 from jukebox_hf.app.song_folder import SongTarget, with_digest
 from jukebox_hf.app.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.song import sample_song
@@ -89,7 +89,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
     with partial.locked():
         state = partial.load_state()
         _check_fits(state, order, partial.path)
-        done = partial.finished()
+        done = [song for song in partial.finished() if job.targets[song].is_whole]
         for song, (request, target) in enumerate(zip(order.requests, job.targets, strict=True)):
             if song not in done:
                 progress.say(f"{target.audio}: seed {request.seed}")
@@ -99,7 +99,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
                 if song in failures:
                     raise failures[song]
                 if song in done:
-                    made.sidecars[target.name] = json.loads(target.sidecar.read_text(encoding="utf-8"))
+                    made.sidecars[target.name] = read_json(target.sidecar)
                     continue
                 files, sidecar = _files(order, song, target, state, model, processor, progress.say)
                 partial.finish(song, files)

@@ -15,6 +15,7 @@ from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
+from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
@@ -94,6 +95,7 @@ class _Run:
         for place, song in enumerate(self.songs):
             song.is_own = place % world == rank
         self.failures: dict[str, Exception] = {}
+        self.unread: list[Path] = []  # unfinished folders of which nobody can tell which songs they hold
 
     def results(self) -> list[dict[str, Any]]:
         """All of it, in order."""
@@ -238,7 +240,10 @@ class _Run:
                     finished[name] = self._finished(song)
                 except (ValueError, OSError) as error:
                     self._fail([name], error)
-            elif not self.failures:  # a damaged folder may hold this very song
+            elif self.unread:
+                reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with --resume"
+                self._fail([name], ValueError(reason))
+            else:
                 defaults = {"seed": base + place, "format": format_of(self.options.out)}
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
@@ -258,6 +263,7 @@ class _Run:
                 requests = [(name, read_request(request, where)) for name, request in recorded]
             except (ValueError, OSError) as error:
                 self._fail([song.target.name], error)
+                self.unread.append(partial.path)
                 continue
             names = [name for name, _ in recorded]
             require(
@@ -306,7 +312,10 @@ class _Run:
     def _finished(self, song: _Song) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         _check_told(sidecar, song.target.sidecar)
-        self._check_same(song, read_request(sidecar["request"], str(song.target.sidecar)))
+        recorded = read_request(sidecar["request"], str(song.target.sidecar))
+        self._take_suffix(song, suffix_of(recorded.format))
+        self._check_same(song, recorded)
+        _check_whole(song.target)
         partial = PartialFolder(song.target)
         if (partial.path / "lock").is_file():  # what a crash in the very last moment left
             with partial.locked():
@@ -374,6 +383,15 @@ def _check_told(content: dict[str, Any], path: Path) -> None:
     )
 
 
+def _check_whole(target: SongTarget) -> None:
+    """All files of a song that its side-car calls finished must be there."""
+    require(
+        target.is_whole,
+        f"{target.lacks} is missing or empty, though {target.sidecar.name} says that its song is finished; put it "
+        f"back, or make the song again with --force",
+    )
+
+
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:
     require(len(given) <= MOST_SONGS, f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS:,}")
     formats = {song.get("format") or format_of(options.out) for song in given}
@@ -403,7 +421,7 @@ def unfinished_in(folder: Path) -> Iterator[str]:
 
 
 def _reason(error: Exception) -> str:
-    told = " ".join(str(error).split())
+    told = sentence_of(error)
     return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
 
 

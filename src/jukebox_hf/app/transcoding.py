@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from jukebox_hf.app.orders import open_model
+from jukebox_hf.app.requests import read_request
 from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
 from jukebox_hf.app.song_making import GENERATED, decoded
 from jukebox_hf.app.song_runs import read_sidecar
@@ -81,18 +82,27 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     """The codes behind a song's file, and the request it was made with if its side-car is there.
 
     Raises:
-        ValueError: a file without codes beside it.
+        ValueError: a file without codes beside it, or a side-car with a request that no song knows.
     """
     if path.suffix == ".safetensors":
         require(path.is_file(), f"{path} is not a file; give codes that jukebox-hf wrote")
     if path.name.endswith(_CODES):
         sidecar = path.with_name(path.name.removesuffix(_CODES) + ".json")
-        return path, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None
+        return path, _request_in(sidecar)
     if path.suffix == ".safetensors":
         return path, None
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
-    return codes, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None
+    return codes, _request_in(sidecar)
+
+
+def _request_in(sidecar: Path) -> dict[str, Any] | None:
+    """What a side-car, if it is there, says that was asked for."""
+    if not sidecar.is_file():
+        return None
+    request = read_sidecar(sidecar)["request"]
+    read_request(request, str(sidecar))
+    return dict(request)
 
 
 def check_file_target(path: Path, force: bool) -> None:
