@@ -39,6 +39,7 @@ def encode_file(
     """
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
     check_file_target(out, force)
+    _check_codes_target(out)
     model = open_model(model_name, revision=revision, device=device)
     rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
     samples = read_audio(audio, rate)
@@ -93,6 +94,18 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
     return codes, dict(read_sidecar(sidecar)["request"]) if sidecar.is_file() else None
+
+
+def _check_codes_target(path: Path) -> None:
+    """Of what is there only codes of ours are replaced: weights have the same suffix."""
+    if path.exists():
+        try:
+            SongState.load(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{path} is there and is no file of codes that jukebox-hf wrote ({error}); --force does not replace it: "
+                f"name another file"
+            ) from None
 
 
 def check_file_target(path: Path, force: bool) -> None:
