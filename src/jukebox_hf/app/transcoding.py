@@ -103,8 +103,8 @@ def _check_codes_target(path: Path) -> None:
             SongState.load(path)
         except (ValueError, OSError) as error:
             raise ValueError(
-                f"{path} is there and is no file of codes that jukebox-hf wrote ({error}); --force does not replace it: "
-                f"name another file"
+                f"{path} is there and is no file of codes that jukebox-hf wrote ({error}); --force does not replace "
+                f"it: name another file"
             ) from None
 
 
