@@ -12,6 +12,7 @@ import pytest
 from jukebox_hf.app import run_choice, song_folder
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.song_folder import SongTarget, load_codes
+from jukebox_hf.app.stepping_notes import steppings_of
 from jukebox_hf.model import fused_step
 
 FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")
@@ -177,9 +178,13 @@ def test_going_on_in_a_way_that_is_not_possible_is_refused_and_nothing_is_lost(
     monkeypatch.setattr(fused_step, "triton", None)
     says_one_sentence(run_cli(*words, "--stepping", "fused"), "stepping='fused' is not possible here: triton")
     assert (unfinished / "state.safetensors").read_bytes() == before
+    begun = steppings_of(load_codes(unfinished / "state.safetensors").notes)[2]
     done = run_cli(*words, "--stepping", "plain")
     assert "plain steps as asked" in done.err
-    assert {level["stepping"] for level in read_json(tmp_path / "song.json")["plan"]} == {"plain"}
+    changes = begun != "plain"  # where no compiler is, a song is begun so
+    assert (f"the song was begun with {begun} steps and goes on with plain ones" in done.err) == changes
+    plan = read_json(tmp_path / "song.json")["plan"]
+    assert {word for level in plan for word in level["stepping"].split(", ")} == {begun, "plain"}
     assert "stepping" not in read_json(tmp_path / "song.json")["command"]
 
 

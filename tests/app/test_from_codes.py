@@ -116,3 +116,16 @@ def test_impossible_wishes_are_refused_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     says_one_sentence(run_cli(*(word.format(song=whole_song.folder / "song.wav") for word in words)), parts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_encode_replaces_codes_of_ours_and_never_weights(
+    run_cli, recording, repository, tmp_path, whole_song, says_one_sentence
+):
+    weights = repository / "prior_0" / "model.safetensors"
+    before = weights.read_bytes()
+    words = ("encode", recording(), "--model", repository, "--force")
+    says_one_sentence(run_cli(*words[:2], weights, *words[2:]), "is no file of codes that jukebox-hf wrote")
+    assert weights.read_bytes() == before
+    codes = tmp_path / "a.codes.safetensors"
+    codes.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
+    assert run_cli(*words[:2], codes, *words[2:]).code == 0

@@ -30,7 +30,8 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda is not None))
         monkeypatch.setattr(run_choice, "configuration_of", lambda name, **hub: model_preset(preset))
         monkeypatch.setattr(run_choice, "stored_dtype", lambda name, **hub: stored)
-        monkeypatch.setattr(run_choice, "compile_native", lambda: compiler or None)
+        compiled = ("compiled", "") if compiler else (None, "there is no C compiler (cc)")
+        monkeypatch.setattr(native_step, "_compiled", lambda: compiled)
         monkeypatch.setattr(run_choice, "_has_torchao", lambda: torchao)
 
     return make
@@ -173,7 +174,7 @@ def test_priors_wait_where_there_is_room_if_more_songs_come(machine):
     ("wishes", "compiler", "words"),
     [
         ({}, True, "native steps"),
-        ({}, False, "plain steps (no C compiler was found, or it failed)"),
+        ({}, False, "plain steps (there is no C compiler (cc))"),
         ({"dtype": "float16"}, True, "plain steps (native ones are not made for float16)"),
         ({"stepping": "plain"}, True, "plain steps as asked"),
     ],
@@ -187,8 +188,7 @@ def test_the_line_says_how_codes_are_found(machine, wishes, compiler, words):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
 def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatch, dtype, compiler):
     if not compiler:
-        monkeypatch.setattr(run_choice, "compile_native", lambda: None)
-        monkeypatch.setattr(native_step, "compile_native", lambda: None)
+        monkeypatch.setattr(native_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
     stepping = _best_stepping(prior, prior.new_cache(1))
     assert steps_in_words(torch.device("cpu"), dtype, "auto").startswith(f"{stepping} steps")

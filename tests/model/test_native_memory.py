@@ -166,10 +166,11 @@ def test_a_step_after_the_caches_were_replaced_writes_into_none(tiny_prior, inpu
 def test_a_library_without_our_functions_is_no_native_step(monkeypatch, tmp_path, source, tiny_prior):
     (tmp_path / "other.c").write_text(source)
     monkeypatch.setattr(native_step, "_SOURCE", tmp_path / "other.c")
-    assert compile_native.__wrapped__() is None
-    monkeypatch.setattr(native_step, "compile_native", lambda: compile_native.__wrapped__())
+    compiled = native_step._compiled.__wrapped__()
+    monkeypatch.setattr(native_step, "_compiled", lambda: compiled)
+    assert compile_native() is None
     prior = tiny_prior("bare")
-    assert "there is no C compiler (cc), or it failed" in native_step.reason_against(prior, prior.new_cache(1))
+    assert "can not be used" in native_step.reason_against(prior, prior.new_cache(1))
 
 
 @needs_compiler

@@ -4,6 +4,7 @@ import copy
 import ctypes
 import os
 import platform
+import re
 import shutil
 import subprocess
 
@@ -114,7 +115,7 @@ def library(request):
         pytest.skip("this compiler does not know the flags")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native_step, "_FLAGS", (*native_step._FLAGS, *more))
-        made = native_step.compile_native.__wrapped__()
+        made = native_step._compiled.__wrapped__()[0]
     assert made is not None, f"native_step.c does not compile with {more}"
     return made
 
@@ -146,7 +147,7 @@ void exponentials(float *x, int64_t count) {{ for (int64_t i = 0; i < count; i++
 def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
     (tmp_path / "exponentials.c").write_text(_EXPONENTIALS)
     monkeypatch.setattr(native_step, "_SOURCE", tmp_path / "exponentials.c")
-    library = native_step.compile_native.__wrapped__()
+    library = native_step._compiled.__wrapped__()[0]
     x = torch.linspace(-87, 88, 100_001)
     found = x.clone()
     library.exponentials(ctypes.c_void_p(found.data_ptr()), ctypes.c_int64(len(x)))
@@ -159,7 +160,7 @@ def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
 @needs_compiler
 def test_no_folder_to_compile_in_is_no_native_step(monkeypatch, tmp_path):
     monkeypatch.setattr(native_step.tempfile, "tempdir", str(tmp_path / "none"))
-    assert native_step.compile_native.__wrapped__() is None
+    assert native_step._compiled.__wrapped__()[0] is None
 
 
 @needs_compiler
@@ -202,7 +203,7 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
     half = _in(tiny_prior("bare"), torch.float16)
     assert "float16" in reason_against(half, half.new_cache(1))
     prior = tiny_prior("bare")
-    monkeypatch.setattr(native_step, "compile_native", lambda: None)
+    monkeypatch.setattr(native_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     assert "no C compiler" in reason_against(prior, prior.new_cache(1))
 
 
@@ -225,17 +226,35 @@ def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
 
 def test_no_compiler_no_library(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    native_step.compile_native.cache_clear()
+    native_step._compiled.cache_clear()
     try:
         assert native_step.compile_native() is None
     finally:
-        native_step.compile_native.cache_clear()
+        native_step._compiled.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("sleep 9", "was not done in 0.2 seconds"),
+        ("echo 'x.c:1: no' >&2; echo more >&2; exit 1", r"failed \(x.c:1: no\)"),
+    ],
+)
+def test_a_compiler_that_fails_or_takes_too_long_is_named_with_what_it_said(tmp_path, monkeypatch, script, sentence):
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\n{script.replace('sleep', 'exec sleep')}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(compiler))
+    monkeypatch.setattr(native_step, "_LONGEST_SECONDS", 0.2 if "sleep" in script else 600)
+    found, reason = native_step._compiled.__wrapped__()
+    assert found is None
+    assert re.search(f"the C compiler {re.escape(str(compiler))} {sentence}", reason)
 
 
 @needs_compiler
 def test_compiling_leaves_no_file_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(native_step.tempfile, "tempdir", str(tmp_path))
-    native_step.compile_native.cache_clear()
+    native_step._compiled.cache_clear()
     assert native_step.compile_native() is not None
     assert list(tmp_path.iterdir()) == []
 
@@ -266,7 +285,7 @@ def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
     nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
     with pytest.raises(ValueError, match="stepping='fast' is none of auto, plain, native"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="fast")
-    monkeypatch.setattr(native_step, "compile_native", lambda: None)
+    monkeypatch.setattr(native_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")
 

@@ -15,7 +15,7 @@ from jukebox_hf.app.information import configuration_of, stored_dtype
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
 from jukebox_hf.app.requests import SongRequest, level_list
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.native_step import compile_native
+from jukebox_hf.model.native_step import compile_native, why_not_compiled
 from jukebox_hf.model.validation import require
 
 NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
@@ -166,7 +166,7 @@ def steps_in_words(place: torch.device, dtype: str, stepping: str) -> str:
         return "captured steps"
     if place.type != "cpu" or dtype not in DTYPES:
         return f"plain steps (native ones are not made for {dtype if place.type == 'cpu' else place})"
-    return "native steps" if compile_native() is not None else "plain steps (no C compiler was found, or it failed)"
+    return "native steps" if compile_native() is not None else f"plain steps ({why_not_compiled()})"
 
 
 def _places(name: str) -> list[torch.device]:

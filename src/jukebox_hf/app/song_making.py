@@ -6,7 +6,7 @@ disk goes through `song_folder`.
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import repeat_line
 from jukebox_hf.app.song_commit import KINDS
 from jukebox_hf.app.song_folder import SongTarget, with_digest
+from jukebox_hf.app.stepping_notes import stepping_noted, steppings_of
 from jukebox_hf.app.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
 from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.song import Progress as Written
 from jukebox_hf.model.song import sample_song
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import require
@@ -152,18 +154,18 @@ class _Sampling:
             tuple(self._state.seeds[song] for song in songs),
             self._state.notes,
         )
-        for finished_level, reached in _sampled(order, own, self._model, self._progress):
-            for level, codes in enumerate(reached.codes):
+        for step in _sampled(order, own, self._model, self._progress):
+            for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
+            notes = stepping_noted(self._state.notes, step.level, step.stepping, self._progress.say)
+            self._state = replace(self._state, notes=notes)
             self._partial.save_state(self._state)
-            self._previews.show(self._state, finished_level)
+            self._previews.show(self._state, step.level if step.level_is_done else None)
 
 
-def _sampled(
-    order: Order, state: SongState, model: JukeboxModel, progress: Progress
-) -> Iterator[tuple[int | None, SongState]]:
-    """Sample to the end, giving (level that is done or None, state) per window."""
+def _sampled(order: Order, state: SongState, model: JukeboxModel, progress: Progress) -> Iterator[Written]:
+    """Sample to the end, giving what there is after each window."""
     level_now = None
 
     def watch(level: int, position: int) -> None:
@@ -176,8 +178,7 @@ def _sampled(
 
     try:
         with progress.warnings_as_lines():
-            for step in sample_song(model, order.plan, order.labels, state, watch=watch):
-                yield step.level if step.level_is_done else None, step.state
+            yield from sample_song(model, order.plan, order.labels, state, watch=watch)
     except torch.OutOfMemoryError:
         raise ValueError(
             "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
@@ -270,7 +271,7 @@ def _files(
         lines=lines,
         written=(written.samples, written.sampling_rate),
     )
-    sidecar = _sidecar(order, song, target, model, written) | {"given_seconds": given, "command": line}
+    sidecar = _sidecar(order, song, target, model, written, state.notes) | {"given_seconds": given, "command": line}
     if lyrics is not None:
         sidecar["lyrics"] = [
             {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
@@ -281,7 +282,9 @@ def _files(
     return dict(zip(KINDS, zip(names, contents, strict=True), strict=True)), sidecar
 
 
-def _sidecar(order: Order, song: int, target: SongTarget, model: JukeboxModel, written: WrittenAudio) -> dict[str, Any]:
+def _sidecar(
+    order: Order, song: int, target: SongTarget, model: JukeboxModel, written: WrittenAudio, notes: Mapping[str, str]
+) -> dict[str, Any]:
     request = order.requests[song]
     return {
         "format": SIDECAR_FORMAT,
@@ -298,7 +301,7 @@ def _sidecar(order: Order, song: int, target: SongTarget, model: JukeboxModel, w
             "device": str(model.device),
         },
         "request": request.as_json(),
-        "plan": plan_in_words(order),
+        "plan": plan_in_words(order, steppings_of(notes)),
         "versions": {
             "jukebox_hf": jukebox_hf.__version__,
             "torch": torch.__version__,
@@ -309,8 +312,8 @@ def _sidecar(order: Order, song: int, target: SongTarget, model: JukeboxModel, w
     }
 
 
-def plan_in_words(order: Order) -> list[dict[str, Any]]:
-    """What is done at each level, coarsest first."""
+def plan_in_words(order: Order, steppings: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+    """What is done at each level, coarsest first; `steppings` say by level how codes were found indeed."""
     return [
         {
             "level": level_plan.level,
@@ -318,7 +321,7 @@ def plan_in_words(order: Order) -> list[dict[str, Any]]:
             "known": min(order.given_codes(level_plan.level)),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
-            "stepping": level_plan.stepping,
+            "stepping": (steppings or {}).get(level_plan.level, level_plan.stepping),
             **asdict(level_plan.settings),
         }
         for level_plan in order.plan.levels

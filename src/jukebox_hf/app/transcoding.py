@@ -40,6 +40,7 @@ def encode_file(
     """
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
     check_file_target(out, force)
+    _check_codes_target(out)
     model = open_model(model_name, revision=revision, device=device)
     rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
     samples = read_audio(audio, rate)
@@ -103,6 +104,18 @@ def _request_in(sidecar: Path) -> dict[str, Any] | None:
     request = read_sidecar(sidecar)["request"]
     read_request(request, str(sidecar))
     return dict(request)
+
+
+def _check_codes_target(path: Path) -> None:
+    """Of what is there only codes of ours are replaced: weights have the same suffix."""
+    if path.exists():
+        try:
+            SongState.load(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{path} is there and is no file of codes that jukebox-hf wrote ({error}); --force does not replace "
+                f"it: name another file"
+            ) from None
 
 
 def check_file_target(path: Path, force: bool) -> None:

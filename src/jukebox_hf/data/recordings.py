@@ -4,6 +4,7 @@ Flows in: a path or bytes, and times at the wanted rate. Flows out: samples (cha
 `model/audio_input.py` hold here too; there whole files become mono, here channels stay for the mix augmentation.
 """
 
+import functools
 import io
 import math
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from jukebox_hf.model.audio_input import (
     check_scale,
     resample,
 )
+from jukebox_hf.model.foreign_audio import foreign_kind, open_foreign
 from jukebox_hf.model.validation import require
 
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
@@ -114,10 +116,32 @@ def _opened(source: Source, name: str) -> Any:
         raise ImportError(f"{name} is to be read, but soundfile is not installed; pip install soundfile") from None
     if isinstance(source, Path):
         require(source.is_file(), f"{name} is not there, or is no file")
+    if isinstance(source, Path) and (kind := foreign_kind(source)) is not None:
+        content = _decoded_elsewhere(source, kind, source.stat().st_mtime_ns)
+        return soundfile.SoundFile(io.BytesIO(content))
     try:
         return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise ValueError(f"{name} can not be read as audio ({str(error).split(': ')[-1].rstrip('.')})") from None
+
+
+@functools.lru_cache(maxsize=1)  # windows of one song are often read one after another
+def _decoded_elsewhere(path: Path, kind: tuple[str, str], changed: int) -> bytes:
+    """The whole of a recording that libsndfile does not read, as the bytes of a file that it does."""
+    import soundfile
+
+    blocks, have = [], 0
+    with open_foreign(path, kind, MAX_SECONDS) as file:
+        rate, channels = file.samplerate, file.channels
+        _check_header(Header(1, rate, channels), str(path))
+        while len(block := file.read(max(BLOCK_VALUES // channels, 1))):
+            have += len(block)
+            _check_header(Header(have, rate, channels), str(path))
+            blocks.append(block)
+    require(have > 0, f"{path} holds no samples")
+    memory = io.BytesIO()
+    soundfile.write(memory, np.concatenate(blocks), rate, format="W64", subtype="FLOAT")
+    return memory.getvalue()
 
 
 def _stream(source: Any) -> BinaryIO:

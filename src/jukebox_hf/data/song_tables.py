@@ -19,12 +19,14 @@ from transformers.utils import logging
 from jukebox_hf.data.recordings import Source
 from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, check_column_names, checked_word, read_song_list
 from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.model.foreign_audio import can_open_foreign
 from jukebox_hf.model.text_input import MAX_PATH, check_text
 from jukebox_hf.model.validation import require
 
 logger = logging.get_logger(__name__)
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+_BY_FFMPEG = (".m4a", ".mp4", ".m4b", ".aac", ".wma", ".mka", ".webm", ".weba", ".wv", ".ac3", ".amr", ".ape")
 _OTHER_SOUND = (
     *(".m4a", ".mp4", ".m4b", ".aac", ".alac", ".wma", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ape", ".wv", ".mpc"),
     *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
@@ -268,14 +270,16 @@ def _recordings_alone(place: Place) -> SongTable:
     """All recordings of a folder that has no list; those of other kinds are counted."""
     folder = place.folder
     found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path, folder) and path.is_file()]
-    files = [place.check(path) for path in found if path.suffix.lower() in SUFFIXES]
-    others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in _OTHER_SOUND)
+    ours = (*SUFFIXES, *(_BY_FFMPEG if can_open_foreign() else ()))
+    files = [place.check(path) for path in found if path.suffix.lower() in ours]
+    others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in {*_OTHER_SOUND}.difference(ours))
     left_out = None
     if others:
         named = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        cure = "convert" if set(others).isdisjoint(_BY_FFMPEG) else "install ffmpeg, or convert"
         left_out = (
             f"{sum(others.values())} of {len(files) + sum(others.values())} recordings in {folder} are not opened: "
-            f"{named}; convert them to WAV, FLAC, OGG, Opus or MP3"
+            f"{named}; {cure} them to WAV, FLAC, OGG, Opus or MP3"
         )
     require(len(files) > 0, f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give {_LAYOUT}")
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]

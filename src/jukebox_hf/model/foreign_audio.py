@@ -5,6 +5,7 @@ and named to ffmpeg, which so never guesses: playlists and other files that name
 and no protocol but `file` is allowed.
 """
 
+import importlib.util
 import os
 import shutil
 import struct
@@ -43,6 +44,11 @@ def foreign_kind(path: Path) -> tuple[str, str] | None:
             return name, ours
     is_adts = len(beginning) > 1 and beginning[0] == 0xFF and beginning[1] & 0xF6 == 0xF0
     return ("aac", "AAC") if is_adts else None
+
+
+def can_open_foreign() -> bool:
+    """Whether anything is here that decodes such recordings."""
+    return shutil.which("ffmpeg") is not None or importlib.util.find_spec("torchcodec") is not None
 
 
 def open_foreign(path: Path, kind: tuple[str, str], max_seconds: float) -> Any:

@@ -179,6 +179,11 @@ class OpenWindow:
         prefix, offset = self._drawing.prefix, self._drawing.code_offset
         return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)
 
+    @property
+    def stepping(self) -> str:
+        """How codes are found indeed, where it was to be chosen."""
+        return self._stepping
+
     def _hear_of_hooks(self) -> None:
         """Go on plainly where a hook has come since the window was opened."""
         self._hooks = hooks_made()

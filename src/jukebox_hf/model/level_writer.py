@@ -62,6 +62,7 @@ class LevelWriter:
         self.batch = plan.batch  # smaller where memory runs out, or kernels take no more
         if plan.stepping == "fused":
             self.batch = min(plan.batch or MOST_SONGS, MOST_SONGS)
+        self.stepping = plan.stepping  # how the last codes were found indeed
         self._caches: dict[int, JukeboxCache] = {}
         self._loops: dict[object, WindowLoop] = {}
 
@@ -137,11 +138,13 @@ class LevelWriter:
             FloatingPointError: logits that can not be drawn from, with level, song and position.
         """
         try:
-            return opened.write_until(stop)
+            codes = opened.write_until(stop)
         except FloatingPointError as error:
             what, row, place, cure = error.args
             where = f"level {self.plan.level}, song {rows[row].song}, code {rows[row].window.start + place}"
             raise FloatingPointError(f"{what}: {where}; {cure}") from None
+        self.stepping = opened.stepping
+        return codes
 
     def _write_some(self, state: SongState, waiting: list[Row], is_watched: bool) -> Tensor:
         """Write as many of the first rows as the plan and the memory allow: where it runs out, half as many."""

@@ -28,6 +28,7 @@ _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-e
 _FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 _FUNCTIONS = ("scratch_size", "step", "head")
+_LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
 
 
 class _Matrix(ctypes.Structure):
@@ -69,11 +70,7 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         return f"the prior is on {cache.position.device}, not on a CPU"
     if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
         return reason
-    if compile_native() is not None:
-        return None
-    if not _SOURCE.is_file():
-        return "native_step.c does not travel with remote code; install jukebox_hf"
-    return "there is no C compiler (cc), or it failed"
+    return None if compile_native() is not None else why_not_compiled()
 
 
 def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
@@ -224,22 +221,39 @@ def _checked_run(kind: AttentionKind, position: int) -> _Run:
     return _Run(write, is_kept, first, count)
 
 
-@functools.cache
 def compile_native() -> ctypes.CDLL | None:
     """Compile native_step.c for this machine, once per process, and leave no file behind; None where that fails.
 
     A library without our functions, which a compiler that is none may leave, is a failure too.
     """
+    return _compiled()[0]
+
+
+def why_not_compiled() -> str:
+    """Why `compile_native` gives nothing; empty where it does."""
+    return _compiled()[1]
+
+
+@functools.cache
+def _compiled() -> tuple[ctypes.CDLL | None, str]:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or not _SOURCE.is_file():
-        return None
+    if not _SOURCE.is_file():
+        return None, "native_step.c does not travel with remote code; install jukebox_hf"
+    if compiler is None:
+        return None, "there is no C compiler (cc)"
     try:
         with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
             made = Path(folder) / "native_step.so"
-            subprocess.run([compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"], check=True, capture_output=True, timeout=60)
+            words = [compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"]
+            subprocess.run(words, check=True, capture_output=True, timeout=_LONGEST_SECONDS)
             library = ctypes.CDLL(str(made))
             scratch_size, step, head = (getattr(library, name) for name in _FUNCTIONS)
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    except subprocess.TimeoutExpired:
+        return None, f"the C compiler {compiler} was not done in {_LONGEST_SECONDS} seconds; the machine may be busy"
+    except subprocess.CalledProcessError as error:
+        told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
+        return None, f"the C compiler {compiler} failed ({told.splitlines()[0][:200]})"
+    except (OSError, AttributeError) as error:
+        return None, f"what the C compiler {compiler} makes can not be used ({error})"
     scratch_size.restype, step.restype, head.restype = ctypes.c_int64, None, None
-    return library
+    return library, ""

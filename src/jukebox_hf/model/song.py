@@ -38,12 +38,14 @@ class Progress:
         level: the level of the window.
         window: what was written, from the start of the first window to the stop of the last.
         level_is_done: whether these were the level's last.
+        stepping: how its codes were found indeed: `auto` is none.
     """
 
     state: SongState
     level: int
     window: Window
     level_is_done: bool
+    stepping: str
 
 
 def sample_song(
@@ -88,7 +90,7 @@ def sample_song(
             if all(len(codes) >= whole.stop for codes in state.codes[level]):
                 continue
             state = writer.write(state, windows)
-            yield Progress(state, level, whole, whole.stop == level_plan.total)
+            yield Progress(state, level, whole, whole.stop == level_plan.total, writer.stepping)
         del prior, writer
         model.take_back(level)
 
