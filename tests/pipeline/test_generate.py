@@ -185,6 +185,18 @@ def test_settings_may_differ_between_levels(model):
     assert wishes.hop_fractions == {2: 0.5}
 
 
+def test_levels_left_out_keep_the_models_own_setting(model):
+    changed = copy.copy(model)
+    own = {"temperature": {"0": 0.95, "1": 0.7, "2": 0.9}, "top_k": {"1": 4}, "hop_fractions": {"2": 0.25, "0": 0.5}}
+    changed.generation_config = GenerationConfig(**own)
+    given = {"temperature": {2: 0.5}, "top_k": {2: 7}, "hop_fractions": {1: 0.125}}
+    for said in ({"config": GenerationConfig(**given)}, given):
+        wishes = _wishes(changed, **said)
+        assert [wishes.settings[level].temperature for level in range(3)] == [0.95, 0.7, 0.5]
+        assert [wishes.settings[level].top_k for level in range(3)] == [0, 4, 7]
+        assert wishes.hop_fractions == {2: 0.25, 1: 0.125, 0: 0.5}
+
+
 def test_what_transformers_fills_in_is_no_wish(model):
     """5.17's pipelines hand over a whole configuration."""
     filled = GenerationConfig(
@@ -227,6 +239,12 @@ def test_a_hook_may_change_the_logits(model, words):
     output = model.generate(words, logits_processor=only_three, max_new_tokens=2, levels=[2, 1], return_codes=True)
     assert output.codes[2].tolist() == [[3, 3]]
     assert seen == [(2, 0), (2, 1), *((1, place) for place in range(8))]
+
+
+@pytest.mark.parametrize("answer", [lambda logits: None, lambda logits: logits.numpy(), lambda logits: logits[:, :3]])
+def test_a_hook_must_give_logits(model, words, answer):
+    with pytest.raises(ValueError, match=r"the logits_processor gave .* for logits \(1, \d+\); let it return"):
+        model.generate(words, max_new_tokens=4, logits_processor=lambda logits, level, position: answer(logits))
 
 
 def test_priors_are_freed_level_by_level(repository, words, song):
@@ -333,6 +351,10 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"codes": {2: torch.zeros(2, 3)}}, "must be integers"),
         ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
         ({}, {"codes": {7: torch.zeros(1, 3, dtype=torch.long)}}, "a level of codes=7 is not a level"),
+        ({}, {"codes": {2: torch.zeros(1, 3, dtype=torch.bool)}}, r"must be integers .* not torch\.bool \(1, 3\)"),
+        ({}, {"codes": {2: [[1, 2]]}, "num_return_sequences": 2}, "must be integers .* not list"),
+        ({}, {"codes": {0: torch.zeros(1, 3, dtype=torch.long)}, "levels": [2]}, "are given, but levels=.2. neither"),
+        ({}, {"num_return_sequences": 10**9}, "more than the 10,000 that a call may write"),
         ({}, {"codes": 3}, "codes=int must be a SongState"),
         ({}, {"codes": {2: torch.zeros(1, 30, dtype=torch.long)}, "seconds": 0.05}, "are known already"),
     ],

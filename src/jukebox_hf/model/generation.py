@@ -317,7 +317,19 @@ def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> 
 
 
 def _at_place(hook: Callable[[Tensor, int], Tensor], place: int, logits: Tensor) -> Tensor:
-    return hook(logits, place)
+    """What a hook makes of logits (B, V).
+
+    Raises:
+        ValueError: anything but logits.
+    """
+    changed, wanted = hook(logits, place), tuple(logits.shape)
+    is_tensor = isinstance(changed, Tensor)
+    found = f"{changed.dtype} {tuple(changed.shape)}" if is_tensor else type(changed).__name__
+    require(
+        is_tensor and changed.shape == wanted and changed.is_floating_point(),
+        f"the logits_processor gave {found} for logits {wanted}; let it return logits of this shape",
+    )
+    return changed
 
 
 def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:

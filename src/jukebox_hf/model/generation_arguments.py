@@ -124,9 +124,10 @@ def read_wishes(
     if isinstance(levels, (Tensor, np.ndarray)) and levels.ndim == 1:
         levels = levels.tolist()
     is_parallel = said.get("parallel_windows", False)
-    hops = _hop_fractions(said.get("hop_fractions", getattr(own, "hop_fractions", None)), num_levels)
-    if is_parallel and "hop_fractions" not in said:  # nobody asked for the model's own at the levels it is about
-        hops = {level: part for level, part in hops.items() if not config.prior_configs[level].upper_strides}
+    hops = _by_level("hop_fractions", getattr(own, "hop_fractions", None), dict.fromkeys(range(num_levels)))
+    if is_parallel:  # the model's own are not asked for at the levels it is about
+        hops = {level: None if config.prior_configs[level].upper_strides else part for level, part in hops.items()}
+    hops = _by_level("hop_fractions", said.get("hop_fractions"), hops)
     require(
         levels is None or (isinstance(levels, Sequence) and not isinstance(levels, str)),
         f"levels={levels!r} must be a list such as [2, 1, 0], or None for all",
@@ -137,7 +138,7 @@ def read_wishes(
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
         settings=_settings(said, own, num_levels),
-        hop_fractions=hops,
+        hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
         chunk=said.get("chunk"),
         batch=said.get("batch"),
@@ -234,9 +235,8 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
 
 def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
     def by_level(name: str, otherwise: Any) -> dict[int, Any]:
-        of_model = getattr(own, name, None)
-        otherwise = otherwise if of_model is None else of_model
-        return _by_level(name, said.get(name, otherwise), num_levels, otherwise)
+        of_model = _by_level(name, getattr(own, name, None), dict.fromkeys(range(num_levels), otherwise))
+        return _by_level(name, said.get(name), of_model)
 
     do_sample = said.get("do_sample", getattr(own, "do_sample", None))
     require(
@@ -250,26 +250,21 @@ def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -
     return {level: SamplingSettings(temperature[level], top_k[level], top_p[level]) for level in range(num_levels)}
 
 
-def _hop_fractions(value: Any, num_levels: int) -> dict[int, float]:
+def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, Any]:
+    """One number for all levels, or a dictionary level -> number; what is left out stays as `otherwise`."""
     if value is None:
-        return {}
-    wanted = _by_level("hop_fractions", value, num_levels, None)
-    return {level: fraction for level, fraction in wanted.items() if fraction is not None}
-
-
-def _by_level(name: str, value: Any, num_levels: int, otherwise: Any) -> dict[int, Any]:
-    """One number for all levels, or a dictionary level -> number, in which levels may be missing."""
+        return dict(otherwise)
     if not isinstance(value, Mapping):
-        value = dict.fromkeys(range(num_levels), value)
+        value = dict.fromkeys(otherwise, value)
     else:  # JSON turns keys into strings
         value = {int(key) if isinstance(key, str) and key.isdigit() else key: item for key, item in value.items()}
     for level, number in value.items():
-        check_level(f"a key of {name}", level, num_levels)
+        check_level(f"a key of {name}", level, len(otherwise))
         require(
-            is_number(number) or (number is None and otherwise is None),
+            is_number(number) or (number is None and name == "hop_fractions"),
             f"{name}={number!r} must be a number, or a dictionary from level to number",
         )
-    return {level: value.get(level, otherwise) for level in range(num_levels)}
+    return {**otherwise, **value}
 
 
 def _check_count(name: str, value: Any) -> None:

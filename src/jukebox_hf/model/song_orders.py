@@ -51,6 +51,7 @@ SONG_INPUTS = (
     "prompt_lengths",
 )
 NOT_SAID = -1
+MOST_SONGS = 10_000  # of one call
 Codes = SongState | Mapping[int, Tensor] | Sequence[Tensor | None]
 
 
@@ -197,13 +198,22 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
         f"give its codes by level",
     )
     batch = _batch_size(inputs, codes)
+    require(
+        batch * copies <= MOST_SONGS,
+        f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS:,} that a call may write; call "
+        f"several times, each with its own seed",
+    )
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
     further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
     rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
     pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
     known = {level: tensor for level, tensor in pairs if tensor is not None}
-    return {**inputs, **rows}, {level: tensor.repeat_interleave(copies, 0) for level, tensor in known.items()} or None
+    known = {
+        level: tensor.repeat_interleave(copies, 0) if isinstance(tensor, Tensor) else tensor
+        for level, tensor in known.items()
+    }
+    return {**inputs, **rows}, known or None
 
 
 def _batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
@@ -420,6 +430,12 @@ def _first_state(
             state = SongState(codes.codes, tuple(wishes.seed + song for song in range(num_songs)), codes.notes)
     else:
         state = state_of(config, codes, _seeds(songs, wishes))
+        given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
+        require(
+            not given or not {*levels, levels[0] + 1}.isdisjoint(given),
+            f"codes of level {given[:1]} are given, but levels={sorted(levels, reverse=True)} neither go on from them "
+            f"nor are written from them; leave them out, or say other levels",
+        )
     state.check(config)
     for song in range(num_songs):
         length = int(songs["prompt_lengths"][song])
@@ -483,10 +499,15 @@ def _by_level(config: JukeboxConfig, codes: Mapping[int, Tensor] | Sequence[Tens
 
 def _one_row(level: int, codes: Any, song: int, num_songs: int) -> Tensor:
     """One song's codes; -1 behind shorter songs, as `generate` gives them, is dropped."""
+    are_integers = (
+        isinstance(codes, Tensor)
+        and codes.dtype != torch.bool
+        and not (codes.is_floating_point() or codes.is_complex())
+    )
     require(
-        isinstance(codes, Tensor) and codes.dim() == 2 and len(codes) == num_songs and not codes.is_floating_point(),
+        are_integers and codes.dim() == 2 and len(codes) == num_songs,
         f"codes of level {level} must be integers ({num_songs}, T), one row per song, not "
-        f"{tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__}",
+        f"{f'{codes.dtype} {tuple(codes.shape)}' if isinstance(codes, Tensor) else type(codes).__name__}",
     )
     row = codes[song]
     length = len(row)
