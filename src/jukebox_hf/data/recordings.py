@@ -20,10 +20,13 @@ from jukebox_hf.model.audio_input import (
     MAX_VALUES,
     MIN_RATE,
     check_scale,
+    reason_of,
     resample,
 )
+from jukebox_hf.model.file_kinds import read_head, refuse_kind
 from jukebox_hf.model.validation import require
 
+_SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
 _MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
 _FORGIVEN_SECONDS = 0.1  # headers of lossy formats promise a little more than there is
@@ -114,10 +117,14 @@ def _opened(source: Source, name: str) -> Any:
         raise ImportError(f"{name} is to be read, but soundfile is not installed; pip install soundfile") from None
     if isinstance(source, Path):
         require(source.is_file(), f"{name} is not there, or is no file")
+        require(source.stat().st_size > 0, f"{name} is empty; get the file again")
+    refuse_kind(
+        name, read_head(source) if isinstance(source, Path) else bytes(memoryview(source)[:512]), allowed=_SOUND
+    )
     try:
         return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise ValueError(f"{name} can not be read as audio ({str(error).split(': ')[-1].rstrip('.')})") from None
+        raise ValueError(f"{name} can not be read as audio ({reason_of(error).split(': ')[-1]})") from None
 
 
 def _stream(source: Any) -> BinaryIO:
