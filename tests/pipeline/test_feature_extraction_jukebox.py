@@ -96,18 +96,25 @@ def test_hostile_samples_are_refused_in_one_sentence(audio, options, message):
 def test_hostile_files_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "text.wav").write_bytes(b"RIFF\xff\xff\xff\xffWAVEnonsense")
     (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "page.wav").write_bytes(b"<html>404</html>")
+    (tmp_path / "pointer.mp3").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(9000))
     os.mkfifo(tmp_path / "pipe.wav")
     soundfile.write(tmp_path / "long.wav", np.zeros(4000), 1000)
     for name, message in (
         ("text.wav", "can not be read as audio"),
-        ("empty.wav", "can not be read as audio"),
+        ("empty.wav", "empty.wav is empty"),
+        ("page.wav", "page.wav is a web page"),
+        ("pointer.mp3", "pointer.mp3 is a git-LFS pointer"),
+        ("noise.mp3", r"can not be read as audio \(its format is not known"),
+        ("http://host/a.wav", "is an address, not a file; download it"),
         ("pipe.wav", "is not a file"),
         ("nothing.wav", "is not a file"),
         (".", "is not a file"),
         ("long.wav", "is 4.0 s long, but at most 3 s"),
     ):
         with pytest.raises(ValueError, match=message):
-            read_audio(tmp_path / name, RATE, max_seconds=3)
+            read_audio(name if "://" in name else tmp_path / name, RATE, max_seconds=3)
 
 
 def test_too_short_or_odd_requests_are_refused(extractor):

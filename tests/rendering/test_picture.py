@@ -64,3 +64,15 @@ def test_waveform_is_that_of_the_file_as_written(monkeypatch):
     (audio, rate, start), *_ = drawn
     assert audio is written
     assert (rate, start) == (48000, 5)
+
+
+@pytest.mark.parametrize("letter", ["W", "i", "T"])
+def test_a_title_is_no_wider_than_the_picture(monkeypatch, letter):
+    from matplotlib.figure import FigureBase
+
+    seen = []
+    original = FigureBase.suptitle
+    monkeypatch.setattr(FigureBase, "suptitle", lambda *args, **kw: seen.append(original(*args, **kw)) or seen[-1])
+    draw_song([LevelSound(0, 8, np.zeros(4000, np.float32))], 4000, title=letter * 300)
+    figure = seen[0].get_figure(root=True)
+    assert 0.3 < seen[0].get_window_extent().width / figure.bbox.width <= 1

@@ -153,7 +153,10 @@ def test_what_does_not_belong_together_is_not_put_together(whole, tiny_prior, co
     assert assemble([str(whole), "--vqvae", str(whole), "--priors", *parts]) == 2
     assert "exists already; name a new folder" in capsys.readouterr().err
     assert assemble([str(tmp_path / "two"), "--vqvae", str(whole), "--priors", *parts[::-1]]) == 2
-    assert "prior_configs[0].level=1 does not fit" in capsys.readouterr().err
+    assert (
+        "is of level 1, but stands where level 0 belongs; give one prior for each level, finest first"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "two").exists()
 
 

@@ -292,6 +292,12 @@ def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:
         top = hops[len(model.config.prior_configs) - 1]
         samples = round(request.keep_seconds * model.config.sampling_rate) // top * top
         require(samples > 0, f"--keep {request.keep_seconds:g} is shorter than one code; keep more, or use generate")
+        known = max(len(songs[0]) * hop for songs, hop in zip(state.codes, hops, strict=True))
+        require(
+            samples <= known,
+            f"--keep {request.keep_seconds:g} is more than the {known / model.config.sampling_rate:g} s that "
+            f"{request.codes} holds; keep less, or leave it out",
+        )
         state = replace(
             state,
             codes=tuple(

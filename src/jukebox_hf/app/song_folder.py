@@ -152,7 +152,7 @@ def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool
     path = Path(out)
     require(
         path.suffix.lower() == suffix and path.name != suffix,
-        f"--out {out} must end in {suffix} for this format, or in / for a folder",
+        f"--out {out} must end in {suffix} for this format, or in / for a folder (.wav, .flac, .mp3, .ogg, .opus)",
     )
     return [SongTarget(path.parent, path.stem, path.suffix)]
 

@@ -21,11 +21,14 @@ from jukebox_hf.model.audio_input import (
     MAX_VALUES,
     MIN_RATE,
     check_scale,
+    reason_of,
     resample,
 )
+from jukebox_hf.model.file_kinds import read_head, refuse_kind
 from jukebox_hf.model.foreign_audio import foreign_kind, open_foreign
 from jukebox_hf.model.validation import require
 
+_SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
 _MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
 _FORGIVEN_SECONDS = 0.1  # headers of lossy formats promise a little more than there is
@@ -116,13 +119,17 @@ def _opened(source: Source, name: str) -> Any:
         raise ImportError(f"{name} is to be read, but soundfile is not installed; pip install soundfile") from None
     if isinstance(source, Path):
         require(source.is_file(), f"{name} is not there, or is no file")
-    if isinstance(source, Path) and (kind := foreign_kind(source)) is not None:
-        content = _decoded_elsewhere(source, kind, source.stat().st_mtime_ns)
-        return soundfile.SoundFile(io.BytesIO(content))
+        require(source.stat().st_size > 0, f"{name} is empty; get the file again")
+        if (kind := foreign_kind(source)) is not None:
+            content = _decoded_elsewhere(source, kind, source.stat().st_mtime_ns)
+            return soundfile.SoundFile(io.BytesIO(content))
+    refuse_kind(
+        name, read_head(source) if isinstance(source, Path) else bytes(memoryview(source)[:512]), allowed=_SOUND
+    )
     try:
         return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise ValueError(f"{name} can not be read as audio ({str(error).split(': ')[-1].rstrip('.')})") from None
+        raise ValueError(f"{name} can not be read as audio ({reason_of(error).split(': ')[-1]})") from None
 
 
 @functools.lru_cache(maxsize=1)  # windows of one song are often read one after another

@@ -6,12 +6,14 @@ are read in blocks, so a hostile file can not ask for much memory.
 
 import io
 import os
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .file_kinds import check_file, read_head, refuse_kind
 from .foreign_audio import foreign_kind, open_foreign
 from .validation import require
 
@@ -176,10 +178,11 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
     if soundfile is None:
         raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
     file_itself, path = path, "the audio" if isinstance(path, io.BytesIO) else path
-    require(
-        path == "the audio" or path.is_file(),
-        f"{path} is not a file that can be read as audio; give the path of a recording",
-    )
+    if path != "the audio":
+        require(not _is_address(path), f"{path} is an address, not a file; download it, and give its path")
+        require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
+        check_file(path)
+    refuse_kind(path, _head(file_itself), allowed=("is sound",))
     try:
         with _opened(file_itself, max_seconds) as file:
             _check_rate(f"the rate of {path}", file.samplerate)
@@ -194,8 +197,23 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
                 blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = str(error).rstrip(".")
+        reason = reason_of(error)
         raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What libsndfile says of a file, as the end of a sentence; it takes noise named .mp3 for no regular file."""
+    reason = str(error).rstrip(".")
+    return "its format is not known" if "regular file" in reason else reason
+
+
+def _is_address(path: Path) -> bool:
+    """http://host/a.wav, in which `Path` has made one slash of two."""
+    return len(path.parts) > 1 and re.fullmatch("[a-z]{2,}:", path.parts[0]) is not None and not path.exists()
+
+
+def _head(file: Path | io.BytesIO) -> bytes:
+    return file.getvalue()[:512] if isinstance(file, io.BytesIO) else read_head(file)
 
 
 def _opened(path: Path | io.BytesIO, max_seconds: float) -> Any:

@@ -124,6 +124,8 @@ class _ByFfmpeg:
     def _refusal(self) -> str:
         self._errors.seek(0)
         told = self._errors.read(4000).decode(errors="replace").strip().splitlines()
+        if told and "matches no streams" in " ".join(told):
+            return f"{self._what} holds no sound; give a recording"
         return f"{self._what} can not be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
 
 

@@ -262,6 +262,8 @@ def _order(
             f"only {plan.samples / config.sampling_rate:.4g} s of audio are asked for; ask for more seconds or shorten "
             f"the prompt or codes",
         )
+    for song in rows:
+        _check_lyrics_begin(config, songs, song, plan.samples)
     labels = tuple(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
         for prior in config.prior_configs
@@ -273,6 +275,26 @@ def _order(
         state.notes,
     )
     return SongOrder(tuple(rows), plan, labels, own)
+
+
+def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
+    """Lyrics that begin behind the audio are never sung, unless the song is said to go on behind it.
+
+    Raises:
+        ValueError: that, or a beginning without lyrics.
+    """
+    begin, rate = int(songs["lyrics_from_samples"][song]), config.sampling_rate
+    if begin <= 0:
+        return
+    require(
+        begin < samples or int(songs["song_samples"][song]) != NOT_SAID,
+        f"lyrics_from={begin / rate:g} leaves no time for lyrics: the audio ends after {samples / rate:g} s; let them "
+        f"begin before, or give song_seconds if the song goes on behind it",
+    )
+    require(
+        int(songs["lyric_lengths"][song]) > 0,
+        f"lyrics_from={begin / rate:g} says where lyrics begin, but there are none; give lyrics, or leave it out",
+    )
 
 
 def _warn_of_long_lyrics(labels: Sequence[Sequence[LevelLabels]]) -> None:

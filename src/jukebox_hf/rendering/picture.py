@@ -75,8 +75,7 @@ def draw_song(
         1 + len(sounds), 1, sharex=True, squeeze=False, height_ratios=[0.8] + [1] * len(sounds)
     ).ravel()
     stop_second = start_second + seconds
-    # a "$" in a name is no formula
-    panels.suptitle(shortened(title, _LONGEST_TITLE), color=_INK, fontsize=13, parse_math=False)
+    _write_title(panels, figure, title)
     _draw_waveform(axes[0], *(written or (sounds[-1].audio, sampling_rate)), start_second)
     _mark_lyrics(axes[0], lines, start_second, with_words=not columns)
     _write_columns(below, columns)
@@ -125,6 +124,23 @@ def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray,
     power = np.abs(np.fft.rfft(frames, axis=1)).T ** 2
     decibels = 10 * np.log10(power / max(float(power.max()), 1e-20) + 1e-20)
     return decibels.clip(-_DECIBELS, 0), size
+
+
+def _write_title(panels: Any, figure: Any, title: str) -> None:
+    """The title, cut where it is wider than the picture."""
+    letters, most = _LONGEST_TITLE, 0.97 * figure.bbox.width
+    # a "$" in a name is no formula
+    heading = panels.suptitle(shortened(title, letters), color=_INK, fontsize=13, parse_math=False)
+    while (wide := _extent(heading, figure)) > most and letters > 1:
+        letters = min(letters - 1, int(letters * most / wide))
+        heading.set_text(shortened(title, letters))
+
+
+def _extent(text: Any, figure: Any) -> float:
+    """Pixels that a text is wide."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return text.get_window_extent(figure.canvas.get_renderer()).width
 
 
 def _draw_waveform(panel: Any, audio: np.ndarray, sampling_rate: int, start_second: float) -> None:

@@ -45,6 +45,13 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     require(not out.exists(), f"{out} exists already; name a new folder")
     sound = load_vqvae(vqvae)
     configs = [JukeboxPriorConfig.from_pretrained(prior) for prior in priors]
+    for level, (prior, own) in enumerate(zip(priors, configs, strict=True)):
+        order = " ".join(f"LEVEL_{number}" for number in range(len(configs)))
+        require(
+            own.level == level,
+            f"--priors {prior} is of level {own.level}, but stands where level {level} belongs; give one prior for "
+            f"each level, finest first: --priors {order}",
+        )
     config = JukeboxConfig(vqvae_config=sound.config, prior_configs=configs)
     for prior in priors:
         _check_facts(prior, sound)

@@ -268,7 +268,8 @@ def _within(shards: CodeShards, config: JukeboxPriorConfig, data: PriorDataArgum
     require(
         len(kept) > 0,
         f"none of the {len(side)} songs of {shards.folder} lasts from {low / rate:.2f} to under {high / rate:.2f} s, "
-        f"the song lengths of this prior; set min_song_seconds and max_song_seconds in its configuration",
+        f"the song lengths of this prior; give longer songs, or set min_song_seconds and max_song_seconds in the "
+        f"config.json of a copy of the model's folder (of tiny: of jukebox_hf.tiny_repository()), and name the copy",
     )
     _tell_left_out(len(side) - len(kept), len(side), config)
     return CodedSongs(shards, kept)
