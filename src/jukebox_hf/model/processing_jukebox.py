@@ -312,7 +312,7 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         _check_seed(said["seed"])
         said["seed"] += place
     own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
-    blank = {name for name in own if name not in _NUMBERS and _is_blank(own[name])}
+    blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
     said.update({name: value for name, value in own.items() if value is not None and name not in blank})
     for name in ("artist", "genre"):
         if not is_integer(said.get(name, "")):
