@@ -64,10 +64,6 @@ class JukeboxPipeline(TextToAudioPipeline):
         tokenizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        require(
-            tokenizer is None or hasattr(tokenizer, "label_versions") or tokenizer == model.name_or_path,
-            f"tokenizer={shown(tokenizer)} is not of Jukebox; use a JukeboxTokenizer, or leave it out",
-        )
         processor = processor or (model.own_processor() if tokenizer is None else None)
         if not hasattr(processor, "lyric_level"):
             tokenizer = processor or tokenizer
