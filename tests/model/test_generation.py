@@ -147,3 +147,27 @@ def test_hook_that_leaves_nothing_to_draw_is_told_from_bad_weights(settings, tin
             hook=lambda logits, place: logits.masked_fill(torch.tensor([[False], [place >= 7]]), float("-inf")),
         )
     assert stop.value.args[:3] == ("the hook leaves no code to draw", 1, 7)
+
+
+@pytest.mark.parametrize("change", ["data", "parameter", "module"])
+def test_weights_replaced_in_a_window_are_those_it_goes_on_with(tiny_prior, inputs_for, change):
+    found = []
+    for stepping in ("auto", "plain"):
+        prior = tiny_prior("labelled")
+
+        def hook(logits, place, prior=prior):
+            if place != 3:
+                return logits
+            other = prior.lm_head.weight.detach().roll(1, 0) * 3
+            if change == "data":
+                prior.lm_head.weight.data = other
+            elif change == "parameter":
+                prior.lm_head.weight = torch.nn.Parameter(other)
+            else:
+                prior.lm_head = torch.nn.Linear(*reversed(other.shape), bias=False)
+                prior.lm_head.weight.data = other
+            return logits
+
+        start = _start(prior, inputs_for(prior.config, batch=1), 0)
+        found.append(sample_window(prior, *start, 24, GREEDY, hook=hook, stepping=stepping).codes)
+    assert torch.equal(*found)

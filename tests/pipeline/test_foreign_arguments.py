@@ -187,6 +187,7 @@ def test_arguments_that_mean_something_open_the_model(repository, door, said):
         ({"use_safetensors": False}, "stored as safetensors alone"),
         ({"ignore_mismatched_sizes": True}, "must fit their configuration"),
         ({"max_memory": {"cpu": "1GB"}}, "say device_map='auto'"),
+        ({"device_map": {"": "cpu", "prior_0": "disk"}}, "leaves weights on the disk"),
         ({"device_map": {"vqvae": "cpu"}}, "says nothing of prior_0"),
         ({"device_map": "nonsense"}, "which is no device"),
         ({"device_map": "meta"}, "which is no device"),

@@ -357,3 +357,39 @@ def test_gradio_makes_a_form_of_it(pipe, registered, monkeypatch):
 def test_gradio_itself_makes_an_interface_of_it(pipe):
     gradio = pytest.importorskip("gradio")
     assert len(gradio.Interface.from_pipeline(pipe).input_components) == 5
+
+
+class _Indexed:
+    """A data set as transformers' KeyDataset is one."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, place):
+        return ["la", "lo"][place]
+
+
+def test_a_data_set_that_is_only_indexed_is_sung_row_by_row(pipe):
+    found = list(pipe(_Indexed(), seed=3, **SHORT))
+    wanted = pipe(["la", "lo"], seed=3, **SHORT)
+    assert all(np.array_equal(one["audio"], other["audio"]) for one, other in zip(found, wanted, strict=True))
+
+
+class _Table(list):
+    """As pandas' DataFrame: going through it gives its columns."""
+
+    columns = ("lyrics",)
+
+    def to_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("songs", [{"la"}, {"la": 1}.keys(), _Table(["lyrics"])])
+def test_what_has_no_order_or_goes_through_its_columns_is_refused(pipe, songs):
+    with pytest.raises(ValueError, match=r"must be lyrics, a dictionary of words, or a list|to_dict\('records'\)"):
+        pipe(songs, **SHORT)
+
+
+def test_a_model_brings_the_processor_of_its_repository(repository):
+    pipe = pipeline("text-to-audio", model=JukeboxModel.from_pretrained(repository), device="cpu")
+    assert pipe.processor(artist="the testers", strict=True)["artist_ids"].any()

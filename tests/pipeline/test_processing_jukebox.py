@@ -138,7 +138,7 @@ def test_audio_comes_back_without_its_padding(processor):
         ({"seed": True}, {}, "seed=True must be an integer"),
         ({"genre": "soft rock rock rock rock rock"}, {}, "is 6 genres in v2"),
         ({"artist": "nobody"}, {"strict": True}, "is not listed in v2"),
-        ({"prompt": 3}, {}, "prompt=int must be a path"),
+        ({"prompt": 3}, {}, "prompt=int is no recording"),
         ({"prompt": "/nowhere.wav"}, {}, "is not a file"),
         ({"prompt": np.zeros(5)}, {}, "fewer than the 128 of one code"),
         ("la", {"return_tensors": "tf"}, "must be 'pt'"),
@@ -148,6 +148,12 @@ def test_impossible_songs_are_refused_in_one_sentence(processor, song, words, me
     with pytest.raises(ValueError, match=message) as caught:
         processor(song, **words)
     assert "\n" not in str(caught.value)
+
+
+def test_words_that_a_table_leaves_out_are_not_said(processor):
+    row = {"lyrics": float("nan"), "artist": np.nan, "genre": None, "seed": 3}
+    found, wanted = processor(row), processor({"seed": 3})
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_unlisted_names_are_heard_as_unknown_with_one_warning(repository):

@@ -26,7 +26,9 @@ _CARD = "README.md"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-def write_companions(config: JukeboxConfig, repository: str, hub: Mapping[str, Any], folder: Path) -> None:
+def write_companions(
+    config: JukeboxConfig, repository: str, hub: Mapping[str, Any], folder: Path, *, trusts: bool = False
+) -> None:
     """Put the processor and the card of a repository beside weights that were opened from it.
 
     What stands in the folder already and fits the model is left alone.
@@ -34,9 +36,10 @@ def write_companions(config: JukeboxConfig, repository: str, hub: Mapping[str, A
     Args:
         config: of the model that is saved; it may have been given more lyric characters since.
         repository: name or folder; hub: how its files are fetched.
+        trusts: this code came with the repository, so its owner was asked already.
     """
-    if _processor_of(config, str(folder), {}) is None:
-        processor = _processor_of(config, repository, hub)
+    if processor_of(config, str(folder), {}) is None:
+        processor = processor_of(config, repository, hub, trusts=trusts)
         if processor is not None:
             processor.save_pretrained(folder)
         elif _holds_tokenizer(repository, hub):
@@ -50,7 +53,9 @@ def write_companions(config: JukeboxConfig, repository: str, hub: Mapping[str, A
         shutil.copyfile(card, folder / _CARD)
 
 
-def _processor_of(config: JukeboxConfig, repository: str, hub: Mapping[str, Any]) -> JukeboxProcessor | None:
+def processor_of(
+    config: JukeboxConfig, repository: str, hub: Mapping[str, Any], *, trusts: bool = False
+) -> JukeboxProcessor | None:
     """The processor of a repository, if it has lists at all and these are of such a model."""
     if not _holds_tokenizer(repository, hub):
         return None
@@ -62,7 +67,7 @@ def _processor_of(config: JukeboxConfig, repository: str, hub: Mapping[str, Any]
     if _quietly(repository, "processor_config.json", hub) is None:
         return fitting
     try:
-        own = JukeboxProcessor.from_pretrained(repository, **hub)
+        own = JukeboxProcessor.from_pretrained(repository, trust_remote_code=trusts, **hub)
     except (OSError, ValueError):
         return fitting
     return own if (own.max_genres, own.lyric_level) == (fitting.max_genres, fitting.lyric_level) else fitting

@@ -143,7 +143,7 @@ class OpenWindow:
         self._hooks, self._is_chosen = hooks_made(), stepping != "auto"
         stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
         self._loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
-        self._prior, self._stepping = prior, stepping
+        self._prior, self._cache, self._stepping, self._seen = prior, cache, stepping, _looked_up(prior)
         self._drawing, self._length, self._keeps = drawing, length, keep_logits
         self._hook, self._watch = hook, watch
         self.reached = tokens.shape[1] - prefix
@@ -161,6 +161,8 @@ class OpenWindow:
         """Write codes until there are `stop` of them, and give all of them: (B, stop)."""
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
         for place in range(self.reached, stop):
+            if place == self.reached or self._hook is not None:  # code of others may have run before
+                self._look_again()
             if self._watch is not None:
                 self._watch(place)
             if self._hooks != hooks_made():
@@ -190,6 +192,14 @@ class OpenWindow:
         if self._stepping != "plain" and (reason := _silenced(self._prior, self._stepping, self._loop.device)):
             _refuse_stepping(self._stepping if self._is_chosen else None, reason)
             self._loop, self._stepping = self._loop.stepped_by(self._prior.step), "plain"
+
+    def _look_again(self) -> None:
+        """Step with what a prior holds by now where weights or modules were replaced since they were looked up."""
+        if self._stepping == "plain" or (seen := _looked_up(self._prior)) == self._seen:
+            return
+        can_go_on = self._stepping == "native" and (self._is_chosen or not reason_against(self._prior, self._cache))
+        self._seen, self._stepping = seen, "native" if can_go_on else "plain"  # what is captured lasts for a window
+        self._loop = self._loop.stepped_by(_stepper(self._prior, self._cache, self._stepping))
 
     def _keep(self, logits: Tensor) -> None:
         if self._keeps:

@@ -232,6 +232,11 @@ def check_device_map(device_map: Any, num_levels: int) -> None:
         places = device_map.values()
     else:
         places = [device_map]
+    require(
+        "disk" not in places,
+        f"device_map={device_map!r} leaves weights on the disk, from where each of a song's many thousand steps would "
+        f"read them again; say offload=True, which keeps priors in the CPU's memory, or nothing: they come one by one",
+    )
     for place in places:
         require(
             _is_place(place),
@@ -294,8 +299,6 @@ def check_part(
 def _is_place(place: Any) -> bool:
     if is_integer(place):
         return place >= 0
-    if place == "disk":
-        return True
     try:
         return torch.device(place).type != "meta"
     except (RuntimeError, TypeError):

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
 from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
-from .companions import Adapter, adapted_levels, find_adapter, write_companions
+from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
     SongWishes,
@@ -391,6 +391,13 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             "model.generate(**inputs), or call model.prior(level) or model.vqvae"
         )
 
+    def own_processor(self) -> Any:
+        """The processor of the repository that this was opened from; None where there is none that fits."""
+        if self._source is None:
+            return None
+        where = self._source.name_or_path, self._source.hub
+        return processor_of(self.config, *where, trusts=bool(self.is_remote_code()))
+
     # --- adapters of the whole model, by peft ---
 
     def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs: Any) -> Any:
@@ -537,7 +544,8 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                 self._save_prior(level, folder, **kwargs)
         self.generation_config.save_pretrained(folder)
         if self._source is not None:
-            write_companions(self.config, self._source.name_or_path, self._source.hub, folder)
+            where = self._source.name_or_path, self._source.hub
+            write_companions(self.config, *where, folder, trusts=bool(self.is_remote_code()))
         save_root_config(self.config, folder)
         if getattr(self.config, "auto_map", None) or self.is_remote_code():
             write_code(folder)

@@ -213,7 +213,13 @@ class PartSource:
         if "device_map" in options:
             options["device_map"] = device_map_of(options["device_map"], name)
         with LOADING:
-            return self._load_alone(part, name, config, **options)
+            loaded = self._load_alone(part, name, config, **options)
+        require(
+            not any(tensor.is_meta for tensor in loaded.parameters()),
+            f"device_map={options.get('device_map')!r} and max_memory={options.get('max_memory')!r} leave weights of "
+            f"{name} on the disk, which is too slow for a song; allow more memory, or say offload=True instead",
+        )
+        return loaded
 
     def _load_alone(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any

@@ -5,7 +5,7 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -64,6 +64,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         tokenizer: Any = None,
         **kwargs: Any,
     ) -> None:
+        processor = processor or (model.own_processor() if tokenizer is None else None)
         if not hasattr(processor, "lyric_level"):
             tokenizer = processor or tokenizer
             if tokenizer is None:
@@ -99,10 +100,18 @@ class JukeboxPipeline(TextToAudioPipeline):
         """
         if text_inputs is None or isinstance(text_inputs, (str, Mapping)):
             return super().__call__(text_inputs or {}, **words)
+        is_indexed = hasattr(text_inputs, "__getitem__") and hasattr(text_inputs, "__len__")
+        has_order = (hasattr(text_inputs, "__iter__") or is_indexed) and not isinstance(text_inputs, (bytes, Set))
         require(
-            hasattr(text_inputs, "__iter__") and not isinstance(text_inputs, bytes),
+            has_order,
             f"text_inputs={shown(text_inputs)} must be lyrics, a dictionary of words, or a list of these",
         )
+        require(
+            not (hasattr(text_inputs, "to_dict") and hasattr(text_inputs, "columns")),
+            "text_inputs is a table, which goes through its columns; give its rows: table.to_dict('records')",
+        )
+        if not hasattr(text_inputs, "__iter__"):  # a data set that is only indexed, such as transformers' KeyDataset
+            text_inputs = map(text_inputs.__getitem__, range(len(text_inputs)))
         seed = plain(words.pop("seed", self._preprocess_params.get("seed")))
         songs = (merged(song, {"seed": seed}, place) for place, song in enumerate(text_inputs))
         is_list = isinstance(text_inputs, (list, tuple))

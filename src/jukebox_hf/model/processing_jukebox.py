@@ -312,13 +312,19 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         _check_seed(said["seed"])
         said["seed"] += place
     own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
-    said.update({name: value for name, value in own.items() if value is not None})
+    blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
+    said.update({name: value for name, value in own.items() if value is not None and name not in blank})
     for name in ("artist", "genre"):
         if not is_integer(said.get(name, "")):
             check_words(name, said.get(name, ""))
     check_lyric_text("lyrics", said.get("lyrics", ""))
     _check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether this is NaN, as pandas writes words that a row does not say; of numbers it is refused."""
+    return isinstance(value, float) and value != value
 
 
 def _check_seed(seed: Any) -> None:
