@@ -142,7 +142,7 @@ def test_prior_of_a_damaged_checkpoint_is_not_built(chain_files, changed, edit, 
     [
         (lambda hps: hps.update(downs_t=[3]), r"strides .* and how many stages have them, \[3\], must be two lists"),
         (lambda hps: hps.pop("strides_t"), "lack 'strides_t'; name the model with --preset"),
-        (lambda hps: hps.update(levels="three"), "are not those of a Jukebox"),
+        (lambda hps: hps.update(levels="three"), "levels='three' must be an integer from 1 to 16"),
         (lambda hps: hps.update(downs_t=None), "are not those of a Jukebox"),
         (lambda hps: hps.update(l_bins="many"), "codebook_size='many' is not allowed"),
     ],

@@ -73,7 +73,7 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"num_return_sequences": 0}, "positive integer"),
         ({"num_return_sequences": True}, "positive integer"),
         ({"return_codes": "yes"}, "must be True or False"),
-        ({"seconds": np.bool_(True)}, "must be a positive number"),
+        ({"seconds": np.bool_(True)}, "must be a number of seconds"),
     ],
 )
 def test_generate_refuses_with_a_cure(model, said, message):

@@ -55,7 +55,9 @@ def test_the_page_names_nothing_outside_of_itself(page):
 
 def test_hostile_lyrics_stand_in_the_file_as_data_only(page, hostile):
     text = page(hostile, title=hostile, note=hostile)
-    assert [line["text"] for line in data_of(text)["lines"]] == [line.strip() for line in re.split(r"\n", hostile)]
+    assert [line["text"] for line in data_of(text)["lines"]] == [
+        line.strip() for line in re.split(r"[\n\u2028]", hostile)
+    ]
     assert len(re.findall(r"<script", text)) == 2
     assert len(re.findall(r"<img", text)) == 2
     assert html.escape(hostile) in text
@@ -83,7 +85,7 @@ def test_the_audio_and_the_pictures_are_whole(page, sound):
 def test_audio_that_browsers_do_not_play_is_refused(timed, sound):
     with pytest.raises(ValueError, match="audio_type='audio/x' is none of audio/wav, audio/flac"):
         write_player(timed("a"), b"", "audio/x", samples=sound[0])
-    assert set(AUDIO_TYPES) == {".wav", ".flac", ".mp3", ".ogg"}
+    assert set(AUDIO_TYPES) == {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
 
 
 def test_a_heat_map_is_a_png_whose_pixels_are_its_values():
@@ -144,7 +146,7 @@ def test_a_browser_runs_nothing_that_hostile_lyrics_bring(browser, page, hostile
     assert browser.evaluate("[document.images.length, document.scripts.length]") == [2, 2]
     shown = browser.evaluate("[...document.querySelectorAll('#lyrics p')].map(p => p.textContent)")
     assert [re.sub(r"\s+", " ", line) for line in shown] == [
-        re.sub(r"\s+", " ", line).strip() for line in hostile.split("\n")
+        re.sub(r"\s+", " ", line).strip() for line in re.split(r"[\n\u2028]", hostile)
     ]
     assert browser.evaluate("document.title").split() == hostile.split()
     assert browser.complaints() == []

@@ -34,8 +34,6 @@ def test_lists_are_read_with_their_quirks(list_of):
         ("adele;1.5\n", 1, "'adele;1.5'"),
         ("adele;²\n", 1, "'adele;²'"),
         ("adele;10000000\n", 1, "'adele;10000000'"),
-        ("<!DOCTYPE html>\n", 1, "'<!DOCTYPE html>'"),
-        ("", 1, "''"),
     ],
 )
 def test_a_malformed_line_is_named(list_of, text, line, shown):
@@ -43,6 +41,12 @@ def test_a_malformed_line_is_named(list_of, text, line, shown):
     with pytest.raises(ValueError) as refusal:
         read_label_list(path)
     assert f"{path}, line {line}, is {shown}, but must be `name;id` with an id under 10000000" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("text", "cause"), [("<!DOCTYPE html>\n", "is a web page"), ("", "is empty")])
+def test_a_file_that_is_no_list_is_refused_by_what_it_is(list_of, text, cause):
+    with pytest.raises(ValueError, match=rf"v3_artist_ids\.txt {cause}"):
+        read_label_list(list_of(text))
 
 
 def test_bytes_that_are_no_text_are_refused(list_of):
@@ -65,9 +69,9 @@ def test_only_lists_of_used_versions_are_needed(label_folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"v2": {"adele": 1}', "is not readable JSON"),
-        ("[" * 100_000, "is not readable JSON"),
-        ("[]", "must hold a JSON dictionary, not a list"),
+        ('{"v2": {"adele": 1}', "is not JSON (Expecting ',' delimiter: line 1, column 20)"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("[]", "must hold a JSON object, not a list"),
         ("{}", "holds no v2 names, but the label versions are v2, v3"),
         ('{"v2": {"adele": 1}}', "holds no v3 names"),
         ('{"v2": {"adele": 1}, "v3": {}}', "holds no v3 names"),

@@ -9,6 +9,7 @@ import copy
 import os
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -354,16 +355,22 @@ def read_pickled_tensors(file: Path) -> Any:
     is_cut = read_head(file).startswith(b"PK") and not zipfile.is_zipfile(file)
     require(not is_cut, f"{file} is not a checkpoint of plain tensors: it was cut short; {_AGAIN}")
     try:
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's advice about other people's pickles
+            return _load_tensors(file)
     except (PermissionError, FileNotFoundError):
         raise
     except Exception as error:  # bytes that are no checkpoint can fail in any way
         raise ValueError(f"{file} is not a checkpoint of plain tensors: {_damage_of(file, error)}") from None
+
+
+def _load_tensors(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
 
 
 def _damage_of(file: Path, error: Exception) -> str:

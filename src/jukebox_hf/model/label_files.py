@@ -88,7 +88,7 @@ def checked_table(source: str, table: object) -> Table:
     for name, label_id in table.items():
         require(
             isinstance(name, str) and type(label_id) is int and 0 <= label_id < MAX_ID,
-            f"{source} gives {str(name)[:60]!r} the id {str(label_id)[:60]}, but ids are integers from 0 to under "
+            f"{source} gives {str(name)[:60]!r} the id {label_id!r:.60}, but ids are integers from 0 to under "
             f"{MAX_ID}; get the list again",
         )
     return dict(table)

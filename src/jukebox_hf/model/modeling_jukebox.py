@@ -276,6 +276,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         before = self.offload
         self.offload = before if offload is None else offload
         aligner = OrderAligner(self, orders) if wishes.return_alignment else None
+        self._check_priors_of(orders)
         try:
             states = write_orders(self, orders, hook, aligner and aligner.after_level)
             alignment = aligner and tuple(aligner.finish(states))
@@ -326,9 +327,13 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             "offload=True keeps one prior on the device, but to stream a song all of them take turns; open the model "
             "without it",
         )
+        self._check_priors_of(orders)
         (order,) = orders
         sizes = {"piece_seconds": plain(piece_seconds), "lookahead_seconds": plain(lookahead_seconds)}
         return stream_song(self, order.plan, order.labels, order.state, hook=hook, **sizes)
+
+    def _check_priors_of(self, orders: Sequence[SongOrder]) -> None:
+        self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
 
     def _orders(
         self,
@@ -348,7 +353,6 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
         inputs, codes = copied(inputs or by_name, codes, wishes.copies)
         orders = take_orders(self.config, self.vqvae, inputs, wishes, codes)
-        self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
         return orders, wishes, hook
 
     @torch.no_grad()

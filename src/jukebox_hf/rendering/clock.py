@@ -21,5 +21,8 @@ def clock(seconds: float, digits: int, *, hours: bool, comma: str = ".") -> str:
 
 
 def one_line(text: str) -> str:
-    """Text on one line: what could end a line in any reader becomes a blank; no control of terminals or direction."""
-    return without_controls(" ".join(text.split()))
+    """Text on one line: what could end a line in any reader becomes a blank; no control of terminals or direction.
+
+    Of a line of nothing else dots are left: readers drop a cue without text.
+    """
+    return without_controls(" ".join(text.split())).strip() or ("..." if text.strip() else "")
