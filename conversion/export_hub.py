@@ -35,8 +35,8 @@ def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
         root.get("model_type") == JukeboxConfig.model_type and "prior_configs" in root,
         f"{source} is not a Jukebox repository of this package; convert it first",
     )
-    config = JukeboxConfig.from_dict(root)
     check_target(out, force, [source])
+    config = JukeboxConfig.from_dict(root)
     _check_parts(source, config)
     with staged(out, force, [source]) as staging:
         copy_known(source, staging)
