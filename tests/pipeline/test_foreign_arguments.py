@@ -264,6 +264,7 @@ def test_a_vqvae_takes_any_choice_of_attention(repository, attention):
 def test_loading_shows_no_bars_unless_asked(repository, capfd):
     from transformers.utils import logging
 
+    logging.enable_progress_bar()  # commands that ran in this process before turned it off
     JukeboxModel.from_pretrained(repository).prior(2)
     assert "Loading weights" not in capfd.readouterr().err
     assert logging.is_progress_bar_enabled()
