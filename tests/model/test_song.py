@@ -498,8 +498,8 @@ def test_priors_are_released_after_their_level(model, config, labels_of):
 
     class Watched:
         config = model.config
-        prior = staticmethod(model.prior)
-        release = staticmethod(released.append)
+        lend = staticmethod(model.lend)
+        take_back = staticmethod(released.append)
 
     for progress in sample_song(Watched, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1])):
         assert released == ([] if progress.level == 1 else [1])
@@ -602,7 +602,9 @@ def test_what_is_no_state_is_refused(tmp_path, content):
         save_file({"a": torch.zeros(1)}, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="give a state that jukebox_hf saved"):
+    with pytest.raises(
+        ValueError, match="get the file again" if content == b"" else "give a state that jukebox_hf saved"
+    ):
         SongState.load(path)
 
 
