@@ -166,13 +166,3 @@ def test_bitsandbytes_sings_what_its_matrices_say(tiny_prior, inputs_for, tmp_pa
     with torch.no_grad():
         wanted = prior(codes=window.codes, **inputs, return_loss=False).logits[:, -window.logits.shape[1] :]
     assert (window.logits - wanted).abs().max() < 0.1 * wanted.std()
-
-
-def test_a_variant_beside_other_weights_leaves_them_as_they_are(repository):
-    plain = _dtypes(JukeboxModel.from_pretrained(repository).prior(0))
-    JukeboxModel.from_pretrained(repository, dtype=torch.bfloat16).save_pretrained(repository, variant="bf16")
-    assert _dtypes(JukeboxModel.from_pretrained(repository).prior(0)) == plain
-    assert _dtypes(JukeboxPrior.from_pretrained(repository, subfolder="prior_0")) == plain
-    variant = JukeboxModel.from_pretrained(repository, variant="bf16").prior(0)
-    assert variant.lm_head.weight.dtype == torch.float32
-    assert variant.transformer.layers[0].mlp.up.weight.dtype == torch.bfloat16

@@ -37,8 +37,7 @@ from .weight_types import check_numbers
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
 _INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
-_TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_FLOATS = frozenset(_TORCH)
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 _AGAIN = "download or export it again"
 _OLD_PICKLES = 4  # that a stream of torch.save begins with, before zip files
@@ -86,18 +85,12 @@ class CheckpointFiles(Mapping[str, Tensor]):
 class CheckedWeights:
     """For networks, before `PreTrainedModel`: files that do not fit are refused before transformers reads them."""
 
-    _matrix: str | None = None  # a tensor that half precision is for; its own dtype is what dtype="auto" means
-
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence."""
         if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
-            stored = _check_part(cls, str(pretrained_model_name_or_path), kwargs)
+            _check_part(cls, str(pretrained_model_name_or_path), kwargs)
             kwargs.pop("force_download", None)  # checked is what will be read
-            if kwargs.get("dtype", kwargs.get("torch_dtype")) in (None, "auto") and cls._matrix in stored:
-                # transformers would take the configuration's, which is of all variants that lie there
-                kwargs.pop("torch_dtype", None)
-                kwargs["dtype"] = _TORCH.get(stored[cls._matrix].dtype, "auto")
         is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
         check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -110,14 +103,14 @@ class CheckedWeights:
         return result
 
 
-def _check_part(part: type, name: str, said: Mapping[str, Any]) -> dict[str, StoredTensor]:
-    """Compare the files of a network with what its configuration asks for; gives what its safetensors hold."""
+def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
+    """Compare the files of a network with what its configuration asks for."""
     hub = {key: said[key] for key in _HUB_ARGUMENTS if said.get(key) is not None}
     subfolder, config = said.get("subfolder") or "", said.get("config")
     check_name(name)
     if not isinstance(config, PreTrainedConfig):
         if _find_quietly(name, "config.json", subfolder, **hub) is None:
-            return {}  # an adapter's folder, or nothing: transformers knows
+            return  # an adapter's folder, or nothing: transformers knows
         own = {field.name: said[field.name] for field in fields(part.config_class) if field.name in said}
         config = part.config_class.from_pretrained(name, subfolder=subfolder, **hub, **own)
     how = {"subfolder": subfolder, "variant": said.get("variant"), **hub}
@@ -133,7 +126,6 @@ def _check_part(part: type, name: str, said: Mapping[str, Any]) -> dict[str, Sto
         content = read_pickled_tensors(Path(pickled))
         is_quantized = getattr(config, "quantization_config", None) is not None
         check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
-    return found
 
 
 def check_name(name_or_path: str) -> None:

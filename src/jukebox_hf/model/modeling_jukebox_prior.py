@@ -69,7 +69,6 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     accepts_loss_kwargs = False  # losses are means: Trainer must divide by the accumulation steps itself
     _supports_sdpa = True
     _no_split_modules = ["JukeboxBlock"]
-    _matrix = MATRIX
     _tied_weights_keys = {"lm_head.weight": "transformer.token_embedding.weight"}
     # Half precision is for the transformers' matrices; what is small or sensitive stays float32, as trained.
     _keep_in_fp32_modules_strict = [
