@@ -5,11 +5,12 @@ we stand in front of the function it asks for a form, and answer for ours alone 
 """
 
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .after_import import stop_waiting, when_imported
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _INTERFACE = "gradio.interface"
 _ASKED = "load_from_pipeline"
@@ -47,14 +48,16 @@ def form_of(pipeline: Any) -> dict[str, Any]:
     """What `gradio.Interface` takes to sing with a pipeline: lyrics, artist, genre, seconds and seed in, sound out."""
     import gradio
 
-    def sing(lyrics: str, artist: str, genre: str, seconds: float | None, seed: float | None) -> tuple[int, np.ndarray]:
+    def sing(
+        lyrics: str, artist: str, genre: str, seconds: float | None, seed: float | None
+    ) -> "tuple[int, np.ndarray]":
         said = {"artist": artist, "genre": genre, "seconds": seconds or None}
         said |= {"seed": None if seed is None else int(seed)}
         try:
             song = pipeline(lyrics or "", **{name: value for name, value in said.items() if value is not None})
         except ValueError as error:  # a sentence for whoever filled in the form
             raise gradio.Error(str(error)) from None
-        return song["sampling_rate"], (song["audio"].clip(-1, 1) * 32767).astype(np.int16)
+        return song["sampling_rate"], (song["audio"].clip(-1, 1) * 32767).astype("int16")
 
     return {
         "fn": sing,

@@ -118,7 +118,7 @@ def called(tmp_path):
 
 
 def test_the_page_says_what_the_script_does(called):
-    (block,) = re.findall(r"## One by one\n\n```\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    (block,) = re.findall(r"## One by one\n\n```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     page = [" ".join(line.split()) for line in block.replace("\\\n", " ").splitlines()]
     page = [line.replace("jukebox-hf ", "-m jukebox_hf ", 1).removeprefix("python ") for line in page]
     assert called("train.sh") == page
