@@ -43,8 +43,13 @@ def _run(command, folder):
     return done.stdout
 
 
-def test_make_a_song(folder):
-    printed = {command: _run(command, folder) for command in _commands("make-a-song.md")}
+@pytest.fixture(scope="module")
+def printed(folder):
+    """What each command of the first page printed: the next pages go on where it ends."""
+    return {command: _run(command, folder) for command in _commands("make-a-song.md")}
+
+
+def test_make_a_song(printed, folder):
     assert len(printed) == 12
     assert any("The Testers" in out or "the testers" in out for command, out in printed.items() if "search" in command)
     assert any("nothing was written" in out for command, out in printed.items() if "--dry-run" in command)
@@ -55,10 +60,9 @@ def test_make_a_song(folder):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("printed")
 def test_resume_and_batches(folder):
     resume, batch, many = _commands("resume-and-batches.md")
-    if not (folder / "song.wav").exists():  # where another process makes the songs of the first page
-        _run("jukebox-hf generate --seconds 0.1 --levels 2 --out song.wav", folder)
     assert _run(resume, folder)  # the song is finished already, which is no error
     _run(batch, folder)
     _run(many, folder)
