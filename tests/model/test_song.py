@@ -577,7 +577,7 @@ def test_state_file_is_whole_or_the_older_one_stays(tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jukebox_hf.model.song_state.os.fsync", no_space)
+    monkeypatch.setattr("jukebox_hf.model.atomic_files.os.fsync", no_space)
     with pytest.raises(OSError, match="No space left"):
         older.with_codes(0, 0, torch.arange(9)).save(path)
     assert _same(SongState.load(path), older)

@@ -5,7 +5,6 @@ the weights.
 """
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.data.audio_bytes import id3_tag, number_ogg, stop_clock
+from jukebox_hf.model.atomic_files import write_whole
 from jukebox_hf.model.audio_input import resample
-from jukebox_hf.model.song_state import flush
 from jukebox_hf.model.text_input import without_controls
 from jukebox_hf.model.validation import require
 
@@ -51,7 +50,6 @@ FORMATS = {
     "opus": AudioFormat("OGG", "OPUS", ".opus", _OPUS_RATES, is_lossy=True),
 }
 NORMALIZATIONS = ("none", "peak")
-_LONGEST_STAGED = 60  # letters, of an unfinished file's name: no more bytes than a name may have
 _LOSSY_PEAK = 0.89  # 1 dB under full scale: decoders of lossy formats overshoot
 _BLOCK_SAMPLES = 1 << 16  # libsndfile's Vorbis encoder keeps a block on its stack
 _TAGS = ("title", "artist", "genre", "comment", "software", "copyright")
@@ -167,22 +165,14 @@ def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> N
     Raises:
         OSError: the disk refuses, with the path and the bytes that were to be written.
     """
-    staged = (staging or path.parent) / f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED]
     try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, path)
-        flush(path.parent)
+        write_whole(path, content, staging=staging)
     except OSError as error:
         raise OSError(
             error.errno,
             f"{path} could not be written ({len(content):,} bytes: {error.strerror}); free space or choose another "
             f"folder",
         ) from None
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[str, str]) -> bytes:

@@ -5,7 +5,6 @@ are read in blocks, so a hostile file can not ask for much memory.
 """
 
 import io
-import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .atomic_files import write_whole
 from .file_kinds import check_file, read_head, refuse_kind
 from .foreign_audio import foreign_kind, open_foreign
 from .validation import require
@@ -105,12 +105,7 @@ def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: i
     )
     memory = io.BytesIO()  # libsndfile leaves a short but valid WAV on a full disk
     soundfile.write(memory, samples.clip(-1, 1).astype(np.float32), sampling_rate, format=container.upper())
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staged.write_bytes(memory.getvalue())
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    write_whole(path, memory.getvalue())
 
 
 def mono(samples: Any) -> np.ndarray:

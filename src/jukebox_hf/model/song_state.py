@@ -5,7 +5,6 @@ into place, so it is always whole.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
+from .atomic_files import write_whole
 from .configuration_jukebox import JukeboxConfig
 from .json_files import parse_json
 from .safetensors_files import check_safetensors
@@ -23,7 +23,6 @@ from .validation import check_ids, check_range, is_integer, require
 _FORMAT = "jukebox-song-1"
 _LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
 _CURE = "give a state that jukebox_hf saved"
-_LONGEST_STAGED = 60  # letters: no more bytes than a file's name may have
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,7 @@ class SongState:
 
     def save(self, path: Path) -> None:
         """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
-        content = self.to_bytes()
-        staged = path.with_name(f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED])
-        try:
-            with staged.open("wb") as file:  # of the modes that umask leaves
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, path)
-            flush(path.parent)
-        finally:
-            staged.unlink(missing_ok=True)
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> "SongState":
@@ -152,12 +141,3 @@ def _with_facts(content: bytes, facts: dict[str, str]) -> bytes:
     header = json.dumps({"__metadata__": facts, **json.loads(content[8 : 8 + size])}, separators=(",", ":"))
     header += " " * (-len(header) % 8)  # ASCII; tensors begin at a multiple of 8
     return len(header).to_bytes(8, "little") + header.encode("ascii") + content[8 + size :]
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, have reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
