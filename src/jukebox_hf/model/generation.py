@@ -141,7 +141,10 @@ class OpenWindow:
         cache = cache or prior.new_cache(tokens.shape[0])
         drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
         self._hooks, self._is_chosen = hooks_made(), stepping != "auto"
-        stepping = _best_stepping(prior, cache) if stepping == "auto" else stepping
+        if stepping == "auto":
+            stepping = _best_stepping(prior, cache)
+        else:
+            _check_stepping(prior, cache, stepping)
         self._loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
         self._prior, self._cache, self._stepping, self._seen = prior, cache, stepping, _looked_up(prior)
         self._drawing, self._length, self._keeps = drawing, length, keep_logits
@@ -197,6 +200,8 @@ class OpenWindow:
         """Step with what a prior holds by now where weights or modules were replaced since they were looked up."""
         if self._stepping == "plain" or (seen := _looked_up(self._prior)) == self._seen:
             return
+        if self._stepping == "native" and self._is_chosen:
+            _check_stepping(self._prior, self._cache, "native")
         can_go_on = self._stepping == "native" and (self._is_chosen or not reason_against(self._prior, self._cache))
         self._seen, self._stepping = seen, "native" if can_go_on else "plain"  # what is captured lasts for a window
         self._loop = self._loop.stepped_by(_stepper(self._prior, self._cache, self._stepping))
@@ -213,7 +218,9 @@ def check_stepping_here(prior: JukeboxPrior, batch: int, stepping: str) -> None:
         ValueError: with the reason.
     """
     if stepping != "auto":
-        _stepper(prior, prior.new_cache(min(batch, MOST_SONGS)), stepping)  # more are never stepped at once so
+        cache = prior.new_cache(min(batch, MOST_SONGS))  # more are never stepped at once so
+        _check_stepping(prior, cache, stepping)
+        _stepper(prior, cache, stepping)
 
 
 def _loop(
@@ -228,7 +235,6 @@ def _loop(
     if stepping not in _CAPTURED:
         return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
     key = (prior, cache, drawing, stepping, conditioning.positions is None)
-    _check_stepping(prior, cache, stepping)  # also where one is taken again
     seen = _looked_up(prior)
     if key not in loops or loops[key].seen != seen:
         step = _stepper(prior, cache, stepping)
@@ -254,8 +260,7 @@ def _best_stepping(prior: JukeboxPrior, cache: JukeboxCache) -> str:
 
 
 def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Step:
-    """What finds the next logits."""
-    _check_stepping(prior, cache, stepping)
+    """What finds the next logits, in a way that was found possible."""
     makers = {"native": NativeStepper, "fused": FusedStepper}
     return makers[stepping](prior, cache).step if stepping in makers else prior.step
 
