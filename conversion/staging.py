@@ -25,6 +25,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from jukebox_hf.conversion.known_files import foreign_in
+from jukebox_hf.model.atomic_files import flush
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.file_modes import follow_umask
 from jukebox_hf.model.json_files import read_json
@@ -66,7 +67,8 @@ def staged(out: Path, force: bool, sources: Iterable[Path] = ()) -> Iterator[Pat
             with _full_disks_named(out):
                 yield work / _NEW
             follow_umask(work / _NEW)
-            _flush(work / _NEW)
+            for path in [*(work / _NEW).rglob("*"), work / _NEW]:  # on the disk before the move that makes them count
+                flush(path)
             _move_into_place(work, out, before)
         finally:
             _let_go(work, out)
@@ -140,16 +142,6 @@ def _full_disks_named(out: Path) -> Iterator[None]:
             f"{out} could not be written ({os.strerror(number)}); what was there is unchanged: free space or choose "
             f"another folder"
         ) from None
-
-
-def _flush(folder: Path) -> None:
-    """Have the disk hold every file and folder before the move that makes them count."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _move_into_place(work: Path, out: Path, before: tuple[int, int] | None) -> None:

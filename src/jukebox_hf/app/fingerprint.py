@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jukebox_hf.model.json_files import parse_json
+from jukebox_hf.model.json_files import parse_json, read_json
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.safetensors_files import check_safetensors
 from jukebox_hf.model.validation import require
@@ -76,7 +76,7 @@ def _digests(path: Path) -> list[str]:
     if path.suffix != ".json":
         with path.open("rb") as file:
             return [f"{path.name} {_of_blocks(file, path.stat().st_size)}"]
-    text = json.dumps(_of_sound(parse_json(path.read_bytes(), path, None)), sort_keys=True)
+    text = json.dumps(_of_sound(read_json(path, None)), sort_keys=True)
     return [f"{path.name} {_of_text(text)}"]
 
 
