@@ -58,15 +58,15 @@ class Order:
     @property
     def given_samples(self) -> list[int]:
         """How much of each song was there before its first step."""
-        return _read_given(self.state)
+        return _read_given(self.state.notes, self.state.num_songs)[0]
 
     def given_codes(self, level: int) -> list[int]:
         """How many codes of a level each song had before its first step."""
-        if (noted := self.state.notes.get(_GIVEN_CODES)) is not None:
-            return json.loads(noted)[level]
-        hop = self.labels[level][0].config.hop_length  # begun by an older version, which noted samples alone
-        counts = map(len, self.state.codes[level])
-        return [min(count, samples // hop) for count, samples in zip(counts, self.given_samples, strict=True)]
+        given, codes = _read_given(self.state.notes, self.state.num_songs)
+        if codes is not None:
+            return codes[level]
+        hop = self.labels[level][0].config.hop_length
+        return [min(len(own), samples // hop) for own, samples in zip(self.state.codes[level], given, strict=True)]
 
 
 def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
@@ -224,31 +224,29 @@ def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
 
 
 def _notes_of(notes: Mapping[str, str], song: int) -> dict[str, str]:
-    """The notes of one of the songs that are written together.
+    """The notes of one of the songs that are written together; errors as in `_read_given`."""
+    samples, codes = _read_given(notes, song + 1)
+    return {**notes, **_given([samples[song]], None if codes is None else [[counts[song]] for counts in codes])}
+
+
+def _read_given(notes: Mapping[str, str], num_songs: int) -> tuple[list[int], list[list[int]] | None]:
+    """How many samples each song had, and how many codes by level and song; older versions noted samples alone.
 
     Raises:
-        ValueError: notes that do not say it, of every song.
+        ValueError: notes that do not say it of every song.
     """
     told = f"the state's notes {_GIVEN!r} and {_GIVEN_CODES!r}"
     cure = "use a state that jukebox-hf saved, or start anew with --force"
     samples = parse_json(notes.get(_GIVEN, ""), told, list, cure=cure)
-    codes = parse_json(notes.get(_GIVEN_CODES, "[]"), told, list, cure=cure)
+    codes = parse_json(notes[_GIVEN_CODES], told, list, cure=cure) if _GIVEN_CODES in notes else None
     require(
-        all(isinstance(counts, list) for counts in codes)
-        and all(song < len(counts) and _is_count(counts[song]) for counts in (samples, *codes)),
+        all(
+            isinstance(counts, list) and len(counts) >= num_songs and all(map(_is_count, counts[:num_songs]))
+            for counts in (samples, *(codes or ()))
+        ),
         f"{told} do not say how much of its songs was given; {cure}",
     )
-    own = [[counts[song]] for counts in codes] if _GIVEN_CODES in notes else None
-    return {**notes, **_given([samples[song]], own)}
-
-
-def _read_given(state: SongState) -> list[int]:
-    """How many samples each song had, as the notes of a state say.
-
-    Raises:
-        ValueError: nothing, or other numbers than one per song.
-    """
-    return [json.loads(_notes_of(state.notes, song)[_GIVEN])[0] for song in range(state.num_songs)]
+    return samples[:num_songs], codes
 
 
 def _is_count(value: object) -> bool:
