@@ -113,18 +113,12 @@ def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
             return  # an adapter's folder, or nothing: transformers knows
         own = {field.name: said[field.name] for field in fields(part.config_class) if field.name in said}
         config = part.config_class.from_pretrained(name, subfolder=subfolder, **hub, **own)
-    how = {"subfolder": subfolder, "variant": said.get("variant"), **hub}
-    if getattr(config, "quantization_config", None) is not None or said.get("ignore_mismatched_sizes"):
-        found = check_weights(name, **how)
-    else:
-        with torch.device("meta"):
-            shapes = {key: tensor.shape for key, tensor in part(copy.deepcopy(config)).state_dict().items()}
-        tied = tuple(part._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else ()
-        found = check_weights(name, shapes=shapes, optional=tied, **how)
+    is_quantized = getattr(config, "quantization_config", None) is not None
+    is_free = is_quantized or bool(said.get("ignore_mismatched_sizes"))
+    found = check_weights_of(part, config, name, subfolder, is_free=is_free, variant=said.get("variant"), **hub)
     pickled = None if found else _find_quietly(name, "pytorch_model.bin", subfolder, **hub)
     if pickled is not None and said.get("use_safetensors") is not True:
         content = read_pickled_tensors(Path(pickled))
-        is_quantized = getattr(config, "quantization_config", None) is not None
         check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
 
 
@@ -244,6 +238,29 @@ def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
         f"{root.get('model_type')!r}); for one part use JukeboxPrior or JukeboxVQVAE",
     )
     return root
+
+
+def check_weights_of(
+    part: type,
+    config: PreTrainedConfig,
+    name_or_path: str,
+    subfolder: str = "",
+    *,
+    is_free: bool = False,
+    variant: str | None = None,
+    **hub: Any,
+) -> dict[str, StoredTensor]:
+    """`check_weights` against the tensors that a network makes of its configuration.
+
+    Args:
+        is_free: compare nothing, such as for matrices that a quantiser takes apart in its own way.
+    """
+    shapes, tied = None, ()
+    if not is_free:
+        with torch.device("meta"):
+            shapes = {key: tensor.shape for key, tensor in part(copy.deepcopy(config)).state_dict().items()}
+        tied = tuple(part._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else ()
+    return check_weights(name_or_path, subfolder, shapes, optional=tied, variant=variant, **hub)
 
 
 def check_weights(

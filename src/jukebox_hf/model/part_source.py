@@ -19,7 +19,14 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from .checkpoint_files import CheckpointFiles, check_weights, read_config_json, shards_of, with_variant
+from .checkpoint_files import (
+    CheckpointFiles,
+    check_weights,
+    check_weights_of,
+    read_config_json,
+    shards_of,
+    with_variant,
+)
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .file_kinds import check_inside
@@ -136,13 +143,8 @@ class PartSource:
         """A part's configuration must be the root's, and its files must hold what that asks for."""
         is_int8 = self._check_config(name, config)  # whose matrices torchao takes apart in its own way
         self._weights(name, _SAFETENSORS)
-        shapes, optional = None, ()
-        if not is_int8:
-            with torch.device("meta"):
-                shapes = {key: tensor.shape for key, tensor in part(config).state_dict().items()}
-            optional = (HEAD,) if getattr(config, "tie_word_embeddings", False) else ()
-        variant = self.options.get("variant")
-        check_weights(self.name_or_path, name, shapes, optional=optional, variant=variant, **self._hub_again)
+        how = {"variant": self.options.get("variant"), **self._hub_again}
+        check_weights_of(part, config, self.name_or_path, name, is_free=is_int8, **how)
 
     def _check_config(self, name: str, config: PreTrainedConfig) -> bool:
         """A part's own config.json must say what the root's says of it; whether it is of int8."""
