@@ -13,6 +13,7 @@ from typing import Any
 from jukebox_hf.model.embedded import located
 from jukebox_hf.model.label_files import NO_LISTS, checked_versions, read_json_dictionary, read_tables
 from jukebox_hf.model.label_vocabulary import LabelVocabulary, search
+from jukebox_hf.model.repository_names import check_name
 from jukebox_hf.model.validation import require
 
 _FILES = ("tokenizer_config.json", "artists.json", "genres.json")
@@ -157,20 +158,15 @@ def _rows(names: Any) -> list[dict[str, Any]]:
 
 def _file(repository: str, name: str) -> Path | None:
     """A file of a folder, or of a repository of the Hub; None where it has none."""
-    require(bool(repository.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
-    folder = Path(repository)
+    check_name(repository)
     if os.path.exists(repository):  # which a name of any length can be asked of
-        require(folder.is_dir(), f"{repository} is a file; give the folder of a model, or a name on the Hub")
-        return folder / name if (folder / name).is_file() else None
+        file = Path(repository, name)
+        return file if file.is_file() else None
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         return Path(huggingface_hub.hf_hub_download(repository, name))
-    except errors.HFValidationError:
-        raise FileNotFoundError(
-            f"{repository} is no folder here and can not be a name on the Hub, such as someone/model; check the path"
-        ) from None
     except errors.LocalEntryNotFoundError:
         raise FileNotFoundError(
             f"{repository} is no folder here, and {name} of that name on the Hub can not be fetched now; check the "

@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
@@ -30,6 +29,7 @@ from .configuration_jukebox import JukeboxConfig
 from .file_kinds import check_file, read_head, refuse_kind
 from .file_modes import follow_umask
 from .json_files import read_json
+from .repository_names import check_name
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .validation import require
 from .weight_types import check_numbers
@@ -120,26 +120,6 @@ def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
     if pickled is not None and said.get("use_safetensors") is not True:
         content = read_pickled_tensors(Path(pickled))
         check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
-
-
-def check_name(name_or_path: str) -> None:
-    """Refuse what is neither something on this disk nor of the form of a name on the Hub.
-
-    Raises:
-        ValueError: no name at all.
-        FileNotFoundError: in one sentence.
-    """
-    require(bool(name_or_path.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
-    if os.path.isfile(name_or_path):  # which a name of any length can be asked of
-        raise FileNotFoundError(f"{name_or_path} is a file; give the folder of a model, or a name on the Hub")
-    if not os.path.exists(name_or_path):
-        try:
-            validate_repo_id(name_or_path)
-        except HFValidationError:
-            raise FileNotFoundError(
-                f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the "
-                f"path"
-            ) from None
 
 
 def inside(name_or_path: str, subfolder: str, **hub: Any) -> str:

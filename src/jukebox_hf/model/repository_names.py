@@ -1,0 +1,31 @@
+"""What a model may be called: a folder of this disk, or a name on the Hub. Needs no torch, so that `labels` is quick.
+
+Flows in: what a user typed. Flows out: nothing, or one sentence.
+"""
+
+import os
+
+from .validation import require
+
+
+def check_name(name_or_path: str) -> None:
+    """Refuse what is neither something on this disk nor of the form of a name on the Hub.
+
+    Raises:
+        ValueError: no name at all.
+        FileNotFoundError: in one sentence.
+    """
+    require(bool(name_or_path.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
+    if os.path.isfile(name_or_path):  # which a name of any length can be asked of
+        raise FileNotFoundError(f"{name_or_path} is a file; give the folder of a model, or a name on the Hub")
+    if os.path.exists(name_or_path):
+        return
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name_or_path)
+    except HFValidationError:
+        raise FileNotFoundError(
+            f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the path"
+        ) from None
