@@ -1,6 +1,7 @@
 """What is saved opens again as a whole: processor, lists, card, variants, code, adapters; and names by number."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor, pipeline
 
+import jukebox_hf
 from jukebox_hf import JukeboxModel, JukeboxPipeline, JukeboxProcessor, JukeboxTokenizer
 from jukebox_hf.conversion.convert_openai import OpenAIFiles, convert_openai
 from jukebox_hf.conversion.export_hub import export_hub
@@ -261,3 +263,47 @@ def test_the_command_line_takes_a_number(numbered, run_cli, tmp_path):
     assert done.code == 0, done.err
     assert song.exists()
     assert "not listed" not in done.err
+
+
+_WHISPER = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80, "sampling_rate": 16000}
+_FOREIGN_FILES = [
+    ("preprocessor_config.json", _WHISPER, "feature_extractor_type='WhisperFeatureExtractor'", "FeatureExtractor"),
+    ("processor_config.json", {"feature_extractor": _WHISPER}, "feature_extractor_type='Whisper", "FeatureExtractor"),
+    ("processor_config.json", {"processor_class": "WhisperProcessor"}, "processor_class='WhisperProcessor'", None),
+    ("tokenizer_config.json", {"tokenizer_class": "BertTokenizer"}, "tokenizer_class='BertTokenizer'", "Tokenizer"),
+    ("tokenizer_config.json", [], "tokenizer_config.json must hold a JSON object, not a list", "Tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "said", "part"), _FOREIGN_FILES)
+def test_processor_files_of_another_model_are_refused_by_name(file, content, said, part, tmp_path):
+    keep = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(jukebox_hf.tiny_repository(), folder := tmp_path / "repository", ignore=keep)
+    if file == "preprocessor_config.json":  # which is read where the other does not say what it does
+        (folder / "processor_config.json").unlink()
+    (folder / file).write_text(json.dumps(content))
+    classes = [jukebox_hf.JukeboxProcessor] + ([getattr(jukebox_hf, f"Jukebox{part}")] if part else [])
+    if part == "Tokenizer" and content:
+        classes.append(AutoProcessor)
+    for one in classes:
+        with pytest.raises(ValueError, match="repository.*" + re.escape(said)) as refused:
+            one.from_pretrained(folder)
+        assert file in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_own_subclasses_of_the_processor_classes_are_read_by_both_names(tmp_path):
+    class OwnTokenizer(jukebox_hf.JukeboxTokenizer):
+        """Somebody's own."""
+
+    OwnTokenizer.from_pretrained(jukebox_hf.tiny_repository()).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "OwnTokenizer"
+    for one in (OwnTokenizer, jukebox_hf.JukeboxTokenizer):
+        assert type(one.from_pretrained(tmp_path)) is one
+
+
+@pytest.mark.parametrize("name", ["JukeboxConfig", "JukeboxVQVAEConfig", "JukeboxPriorConfig"])
+def test_a_configuration_of_another_model_is_no_default_one_of_ours(name, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "whisper", "d_model": 8}')
+    with pytest.raises(ValueError, match=rf"config.json is of another model \(model_type='whisper', but {name} reads"):
+        getattr(jukebox_hf, name).from_pretrained(tmp_path)

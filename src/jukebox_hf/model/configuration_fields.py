@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from .json_files import read_json
+from .validation import require
 
 # What else would be kept as an extra, and a network of default size be built: (their names, ours).
 _FOREIGN_NAMES = {
@@ -108,10 +109,22 @@ def strict_config(cls: type) -> type:
 
         return wrapped
 
-    cls._dict_from_json_file = classmethod(lambda cls, file: cls._decode_special_floats(read_json(file)))
+    cls._dict_from_json_file = classmethod(_read_own)
     cls.__init__ = in_one_sentence(cls.__init__)
     cls.__setattr__ = in_one_sentence(cls.__setattr__)
     return cls
+
+
+def _read_own(cls: type[PreTrainedConfig], file: str) -> dict[str, Any]:
+    """The values in a config.json; of another model they would be taken for extras of one of default size."""
+    values = read_json(file)
+    found, is_within = values.get("model_type", cls.model_type), cls.base_config_key and cls.base_config_key in values
+    require(
+        found == cls.model_type or is_within,
+        f"{file} is of another model (model_type={shown(found)}, but {cls.__name__} reads {cls.model_type!r}); name "
+        f"the folder of a {cls.model_type}",
+    )
+    return cls._decode_special_floats(values)
 
 
 def _sentence(cls: type, error: StrictDataclassError, args: tuple, kwargs: dict) -> str:

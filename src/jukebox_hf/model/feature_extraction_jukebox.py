@@ -14,12 +14,13 @@ from transformers.utils import logging
 from .audio_containers import Recording, as_list, unpack
 from .audio_input import read_audio
 from .foreign_arguments import PREPARE, check_foreign
+from .processor_files import OwnFiles
 from .validation import is_integer, plain, require
 
 logger = logging.get_logger(__name__)
 
 
-class JukeboxFeatureExtractor(SequenceFeatureExtractor):
+class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
     """Turns recordings into mono samples at the model's rate, cut to whole codes of the coarsest level.
 
     Args:

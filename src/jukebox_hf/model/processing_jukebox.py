@@ -22,6 +22,7 @@ from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .foreign_arguments import PREPARE
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
+from .processor_files import OwnFiles
 from .song_orders import NOT_SAID
 from .text_input import check_lyric_text, check_words
 from .tokenization_jukebox import JukeboxTokenizer
@@ -33,7 +34,7 @@ SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", 
 Song = str | Mapping[str, Any]
 
 
-class JukeboxProcessor(ProcessorMixin):
+class JukeboxProcessor(OwnFiles, ProcessorMixin):
     """Turns orders for songs into tensors, and audio back into arrays.
 
     Args:

@@ -32,13 +32,14 @@ from .lyric_characters import (
     lyric_vocabulary,
     own_characters,
 )
+from .processor_files import OwnFiles
 from .validation import check_level, is_integer, require
 from .windows import SongTiming
 
 _NAMED_IN_WARNINGS = 3
 
 
-class JukeboxTokenizer(PreTrainedTokenizer):
+class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     """Turns lyrics, artist and genre into ids; each level's prior has its own label version, `v2` or `v3`.
 
     Called with lyrics, it gives their ids for the top level, which is the one that reads lyrics. Padding is id 0 and
