@@ -1,11 +1,13 @@
 """Codebooks follow the encoders by moving averages, whatever a batch is cut into."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from jukebox_hf.model.codebook import Codebook
+from jukebox_hf.model.sampling_ops import uniforms
 from jukebox_hf.training import codebook_ema
 from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
 from jukebox_hf.training.vector_sample import VectorSample
@@ -148,14 +150,20 @@ def test_the_share_follows_the_batch():
 
 def test_codes_drawn_at_the_start_begin_with_the_count_that_start_count_says():
     latents = latents_of()
-    codebook, ema = Codebook(K, C), CodebookEMA(CodebookSettings(decay=0.5, restart_share=0.1, start_count=2.0))
+    codebook, ema = Codebook(K, C), CodebookEMA(CodebookSettings(decay=0.5, restart_share=0.1, start_count=6.0))
     ema.start([codebook], [latents])
     assert (ema.counts[0] == 1).all()  # the batch of a step is known only after the step
-    codes = codebook.nearest(latents)[0]
+    codes, old = codebook.nearest(latents)[0], codebook.codes.clone()
     ema.add([codebook], [latents], [codes], step=0)
     ema.apply([codebook], step=0)
-    expected = 0.5 * 2.0 * 0.1 * 80 / K + 0.5 * torch.bincount(codes.flatten(), minlength=K)
+    expected = 0.5 * 6.0 * 0.1 * 80 / K + 0.5 * torch.bincount(codes.flatten(), minlength=K)
     assert torch.allclose(ema.counts[0], expected)
+    drawn = latents.transpose(1, 2).reshape(-1, C)
+    own = torch.stack([drawn[codes.flatten() == code].sum(0) for code in range(K)])
+    assert torch.allclose(ema.sums[0], 0.5 * 6.0 * 0.1 * 80 / K * old + 0.5 * own, atol=1e-5)
+    ema.add([codebook], [latents], [codes], step=1)
+    ema.apply([codebook], step=1)  # only once: from then on a code's count is its own
+    assert torch.allclose(ema.counts[0], 0.5 * expected + 0.5 * torch.bincount(codes.flatten(), minlength=K))
 
 
 def test_untrained_codebooks_are_drawn_from_the_batch_and_trained_ones_are_kept():
@@ -206,6 +214,14 @@ def test_saved_statistics_go_on_where_they_were_and_fit_only_their_own_codebooks
     assert again.has_started
     assert torch.equal(again.sums[0], ema.sums[0])
     assert torch.equal(again.counts[0], ema.counts[0])
+    again.add([codebook_of()], [latents_of(seed=9)], [torch.zeros(4, 20, dtype=torch.long)], step=8)
+    again.load_state_dict(ema.state_dict(), [codebook_of()])  # what was gathered since is no part of it
+    codebooks = [codebook_of(), codebook_of()]
+    for one, codebook in zip((ema, again), codebooks, strict=True):
+        one.add([codebook], [latents_of(seed=3)], [codebook.nearest(latents_of(seed=3))[0]], step=1)
+        one.apply([codebook], step=1)
+    assert torch.equal(codebooks[0].codes, codebooks[1].codes)
+    assert torch.equal(ema.sums[0], again.sums[0])
     with pytest.raises(ValueError, match=r"statistics are .*\(16, 4\).*, but this model needs .*\(8, 4\)"):
         again.load_state_dict(ema.state_dict(), [Codebook(8, 4)])
 
@@ -216,9 +232,94 @@ def test_saved_statistics_go_on_where_they_were_and_fit_only_their_own_codebooks
         ({"decay": 1.0}, r"codebook_decay=1.0 must be from 0 to under 1; try 0.99"),
         ({"restart_threshold": math.nan}, "restart_threshold=nan must be a number; -1 never restarts"),
         ({"restart_share": 2.0}, "restart_share=2.0 must lie between 0 and 1"),
+        ({"decay": -0.01}, r"codebook_decay=-0.01 must be from 0"),
+        ({"restart_share": 0}, "restart_share=0 must lie between 0 and 1"),
+        ({"restart_share": 1}, "restart_share=1 must lie between 0 and 1"),
         ({"start_count": 0.5}, "start_count=0.5 must be at least 1 threshold"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         CodebookSettings(**changes)
+
+
+def test_settings_at_the_edges_are_taken_and_can_not_be_changed_later():
+    settings = CodebookSettings(decay=0, start_count=1)
+    assert (settings.decay, settings.start_count) == (0, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.decay = 0.5
+
+
+def test_metrics_of_a_step_are_what_their_names_say():
+    """Two codes on the axes, three latents of two dimensions; every number by hand."""
+    codebook = Codebook(3, 2)
+    codebook.codes.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]))
+    rows, codes = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0, 0, 1]])
+    ema = CodebookEMA(CodebookSettings(decay=0.5, restart_threshold=0.5))
+    ema.set_level(0, codebook.codes, torch.tensor([1.0, 0.0, 1.0]))
+    ema.add([codebook], [rows.T[None]], [codes], step=0)
+    found = {name: float(value) for name, value in ema.apply([codebook], step=0).items()}
+    # Counts (1.5, 0.5, 0.5): all alive, for a count at the threshold is enough; sums (2.5, 0), (0, 1), (4.5, 4.5).
+    assert torch.allclose(codebook.codes, torch.tensor([[5 / 3, 0.0], [0.0, 2.0], [9.0, 9.0]]))
+    assert found == pytest.approx(
+        {
+            "entropy": -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)),
+            "used_curr": 2,
+            "usage": 3,
+            "fit": (4 + 0 + 1) / 3,
+            "pn": math.sqrt(14 / 6 - 1),
+            "dk": math.sqrt((2 / 3) ** 2 + 1) / math.sqrt(6),
+        },
+        rel=1e-5,
+    )
+    assert all(value.dtype == torch.float32 for value in (ema.sums[0], ema.counts[0]))
+
+
+def test_a_code_that_is_hardly_used_keeps_its_average_and_an_unused_one_its_vector():
+    codebook, ema = codebook_of(), CodebookEMA(CodebookSettings(decay=0.5, restart_threshold=-1.0))
+    old = codebook.codes.clone()
+    ema.set_level(0, codebook.codes, torch.tensor([0.01] + [0.0] * (K - 1)))
+    ema.sums[0][0] = 0.01 * 7
+    ema.add([codebook], [latents_of(songs=1, codes=3)], [torch.full((1, 3), 5)], step=0)
+    ema.apply([codebook], step=0)
+    assert torch.allclose(codebook.codes[0], torch.full((C,), 7.0))
+    assert torch.equal(codebook.codes[1], old[1])
+
+
+def test_given_codes_are_not_drawn_so_that_start_count_leaves_their_counts():
+    codebook, latents = codebook_of(), latents_of()
+    ema = CodebookEMA(CodebookSettings(decay=0.5, restart_threshold=-1.0, start_count=2.0))
+    ema.set_level(0, codebook.codes, torch.full((K,), 4.0))
+    codes = codebook.nearest(latents)[0]
+    ema.add([codebook], [latents], [codes], step=0)
+    ema.apply([codebook], step=0)
+    assert torch.allclose(ema.counts[0], 2 + 0.5 * torch.bincount(codes.flatten(), minlength=K))
+
+
+def test_codebooks_of_some_levels_draw_and_are_saved_under_their_own_levels():
+    drawn = []
+
+    def draw(purpose, step, level, start, stop):
+        drawn.append((purpose, step, level))
+        return torch.linspace(0, 0.9, stop - start, dtype=torch.float64)
+
+    codebook, latents, ema = Codebook(K, C), latents_of(), CodebookEMA(draw=draw, levels=[2])
+    ema.start([codebook], [latents])
+    ema.add([codebook], [latents], [codebook.nearest(latents)[0]], step=4)
+    ema.apply([codebook], step=4)
+    assert {("start", 0, 2), ("restart", 4, 2)} <= set(drawn)
+    assert {level for _, _, level in drawn} == {2}
+    assert set(ema.state_dict()) == {"level_2.sums", "level_2.counts"}
+    again = CodebookEMA(levels=[2])
+    again.load_state_dict(ema.state_dict(), [codebook])
+    assert torch.equal(again.counts[0], ema.counts[0])
+
+
+def test_every_draw_has_a_counter_of_its_own():
+    ema = CodebookEMA(CodebookSettings(seed=7))
+    purposes = ("start", "restart", "start_noise", "restart_noise")
+    for number, purpose in enumerate(purposes):
+        counter = (5 * 4 + number) << 40  # of step 5; more latents than that have no step
+        assert torch.equal(ema._draw(purpose, 5, 2, 3, 9), uniforms([7], 2, counter + 3, counter + 9)[0])
+    firsts = [float(ema._draw(purpose, step, 0, 0, 1)) for step in range(4) for purpose in purposes]
+    assert len(set(firsts)) == 16
