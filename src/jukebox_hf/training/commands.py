@@ -6,7 +6,8 @@ Flows in: the words of a command line. Flows out: checked arguments, a checkpoin
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
+from jukebox_hf.model.loading_arguments import without_bars
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
 
@@ -79,7 +81,7 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
 
 def run(main: Callable[[], None]) -> int:
     """Run a command; whatever a user can cause becomes one sentence on stderr and exit code 2."""
-    with guarded_output():
+    with guarded_output(), _without_advice(), without_bars():
         try:
             main()
         except KeyboardInterrupt:
@@ -91,3 +93,15 @@ def run(main: Callable[[], None]) -> int:
             say(traceback.format_exc().rstrip(), err=True)
             return 1
     return 0
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Within, transformers' loggers tell of errors alone, unless its verbosity was changed or `log_level` says more."""
+    level = logging.get_verbosity()
+    if level == logging.WARNING:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
