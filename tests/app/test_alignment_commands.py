@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, JukeboxVQVAE
 from jukebox_hf.app import alignment_files, cli
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.model.alignment_heads import HeadScore
@@ -104,12 +104,61 @@ def test_what_can_not_be_aligned_is_refused_in_a_sentence(
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--layer", 31), "--layer and --head belong together")
     says_one_sentence(
         run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0),
-        "but must name one or more of those that look at lyrics: [15, 31]",
+        "layer=30 does not look at lyrics; those that do: 15, 31",
     )
     assert not list(tmp_path.glob("out/*"))
     assert run_cli(*align, song / "song.wav", *out, "--format", "srt").code == 0
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "srt"), "song.srt exists already", "--force")
     assert run_cli(*align, song / "song.wav", *out, "--format", "srt", "--force").code == 0
+
+
+@pytest.fixture
+def unopened(monkeypatch):
+    """No network may be opened."""
+    for network in (JukeboxModel, JukeboxVQVAE):
+        monkeypatch.setattr(network, "from_pretrained", lambda *_, **__: pytest.fail("a network was opened"))
+
+
+def test_what_the_configuration_rules_out_is_refused_before_a_network_is_opened(
+    run_cli, repository, song, recording, tmp_path, says_one_sentence, unopened
+):
+    align = ("align", repository, recording(0.2, "record.wav"), "--out", tmp_path / "new")
+    says_one_sentence(
+        run_cli(*align, "--layer", 99, "--head", 0), "layer=99 does not look at lyrics; those that do: 15, 31"
+    )
+    says_one_sentence(run_cli(*align, "--layer", 31, "--head", 99), "head=99 must be from 0 to 1")
+    says_one_sentence(run_cli(*align, "--artist", "The Tester"), "did you mean 'the testers'")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "record.srt").write_text("mine")
+    says_one_sentence(run_cli(*align), "record.srt exists already")
+    says_one_sentence(run_cli("align", repository, song / "song.wav", "--out", song / "song.json"), "name the folder")
+    says_one_sentence(run_cli("align", repository, "a.wav", "b.wav", "--out", tmp_path), "b.wav is one word too many")
+    gone = run_cli("find-alignment-head", repository, song / "song.json", tmp_path / "gone.wav", "--dry-run")
+    says_one_sentence(gone, "gone.wav is not there")
+
+
+def test_a_recording_without_lyrics_is_refused_before_it_is_encoded(
+    run_cli, repository, recording, tmp_path, says_one_sentence, monkeypatch
+):
+    monkeypatch.setattr(JukeboxVQVAE, "encode", lambda *_, **__: pytest.fail("a recording was encoded"))
+    done = run_cli("align", repository, recording(0.2, "record.wav"), "--out", tmp_path / "new")
+    says_one_sentence(done, "record.wav comes without lyrics; give them with --lyrics-file")
+
+
+def test_formats_may_be_spelt_as_one_likes(run_cli, repository, song, tmp_path):
+    done = run_cli(
+        "align", repository, song / "song.wav", "--out", tmp_path, "--format", "SRT, .Json", "--device", "CPU"
+    )
+    assert done.code == 0, done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"song.srt", "song.alignment.json"}
+
+
+def test_help_says_that_the_model_may_be_left_out(run_cli):
+    shown = run_cli("align", "--help").out
+    assert "[OPTIONS] {[MODEL] SONG}" in shown
+    (row,) = [line for line in shown.splitlines() if "[MODEL] SONG " in line and "OPTIONS" not in line]
+    assert "*" in row
+    assert "may be left out" in " ".join(shown.replace("│", " ").split())
 
 
 def test_a_dry_run_prints_every_head_and_writes_nothing(run_cli, repository, song):

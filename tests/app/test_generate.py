@@ -68,6 +68,51 @@ def test_the_printed_line_survives_any_lyrics(lyrics):
     assert words[words.index("--out") + 1] == "a b.wav"
 
 
+def test_long_lyrics_are_not_printed_whole_but_read_from_the_side_car(generate, run_cli, tmp_path, read_json, codes_of):
+    lyrics, out = "row your boat's\noar " * 10, tmp_path / "a b" / "song.flac"
+    out.parent.mkdir()
+    (tmp_path / "words.txt").write_text(lyrics)
+    words = (
+        "--lyrics-file",
+        tmp_path / "words.txt",
+        "--levels",
+        "2",
+        "--seed",
+        1,
+        "--format",
+        ".FLAC",
+        "--temperature",
+        3,
+    )
+    done = generate(out, *words)
+    assert done.code == 0, done.err
+    sidecar, (line,) = (
+        read_json(out.with_suffix(".json")),
+        [line for line in done.out.splitlines() if "again: " in line],
+    )
+    assert "boat" not in line
+    assert sidecar["request"]["lyrics"] == lyrics
+    assert "boat" in sidecar["command"]  # which stands alone
+    again = shlex.split(line.split("again: ")[1])
+    assert again[again.index("--lyrics-file") + 1] == str(out.with_suffix(".json"))
+    (tmp_path / "words.txt").write_text("other words")
+    before = codes_of(out.with_name("song.codes.safetensors"))
+    assert run_cli(*again[3:], "--force").code == 0
+    assert read_json(out.with_suffix(".json"))["request"] == sidecar["request"]
+    assert codes_of(out.with_name("song.codes.safetensors")) == before
+
+
+def test_lyrics_of_a_json_that_is_no_songs_are_refused(generate, tmp_path, whole_song, says_one_sentence):
+    (tmp_path / "other.json").write_text('{"lyrics": "la"}')
+    says_one_sentence(
+        generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "other.json"), "is not the side-car of a"
+    )
+    sidecar = json.loads((whole_song.folder / "song.json").read_text())
+    sidecar["request"]["lyrics"] = " "
+    (tmp_path / "silent.json").write_text(json.dumps(sidecar))
+    says_one_sentence(generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "silent.json"), "a song without lyrics")
+
+
 def test_another_seed_is_another_song_and_one_is_drawn_if_none_is_given(generate, tmp_path, codes_of, read_json):
     bold = ("--levels", "2", "--temperature", "9")
     assert generate(tmp_path / "a.wav", *bold).code == 0

@@ -11,9 +11,10 @@ import typer
 
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
+from jukebox_hf.app.song_commands import in_lower_case
 
 Model = Annotated[str, typer.Argument(help="A converted repository, a name on the Hub, or tiny.")]
-LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song.")]
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song, or its .json.")]
 Artist = Annotated[str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.")]
 Genre = Annotated[str | None, typer.Option(help="What kind of music it is, as `jukebox-hf labels list` names it.")]
 Strict = Annotated[
@@ -23,7 +24,7 @@ Strict = Annotated[
 SongSeconds = Annotated[float | None, typer.Option(help="Length of the whole song that the audio is part of.")]
 Offset = Annotated[float | None, typer.Option(help="The second of the whole song where the audio begins.")]
 LyricsFrom = Annotated[float | None, typer.Option(help="The second of the audio where the lyrics begin.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", callback=in_lower_case)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -39,18 +40,15 @@ def add_alignment_commands(app: typer.Typer) -> None:
 
 
 def align(
-    model: Annotated[
-        str,
+    song: Annotated[
+        list[str],
         typer.Argument(
-            metavar="[MODEL]",
-            help="A converted repository, a name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
+            metavar="[MODEL] SONG",
+            help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: a converted repository, a name on "
+            "the Hub, or tiny; may be left out for a song that jukebox-hf made.",
         ),
     ],
     out: Annotated[str, typer.Option(help="The folder to write into.")],
-    song: Annotated[
-        Path | None,
-        typer.Argument(metavar="SONG", help="Codes, a song that jukebox-hf made, or a recording.", show_default=False),
-    ] = None,
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
@@ -63,34 +61,38 @@ def align(
     layer: Annotated[int | None, typer.Option(help="Instead of the model's alignment_layer.")] = None,
     head: Annotated[int | None, typer.Option(help="Instead of the model's alignment_head.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a repository on the Hub.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.", callback=in_lower_case)] = None,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
-    from jukebox_hf.app.alignment_files import align_files, check_formats, know_song, model_of
+    from jukebox_hf.app.alignment_files import align_files, know_song, model_of, plan_files
+    from jukebox_hf.app.information import configuration_of
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.orders import open_model, open_processor
+    from jukebox_hf.model.alignment import choose_head
+    from jukebox_hf.model.alignment_orders import lyric_level
     from jukebox_hf.model.validation import require
 
     require(out != "", "--out is empty; name the folder to write into")
+    require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
     words = {"song_seconds": song_seconds, "offset": offset, "lyrics_from": lyrics_from}
     said = _said(lyrics_file, artist=artist, genre=genre, title=title, **words)
-    if song is None:
-        song = Path(model)
-        model, revision = model_of(song)
-    formats = [name.strip() for name in format.split(",") if name.strip()]
-    check_formats(formats)
-    opened = open_model(model, revision=revision, dtype=dtype, device=device)
-    processor = open_processor(opened, model, revision)
+    path = Path(song[-1])
+    model, told = (song[0], None) if len(song) == 2 else model_of(path)
+    revision = revision or told
+    targets = plan_files(path, Path(out), format, force)
+    config = configuration_of(model, revision=revision)
+    chosen = choose_head(config.prior_configs[lyric_level(config)], layer, head)
+    processor = open_processor(config, model, revision)
     if strict:
-        check_listed([said], processor.tokenizer, opened.config)
-    known = know_song(song, opened, said)
-    chosen = None if layer is None else (layer, head)
+        check_listed([said], processor.tokenizer, config)
+    opened = open_model(model, revision=revision, dtype=dtype, device=device)
+    known = know_song(path, opened, said)
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
-        found = align_files(known, opened, processor, Path(out), formats, head=chosen, force=force)
+        found = align_files(known, opened, processor, targets, chosen)
     if as_json:
         say_json(found)
         return
@@ -137,7 +139,8 @@ def find_alignment_head(
 
 def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
-    from jukebox_hf.app.requests import read_request, read_text
+    from jukebox_hf.app.requests import read_request
+    from jukebox_hf.app.transcoding import read_lyrics
 
     read_request(words)  # refuses what is no such word, before a model is opened
-    return {"lyrics": None if lyrics_file is None else read_text(lyrics_file), **words}
+    return {"lyrics": None if lyrics_file is None else read_lyrics(lyrics_file), **words}

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model, open_processor
 from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, read_text
 from jukebox_hf.app.song_folder import check_folder, load_codes, slug
 from jukebox_hf.app.song_making import decoded
 from jukebox_hf.app.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
-from jukebox_hf.data.audio_io import write_bytes
+from jukebox_hf.data.audio_io import spelt_format, write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.songs import open_songs
 from jukebox_hf.model.alignment import SongAlignment
@@ -85,10 +86,30 @@ def model_of(path: Path) -> tuple[str, str | None]:
     return model, (request or {}).get("revision")
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Refuse a format that nothing is written in, before a model is opened."""
+def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[str, Path]:
+    """The files to write, by format; refuses before a model is opened.
+
+    Args:
+        song: what the user named.
+        out: the folder to write into.
+        text: formats with commas between them.
+        force: older files may be replaced.
+
+    Raises:
+        ValueError: a format that nothing is written in, or a file that can not be written.
+    """
+    formats = [spelt_format(name) for name in text.split(",") if name.strip()]
     unknown = sorted(set(formats) - set(FORMATS))
-    require(len(formats) > 0 and not unknown, f"--format {','.join(formats)} must be out of {', '.join(FORMATS)}")
+    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(FORMATS)}")
+    stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
+    endings = {"json": "alignment.json"}
+    targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in FORMATS if name in formats}
+    if "lrc" in formats:
+        targets["words.lrc"] = out / f"{stem}.words.lrc"
+    require(not out.is_file(), f"--out {out} is a file; name the folder to write into")
+    for path in targets.values():
+        check_file_target(path, force)
+    return targets
 
 
 def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> KnownSong:
@@ -112,11 +133,12 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
         recording = recording or _audio_beside(codes)
     else:
-        state = _encoded(read_audio(recording, model.config.sampling_rate), recording, model)
         text = path.with_suffix(".txt")
         words = {"lyrics": read_text(text)} if text.is_file() else {}
     words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
+    if state is None:
+        state = _encoded(read_audio(recording, model.config.sampling_rate), recording, model)
     return KnownSong(path, state, recording, words)
 
 
@@ -124,26 +146,26 @@ def align_files(
     song: KnownSong,
     model: JukeboxModel,
     processor: JukeboxProcessor,
-    out: Path,
-    formats: Sequence[str],
-    *,
-    head: tuple[int, int] | None = None,
-    force: bool = False,
+    targets: Mapping[str, Path],
+    chosen: tuple[int, int],
 ) -> dict[str, Any]:
     """Align a song and write it in the formats asked for.
+
+    Args:
+        targets: as `plan_files` gives them.
+        chosen: layer and head, as `choose_head` gives them.
 
     Returns:
         The files by format, seconds, lines, mean confidence, layer and head.
 
     Raises:
-        ValueError, OSError: words, codes or targets that can not be used; before anything is written.
+        ValueError, OSError: words, codes or a folder that can not be used; before anything is written.
     """
-    targets = _targets(song, out, formats)
-    for path in targets.values():
-        check_file_target(path, force)
-    check_folder(out, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0))
-    layer, own = (None, None) if head is None else head
-    found = model.align(processor(song.sung), song.state, layer=layer, head=own)[0]
+    check_folder(
+        next(iter(targets.values())).parent, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0)
+    )
+    layer, head = chosen
+    found = model.align(processor(song.sung), song.state, layer=layer, head=head)[0]
     lyrics = timed(found, song.words["lyrics"], processor)
     title = str(song.words.get("title") or song.artist)
     for name, path in targets.items():
@@ -181,8 +203,11 @@ def find_head(
     if not dry_run:
         legacy = is_legacy_config(read_json(folder / "config.json"))
         require(not legacy, f"{name} is in the format of transformers 4; run `jukebox-hf convert transformers` first")
+    for path in paths:
+        require(path.exists(), f"{path} is not there; name codes, a song.json, a recording, or a folder of songs")
+    config = configuration_of(name)
+    level, processor = lyric_level(config), open_processor(config, name)
     model = open_model(name, device=device)
-    processor, level = open_processor(model, name), lyric_level(model.config)
     songs = []
     for song in (song for path in paths for song in _songs_at(path, model, said)):
         songs += labelled_codes(model.config, processor(song.sung), song.state)
@@ -249,16 +274,6 @@ def _audio_beside(codes: Path) -> Path | None:
     stem = codes.name.removesuffix(".codes.safetensors")
     beside = (codes.with_name(stem + suffix) for suffix in AUDIO_TYPES)
     return next((path for path in beside if path.is_file()), None)
-
-
-def _targets(song: KnownSong, out: Path, formats: Sequence[str]) -> dict[str, Path]:
-    check_formats(formats)
-    stem = slug(song.path.name.removesuffix(".codes.safetensors").removesuffix(song.path.suffix))
-    endings = {"lrc": (".lrc",), "srt": (".srt",), "vtt": (".vtt",), "html": (".html",), "json": (".alignment.json",)}
-    targets = {name: out / f"{stem}{endings[name][0]}" for name in FORMATS if name in formats}
-    if "lrc" in formats:
-        targets["words.lrc"] = out / f"{stem}.words.lrc"
-    return targets
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

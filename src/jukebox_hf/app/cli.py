@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
-from jukebox_hf.app.song_commands import add_song_commands
+from jukebox_hf.app.song_commands import add_song_commands, in_lower_case
 
 app = typer.Typer(
     name="jukebox-hf",
@@ -34,7 +34,10 @@ add_corpus_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 
-Dtype = Annotated[str, typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.")]
+Dtype = Annotated[
+    str,
+    typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.", callback=in_lower_case),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT.")]
 Out = Annotated[Path, typer.Argument(help="The folder to make.")]
 Repository = Annotated[str, typer.Argument(help="The folder of a model, a name on the Hub, or tiny.")]

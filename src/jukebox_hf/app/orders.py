@@ -4,9 +4,10 @@ Flows in: requests and an open model. Flows out: `Order`s, none of which can fai
 sampled and nothing is written.
 """
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.embedded import located
-from jukebox_hf.model.generation_arguments import read_wishes
+from jukebox_hf.model.generation_arguments import default_generation_config, read_wishes
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -33,7 +34,7 @@ from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_plan import SamplingPlan
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import is_integer, require
+from jukebox_hf.model.validation import check_level, is_integer, require
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 _GIVEN, _GIVEN_CODES = "given_samples", "given_codes"
@@ -99,8 +100,8 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
         raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
 
 
-def open_processor(model: JukeboxModel, name: str, revision: str | None = None) -> JukeboxProcessor:
-    """The processor of a model, made from the lists of its repository.
+def open_processor(config: JukeboxConfig, name: str, revision: str | None = None) -> JukeboxProcessor:
+    """The processor of a model, made from its configuration and the lists of its repository.
 
     Raises:
         ValueError: a repository without lists of artists and genres.
@@ -111,7 +112,7 @@ def open_processor(model: JukeboxModel, name: str, revision: str | None = None) 
         raise ValueError(
             f"{name} has no lists of artists and genres; convert it again with --labels ({error})"
         ) from None
-    return JukeboxProcessor.from_config(model.config, tokenizer)
+    return JukeboxProcessor.from_config(config, tokenizer)
 
 
 def take(
@@ -120,7 +121,6 @@ def take(
     processor: JukeboxProcessor,
     *,
     names: Sequence[str] = (),
-    notes: Mapping[str, str] | None = None,
     begun: SongState | None = None,
     stepping: str = "auto",
     say: Callable[[str], None] = lambda line: None,
@@ -129,7 +129,6 @@ def take(
 
     Args:
         names: of the songs: where there are several, a refusal names the one.
-        notes: what else the first states shall say.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
         stepping: see `sample_window`.
 
@@ -140,16 +139,38 @@ def take(
     orders = []
     for song, request in enumerate(requests):
         own = None if begun is None else replace(begun.only(song), notes=_notes_of(begun.notes, song))
-        try:
-            with warnings_said_after(say, said):
-                order = _take_one(request, model, processor, own, stepping)
-        except (ValueError, OSError) as error:
-            if len(requests) == 1 or not names:
-                raise
-            raise ValueError(f"the song {names[song]}: {error}") from None
-        state = replace(order.state, notes={**order.state.notes, **(notes or {})})
-        orders.append(replace(order, state=state))
+        with _naming(names, song), warnings_said_after(say, said):
+            orders.append(_take_one(request, model, processor, own, stepping))
     return orders
+
+
+def check_numbers(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
+    """Refuse numbers that no model of this configuration takes, such as a level it has not, before it is opened.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    own = default_generation_config(config)
+    for song, request in enumerate(requests):
+        with _naming(names, song):
+            for level in read_wishes(config, own, None, _how_to_draw(request)).levels or ():
+                check_level("levels", level, len(config.prior_configs))
+
+
+def noted(order: Order, notes: Mapping[str, str]) -> Order:
+    """The order with more said in the notes of its first state."""
+    return replace(order, state=replace(order.state, notes={**order.state.notes, **notes}))
+
+
+@contextlib.contextmanager
+def _naming(names: Sequence[str], song: int) -> Iterator[None]:
+    """Inside, a refusal names the song where there are several."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if len(names) < 2:
+            raise
+        raise ValueError(f"the song {names[song]}: {error}") from None
 
 
 def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[tuple[Order, list[Any]]]:
@@ -188,16 +209,7 @@ def group_of(order: Order) -> Group:
 def _take_one(
     request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, stepping: str
 ) -> Order:
-    config = model.config
-    arguments = {
-        "levels": level_list(request.levels),
-        "hop_fractions": by_level("hop_fraction", request.hop_fraction, float),
-        "temperature": by_level("temperature", request.temperature, float),
-        "top_k": by_level("top_k", request.top_k, int),
-        "top_p": by_level("top_p", request.top_p, float),
-        "parallel_windows": request.parallel_windows,
-        "stepping": stepping,
-    }
+    config, arguments = model.config, _how_to_draw(request) | {"stepping": stepping}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
@@ -216,6 +228,18 @@ def _take_one(
     known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
     notes = _given([known], [[len(songs[0])] for songs in order.state.codes]) if begun is None else begun.notes
     return Order((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
+
+
+def _how_to_draw(request: SongRequest) -> dict[str, Any]:
+    """What a request says of levels and draws, as `generate` takes it."""
+    return {
+        "levels": level_list(request.levels),
+        "hop_fractions": by_level("hop_fraction", request.hop_fraction, float),
+        "temperature": by_level("temperature", request.temperature, float),
+        "top_k": by_level("top_k", request.top_k, int),
+        "top_p": by_level("top_p", request.top_p, float),
+        "parallel_windows": request.parallel_windows,
+    }
 
 
 def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:

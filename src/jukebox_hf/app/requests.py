@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.output import shell_word
-from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS
+from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS, spelt_format
 from jukebox_hf.model.json_files import parse_json
 from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text, check_words
 from jukebox_hf.model.validation import MAX_SONG_SECONDS, require
@@ -19,6 +19,7 @@ from jukebox_hf.model.validation import MAX_SONG_SECONDS, require
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0
 MOST_SONGS = 10_000  # of one command
+_LONG_LYRICS = 120  # characters that a printed command may repeat
 _MAX_FILE_BYTES = 10 * 2**20
 # What a request says of its song, by the names of `JukeboxProcessor`; its length, prompt and seed are treated apart.
 SONG_WORDS_OF_REQUESTS = ("lyrics", "artist", "genre", "song_seconds", "offset", "lyrics_from")
@@ -188,14 +189,22 @@ def level_list(text: str | None) -> list[int] | None:
         raise ValueError(f"--levels {text!r} must be levels with commas between them, such as 2,1,0") from None
 
 
-def repeat_line(request: SongRequest, out: Path) -> str:
-    """The line for bash that makes the same song again."""
+def short_repeat_line(request: SongRequest, out: Path) -> str:
+    """The same for people: long lyrics are read from the song's side-car, which must be beside `out`."""
+    return repeat_line(request, out, out.with_suffix(".json") if len(request.lyrics) > _LONG_LYRICS else None)
+
+
+def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None) -> str:
+    """The line for bash that makes the same song again; `lyrics_file` stands for the lyrics where it is given."""
     words = ["python", "-m", "jukebox_hf", request.kind]
     if request.codes is not None:
         words.append(request.codes)
     for name in FIELDS:
         value = getattr(request, name)
         if name in ("kind", "codes") or value is None or (name != "seed" and value == getattr(SongRequest, name)):
+            continue
+        if name == "lyrics" and lyrics_file is not None:
+            words += ["--lyrics-file", str(lyrics_file)]
             continue
         words.append("--" + ("no-" * (value is False) + {"keep_seconds": "keep"}.get(name, name)).replace("_", "-"))
         if not isinstance(value, bool):
@@ -235,6 +244,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         check_words(f"{where} {name}", value, MAX_NAME)
     require(value != "" or name not in ("prompt", "codes"), f"{where} has {name}='', which must name a file; name one")
     if name in _CHOICES:
-        known = _CHOICES[name]
-        require(value in known, f"{where} has {name}={value!r}, which is none of {', '.join(known)}; choose one")
+        known, said = _CHOICES[name], value
+        value = spelt_format(said) if name == "format" else said.lower()
+        require(value in known, f"{where} has {name}={said!r}, which is none of {', '.join(known)}; choose one")
     return value

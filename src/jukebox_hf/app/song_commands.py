@@ -6,19 +6,32 @@ imported when a command runs, so that `--help` is quick.
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_hf.app.output import say, say_found, say_json, say_line
 
+if TYPE_CHECKING:
+    from jukebox_hf.app.song_runs import RunOptions
+
 _SONG = "The song"
 _DRAW = "How it is drawn"
 _RUN = "The run"
+
+
+def in_lower_case(word: str | None) -> str | None:
+    """A word out of a few, as they are written: MP3 means mp3."""
+    return None if word is None else word.strip().lower()
+
+
 Model = Annotated[str | None, typer.Option(help="A converted repository, a name on the Hub, or tiny (in here).")]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a model on the Hub.")]
 Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich_help_panel=_SONG)]
-LyricsFile = Annotated[Path | None, typer.Option(help="A text file with the lyrics.", rich_help_panel=_SONG)]
+LyricsFile = Annotated[
+    Path | None,
+    typer.Option(help="A text file with the lyrics, or the .json of an older song.", rich_help_panel=_SONG),
+]
 Artist = Annotated[
     str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.", rich_help_panel=_SONG)
 ]
@@ -92,18 +105,28 @@ Title = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option(help="wav (16 bit), wav24, wavfloat, flac, flac24, mp3, ogg or opus; else what --out ends in."),
+    typer.Option(
+        help="wav (16 bit), wav24, wavfloat, flac, flac24, mp3, ogg or opus; else what --out ends in.",
+        callback=in_lower_case,
+    ),
 ]
 Normalize = Annotated[
     str | None,
     typer.Option(
-        help="none keeps the loudness; peak puts the loudest sample at full scale (mp3, ogg, opus: 1 dB under it)."
+        help="none keeps the loudness; peak puts the loudest sample at full scale (mp3, ogg, opus: 1 dB under it).",
+        callback=in_lower_case,
     ),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="keep, float32, bfloat16, float16, or int8 (torchao).", rich_help_panel=_RUN)
+    str | None,
+    typer.Option(
+        help="keep, float32, bfloat16, float16, or int8 (torchao).", callback=in_lower_case, rich_help_panel=_RUN
+    ),
 ]
-Device = Annotated[str, typer.Option(help="Where to sample: auto, cpu, cuda:1 and so on.", rich_help_panel=_RUN)]
+Device = Annotated[
+    str,
+    typer.Option(help="Where to sample: auto, cpu, cuda:1 and so on.", callback=in_lower_case, rich_help_panel=_RUN),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(help="Songs, or parallel windows, written at once; else as many as fit.", rich_help_panel=_RUN),
@@ -117,7 +140,12 @@ Offload = Annotated[
     ),
 ]
 Stepping = Annotated[
-    str, typer.Option(help="auto, plain, native, captured or fused: how each code is found.", rich_help_panel=_RUN)
+    str,
+    typer.Option(
+        help="auto, plain, native, captured or fused: how each code is found.",
+        callback=in_lower_case,
+        rich_help_panel=_RUN,
+    ),
 ]
 Out = Annotated[str | None, typer.Option(help="The file to write, for one song; or a folder/, for any number.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the song that is there.", rich_help_panel=_RUN)]
@@ -333,7 +361,7 @@ def decode(
 
 def _said(ctx: typer.Context) -> dict[str, Any]:
     """What the user said of the song, by the names of `SongRequest`."""
-    from jukebox_hf.app.requests import read_text
+    from jukebox_hf.app.transcoding import read_lyrics
     from jukebox_hf.model.validation import require
 
     require(ctx.params.get("out") != "", "--out is empty; name a file, or a folder with / at its end")
@@ -342,7 +370,7 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
         said["strict"] = False
     if (file := ctx.params.get("lyrics_file")) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
-        said["lyrics"] = read_text(Path(file))
+        said["lyrics"] = read_lyrics(Path(file))
     return said | {"kind": ctx.info_name}
 
 
@@ -382,21 +410,26 @@ def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
         results, failure = run_songs(songs, options), None
     except SongsFailedError as error:  # what is finished is told all the same
         results, failure = error.results, error
-    _tell(results, ctx, options.dry_run)
+    _tell(results, ctx, options)
     if failure is not None:
         raise failure
 
 
-def _tell(results: list[dict[str, Any]], ctx: typer.Context, dry_run: bool) -> None:
+def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOptions") -> None:
+    from jukebox_hf.app.requests import read_request, short_repeat_line
+    from jukebox_hf.app.song_folder import is_folder
+
+    folder = Path(options.out) if is_folder(options.out) else Path(options.out).parent
     if ctx.params["as_json"]:
         say_json({"songs": results})
         return
     for result in results:
-        if dry_run:
+        if options.dry_run:
             say(result["text"])
             continue
         audio = result["audio"]
         say_line(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
-        say_line(f"  again: {result['command']}")
+        line = short_repeat_line(read_request(result["request"]), folder / result["files"]["audio"])
+        say_line(f"  again: {line}")

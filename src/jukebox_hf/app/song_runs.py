@@ -12,9 +12,10 @@ from typing import Any
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.estimate import estimate, in_words
 from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
+from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
-from jukebox_hf.app.orders import group_of, open_model, open_processor, take, together, with_rows
+from jukebox_hf.app.orders import check_numbers, group_of, noted, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
@@ -104,25 +105,28 @@ class _Run:
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
             return self._told(finished)
-        choice = self._chosen(requests, is_begun=bool(groups))
+        _check_one_model(requests)
+        config = configuration_of(requests[0].model, revision=requests[0].revision)
+        check_numbers([request for _, request in new], config, [target.name for target, _ in new])
+        choice = choose_run(requests, self.options, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
         model = self._open(requests, choice)
         model.check_priors(choice.levels)
-        files = fingerprint(requests[0].model, model, choice.levels)
-        processor = open_processor(model, requests[0].model, requests[0].revision)
-        jobs = self._begun_jobs(unfinished, model, processor, files)
+        processor = open_processor(model.config, requests[0].model, requests[0].revision)
         check_listed([vars(request) for _, request in new if request.strict], processor.tokenizer, model.config)
         orders = take(
             [request for _, request in new],
             model,
             processor,
             names=[target.name for target, _ in new],
-            notes=files.as_notes(),
             stepping=self.options.stepping,
             say=self.progress.say,
         )
+        files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
+        orders = [noted(order, files.as_notes()) for order in orders]
+        jobs = self._begun_jobs(unfinished, model, processor, files)
         fresh = together(orders, [target for target, _ in new], choice.songs)
         fresh = [Job(order, tuple(targets)) for order, targets in fresh]
         jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
@@ -323,15 +327,6 @@ class _Run:
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
 
-    def _chosen(self, requests: Sequence[SongRequest], is_begun: bool) -> RunChoice:
-        """How to use the machine."""
-        one = requests[0]
-        require(
-            all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
-            "the songs were begun with different models; go on with them in separate commands",
-        )
-        return choose_run(requests, self.options, is_begun)
-
     def _say(self, waiting: Waiting, one: SongRequest) -> None:
         self.progress.say(f"jukebox-hf: {waiting.line}")
         if (accuracy := int8_accuracy(one.model, dtype=one.dtype, revision=one.revision)) is not None:
@@ -355,6 +350,14 @@ class _Run:
         if self.options.stepping != "auto":
             order = jobs[0].order
             check_stepping_here(model.lend(order.plan.levels[0].level), len(order.requests), self.options.stepping)
+
+
+def _check_one_model(requests: Sequence[SongRequest]) -> None:
+    one = requests[0]
+    require(
+        all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
+        "the songs were begun with different models; go on with them in separate commands",
+    )
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

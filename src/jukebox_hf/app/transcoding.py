@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model
-from jukebox_hf.app.requests import read_request
+from jukebox_hf.app.requests import read_request, read_text
+from jukebox_hf.app.run_choice import NO_MODEL
 from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
 from jukebox_hf.app.song_making import GENERATED, decoded
 from jukebox_hf.app.song_runs import read_sidecar
-from jukebox_hf.data.audio_io import format_of, suffix_of, write_audio
+from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
 from jukebox_hf.model.audio_input import read_audio
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.validation import check_level, require
@@ -66,15 +68,22 @@ def decode_file(
     format = options.format or format_of(out)
     require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
     check_file_target(out, options.force)
-    model = open_model(model_name or state.notes.get("model", ""), revision=revision, device=options.device)
-    state.check(model.config)
+    require(
+        options.normalize in NORMALIZATIONS,
+        f"--normalize {options.normalize} is none of {', '.join(NORMALIZATIONS)}; choose one",
+    )
+    model_name = model_name or state.notes.get("model", "")
+    require(model_name != "", NO_MODEL)
+    config = configuration_of(model_name, revision=revision)
+    state.check(config)
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
     level = options.level if options.level is not None else min(there, default=0)
     check_level("--level", level, len(state.codes))
     require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
+    model = open_model(model_name, revision=revision, device=options.device)
     audio = decoded(state, 0, level, model)
     check_folder(out.parent, 4 * len(audio))
-    rate = model.config.sampling_rate
+    rate = config.sampling_rate
     written = write_audio(out, audio, rate, format=format, normalize=options.normalize, tags={"comment": GENERATED})
     return {"file": str(out), **written.facts(), "level": level}
 
@@ -95,6 +104,20 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
     return codes, _request_in(sidecar)
+
+
+def read_lyrics(path: Path) -> str:
+    """The lyrics in a text file, or those of the song whose side-car this is.
+
+    Raises:
+        ValueError: neither, or a song without lyrics.
+    """
+    if path.suffix.lower() != ".json":
+        return read_text(path)
+    require(path.is_file(), f"{path} is not a file; check the path")
+    lyrics = read_request(read_sidecar(path)["request"], str(path)).lyrics
+    require(lyrics.strip() != "", f"{path} is of a song without lyrics; give a text file, or leave --lyrics-file out")
+    return lyrics
 
 
 def _request_in(sidecar: Path) -> dict[str, Any] | None:

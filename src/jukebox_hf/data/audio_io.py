@@ -89,14 +89,19 @@ def format_of(path: str | Path) -> str:
     return next((name for name, kind in FORMATS.items() if kind.suffix == suffix), "wav")
 
 
+def spelt_format(name: str) -> str:
+    """A format as `FORMATS` writes it: MP3 and .mp3 are mp3."""
+    return name.strip().lower().removeprefix(".")
+
+
 def suffix_of(name: str) -> str:
     """The file suffix of a format, such as ".wav".
 
     Raises:
         ValueError: an unknown format.
     """
-    require(name in FORMATS, f"format={name!r} is none of {', '.join(FORMATS)}; choose one")
-    return FORMATS[name].suffix
+    require(spelt_format(name) in FORMATS, f"format={name!r} is none of {', '.join(FORMATS)}; choose one")
+    return FORMATS[spelt_format(name)].suffix
 
 
 def write_audio(
@@ -140,6 +145,7 @@ def encode_audio(
 ) -> tuple[bytes, WrittenAudio]:
     """The bytes of such a file, and what they hold; arguments and refusals as in `write_audio`."""
     suffix_of(format)  # refuses an unknown one
+    format = spelt_format(format)
     require(normalize in NORMALIZATIONS, f"normalize={normalize!r} is none of {', '.join(NORMALIZATIONS)}; choose one")
     audio = np.asarray(audio, dtype=np.float32)
     require(audio.ndim == 1 and len(audio) > 0, f"audio has shape {audio.shape}, but must be mono samples (S,)")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .alignment_paths import locate_characters
+from .configuration_jukebox import JukeboxPriorConfig
 from .free_memory import free_bytes
 from .labels import LevelLabels, window_inputs
 from .modeling_jukebox_prior import JukeboxPrior
@@ -72,7 +73,7 @@ def align_song(
         ValueError: a prior without lyrics or without a known head, codes that do not fit, or a song whose attention
             does not fit into free memory; before any attention is computed.
     """
-    layer, head = _chosen_head(prior, layer, head)
+    layer, head = choose_head(prior.config, layer, head)
     windows = _checked_windows(prior, codes, windows)
     config, num_characters = prior.config, len(labels.lyrics.ids)
     _check_memory(windows, len(codes), num_characters, config.lyric_length)
@@ -179,8 +180,12 @@ def _window_inputs(prior: JukeboxPrior, labels: LevelLabels, window: Window) -> 
     return window_inputs([labels], window.start * prior.config.hop_length)
 
 
-def _chosen_head(prior: JukeboxPrior, layer: int | None, head: int | None) -> tuple[int, int]:
-    config = prior.config
+def choose_head(config: JukeboxPriorConfig, layer: int | None = None, head: int | None = None) -> tuple[int, int]:
+    """The layer and head to read, the configuration's unless said; needs no weights.
+
+    Raises:
+        ValueError: a prior without lyrics or without a known head, or a layer or head that does not look at lyrics.
+    """
     require(
         config.lyrics != "none", "this prior reads no lyrics (lyrics='none'), so nothing can be aligned; use its top"
     )
@@ -192,6 +197,8 @@ def _chosen_head(prior: JukeboxPrior, layer: int | None, head: int | None) -> tu
         "this prior's configuration names no alignment_layer and alignment_head; find them with "
         "`jukebox-hf find-alignment-head`, or give layer and head",
     )
+    readers = ", ".join(map(str, config.lyric_layers)) or "none"
+    require(layer in config.lyric_layers, f"layer={layer} does not look at lyrics; those that do: {readers}")
     require(
         0 <= head < config.num_attention_heads,
         f"head={head} must be from 0 to {config.num_attention_heads - 1}",
