@@ -128,6 +128,7 @@ def test_what_the_configuration_rules_out_is_refused_before_a_network_is_opened(
     )
     says_one_sentence(run_cli(*align, "--layer", 31, "--head", 99), "head=99 must be from 0 to 1")
     says_one_sentence(run_cli(*align, "--artist", "The Tester"), "did you mean 'the testers'")
+    says_one_sentence(run_cli(*align, "--device", "cuda:99"), "--device cuda:99 is not there")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "record.srt").write_text("mine")
     says_one_sentence(run_cli(*align), "record.srt exists already")

@@ -208,8 +208,9 @@ def test_a_step_without_a_forward_changes_nothing():
 
 
 def test_saved_statistics_go_on_where_they_were_and_fit_only_their_own_codebooks():
-    _, ema, _ = moved(CodebookSettings(), pieces=1)
-    again = CodebookEMA()
+    settings = CodebookSettings(restart_threshold=100.0)  # all codes are drawn, so every counter of the draws shows
+    _, ema, _ = moved(settings, pieces=1)
+    again = CodebookEMA(settings)
     again.load_state_dict(ema.state_dict(), [codebook_of()])
     assert again.has_started
     assert torch.equal(again.sums[0], ema.sums[0])

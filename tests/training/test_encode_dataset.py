@@ -185,6 +185,16 @@ def test_what_cannot_be_encoded_is_refused_in_a_sentence(sounds, vqvae, tmp_path
     assert CodeShards(tmp_path / "more").song(0).artist == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--songs-per-shard", "0"], "songs_per_shard=0 must be at least 1"), (["--workers", "-1"], "workers=-1 must be")],
+)
+def test_impossible_numbers_are_refused_before_a_model_is_loaded(words, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "load_vqvae", lambda name: pytest.fail("a model was loaded"))
+    assert main([str(tmp_path / "songs"), str(tmp_path / "codes"), "--model", "m", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.skipif(
     not (hasattr(os, "fork") and torch.distributed.is_gloo_available()) or torch.cuda.is_available(),
     reason="needs fork, gloo, and no accelerator that a fork could not share",

@@ -80,6 +80,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     require(bool(name), NO_MODEL)
     dtype = dtype or "keep"
     require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
+    place = the_device(device)
     transformers.utils.logging.disable_progress_bar()
     stored = stored_dtype(name, revision=revision)
     require(
@@ -95,7 +96,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
         quantization_config=None if stored == "int8" else quantization,
     )
     try:
-        return model.to(the_device(device))
+        return model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
 

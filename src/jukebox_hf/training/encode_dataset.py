@@ -87,6 +87,8 @@ def encode_dataset(
             that is not there, or more than a tenth of the songs corrupt.
     """
     _check_apart(songs, Path(out))
+    for name, count, least in (("songs_per_shard", songs_per_shard, 1), ("workers", workers, 0)):
+        require(count >= least, f"{name}={count!r} must be at least {least}")
     vqvae = load_vqvae(model)
     for level in levels or ():
         check_level("levels", level, vqvae.config.num_levels)
