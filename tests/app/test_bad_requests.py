@@ -119,6 +119,10 @@ def test_files_given_for_models_and_codes_that_are_not_there_are_named(run_cli, 
     path = recording()
     says_one_sentence(run_cli("info", path), f"{path} is a file; give the folder of a model")
     says_one_sentence(run_cli("generate", "--model", path, "--dry-run"), f"{path} is a file")
+    says_one_sentence(run_cli("labels", "list", path), f"{path} is a file; give the folder of a model")
+    for command in ("export", "quantize"):
+        says_one_sentence(run_cli(command, "", tmp_path / "out"), "a model without a name was asked for")
+        says_one_sentence(run_cli(command, path, tmp_path / "out"), f"{path} is a file; give the folder of a model")
     gone = tmp_path / "gone.codes.safetensors"
     says_one_sentence(run_cli("upsample", gone), f"{gone} is not a file; give codes that jukebox-hf wrote")
 

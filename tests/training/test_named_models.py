@@ -85,3 +85,9 @@ def test_a_file_of_values_may_say_model_too(tmp_path):
     file.write_text("model: tiny\nlevel: 1\n")
     (which,) = read_arguments((PriorModelArguments,), [str(file)])
     assert (which.model_name_or_path, which.level) == (tiny_repository(), 1)
+
+
+def test_priors_that_are_not_there_are_named_before_a_vqvae_is_opened(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(assemble, "load_vqvae", lambda name: pytest.fail("a network was opened"))
+    assert assemble.main([str(tmp_path / "out"), "--vqvae", TINY, "--priors", "nope"]) == 2
+    assert "nope is neither a folder here nor in the Hub's cache" in capsys.readouterr().err

@@ -127,21 +127,23 @@ def list_labels(
 
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
 def export(
-    source: Annotated[Path, typer.Argument(help="A repository of this package, or tiny.")],
+    source: Annotated[str, typer.Argument(help="A repository of this package, or tiny.")],
     out: Out,
     force: Force = False,
 ) -> None:
     """Copy a repository together with the code that runs it, for people who do not have jukebox_hf."""
     from jukebox_hf.conversion.export_hub import export_hub
     from jukebox_hf.model.embedded import located
+    from jukebox_hf.model.repository_names import check_name
 
-    export_hub(Path(located(str(source))), out, force=force)
+    check_name(located(source))
+    export_hub(Path(located(source)), out, force=force)
     say_line(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
 
 
 @app.command("quantize", epilog="Example: jukebox-hf quantize my-jukebox my-jukebox-int8")
 def quantize(
-    source: Annotated[Path, typer.Argument(help="A repository of this package, or tiny.")],
+    source: Annotated[str, typer.Argument(help="A repository of this package, or tiny.")],
     out: Out,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT; save also what is far off.")
@@ -151,8 +153,10 @@ def quantize(
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize as make
     from jukebox_hf.model.embedded import located
+    from jukebox_hf.model.repository_names import check_name
 
-    found = make(Path(located(str(source))), out, force=force, say=(lambda line: None) if as_json else say_line)
+    check_name(located(source))
+    found = make(Path(located(source)), out, force=force, say=(lambda line: None) if as_json else say_line)
     if as_json:
         say_json(found)
 

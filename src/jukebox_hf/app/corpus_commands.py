@@ -12,6 +12,7 @@ import typer
 from tqdm import tqdm
 
 from jukebox_hf.app.output import say_json, say_line
+from jukebox_hf.app.song_commands import in_lower_case
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
 
@@ -31,7 +32,9 @@ def synth_corpus(
     lyrics: Annotated[str | None, typer.Option(help="Sung in every song, instead of written ones.")] = None,
     instrumentals: Annotated[float, typer.Option(help="Share of songs without words.")] = 0.07,
     invented: Annotated[float, typer.Option(help="Share of songs with words that no dictionary has.")] = 0.3,
-    format: Annotated[str, typer.Option(help="flac, flac24, wav, wav24, wavfloat, mp3, ogg or opus.")] = "flac",
+    format: Annotated[
+        str, typer.Option(help="flac, flac24, wav, wav24, wavfloat, mp3, ogg or opus.", callback=in_lower_case)
+    ] = "flac",
     processes: Annotated[int, typer.Option(help="How many to work at once.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace an older corpus at OUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import check_target, staged
-from jukebox_hf.model.checkpoint_files import read_root_config
+from jukebox_hf.model.checkpoint_files import read_config_json, read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.label_vocabulary import LabelVocabulary
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -43,6 +43,8 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
         ValueError: a folder that is taken, parts that do not fit each other, or lists that differ within a version.
     """
     require(not out.exists(), f"{out} exists already; name a new folder")
+    for prior in priors:
+        read_config_json(str(prior))  # refuses what is not there, before a network is opened
     sound = load_vqvae(vqvae)
     configs = [JukeboxPriorConfig.from_pretrained(prior) for prior in priors]
     for level, (prior, own) in enumerate(zip(priors, configs, strict=True)):
