@@ -32,8 +32,8 @@ from .lyric_characters import (
     lyric_vocabulary,
     own_characters,
 )
+from .lyric_windows import SongTiming
 from .validation import check_level, is_integer, require
-from .windows import SongTiming
 
 _NAMED_IN_WARNINGS = 3
 
