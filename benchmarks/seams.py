@@ -22,7 +22,8 @@ from torch import Tensor
 from jukebox_hf import JukeboxModel, JukeboxProcessor, tiny_repository
 from jukebox_hf.model.labels import LevelLabels, window_inputs
 from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_orders import level_labels, read_songs, song_samples
+from jukebox_hf.model.song_inputs import read_songs
+from jukebox_hf.model.song_orders import batch_size, level_labels, song_samples
 from jukebox_hf.model.song_plan import SamplingPlan, plan_song
 from jukebox_hf.model.song_state import SongState
 
@@ -43,7 +44,7 @@ def main() -> None:
     model = JukeboxModel.from_pretrained(name, keep_loaded=True)
     inputs = JukeboxProcessor.from_pretrained(name)(lyrics=wish.lyrics)
     samples = plan_song(model.config, round(wish.seconds * model.config.sampling_rate)).samples
-    songs = read_songs(model.config, inputs, None)
+    songs = read_songs(model.config, inputs, batch_size(inputs, None))
     whole = song_samples(model.config, songs, 0, samples)
     labels = [[level_labels(prior, songs, 0, whole)] for prior in model.config.prior_configs]
     seconds, bits = defaultdict(list), defaultdict(list)

@@ -12,8 +12,9 @@ from jukebox_hf.model.alignment import align_song, assemble, evidence_of
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.legacy_configuration import translate_legacy_config
 from jukebox_hf.model.lyric_characters import LyricEncoding
+from jukebox_hf.model.lyric_windows import SongTiming
 from jukebox_hf.model.released_sizes import PRIOR_SIZES
-from jukebox_hf.model.windows import SongTiming, Window, plan_windows
+from jukebox_hf.model.windows import Window, plan_windows
 
 LYRICS = ("prefix", "encoder")
 each_kind = pytest.mark.parametrize("kind", LYRICS)

@@ -7,7 +7,7 @@ import torch
 from jukebox_hf.model.alignment_heads import judge, score_heads
 from jukebox_hf.model.labels import LevelLabels
 from jukebox_hf.model.lyric_characters import LyricEncoding
-from jukebox_hf.model.windows import SongTiming
+from jukebox_hf.model.lyric_windows import SongTiming
 
 ROWS, COUNT = 120, 30
 

@@ -13,12 +13,13 @@ from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings, sample_win
 from jukebox_hf.model import generation, level_writer
 from jukebox_hf.model.labels import LevelLabels, window_inputs
 from jukebox_hf.model.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.lyric_windows import SongTiming
 from jukebox_hf.model.sampling_ops import uniforms
 from jukebox_hf.model.song import sample_song
 from jukebox_hf.model.song_plan import plan_song
 from jukebox_hf.model.song_state import SongState
 from jukebox_hf.model.window_loop import WindowLoop
-from jukebox_hf.model.windows import SongTiming, Window, plan_side_by_side
+from jukebox_hf.model.windows import Window, plan_side_by_side
 
 SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
 

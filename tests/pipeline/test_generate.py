@@ -9,7 +9,8 @@ from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogit
 from jukebox_hf import JukeboxModel
 from jukebox_hf.model.generation_arguments import read_wishes
 from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_orders import read_songs, take_orders
+from jukebox_hf.model.song_inputs import read_songs
+from jukebox_hf.model.song_orders import take_orders
 from jukebox_hf.model.song_state import SongState
 
 HOP, RATE = 128, 44100
@@ -387,4 +388,4 @@ def test_damaged_inputs_are_refused(model, processor, words):
         model.generate({**words, "artist_ids": torch.full((1, 3), 99)})
     with pytest.raises(ValueError, match="not both"):
         model.generate(words, **words)
-    assert read_songs(model.config, {}, None)["seeds"].tolist() == [-1]
+    assert read_songs(model.config, {}, 1)["seeds"].tolist() == [-1]

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from .configuration_jukebox import JukeboxPriorConfig
 from .lyric_characters import LyricEncoding
+from .lyric_windows import SongTiming, first_lyric_span, lyric_span
 from .text_input import check_lyric_text, check_words
 from .validation import require
-from .windows import SongTiming, first_lyric_span, lyric_span
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .part_source import LOADING, PartSource
 from .remote_code import write_code
 from .song import LogitsHook
-from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
+from .song_inputs import NOT_SAID, SONG_INPUTS
+from .song_orders import Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, plain, require

@@ -24,7 +24,7 @@ from .generation_arguments import KNOWN
 from .loading_arguments import PUSH_ARGUMENTS
 from .modeling_jukebox import JukeboxModel
 from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
-from .song_orders import NOT_SAID
+from .song_inputs import NOT_SAID
 from .text_input import shown
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import plain, require

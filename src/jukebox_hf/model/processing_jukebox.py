@@ -23,7 +23,7 @@ from .foreign_arguments import PREPARE
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .processor_files import OwnFiles
-from .song_orders import NOT_SAID
+from .song_inputs import NOT_SAID
 from .text_input import check_lyric_text, check_words
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import is_integer, plain, read_seconds, require

@@ -1,19 +1,7 @@
 """Song orders: tensors of a batch become labels, a plan and a first state per song length; and are written.
 
-Flows in: what `JukeboxProcessor` gives, every tensor with one row per song, so that any batching works. Flows out:
-`SongOrder`s, checked to their end before the first code, and then the finished songs.
-
-    artist_ids       (B, levels)     0 is unknown
-    genre_ids        (B, levels, G)  -1 in empty slots
-    lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level that reads lyrics
-    lyric_lengths    (B,)            how many of them are lyrics
-    wanted_samples   (B,)            length of the audio, prompts included; -1: not said
-    song_samples     (B,)            length of the song it is part of; -1: not said
-    offset_samples   (B,)            where in that song the audio begins
-    lyrics_from_samples  (B,)        where in the audio the lyrics begin
-    seeds            (B,)            -1: not said
-    prompt_values    (B, S)          sound to go on from, zeros in front
-    prompt_lengths   (B,)            how many samples of it are sound; 0: no prompt
+Flows in: what `JukeboxProcessor` gives (`song_inputs`). Flows out: `SongOrder`s, checked to their end before the first
+code, and then the finished songs.
 """
 
 import math
@@ -29,28 +17,15 @@ from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .generation_arguments import SongWishes
 from .labels import LevelLabels
 from .lyric_characters import LyricEncoding
+from .lyric_windows import SongTiming
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .song import LogitsHook, Priors, check_request, sample_song
+from .song_inputs import NOT_SAID, read_songs
 from .song_plan import SamplingPlan, plan_song, told_song_samples
 from .song_state import SongState
 from .validation import MAX_SONG_SECONDS, check_level, require
-from .windows import SongTiming
 
-SONG_INPUTS = (
-    "artist_ids",
-    "genre_ids",
-    "lyric_ids",
-    "lyric_lengths",
-    "wanted_samples",
-    "song_samples",
-    "offset_samples",
-    "lyrics_from_samples",
-    "seeds",
-    "prompt_values",
-    "prompt_lengths",
-)
-NOT_SAID = -1
 MOST_SONGS = 10_000  # of one call
 Codes = SongState | Mapping[int, Tensor] | Sequence[Tensor | None]
 
@@ -80,14 +55,14 @@ def take_orders(
     Args:
         config: of the model.
         vqvae: encodes prompts.
-        inputs: see above; what is missing is not said.
+        inputs: see `song_inputs`; what is missing is not said.
         wishes: for all songs.
         codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest first with None for nothing.
 
     Raises:
         ValueError: tensors, lengths or codes that can not be sampled to their end.
     """
-    songs = read_songs(config, inputs, codes)
+    songs = read_songs(config, inputs, batch_size(inputs, codes))
     levels = _written_levels(config, wishes)
     state = _first_state(config, vqvae, songs, wishes, codes, levels)
     orders: dict[int, list[int]] = {}
@@ -138,52 +113,6 @@ class _Kept:
 # --- the batch --------------------------------------------------------------------------------------------------------
 
 
-def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | None) -> dict[str, Tensor]:
-    """Check the tensors of a batch and fill in what is not said.
-
-    Raises:
-        ValueError: a name, shape or kind that does not fit.
-    """
-    unknown = sorted(set(inputs) - set(SONG_INPUTS))
-    require(not unknown, f"song inputs hold {', '.join(unknown)}; only {', '.join(SONG_INPUTS)} are known")
-    num_levels, slots = len(config.prior_configs), max(prior.max_genres for prior in config.prior_configs)
-    given = {name: value for name, value in inputs.items() if value is not None}
-    batch = _batch_size(given, codes)
-    shapes = {
-        "artist_ids": (num_levels,),
-        "genre_ids": (num_levels, None),
-        "lyric_ids": (None,),
-        "prompt_values": (None,),
-    }
-    blank = {"genre_ids": (slots, NOT_SAID), "lyric_ids": (1, 0), "prompt_values": (1, 0)}
-    fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID}
-    songs = {}
-    for name in SONG_INPUTS:
-        shape = (batch, *shapes.get(name, ()))
-        width, value = blank.get(name, (1, fill.get(name, 0)))
-        tensor = given.get(name)
-        if tensor is None:
-            tensor = torch.full(
-                [width if size is None else size for size in shape], value, dtype=torch.long, device="cpu"
-            )
-        require(
-            isinstance(tensor, Tensor)
-            and tensor.dim() == len(shape)
-            and all(size in (None, found) for size, found in zip(shape, tensor.shape, strict=True)),
-            f"{name} must be a tensor {_shape_in_words(shape)}, not "
-            f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}; make it with "
-            f"JukeboxProcessor",
-        )
-        songs[name] = tensor.detach().cpu() if name == "prompt_values" else tensor.detach().cpu().long()
-    for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
-        lengths = songs[f"{name}_lengths"]
-        require(
-            bool(((lengths >= 0) & (lengths <= width)).all()),
-            f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",
-        )
-    return songs
-
-
 def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
     """Order every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
 
@@ -197,7 +126,7 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
         f"num_return_sequences={copies} and a SongState exclude each other, since a state has the seeds of its songs; "
         f"give its codes by level",
     )
-    batch = _batch_size(inputs, codes)
+    batch = batch_size(inputs, codes)
     require(
         batch * copies <= MOST_SONGS,
         f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS:,} that a call may write; call "
@@ -216,7 +145,8 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     return {**inputs, **rows}, known or None
 
 
-def _batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
+def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
+    """How many songs tensors of a batch, or codes, are of; 1 where nothing says it."""
     if isinstance(codes, SongState):
         return codes.num_songs
     require(
@@ -226,10 +156,6 @@ def _batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
     values = codes.values() if isinstance(codes, Mapping) else codes or ()
     tensors = [value for value in (*given.values(), *values) if isinstance(value, Tensor) and value.dim()]
     return len(tensors[0]) if tensors else 1
-
-
-def _shape_in_words(shape: tuple[int | None, ...]) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
 
 
 # --- one order --------------------------------------------------------------------------------------------------------

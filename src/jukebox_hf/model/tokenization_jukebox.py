@@ -32,9 +32,9 @@ from .lyric_characters import (
     lyric_vocabulary,
     own_characters,
 )
+from .lyric_windows import SongTiming
 from .processor_files import OwnFiles
 from .validation import check_level, is_integer, require
-from .windows import SongTiming
 
 _NAMED_IN_WARNINGS = 3
 
