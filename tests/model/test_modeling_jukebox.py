@@ -8,7 +8,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, pipeline
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPrior
 
@@ -271,6 +271,52 @@ def test_attention_chosen_later_reaches_priors_of_today_and_tomorrow(repository,
     assert model.prior(1).config._attn_implementation == "eager"
     with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2' is not known.*; choose sdpa"):
         model.set_attn_implementation("flash_attention_2")
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda repository, asked: JukeboxModel.from_pretrained(repository, attn_implementation=asked),
+        lambda repository, asked: AutoModel.from_pretrained(repository, attn_implementation=asked),
+        lambda repository, asked: AutoModel.from_config(
+            AutoConfig.from_pretrained(repository), attn_implementation=asked
+        ),
+        lambda repository, asked: pipeline("text-to-audio", repository, model_kwargs=_attention(asked)).model,
+        lambda repository, asked: _chosen_later(JukeboxModel.from_pretrained(repository), asked),
+    ],
+    ids=["from_pretrained", "auto", "from_config", "pipeline", "later"],
+)
+def test_attention_may_be_chosen_by_part_and_no_part_is_made_up(repository, door):
+    def found(asked):
+        return [door(repository, asked).prior(level).config._attn_implementation for level in (0, 1)]
+
+    assert found({"prior_0": "eager"}) == ["eager", "sdpa"]
+    assert found({"": "eager", "prior_1": "sdpa", "vqvae_config": "sdpa"}) == ["eager", "sdpa"]
+    assert found("eager") == ["eager", "eager"]
+    for asked, message in (
+        ({"prior_7": "eager"}, "names 'prior_7', which is no part; name vqvae, "),
+        ({"prior_0": "flash_attention_2"}, "choose sdpa or eager"),
+        (["sdpa"], r"attn_implementation=\['sdpa'\] is not known to Jukebox; choose sdpa or eager"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            found(asked)
+
+
+def _attention(asked):
+    return {"attn_implementation": asked}
+
+
+def _chosen_later(model, asked):
+    model.prior(0)
+    model.set_attn_implementation(asked)
+    return model
+
+
+def test_a_part_has_no_parts_of_its_own(repository):
+    with pytest.raises(ValueError, match="names 'prior_0', which is no part; say 'sdpa' or 'eager' alone"):
+        JukeboxPrior.from_pretrained(repository, subfolder="prior_0", attn_implementation={"prior_0": "eager"})
+    with pytest.raises(ValueError, match="is no part"):
+        JukeboxPrior.from_pretrained(repository, subfolder="prior_0").set_attn_implementation({"prior_0": "eager"})
 
 
 def test_asking_for_a_prior_leaves_the_mode_it_was_put_in(repository):

@@ -178,22 +178,6 @@ def read_dtype(dtype: Any, old_name: Any = None) -> torch.dtype | str | None:
     return found
 
 
-def read_attention(asked: Any, config: Any) -> str | None:
-    """How priors attend: as asked, or as the Auto classes wrote into the configuration they made.
-
-    Raises:
-        ValueError: neither sdpa nor eager.
-    """
-    found = asked if asked is not None else getattr(config, "_attn_implementation", None)
-    if isinstance(found, Mapping):  # transformers allows one per part, "" for all
-        found = found.get("")
-    require(
-        found in (None, "sdpa", "eager"),
-        f"attn_implementation={found!r} is not known to Jukebox; choose sdpa or eager",
-    )
-    return found
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Load without transformers' bars, one per part and level; downloads keep theirs.

@@ -21,6 +21,7 @@ from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
 from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
+from .configuration_fields import attention_by_part
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
     SongWishes,
@@ -37,7 +38,6 @@ from .loading_arguments import (
     PUSH_ARGUMENTS,
     check_device_map,
     check_saving,
-    read_attention,
     read_dtype,
     read_loading,
     without_bars,
@@ -191,18 +191,16 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             self._source = replace(self._source, dtype=dtype)
         return super()._apply(fn, *args, **kwargs)
 
-    def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
-        """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""
-        require(
-            attn_implementation in ("sdpa", "eager"),
-            f"attn_implementation={attn_implementation!r} is not known to Jukebox; choose sdpa or eager",
-        )
-        self.config._attn_implementation = {"": attn_implementation}
-        for level in self.loaded_levels:
-            getattr(self, f"prior_{level}").set_attn_implementation(attn_implementation)
-        if self._source is not None:
-            chosen = self._source.options | {"attn_implementation": attn_implementation}
-            self._source = replace(self._source, options=chosen)
+    def set_attn_implementation(
+        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
+    ) -> None:
+        """Choose "sdpa" or "eager" for every prior, or by part; also for those that are loaded later."""
+        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
+        self.config._attn_implementation = attn_implementation
+        names = [f"prior_{level}" for level in self.loaded_levels]
+        for name, chosen in attention_by_part(attn_implementation, self.config._attention_parts()).items():
+            if name in names:
+                getattr(self, name).set_attn_implementation(chosen)
 
     def resize_lyric_embeddings(self, new_size: int, **how: Any) -> None:
         """Make room for more lyric characters in every prior that reads them, as `JukeboxPrior` does for itself.
@@ -440,7 +438,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         device_map: Any = None,
         keep_loaded: bool | None = None,
         offload: bool = False,
-        attn_implementation: str | None = None,
+        attn_implementation: str | Mapping[str, str] | None = None,
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> "JukeboxModel":
@@ -457,7 +455,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             keep_loaded: keep priors in memory after their level; None frees those that nobody asked for by `prior`, but
                 lets a pipeline keep them.
             offload: keep priors in the CPU's memory, and only the working one on the device.
-            attn_implementation: "sdpa" or "eager", for every prior.
+            attn_implementation: "sdpa" or "eager", for every prior; or a dictionary by part, such as {"prior_0": "eager"}.
             quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.
             kwargs: cache_dir, force_download, local_files_only, token, revision, subfolder, variant, use_safetensors,
                 max_memory, offload_folder, offload_buffers, generation_config, output_loading_info, adapter_kwargs.
@@ -484,10 +482,11 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         check_format(name, is_legacy, loading.use_safetensors, loading.options.get("variant"), **hub)
         config = _config_of(config, root)
         check_device_map(device_map, len(config.prior_configs))
+        if attn_implementation is not None:  # else as the Auto classes wrote into the configuration they made
+            config._attn_implementation = attn_implementation
         config.name_or_path = given if adapter is None else adapter.base
         options = {
             "device_map": device_map,
-            "attn_implementation": read_attention(attn_implementation, config),
             "quantization_config": quantization_config,
             **loading.options,
         }

@@ -37,7 +37,6 @@ from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
 from .validation import require
 
-_OF_PRIORS = ("attn_implementation", "quantization_config")
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -95,12 +94,15 @@ class PartSource:
 
     def load_vqvae(self) -> JukeboxVQVAE:
         """Load the VQ-VAE, in float32."""
-        options = {name: value for name, value in self.options.items() if name not in _OF_PRIORS}
+        options = {name: value for name, value in self.options.items() if name != "quantization_config"}
         return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
 
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
         """Load one prior, onto `device` unless a device_map says otherwise."""
+        attention = config._attn_implementation
         options = {"dtype": self.dtype or "auto", **self.options}
+        if attention is not None:
+            options["attn_implementation"] = attention
         with torch.device("cpu"):  # whatever device a caller makes tensors on meanwhile
             prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
         if "quantization_config" in options:
