@@ -319,6 +319,38 @@ def test_a_part_has_no_parts_of_its_own(repository):
         JukeboxPrior.from_pretrained(repository, subfolder="prior_0").set_attn_implementation({"prior_0": "eager"})
 
 
+def test_priors_that_are_not_in_memory_are_sharded_too(repository, tmp_path):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.save_pretrained(tmp_path / "cut", max_shard_size="2KB")
+    for part in PARTS:
+        assert (tmp_path / "cut" / part / "model.safetensors.index.json").is_file()
+        assert not (tmp_path / "cut" / part / "model.safetensors").exists()
+    assert opened.loaded_levels == ()
+    assert _same(_logits(JukeboxModel.from_pretrained(tmp_path / "cut")), _logits(opened))
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, "5", "big", {}])
+def test_a_size_of_shards_must_be_one(model, tmp_path, size):
+    with pytest.raises(ValueError, match=r"max_shard_size=.* must be a number of bytes, or a size such as '5GB'"):
+        model.save_pretrained(tmp_path / "cut", max_shard_size=size)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_peft_finds_the_priors_where_none_is_in_memory(repository):
+    peft = pytest.importorskip("peft")
+    lora = {"r": 2, "target_modules": ["query_key_value"]}
+    opened = JukeboxModel.from_pretrained(repository)
+    assert not any(name.startswith("prior_") for name, _ in opened.named_modules()), "only peft makes them come"
+    adapted = peft.get_peft_model(opened, peft.LoraConfig(**lora))
+    for level in (0, 1):
+        assert any(f"prior_{level}." in name for name, weight in adapted.named_parameters() if weight.requires_grad)
+    assert opened.keep_loaded
+    one = JukeboxModel.from_pretrained(repository)
+    one.prior(1)
+    peft.get_peft_model(one, peft.LoraConfig(**lora))
+    assert one.loaded_levels == (1,), "whoever has chosen priors adapts these"
+
+
 def test_asking_for_a_prior_leaves_the_mode_it_was_put_in(repository):
     opened = JukeboxModel.from_pretrained(repository)
     opened.prior(0).train()

@@ -5,6 +5,7 @@ memory a song needs, not their sum. The root config.json is the truth; a part's 
 """
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -37,7 +38,10 @@ from .loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
     check_device_map,
+    check_kinds,
+    check_places,
     check_saving,
+    check_source,
     read_dtype,
     read_loading,
     without_bars,
@@ -50,7 +54,7 @@ from .song import LogitsHook
 from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
-from .validation import check_level, plain, require
+from .validation import check_level, plain, read_flag, require
 from .weight_types import KeepsFloat32, asked_dtype
 
 
@@ -93,6 +97,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: JukeboxConfig, with_priors: bool = True) -> None:
         super().__init__(config)
+        with_priors = read_flag("with_priors", with_priors)
         config.validate_architecture()  # parts may have been assigned since it was built
         self.vqvae = JukeboxVQVAE(config.vqvae_config)
         for level, prior_config in enumerate(config.prior_configs):
@@ -270,6 +275,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
+        offload = read_flag("offload", offload)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         before = self.offload
         self.offload = before if offload is None else offload
@@ -309,7 +315,8 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             FloatingPointError: as in `generate`.
         """
         refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
-        offload = self.offload or kwargs.pop("offload", False)
+        asked = read_flag("offload", kwargs.pop("offload", None))
+        offload = self.offload or asked
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         require(
             not (wishes.return_codes or wishes.return_alignment),
@@ -420,6 +427,13 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         self._keep(range(self.num_levels))
         super().add_adapter(*args, **kwargs)
 
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """As of any module; but peft, which looks for what to adapt here, finds the priors where none is in memory."""
+        asks = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]  # peft asks for nothing else of a model
+        if asks == "peft" and self._source is not None and not self.loaded_levels:
+            self._keep(range(self.num_levels))
+        return super().named_modules(*args, **kwargs)
+
     def _keep(self, levels: Iterable[int]) -> None:
         for level in levels:
             check_level("a level of the adapter", level, self.num_levels)
@@ -455,7 +469,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             keep_loaded: keep priors in memory after their level; None frees those that nobody asked for by `prior`, but
                 lets a pipeline keep them.
             offload: keep priors in the CPU's memory, and only the working one on the device.
-            attn_implementation: "sdpa" or "eager", for every prior; or a dictionary by part, such as {"prior_0": "eager"}.
+            attn_implementation: "sdpa" or "eager", for every prior; or by part, as {"prior_0": "eager"}.
             quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.
             kwargs: cache_dir, force_download, local_files_only, token, revision, subfolder, variant, use_safetensors,
                 max_memory, offload_folder, offload_buffers, generation_config, output_loading_info, adapter_kwargs.
@@ -467,7 +481,10 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                 mean nothing here.
             OSError: nothing to read there.
         """
+        check_source(pretrained_model_name_or_path)
+        check_kinds({"offload": offload, "keep_loaded": keep_loaded, "quantization_config": quantization_config})
         dtype = read_dtype(dtype, kwargs.pop("torch_dtype", None))
+        check_places(device_map)
         loading = read_loading(kwargs, device_map)
         require(
             not (offload and device_map is not None),
@@ -491,11 +508,12 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             **loading.options,
         }
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
+        source.check_memory()
         with torch.device("meta"):
             model = cls(config, with_priors=False)
         model.vqvae = source.load_vqvae()
         model._source = source
-        model.keep_loaded, model.offload = keep_loaded, offload
+        model.keep_loaded, model.offload = plain(keep_loaded), bool(offload)
         model.generation_config = loading.generation_config or _generation_config(name, config, hub)
         model.eval()
         if adapter is not None:
@@ -540,6 +558,9 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
+        for level in range(self.num_levels) if self._source is not None else ():
+            if self._is_copied(level):
+                self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
         folder.mkdir(parents=True, exist_ok=True)
         with without_bars():
             self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
@@ -558,12 +579,15 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
 
     def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         name = f"prior_{level}"
-        prior = getattr(self, name)
-        # Matrices that were read as int8 can not be written again by transformers, but copied they can.
-        if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
-            prior.save_pretrained(folder / name, **kwargs)
-        elif self._source is not None:
+        if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
+        elif (prior := getattr(self, name)) is not None:
+            prior.save_pretrained(folder / name, **kwargs)
+
+    def _is_copied(self, level: int) -> bool:
+        """Matrices that were read as int8 can not be written again by transformers, but copied they can."""
+        prior = getattr(self, f"prior_{level}")
+        return self._source is not None and (prior is None or self._source.stores_int8(prior))
 
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:
