@@ -97,6 +97,20 @@ def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(reposito
         assert all(torch.equal(again[name], stored[name]) for name in stored)
 
 
+def test_an_int8_prior_that_was_changed_is_not_saved_as_it_was(repository, tmp_path):
+    quantize(repository, tmp_path / "small")
+    model = JukeboxModel.from_pretrained(tmp_path / "small")
+    with torch.no_grad():
+        model.prior(1).lm_head.weight.mul_(0.5)
+    with pytest.raises(ValueError, match=r"prior_1 is int8 and was changed since it was loaded .*; change it before"):
+        model.save_pretrained(tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"max_shard_size='1KB': prior_0 is stored as int8 and only copied as it is"):
+        model.save_pretrained(tmp_path / "copy", max_shard_size="1KB")
+    assert not (tmp_path / "copy").exists(), "refused before anything was written"
+    model.release(1)
+    model.save_pretrained(tmp_path / "copy")
+
+
 def test_the_gate_notices_a_prior_that_is_another(repository):
     exact = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")
     other = JukeboxPrior.from_pretrained(repository, subfolder="prior_0")

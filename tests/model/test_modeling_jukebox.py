@@ -8,7 +8,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, pipeline
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPrior
 
@@ -271,6 +271,84 @@ def test_attention_chosen_later_reaches_priors_of_today_and_tomorrow(repository,
     assert model.prior(1).config._attn_implementation == "eager"
     with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2' is not known.*; choose sdpa"):
         model.set_attn_implementation("flash_attention_2")
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda repository, asked: JukeboxModel.from_pretrained(repository, attn_implementation=asked),
+        lambda repository, asked: AutoModel.from_pretrained(repository, attn_implementation=asked),
+        lambda repository, asked: AutoModel.from_config(
+            AutoConfig.from_pretrained(repository), attn_implementation=asked
+        ),
+        lambda repository, asked: pipeline("text-to-audio", repository, model_kwargs=_attention(asked)).model,
+        lambda repository, asked: _chosen_later(JukeboxModel.from_pretrained(repository), asked),
+    ],
+    ids=["from_pretrained", "auto", "from_config", "pipeline", "later"],
+)
+def test_attention_may_be_chosen_by_part_and_no_part_is_made_up(repository, door):
+    def found(asked):
+        return [door(repository, asked).prior(level).config._attn_implementation for level in (0, 1)]
+
+    assert found({"prior_0": "eager"}) == ["eager", "sdpa"]
+    assert found({"": "eager", "prior_1": "sdpa", "vqvae_config": "sdpa"}) == ["eager", "sdpa"]
+    assert found("eager") == ["eager", "eager"]
+    for asked, message in (
+        ({"prior_7": "eager"}, "names 'prior_7', which is no part; name vqvae, "),
+        ({"prior_0": "flash_attention_2"}, "choose sdpa or eager"),
+        (["sdpa"], r"attn_implementation=\['sdpa'\] is not known to Jukebox; choose sdpa or eager"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            found(asked)
+
+
+def _attention(asked):
+    return {"attn_implementation": asked}
+
+
+def _chosen_later(model, asked):
+    model.prior(0)
+    model.set_attn_implementation(asked)
+    return model
+
+
+def test_a_part_has_no_parts_of_its_own(repository):
+    with pytest.raises(ValueError, match="names 'prior_0', which is no part; say 'sdpa' or 'eager' alone"):
+        JukeboxPrior.from_pretrained(repository, subfolder="prior_0", attn_implementation={"prior_0": "eager"})
+    with pytest.raises(ValueError, match="is no part"):
+        JukeboxPrior.from_pretrained(repository, subfolder="prior_0").set_attn_implementation({"prior_0": "eager"})
+
+
+def test_priors_that_are_not_in_memory_are_sharded_too(repository, tmp_path):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.save_pretrained(tmp_path / "cut", max_shard_size="2KB")
+    for part in PARTS:
+        assert (tmp_path / "cut" / part / "model.safetensors.index.json").is_file()
+        assert not (tmp_path / "cut" / part / "model.safetensors").exists()
+    assert opened.loaded_levels == ()
+    assert _same(_logits(JukeboxModel.from_pretrained(tmp_path / "cut")), _logits(opened))
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, "5", "big", {}])
+def test_a_size_of_shards_must_be_one(model, tmp_path, size):
+    with pytest.raises(ValueError, match=r"max_shard_size=.* must be a number of bytes, or a size such as '5GB'"):
+        model.save_pretrained(tmp_path / "cut", max_shard_size=size)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_peft_finds_the_priors_where_none_is_in_memory(repository):
+    peft = pytest.importorskip("peft")
+    lora = {"r": 2, "target_modules": ["query_key_value"]}
+    opened = JukeboxModel.from_pretrained(repository)
+    assert not any(name.startswith("prior_") for name, _ in opened.named_modules()), "only peft makes them come"
+    adapted = peft.get_peft_model(opened, peft.LoraConfig(**lora))
+    for level in (0, 1):
+        assert any(f"prior_{level}." in name for name, weight in adapted.named_parameters() if weight.requires_grad)
+    assert opened.keep_loaded
+    one = JukeboxModel.from_pretrained(repository)
+    one.prior(1)
+    peft.get_peft_model(one, peft.LoraConfig(**lora))
+    assert one.loaded_levels == (1,), "whoever has chosen priors adapts these"
 
 
 def test_asking_for_a_prior_leaves_the_mode_it_was_put_in(repository):

@@ -7,8 +7,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations, parametrize
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model import attention, fused_step, generation, native_step, transformer
@@ -223,7 +227,38 @@ def _louder_linear(module, inputs, output):
     return 1.25 * output if isinstance(module, nn.Linear) else None
 
 
+@contextmanager
+def _patched_function(name, factor):
+    """One of torch's functions that gives more for what a layer hands it."""
+    plain = getattr(F, name)
+
+    def louder(*args, **kwargs):
+        return factor * plain(*args, **kwargs)
+
+    setattr(F, name, louder)
+    try:
+        yield
+    finally:
+        setattr(F, name, plain)
+
+
+class _LouderFunctions(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        return 1.25 * found if function is F.linear else found
+
+
+class _LouderNorms(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        return _first(found) if function is torch.ops.aten.native_layer_norm.default else found
+
+
 _AROUND = {
+    "a patched linear": lambda: _patched_function("linear", 1.25),
+    "a patched layer norm": lambda: _patched_function("layer_norm", 1.25),
+    "a function mode": _LouderFunctions,
+    "a dispatch mode": _LouderNorms,
     "a hook on all modules": lambda: _on_all(register_module_forward_hook, _louder_linear),
     "a hook before all modules": lambda: _on_all(
         register_module_forward_pre_hook,
@@ -255,6 +290,36 @@ def test_what_is_put_around_all_modules_acts_in_every_position(tiny_prior, input
         assert listener(prior) is not None
     assert misfit(prior, prior.new_cache(1), _FLOATS) is None
     torch.testing.assert_close(_logits(prior, inputs_for, "auto"), before, atol=1e-4, rtol=1e-4)
+
+
+def test_a_counter_of_flops_counts_every_step(tiny_prior, inputs_for):
+    counted = []
+    for stepping in ("auto", "plain"):
+        with FlopCounterMode(display=False) as counter:
+            _logits(tiny_prior("labelled"), inputs_for, stepping)
+        counted.append(counter.get_total_flops())
+    assert counted[0] == counted[1] > 0
+
+
+@pytest.mark.parametrize("stepping", ["auto", "native"])
+def test_a_mode_that_is_entered_within_a_window_hears_the_rest(tiny_prior, inputs_for, stepping):
+    prior = tiny_prior("labelled")
+    tokens, conditioning = _inputs(prior, inputs_for)
+    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), stepping=stepping)
+    window.write_until(10)
+    with FlopCounterMode(display=False) as counter:
+        if stepping == "native":
+            with pytest.raises(ValueError, match=r"'native' is not possible here: a FlopCounterMode listens to torch"):
+                window.write_until(20)
+            return
+        window.write_until(20)
+    assert counter.get_total_flops() > 0
+
+
+def test_where_new_tensors_lie_is_no_listener(tiny_prior):
+    prior = tiny_prior("labelled")
+    with torch.device("cpu"), torch.inference_mode():
+        assert misfit(prior, prior.new_cache(1), _FLOATS) is None
 
 
 def test_what_a_hook_keeps_is_not_written_over(tiny_prior, inputs_for):

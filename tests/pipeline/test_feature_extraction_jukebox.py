@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from jukebox_hf import JukeboxFeatureExtractor
 from jukebox_hf.model.audio_input import read_audio
@@ -38,6 +39,31 @@ def test_shorter_recordings_are_padded_in_front(extractor, sound):
     assert features["padding_mask"].sum(axis=1).tolist() == [34 * 128, short]
     with pytest.raises(ValueError, match="pass padding=True"):
         extractor([sound(0.1), sound(0.05)], sampling_rate=RATE, padding=False)
+
+
+@pytest.mark.parametrize("pack", [lambda samples: samples, lambda samples: (samples, RATE)], ids=["bare", "with rate"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sound: torch.from_numpy(sound).to("meta"), "on meta, out of which no samples can be read"),
+        (lambda sound: torch.from_numpy(sound).to_sparse(), r"such as .to_dense\(\) of a sparse one"),
+        (lambda sound: torch.nested.nested_tensor([torch.from_numpy(sound)]), "no samples can be read"),
+        (lambda sound: np.ma.masked_array(sound, mask=sound > 0.1), r"masked samples are none; .* .filled\(0\)"),
+        (lambda sound: sound.astype(np.complex64), "audio must be numbers"),
+        (lambda sound: torch.from_numpy(sound).to(torch.complex64).conj(), "audio must be numbers"),
+        (lambda sound: sound.astype(object), "no numbers"),
+    ],
+    ids=["meta", "sparse", "nested", "masked", "complex", "conjugated", "object"],
+)
+def test_arrays_without_samples_to_read_are_refused_in_a_sentence(extractor, sound, make, message, pack):
+    with pytest.raises(ValueError, match=message) as caught:
+        extractor(pack(make(sound(0.1))))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_masked_array_without_a_mask_is_samples(extractor, sound):
+    found = extractor(np.ma.masked_array(sound(0.1)), sampling_rate=RATE)["input_values"]
+    assert np.array_equal(found, extractor(sound(0.1), sampling_rate=RATE)["input_values"])
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])

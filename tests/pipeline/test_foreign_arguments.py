@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForTextToWaveform, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForTextToWaveform, GenerationConfig, GenerationMixin, PreTrainedModel, pipeline
 from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
@@ -202,6 +202,11 @@ def test_arguments_that_mean_something_open_the_model(repository, door, said):
         ({"output_loading_info": "yes"}, "must be True or False"),
         ({"nonsense": None}, "does not know nonsense"),
         ({"offload": True, "device_map": "cpu"}, "choose one"),
+        ({"revision": 3}, "must be the name of a branch"),
+        ({"cache_dir": 3}, "must be a folder"),
+        ({"device_map": "auto", "max_memory": "1GB"}, "must be a dictionary from device to bytes"),
+        ({"adapter_kwargs": 3}, "adapter_kwargs=3 must be a dictionary"),
+        ({"quantization_config": "int8"}, "quantization_config='int8' must be one of transformers"),
     ],
 )
 def test_from_pretrained_refuses_with_a_cure(repository, said, message):
@@ -212,6 +217,80 @@ def test_unknown_attention_is_refused_through_the_auto_classes_too(repository):
     _refused(
         lambda: AutoModelForTextToWaveform.from_pretrained(repository, attn_implementation="flash_attention_2"),
         "choose sdpa or eager",
+    )
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0, "", 2.5])
+@pytest.mark.parametrize("name", ["offload", "keep_loaded", "disable_mmap", "local_files_only", "force_download"])
+def test_yes_or_no_is_answered_by_nothing_else(repository, name, value):
+    _refused(lambda: JukeboxModel.from_pretrained(repository, **{name: value}), f"{name}={value!r} must be True or Fal")
+
+
+def test_numpys_truths_are_truths(repository, words):
+    model = JukeboxModel.from_pretrained(repository, keep_loaded=np.True_, offload=np.False_)
+    assert (model.keep_loaded, model.offload) == (True, False)
+    model.generate(words, offload=np.True_, **TINY)
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0])
+def test_every_door_for_songs_takes_offload_as_yes_or_no(model, repository, words, value):
+    said = {"offload": value, **TINY}
+    for call in (model.generate, model.stream):
+        _refused(lambda call=call: call(words, **said), f"offload={value!r} must be True or False")
+    _refused(lambda: pipeline("text-to-audio", model=model)("la", **said), f"offload={value!r} must be True or False")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"batch_size": "2"}, "batch_size='2' must be an integer, 1 or more"),
+        ({"num_workers": True}, "num_workers=True must be an integer, 0 or more"),
+        ({"num_workers": "2"}, "num_workers='2' must be an integer, 0 or more"),
+        ({"return_codes": "yes"}, "return_codes='yes' must be True or False"),
+        ({"return_alignment": 1}, "return_alignment=1 must be True or False"),
+        ({"strict": 1}, "strict=1 must be True or False"),
+        ({"generate_kwargs": "x"}, "generate_kwargs='x' must be a dictionary"),
+    ],
+)
+def test_a_pipeline_refuses_odd_options_when_it_is_made_and_when_it_sings(model, said, message):
+    _refused(lambda: pipeline("text-to-audio", model=model, **said), message)
+    _refused(lambda: pipeline("text-to-audio", model=model)(["la"], **said), message)
+
+
+def test_a_pipeline_has_the_rate_of_its_model_and_a_device_of_this_machine(model):
+    _refused(lambda: pipeline("text-to-audio", model=model, sampling_rate=8000), "songs of this model have 44100")
+    assert pipeline("text-to-audio", model=model, sampling_rate=44100).sampling_rate == 44100
+    _refused(lambda: pipeline("text-to-audio", model=model, device="cuda:99"), "torch finds no such device here")
+
+
+def test_stepping_that_is_no_word_is_not_taken_for_nothing(model, words):
+    _refused(lambda: model.generate(words, stepping="", **TINY), "stepping='' is none of auto, plain")
+
+
+@pytest.mark.parametrize("source", [None, 123, b"tiny", [], True])
+@pytest.mark.parametrize("door", [JukeboxModel, JukeboxPrior, JukeboxVQVAE])
+def test_where_a_model_is_must_be_a_word_or_a_path(door, source):
+    _refused(lambda: door.from_pretrained(source), f"pretrained_model_name_or_path={source!r} must be a folder, or a")
+
+
+@pytest.mark.parametrize("door", [JukeboxModel, JukeboxPrior, JukeboxVQVAE])
+def test_an_empty_name_is_refused(door):
+    _refused(lambda: door.from_pretrained(""), "a model without a name")
+
+
+@pytest.mark.parametrize("place", ["cuda:99", torch.device("cuda", 99), 99, {"": "cuda:99"}])
+def test_a_device_that_is_not_there_is_refused_before_files_are_read(tmp_path, place):
+    said = "torch finds no such device here"
+    for door in (JukeboxModel, JukeboxPrior, JukeboxVQVAE):
+        _refused(lambda door=door: door.from_pretrained(tmp_path / "nowhere", device_map=place), said)
+
+
+def test_a_prior_that_finds_no_place_is_refused_when_the_model_is_opened(repository, monkeypatch):
+    monkeypatch.setattr("jukebox_hf.model.part_source.PartSource.load_vqvae", lambda self: pytest.fail("was loaded"))
+    _refused(
+        lambda: JukeboxModel.from_pretrained(repository, device_map="auto", max_memory={"cpu": 20_000}),
+        "leave weights of prior_0 on the disk",
+        "offload=True",
     )
 
 

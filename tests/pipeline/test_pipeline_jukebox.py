@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, TextToAudioPipeline, pipeline
 
-from jukebox_hf import JukeboxModel, JukeboxPipeline, register
+from jukebox_hf import JukeboxFeatureExtractor, JukeboxModel, JukeboxPipeline, JukeboxTokenizer, register
 from jukebox_hf.model import pipeline_jukebox
 from jukebox_hf.model.part_source import PartSource
 from jukebox_hf.registration import unregister
@@ -118,6 +118,29 @@ def test_a_tokenizer_is_enough(model, processor, repository):
     assert made.processor.to_dict() == processor.to_dict()
     with pytest.raises(ValueError, match="tokenizer=object is not of Jukebox"):
         JukeboxPipeline(model, tokenizer=object())
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "feature_extractor"])
+def test_what_was_made_for_another_model_is_refused_beside_a_processor_too(model, processor, repository, name):
+    for source, beside in ((model, {"processor": processor}), (str(repository), {}), (model, {})):
+        with pytest.raises(ValueError, match=f"{name}=object is not of Jukebox; use a Jukebox.*, or leave it out"):
+            pipeline("text-to-audio", model=source, **{name: object()}, **beside)
+
+
+def test_a_tokenizer_of_ones_own_is_used_beside_the_processor_that_is_found(repository, processor):
+    other = JukeboxTokenizer.by_number(JukeboxModel.from_pretrained(repository).config)
+    assert pipeline("text-to-audio", model=str(repository), tokenizer=other).processor.tokenizer is other
+    made = pipeline("text-to-audio", model=str(repository), processor=processor)
+    assert made.processor is processor, "the tokenizer that transformers finds in the repository replaces nothing"
+
+
+def test_a_feature_extractor_must_hear_as_the_model_does(model, processor):
+    same, other = processor.feature_extractor, JukeboxFeatureExtractor(sampling_rate=8000)
+    assert type(pipeline("text-to-audio", model=model, feature_extractor=same)) is JukeboxPipeline
+    with pytest.raises(
+        ValueError, match=r"feature_extractor has .*=\(8000, 128\), but this model needs \(44100, 128\)"
+    ):
+        pipeline("text-to-audio", model=model, feature_extractor=other)
 
 
 def test_saved_pipelines_open_again(model, processor, tmp_path):

@@ -104,8 +104,17 @@ def _rate(rate: Any, name: str) -> int:
 
 def _array(samples: Any, name: str) -> np.ndarray:
     if isinstance(samples, Tensor):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        try:
+            samples = samples.detach().cpu().resolve_conj().resolve_neg()
+            samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        except (RuntimeError, TypeError):  # sparse, nested, quantised, on the meta device: each has its own
+            kind = f"{type(samples).__name__} of {samples.dtype}, {samples.layout}, on {samples.device}"
+            cure = "give a plain tensor that holds them, such as .to_dense() of a sparse one"
+            raise ValueError(f"{name} is a {kind}, out of which no samples can be read; {cure}") from None
+    require(
+        not (isinstance(samples, np.ma.MaskedArray) and np.ma.is_masked(samples)),
+        f"{name} is a masked array, whose masked samples are none; say what they are with .filled(0)",
+    )
     require(
         isinstance(samples, (np.ndarray, list, tuple)) or hasattr(samples, "__array__"),
         f"{name}={type(samples).__name__} is no recording; give {_FORMS}",

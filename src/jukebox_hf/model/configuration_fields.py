@@ -7,7 +7,7 @@ top of huggingface_hub's strict dataclasses.
 import difflib
 import functools
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -48,8 +48,47 @@ _FOREIGN_NAMES = {
     for theirs in names.split()
 }
 
+ATTENTIONS = ("sdpa", "eager")
 _LONGEST = 1024  # of a list or a word in a configuration; one entry per layer is the longest
 _MOST_UNKNOWN, _LONGEST_NAME = 1000, 200  # arguments of other versions are kept, but each is compared with ours
+
+
+def attention_by_part(asked: Any, parts: Collection[str]) -> dict[str, str]:
+    """How each part attends that is spoken of: as a word for all, or a dictionary by part, "" for those it leaves out.
+
+    Raises:
+        ValueError: neither sdpa nor eager, or no such part.
+    """
+    by_part = asked if isinstance(asked, Mapping) else {"": asked}
+    for name, value in by_part.items():
+        if name != "" and name not in parts:
+            cure = f"name {', '.join(parts)}, or '' for all" if parts else "say 'sdpa' or 'eager' alone"
+            raise ValueError(f"attn_implementation={shown(asked)} names {shown(name)}, which is no part; {cure}")
+        if value is not None and not (isinstance(value, str) and value in ATTENTIONS):
+            raise ValueError(f"attn_implementation={shown(asked)} is not known to Jukebox; choose sdpa or eager")
+    named = {name: value for name, value in by_part.items() if value is not None}
+    return dict.fromkeys(parts, named[""]) | named if "" in named else named
+
+
+class ChoosesAttention:
+    """A configuration that may be told how its network attends, or each of its parts, and refuses what is no way."""
+
+    @property
+    def _attn_implementation(self) -> str | None:
+        return self._attn_implementation_internal
+
+    @_attn_implementation.setter
+    def _attn_implementation(self, asked: Any) -> None:
+        parts = self._attention_parts()
+        chosen = attention_by_part(asked, parts)
+        before = getattr(self, "_attn_implementation_internal", None) if isinstance(asked, Mapping) else None
+        self._attn_implementation_internal = chosen.pop("", before)
+        for name, value in chosen.items():
+            parts[name]._attn_implementation = value
+
+    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+        """The configurations of its parts, by name; none but for a whole model."""
+        return {}
 
 
 def number(default: Any, at_least: float, at_most: float) -> Any:

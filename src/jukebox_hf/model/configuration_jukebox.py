@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .attention_orders import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, MAX_LAYERS, attention_kinds_of_order
-from .configuration_fields import choice, number, numbers, refuse_typos, shown, strict_config
+from .configuration_fields import ChoosesAttention, choice, number, numbers, refuse_typos, shown, strict_config
 from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
@@ -28,7 +28,7 @@ Number = int | float
 
 
 @strict_config
-class JukeboxVQVAEConfig(PreTrainedConfig):
+class JukeboxVQVAEConfig(ChoosesAttention, PreTrainedConfig):
     r"""The three-level VQ-VAE that turns audio into codes and back (paper section 3; SPEC of the released `vqvae`).
 
     Lists have one entry per level, finest (level 0) first.
@@ -156,7 +156,7 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
 
 
 @strict_config
-class JukeboxPriorConfig(PreTrainedConfig):
+class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
     r"""One prior: the transformer that writes the codes of one level (paper section 4; defaults: `prior_1b_lyrics`).
 
     Args:
@@ -391,7 +391,7 @@ class JukeboxPriorConfig(PreTrainedConfig):
 
 
 @strict_config
-class JukeboxConfig(PreTrainedConfig):
+class JukeboxConfig(ChoosesAttention, PreTrainedConfig):
     r"""A whole Jukebox: the VQ-VAE and one prior per level, finest first (defaults: the `1b_lyrics` assembly).
 
     Args:
@@ -443,6 +443,11 @@ class JukeboxConfig(PreTrainedConfig):
         output = super().to_dict()
         output["prior_configs"] = [prior.to_diff_dict() for prior in self.prior_configs]
         return output
+
+    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+        """The VQ-VAE, which has no attention, goes along under both its names, as transformers' models of parts do."""
+        vqvae = dict.fromkeys(("vqvae", "vqvae_config"), self.vqvae_config)
+        return vqvae | {f"prior_{level}": prior for level, prior in enumerate(self.prior_configs)}
 
     def validate_architecture(self) -> None:
         vqvae = self.vqvae_config

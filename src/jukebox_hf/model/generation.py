@@ -18,7 +18,7 @@ from .fused_step import MOST_SONGS, FusedStepper, reason_against_fused
 from .heap import give_back
 from .modeling_jukebox_prior import JukeboxPrior
 from .native_step import NativeStepper, reason_against
-from .plain_modules import hooks_made
+from .plain_modules import hooks_made, overheard
 from .sampling_ops import SamplingSettings, check_stepping
 from .step_checks import listener
 from .validation import is_integer, require
@@ -168,7 +168,8 @@ class OpenWindow:
                 self._look_again()
             if self._watch is not None:
                 self._watch(place)
-            if self._hooks != hooks_made():
+            may_be_heard = place == self.reached or self._hook is not None or self._watch is not None
+            if self._hooks != hooks_made() or (may_be_heard and overheard() is not None):
                 self._hear_of_hooks()
             hook = None if self._hook is None else partial(_at_place, self._hook, place)
             if self._first is not None:
@@ -190,7 +191,7 @@ class OpenWindow:
         return self._stepping
 
     def _hear_of_hooks(self) -> None:
-        """Go on plainly where a hook has come since the window was opened."""
+        """Go on plainly where a hook, or who else listens, has come since the window was opened."""
         self._hooks = hooks_made()
         if self._stepping != "plain" and (reason := _silenced(self._prior, self._stepping, self._loop.device)):
             _refuse_stepping(self._stepping if self._is_chosen else None, reason)

@@ -16,7 +16,7 @@ from .configuration_jukebox import JukeboxConfig
 from .foreign_arguments import GENERATE, UNASKED, check_foreign
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, plain, read_seconds, require
+from .validation import check_level, is_integer, is_number, plain, read_flag, read_seconds, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -114,7 +114,7 @@ def read_wishes(
     for name in ("max_new_tokens", "chunk", "batch", "num_return_sequences"):
         _check_count(name, said.get(name))
     for name in _ANSWERS:
-        require(isinstance(said.get(name, False), bool), f"{name}={said.get(name)!r} must be True or False")
+        read_flag(name, said.get(name))
     _check_seed(said.get("seed"))
     seconds = said.get("seconds")
     if seconds is not None:
@@ -142,7 +142,7 @@ def read_wishes(
         parallel_windows=is_parallel,
         chunk=said.get("chunk"),
         batch=said.get("batch"),
-        stepping=said.get("stepping") or "auto",
+        stepping=said.get("stepping", "auto"),
         seed=said.get("seed"),
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),

@@ -4,9 +4,11 @@ Flows in: keyword arguments as transformers 5 documents them. Flows out: `Loadin
 is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,13 +19,25 @@ from transformers.utils import logging
 
 from .checkpoint_files import read_json_beside
 from .foreign_arguments import Foreign, check_foreign
-from .validation import is_integer, require
+from .validation import is_integer, plain, read_flag, require
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
 _WHOLE_MODEL = "jukebox"  # the model_type of a repository with all parts
+AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate works out
 _INTERNAL = ("_from_auto", "_from_pipeline", "_commit_hash")  # transformers tells us that it is transformers
+
+_FLAGS = ("offload", "keep_loaded", "offload_buffers", "disable_mmap", "force_download", "local_files_only")
+_KINDS = {
+    "revision": (str, "the name of a branch, tag or commit"),
+    "cache_dir": ((str, PathLike), "a folder"),
+    "offload_folder": ((str, PathLike), "a folder"),
+    "token": ((str, bool), "a token, or True for the one of this machine"),
+    "max_memory": (Mapping, "a dictionary from device to bytes, such as {'cpu': '8GB'}"),
+    "adapter_kwargs": (Mapping, "a dictionary"),
+    "adapter_name": (str, "a word"),
+}
 
 _ONE_DEVICE = "a song is written on one device; say device_map= or offload=True"
 _ATTENTION = "attention is sdpa or eager, and how steps are run is said to generate by stepping="
@@ -107,6 +121,7 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes
     Raises:
         ValueError: one that means nothing here, or an impossible value, in one sentence.
     """
+    check_kinds(arguments)
     left = {name: value for name, value in arguments.items() if name not in _INTERNAL}
     hub = {name: value for name in HUB_ARGUMENTS if (value := left.pop(name, None)) is not None}
     options = {name: value for name in _PLACING if (value := left.pop(name, None)) not in (None, False)}
@@ -116,7 +131,7 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes
         f"there is none; say device_map='auto'",
     )
     for name in ("variant", "disable_mmap"):
-        if (value := left.pop(name, None)) is not None:
+        if (value := plain(left.pop(name, None))) is not None:
             options[name] = value
     check_variant(options.get("variant"))
     adapter = dict(left.pop("adapter_kwargs", None) or {})
@@ -124,8 +139,8 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes
         hub,
         options,
         _checked_subfolder(left.pop("subfolder", None)),
-        _checked_flag("use_safetensors", left.pop("use_safetensors", None)),
-        _checked_flag("output_loading_info", left.pop("output_loading_info", False)) or False,
+        read_flag("use_safetensors", left.pop("use_safetensors", None)),
+        read_flag("output_loading_info", left.pop("output_loading_info", False)) or False,
         adapter.pop("_adapter_model_path", None),
         left.pop("adapter_name", None) or "default",
         adapter,
@@ -140,6 +155,24 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes
     return wishes
 
 
+def check_kinds(arguments: Mapping[str, Any]) -> None:
+    """Refuse values of a kind that an argument can not have; transformers and huggingface_hub would guess.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    for name in _FLAGS:
+        read_flag(name, arguments.get(name))
+    for name, (kinds, words) in _KINDS.items():
+        value = arguments.get(name)
+        require(value is None or isinstance(value, kinds), f"{name}={value!r:.80} must be {words}")
+    quantization = arguments.get("quantization_config")
+    require(
+        quantization is None or isinstance(quantization, Mapping) or hasattr(quantization, "quant_method"),
+        f"quantization_config={quantization!r:.80} must be one of transformers, such as quantization.int8_config()",
+    )
+
+
 def check_saving(arguments: Mapping[str, Any]) -> None:
     """Refuse what `JukeboxModel.save_pretrained` can not do.
 
@@ -150,6 +183,12 @@ def check_saving(arguments: Mapping[str, Any]) -> None:
         if name not in (*PART_SAVING, *PUSH_ARGUMENTS):
             check_foreign("save_pretrained", SAVE, name, value, _SAVE_TAKES)
     check_variant(arguments.get("variant"))
+    size = plain(arguments.get("max_shard_size"))
+    is_size = isinstance(size, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*[KMGT]B\s*", size, re.IGNORECASE) is not None
+    require(
+        size is None or is_size or (is_integer(size) and size > 0),
+        f"max_shard_size={size!r:.80} must be a number of bytes, or a size such as '5GB'",
+    )
 
 
 def check_variant(variant: Any) -> None:
@@ -178,22 +217,6 @@ def read_dtype(dtype: Any, old_name: Any = None) -> torch.dtype | str | None:
     return found
 
 
-def read_attention(asked: Any, config: Any) -> str | None:
-    """How priors attend: as asked, or as the Auto classes wrote into the configuration they made.
-
-    Raises:
-        ValueError: neither sdpa nor eager.
-    """
-    found = asked if asked is not None else getattr(config, "_attn_implementation", None)
-    if isinstance(found, Mapping):  # transformers allows one per part, "" for all
-        found = found.get("")
-    require(
-        found in (None, "sdpa", "eager"),
-        f"attn_implementation={found!r} is not known to Jukebox; choose sdpa or eager",
-    )
-    return found
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Load without transformers' bars, one per part and level; downloads keep theirs.
@@ -216,12 +239,12 @@ def without_bars() -> Iterator[None]:
 
 
 def check_device_map(device_map: Any, num_levels: int) -> None:
-    """Refuse a place that is none, and a dictionary that leaves a part out.
+    """Refuse the disk, and a dictionary that leaves a part out.
 
     Raises:
         ValueError: in one sentence.
     """
-    if device_map is None or device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+    if device_map is None or (isinstance(device_map, str) and device_map in AUTOMATIC):
         return
     if isinstance(device_map, Mapping):
         for part in ("vqvae", *(f"prior_{level}" for level in range(num_levels))):
@@ -237,12 +260,35 @@ def check_device_map(device_map: Any, num_levels: int) -> None:
         f"device_map={device_map!r} leaves weights on the disk, from where each of a song's many thousand steps would "
         f"read them again; say offload=True, which keeps priors in the CPU's memory, or nothing: they come one by one",
     )
-    for place in places:
-        require(
-            _is_place(place),
-            f"device_map={device_map!r} names {place!r}, which is no device; say 'cpu', 'cuda:0', 'auto', or a map "
-            f"from vqvae, prior_0, ... to devices",
-        )
+
+
+def check_places(device_map: Any) -> None:
+    """Refuse devices that are none, or not here, before files are read; what is left on the disk is told elsewhere.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if device_map is None or (isinstance(device_map, str) and device_map in AUTOMATIC):
+        return
+    for place in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
+        if place != "disk":
+            check_present("device_map", device_map, place)
+
+
+def check_present(name: str, said: Any, place: Any) -> None:
+    """Refuse a device that this machine does not have, before files are read for it.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    require(
+        _is_place(place), f"{name}={said!r:.200} names {place!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
+    )
+    try:
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError):  # each backend has its own
+        cure = "leave it out, or say 'cpu'"
+        raise ValueError(f"{name}={said!r:.200} needs {place!r}, but torch finds no such device here; {cure}") from None
 
 
 def device_map_of(device_map: Any, part: str) -> Any:
@@ -253,6 +299,21 @@ def device_map_of(device_map: Any, part: str) -> Any:
         name[len(part) :].lstrip("."): place for name, place in device_map.items() if f"{name}.".startswith(f"{part}.")
     }
     return own or ({"": device_map[""]} if "" in device_map else {})
+
+
+def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
+    """Refuse what can not say where a model is.
+
+    Args:
+        has_weights: they were handed over, so no place is needed.
+
+    Raises:
+        ValueError: neither a word nor a path.
+    """
+    require(
+        isinstance(name_or_path, (str, PathLike)) or (name_or_path is None and has_weights),
+        f"pretrained_model_name_or_path={name_or_path!r:.80} must be a folder, or a name on the Hub",
+    )
 
 
 def check_part(
@@ -275,6 +336,9 @@ def check_part(
     if "dtype" in arguments or "torch_dtype" in arguments:
         read_dtype(arguments.get("dtype"), arguments.get("torch_dtype"))
     check_variant(arguments.get("variant"))
+    check_kinds(arguments)
+    check_source(name_or_path, has_weights="state_dict" in arguments)
+    check_places(arguments.get("device_map"))
     given = {name: value for name, value in arguments.items() if name not in LOAD or name in _MEANT_FOR_PARTS}
     if name_or_path is None:
         return given
@@ -303,11 +367,6 @@ def _is_place(place: Any) -> bool:
         return torch.device(place).type != "meta"
     except (RuntimeError, TypeError):
         return False
-
-
-def _checked_flag(name: str, value: Any) -> bool | None:
-    require(value is None or isinstance(value, bool), f"{name}={value!r} must be True or False")
-    return value
 
 
 def _checked_subfolder(subfolder: Any) -> str:

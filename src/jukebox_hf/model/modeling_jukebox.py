@@ -5,6 +5,7 @@ memory a song needs, not their sum. The root config.json is the truth; a part's 
 """
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -21,6 +22,7 @@ from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs
 from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
+from .configuration_fields import attention_by_part
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
     SongWishes,
@@ -36,8 +38,10 @@ from .loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
     check_device_map,
+    check_kinds,
+    check_places,
     check_saving,
-    read_attention,
+    check_source,
     read_dtype,
     read_loading,
     without_bars,
@@ -51,7 +55,7 @@ from .song_inputs import NOT_SAID, SONG_INPUTS
 from .song_orders import Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
-from .validation import check_level, plain, require
+from .validation import check_level, plain, read_flag, require
 from .weight_types import KeepsFloat32, asked_dtype
 
 
@@ -94,6 +98,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: JukeboxConfig, with_priors: bool = True) -> None:
         super().__init__(config)
+        with_priors = read_flag("with_priors", with_priors)
         config.validate_architecture()  # parts may have been assigned since it was built
         self.vqvae = JukeboxVQVAE(config.vqvae_config)
         for level, prior_config in enumerate(config.prior_configs):
@@ -192,18 +197,16 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             self._source = replace(self._source, dtype=dtype)
         return super()._apply(fn, *args, **kwargs)
 
-    def set_attn_implementation(self, attn_implementation: str, allow_all_kernels: bool = False) -> None:
-        """Choose "sdpa" or "eager" for every prior, those that are loaded later too; the VQ-VAE has no attention."""
-        require(
-            attn_implementation in ("sdpa", "eager"),
-            f"attn_implementation={attn_implementation!r} is not known to Jukebox; choose sdpa or eager",
-        )
-        self.config._attn_implementation = {"": attn_implementation}
-        for level in self.loaded_levels:
-            getattr(self, f"prior_{level}").set_attn_implementation(attn_implementation)
-        if self._source is not None:
-            chosen = self._source.options | {"attn_implementation": attn_implementation}
-            self._source = replace(self._source, options=chosen)
+    def set_attn_implementation(
+        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
+    ) -> None:
+        """Choose "sdpa" or "eager" for every prior, or by part; also for those that are loaded later."""
+        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
+        self.config._attn_implementation = attn_implementation
+        names = [f"prior_{level}" for level in self.loaded_levels]
+        for name, chosen in attention_by_part(attn_implementation, self.config._attention_parts()).items():
+            if name in names:
+                getattr(self, name).set_attn_implementation(chosen)
 
     def resize_lyric_embeddings(self, new_size: int, **how: Any) -> None:
         """Make room for more lyric characters in every prior that reads them, as `JukeboxPrior` does for itself.
@@ -273,6 +276,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
+        offload = read_flag("offload", offload)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         before = self.offload
         self.offload = before if offload is None else offload
@@ -312,7 +316,8 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             FloatingPointError: as in `generate`.
         """
         refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
-        offload = self.offload or kwargs.pop("offload", False)
+        asked = read_flag("offload", kwargs.pop("offload", None))
+        offload = self.offload or asked
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         require(
             not (wishes.return_codes or wishes.return_alignment),
@@ -423,6 +428,13 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         self._keep(range(self.num_levels))
         super().add_adapter(*args, **kwargs)
 
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """As of any module; but peft, which looks for what to adapt here, finds the priors where none is in memory."""
+        asks = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]  # peft asks for nothing else of a model
+        if asks == "peft" and self._source is not None and not self.loaded_levels:
+            self._keep(range(self.num_levels))
+        return super().named_modules(*args, **kwargs)
+
     def _keep(self, levels: Iterable[int]) -> None:
         for level in levels:
             check_level("a level of the adapter", level, self.num_levels)
@@ -441,7 +453,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         device_map: Any = None,
         keep_loaded: bool | None = None,
         offload: bool = False,
-        attn_implementation: str | None = None,
+        attn_implementation: str | Mapping[str, str] | None = None,
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> "JukeboxModel":
@@ -458,7 +470,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             keep_loaded: keep priors in memory after their level; None frees those that nobody asked for by `prior`, but
                 lets a pipeline keep them.
             offload: keep priors in the CPU's memory, and only the working one on the device.
-            attn_implementation: "sdpa" or "eager", for every prior.
+            attn_implementation: "sdpa" or "eager", for every prior; or by part, as {"prior_0": "eager"}.
             quantization_config: of transformers, for every prior; `quantization.int8_config()` is one.
             kwargs: cache_dir, force_download, local_files_only, token, revision, subfolder, variant, use_safetensors,
                 max_memory, offload_folder, offload_buffers, generation_config, output_loading_info, adapter_kwargs.
@@ -470,7 +482,10 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                 mean nothing here.
             OSError: nothing to read there.
         """
+        check_source(pretrained_model_name_or_path)
+        check_kinds({"offload": offload, "keep_loaded": keep_loaded, "quantization_config": quantization_config})
         dtype = read_dtype(dtype, kwargs.pop("torch_dtype", None))
+        check_places(device_map)
         loading = read_loading(kwargs, device_map)
         require(
             not (offload and device_map is not None),
@@ -485,19 +500,21 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         check_format(name, is_legacy, loading.use_safetensors, loading.options.get("variant"), **hub)
         config = _config_of(config, root)
         check_device_map(device_map, len(config.prior_configs))
+        if attn_implementation is not None:  # else as the Auto classes wrote into the configuration they made
+            config._attn_implementation = attn_implementation
         config.name_or_path = given if adapter is None else adapter.base
         options = {
             "device_map": device_map,
-            "attn_implementation": read_attention(attn_implementation, config),
             "quantization_config": quantization_config,
             **loading.options,
         }
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
+        source.check_memory()
         with torch.device("meta"):
             model = cls(config, with_priors=False)
         model.vqvae = source.load_vqvae()
         model._source = source
-        model.keep_loaded, model.offload = keep_loaded, offload
+        model.keep_loaded, model.offload = plain(keep_loaded), bool(offload)
         model.generation_config = loading.generation_config or _generation_config(name, config, hub)
         model.eval()
         if adapter is not None:
@@ -542,6 +559,9 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
+        for level in range(self.num_levels) if self._source is not None else ():
+            if self._is_copied(level):
+                self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
         folder.mkdir(parents=True, exist_ok=True)
         with without_bars():
             self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
@@ -560,12 +580,15 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
 
     def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         name = f"prior_{level}"
-        prior = getattr(self, name)
-        # Matrices that were read as int8 can not be written again by transformers, but copied they can.
-        if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
-            prior.save_pretrained(folder / name, **kwargs)
-        elif self._source is not None:
+        if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
+        elif (prior := getattr(self, name)) is not None:
+            prior.save_pretrained(folder / name, **kwargs)
+
+    def _is_copied(self, level: int) -> bool:
+        """Matrices that were read as int8 can not be written again by transformers, but copied they can."""
+        prior = getattr(self, f"prior_{level}")
+        return self._source is not None and (prior is None or self._source.stores_int8(prior))
 
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:

@@ -115,6 +115,13 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         matrix = self.transformer.layers[0].mlp.up.weight
         return matrix.dtype if matrix.is_floating_point() else super().dtype
 
+    def set_attn_implementation(
+        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
+    ) -> None:
+        """Choose "sdpa" or "eager"."""
+        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
+        self.config._attn_implementation = attn_implementation
+
     def get_input_embeddings(self) -> nn.Module:
         return self.transformer.token_embedding
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.integrations import accelerate as placing
 from transformers.utils import cached_file
 
 from .checkpoint_files import (
@@ -31,13 +32,12 @@ from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from .file_kinds import check_inside
 from .legacy_keys import legacy_keys, tied_names
-from .loading_arguments import device_map_of, without_bars
+from .loading_arguments import AUTOMATIC, device_map_of, without_bars
 from .modeling_jukebox_prior import MATRIX, JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .quantization import check_quantized, num_quantized
 from .validation import require
 
-_OF_PRIORS = ("attn_implementation", "quantization_config")
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -95,12 +95,15 @@ class PartSource:
 
     def load_vqvae(self) -> JukeboxVQVAE:
         """Load the VQ-VAE, in float32."""
-        options = {name: value for name, value in self.options.items() if name not in _OF_PRIORS}
+        options = {name: value for name, value in self.options.items() if name != "quantization_config"}
         return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
 
     def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
         """Load one prior, onto `device` unless a device_map says otherwise."""
+        attention = config._attn_implementation
         options = {"dtype": self.dtype or "auto", **self.options}
+        if attention is not None:
+            options["attn_implementation"] = attention
         with torch.device("cpu"):  # whatever device a caller makes tensors on meanwhile
             prior = self._load(JukeboxPrior, f"prior_{level}", config, **options)
         if "quantization_config" in options:
@@ -114,22 +117,13 @@ class PartSource:
     def copy_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         """Put a prior that is not in memory into another repository: as stored, or in the dtype that was asked for."""
         name = f"prior_{level}"
-        quantization = {k: v for k, v in self.options.items() if k == "quantization_config"}
-        on_disk = {k: v for k, v in self.options.items() if k in ("variant", "disable_mmap")}
-        is_renamed = kwargs.get("variant") != self.options.get("variant")
-        require(
-            not (is_renamed and self._is_int8(name)),
-            f"variant={kwargs.get('variant')!r}: {name} is stored as int8 and only copied as it is; leave it out",
-        )
         if (
             self.is_legacy
-            or quantization
-            or is_renamed
+            or "quantization_config" in self.options
+            or self._changed_by(kwargs)
             or (self.dtype not in (None, "auto") and not self._is_int8(name))
         ):
-            on_cpu = replace(self, dtype=self.dtype or "auto", options=quantization | on_disk)
-            prior = on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
-            prior.save_pretrained(folder / name, **kwargs)
+            self._again(level).save_pretrained(folder / name, **kwargs)
             return
         root = Path(self.name_or_path)
         if not root.is_dir():
@@ -138,6 +132,61 @@ class PartSource:
             for older in _weights_in(folder / name):  # beside the new ones they would be loaded first
                 older.unlink()
             _copy_part(root / name, folder / name)
+
+    def check_copy(self, level: int, prior: JukeboxPrior | None, **kwargs: Any) -> None:
+        """Refuse to copy an int8 prior as it is stored where that is not what is to be saved; nothing else is copied.
+
+        Args:
+            prior: as it is in memory; None where it is not.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        name = f"prior_{level}"
+        if not self._is_int8(name):
+            return
+        for said in self._changed_by(kwargs):
+            raise ValueError(
+                f"{said}={kwargs.get(said)!r}: {name} is stored as int8 and only copied as it is; leave it out"
+            )
+        if prior is not None and (changed := _first_difference(prior, self._again(level))) is not None:
+            raise ValueError(
+                f"{name} is int8 and was changed since it was loaded ({changed}), but its matrices can not be written "
+                f"again; change it before it is quantised, or let the changes go with model.release({level})"
+            )
+
+    def _changed_by(self, kwargs: dict[str, Any]) -> list[str]:
+        """What was said to `save_pretrained` that makes files other than those there are."""
+        is_renamed = kwargs.get("variant") != self.options.get("variant")
+        is_cut = kwargs.get("max_shard_size") is not None  # the files there may be larger
+        return [name for name, is_said in (("variant", is_renamed), ("max_shard_size", is_cut)) if is_said]
+
+    def _again(self, level: int) -> JukeboxPrior:
+        """A prior as it would be loaded, in the CPU's memory."""
+        kept = {k: v for k, v in self.options.items() if k in ("quantization_config", "variant", "disable_mmap")}
+        on_cpu = replace(self, dtype=self.dtype or "auto", options=kept)
+        return on_cpu.load_prior(level, self.config.prior_configs[level], torch.device("cpu"))
+
+    def check_memory(self) -> None:
+        """Refuse a `max_memory` that does not hold each prior, before the first one is loaded.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        device_map, limits = self.options.get("device_map"), self.options.get("max_memory")
+        work_out = getattr(placing, "_get_device_map", None)  # private: without it a prior is refused when it is loaded
+        is_worked_out = isinstance(device_map, str) and device_map in AUTOMATIC and work_out is not None
+        if limits is None or not is_worked_out or "quantization_config" in self.options:
+            return
+        for level, config in enumerate(self.config.prior_configs):
+            with torch.device("meta"):
+                prior = JukeboxPrior(config)
+            dtype = self.dtype if isinstance(self.dtype, torch.dtype) else config.dtype
+            if isinstance(dtype, torch.dtype):
+                prior = prior.to(dtype)
+            if not self._is_int8(f"prior_{level}"):
+                places = work_out(prior, device_map, dict(limits), None)
+                require("disk" not in places.values(), _too_little(f"prior_{level}", device_map, limits))
 
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
         """A part's configuration must be the root's, and its files must hold what that asks for."""
@@ -218,8 +267,7 @@ class PartSource:
             loaded = self._load_alone(part, name, config, **options)
         require(
             not any(tensor.is_meta for tensor in loaded.parameters()),
-            f"device_map={options.get('device_map')!r} and max_memory={options.get('max_memory')!r} leave weights of "
-            f"{name} on the disk, which is too slow for a song; allow more memory, or say offload=True instead",
+            _too_little(name, options.get("device_map"), options.get("max_memory")),
         )
         return loaded
 
@@ -264,6 +312,34 @@ class PartSource:
         if HEAD in pairs and config.tie_word_embeddings:
             pairs = without_tied_head(files, pairs, shapes[HEAD])
         return {ours: read_checked(files, pair, shapes[ours]) for ours, pair in pairs.items() if pair.theirs in files}
+
+
+def _too_little(name: str, device_map: Any, max_memory: Any) -> str:
+    return (
+        f"device_map={device_map!r} and max_memory={max_memory!r} leave weights of {name} on the disk, which is too "
+        f"slow for a song; allow more memory, or say offload=True instead"
+    )
+
+
+def _first_difference(one: JukeboxPrior, other: JukeboxPrior) -> str | None:
+    """The first tensor that two priors do not have in common."""
+    found, wanted = (
+        {
+            name: (tensor if type(tensor) in (Tensor, nn.Parameter) else tensor.dequantize()).cpu()
+            for name, tensor in prior.state_dict().items()
+        }
+        for prior in (one, other)
+    )
+    if extra := sorted(found.keys() ^ wanted.keys()):
+        return extra[0]
+    return next(
+        (
+            name
+            for name, tensor in found.items()
+            if tensor.dtype != wanted[name].dtype or not torch.equal(tensor, wanted[name])
+        ),
+        None,
+    )
 
 
 def _weights_in(folder: Path) -> list[Path]:

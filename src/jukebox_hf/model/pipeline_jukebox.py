@@ -19,15 +19,16 @@ from transformers.utils import logging
 
 from .alignment import times_as_rows
 from .alignment_times import time_lyrics, times_of_rows
+from .feature_extraction_jukebox import JukeboxFeatureExtractor
 from .free_memory import free_bytes
 from .generation_arguments import KNOWN
-from .loading_arguments import PUSH_ARGUMENTS
+from .loading_arguments import PUSH_ARGUMENTS, check_present
 from .modeling_jukebox import JukeboxModel
 from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
 from .song_inputs import NOT_SAID
 from .text_input import shown
 from .tokenization_jukebox import JukeboxTokenizer
-from .validation import plain, require
+from .validation import is_integer, plain, read_flag, require
 
 logger = logging.get_logger(__name__)
 
@@ -64,7 +65,13 @@ class JukeboxPipeline(TextToAudioPipeline):
         tokenizer: Any = None,
         **kwargs: Any,
     ) -> None:
+        _check_making(model, kwargs)
         processor = processor or (model.own_processor() if tokenizer is None else None)
+        if hasattr(processor, "lyric_level") and tokenizer is not None:
+            _check_ours("tokenizer", tokenizer, "label_versions", JukeboxTokenizer)
+            is_models = tokenizer.name_or_path != "" and tokenizer.name_or_path == model.config.name_or_path
+            if not is_models and _lists(tokenizer) != _lists(processor.tokenizer):
+                processor = None  # transformers found it beside the model, and this one was given
         if not hasattr(processor, "lyric_level"):
             tokenizer = processor or tokenizer
             if tokenizer is None:
@@ -73,14 +80,12 @@ class JukeboxPipeline(TextToAudioPipeline):
                     "this Jukebox has no lists of artists and genres, so name them by their ids, such as artist=17; "
                     "convert it with --labels to name them in words"
                 )
-            require(
-                hasattr(tokenizer, "label_versions"),
-                f"tokenizer={type(tokenizer).__name__} is not of Jukebox; use a JukeboxTokenizer, or leave it out",
-            )
+            _check_ours("tokenizer", tokenizer, "label_versions", JukeboxTokenizer)
             processor = JukeboxProcessor.from_config(model.config, tokenizer)
         self._generation_config: GenerationConfig | None = None
         self._keeps_priors: bool | None = None
         kwargs = {"sampling_rate": model.config.sampling_rate} | kwargs
+        _check_extractor(kwargs.get("feature_extractor"), processor.feature_extractor)
         kwargs["feature_extractor"] = processor.feature_extractor
         super().__init__(model, *args, processor=processor, tokenizer=processor.tokenizer, **kwargs)
 
@@ -98,6 +103,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         Returns:
             `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator.
         """
+        _check_batches(words)
         if text_inputs is None or isinstance(text_inputs, (str, Mapping)):
             return super().__call__(text_inputs or {}, **words)
         is_indexed = hasattr(text_inputs, "__getitem__") and hasattr(text_inputs, "__len__")
@@ -161,6 +167,15 @@ class JukeboxPipeline(TextToAudioPipeline):
         return_alignment: bool | None = None,
         **words: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        for name, said in (
+            ("generate_kwargs", generate_kwargs),
+            ("forward_params", forward_params),
+            ("preprocess_params", preprocess_params),
+        ):
+            require(said is None or isinstance(said, Mapping), f"{name}={said!r:.80} must be a dictionary of arguments")
+        flags = {"return_codes": return_codes, "return_alignment": return_alignment, "strict": words.get("strict")}
+        for name, said in (flags | {"offload": words.get("offload")}).items():
+            read_flag(name, said)
         direct = {name: words.pop(name) for name in _DIRECT if name in words}
         unknown = sorted(set(words) - {*SONG_WORDS, "strict"})
         require(
@@ -242,6 +257,57 @@ class JukeboxPipeline(TextToAudioPipeline):
             times = times_of_rows(songs[_TIMES][0].cpu().numpy()[: len(encoding.ids)], encoding.offsets)
             result["alignment"] = time_lyrics(lyrics, times, len(audio) / self.sampling_rate)
         return result
+
+
+def _check_ours(name: str, given: Any, mark: str, wanted: type) -> None:
+    """Refuse what was made for another model; by what it can do, for one's code may have come with a repository.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    kind = wanted.__name__
+    require(hasattr(given, mark), f"{name}={type(given).__name__} is not of Jukebox; use a {kind}, or leave it out")
+
+
+def _lists(tokenizer: JukeboxTokenizer) -> tuple[Any, ...]:
+    """What two tokenizers that read alike have in common."""
+    words = {version: (dict(own.artists), dict(own.genres)) for version, own in tokenizer.vocabularies.items()}
+    return list(tokenizer.label_versions), tokenizer.lyric_characters, words
+
+
+def _check_making(model: JukeboxModel, said: Mapping[str, Any]) -> None:
+    """Refuse what a pipeline can not be made with, before anything is moved."""
+    for name in ("image_processor", "video_processor"):
+        require(said.get(name) is None, f"{name}= means nothing to a Jukebox, which neither sees nor shows; drop it")
+    rate, own = said.get("sampling_rate"), model.config.sampling_rate
+    require(rate in (None, own), f"sampling_rate={rate!r}, but songs of this model have {own}; resample what it gives")
+    device = said.get("device")
+    if isinstance(device, (str, torch.device)) and str(device) != "meta":
+        check_present("device", device, device)
+    _check_batches(said)
+
+
+def _check_extractor(given: Any, own: JukeboxFeatureExtractor) -> None:
+    """A feature extractor that was given must hear as the model does."""
+    if given is None:
+        return
+    if isinstance(given, (str, PathLike)):
+        given = JukeboxFeatureExtractor.from_pretrained(given)
+    _check_ours("feature_extractor", given, "hop_length", JukeboxFeatureExtractor)
+    found, wanted = ((each.sampling_rate, each.hop_length) for each in (given, own))
+    require(
+        found == wanted,
+        f"feature_extractor has (sampling_rate, hop_length)={found}, but this model needs {wanted}; leave it out",
+    )
+
+
+def _check_batches(said: Mapping[str, Any]) -> None:
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        count = plain(said.get(name))
+        require(
+            count is None or (is_integer(count) and count >= least),
+            f"{name}={count!r:.80} must be an integer, {least} or more",
+        )
 
 
 def _lazily(songs: Iterable[Any]) -> Any:

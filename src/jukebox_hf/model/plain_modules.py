@@ -1,4 +1,4 @@
-"""What runs beside plain modules: hooks, patched or compiled calls, subclasses, replaced parts.
+"""What runs beside plain modules: hooks, patched or compiled calls, subclasses, replaced parts, torch's modes.
 
 Flows in: modules. Flows out: in words, what a call of them would run beside what their class says; or None. Compiled
 steps, captured ones and passes that write over their input leave calls of modules out, and ask here whether they may.
@@ -10,14 +10,23 @@ from os.path import splitext
 from types import FunctionType
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as modules
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
 _STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
+# What plain steps call of torch, as it was when this was imported.
+_FUNCTIONS = {
+    name: getattr(F, name)
+    for name in ("linear", "layer_norm", "scaled_dot_product_attention", "dropout", "embedding", "pad")
+}
 
 
 def _own_functions(cls: type) -> dict[str, object]:
@@ -73,6 +82,18 @@ def hook_on(module: nn.Module, name: str) -> str | None:
     for path, part in module.named_modules(remove_duplicate=False):
         if part._forward_hooks or part._forward_pre_hooks:
             return f"there is a hook on {'.'.join(filter(None, (name, path)))}"
+    return None
+
+
+def overheard() -> str | None:
+    """What hears of torch's own functions: one that was patched, or a mode of torch's, such as a counter of FLOPs."""
+    for name, function in _FUNCTIONS.items():
+        is_shipped = not isinstance(function, FunctionType) or function.__globals__ is vars(F)
+        if getattr(F, name) is not function or not is_shipped:
+            return f"torch.nn.functional.{name} was patched"
+    for mode in (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()):
+        if type(mode) is not DeviceContext:  # torch.device as a context, which only says where new tensors lie
+            return f"a {type(mode).__name__.lstrip('_')} listens to torch"
     return None
 
 

@@ -26,7 +26,7 @@ from .processor_files import OwnFiles
 from .song_inputs import NOT_SAID
 from .text_input import check_lyric_text, check_words
 from .tokenization_jukebox import JukeboxTokenizer
-from .validation import is_integer, plain, read_seconds, require
+from .validation import is_integer, plain, read_flag, read_seconds, require
 
 # A name may be an id.
 _NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "seed")
@@ -136,6 +136,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         Raises:
             ValueError: a word that is unknown, said twice or impossible, in one sentence.
         """
+        strict = read_flag("strict", strict) or False
         require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
         foreign = {name: words.pop(name) for name in PREPARE if name in words}
         pads = read_padding("JukeboxProcessor", padding, foreign)

@@ -15,7 +15,7 @@ from .attention import JukeboxAttention
 from .attention_kinds import KINDS
 from .cache import JukeboxCache
 from .modeling_jukebox_prior import JukeboxPrior
-from .plain_modules import FLOATS, hook_on, patch_of
+from .plain_modules import FLOATS, hook_on, overheard, patch_of
 from .transformer import PLAIN, FloatLayerNorm, JukeboxBlock, JukeboxMLP, JukeboxTransformer
 
 _STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "_head")}
@@ -42,6 +42,8 @@ def listener(prior: JukeboxPrior) -> str | None:
     """
     if torch.is_autocast_enabled(next(prior.parameters()).device.type):
         return "autocast is on"
+    if (reason := overheard()) is not None:
+        return reason
     patched = next((name for name in _STEPS if name in vars(prior)), None) or PLAIN.patched()
     if patched is not None:
         return f"{patched} of the prior was patched" if patched in _STEPS else patched

@@ -42,6 +42,17 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def read_flag(name: str, value: object) -> bool | None:
+    """True, False or None, numpy's too; a word or a number is no answer to yes or no.
+
+    Raises:
+        ValueError: anything else.
+    """
+    value = plain(value)
+    require(value is None or isinstance(value, bool), f"{name}={value!r:.80} must be True or False")
+    return value
+
+
 def read_seconds(name: str, value: object, *, at_least: float = 0.0, cure: str = "choose another") -> float:
     """A duration as a plain float; numpy's numbers are numbers too.
 
