@@ -31,6 +31,7 @@ from .generation_arguments import (
     refuse_listeners,
 )
 from .initialization import init_module
+from .later_priors import ReachesLaterPriors
 from .legacy_configuration import is_legacy_config
 from .loading_arguments import (
     PART_SAVING,
@@ -74,8 +75,10 @@ class JukeboxGenerateOutput(ModelOutput):
     alignment: tuple[SongAlignment, ...] | None = None
 
 
-class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
+class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
+
+    `parameters` and `state_dict` are of the parts in memory: take `prior(level)` first to have it among them.
 
     Args:
         config: what to build.
@@ -154,7 +157,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                 )
                 device = torch.device("cpu") if self.offload else self.device
                 prior = self._source.load_prior(level, self.config.prior_configs[level], device)
-                setattr(self, name, prior.train(self.training))
+                setattr(self, name, self.tell(prior.train(self.training)))
                 self._lent.add(level)
         if self.offload:
             self._put_away(other for other in self.loaded_levels if other != level)
