@@ -1,5 +1,6 @@
 """The whole model: parts loaded when their turn comes, saved, shared, and refused where they do not fit."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -318,3 +319,18 @@ def test_a_state_dict_reaches_priors_that_are_not_in_memory(repository, model, c
     assert set(report.unexpected_keys) == {name for name in donor if name.startswith("prior_")}
     with pytest.raises(RuntimeError, match=r"Unexpected key.*prior_7"):
         opened.load_state_dict({**donor, "prior_7.lm_head.weight": torch.zeros(1)})
+
+
+def test_what_is_asked_of_all_parts_reaches_priors_that_are_loaded_later(repository, recompute_activations):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.requires_grad_(False)
+    recompute_activations(opened)
+    frozen = opened.prior(0)
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+    assert frozen.is_gradient_checkpointing
+    opened.requires_grad_(True)
+    opened.gradient_checkpointing_disable()
+    assert all(weight.requires_grad for part in (frozen, opened.prior(1)) for weight in part.parameters())
+    assert not frozen.is_gradient_checkpointing
+    assert not opened.prior(1).is_gradient_checkpointing
+    assert copy.deepcopy(opened).loaded_levels == (0, 1)

@@ -38,6 +38,20 @@ class ReachesLaterPriors:
         report.unexpected_keys.extend(unbuilt)
         return report
 
+    def requires_grad_(self, requires_grad: bool = True) -> nn.Module:
+        """As torch's, also of priors to come; they have gradients unless told otherwise."""
+        self._said_to_all.pop("requires_grad_", None)
+        if not requires_grad:
+            self._said_to_all["requires_grad_"] = (False,), {}
+        return super().requires_grad_(requires_grad)
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        """What transformers calls to switch recomputing on and off, whatever the version's name for it."""
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+        self._said_to_all.pop("_set_gradient_checkpointing", None)
+        if enable:
+            self._said_to_all["_set_gradient_checkpointing"] = (True, *args), kwargs
+
     def tell(self, prior: nn.Module) -> nn.Module:
         """Say to a prior that was just loaded what was said to all."""
         for name, (args, kwargs) in self._said_to_all.items():
