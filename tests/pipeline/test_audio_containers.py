@@ -196,3 +196,35 @@ def test_what_can_not_be_saved_is_refused(processor, tmp_path, audio, name, mess
     with pytest.raises(ValueError, match=message):
         processor.save_audio(audio, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_recordings_beside_a_list_of_songs_is_one_for_each(processor, samples):
+    own = [processor("la", prompt=each, seed=1)["prompt_values"] for each in (samples, samples[: len(samples) // 2])]
+    lists = [samples, samples[: len(samples) // 2]]
+    for both in (lists, tuple(lists), [torch.from_numpy(each) for each in lists], [each.tolist() for each in lists]):
+        inputs = processor(["la", "lo"], prompt=both)
+        assert inputs["prompt_lengths"].tolist() == [each.shape[1] for each in own]
+        assert torch.equal(inputs["prompt_values"][0], own[0][0])
+        assert torch.equal(inputs["prompt_values"][1, -own[1].shape[1] :], own[1][0])
+        named = processor(["la", "lo"], audio=both, sampling_rate=RATE)
+        assert torch.equal(named["prompt_values"], inputs["prompt_values"])
+    assert torch.equal(processor(["la"], audio=[samples])["prompt_values"], own[0])
+    assert processor(["la", "lo"], prompt=[None, samples])["prompt_lengths"].tolist() == [0, own[0].shape[1]]
+    assert processor(["la", "lo"], prompt=samples)["prompt_lengths"].tolist() == [own[0].shape[1]] * 2, "one for all"
+
+
+@pytest.mark.parametrize(
+    ("text", "make", "message"),
+    [
+        (["a", "b", "c"], lambda x: [x, x], "prompt lists 2 recordings for 3 songs; give one for each song"),
+        (["a", "b"], lambda x: [x], "prompt lists 1 recordings for 2 songs"),
+        ("a", lambda x: [x, x], "prompt lists 2 recordings for 1 song; .* channels are in one array"),
+        ({"lyrics": "a", "prompt": [np.zeros(999), np.zeros(999)]}, lambda x: None, "lists 2 recordings for 1 song;"),
+        (["a", "b"], lambda x: np.stack([x, x]), r"prompt of shape \(2, \d+\) may be the channels of one recording or"),
+        (["a", "b"], lambda x: torch.zeros(2, len(x)), "list the recordings, or give"),
+    ],
+)
+def test_recordings_that_may_be_meant_otherwise_are_refused(processor, samples, text, make, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        processor(text, prompt=make(samples))
+    assert "\n" not in str(caught.value)

@@ -72,6 +72,29 @@ def as_list(audio: Any) -> list[Any]:
     return list(audio)
 
 
+def one_each(audio: Any, count: int, name: str = "prompt") -> list[Any]:
+    """The recordings of `count` songs: of a list, one for each; anything that is one recording is that of all.
+
+    Raises:
+        ValueError: a list of another length, or an array whose rows may be channels or recordings.
+    """
+    listed = as_list(audio)
+    if len(listed) == 1 and listed[0] is audio:
+        shape = tuple(getattr(audio, "shape", ()))
+        require(
+            len(shape) < 2 or count == 1 or shape[0] != count,
+            f"{name} of shape {shape} may be the channels of one recording or a recording for each of {count} songs; "
+            f"list the recordings, or give (samples, rate) if they are one for all",
+        )
+        return listed * count
+    require(
+        len(listed) == count,
+        f"{name} lists {len(listed)} recordings for {count} song{'s' * (count != 1)}; give one for each song of a list, "
+        f"or one for all, whose channels are in one array",
+    )
+    return listed
+
+
 def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:
     said = {key: value for key, value in audio.items() if value is not None}
     rate = next((said[key] for key in _RATES if key in said), None)
