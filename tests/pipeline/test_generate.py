@@ -290,6 +290,40 @@ def test_generate_may_offload_for_one_call(repository, words, song):
     assert model.loaded_levels == (0, 1, 2)
 
 
+def test_where_priors_wait_in_a_call_is_no_property_of_the_model(repository, words):
+    """Two calls at once, of which the second begins and ends inside the first."""
+    model, seen = JukeboxModel.from_pretrained(repository), []
+    words = {**words, "wanted_samples": torch.tensor([3 * HOP])}
+
+    def inside(logits, level, position):
+        if not seen:
+            seen.append(model.offload)
+            model.generate(words, levels=[2], offload=False)
+            seen.append(model.offload)
+        return logits
+
+    model.generate(words, levels=[2], offload=True, logits_processor=inside)
+    assert [*seen, model.offload] == [False, False, False]
+    assert model.loaded_levels == (), "the inner call let go what it was lent"
+    model.generate(words, levels=[2], offload=True)
+    assert model.loaded_levels == (2,), "a call that offloads keeps it in the CPU's memory"
+
+
+@pytest.mark.parametrize("part", ["vqvae", "prior_0"])
+@pytest.mark.parametrize("way", ["accelerate", "meta"])
+def test_weights_that_are_not_there_are_refused_before_the_first_step(repository, words, part, way):
+    model, steps = JukeboxModel.from_pretrained(repository), []
+    module = model.vqvae if part == "vqvae" else model.prior(0)
+    if way == "meta":
+        module.to("meta")
+    else:
+        accelerate = pytest.importorskip("accelerate")
+        accelerate.cpu_offload(module, execution_device=torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"the weights of the (VQ-VAE|prior of level 0) are not there .* offload=True"):
+        model.generate(words, logits_processor=lambda logits, *place: steps.append(place) or logits)
+    assert steps == []
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_writes_songs(repository, words, dtype):
     model = JukeboxModel.from_pretrained(repository, dtype=dtype, keep_loaded=True)

@@ -18,7 +18,7 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, Pr
 from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
-from .alignment_orders import OrderAligner, align_songs
+from .alignment_orders import OrderAligner, align_songs, lyric_level
 from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .configuration_jukebox import JukeboxConfig
@@ -46,8 +46,9 @@ from .loading_arguments import (
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .part_source import LOADING, PartSource
+from .plain_modules import check_in_memory
 from .remote_code import write_code
-from .song import LogitsHook
+from .song import LentForCall, LogitsHook
 from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
@@ -143,8 +144,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self._lent.discard(level)
         return prior
 
-    def lend(self, level: int) -> JukeboxPrior:
-        """As `prior`, but only until `take_back`: what songs are written with."""
+    def lend(self, level: int, offload: bool | None = None) -> JukeboxPrior:
+        """As `prior`, but only until `take_back`: what songs are written with. `offload` as in `generate`."""
+        offload = self.offload if offload is None else offload
         check_level("level", level, self.num_levels)
         name = f"prior_{level}"
         with LOADING:  # a second thread takes what the first has loaded
@@ -155,11 +157,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                     f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or "
                     f"with_priors=True",
                 )
-                device = torch.device("cpu") if self.offload else self.device
+                device = torch.device("cpu") if offload else self.device
                 prior = self._source.load_prior(level, self.config.prior_configs[level], device)
                 setattr(self, name, self.tell(prior.train(self.training)))
                 self._lent.add(level)
-        if self.offload:
+        if offload:
             self._put_away(other for other in self.loaded_levels if other != level)
             prior.to(self.device)
         return prior
@@ -170,7 +172,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         Raises:
             ValueError, OSError: in one sentence that names the folder and the cause.
         """
-        away = [level for level in levels if getattr(self, f"prior_{level}") is None]
+        here = {level: getattr(self, f"prior_{level}") for level in levels}
+        for level, prior in here.items():
+            if prior is not None:
+                check_in_memory(f"the prior of level {level}", prior)
+        away = [level for level, prior in here.items() if prior is None]
         for level in away:
             require(
                 self._source is not None,
@@ -230,9 +236,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             self._lent.add(level)
         self.take_back(level)
 
-    def take_back(self, level: int) -> None:
+    def take_back(self, level: int, offload: bool | None = None) -> None:
         """As `release`, but a prior that somebody asked for, by `prior`, stays."""
-        if self.offload:
+        if self.offload if offload is None else offload:
             self._put_away([level])
         elif level in self._lent and not self.keep_loaded:
             self._lent.discard(level)
@@ -276,15 +282,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         """
         refuse_listeners(stopping_criteria, streamer)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
-        before = self.offload
-        self.offload = before if offload is None else offload
-        aligner = OrderAligner(self, orders) if wishes.return_alignment else None
+        priors = LentForCall(self, self.offload if offload is None else offload)
+        aligner = OrderAligner(priors, orders) if wishes.return_alignment else None
         self._check_priors_of(orders)
-        try:
-            states = write_orders(self, orders, hook, aligner and aligner.after_level)
-            alignment = aligner and tuple(aligner.finish(states))
-        finally:
-            self.offload = before
+        states = write_orders(priors, orders, hook, aligner and aligner.after_level)
+        alignment = aligner and tuple(aligner.finish(states))
         return replace(self._listen(orders, states, wishes.return_codes), alignment=alignment)
 
     def stream(
@@ -314,7 +316,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             FloatingPointError: as in `generate`.
         """
         refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
-        offload = self.offload or kwargs.pop("offload", False)
+        offload = kwargs.pop("offload", False) or self.offload
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         require(
             not (wishes.return_codes or wishes.return_alignment),
@@ -352,6 +354,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             inputs is None or (isinstance(inputs, Mapping) and not by_name),
             f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
         )
+        check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
         inputs, codes = copied(inputs or by_name, codes, wishes.copies)
@@ -363,6 +366,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
+        self.check_priors([lyric_level(self.config)])
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
