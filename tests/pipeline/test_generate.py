@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
@@ -422,3 +423,42 @@ def test_damaged_inputs_are_refused(model, processor, words):
     with pytest.raises(ValueError, match="not both"):
         model.generate(words, **words)
     assert read_songs(model.config, {}, None)["seeds"].tolist() == [-1]
+
+
+def test_codes_of_every_form_are_the_same_codes(model, words, song):
+    known = [codes[:, : 4 ** (2 - level) * 8] for level, codes in enumerate(song.codes)]
+    wanted = model.generate(words, max_new_tokens=4, codes=known, return_codes=True).codes
+    forms = (
+        [codes[0] for codes in known],
+        [codes.numpy() for codes in known],
+        tuple(codes[0].numpy().astype(np.uint16) for codes in known),
+        [codes.tolist() for codes in known],
+        [codes[0].tolist() for codes in known],
+        {str(level): codes for level, codes in enumerate(known)},
+        {np.int64(level): codes.int() for level, codes in enumerate(known)},
+    )
+    for form in forms:
+        assert _equal(model.generate(words, max_new_tokens=4, codes=form, return_codes=True).codes, wanted)
+    assert _equal(
+        model.generate(words, levels=[2], max_new_tokens=2, codes=[[], None, []]).audio,
+        model.generate(words, levels=[2], max_new_tokens=2).audio,
+    )
+    aligned = model.align(words, [None, None, song.codes[2]])[0]
+    assert np.array_equal(model.align(words, {"2": song.codes[2][0].numpy()})[0].starts, aligned.starts)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ({2: [1, 2], "2": [1, 2]}, "codes name level 2 twice"),
+        ({2: [[1, 2], [3]]}, r"codes of level 2 must be integers \(1, T\), one row per song, not list"),
+        ({2: np.array([0.5, 1])}, r"must be integers \(1, T\), one row per song, not float64 \(2,\)"),
+        ([1, 2, 3], r"codes of level 0 must be integers \(1, T\), one row per song, not int"),
+        ({2: torch.zeros(1, 3, dtype=torch.long, device="meta")}, "codes of level 2 are on the meta device"),
+        (np.zeros((3, 4), int), "codes=ndarray must be a SongState"),
+    ],
+)
+def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        model.generate(words, codes=codes)
+    assert "\n" not in str(caught.value)

@@ -406,3 +406,9 @@ def test_each_song_of_a_list_goes_on_from_its_own_prompt(pipe, sound):
         pipe(["a", "b", "c"], prompt=sounds, **short)
     with pytest.raises(ValueError, match="prompt lists 2 recordings for 1 song"):
         list(pipe((text for text in ("a", "b")), prompt=sounds, **short))
+
+
+def test_a_pipeline_takes_back_the_codes_that_it_gave(pipe):
+    song = pipe("la", seed=1, return_codes=True, **SHORT)
+    again = pipe("la", seed=1, return_codes=True, codes=song["codes"], **SHORT)
+    assert all(np.array_equal(one, other) for one, other in zip(again["codes"], song["codes"], strict=True))

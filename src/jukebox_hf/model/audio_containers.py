@@ -89,7 +89,7 @@ def one_each(audio: Any, count: int, name: str = "prompt") -> list[Any]:
         return listed * count
     require(
         len(listed) == count,
-        f"{name} lists {len(listed)} recordings for {count} song{'s' * (count != 1)}; give one for each song of a list, "
+        f"{name} lists {len(listed)} recordings for {count} song{'s' * (count != 1)}; give one for each song of a list "
         f"or one for all, whose channels are in one array",
     )
     return listed

@@ -16,7 +16,7 @@ from .configuration_jukebox import JukeboxConfig
 from .foreign_arguments import GENERATE, UNASKED, check_foreign
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, plain, read_seconds, require
+from .validation import check_level, is_integer, is_number, level_key, plain, read_seconds, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -256,8 +256,8 @@ def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, 
         return dict(otherwise)
     if not isinstance(value, Mapping):
         value = dict.fromkeys(otherwise, value)
-    else:  # JSON turns keys into strings
-        value = {int(key) if isinstance(key, str) and key.isdigit() else key: item for key, item in value.items()}
+    else:
+        value = {level_key(key): item for key, item in value.items()}
     for level, number in value.items():
         check_level(f"a key of {name}", level, len(otherwise))
         require(

@@ -49,7 +49,8 @@ from .part_source import LOADING, PartSource
 from .plain_modules import check_in_memory
 from .remote_code import write_code
 from .song import LentForCall, LogitsHook
-from .song_orders import NOT_SAID, SONG_INPUTS, Codes, SongOrder, copied, take_orders, write_orders
+from .song_codes import NOT_SAID, Codes
+from .song_orders import SONG_INPUTS, SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, plain, require
@@ -268,7 +269,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
             generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
             logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw.
-            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first.
+            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
+                (T,) will do, in tensors, arrays or lists.
             offload: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;

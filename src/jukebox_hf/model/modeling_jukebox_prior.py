@@ -312,7 +312,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         """Allocate empty caches for `batch_size` songs.
 
         Raises:
-            ValueError: no songs, or a prior that a device_map spread over devices or the disk, or whose weights are gone.
+            ValueError: no songs, or a prior that a device_map spread over devices, or whose weights are elsewhere.
         """
         require(
             isinstance(batch_size, int) and batch_size > 0,

@@ -26,7 +26,7 @@ from .generation_arguments import KNOWN
 from .loading_arguments import PUSH_ARGUMENTS
 from .modeling_jukebox import JukeboxModel
 from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
-from .song_orders import NOT_SAID
+from .song_codes import NOT_SAID
 from .text_input import shown
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import plain, require
@@ -80,6 +80,11 @@ class JukeboxPipeline(TextToAudioPipeline):
                 f"tokenizer={type(tokenizer).__name__} is not of Jukebox; use a JukeboxTokenizer, or leave it out",
             )
             processor = JukeboxProcessor.from_config(model.config, tokenizer)
+        require(
+            processor.sampling_rate == model.config.sampling_rate,
+            f"processor has a sampling_rate of {processor.sampling_rate}, but the model sings at "
+            f"{model.config.sampling_rate}; use the processor that belongs to it, or leave it out",
+        )
         self._generation_config: GenerationConfig | None = None
         self._keeps_priors: bool | None = None
         kwargs = {"sampling_rate": model.config.sampling_rate} | kwargs
@@ -112,7 +117,7 @@ class JukeboxPipeline(TextToAudioPipeline):
             not (hasattr(text_inputs, "to_dict") and hasattr(text_inputs, "columns")),
             "text_inputs is a table, which goes through its columns; give its rows: table.to_dict('records')",
         )
-        prompts: Iterable[Any] = itertools.repeat(None)  # of songs that nobody has counted, the processor has one for all
+        prompts: Iterable[Any] = itertools.repeat(None)  # the processor has the one for all
         prompt = words.get("prompt", self._preprocess_params.get("prompt"))
         if prompt is not None and hasattr(text_inputs, "__len__"):
             prompts = one_each(prompt, len(text_inputs))

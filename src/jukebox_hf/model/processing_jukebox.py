@@ -22,7 +22,7 @@ from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .foreign_arguments import PREPARE
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
-from .song_orders import NOT_SAID
+from .song_codes import NOT_SAID
 from .text_input import check_lyric_text, check_words
 from .tokenization_jukebox import JukeboxTokenizer
 from .validation import is_integer, plain, read_seconds, require
@@ -125,9 +125,9 @@ class JukeboxProcessor(ProcessorMixin):
             words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
                 the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
-                on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`, from which the songs of a list count
-                on. Artist and genre may be ids. What other processors are told is accepted where it is true of this
-                one anyway.
+                on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`,
+                from which the songs of a list count on. Artist and genre may be ids. What other processors are told is
+                accepted where it is true of this one anyway.
 
         Returns:
             The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
@@ -272,9 +272,7 @@ class JukeboxProcessor(ProcessorMixin):
 
 def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:
     """What each song goes on from; `audio` is what other processors call a prompt."""
-    require(
-        audio is None or prompt is None, "audio and prompt are two names for the sound to go on from; give it once"
-    )
+    require(audio is None or prompt is None, "audio and prompt are two names for the sound to go on from; give it once")
     name, sound = ("prompt", prompt) if audio is None else ("audio", audio)
     require(
         sampling_rate is None or sound is not None,
