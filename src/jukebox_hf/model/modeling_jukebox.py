@@ -19,7 +19,7 @@ from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
 from .alignment_orders import OrderAligner, align_songs, lyric_level
-from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
+from .checkpoint_files import check_format, check_name, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
@@ -409,6 +409,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if self._source is None:
             return None
         where = self._source.name_or_path, self._source.hub
+        check_name(self._source.name_or_path)  # a folder may have gone since
         return processor_of(self.config, *where, trusts=bool(self.is_remote_code()))
 
     # --- adapters of the whole model, by peft ---
@@ -551,6 +552,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             f"with `hf upload`",
         )
         folder.mkdir(parents=True, exist_ok=True)
+        if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
+            self._source.check_priors(copied)
         with without_bars():
             self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
             for level in range(self.num_levels):
@@ -568,13 +571,16 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
 
     def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         name = f"prior_{level}"
-        prior = getattr(self, name)
-        # Matrices that were read as int8 can not be written again by transformers, but copied they can.
-        if prior is not None and not (self._source is not None and self._source.stores_int8(prior)):
-            prior.save_pretrained(folder / name, **kwargs)
-        elif self._source is not None:
+        if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
 
+        elif (prior := getattr(self, name)) is not None:
+            prior.save_pretrained(folder / name, **kwargs)
+
+    def _is_copied(self, level: int) -> bool:
+        """Whether a prior is saved as the repository has it: also int8, which transformers can not write again."""
+        prior = getattr(self, f"prior_{level}")
+        return self._source is not None and (prior is None or self._source.stores_int8(prior))
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:
     """The configuration to build: given, read from where it was said to be, or the repository's own."""
