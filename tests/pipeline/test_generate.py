@@ -388,7 +388,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
         ({}, {"codes": {7: torch.zeros(1, 3, dtype=torch.long)}}, "a level of codes=7 is not a level"),
         ({}, {"codes": {2: torch.zeros(1, 3, dtype=torch.bool)}}, r"must be integers .* not torch\.bool \(1, 3\)"),
-        ({}, {"codes": {2: [[1, 2]]}, "num_return_sequences": 2}, "must be integers .* not list"),
+        ({}, {"codes": {2: [[1, 2], [3]]}, "num_return_sequences": 2}, "must be integers .* not list"),
         ({}, {"codes": {0: torch.zeros(1, 3, dtype=torch.long)}, "levels": [2]}, "are given, but levels=.2. neither"),
         ({}, {"num_return_sequences": 10**9}, "more than the 10,000 that a call may write"),
         ({}, {"codes": 3}, "codes=int must be a SongState"),
@@ -462,3 +462,37 @@ def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
     with pytest.raises(ValueError, match=message) as caught:
         model.generate(words, codes=codes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("artist_ids", lambda ids: ids + 0.7, "artist_ids holds 1.7.*, but only whole numbers are allowed"),
+        ("artist_ids", lambda ids: ids * float("nan"), "artist_ids holds nan, but only whole numbers"),
+        ("lyric_lengths", lambda ids: ids > 0, "lyric_lengths is of torch.bool, but holds whole numbers"),
+        ("genre_ids", lambda ids: ids.to("meta"), "genre_ids is on the meta device and holds no numbers"),
+        ("prompt_values", lambda ids: ids.to("meta"), "prompt_values is on the meta device"),
+    ],
+)
+def test_inputs_that_are_no_whole_numbers_are_refused(model, words, name, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        model.generate({**words, name: change(words[name])})
+    assert "\n" not in str(caught.value)
+    assert (
+        read_songs(model.config, {**words, "artist_ids": words["artist_ids"].double()}, None)["artist_ids"].tolist()
+        == words["artist_ids"].tolist()
+    )
+
+
+@pytest.mark.parametrize("given", [float("inf"), float("nan")])
+def test_a_hook_is_told_what_it_gave(model, words, given):
+    column = torch.tensor([5])
+    with pytest.raises(FloatingPointError, match=r"hook gives logits that are NaN or \+inf: level 2, song 0, code 0"):
+        model.generate(words, max_new_tokens=2, logits_processor=lambda logits, *_: logits.index_fill(1, column, given))
+
+
+def test_a_length_in_the_models_own_configuration_is_refused(repository, words):
+    model = JukeboxModel.from_pretrained(repository)
+    model.generation_config.max_length = 50
+    with pytest.raises(ValueError, match=r"generation_config\.max_length=50 can not be a default.*; say seconds="):
+        model.generate(words)

@@ -25,7 +25,7 @@ _ANSWERS = ("return_codes", "return_alignment")
 _OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
-_LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
 
@@ -222,7 +222,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
-        is_foreign = name not in KNOWN and name in GENERATE and name not in _LEFT_BY_TRANSFORMERS_4
+        is_foreign = name not in KNOWN and name in GENERATE
         require(
             value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
             f"the model's own generation_config.{name}={value!r} can not be a default of songs; "

@@ -23,6 +23,7 @@ from .checkpoint_files import check_format, check_name, inside, pin, read_json_b
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
+    LEFT_BY_TRANSFORMERS_4,
     SongWishes,
     check_generation_defaults,
     default_generation_config,
@@ -408,8 +409,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         """The processor of the repository that this was opened from; None where there is none that fits."""
         if self._source is None:
             return None
-        where = self._source.name_or_path, self._source.hub
         check_name(self._source.name_or_path)  # a folder may have gone since
+        where = self._source.name_or_path, self._source.hub
         return processor_of(self.config, *where, trusts=bool(self.is_remote_code()))
 
     # --- adapters of the whole model, by peft ---
@@ -507,7 +508,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         model.vqvae = source.load_vqvae()
         model._source = source
         model.keep_loaded, model.offload = keep_loaded, offload
-        model.generation_config = loading.generation_config or _generation_config(name, config, hub)
+        model.generation_config = loading.generation_config or _generation_config(name, config, hub, is_legacy)
         model.eval()
         if adapter is not None:
             model.load_adapter(adapter.name_or_path, loading.adapter_name, adapter_kwargs=loading.adapter_options)
@@ -551,9 +552,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
-        folder.mkdir(parents=True, exist_ok=True)
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
             self._source.check_priors(copied)
+        folder.mkdir(parents=True, exist_ok=True)
         with without_bars():
             self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
             for level in range(self.num_levels):
@@ -573,7 +574,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         name = f"prior_{level}"
         if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
-
         elif (prior := getattr(self, name)) is not None:
             prior.save_pretrained(folder / name, **kwargs)
 
@@ -581,6 +581,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         """Whether a prior is saved as the repository has it: also int8, which transformers can not write again."""
         prior = getattr(self, f"prior_{level}")
         return self._source is not None and (prior is None or self._source.stores_int8(prior))
+
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:
     """The configuration to build: given, read from where it was said to be, or the repository's own."""
@@ -595,7 +596,7 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
     return copy.deepcopy(given)
 
 
-def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
+def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any], is_legacy: bool) -> GenerationConfig:
     """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
     own = default_generation_config(config)
     if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
@@ -604,6 +605,8 @@ def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) ->
         found = GenerationConfig.from_pretrained(name, **hub)
     except OSError:
         return own
+    for field_name in LEFT_BY_TRANSFORMERS_4 if is_legacy else ():
+        setattr(found, field_name, None)
     for field_name in ("do_sample", "temperature", "top_k", "max_new_tokens"):
         if getattr(found, field_name, None) is None:
             setattr(found, field_name, getattr(own, field_name))
