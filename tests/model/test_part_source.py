@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from jukebox_hf import JukeboxModel, sample_window
+from jukebox_hf import JukeboxModel, JukeboxPrior, sample_window
 from jukebox_hf.model.sampling_ops import SamplingSettings
 
 CODES = torch.arange(8)[None]
