@@ -8,6 +8,7 @@ one is saved with it.
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from .audio_containers import as_list, one_each, unpack
-from .audio_input import write_audio
+from .audio_containers import as_list, one_each, read_rate, unpack
+from .audio_input import check_target, write_audio
 from .configuration_jukebox import JukeboxConfig
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .foreign_arguments import PREPARE
@@ -253,7 +254,8 @@ class JukeboxProcessor(ProcessorMixin):
             ValueError: not one path per song, an unknown format, or samples that are none.
             ImportError: soundfile is not installed.
         """
-        rate, songs = plain(sampling_rate), []
+        rate = None if sampling_rate is None else read_rate(sampling_rate, "audio")
+        songs = []
         if isinstance(audio, Mapping) and "audio_lengths" in audio:
             songs = [(song, rate) for song in self.batch_decode(audio)]
         else:
@@ -266,6 +268,8 @@ class JukeboxProcessor(ProcessorMixin):
             len(paths) == len(songs),
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
+        for path in map(Path, paths):  # all, before the first is written
+            check_target(path)
         for path, (song, own_rate) in zip(paths, songs, strict=True):
             write_audio(path, song, own_rate or self.sampling_rate)
 
