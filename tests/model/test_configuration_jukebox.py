@@ -409,3 +409,14 @@ def test_a_long_value_is_named_in_short(config_class, changes, sentence):
 def test_a_preset_of_no_name_is_refused():
     with pytest.raises(ValueError, match=re.escape("name=[] is not a preset; choose one of")):
         prior_preset([])
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "where"), [(JukeboxConfig(), "sampling_rate", " (of vqvae_config)"), (PRIOR(), "vocab_size", "")]
+)
+def test_what_follows_from_fields_is_not_set_itself(config, name, where):
+    kind = type(config)
+    sentence = f"{kind.__name__}: {name}=22050 follows from other arguments{where}; leave it out"
+    for setting in (lambda: setattr(config, name, 22050), lambda: kind.from_dict(config.to_dict(), **{name: 22050})):
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            setting()

@@ -171,3 +171,13 @@ def test_weights_replaced_in_a_window_are_those_it_goes_on_with(tiny_prior, inpu
         start = _start(prior, inputs_for(prior.config, batch=1), 0)
         found.append(sample_window(prior, *start, 24, GREEDY, hook=hook, stepping=stepping).codes)
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("number", [1.0, 7.0, -3.0, float("nan")])
+def test_uniforms_outside_of_their_range_are_refused(number, tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    start, uniforms = _start(prior, inputs_for(prior.config), 2), torch.rand(2, 24)
+    uniforms[1, 3] = number
+    with pytest.raises(ValueError, match=r"^uniforms holds numbers outside of \[0, 1\); draw them with torch\.rand$"):
+        sample_window(prior, *start, 24, uniforms=uniforms)
+    assert sample_window(prior, *start, 24, GREEDY, uniforms=uniforms).codes.shape == (2, 24), "not looked at"

@@ -1,5 +1,6 @@
 """The whole model: parts loaded when their turn comes, saved, shared, and refused where they do not fit."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -372,3 +373,42 @@ def test_what_was_done_to_a_prior_that_was_asked_for_is_sung_and_saved(repositor
     assert torch.equal(changed.generate(seconds=0.032, seed=3).audio, songs[0])
     model.release(1)
     assert model.loaded_levels == ()
+
+
+def test_a_state_dict_reaches_priors_that_are_not_in_memory(repository, model, config):
+    donor = {name: tensor * 0.5 if name.startswith("prior_") else tensor for name, tensor in model.state_dict().items()}
+    opened = JukeboxModel.from_pretrained(repository)
+    assert {name.split(".")[0] for name in opened.state_dict()} == {"vqvae"}, "of the parts in memory"
+    assert opened.load_state_dict(opened.state_dict()).missing_keys == [], "which it takes back as they are"
+    assert opened.loaded_levels == ()
+    opened.lend(1)
+    opened.load_state_dict({name: tensor for name, tensor in donor.items() if "prior_0" not in name})
+    assert opened.loaded_levels == (1,), "no more are loaded than weights are brought for"
+    opened.generate(seconds=0.032, seed=3)
+    assert opened.loaded_levels == (1,), "what was put in stays, also where only a song had asked for the prior"
+    opened.load_state_dict(donor, strict=True)
+    assert all(torch.equal(tensor, donor[name]) for name, tensor in opened.state_dict().items())
+    assert opened.state_dict().keys() == donor.keys()
+
+    bare = JukeboxModel(config, with_priors=False)
+    with pytest.raises(ValueError, match=r"the prior of level 0 was never built; use JukeboxModel\.from_pretrained"):
+        bare.load_state_dict(donor)
+    report = bare.load_state_dict(donor, strict=False)
+    assert set(report.unexpected_keys) == {name for name in donor if name.startswith("prior_")}
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*prior_7"):
+        opened.load_state_dict({**donor, "prior_7.lm_head.weight": torch.zeros(1)})
+
+
+def test_what_is_asked_of_all_parts_reaches_priors_that_are_loaded_later(repository, recompute_activations):
+    opened = JukeboxModel.from_pretrained(repository)
+    opened.requires_grad_(False)
+    recompute_activations(opened)
+    frozen = opened.prior(0)
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+    assert frozen.is_gradient_checkpointing
+    opened.requires_grad_(True)
+    opened.gradient_checkpointing_disable()
+    assert all(weight.requires_grad for part in (frozen, opened.prior(1)) for weight in part.parameters())
+    assert not frozen.is_gradient_checkpointing
+    assert not opened.prior(1).is_gradient_checkpointing
+    assert copy.deepcopy(opened).loaded_levels == (0, 1)

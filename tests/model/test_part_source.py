@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from jukebox_hf import JukeboxModel, sample_window
+from jukebox_hf import JukeboxModel, JukeboxPrior, sample_window
 from jukebox_hf.model.sampling_ops import SamplingSettings
 
 CODES = torch.arange(8)[None]
@@ -59,3 +59,23 @@ def test_prior_that_a_device_map_scatters_is_refused_before_it_samples(tiny_prio
     prior.hf_device_map = placed
     with pytest.raises(ValueError, match=r"on one device to sample, but device_map put it on .*; use"):
         sample_window(prior, tokens[:, :2], prior.condition(), 3, greedy)
+
+
+def test_a_model_whose_folder_has_gone_is_saved_whole_or_not_at_all(repository, model, tmp_path):
+    part, whole = JukeboxModel.from_pretrained(repository), JukeboxModel.from_pretrained(repository)
+    for opened, levels in ((part, (0,)), (whole, (0, 1))):
+        for level in levels:
+            opened.prior(level)
+    shutil.rmtree(repository)
+    for refused in (lambda: part.save_pretrained(tmp_path / "part"), part.own_processor):
+        with pytest.raises(FileNotFoundError, match=r"is no folder here and can not be a name .*; check the path"):
+            refused()
+    assert not (tmp_path / "part").exists()
+    with pytest.warns(UserWarning, match="is gone since the model was opened, so its processor and card are not saved"):
+        whole.save_pretrained(tmp_path / "whole")
+    assert torch.equal(_head(JukeboxModel.from_pretrained(tmp_path / "whole")), _head(model))
+
+
+def test_a_part_that_is_not_there_is_told_from_those_that_are(repository):
+    with pytest.raises(ValueError, match=r"subfolder='prior_3' is not in .*, which has prior_0, prior_1, vqvae;"):
+        JukeboxPrior.from_pretrained(repository, subfolder="prior_3")

@@ -45,6 +45,11 @@ def _narrow(linear):
     linear.weight = nn.Parameter(linear.weight[:2].clone())
 
 
+def _negative(*shape):
+    """A weight whose memory holds the negative of its numbers."""
+    return nn.Parameter(torch._neg_view(torch.randn(shape)), requires_grad=False)
+
+
 def _set(thing, name, value):
     setattr(thing, name, value)
 
@@ -149,6 +154,22 @@ _PRIORS = {
             prior.transformer.layers[2].mlp.up, "bias", nn.Parameter(torch.zeros(32)[::2], requires_grad=False)
         ),
         "the bias or scale of a linear layer",
+    ),
+    "a matrix that is the negative of what is stored": (
+        lambda prior, cache: _set(prior.transformer.layers[2].mlp.up, "weight", _negative(16, 16)),
+        "a matrix is stored as its negative",
+    ),
+    "a bias that is the negative of what is stored": (
+        lambda prior, cache: _set(prior.transformer.layers[2].mlp.up, "bias", _negative(16)),
+        "the bias or scale of a linear layer",
+    ),
+    "a norm that is the negative of what is stored": (
+        lambda prior, cache: _set(prior.transformer.layers[1].mlp_norm, "weight", _negative(16)),
+        "layer 1 has other heads or norms",
+    ),
+    "a cache that is the negative of what is stored": (
+        lambda prior, cache: _set(cache, "layers", [*cache.layers[:2], torch._neg_view(cache.layers[2])]),
+        "the cache of layer 2 is of another dtype or device",
     ),
     "a kind of attention of one's own": (
         lambda prior, cache: _set(

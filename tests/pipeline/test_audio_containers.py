@@ -91,6 +91,9 @@ def test_a_dictionary_with_a_path_is_a_file(processor, samples, tmp_path):
         (np.zeros(999), {"max_length": 100}, "does not know max_length"),
         (np.zeros(999), {"padding": "max_length"}, "padding='max_length' must be"),
         (np.zeros(999), {"speed": 2}, "does not know speed"),
+        (np.zeros(999), {"sampling_rate": 5}, "^sampling_rate=5 must be a whole number from 1000"),
+        (np.zeros(999), {"sampling_rate": 44100.5}, "has the sampling_rate 44100.5, which must be a whole number"),
+        (b"nonsense", {"sampling_rate": 44100}, "sampling_rate=44100 is that of samples, but a file says its own"),
     ],
 )
 def test_what_is_no_recording_is_refused(processor, audio, options, message):
@@ -107,6 +110,8 @@ def test_a_processor_takes_what_others_take(processor, samples):
     assert processor(text=["a", "b"], padding=False, return_tensors="pt", add_special_tokens=False)["seeds"].shape == (
         2,
     )
+    for rate in (float(RATE), np.float64(RATE), torch.tensor(float(RATE))):
+        assert processor.feature_extractor(samples, sampling_rate=rate).keys()
     timed = processor("la", seconds=np.float32(1), offset=torch.tensor(0))
     assert timed["wanted_samples"].tolist() == [RATE]
 
@@ -167,6 +172,8 @@ def test_songs_are_saved_as_files(model, processor, tmp_path):
     output = model.generate(processor(["a", "b"], seed=1), max_new_tokens=2)
     processor.save_audio(output, [tmp_path / "a.wav", str(tmp_path / "b.flac")])
     processor.save_audio({"audio": np.zeros(400, np.float32), "sampling_rate": 22050}, tmp_path / "c.ogg")
+    with pytest.raises(ValueError, match="must end in a format"):
+        processor.save_audio(output, [tmp_path / "z.wav", tmp_path / "z.xyz"])  # before the first is written
     processor.save_audio(output.audio[:, None] * 100, [tmp_path / "d.wav", tmp_path / "e.wav"])
     infos = {path.name: soundfile.info(path) for path in tmp_path.iterdir()}
     assert {name: info.samplerate for name, info in infos.items()} == {
@@ -187,6 +194,7 @@ def test_songs_are_saved_as_files(model, processor, tmp_path):
         (np.zeros((2, 99), np.float32), "x.wav", "1 files for 2 songs"),
         (np.zeros(99, np.float32), "x.xyz", "must end in a format"),
         (np.zeros(99, np.float32), "x", "must end in a format"),
+        (np.zeros(99, np.float32), "no/x.wav", "x.wav' lies in a folder that is not there; make it first"),
         (np.full(99, np.nan, np.float32), "x.wav", "must be finite"),
         (np.zeros(99, np.int16), "x.wav", "must be finite floating-point"),
         ("y.wav", "x.wav", "is a file already"),
@@ -196,3 +204,35 @@ def test_what_can_not_be_saved_is_refused(processor, tmp_path, audio, name, mess
     with pytest.raises(ValueError, match=message):
         processor.save_audio(audio, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_recordings_beside_a_list_of_songs_is_one_for_each(processor, samples):
+    own = [processor("la", prompt=each, seed=1)["prompt_values"] for each in (samples, samples[: len(samples) // 2])]
+    lists = [samples, samples[: len(samples) // 2]]
+    for both in (lists, tuple(lists), [torch.from_numpy(each) for each in lists], [each.tolist() for each in lists]):
+        inputs = processor(["la", "lo"], prompt=both)
+        assert inputs["prompt_lengths"].tolist() == [each.shape[1] for each in own]
+        assert torch.equal(inputs["prompt_values"][0], own[0][0])
+        assert torch.equal(inputs["prompt_values"][1, -own[1].shape[1] :], own[1][0])
+        named = processor(["la", "lo"], audio=both, sampling_rate=RATE)
+        assert torch.equal(named["prompt_values"], inputs["prompt_values"])
+    assert torch.equal(processor(["la"], audio=[samples])["prompt_values"], own[0])
+    assert processor(["la", "lo"], prompt=[None, samples])["prompt_lengths"].tolist() == [0, own[0].shape[1]]
+    assert processor(["la", "lo"], prompt=samples)["prompt_lengths"].tolist() == [own[0].shape[1]] * 2, "one for all"
+
+
+@pytest.mark.parametrize(
+    ("text", "make", "message"),
+    [
+        (["a", "b", "c"], lambda x: [x, x], "prompt lists 2 recordings for 3 songs; give one for each song"),
+        (["a", "b"], lambda x: [x], "prompt lists 1 recordings for 2 songs"),
+        ("a", lambda x: [x, x], "prompt lists 2 recordings for 1 song; .* channels are in one array"),
+        ({"lyrics": "a", "prompt": [np.zeros(999), np.zeros(999)]}, lambda x: None, "lists 2 recordings for 1 song;"),
+        (["a", "b"], lambda x: np.stack([x, x]), r"prompt of shape \(2, \d+\) may be the channels of one recording or"),
+        (["a", "b"], lambda x: torch.zeros(2, len(x)), "list the recordings, or give"),
+    ],
+)
+def test_recordings_that_may_be_meant_otherwise_are_refused(processor, samples, text, make, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        processor(text, prompt=make(samples))
+    assert "\n" not in str(caught.value)

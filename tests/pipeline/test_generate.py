@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
@@ -291,6 +292,40 @@ def test_generate_may_offload_for_one_call(repository, words, song):
     assert model.loaded_levels == (0, 1, 2)
 
 
+def test_where_priors_wait_in_a_call_is_no_property_of_the_model(repository, words):
+    """Two calls at once, of which the second begins and ends inside the first."""
+    model, seen = JukeboxModel.from_pretrained(repository), []
+    words = {**words, "wanted_samples": torch.tensor([3 * HOP])}
+
+    def inside(logits, level, position):
+        if not seen:
+            seen.append(model.offload)
+            model.generate(words, levels=[2], offload=False)
+            seen.append(model.offload)
+        return logits
+
+    model.generate(words, levels=[2], offload=True, logits_processor=inside)
+    assert [*seen, model.offload] == [False, False, False]
+    assert model.loaded_levels == (), "the inner call let go what it was lent"
+    model.generate(words, levels=[2], offload=True)
+    assert model.loaded_levels == (2,), "a call that offloads keeps it in the CPU's memory"
+
+
+@pytest.mark.parametrize("part", ["vqvae", "prior_0"])
+@pytest.mark.parametrize("way", ["accelerate", "meta"])
+def test_weights_that_are_not_there_are_refused_before_the_first_step(repository, words, part, way):
+    model, steps = JukeboxModel.from_pretrained(repository), []
+    module = model.vqvae if part == "vqvae" else model.prior(0)
+    if way == "meta":
+        module.to("meta")
+    else:
+        accelerate = pytest.importorskip("accelerate")
+        accelerate.cpu_offload(module, execution_device=torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"the weights of the (VQ-VAE|prior of level 0) are not there .* offload=True"):
+        model.generate(words, logits_processor=lambda logits, *place: steps.append(place) or logits)
+    assert steps == []
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_writes_songs(repository, words, dtype):
     model = JukeboxModel.from_pretrained(repository, dtype=dtype, keep_loaded=True)
@@ -354,7 +389,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
         ({}, {"codes": {7: torch.zeros(1, 3, dtype=torch.long)}}, "a level of codes=7 is not a level"),
         ({}, {"codes": {2: torch.zeros(1, 3, dtype=torch.bool)}}, r"must be integers .* not torch\.bool \(1, 3\)"),
-        ({}, {"codes": {2: [[1, 2]]}, "num_return_sequences": 2}, "must be integers .* not list"),
+        ({}, {"codes": {2: [[1, 2], [3]]}, "num_return_sequences": 2}, "must be integers .* not list"),
         ({}, {"codes": {0: torch.zeros(1, 3, dtype=torch.long)}, "levels": [2]}, "are given, but levels=.2. neither"),
         ({}, {"num_return_sequences": 10**9}, "more than the 10,000 that a call may write"),
         ({}, {"codes": 3}, "codes=int must be a SongState"),
@@ -389,3 +424,76 @@ def test_damaged_inputs_are_refused(model, processor, words):
     with pytest.raises(ValueError, match="not both"):
         model.generate(words, **words)
     assert read_songs(model.config, {}, 1)["seeds"].tolist() == [-1]
+
+
+def test_codes_of_every_form_are_the_same_codes(model, words, song):
+    known = [codes[:, : 4 ** (2 - level) * 8] for level, codes in enumerate(song.codes)]
+    wanted = model.generate(words, max_new_tokens=4, codes=known, return_codes=True).codes
+    forms = (
+        [codes[0] for codes in known],
+        [codes.numpy() for codes in known],
+        tuple(codes[0].numpy().astype(np.uint16) for codes in known),
+        [codes.tolist() for codes in known],
+        [codes[0].tolist() for codes in known],
+        {str(level): codes for level, codes in enumerate(known)},
+        {np.int64(level): codes.int() for level, codes in enumerate(known)},
+    )
+    for form in forms:
+        assert _equal(model.generate(words, max_new_tokens=4, codes=form, return_codes=True).codes, wanted)
+    assert _equal(
+        model.generate(words, levels=[2], max_new_tokens=2, codes=[[], None, []]).audio,
+        model.generate(words, levels=[2], max_new_tokens=2).audio,
+    )
+    aligned = model.align(words, [None, None, song.codes[2]])[0]
+    assert np.array_equal(model.align(words, {"2": song.codes[2][0].numpy()})[0].starts, aligned.starts)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ({2: [1, 2], "2": [1, 2]}, "codes name level 2 twice"),
+        ({2: [[1, 2], [3]]}, r"codes of level 2 must be integers \(1, T\), one row per song, not list"),
+        ({2: np.array([0.5, 1])}, r"must be integers \(1, T\), one row per song, not float64 \(2,\)"),
+        ([1, 2, 3], r"codes of level 0 must be integers \(1, T\), one row per song, not int"),
+        ({2: torch.zeros(1, 3, dtype=torch.long, device="meta")}, "codes of level 2 are on the meta device"),
+        (np.zeros((3, 4), int), "codes=ndarray must be a SongState"),
+    ],
+)
+def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        model.generate(words, codes=codes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("artist_ids", lambda ids: ids + 0.7, "artist_ids holds 1.7.*, but only whole numbers are allowed"),
+        ("artist_ids", lambda ids: ids * float("nan"), "artist_ids holds nan, but only whole numbers"),
+        ("lyric_lengths", lambda ids: ids > 0, "lyric_lengths is of torch.bool, but holds whole numbers"),
+        ("genre_ids", lambda ids: ids.to("meta"), "genre_ids is on the meta device and holds no numbers"),
+        ("prompt_values", lambda ids: ids.to("meta"), "prompt_values is on the meta device"),
+    ],
+)
+def test_inputs_that_are_no_whole_numbers_are_refused(model, words, name, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        model.generate({**words, name: change(words[name])})
+    assert "\n" not in str(caught.value)
+    assert (
+        read_songs(model.config, {**words, "artist_ids": words["artist_ids"].double()}, None)["artist_ids"].tolist()
+        == words["artist_ids"].tolist()
+    )
+
+
+@pytest.mark.parametrize("given", [float("inf"), float("nan")])
+def test_a_hook_is_told_what_it_gave(model, words, given):
+    column = torch.tensor([5])
+    with pytest.raises(FloatingPointError, match=r"hook gives logits that are NaN or \+inf: level 2, song 0, code 0"):
+        model.generate(words, max_new_tokens=2, logits_processor=lambda logits, *_: logits.index_fill(1, column, given))
+
+
+def test_a_length_in_the_models_own_configuration_is_refused(repository, words):
+    model = JukeboxModel.from_pretrained(repository)
+    model.generation_config.max_length = 50
+    with pytest.raises(ValueError, match=r"generation_config\.max_length=50 can not be a default.*; say seconds="):
+        model.generate(words)

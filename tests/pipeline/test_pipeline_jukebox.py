@@ -416,3 +416,22 @@ def test_what_has_no_order_or_goes_through_its_columns_is_refused(pipe, songs):
 def test_a_model_brings_the_processor_of_its_repository(repository):
     pipe = pipeline("text-to-audio", model=JukeboxModel.from_pretrained(repository), device="cpu")
     assert pipe.processor(artist="the testers", strict=True)["artist_ids"].any()
+
+
+def test_each_song_of_a_list_goes_on_from_its_own_prompt(pipe, sound):
+    short = {"seconds": 0.04, "seed": 1, "generate_kwargs": {"levels": [2]}, "return_codes": True}
+    sounds = [sound(0.03, seed) for seed in (0, 1)]
+    wanted = pipe([{"prompt": sounds[0]}, {"prompt": sounds[1]}], **short)
+    found = pipe([{}, {}], prompt=sounds, **short)
+    assert [song["codes"][2].tolist() for song in found] == [song["codes"][2].tolist() for song in wanted]
+    assert found[0]["codes"][2][:10].tolist() != found[1]["codes"][2][:10].tolist()
+    with pytest.raises(ValueError, match="prompt lists 2 recordings for 3 songs"):
+        pipe(["a", "b", "c"], prompt=sounds, **short)
+    with pytest.raises(ValueError, match="prompt lists 2 recordings for 1 song"):
+        list(pipe((text for text in ("a", "b")), prompt=sounds, **short))
+
+
+def test_a_pipeline_takes_back_the_codes_that_it_gave(pipe):
+    song = pipe("la", seed=1, return_codes=True, **SHORT)
+    again = pipe("la", seed=1, return_codes=True, codes=song["codes"], **SHORT)
+    assert all(np.array_equal(one, other) for one, other in zip(again["codes"], song["codes"], strict=True))

@@ -1,5 +1,6 @@
 """Words become tensors whose shapes never depend on the words, so that any batching works."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import soundfile
 import torch
 from transformers import AutoFeatureExtractor, AutoProcessor
 
-from jukebox_hf import JukeboxFeatureExtractor, JukeboxProcessor, JukeboxTokenizer
+from jukebox_hf import JukeboxFeatureExtractor, JukeboxPipeline, JukeboxProcessor, JukeboxTokenizer
 from jukebox_hf.model.song_inputs import SONG_INPUTS
 
 RATE = 44100
@@ -160,3 +161,19 @@ def test_unlisted_names_are_heard_as_unknown_with_one_warning(repository):
     processor = JukeboxProcessor.from_pretrained(repository)
     with pytest.warns(UserWarning, match="is not listed"):
         assert processor("la", artist="the tester")["artist_ids"].tolist() == [[0, 0, 0]]
+
+
+def test_the_rate_of_a_model_is_not_changed_by_its_processor(repository, processor, model):
+    for name, cls in (("sampling_rate", JukeboxProcessor), ("hop_length", AutoFeatureExtractor)):
+        with pytest.raises(ValueError, match=rf"{name}=22050 is not the \d+ of this repository's model; leave it out"):
+            cls.from_pretrained(repository, **{name: 22050})
+    assert JukeboxProcessor.from_pretrained(repository, sampling_rate=np.int64(RATE)).sampling_rate == RATE
+    other = copy.deepcopy(processor)
+    other.feature_extractor.sampling_rate = 22050
+    with pytest.raises(ValueError, match="processor has a sampling_rate of 22050, but the model sings at 44100; use"):
+        JukeboxPipeline(model, processor=other)
+
+
+def test_an_empty_path_is_no_prompt(processor):
+    with pytest.raises(ValueError, match="the path of a recording is empty; give one"):
+        processor("la", prompt="")

@@ -226,3 +226,9 @@ def test_names_must_be_strings(tokenizer):
     for ask in (tokenizer.artist_id, tokenizer.genre_ids):
         with pytest.raises(ValueError, match=r"name=7\.5 must be a string; use '' where there is none"):
             ask(7.5, 0)  # integers are ids
+
+
+def test_offsets_are_refused_with_where_they_are(tokenizer):
+    with pytest.raises(ValueError, match=r"return_offsets_mapping=True: processor\.encode_lyrics gives the place of"):
+        tokenizer("ab", return_offsets_mapping=True)
+    assert tokenizer("ab", return_offsets_mapping=False)["input_ids"] == tokenizer("ab")["input_ids"]

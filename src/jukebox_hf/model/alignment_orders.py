@@ -13,8 +13,9 @@ from .alignment import SongAlignment, align_song
 from .configuration_jukebox import JukeboxConfig
 from .labels import LevelLabels
 from .song import Priors, check_timing
+from .song_codes import Codes, read_codes, state_of
 from .song_inputs import read_songs
-from .song_orders import Codes, SongOrder, batch_size, level_labels, song_samples, state_of, warn_of_other_lengths
+from .song_orders import SongOrder, batch_size, level_labels, song_samples, warn_of_other_lengths
 from .song_state import SongState
 from .validation import require
 
@@ -68,6 +69,7 @@ def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Code
     level = lyric_level(config)
     prior_config, hop = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
     words = {name: value for name, value in inputs.items() if not name.startswith("prompt")}
+    codes = read_codes(codes)
     songs = read_songs(config, words, batch_size(words, codes))
     state = codes if isinstance(codes, SongState) else state_of(config, codes, [0] * len(songs["seeds"]))
     state.check(config)

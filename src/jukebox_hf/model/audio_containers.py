@@ -51,11 +51,11 @@ def unpack(audio: Any, name: str = "audio") -> Recording:
         return _of_mapping(audio, name)
     if hasattr(audio, "get_all_samples"):  # torchcodec's AudioDecoder, in which datasets gives audio
         samples = audio.get_all_samples()
-        return Recording(_array(samples.data, name), _rate(samples.sample_rate, name))
+        return Recording(_array(samples.data, name), read_rate(samples.sample_rate, name))
     if _is_with_rate(audio):
         one, other = plain(audio[0]), plain(audio[1])
         samples, rate = (other, one) if is_number(one) else (one, other)
-        return Recording(_array(samples, name), _rate(rate, name))
+        return Recording(_array(samples, name), read_rate(rate, name))
     return Recording(_array(audio, name), None)
 
 
@@ -72,12 +72,35 @@ def as_list(audio: Any) -> list[Any]:
     return list(audio)
 
 
+def one_each(audio: Any, count: int, name: str = "prompt") -> list[Any]:
+    """The recordings of `count` songs: of a list, one for each; anything that is one recording is that of all.
+
+    Raises:
+        ValueError: a list of another length, or an array whose rows may be channels or recordings.
+    """
+    listed = as_list(audio)
+    if len(listed) == 1 and listed[0] is audio:
+        shape = tuple(getattr(audio, "shape", ()))
+        require(
+            len(shape) < 2 or count == 1 or shape[0] != count,
+            f"{name} of shape {shape} may be the channels of one recording or a recording for each of {count} songs; "
+            f"list the recordings, or give (samples, rate) if they are one for all",
+        )
+        return listed * count
+    require(
+        len(listed) == count,
+        f"{name} lists {len(listed)} recordings for {count} song{'s' * (count != 1)}; give one for each song of a list "
+        f"or one for all, whose channels are in one array",
+    )
+    return listed
+
+
 def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:
     said = {key: value for key, value in audio.items() if value is not None}
     rate = next((said[key] for key in _RATES if key in said), None)
     samples = next((said[key] for key in _ARRAYS if key in said), None)
     if samples is not None:
-        return Recording(_array(samples, name), None if rate is None else _rate(rate, name))
+        return Recording(_array(samples, name), None if rate is None else read_rate(rate, name))
     if isinstance(said.get("bytes"), (bytes, bytearray)):
         return Recording(bytes(said["bytes"]), None)
     require(
@@ -95,7 +118,12 @@ def _is_with_rate(audio: Any) -> bool:
     return kinds.count(True) == 1 and not any(isinstance(each, (str, bytes, Mapping)) for each in audio)
 
 
-def _rate(rate: Any, name: str) -> int:
+def read_rate(rate: Any, name: str) -> int:
+    """Samples per second of a recording; a whole number in any type.
+
+    Raises:
+        ValueError: what is none.
+    """
     rate = plain(rate)
     whole = int(rate) if isinstance(rate, float) and rate.is_integer() else rate
     require(is_integer(whole), f"{name} has the sampling_rate {rate!r}, which must be a whole number")

@@ -59,8 +59,9 @@ def read_audio(
         ValueError: what can not be read, is too long, has impossible channels or rates, or is not finite.
         ImportError: soundfile or soxr is needed and not installed.
     """
-    _check_rate("sampling_rate", sampling_rate)
+    check_rate("sampling_rate", sampling_rate)
     if isinstance(source, (str, PathLike)):
+        require(str(source) != "", "the path of a recording is empty; give one, or None for no recording")
         require(
             source_rate is None, f"source_rate={source_rate!r} is for arrays, but {source} says its own rate; drop it"
         )
@@ -74,7 +75,7 @@ def read_audio(
         name = "the audio"
     else:
         rate = sampling_rate if source_rate is None else source_rate
-        _check_rate("source_rate", rate)
+        check_rate("source_rate", rate)
         samples, name = mono(source), "the audio"
     _check_length(name, len(samples), rate, max_seconds)
     require(len(samples) > 0, f"{name} holds no samples; give at least one")
@@ -90,22 +91,34 @@ def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: i
         ValueError: samples or a format that can not be written.
         ImportError: soundfile is not installed.
     """
-    if soundfile is None:
-        raise ImportError(f"{path} is to be written, but soundfile is not installed; pip install soundfile")
     path, samples = Path(path), np.asarray(samples)
+    check_target(path)
     require(
         samples.ndim == 1 and samples.dtype.kind == "f" and bool(np.isfinite(samples).all()),
         f"audio must be finite floating-point samples (S,), not {samples.dtype} {samples.shape}",
     )
+    memory = io.BytesIO()  # libsndfile leaves a short but valid WAV on a full disk
+    container = path.suffix.lstrip(".").upper()
+    soundfile.write(memory, samples.clip(-1, 1).astype(np.float32), sampling_rate, format=container)
+    write_whole(path, memory.getvalue())
+
+
+def check_target(path: Path) -> None:
+    """Refuse a path at which no audio file can be written.
+
+    Raises:
+        ValueError: no format that soundfile writes, or no folder there.
+        ImportError: soundfile is not installed.
+    """
+    if soundfile is None:
+        raise ImportError(f"{path} is to be written, but soundfile is not installed; pip install soundfile")
     known = {name.lower() for name in soundfile.available_formats()}
     container = path.suffix.lower().lstrip(".")
     require(
         container in known and container != "raw",
         f"saving_path={str(path)!r} must end in a format, such as .wav, .flac, .ogg or .mp3",
     )
-    memory = io.BytesIO()  # libsndfile leaves a short but valid WAV on a full disk
-    soundfile.write(memory, samples.clip(-1, 1).astype(np.float32), sampling_rate, format=container.upper())
-    write_whole(path, memory.getvalue())
+    require(path.parent.is_dir(), f"saving_path={str(path)!r} lies in a folder that is not there; make it first")
 
 
 def mono(samples: Any) -> np.ndarray:
@@ -180,7 +193,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
     refuse_kind(path, _head(file_itself), allowed=("is sound",))
     try:
         with _opened(file_itself, max_seconds) as file:
-            _check_rate(f"the rate of {path}", file.samplerate)
+            check_rate(f"the rate of {path}", file.samplerate)
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)
             _check_values(str(path), file.frames * file.channels)
@@ -217,7 +230,8 @@ def _opened(path: Path | io.BytesIO, max_seconds: float) -> Any:
     return soundfile.SoundFile(path) if kind is None else open_foreign(path, kind, max_seconds)
 
 
-def _check_rate(name: str, rate: object) -> None:
+def check_rate(name: str, rate: object) -> None:
+    """Refuse what is no number of samples per second that a recording can have."""
     require(
         isinstance(rate, (int, np.integer)) and not isinstance(rate, bool) and MIN_RATE <= rate <= MAX_RATE,
         f"{name}={rate!r} must be a whole number from {MIN_RATE} to {MAX_RATE} samples per second; resample it first",

@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers.utils import cached_file
 
-from .checkpoint_files import read_json_beside
+from .checkpoint_files import check_name, read_json_beside
 from .configuration_jukebox import JukeboxConfig
 from .loading_arguments import ADAPTER_FILE
 from .processing_jukebox import JukeboxProcessor
@@ -38,6 +38,15 @@ def write_companions(
         repository: name or folder; hub: how its files are fetched.
         trusts: this code came with the repository, so its owner was asked already.
     """
+    try:
+        check_name(repository)
+    except FileNotFoundError:
+        warnings.warn(
+            f"{repository} is gone since the model was opened, so its processor and card are not saved with it; save "
+            f"the processor yourself: processor.save_pretrained({str(folder)!r})",
+            stacklevel=3,
+        )
+        return
     if processor_of(config, str(folder), {}) is None:
         processor = processor_of(config, repository, hub, trusts=trusts)
         if processor is not None:

@@ -139,6 +139,7 @@ def strict_config(cls: type) -> type:
             for name, value in [args] if len(args) == 2 else kwargs.items():
                 if isinstance(value, (list, tuple, str)) and len(value) > _LONGEST:  # types are checked one by one
                     raise ValueError(f"{cls.__name__}: {name:.80} has {len(value):,} entries; give at most {_LONGEST}")
+                _refuse_derived(cls, name, value)
             try:
                 method(self, *args, **kwargs)
             except StrictDataclassError as error:
@@ -164,6 +165,13 @@ def _read_own(cls: type[PreTrainedConfig], file: str) -> dict[str, Any]:
         f"the folder of a {cls.model_type}",
     )
     return cls._decode_special_floats(values)
+
+
+def _refuse_derived(cls: type, name: str, value: Any) -> None:
+    """What a configuration works out of its fields is nothing to be set."""
+    if isinstance(vars(cls).get(name), property):
+        of_part = " (of vqvae_config)" * (name == "sampling_rate")
+        raise ValueError(f"{cls.__name__}: {name}={shown(value)} follows from other arguments{of_part}; leave it out")
 
 
 def _sentence(cls: type, error: StrictDataclassError, args: tuple, kwargs: dict) -> str:
@@ -213,9 +221,6 @@ def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     if labels is not None and not (type(labels) is int and 0 <= labels <= _MOST_UNKNOWN):
         raise ValueError(f"{type(config).__name__}: num_labels={shown(labels)} is nothing of a Jukebox; leave it out")
     for key, value in unknown.items():
-        if isinstance(getattr(type(config), key, None), property) and key.isidentifier() and key in vars(type(config)):
-            said = f"{type(config).__name__}: {key}={shown(value)}"
-            raise ValueError(f"{said} follows from other arguments; leave it out")
         if key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
             raise ValueError(f"{key}={shown(value)} would fetch code from the Hub; choose sdpa or eager")
         if key in _FOREIGN_NAMES:

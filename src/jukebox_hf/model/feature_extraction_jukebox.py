@@ -11,8 +11,8 @@ import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from .audio_containers import Recording, as_list, unpack
-from .audio_input import read_audio
+from .audio_containers import Recording, as_list, read_rate, unpack
+from .audio_input import check_rate, read_audio
 from .foreign_arguments import PREPARE, check_foreign
 from .processor_files import OwnFiles
 from .validation import is_integer, plain, require
@@ -56,6 +56,22 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
             f"padding_side={self.padding_side!r} must be 'left', as the tokenizer's; drop it",
         )
         self.hop_length = hop_length
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers', but what is of the model can not be made another while it is read.
+
+        Raises:
+            ValueError: another sampling_rate or hop_length than the repository's.
+        """
+        for name in ("sampling_rate", "hop_length"):
+            own, asked = feature_extractor_dict.get(name), plain(kwargs.pop(name, None))
+            require(
+                None in (own, asked) or own == asked,
+                f"{name}={asked!r} is not the {own} of this repository's model; leave it out (recordings of another "
+                f"rate come with sampling_rate= in the call)",
+            )
+        return super().from_dict(feature_extractor_dict, **kwargs)
 
     def __call__(
         self,
@@ -114,7 +130,13 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         return self._samples(unpack(audio), sampling_rate)
 
     def _samples(self, recording: Recording, sampling_rate: int | None) -> np.ndarray:
-        sampling_rate = plain(sampling_rate)
+        if sampling_rate is not None:
+            sampling_rate = read_rate(sampling_rate, "raw_audio")
+            check_rate("sampling_rate", sampling_rate)
+            require(
+                not recording.is_file,
+                f"sampling_rate={sampling_rate} is that of samples, but a file says its own rate; drop it",
+            )
         require(
             None in (recording.rate, sampling_rate) or recording.rate == sampling_rate,
             f"sampling_rate={sampling_rate!r}, but the recording has a rate of {recording.rate}; say one of them",

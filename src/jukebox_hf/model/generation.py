@@ -86,6 +86,12 @@ def sample_window(
         FloatingPointError: logits that are not finite, or a hook that leaves nothing to draw; its arguments are what
             happened, the song, the place in the window and the cure.
     """
+    require(
+        settings.temperature == 0
+        or not isinstance(uniforms, Tensor)
+        or bool(((uniforms >= 0) & (uniforms < 1)).all()),  # NaN is neither
+        "uniforms holds numbers outside of [0, 1); draw them with torch.rand",
+    )
     window = OpenWindow(
         prior,
         tokens,
@@ -181,6 +187,12 @@ class OpenWindow:
         # Once a call: asking at every step would wait for the device.
         page = self._loop.page
         _refuse_from(page.first_bad, stop, "the logits are not finite", "use a wider dtype or check the weights")
+        _refuse_from(
+            page.first_unclear,
+            stop,
+            "the hook gives logits that are NaN or +inf",
+            "give finite ones; to force a code, give all others -inf",
+        )
         _refuse_from(page.first_empty, stop, "the hook leaves no code to draw", "let it keep at least one logit finite")
         prefix, offset = self._drawing.prefix, self._drawing.code_offset
         return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)

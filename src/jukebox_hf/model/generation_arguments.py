@@ -16,7 +16,7 @@ from .configuration_jukebox import JukeboxConfig
 from .foreign_arguments import GENERATE, UNASKED, check_foreign
 from .sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE
-from .validation import check_level, is_integer, is_number, plain, read_flag, read_seconds, require
+from .validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -25,7 +25,7 @@ _ANSWERS = ("return_codes", "return_alignment")
 _OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
-_LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
 
@@ -222,7 +222,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
-        is_foreign = name not in KNOWN and name in GENERATE and name not in _LEFT_BY_TRANSFORMERS_4
+        is_foreign = name not in KNOWN and name in GENERATE
         require(
             value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
             f"the model's own generation_config.{name}={value!r} can not be a default of songs; "
@@ -256,8 +256,8 @@ def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, 
         return dict(otherwise)
     if not isinstance(value, Mapping):
         value = dict.fromkeys(otherwise, value)
-    else:  # JSON turns keys into strings
-        value = {int(key) if isinstance(key, str) and key.isdigit() else key: item for key, item in value.items()}
+    else:
+        value = {level_key(key): item for key, item in value.items()}
     for level, number in value.items():
         check_level(f"a key of {name}", level, len(otherwise))
         require(

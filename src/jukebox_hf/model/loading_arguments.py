@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -343,7 +343,15 @@ def check_part(
     if name_or_path is None:
         return given
     hub = {name: given[name] for name in HUB_ARGUMENTS if given.get(name) is not None}
-    root = read_json_beside(str(name_or_path), "config.json", given.get("subfolder") or "", **hub)
+    subfolder = given.get("subfolder") or ""
+    root = read_json_beside(str(name_or_path), "config.json", subfolder, **hub)
+    if root is None and subfolder and Path(name_or_path).is_dir():
+        folder = Path(name_or_path)
+        there = sorted(path.parent.name for path in folder.glob("*/config.json"))[:20]
+        require(
+            (folder / subfolder).is_dir(),
+            f"subfolder={subfolder!r} is not in {name_or_path}, which has {', '.join(there) or 'none'}; choose one",
+        )
     if root is None or root.get("model_type") != _WHOLE_MODEL:
         return given
     require(

@@ -19,12 +19,13 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, Pr
 from transformers.utils import ModelOutput
 
 from .alignment import SongAlignment
-from .alignment_orders import OrderAligner, align_songs
-from .checkpoint_files import check_format, inside, pin, read_json_beside, read_root_config
+from .alignment_orders import OrderAligner, align_songs, lyric_level
+from .checkpoint_files import check_format, check_name, inside, pin, read_json_beside, read_root_config
 from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .configuration_fields import attention_by_part
 from .configuration_jukebox import JukeboxConfig
 from .generation_arguments import (
+    LEFT_BY_TRANSFORMERS_4,
     SongWishes,
     check_generation_defaults,
     default_generation_config,
@@ -33,6 +34,7 @@ from .generation_arguments import (
     refuse_listeners,
 )
 from .initialization import init_module
+from .later_priors import ReachesLaterPriors
 from .legacy_configuration import is_legacy_config
 from .loading_arguments import (
     PART_SAVING,
@@ -49,10 +51,12 @@ from .loading_arguments import (
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .part_source import LOADING, PartSource
+from .plain_modules import check_in_memory
 from .remote_code import write_code
-from .song import LogitsHook
+from .song import LentForCall, LogitsHook
+from .song_codes import Codes
 from .song_inputs import NOT_SAID, SONG_INPUTS
-from .song_orders import Codes, SongOrder, copied, take_orders, write_orders
+from .song_orders import SongOrder, copied, take_orders, write_orders
 from .song_state import SongState
 from .streaming import PIECE_SECONDS, SongPiece, stream_song
 from .validation import check_level, plain, read_flag, require
@@ -79,8 +83,10 @@ class JukeboxGenerateOutput(ModelOutput):
     alignment: tuple[SongAlignment, ...] | None = None
 
 
-class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
+class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
+
+    `parameters` and `state_dict` are of the parts in memory: take `prior(level)` first to have it among them.
 
     Args:
         config: what to build.
@@ -146,8 +152,9 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         self._lent.discard(level)
         return prior
 
-    def lend(self, level: int) -> JukeboxPrior:
-        """As `prior`, but only until `take_back`: what songs are written with."""
+    def lend(self, level: int, offload: bool | None = None) -> JukeboxPrior:
+        """As `prior`, but only until `take_back`: what songs are written with. `offload` as in `generate`."""
+        offload = self.offload if offload is None else offload
         check_level("level", level, self.num_levels)
         name = f"prior_{level}"
         with LOADING:  # a second thread takes what the first has loaded
@@ -158,11 +165,11 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
                     f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or "
                     f"with_priors=True",
                 )
-                device = torch.device("cpu") if self.offload else self.device
+                device = torch.device("cpu") if offload else self.device
                 prior = self._source.load_prior(level, self.config.prior_configs[level], device)
-                setattr(self, name, prior.train(self.training))
+                setattr(self, name, self.tell(prior.train(self.training)))
                 self._lent.add(level)
-        if self.offload:
+        if offload:
             self._put_away(other for other in self.loaded_levels if other != level)
             prior.to(self.device)
         return prior
@@ -173,7 +180,11 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         Raises:
             ValueError, OSError: in one sentence that names the folder and the cause.
         """
-        away = [level for level in levels if getattr(self, f"prior_{level}") is None]
+        here = {level: getattr(self, f"prior_{level}") for level in levels}
+        for level, prior in here.items():
+            if prior is not None:
+                check_in_memory(f"the prior of level {level}", prior)
+        away = [level for level, prior in here.items() if prior is None]
         for level in away:
             require(
                 self._source is not None,
@@ -231,9 +242,9 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             self._lent.add(level)
         self.take_back(level)
 
-    def take_back(self, level: int) -> None:
+    def take_back(self, level: int, offload: bool | None = None) -> None:
         """As `release`, but a prior that somebody asked for, by `prior`, stays."""
-        if self.offload:
+        if self.offload if offload is None else offload:
             self._put_away([level])
         elif level in self._lent and not self.keep_loaded:
             self._lent.discard(level)
@@ -263,7 +274,8 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
             generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
             logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw.
-            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first.
+            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
+                (T,) will do, in tensors, arrays or lists.
             offload: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;
@@ -278,15 +290,11 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         refuse_listeners(stopping_criteria, streamer)
         offload = read_flag("offload", offload)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
-        before = self.offload
-        self.offload = before if offload is None else offload
-        aligner = OrderAligner(self, orders) if wishes.return_alignment else None
+        priors = LentForCall(self, self.offload if offload is None else offload)
+        aligner = OrderAligner(priors, orders) if wishes.return_alignment else None
         self._check_priors_of(orders)
-        try:
-            states = write_orders(self, orders, hook, aligner and aligner.after_level)
-            alignment = aligner and tuple(aligner.finish(states))
-        finally:
-            self.offload = before
+        states = write_orders(priors, orders, hook, aligner and aligner.after_level)
+        alignment = aligner and tuple(aligner.finish(states))
         return replace(self._listen(orders, states, wishes.return_codes), alignment=alignment)
 
     def stream(
@@ -355,6 +363,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             inputs is None or (isinstance(inputs, Mapping) and not by_name),
             f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
         )
+        check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
         wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
         inputs, codes = copied(inputs or by_name, codes, wishes.copies)
@@ -366,6 +375,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
+        self.check_priors([lyric_level(self.config)])
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
@@ -405,6 +415,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         """The processor of the repository that this was opened from; None where there is none that fits."""
         if self._source is None:
             return None
+        check_name(self._source.name_or_path)  # a folder may have gone since
         where = self._source.name_or_path, self._source.hub
         return processor_of(self.config, *where, trusts=bool(self.is_remote_code()))
 
@@ -515,7 +526,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
         model.vqvae = source.load_vqvae()
         model._source = source
         model.keep_loaded, model.offload = plain(keep_loaded), bool(offload)
-        model.generation_config = loading.generation_config or _generation_config(name, config, hub)
+        model.generation_config = loading.generation_config or _generation_config(name, config, hub, is_legacy)
         model.eval()
         if adapter is not None:
             model.load_adapter(adapter.name_or_path, loading.adapter_name, adapter_kwargs=loading.adapter_options)
@@ -559,9 +570,10 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
-        for level in range(self.num_levels) if self._source is not None else ():
-            if self._is_copied(level):
-                self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
+        if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
+            self._source.check_priors(copied)
+        for level in copied:
+            self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
         folder.mkdir(parents=True, exist_ok=True)
         with without_bars():
             self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
@@ -586,7 +598,7 @@ class JukeboxModel(KeepsFloat32, PreTrainedModel, GenerationMixin):
             prior.save_pretrained(folder / name, **kwargs)
 
     def _is_copied(self, level: int) -> bool:
-        """Matrices that were read as int8 can not be written again by transformers, but copied they can."""
+        """Whether a prior is saved as the repository has it: also int8, which transformers can not write again."""
         prior = getattr(self, f"prior_{level}")
         return self._source is not None and (prior is None or self._source.stores_int8(prior))
 
@@ -604,7 +616,7 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
     return copy.deepcopy(given)
 
 
-def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) -> GenerationConfig:
+def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any], is_legacy: bool) -> GenerationConfig:
     """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
     own = default_generation_config(config)
     if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
@@ -613,6 +625,8 @@ def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any]) ->
         found = GenerationConfig.from_pretrained(name, **hub)
     except OSError:
         return own
+    for field_name in LEFT_BY_TRANSFORMERS_4 if is_legacy else ():
+        setattr(found, field_name, None)
     for field_name in ("do_sample", "temperature", "top_k", "max_new_tokens"):
         if getattr(found, field_name, None) is None:
             setattr(found, field_name, getattr(own, field_name))

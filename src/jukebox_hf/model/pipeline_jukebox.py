@@ -5,6 +5,7 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 """
 
 import copy
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from os import PathLike
@@ -19,6 +20,7 @@ from transformers.utils import logging
 
 from .alignment import times_as_rows
 from .alignment_times import time_lyrics, times_of_rows
+from .audio_containers import one_each
 from .feature_extraction_jukebox import JukeboxFeatureExtractor
 from .free_memory import free_bytes
 from .generation_arguments import KNOWN
@@ -82,6 +84,11 @@ class JukeboxPipeline(TextToAudioPipeline):
                 )
             _check_ours("tokenizer", tokenizer, "label_versions", JukeboxTokenizer)
             processor = JukeboxProcessor.from_config(model.config, tokenizer)
+        require(
+            processor.sampling_rate == model.config.sampling_rate,
+            f"processor has a sampling_rate of {processor.sampling_rate}, but the model sings at "
+            f"{model.config.sampling_rate}; use the processor that belongs to it, or leave it out",
+        )
         self._generation_config: GenerationConfig | None = None
         self._keeps_priors: bool | None = None
         kwargs = {"sampling_rate": model.config.sampling_rate} | kwargs
@@ -116,10 +123,16 @@ class JukeboxPipeline(TextToAudioPipeline):
             not (hasattr(text_inputs, "to_dict") and hasattr(text_inputs, "columns")),
             "text_inputs is a table, which goes through its columns; give its rows: table.to_dict('records')",
         )
+        prompts: Iterable[Any] = itertools.repeat(None)  # the processor has the one for all
+        prompt = words.get("prompt", self._preprocess_params.get("prompt"))
+        if prompt is not None and hasattr(text_inputs, "__len__"):
+            prompts = one_each(prompt, len(text_inputs))
+            words = {name: word for name, word in words.items() if name != "prompt"}
         if not hasattr(text_inputs, "__iter__"):  # a data set that is only indexed, such as transformers' KeyDataset
             text_inputs = map(text_inputs.__getitem__, range(len(text_inputs)))
         seed = plain(words.pop("seed", self._preprocess_params.get("seed")))
-        songs = (merged(song, {"seed": seed}, place) for place, song in enumerate(text_inputs))
+        pairs = enumerate(zip(text_inputs, prompts, strict=False))
+        songs = (merged(song, {"seed": seed, "prompt": prompt}, place) for place, (song, prompt) in pairs)
         is_list = isinstance(text_inputs, (list, tuple))
         if is_list and not text_inputs:
             self._sanitize_parameters(**{name: word for name, word in words.items() if name not in _OF_BATCHES})

@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
 
+from .validation import require
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
 _STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
@@ -100,6 +102,19 @@ def overheard() -> str | None:
 def hooks_made() -> int:
     """A number that grows whenever a hook is put anywhere, so that nobody need look for them all the time."""
     return RemovableHandle.next_id
+
+
+def check_in_memory(name: str, module: nn.Module) -> None:
+    """Refuse weights that hooks bring from elsewhere for each call of a module: a song is millions of calls.
+
+    Raises:
+        ValueError: what accelerate's `cpu_offload` or `disk_offload`, or a move to meta, left.
+    """
+    require(
+        not any(weight.is_meta for weight in module.parameters()),
+        f"the weights of {name} are not there but on meta, as accelerate's cpu_offload and disk_offload leave them, "
+        f"which is too slow for songs; open the model again, with offload=True where memory is short",
+    )
 
 
 def compute_dtype(module: nn.Module) -> torch.dtype:

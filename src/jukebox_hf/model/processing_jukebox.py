@@ -8,6 +8,7 @@ one is saved with it.
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from .audio_containers import as_list, unpack
-from .audio_input import write_audio
+from .audio_containers import as_list, one_each, read_rate, unpack
+from .audio_input import check_target, write_audio
 from .configuration_jukebox import JukeboxConfig
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .foreign_arguments import PREPARE
@@ -126,9 +127,9 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
                 the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
-                on from, in any form that `JukeboxFeatureExtractor` takes; `seed`, from which the songs of a list count
-                on. Artist and genre may be ids. What other processors are told is accepted where it is true of this
-                one anyway.
+                on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`,
+                from which the songs of a list count on. Artist and genre may be ids. What other processors are told is
+                accepted where it is true of this one anyway.
 
         Returns:
             The tensors listed in song_orders.py, whatever words were given, so that songs can be batched later.
@@ -140,10 +141,11 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
         foreign = {name: words.pop(name) for name in PREPARE if name in words}
         pads = read_padding("JukeboxProcessor", padding, foreign)
-        words = _with_audio(words, audio, sampling_rate)
-        is_list = isinstance(text, Sequence) and not isinstance(text, str)
-        songs = [merged(song, words, place) for place, song in enumerate(text if is_list else [text])]
-        require(len(songs) > 0, "the list of songs is empty; give at least one")
+        texts = text if isinstance(text, Sequence) and not isinstance(text, str) else [text]
+        require(len(texts) > 0, "the list of songs is empty; give at least one")
+        prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
+        pairs = enumerate(zip(texts, prompts, strict=True))
+        songs = [merged(song, {**words, "prompt": prompt}, place) for place, (song, prompt) in pairs]
         rows = [self._row(song, strict) for song in songs]
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
@@ -233,7 +235,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
 
     def _prompt(self, prompt: Any) -> np.ndarray:
         """A prompt in any of its forms as samples (S,)."""
-        recording = unpack(prompt, "prompt")
+        (one,) = one_each(prompt, 1)
+        recording = unpack(one, "prompt")
         return self.feature_extractor.samples(recording.source, recording.rate)
 
     def save_audio(
@@ -253,7 +256,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             ValueError: not one path per song, an unknown format, or samples that are none.
             ImportError: soundfile is not installed.
         """
-        rate, songs = plain(sampling_rate), []
+        rate = None if sampling_rate is None else read_rate(sampling_rate, "audio")
+        songs = []
         if isinstance(audio, Mapping) and "audio_lengths" in audio:
             songs = [(song, rate) for song in self.batch_decode(audio)]
         else:
@@ -266,32 +270,33 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             len(paths) == len(songs),
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
+        for path in map(Path, paths):  # all, before the first is written
+            check_target(path)
         for path, (song, own_rate) in zip(paths, songs, strict=True):
             write_audio(path, song, own_rate or self.sampling_rate)
 
 
-def _with_audio(words: Mapping[str, Any], audio: Any, sampling_rate: int | None) -> dict[str, Any]:
-    """The words of a song with `audio`, as other processors call a prompt."""
-    words = dict(words)
+def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:
+    """What each song goes on from; `audio` is what other processors call a prompt."""
+    require(audio is None or prompt is None, "audio and prompt are two names for the sound to go on from; give it once")
+    name, sound = ("prompt", prompt) if audio is None else ("audio", audio)
     require(
-        audio is None or words.get("prompt") is None,
-        "audio and prompt are two names for the sound to go on from; give it once",
+        sampling_rate is None or sound is not None,
+        f"sampling_rate={sampling_rate!r} is the rate of a prompt's samples, but there is no prompt; drop it",
     )
-    if audio is not None:
-        words["prompt"] = audio
-    if sampling_rate is not None:
-        prompt = words.get("prompt")
-        require(
-            prompt is not None,
-            f"sampling_rate={sampling_rate!r} is the rate of a prompt's samples, but there is no prompt; drop it",
-        )
-        recording = unpack(prompt, "prompt")
-        require(
-            not recording.is_file and recording.rate in (None, plain(sampling_rate)),
-            f"sampling_rate={sampling_rate!r}, but the prompt says its own rate; drop it",
-        )
-        words["prompt"] = (recording.source, plain(sampling_rate))
-    return words
+    prompts = [None] * count if sound is None else one_each(sound, count, name)
+    return prompts if sampling_rate is None else [_at_rate(each, plain(sampling_rate), name) for each in prompts]
+
+
+def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
+    if prompt is None:
+        return None
+    recording = unpack(prompt, name)
+    require(
+        not recording.is_file and recording.rate in (None, sampling_rate),
+        f"sampling_rate={sampling_rate!r}, but the prompt says its own rate; drop it",
+    )
+    return recording.source, sampling_rate
 
 
 def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:

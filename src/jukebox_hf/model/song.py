@@ -29,6 +29,32 @@ class Priors(Protocol):
     def take_back(self, level: int) -> None: ...
 
 
+class Lender(Priors, Protocol):
+    """Priors that are lent and taken back in the way that a call asks for, which may be another in every call."""
+
+    def lend(self, level: int, offload: bool | None = None) -> JukeboxPrior: ...
+
+    def take_back(self, level: int, offload: bool | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class LentForCall:
+    """The priors of a model for one call, which says for itself whether they wait in the CPU's memory."""
+
+    model: Lender
+    offload: bool
+
+    @property
+    def config(self) -> JukeboxConfig:
+        return self.model.config
+
+    def lend(self, level: int) -> JukeboxPrior:
+        return self.model.lend(level, self.offload)
+
+    def take_back(self, level: int) -> None:
+        self.model.take_back(level, self.offload)
+
+
 @dataclass(frozen=True)
 class Progress:
     """The state after a window, or after windows that were written side by side.

@@ -75,7 +75,9 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
             f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}; make it with "
             f"JukeboxProcessor",
         )
-        songs[name] = tensor.detach().cpu() if name == "prompt_values" else tensor.detach().cpu().long()
+        require(not tensor.is_meta, f"{name} is on the meta device and holds no numbers; give it on a real one")
+        tensor = tensor.detach().cpu()
+        songs[name] = tensor if name == "prompt_values" else _whole(name, tensor)
     for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
         lengths = songs[f"{name}_lengths"]
         require(
@@ -83,6 +85,22 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
             f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",
         )
     return songs
+
+
+def _whole(name: str, tensor: Tensor) -> Tensor:
+    """Ids, lengths and places as int64; floating-point numbers only where they are whole."""
+    require(
+        not (tensor.dtype == torch.bool or tensor.is_complex()),
+        f"{name} is of {tensor.dtype}, but holds whole numbers; make it with JukeboxProcessor",
+    )
+    if tensor.is_floating_point():
+        broken = tensor[~(torch.isfinite(tensor) & (tensor == tensor.trunc()))]
+        require(
+            broken.numel() == 0,
+            f"{name} holds {broken[0].item() if broken.numel() else None}, but only whole numbers are allowed; make it "
+            f"with JukeboxProcessor",
+        )
+    return tensor.long()
 
 
 def _shape_in_words(shape: tuple[int | None, ...]) -> str:

@@ -21,13 +21,13 @@ from .lyric_windows import SongTiming
 from .modeling_jukebox_prior import JukeboxPrior
 from .modeling_jukebox_vqvae import JukeboxVQVAE
 from .song import LogitsHook, Priors, check_request, sample_song
+from .song_codes import Codes, read_codes, state_of
 from .song_inputs import NOT_SAID, read_songs
 from .song_plan import SamplingPlan, plan_song, told_song_samples
 from .song_state import SongState
 from .validation import MAX_SONG_SECONDS, check_level, require
 
 MOST_SONGS = 10_000  # of one call
-Codes = SongState | Mapping[int, Tensor] | Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ def take_orders(
         vqvae: encodes prompts.
         inputs: see `song_inputs`; what is missing is not said.
         wishes: for all songs.
-        codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest first with None for nothing.
+        codes: known already, in any form that `read_codes` takes.
 
     Raises:
         ValueError: tensors, lengths or codes that can not be sampled to their end.
     """
+    codes = read_codes(codes)
     songs = read_songs(config, inputs, batch_size(inputs, codes))
     levels = _written_levels(config, wishes)
     state = _first_state(config, vqvae, songs, wishes, codes, levels)
@@ -119,6 +120,7 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     Raises:
         ValueError: codes of a state, which has one seed per song.
     """
+    codes = read_codes(codes)
     if copies == 1:
         return dict(inputs), codes
     require(
@@ -136,11 +138,9 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
     further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
     rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
-    pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
-    known = {level: tensor for level, tensor in pairs if tensor is not None}
     known = {
         level: tensor.repeat_interleave(copies, 0) if isinstance(tensor, Tensor) else tensor
-        for level, tensor in known.items()
+        for level, tensor in (codes or {}).items()
     }
     return {**inputs, **rows}, known or None
 
@@ -149,12 +149,9 @@ def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
     """How many songs tensors of a batch, or codes, are of; 1 where nothing says it."""
     if isinstance(codes, SongState):
         return codes.num_songs
-    require(
-        codes is None or isinstance(codes, (Mapping, list, tuple)),
-        f"codes={type(codes).__name__} must be a SongState, a dictionary level -> (B, T), or a list finest level first",
-    )
-    values = codes.values() if isinstance(codes, Mapping) else codes or ()
-    tensors = [value for value in (*given.values(), *values) if isinstance(value, Tensor) and value.dim()]
+    tensors = [
+        value for value in (*given.values(), *(codes or {}).values()) if isinstance(value, Tensor) and value.dim()
+    ]
     return len(tensors[0]) if tensors else 1
 
 
@@ -396,21 +393,6 @@ def _first_state(
     return state
 
 
-def state_of(
-    config: JukeboxConfig, codes: Mapping[int, Tensor] | Sequence[Tensor | None] | None, seeds: Sequence[int]
-) -> SongState:
-    """Codes in any form as a state, one song per seed.
-
-    Raises:
-        ValueError: levels or shapes that do not fit.
-    """
-    state = SongState.empty(config.vqvae_config.num_levels, seeds)
-    for level, known in _by_level(config, codes).items():
-        for song in range(len(seeds)):
-            state = state.with_codes(level, song, _one_row(level, known, song, len(seeds)))
-    return state
-
-
 def _with_prompt(
     config: JukeboxConfig, vqvae: JukeboxVQVAE, state: SongState, song: int, prompt: Tensor, levels: Sequence[int]
 ) -> SongState:
@@ -435,30 +417,3 @@ def _seeds(songs: Mapping[str, Tensor], wishes: SongWishes) -> list[int]:
         else []
     )
     return [drawn[song] if seed == NOT_SAID else seed for song, seed in enumerate(songs["seeds"].tolist())]
-
-
-def _by_level(config: JukeboxConfig, codes: Mapping[int, Tensor] | Sequence[Tensor | None] | None) -> dict[int, Tensor]:
-    pairs = codes.items() if isinstance(codes, Mapping) else enumerate(codes or ())
-    known = {level: tensor for level, tensor in pairs if tensor is not None}
-    for level in known:
-        check_level("a level of codes", level, config.vqvae_config.num_levels)
-    return known
-
-
-def _one_row(level: int, codes: Any, song: int, num_songs: int) -> Tensor:
-    """One song's codes; -1 behind shorter songs, as `generate` gives them, is dropped."""
-    are_integers = (
-        isinstance(codes, Tensor)
-        and codes.dtype != torch.bool
-        and not (codes.is_floating_point() or codes.is_complex())
-    )
-    require(
-        are_integers and codes.dim() == 2 and len(codes) == num_songs,
-        f"codes of level {level} must be integers ({num_songs}, T), one row per song, not "
-        f"{f'{codes.dtype} {tuple(codes.shape)}' if isinstance(codes, Tensor) else type(codes).__name__}",
-    )
-    row = codes[song]
-    length = len(row)
-    while length and int(row[length - 1]) == NOT_SAID:
-        length -= 1
-    return row[:length]

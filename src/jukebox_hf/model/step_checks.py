@@ -119,6 +119,8 @@ def _misfit_of_matrices(prior: JukeboxPrior, cache: JukeboxCache, floats: Collec
         is_known = weight is not None and weight.dtype in (floats if scale is None else (torch.int8,))
         if not is_known or not weight.is_contiguous():
             return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
+        if weight.is_neg():
+            return "a matrix is stored as its negative"
         if weight.device != device:
             return f"a matrix is on {weight.device}, but its caches are on {device}"
         size, bias = (linear.out_features, linear.in_features), linear.bias
@@ -175,6 +177,7 @@ def _is_row(tensor: Tensor, size: int, device: torch.device) -> bool:
         and tensor.dtype in FLOATS
         and tensor.shape == (size,)
         and tensor.is_contiguous()
+        and not tensor.is_neg()
         and tensor.device == device
     )
 
@@ -195,6 +198,6 @@ def _misfit_of_caches(prior: JukeboxPrior, cache: JukeboxCache, floats: Collecti
         if tuple(tensor.shape) != wanted:
             return f"the cache of layer {number} is {tuple(tensor.shape)}, not {wanted}"
         is_alike = tensor.dtype == first.dtype and tensor.device == cache.position.device
-        if not is_alike or not tensor.is_contiguous():
+        if not is_alike or not tensor.is_contiguous() or tensor.is_neg():
             return f"the cache of layer {number} is of another dtype or device, or a part of a larger one"
     return None

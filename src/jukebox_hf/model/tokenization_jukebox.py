@@ -12,6 +12,7 @@ from typing import Any
 from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
 
 from .configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from .foreign_arguments import PREPARE, check_foreign
 from .label_files import (
     Table,
     check_lyrics_file,
@@ -320,6 +321,8 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **how: Any) -> BatchEncoding:
         _refuse_texts(text_pair=text_pair)
+        if (name := "return_offsets_mapping") in how:  # which transformers leaves out without a word
+            check_foreign("JukeboxTokenizer", PREPARE, name, how[name], "")
         return super()._encode_plus(text, **how)
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:

@@ -66,6 +66,12 @@ def read_seconds(name: str, value: object, *, at_least: float = 0.0, cure: str =
     return float(value)
 
 
+def level_key(key: object) -> object:
+    """A level as it stands in a dictionary: JSON turns numbers into strings."""
+    key = plain(key)
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
+
+
 def check_level(name: str, level: object, num_levels: int) -> None:
     """A level must be an integer of the model's range."""
     require(

@@ -49,6 +49,7 @@ class Page(NamedTuple):
         conditioning: holds `positions` (B, N+T, D) alone; the rest is read by the prefill.
         first_bad: (B,) the first place whose logits were not finite; the window's length if none was.
         first_empty: (B,) the first place where a hook left nothing to draw, likewise.
+        first_unclear: (B,) the first place where a hook gave NaN or +inf, likewise.
     """
 
     tokens: Tensor
@@ -56,6 +57,7 @@ class Page(NamedTuple):
     conditioning: Conditioning
     first_bad: Tensor
     first_empty: Tensor
+    first_unclear: Tensor
 
 
 def predict(step: Step, page: Page, cache: JukeboxCache) -> Tensor:
@@ -74,7 +76,9 @@ def write(
     allowed = logits if drawing.may_draw_lyrics else _codes_only(logits, drawing.code_offset)
     if hook is not None:
         allowed = hook(allowed)
-        _note(page.first_empty, place, ~torch.isfinite(allowed.amax(dim=-1)))
+        largest = allowed.amax(dim=-1)  # NaN if any is
+        _note(page.first_empty, place, largest == float("-inf"))
+        _note(page.first_unclear, place, ~(largest < float("inf")))
     uniforms = None if page.uniforms is None else page.uniforms.index_select(1, place).squeeze(1)
     page.tokens.index_copy_(1, at, choose(allowed, drawing.settings, uniforms).unsqueeze(1))
 
@@ -113,8 +117,7 @@ class WindowLoop:
             torch.zeros(batch, config.sequence_length, dtype=torch.long, device=device),
             None if is_greedy else torch.zeros(batch, config.context_length, dtype=torch.float64, device=device),
             Conditioning(positions=positions),
-            torch.zeros(batch, dtype=torch.long, device=device),
-            torch.zeros(batch, dtype=torch.long, device=device),
+            *(torch.zeros(batch, dtype=torch.long, device=device) for _ in range(3)),
         )
         self._cache, self._drawing = cache, drawing
         self._write = partial(write, drawing, self.page, cache)
@@ -142,8 +145,8 @@ class WindowLoop:
             page.uniforms[:, :length].copy_(uniforms)
         if page.conditioning.positions is not conditioning.positions:
             page.conditioning.positions[:, : conditioning.positions.shape[1]].copy_(conditioning.positions)
-        page.first_bad.fill_(length)
-        page.first_empty.fill_(length)
+        for first in (page.first_bad, page.first_empty, page.first_unclear):
+            first.fill_(length)
 
     def write(self, logits: Tensor, hook: Callable[[Tensor], Tensor] | None = None) -> None:
         """Write the first unknown code, from logits (B, V) of the prefill."""
