@@ -285,7 +285,7 @@ def check_present(name: str, said: Any, place: Any) -> None:
         _is_place(place), f"{name}={said!r:.200} names {place!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
     )
     try:
-        torch.empty(0, device=place)
+        torch.empty(0, device=place, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError):  # each backend has its own
         cure = "leave it out, or say 'cpu'"
         raise ValueError(f"{name}={said!r:.200} needs {place!r}, but torch finds no such device here; {cure}") from None
