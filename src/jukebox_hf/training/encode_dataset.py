@@ -27,7 +27,8 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.validation import check_level, is_integer, require
+from jukebox_hf.training.arguments import MOST_WORKERS
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.prior_data import facts_of
 from jukebox_hf.training.prior_sources import load_vqvae
@@ -87,6 +88,10 @@ def encode_dataset(
             that is not there, or more than a tenth of the songs corrupt.
     """
     _check_apart(songs, Path(out))
+    require(
+        is_integer(workers) and 0 <= workers <= MOST_WORKERS,
+        f"workers={workers!r} must be from 0 (no other process) to {MOST_WORKERS} on this machine; try 2",
+    )
     vqvae = load_vqvae(model)
     for level in levels or ():
         check_level("levels", level, vqvae.config.num_levels)
@@ -191,7 +196,8 @@ class _WholeSongs(Dataset):
 def _decoded(songs: Songs, indices: list[int], rate: int, workers: int) -> Iterator[tuple[int, np.ndarray | None]]:
     if not indices:
         return iter(())
-    return iter(DataLoader(_WholeSongs(songs, indices, rate), batch_size=None, num_workers=workers, collate_fn=_same))
+    songs = _WholeSongs(songs, indices, rate)
+    return iter(DataLoader(songs, batch_size=None, num_workers=min(workers, len(indices)), collate_fn=_same))
 
 
 def _same(item: Any) -> Any:

@@ -22,6 +22,13 @@ class JukeboxPriorTrainingArguments(JukeboxTrainingArguments):
         default=True, metadata={"help": "Evaluate the loss only: the logits of a data set fill any memory."}
     )
 
+    def __post_init__(self) -> None:
+        require(
+            self.remove_unused_columns is False,
+            f"remove_unused_columns={self.remove_unused_columns!r} takes a window's words away; leave it out",
+        )
+        super().__post_init__()
+
 
 @dataclass
 class PriorModelArguments:
