@@ -201,9 +201,7 @@ def test_resuming_is_asked_for_in_the_words_of_flags_too(word, wanted, tmp_path,
 def test_the_measure_of_the_best_checkpoint_is_known_before_the_first_step(trainer_for, songs, monkeypatch):
     trainer = trainer_for(evaluation=songs(2), metric_for_best_model="bits")
     monkeypatch.setattr(type(trainer), "training_step", lambda *args: pytest.fail("a step was taken"))
-    with pytest.raises(
-        ValueError, match="metric_for_best_model='bits' is none of what an evaluation finds: loss, reco"
-    ):
+    with pytest.raises(ValueError, match="metric_for_best_model='bits' is none of what an evaluation finds: loss, "):
         trainer.train()
 
 

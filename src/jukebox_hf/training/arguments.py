@@ -16,7 +16,6 @@ from jukebox_hf.model.embedded import located
 from jukebox_hf.model.validation import is_integer, is_number, plain, read_seconds, require
 from jukebox_hf.training.codebook_ema import CodebookSettings
 
-
 MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other
 
 # numbers of transformers' that it divides by, or takes without a word: the least, the largest, and whether whole
@@ -245,7 +244,7 @@ class AudioArguments:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.test_fraction < 1,
+            is_number(self.test_fraction) and 0 <= self.test_fraction < 1,
             f"test_fraction={self.test_fraction!r} must be from 0 (no songs) to under 1; try 0.1",
         )
         require(

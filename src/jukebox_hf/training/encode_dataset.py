@@ -25,6 +25,7 @@ from transformers.utils import logging
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
+from jukebox_hf.data.song_tables import check_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.validation import check_level, is_integer, require
@@ -87,6 +88,7 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
             that is not there, or more than a tenth of the songs corrupt.
     """
+    songs = str(check_source(songs))
     _check_apart(songs, Path(out))
     require(
         is_integer(workers) and 0 <= workers <= MOST_WORKERS,

@@ -46,8 +46,8 @@ class LoRAArguments:
         name = next((name for name, value in said.items() if value not in (None, 0)), None)
         require(
             self.is_wanted or name is None,
-            f"{name}={said.get(name)!r} is of adapters, but lora_rank=0 trains all weights; give lora_rank, such as 16, "
-            f"or drop it",
+            f"{name}={said.get(name)!r} is of adapters, but lora_rank=0 trains all weights; give lora_rank, such as "
+            f"16, or drop it",
         )
 
     @property
@@ -73,7 +73,8 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     most = max(min(matrix.in_features, matrix.out_features) for matrix in _matrices(prior))
     require(
         lora.lora_rank <= most,
-        f"lora_rank={lora.lora_rank} is more than any matrix of this prior has, {most}; try 16, or 0 to train all weights",
+        f"lora_rank={lora.lora_rank} is more than any matrix of this prior has, {most}; try 16, or 0 to train all "
+        f"weights",
     )
     settings = LoraConfig(
         r=lora.lora_rank,
