@@ -399,3 +399,16 @@ def test_a_share_may_be_a_number_of_numpy(tmp_path):
     make_folder(tmp_path / "songs", 8)
     for share in (np.float32(0.5), np.float64(0.5)):
         assert len(open_songs(tmp_path / "songs", split="test", test_fraction=share)) > 0
+
+
+@pytest.mark.parametrize("end", [1.9, 200])
+def test_times_at_which_the_song_is_over_are_refused(end, tmp_path):
+    times = json.dumps([[0, 1]] + [[1, end]] * 4)
+    columns = ("artist", "genre", "lyrics", "timed_lyrics")
+    songs = open_songs(make_folder(tmp_path / "songs", 3, columns, timed_lyrics=times))
+    if end < 2:  # subtitles are rounded
+        songs.check_labels()
+    else:
+        said = r"timed_lyrics of 0\.flac goes on to 200\.00 s, but the recording ends at 1\.00 s; give times in"
+        with pytest.raises(ValueError, match=said):
+            songs.check_labels()
