@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         required=True,
         nargs="+",
         type=Path,
-        help="priors, finest level first; a whole Jukebox stands for its prior of that level",
+        help="priors, or whole Jukeboxes, finest level first",
     )
     return run(lambda: assemble(**vars(parser.parse_args(words))))
 
@@ -60,8 +60,8 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     order = " ".join(f"LEVEL_{number}" for number in range(num_levels))
     require(
         len(priors) == num_levels,
-        f"--priors names {len(priors)}, but the VQ-VAE {vqvae} has {num_levels} levels; give one prior for each, finest "
-        f"first: --priors {order}",
+        f"--priors names {len(priors)}, but the VQ-VAE {vqvae} has {num_levels} levels; give one prior for each, "
+        f"finest first: --priors {order}",
     )
     priors = [_part(prior, level) for level, prior in enumerate(priors)]
     configs = [JukeboxPriorConfig.from_pretrained(prior) for prior in priors]
@@ -93,8 +93,8 @@ def check_named(flag: str, name: str) -> None:
     is_hub_name = not folder.exists() and _HUB_NAME.fullmatch(name) is not None
     require(
         is_hub_name or (folder / _CONFIG).is_file(),
-        f"{flag} {name} {'holds no ' + _CONFIG if folder.exists() else 'is no folder'}; give one that training wrote, a "
-        f"whole Jukebox, or tiny",
+        f"{flag} {name} {'holds no ' + _CONFIG if folder.exists() else 'is no folder'}; give one that training wrote, "
+        f"a whole Jukebox, or tiny",
     )
 
 
@@ -116,8 +116,8 @@ def _lists_of(prior: Path, config: JukeboxPriorConfig) -> JukeboxTokenizer | Non
         found = tokenizer_of(str(prior.parent))
     require(
         found is not None or not needs_words(config),
-        f"--priors {prior} hears names or lyrics, but has no lists of artists and genres; put artists.json, genres.json "
-        f"and tokenizer_config.json into that folder, as they lie where it was trained",
+        f"--priors {prior} hears names or lyrics, but has no lists of artists and genres; put artists.json, "
+        f"genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
     )
     return found
 
