@@ -80,6 +80,17 @@ def test_a_recording_is_encoded_and_its_lyrics_may_lie_beside_it(run_cli, reposi
     assert content["seconds"] == pytest.approx(0.2, abs=0.003)
 
 
+def test_a_file_is_no_artist(run_cli, repository, recording, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("la")
+    for who, line in (((), ""), (("--artist", "Bo Vale"), "[ar:Bo Vale]")):
+        out = tmp_path / f"out{len(who)}"
+        done = run_cli("align", repository, recording(), "--lyrics-file", words, *who, "--out", out, "--format", "lrc")
+        assert done.code == 0, done.err
+        head = (out / "prompt.lrc").read_text(encoding="utf-8").splitlines()
+        assert [each for each in head if each.startswith("[ar:")] == [line] * bool(who)
+
+
 def test_the_place_in_the_song_decides_which_lyrics_are_read(run_cli, repository, recording, tmp_path):
     path, words = recording(0.1, "part.wav"), tmp_path / "words.txt"
     words.write_text("\n".join(f"line {number:02d}" for number in range(30)), encoding="utf-8")

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from jukebox_hf.data.recordings import read_header, read_span
+from jukebox_hf.data.song_tables import split_of
 from jukebox_hf.data.songs import CorruptSongsError, in_split, open_songs
 from jukebox_hf.model.audio_input import read_audio
 
@@ -233,7 +234,7 @@ def test_lyrics_that_nobody_can_sing_in_time_are_refused(tmp_path):
     ("source", "options", "sentence"),
     [
         ("songs", {"split": "dev"}, "split='dev' must be 'train', 'test' or None"),
-        ("songs", {"test_fraction": 2}, "test_fraction=2 must be from 0 to 1"),
+        ("songs", {"test_fraction": 2}, "test_fraction=2 must be a number from 0 to 1"),
         ("songs", {"split": "test", "test_fraction": 0}, "holds none of its 12 songs; change test_fraction=0"),
         ("songs/0.flac", {}, "0.flac holds no songs; give a folder with metadata.csv"),
         ("empty", {}, "empty holds no songs; give a folder with metadata.csv"),
@@ -268,3 +269,146 @@ def test_parquet_files_have_the_same_columns(tmp_path, hub_cache):
     parquet.write_table(table.drop_columns(["genre"]), tmp_path / "1.parquet")
     with pytest.raises(ValueError, match=r"1.parquet lacks genre, other than .*0.parquet; write the same columns"):
         open_songs(tmp_path)
+
+
+# --- splits that a source has itself ---
+
+
+@pytest.fixture
+def named_splits(tmp_path):
+    """Parquet files with names as the Hub gives them: five songs to train on, three to test."""
+    (tmp_path / "songs" / "data").mkdir(parents=True)
+    for number, (name, count) in enumerate((("train", 3), ("train", 2), ("test", 3))):
+        path = make_parquet(tmp_path / "songs" / "data" / f"{name}-{number:05}-of-00003.parquet", count, paths=False)
+        table = pa.parquet.read_table(path)
+        audio = [{"bytes": flac(seed=number * 10 + row), "path": f"{number}_{row}.flac"} for row in range(count)]
+        pa.parquet.write_table(table.set_column(0, "audio", pa.array(audio)), path)
+    return tmp_path / "songs"
+
+
+def test_the_splits_that_parquet_files_are_named_after_are_taken(named_splits, hub_cache):
+    sides = {split: [song.name for song in open_songs(named_splits, split=split)] for split in ("train", "test", None)}
+    assert sides["test"] == ["2_0.flac", "2_1.flac", "2_2.flac"]
+    assert sides["train"] == ["0_0.flac", "0_1.flac", "0_2.flac", "1_0.flac", "1_1.flac"]
+    assert set(sides[None]) == {*sides["train"], *sides["test"]}
+    stream = open_songs(named_splits, split="test", streaming=True)
+    assert [song.name for song, _ in stream.rows()] == sides["test"]
+
+
+def test_splits_that_are_not_there_and_files_of_none_are_refused(named_splits, hub_cache):
+    shutil.copy(named_splits / "data" / "test-00002-of-00003.parquet", named_splits / "extra.parquet")
+    with pytest.raises(ValueError, match=r"extra\.parquet is of no split, but train-.* beside it is of 'train'; name"):
+        open_songs(named_splits, split="train")
+    (named_splits / "extra.parquet").unlink()
+    (named_splits / "data" / "test-00002-of-00003.parquet").rename(named_splits / "data" / "validation.parquet")
+    with pytest.raises(ValueError, match="has the splits train, validation, not split='test'; open the files of one"):
+        open_songs(named_splits, split="test")
+
+
+@pytest.mark.parametrize("with_lists", [True, False])
+def test_folders_named_train_and_test_are_the_splits(with_lists, tmp_path):
+    (tmp_path / "songs").mkdir()
+    for name, count in (("train", 4), ("test", 2)):
+        make_folder(tmp_path / "songs" / name, count)
+        if not with_lists:
+            (tmp_path / "songs" / name / "metadata.csv").unlink()
+    assert [len(open_songs(tmp_path / "songs", split=split)) for split in ("train", "test")] == [4, 2]
+    make_folder(tmp_path / "songs" / "Train, the band", 2)
+    if with_lists:
+        with pytest.raises(ValueError, match="has no list, but holds"):
+            open_songs(tmp_path / "songs", split="train", test_fraction=0.5)
+    else:  # not all are folders of splits
+        (tmp_path / "songs" / "Train, the band" / "metadata.csv").unlink()
+        sides = [open_songs(tmp_path / "songs", split=split, test_fraction=0.5) for split in ("train", "test")]
+        assert sum(map(len, sides)) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train-00000-of-00002.parquet", "train"),
+        ("data/test-0.parquet", "test"),
+        ("validation/0000.parquet", "validation"),
+        ("my.dev.parquet", "validation"),
+        ("trains.parquet", None),
+        ("part-0.parquet", None),
+    ],
+)
+def test_splits_are_read_out_of_names_as_the_hub_does(name, split, tmp_path):
+    assert split_of(tmp_path / name, tmp_path) == split
+
+
+# --- sources of other kinds ---
+
+
+def test_a_list_of_songs_stands_for_its_folder(tmp_path):
+    make_folder(tmp_path / "songs", 3)
+    assert len(open_songs(tmp_path / "songs" / "metadata.csv")) == 3
+
+
+def test_objects_and_what_save_to_disk_writes_are_refused_with_the_way_out(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"audio": [flac()]})
+    with pytest.raises(ValueError, match=r"source is a Dataset, but must be a folder.*; write a data set with"):
+        open_songs(data)
+    data.save_to_disk(str(tmp_path / "disk"))
+    for source in (tmp_path / "disk", next((tmp_path / "disk").glob("*.arrow"))):
+        with pytest.raises(ValueError, match=r"is what save_to_disk of datasets writes.*to_parquet\(\.\.\.\)"):
+            open_songs(source)
+    with pytest.raises(ValueError, match="source='' names nothing; give a folder"):
+        open_songs("")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a git-LFS pointer.*git lfs pull"),
+        (b"", "is empty; get the file again"),
+        (b"PAR1" + bytes(100), r"can not be read as parquet \(.*; get the file again"),
+        (b"<!DOCTYPE html>", "is a web page, not the file"),
+    ],
+)
+def test_parquet_files_that_are_none_are_named_with_the_cause(content, said, tmp_path, hub_cache):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.parquet {said}"):
+        open_songs(tmp_path / "a.parquet")
+
+
+def test_parquet_without_rows_and_lists_as_parquet_are_refused(tmp_path, hub_cache):
+    make_parquet(tmp_path / "empty.parquet", 1)
+    pa.parquet.write_table(pa.parquet.read_table(tmp_path / "empty.parquet").slice(0, 0), tmp_path / "empty.parquet")
+    with pytest.raises(ValueError, match=r"empty\.parquet holds no rows; give at least one song"):
+        open_songs(tmp_path / "empty.parquet")
+    make_parquet(tmp_path / "full.parquet", 2)
+    assert len(open_songs(tmp_path)) == 2
+    make_folder(tmp_path / "songs", 2)
+    shutil.copy(tmp_path / "empty.parquet", tmp_path / "songs" / "metadata.parquet")
+    with pytest.raises(ValueError, match=r"holds metadata\.parquet, but songs are listed in metadata\.csv"):
+        open_songs(tmp_path / "songs")
+
+
+@pytest.mark.parametrize("options", [{"allow_outside_files": "no"}, {"streaming": "yes"}, {"test_fraction": True}])
+def test_words_are_no_truth_values_and_truth_values_no_shares(options, tmp_path):
+    make_folder(tmp_path / "songs", 2)
+    name = next(iter(options))
+    with pytest.raises(ValueError, match=f"{name}={next(iter(options.values()))!r} must be "):
+        open_songs(tmp_path / "songs", **options)
+
+
+def test_a_share_may_be_a_number_of_numpy(tmp_path):
+    make_folder(tmp_path / "songs", 8)
+    for share in (np.float32(0.5), np.float64(0.5)):
+        assert len(open_songs(tmp_path / "songs", split="test", test_fraction=share)) > 0
+
+
+@pytest.mark.parametrize("end", [1.9, 200])
+def test_times_at_which_the_song_is_over_are_refused(end, tmp_path):
+    times = json.dumps([[0, 1]] + [[1, end]] * 4)
+    columns = ("artist", "genre", "lyrics", "timed_lyrics")
+    songs = open_songs(make_folder(tmp_path / "songs", 3, columns, timed_lyrics=times))
+    if end < 2:  # subtitles are rounded
+        songs.check_labels()
+    else:
+        said = r"timed_lyrics of 0\.flac goes on to 200\.00 s, but the recording ends at 1\.00 s; give times in"
+        with pytest.raises(ValueError, match=said):
+            songs.check_labels()

@@ -1,16 +1,23 @@
-"""Words of transformers' TrainingArguments that changed, with every supported version; what commands let others say."""
+"""Words of transformers' TrainingArguments: those that changed, with every supported version, and bad values."""
 
 import logging as standard_logging
+import math
+import re
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import HfArgumentParser
+from transformers.integrations import integration_utils
 from transformers.utils import logging
 
 from jukebox_hf import JukeboxVQVAE
-from jukebox_hf.training import JukeboxVQVAETrainingArguments
-from jukebox_hf.training.commands import run
+from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.training import JukeboxPriorTrainingArguments, JukeboxVQVAETrainingArguments, train_prior, train_vqvae
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, run
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
@@ -72,3 +79,170 @@ def test_commands_show_neither_transformers_bars_nor_its_advice(tmp_path, tiny_v
     assert "TRAIN" not in said
     assert "3 songs were skipped" in said
     assert "this can not go on" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("per_device_train_batch_size", 0),
+        ("per_device_eval_batch_size", -1),
+        ("gradient_accumulation_steps", 0),
+        ("gradient_accumulation_steps", True),
+        ("eval_accumulation_steps", 0),
+        ("save_total_limit", 0),
+        ("max_steps", -7),
+        ("seed", -1),
+        ("data_seed", -1),
+        ("dataloader_num_workers", -2),
+        ("dataloader_num_workers", 10**9),
+        ("dataloader_prefetch_factor", 0),
+        ("num_train_epochs", math.nan),
+        ("num_train_epochs", math.inf),
+        ("learning_rate", math.nan),
+        ("weight_decay", -1.0),
+        ("adam_beta1", 1.5),
+        ("max_grad_norm", math.nan),
+        ("logging_steps", -1),
+        ("save_steps", -5),
+        ("eval_steps", -1),
+        ("neftune_noise_alpha", -1.0),
+    ],
+)
+def test_numbers_that_would_crash_or_be_passed_over_are_refused_by_their_names(flag, value, tmp_path):
+    with pytest.raises(ValueError, match=rf"^{flag}={value!r} must be a (whole )?number from -?\d+ "):
+        JukeboxVQVAETrainingArguments(output_dir=str(tmp_path), **{flag: value})
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    arguments = JukeboxVQVAETrainingArguments(str(tmp_path), learning_rate=np.float64(1e-3), seed=np.int64(3))
+    assert arguments.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_steps": 0}, "max_steps=0 trains nothing; give 1 or more"),
+        ({"report_to": "nonsense"}, "report_to='nonsense' is none of none, all, "),
+        ({"report_to": ["tensorboard", "nonsense"]}, "report_to='nonsense' is none of"),
+        ({"torch_compile_mode": "nonsense"}, "torch_compile_mode='nonsense' is none of .*reduce-overhead"),
+    ],
+)
+def test_where_to_report_and_how_to_compile_are_known_before_songs_are_read(given, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        JukeboxVQVAETrainingArguments(output_dir=str(tmp_path), **given)
+
+
+def test_a_reporter_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: False)
+    with pytest.raises(ValueError, match="report_to='wandb' needs wandb, which is not installed"):
+        JukeboxVQVAETrainingArguments(output_dir=str(tmp_path), report_to="wandb")
+
+
+def test_the_best_of_bits_is_the_smallest(tmp_path):
+    for name in ("bits_per_code", "eval_bits_per_character", "loss", "spectral_convergence"):
+        assert JukeboxVQVAETrainingArguments(str(tmp_path), metric_for_best_model=name).greater_is_better is False
+    chosen = JukeboxVQVAETrainingArguments(str(tmp_path), metric_for_best_model="loss", greater_is_better=True)
+    assert chosen.greater_is_better is True
+
+
+def test_words_that_a_prior_reads_stay_in_its_windows(tmp_path):
+    with pytest.raises(ValueError, match="remove_unused_columns=True takes a window's words away; leave it out"):
+        JukeboxPriorTrainingArguments(str(tmp_path), remove_unused_columns=True)
+
+
+# --- where a run writes ---
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A copy of the tiny model without its weights, the folder of a finished run, and a folder of codes."""
+    for part in ("", "vqvae", "prior_2"):
+        (tmp_path / "jb" / part).mkdir()
+        shutil.copy(Path(tiny_repository(), part, "config.json"), tmp_path / "jb" / part)
+    (tmp_path / "run").mkdir()
+    shutil.copy(tmp_path / "jb" / "prior_2" / "config.json", tmp_path / "run")
+    (tmp_path / "run" / "trainer_state.json").write_text("{}")
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "link").symlink_to("jb")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("jb", "'{}' is the folder of model_name_or_path="),
+        ("link", "'{}' is the folder of model_name_or_path="),
+        ("jb/prior_2", "'{}' is a part of a whole Jukebox, which this run would overwrite; name a new folder"),
+        ("jb/prior_7", "'{}' is a part of a whole Jukebox"),
+        ("codes", "'{}' is the folder of train_codes="),
+        ("codes/../codes/", "'{}' is the folder of train_codes="),
+        ("codes/codes.json", "'{}' is a file; name a new folder"),
+        ("other", "'{}' holds another model (bert: config.json), which this run would overwrite; name a new folder"),
+        ("broken", "'{}' holds another model (unreadable: config.json)"),
+        ("prior", "'{}' holds another model (jukebox_prior: config.json)"),
+    ],
+)
+def test_nothing_is_trained_over_a_model_or_its_data(target, said, folders):
+    (folders / "codes" / "codes.json").write_text("{}")
+    for name, text in (("other", '{"model_type": "bert"}'), ("broken", "{"), ("prior", None)):
+        (folders / name).mkdir()
+        text = (folders / "run" / "config.json").read_text() if text is None else text
+        (folders / name / "config.json").write_text(text)
+    given = f"{folders}/{target}"
+    with pytest.raises(ValueError, match=re.escape("output_dir=" + said.format(given))):
+        check_output_dir(
+            given, "jukebox_prior", model_name_or_path=str(folders / "jb"), train_codes=str(folders / "codes")
+        )
+
+
+def test_a_whole_jukebox_is_not_trained_over_even_where_it_is_not_named(folders):
+    with pytest.raises(ValueError, match="is a whole Jukebox, which this run would overwrite"):
+        check_output_dir(str(folders / "jb"), "jukebox_vqvae", train_songs="someone/songs")
+    with pytest.raises(ValueError, match="lies in the folder of into="):
+        check_output_dir(str(folders / "jb" / "new"), "jukebox_prior", into=str(folders / "jb"))
+    with pytest.raises(ValueError, match="is the folder of config="):
+        check_output_dir(str(folders / "run"), "jukebox_prior", config=str(folders / "run" / "config.json"))
+
+
+def test_new_folders_and_those_of_earlier_runs_are_taken(folders):
+    (folders / "codes" / "config.json").write_text("{}")
+    for target in ("new", "new/deep", "run", "run/next", "codes/run", "jb/fine-tuned"):
+        sources = {"model_name_or_path": str(folders / "jb"), "train_songs": str(folders / "codes"), "vqvae": None}
+        check_output_dir(str(folders / target), "jukebox_prior", **sources)
+
+
+@pytest.mark.parametrize("main", [train_prior.main, train_vqvae.main])
+def test_both_commands_refuse_before_a_byte_is_written(main, folders, capsys):
+    jukebox, codes = str(folders / "jb"), str(folders / "codes")
+    before = {path: path.read_bytes() for path in folders.rglob("*") if path.is_file()}
+    data = ["--train_songs", codes] if main is train_vqvae.main else ["--level", "2", "--train_codes", codes]
+    for target in (jukebox, codes):
+        assert main(["--model", jukebox, *data, "--output_dir", target, "--max_steps", "1"]) == 2
+        assert "whose files would be overwritten" in (said := capsys.readouterr().err) or "a whole Jukebox" in said
+    assert {path: path.read_bytes() for path in folders.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("word", "wanted"), [("true", True), ("True", True), ("auto", True), ("false", False)])
+def test_resuming_is_asked_for_in_the_words_of_flags_too(word, wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr("jukebox_hf.training.commands.newest_checkpoint", lambda folder: Path(folder, "checkpoint-3"))
+    arguments = JukeboxVQVAETrainingArguments(str(tmp_path), resume_from_checkpoint=word)
+    assert checkpoint_to_resume(arguments) == (tmp_path / "checkpoint-3" if wanted else None)
+
+
+# --- the best checkpoint ---
+
+
+def test_the_measure_of_the_best_checkpoint_is_known_before_the_first_step(trainer_for, songs, monkeypatch):
+    trainer = trainer_for(evaluation=songs(2), metric_for_best_model="bits")
+    monkeypatch.setattr(type(trainer), "training_step", lambda *args: pytest.fail("a step was taken"))
+    with pytest.raises(ValueError, match="metric_for_best_model='bits' is none of what an evaluation finds: loss, "):
+        trainer.train()
+
+
+def test_the_measures_that_are_known_are_those_that_an_evaluation_finds(trainer_for, songs, monkeypatch):
+    trainer = trainer_for(evaluation=songs(2), max_steps=1)
+    found = {name.removeprefix("eval_") for name in trainer.evaluate()} - {"runtime", "samples_per_second"}
+    assert set(trainer.metric_names()) == found - {"steps_per_second", "epoch", "model_preparation_time"}
+    for name in ("eval_spectral_convergence", "recons_loss_l3", "eval_loss"):
+        trainer.args.metric_for_best_model = name
+        trainer._check_best_metric()

@@ -246,3 +246,20 @@ def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, mon
 def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert main([str(sounds), str(tmp_path / out), "--model", "nowhere"]) == 2
     assert "lie in each other; name a folder beside the songs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [-1, 100_000, True])
+def test_so_many_processes_as_no_machine_has_are_refused_before_a_song_is_opened(workers, tmp_path, capsys):
+    with pytest.raises(ValueError, match=rf"workers={workers} must be from 0 \(no other process\) to \d+ on this"):
+        encode_dataset("nowhere", tmp_path / "out", "tiny", workers=workers)
+    if workers is not True:
+        assert main(["nowhere", str(tmp_path / "out"), "--model", "tiny", "--workers", str(workers)]) == 2
+        assert f"workers={workers} must be from 0" in capsys.readouterr().err
+
+
+def test_no_more_processes_decode_than_there_are_songs(sounds, vqvae, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(module, "DataLoader", lambda songs, **how: made.append(how["num_workers"]) or iter(()))
+    with pytest.raises(ValueError, match="has no songs"):
+        encode_dataset(str(sounds), tmp_path / "codes", str(tmp_path / "vqvae"), workers=60)
+    assert made == [COUNT - 1]  # one is too short

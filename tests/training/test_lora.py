@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from jukebox_hf import JukeboxPrior
 from jukebox_hf.training import LoRAArguments, merged_prior, with_adapters
@@ -92,7 +93,8 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(prior_words, trained, tmp_p
         assert all(torch.equal(one[key], two[key]) for key in one), name
     base = JukeboxPrior.from_pretrained(trained).state_dict()
     assert not torch.equal(one["base_model.model.labels.artist.weight"], base["labels.artist.weight"])
-    for extra, said in (({"lora_rank": 3}, "lora_rank=3"), ({"lora_rank": 0, "lora_labels": False}, "lora_rank=0")):
+    none = {"lora_rank": 0, "lora_labels": False, "lora_dropout": 0.0}
+    for extra, said in (({"lora_rank": 3}, "lora_rank=3"), (none, "lora_rank=0")):
         assert main(words("stopped", max_steps=5, resume_from_checkpoint="auto", **extra)) == 2
         error = capsys.readouterr().err
         assert f"was written with lora_rank=2, lora_labels=True, not with {said}" in error
@@ -125,3 +127,20 @@ def test_impossible_settings_are_refused(settings, sentence):
 def test_labels_of_a_prior_without_any_are_refused(tiny_prior):
     with pytest.raises(ValueError, match="lora_labels=True, but this prior has no labels"):
         with_adapters(tiny_prior("bare"), LoRAArguments(lora_rank=2, lora_labels=True))
+
+
+@pytest.mark.parametrize("rank", [17, 1_000_000])
+def test_a_rank_that_no_matrix_has_is_refused_before_it_takes_memory(rank, tiny_prior):
+    prior = tiny_prior("prefix")
+    wide = max(min(m.in_features, m.out_features) for m in prior.transformer.modules() if isinstance(m, nn.Linear))
+    with pytest.raises(ValueError, match=f"lora_rank={rank + wide} is more than any matrix of this prior has, {wide}"):
+        with_adapters(prior, LoRAArguments(lora_rank=rank + wide))
+    assert with_adapters(prior, LoRAArguments(lora_rank=wide)) is not None
+
+
+@pytest.mark.parametrize("given", [{"lora_alpha": 4.0}, {"lora_dropout": 0.1}, {"lora_labels": True}])
+def test_settings_of_adapters_need_adapters(given):
+    name, value = next(iter(given.items()))
+    with pytest.raises(ValueError, match=f"{name}={value} is of adapters, but lora_rank=0 trains all weights; give"):
+        LoRAArguments(**given)
+    assert LoRAArguments(lora_rank=2, **given).is_wanted

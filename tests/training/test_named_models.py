@@ -1,6 +1,8 @@
 """`tiny`, the model inside the package, is named in the training commands as in generate; bfloat16 trains on a CPU."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,37 @@ def test_tiny_encodes_a_data_set_and_gives_its_vqvae_to_a_whole_jukebox(songs, t
     priors = [f"{tiny_repository()}/prior_{level}" for level in range(3)]
     assert assemble.main([str(tmp_path / "whole"), "--vqvae", TINY, "--priors", *priors]) == 0
     assert (tmp_path / "whole" / "config.json").is_file()
+
+
+def test_parts_of_a_whole_jukebox_bring_its_names_along(tmp_path):
+    for name, priors in (("parts", [f"{tiny_repository()}/prior_{level}" for level in range(3)]), ("tiny", [TINY] * 3)):
+        assert assemble.main([str(tmp_path / name), "--vqvae", TINY, "--priors", *priors]) == 0
+        for file in ("artists.json", "genres.json"):
+            theirs, ours = (Path(folder, file).read_text() for folder in (tiny_repository(), tmp_path / name))
+            assert json.loads(theirs) == json.loads(ours)
+
+
+@pytest.mark.parametrize(
+    ("priors", "said"),
+    [
+        (["prior_0", "prior_1"], "--priors names 2, but the VQ-VAE tiny has 3 levels; give one prior for each, finest"),
+        (["prior_0", "prior_1", "prior_2", "prior_2"], "--priors names 4, but the VQ-VAE tiny has 3 levels"),
+        (["prior_0", "prior_2", "prior_1"], "is of level 2, but stands where level 1 belongs; give one prior for each"),
+        (["prior_0", "nowhere", "prior_2"], "nowhere is no folder; give one that training wrote, a whole Jukebox, or"),
+        (["prior_0", "", "alone"], "alone hears names or lyrics, but has no lists of artists and genres; put"),
+    ],
+)
+def test_priors_that_make_no_jukebox_are_refused_in_one_sentence(priors, said, tmp_path, capsys):
+    shutil.copytree(Path(tiny_repository(), "prior_2"), tmp_path / "alone")
+    folders = [tmp_path if prior == "alone" else Path(tiny_repository()) for prior in priors]
+    paths = [str(folder / prior) for folder, prior in zip(folders, priors, strict=True)]
+    assert assemble.main([str(tmp_path / "whole"), "--vqvae", TINY, "--priors", *paths]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("jukebox_hf: --priors ")
+    assert said in told
+    assert not (tmp_path / "whole").exists()
+    assert assemble.main([str(tmp_path / "whole"), "--vqvae", "nowhere", "--priors", *paths]) == 2
+    assert "jukebox_hf: --vqvae nowhere is no folder" in capsys.readouterr().err
 
 
 def test_names_become_folders_in_one_place():

@@ -227,6 +227,7 @@ def test_labels_are_dropped_as_often_as_asked_for_and_alike_in_every_process():
         ("labelled", {"shared_positions": True}, "shared_positions=True joins lyric positions and places in the song"),
         ("labelled", {"tied_query_key": True}, "tied_query_key=True is for layers of kind lyrics_prefix"),
         ("labelled", {"into": "nowhere"}, "into='nowhere' does not exist, and there is no whole Jukebox to copy"),
+        ("labelled", {"lora_alpha": 4}, "lora_alpha=4.0 is of adapters, but lora_rank=0 trains all weights"),
         ("labelled", {"changes": {"codebook_size": 32}}, "codebook_size of the prior of level 1 is 32, but its codes"),
         ("labelled", {"changes": {"hop_length": 8}}, "hop_length of the prior of level 1 is 8, but its codes have 16"),
         ("labelled", {"changes": {"sampling_rate": 2000}}, "sampling_rate of the prior of level 1 is 2000, but its"),
@@ -287,3 +288,20 @@ def test_windows_without_words_are_refused_by_the_trainer(tmp_path, coded_config
         trainer.train()
     with pytest.raises(ValueError, match="tokenizer=None, but this prior hears artists"):
         PriorCollator(config)
+
+
+def test_the_measure_of_the_best_prior_is_refused_where_no_evaluation_finds_it(prior_words, tmp_path, capsys):
+    steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    words = {"load_best_model_at_end": True, "test_fraction": 0.3, "max_steps": 1, **steps}
+    said = refusal(prior_words(metric_for_best_model="bits_per_character", **words), capsys)
+    assert "metric_for_best_model='bits_per_character' is none of what an evaluation finds: loss, bits" in said
+    assert main(prior_words("prefix", metric_for_best_model="eval_bits_per_character", **words)) == 0
+    state = json.loads((tmp_path / "run" / "checkpoint-1" / "trainer_state.json").read_text())
+    assert state["best_global_step"] == 1
+
+
+def test_a_schedule_that_does_not_take_its_arguments_is_named(prior_words, capsys):
+    for schedule, how in (("linear", '{"a": 1}'), ("linear", "nonsense"), ("warmup_stable_decay", None)):
+        said = refusal(prior_words(lr_scheduler_type=schedule, lr_scheduler_kwargs=how), capsys)
+        assert "does not take lr_scheduler_kwargs=" in said
+        assert schedule in said

@@ -66,8 +66,8 @@ class KnownSong:
 
     @property
     def artist(self) -> str:
-        """Who is said to sing, or the file's name."""
-        return str(self.words.get("artist") or self.path.stem)
+        """Who is said to sing; "" where nobody is."""
+        return str(self.words.get("artist") or "")
 
 
 def model_of(path: Path) -> tuple[str, str | None]:
@@ -167,7 +167,7 @@ def align_files(
     layer, head = chosen
     found = model.align(processor(song.sung), song.state, layer=layer, head=head)[0]
     lyrics = timed(found, song.words["lyrics"], processor)
-    title = str(song.words.get("title") or song.artist)
+    title = str(song.words.get("title") or song.artist or song.path.stem)
     for name, path in targets.items():
         write_bytes(path, _WRITERS[name](song, model, found, lyrics, title).encode("utf-8"))
     return {

@@ -27,11 +27,11 @@ from jukebox_hf.model.audio_input import (
 from jukebox_hf.model.file_kinds import read_head, refuse_kind
 from jukebox_hf.model.foreign_audio import foreign_kind, open_foreign
 from jukebox_hf.model.validation import require
+from jukebox_hf.model.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
 _MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
-_FORGIVEN_SECONDS = 0.1  # headers of lossy formats promise a little more than there is
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,21 @@ def read_header(source: Source, name: str) -> Header:
     """Read how long a recording is.
 
     Raises:
-        ValueError: what can not be read as audio, is empty, or is beyond the caps.
+        ValueError: what can not be read as audio, is empty, cut short, or beyond the caps.
     """
+    _check_whole(source, name, thorough=False)
     with _opened(source, name) as file:
         header = Header(file.frames, file.samplerate, file.channels)
     _check_header(header, name)
     return header
+
+
+def _check_whole(source: Source, name: str, *, thorough: bool) -> None:
+    """Refuse what is cut short; where it does not exist or is empty, `_opened` says so."""
+    if isinstance(source, Path) and not (source.is_file() and source.stat().st_size > 0):
+        return
+    with source.open("rb") if isinstance(source, Path) else _stream(source) as file:
+        check_whole(file, name, thorough=thorough)
 
 
 def _check_header(header: Header, name: str) -> None:
@@ -97,7 +106,10 @@ def read_span(source: Source, name: str, start: int, length: int, sampling_rate:
     """
     with _opened(source, name) as file:
         rate, channels = file.samplerate, file.channels
-        _check_header(Header(file.frames, rate, channels), name)
+        header = Header(file.frames, rate, channels)
+        _check_header(header, name)
+        if start == 0 and length >= header.num_samples(sampling_rate):  # the whole, which is worth a closer look
+            _check_whole(source, name, thorough=True)
         if rate == sampling_rate:
             return _filled(_frames(file, name, start, length), length, rate, name)
         # Begin where a sample of the wanted rate falls on a frame, so that nothing is shifted by a fraction.
@@ -120,12 +132,12 @@ def _opened(source: Source, name: str) -> Any:
     if isinstance(source, Path):
         require(source.is_file(), f"{name} is not there, or is no file")
         require(source.stat().st_size > 0, f"{name} is empty; get the file again")
-        if (kind := foreign_kind(source)) is not None:
-            content = _decoded_elsewhere(source, kind, source.stat().st_mtime_ns)
-            return soundfile.SoundFile(io.BytesIO(content))
-    refuse_kind(
-        name, read_head(source) if isinstance(source, Path) else bytes(memoryview(source)[:512]), allowed=_SOUND
-    )
+    head = source if isinstance(source, Path) else bytes(memoryview(source)[:512])
+    if (kind := foreign_kind(head)) is not None:
+        content = source if isinstance(source, Path) else bytes(memoryview(source))
+        changed = source.stat().st_mtime_ns if isinstance(source, Path) else 0
+        return soundfile.SoundFile(io.BytesIO(_decoded_elsewhere(content, kind, changed, name)))
+    refuse_kind(name, read_head(source) if isinstance(source, Path) else head, allowed=_SOUND)
     try:
         return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
     except (soundfile.SoundFileError, OSError, TypeError) as error:
@@ -133,19 +145,19 @@ def _opened(source: Source, name: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)  # windows of one song are often read one after another
-def _decoded_elsewhere(path: Path, kind: tuple[str, str], changed: int) -> bytes:
+def _decoded_elsewhere(source: Path | bytes, kind: tuple[str, str], changed: int, name: str) -> bytes:
     """The whole of a recording that libsndfile does not read, as the bytes of a file that it does."""
     import soundfile
 
     blocks, have = [], 0
-    with open_foreign(path, kind, MAX_SECONDS) as file:
+    with open_foreign(source, kind, MAX_SECONDS, name) as file:
         rate, channels = file.samplerate, file.channels
-        _check_header(Header(1, rate, channels), str(path))
+        _check_header(Header(1, rate, channels), name)
         while len(block := file.read(max(BLOCK_VALUES // channels, 1))):
             have += len(block)
-            _check_header(Header(have, rate, channels), str(path))
+            _check_header(Header(have, rate, channels), name)
             blocks.append(block)
-    require(have > 0, f"{path} holds no samples")
+    require(have > 0, f"{name} holds no samples")
     memory = io.BytesIO()
     soundfile.write(memory, np.concatenate(blocks), rate, format="W64", subtype="FLOAT")
     return memory.getvalue()
@@ -179,5 +191,5 @@ def _frames(file: Any, name: str, start: int, length: int) -> np.ndarray:
 def _filled(samples: np.ndarray, length: int, rate: int, name: str) -> np.ndarray:
     """Zeros where a few last samples are missing."""
     missing = length - samples.shape[1]
-    require(missing <= _FORGIVEN_SECONDS * rate, f"{name} ends {missing / rate:.2f} s before its header says")
+    check_end(name, samples.shape[1], length, rate)
     return np.pad(samples, ((0, 0), (0, missing))) if missing else samples

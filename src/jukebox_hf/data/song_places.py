@@ -41,6 +41,10 @@ class Place:
     hub_name: str | None = None
     allow_outside: bool = False
 
+    def __post_init__(self) -> None:
+        allowed = self.allow_outside
+        require(isinstance(allowed, bool), f"{OUTSIDE}={allowed!r} must be True or False")
+
     def source(self, where: str, value: Any) -> Source:
         """The audio of a row: bytes, the path of a file, or a table of both, of which bytes win.
 

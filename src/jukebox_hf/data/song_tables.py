@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from transformers.utils import logging
 from jukebox_hf.data.recordings import Source
 from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, check_column_names, checked_word, read_song_list
 from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.model.file_kinds import check_file, read_head, refuse_kind
 from jukebox_hf.model.foreign_audio import can_open_foreign
 from jukebox_hf.model.text_input import MAX_PATH, check_text
 from jukebox_hf.model.validation import require
@@ -34,6 +35,11 @@ _OTHER_SOUND = (
 )
 _NAMES = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+}  # as `datasets` reads them out of names
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LAYOUT = "a folder with metadata.csv (file_name, artist, genre, lyrics), parquet files, or the name of a data set"
 
@@ -68,17 +74,19 @@ def open_table(
         ValueError: nothing there that holds songs, columns that are missing, words that are no text, or files outside.
         ImportError: parquet or the Hub without the `datasets` library.
     """
-    metadata = metadata_of(source)
+    inner = _own_folder(Path(source), split)
+    metadata = metadata_of(inner or source)
     if metadata is not None:
-        place = Place(Path(source), allow_outside=allow_outside)
+        place = Place(inner or Path(source), allow_outside=allow_outside)
         table = _recordings_alone(place) if metadata.is_dir() else _listed(place, metadata)
         if table.left_out:
             logger.warning(table.left_out)
-        return table, False
+        return table, inner is not None
     dataset, is_split = open_dataset(
         source, revision=revision, split=split, streaming=False, allow_outside=allow_outside
     )
     columns = dataset.column_names
+    require(len(dataset) > 0, f"{source} holds no rows; give at least one song")
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     check_column_names(source, columns, "audio")
     arrow = dataset.with_format("arrow")
@@ -88,6 +96,60 @@ def open_table(
     audio = _ArrowAudio(arrow, place_of(source, allow_outside), str(source))
     names = [audio.name(row) for row in range(len(dataset))]
     return SongTable(names, audio, words, str(source), tuple(n for n in LABELS if n not in words)), is_split
+
+
+def check_source(source: object) -> str | PathLike[str]:
+    """What songs are opened from must be a name; a list of songs stands for its folder.
+
+    Raises:
+        ValueError: an object, or a name of nothing, in one sentence.
+    """
+    require(
+        isinstance(source, (str, PathLike)),
+        f"source is a {type(source).__name__}, but must be {_LAYOUT}; write a data set with its to_parquet(...), and "
+        f"give that file",
+    )
+    require(str(source) != "", f"source='' names nothing; give {_LAYOUT} ('.' for this folder)")
+    path = Path(source)
+    if path.name in _NAMES and path.is_file():
+        return path.parent
+    is_arrow = path.suffix == ".arrow" or ((path / "dataset_info.json").is_file() and any(path.rglob("*.arrow")))
+    require(
+        not (is_arrow or (path / "dataset_dict.json").is_file()),
+        f"source={str(source)!r} is what save_to_disk of datasets writes, which is not read here; open it with "
+        f"datasets.load_from_disk, write it with to_parquet(...), and give that file",
+    )
+    return source
+
+
+def _own_folder(folder: Path, split: str | None) -> Path | None:
+    """The folder of the wanted split, where all songs of `folder` lie in folders of splits; None where they do not."""
+    if split is None or not folder.is_dir() or any((folder / name).is_file() for name in _NAMES):
+        return None
+    kinds = (*SUFFIXES, *_OTHER_SOUND, ".csv", ".jsonl")
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in kinds)
+    tops = {path.parts[0] if len(path.parts) > 1 else "" for path in found if not path.parts[0].startswith(".")}
+    splits = {top: _SPLITS.get(top) for top in tops}
+    if len(set(splits.values())) < 2 or None in splits.values():
+        return None
+    _check_own(folder, split, set(splits.values()))
+    chosen = sorted(top for top, name in splits.items() if name == split)
+    require(len(chosen) == 1, f"{folder} holds {' and '.join(chosen)}, both of split={split!r}; keep one of them")
+    return folder / chosen[0]
+
+
+def split_of(file: Path, folder: Path) -> str | None:
+    """The split that the Hub reads out of a file's name or those of its folders: train-00000.parquet, data/test/a."""
+    words = [word for part in file.relative_to(folder).with_suffix("").parts for word in re.split(r"[-._ ]", part)]
+    return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), None)
+
+
+def _check_own(source: object, split: str, splits: Collection[str]) -> None:
+    require(
+        split in splits,
+        f"{source} has the splits {', '.join(sorted(splits))}, not split={split!r}; open the files of one of them by "
+        f"their own path (and evaluate on others with eval_songs)",
+    )
 
 
 def place_of(source: str | PathLike[str], allow_outside: bool) -> Place:
@@ -143,7 +205,7 @@ def open_dataset(
     datasets = import_datasets(f"{source} is to be opened")
     path = Path(source)
     if path.exists():
-        files = [str(file) for file in parquet_files(path)] if path.is_dir() else [str(path)]
+        files, is_split = _files_of(path, split) if path.is_dir() else ([str(path)], False)
         require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
         place = place_of(source, allow_outside)
         columns = [_columns_of_parquet(str(place.check(Path(file)))) for file in files]
@@ -154,12 +216,14 @@ def open_dataset(
                 f"{file} {'has' if different and different[0] in others else 'lacks'} {', '.join(different)}, other "
                 f"than {files[0]}; write the same columns into all, and null for what is not known",
             )
+        files = [file for file in files if _has_rows(file)]  # at one without, the library fails
+        require(len(files) > 0, f"{source} holds no rows; give at least one song")
         try:
             dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
         except Exception as error:  # the library's errors have no common class
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
             raise ValueError(f"{source} can not be read as parquet ({reason[0]:.200}); write it again") from None
-        return _undecoded(dataset, datasets), False
+        return _undecoded(dataset, datasets), is_split
     require(
         _HUB_NAME.fullmatch(str(source)) is not None,
         f"source={str(source)!r} is no folder, no file and no name on the Hub; give {_LAYOUT}",
@@ -178,6 +242,28 @@ def open_dataset(
     return _undecoded(splits[names[0]], datasets), own
 
 
+def _files_of(folder: Path, split: str | None) -> tuple[list[str], bool]:
+    """The parquet files of a folder, or those of the wanted split where their names say splits."""
+    files = parquet_files(folder)
+    lists = [file for file in files if file.name == "metadata.parquet"]
+    require(
+        not lists,
+        f"{folder} holds metadata.parquet, but songs are listed in metadata.csv or metadata.jsonl; save it as one of "
+        f"these (pandas: read_parquet(...).to_csv('metadata.csv', index=False))",
+    )
+    splits = [split_of(file, folder) for file in files]
+    if split is None or len(set(splits) - {None}) < 2:
+        return [str(file) for file in files], False
+    _check_own(folder, split, set(splits) - {None})
+    unnamed = next((file for file, name in zip(files, splits, strict=True) if name is None), None)
+    require(
+        unnamed is None,
+        f"{unnamed} is of no split, but {files[splits.index(split)].name} beside it is of {split!r}; name its split, "
+        f"as in train-00000.parquet, or move it away",
+    )
+    return [str(file) for file, name in zip(files, splits, strict=True) if name == split], True
+
+
 def _undecoded(dataset: Any, datasets: Any) -> Any:
     """The data set with its sound as bytes and paths, as the library would decode it with torchcodec."""
     if dataset.features is not None and isinstance(dataset.features.get("audio"), datasets.Audio):
@@ -189,12 +275,21 @@ def _columns_of_parquet(file: str) -> list[str]:
     """Its columns; a damaged file is refused by its name."""
     import pyarrow.parquet as parquet
 
+    check_file(file)
+    refuse_kind(file, read_head(file), allowed=("tables",))
     try:
         return parquet.read_schema(file).names
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(
-            f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); write it again"
+            f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); get the file again, or write it "
+            f"again"
         ) from None
+
+
+def _has_rows(file: str) -> bool:
+    import pyarrow.parquet as parquet
+
+    return parquet.read_metadata(file).num_rows > 0
 
 
 def import_datasets(what: str) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from jukebox_hf.data.recordings import Header, read_header, read_span
-from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, open_table, place_of
+from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, check_source, open_table, place_of
 from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_number, plain, require
 
 if TYPE_CHECKING:
     from jukebox_hf.data.song_streams import SongStream
@@ -24,6 +24,7 @@ SPLITS = (None, "train", "test")
 MAX_CORRUPT = 0.1
 MAX_CHARACTERS_PER_SECOND = 50  # the fastest rapped records stay below
 _LISTED = 10
+_ROUNDED_SECONDS = 1.0  # what times may be beyond the end: subtitles are rounded, and encoders drop a little
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def open_songs(
     Args:
         source: a folder with `metadata.csv` or `metadata.jsonl` (file_name, artist, genre, lyrics, timed_lyrics), a
             folder of recordings alone, parquet files with an `audio` column, or a data set of the Hub.
-        split: "train", "test", or None for all. The split that a data set has itself is taken; else songs are split by
-            a hash of their names, so a song stays on its side however many others are added.
+        split: "train", "test", or None for all. The split that a data set has itself is taken, by the names of files
+            (`train-00000-of-00001.parquet`) and folders (`test/`) too; else songs are split by a hash of their names,
+            so a song stays on its side however many others are added.
         streaming: read parquet and Hub data sets while they arrive; gives a `SongStream`.
         test_fraction: share of the songs in "test".
         revision: of a data set of the Hub.
@@ -77,10 +79,14 @@ def open_songs(
             side, or more than a tenth of the files corrupt.
         ImportError: parquet or the Hub without `datasets`.
     """
+    source = check_source(source)
     require(split in SPLITS, f"split={split!r} must be 'train', 'test' or None")
+    for name, value in (("streaming", streaming), ("allow_outside_files", allow_outside_files)):
+        require(isinstance(value, bool), f"{name}={value!r} must be True or False")
+    test_fraction = plain(test_fraction)
     require(
-        isinstance(test_fraction, (int, float)) and 0 <= test_fraction <= 1,
-        f"test_fraction={test_fraction!r} must be from 0 to 1",
+        is_number(test_fraction) and 0 <= test_fraction <= 1,
+        f"test_fraction={test_fraction!r} must be a number from 0 to 1; try 0.1",
     )
     if streaming:
         from jukebox_hf.data.song_streams import open_stream
@@ -244,7 +250,13 @@ def check_columns(missing: tuple[str, ...], where: str) -> None:
 
 
 def check_lyrics(song: Song, seconds: float) -> None:
-    """Refuse lyrics that nobody can sing in the time."""
+    """Refuse lyrics that nobody can sing in the time, and times at which the song is over."""
+    last = max((end for _, end in song.lyric_times or ()), default=0.0)
+    require(
+        last <= seconds + _ROUNDED_SECONDS,
+        f"{TIMED_LYRICS} of {song.name} goes on to {last:.2f} s, but the recording ends at {seconds:.2f} s; give times "
+        f"in seconds of this recording",
+    )
     most = int(seconds * MAX_CHARACTERS_PER_SECOND)
     require(
         len(song.lyrics.strip()) <= most,

@@ -14,8 +14,8 @@ from torch import Tensor
 from .validation import is_integer, is_number, plain, require
 
 _FORMS = (
-    "a path, an audio file's bytes, samples, (samples, rate), a dictionary with array and sampling_rate, or with path "
-    "or bytes, or a decoder of datasets"
+    "a path, an open file, an audio file's bytes, samples, (samples, rate), a dictionary with array and sampling_rate, "
+    "or with path or bytes, or a decoder of datasets"
 )
 _ARRAYS, _RATES = ("array", "raw", "audio"), ("sampling_rate", "sample_rate")
 
@@ -47,6 +47,8 @@ def unpack(audio: Any, name: str = "audio") -> Recording:
         return Recording(audio, None)
     if isinstance(audio, (bytes, bytearray)):
         return Recording(bytes(audio), None)
+    if hasattr(audio, "read"):  # an open file, or a BytesIO
+        return Recording(_content(audio, name), None)
     if isinstance(audio, Mapping):
         return _of_mapping(audio, name)
     if hasattr(audio, "get_all_samples"):  # torchcodec's AudioDecoder, in which datasets gives audio
@@ -61,8 +63,8 @@ def unpack(audio: Any, name: str = "audio") -> Recording:
 
 def as_list(audio: Any) -> list[Any]:
     """Recordings one by one: of a list, each; of anything that is one recording, itself."""
-    is_one = isinstance(audio, (str, PathLike, bytes, bytearray, Mapping, np.ndarray, Tensor)) or hasattr(
-        audio, "get_all_samples"
+    is_one = isinstance(audio, (str, PathLike, bytes, bytearray, Mapping, np.ndarray, Tensor)) or any(
+        hasattr(audio, way) for way in ("get_all_samples", "read")
     )
     if is_one or not isinstance(audio, Sequence) or _is_with_rate(audio):
         is_column = not is_one and not isinstance(audio, Sequence) and hasattr(audio, "__iter__")
@@ -93,6 +95,20 @@ def one_each(audio: Any, count: int, name: str = "prompt") -> list[Any]:
         f"or one for all, whose channels are in one array",
     )
     return listed
+
+
+def _content(file: Any, name: str) -> bytes:
+    """What is left to read of an open file."""
+    try:
+        content = file.read()
+    except (OSError, ValueError, TypeError) as error:  # closed, or written only
+        raise ValueError(f"{name} is an open file that can not be read ({error}); give its path") from None
+    require(
+        isinstance(content, (bytes, bytearray)),
+        f"{name} is an open file that gives {type(content).__name__}, not bytes; open it with 'rb', or give its path",
+    )
+    require(len(content) > 0, f"{name} is an open file at its end; call its seek(0) first, or give its path")
+    return bytes(content)
 
 
 def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:

@@ -6,6 +6,7 @@ are read in blocks, so a hostile file can not ask for much memory.
 
 import io
 import re
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .atomic_files import write_whole
 from .file_kinds import check_file, read_head, refuse_kind
 from .foreign_audio import foreign_kind, open_foreign
 from .validation import require
+from .whole_audio import check_end, check_whole
 
 try:
     import soundfile
@@ -32,6 +34,7 @@ MAX_FLOAT = 16.0  # full scale is 1; unclamped songs reach 2 or 3, integers writ
 BLOCK_VALUES = 1 << 20
 _SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
+_OBJECT = re.compile(r"<_io\.BytesIO object at 0x[0-9a-fA-F]+>(?:: )?")  # what libsndfile was given, in its words
 _CURE = "convert it to WAV or FLAC"
 
 
@@ -191,6 +194,8 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
         require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
         check_file(path)
     refuse_kind(path, _head(file_itself), allowed=("is sound",))
+    with nullcontext(file_itself) if path == "the audio" else open(path, "rb") as content:
+        check_whole(content, path, thorough=True)
     try:
         with _opened(file_itself, max_seconds) as file:
             check_rate(f"the rate of {path}", file.samplerate)
@@ -203,6 +208,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
                 _check_length(str(path), have, file.samplerate, max_seconds)  # a header may lie
                 _check_values(str(path), have * file.channels)
                 blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+            check_end(path, have, file.frames, file.samplerate)
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = reason_of(error)
@@ -211,7 +217,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
 
 def reason_of(error: Exception) -> str:
     """What libsndfile says of a file, as the end of a sentence; it takes noise named .mp3 for no regular file."""
-    reason = str(error).rstrip(".")
+    reason = _OBJECT.sub("", str(error)).rstrip(".")
     return "its format is not known" if "regular file" in reason else reason
 
 
@@ -226,8 +232,10 @@ def _head(file: Path | io.BytesIO) -> bytes:
 
 def _opened(path: Path | io.BytesIO, max_seconds: float) -> Any:
     """A sound file for reading, by libsndfile or, where it does not know the container, by ffmpeg."""
-    kind = foreign_kind(path) if isinstance(path, Path) else None  # ffmpeg reads files
-    return soundfile.SoundFile(path) if kind is None else open_foreign(path, kind, max_seconds)
+    content = path if isinstance(path, Path) else path.getvalue()
+    kind = foreign_kind(content)
+    name = path if isinstance(path, Path) else "the audio"
+    return soundfile.SoundFile(path) if kind is None else open_foreign(content, kind, max_seconds, name)
 
 
 def check_rate(name: str, rate: object) -> None:

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging
 
+from .file_kinds import read_head
 from .validation import require
+
+logger = logging.get_logger(__name__)
 
 # what a file begins with, where -> ffmpeg's name for the container, and ours
 _BEGINNINGS = (
@@ -35,10 +39,9 @@ _AU_HEADER = struct.Struct(">4s5I")  # ".snd", place of the samples, size, encod
 _BLOCK_SECONDS = 10.0
 
 
-def foreign_kind(path: Path) -> tuple[str, str] | None:
-    """ffmpeg's and our name of the container; None for what libsndfile may try."""
-    with path.open("rb") as file:
-        beginning = file.read(16)
+def foreign_kind(source: Path | bytes) -> tuple[str, str] | None:
+    """ffmpeg's and our name of the container of a file, or of its bytes; None for what libsndfile may try."""
+    beginning = source[:16] if isinstance(source, bytes) else read_head(source, 16)
     for place, mark, name, ours in _BEGINNINGS:
         if beginning[place : place + len(mark)] == mark:
             return name, ours
@@ -51,8 +54,12 @@ def can_open_foreign() -> bool:
     return shutil.which("ffmpeg") is not None or importlib.util.find_spec("torchcodec") is not None
 
 
-def open_foreign(path: Path, kind: tuple[str, str], max_seconds: float) -> Any:
+def open_foreign(source: Path | bytes, kind: tuple[str, str], max_seconds: float, name: object = None) -> Any:
     """Open a recording of a container that `foreign_kind` found.
+
+    Args:
+        source: its path, or the bytes of the file.
+        name: for messages; by default the path.
 
     Returns:
         With `samplerate`, `channels`, `frames` (0: not known before it is read) and `read(frames, ...)`; a context.
@@ -60,13 +67,16 @@ def open_foreign(path: Path, kind: tuple[str, str], max_seconds: float) -> Any:
     Raises:
         ValueError: neither ffmpeg nor torchcodec is there, or neither can read the file.
     """
+    what = f"{source if name is None else name} ({kind[1]})"
     if (program := shutil.which("ffmpeg")) is not None:
-        return _ByFfmpeg(program, path, kind, max_seconds)
+        return _ByFfmpeg(program, source, kind[0], max_seconds, what)
     try:
         from torchcodec.decoders import AudioDecoder
     except Exception:  # it is there, and its libraries are not: any error
-        raise ValueError(f"{path} is {kind[1]}, which needs ffmpeg to be read; {_CURE}") from None
-    return _ByTorchcodec(AudioDecoder, path, kind)
+        raise ValueError(
+            f"{source if name is None else name} is {kind[1]}, which needs ffmpeg to be read; {_CURE}"
+        ) from None
+    return _ByTorchcodec(AudioDecoder, source, what)
 
 
 class _ByFfmpeg:
@@ -74,9 +84,15 @@ class _ByFfmpeg:
 
     frames = 0
 
-    def __init__(self, program: str, path: Path, kind: tuple[str, str], max_seconds: float) -> None:
-        self._what, self._errors = f"{path} ({kind[1]})", tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        words = [program, "-nostdin", "-hide_banner", "-v", "error", "-protocol_whitelist", "file", "-f", kind[0]]
+    def __init__(self, program: str, source: Path | bytes, kind: str, max_seconds: float, what: str) -> None:
+        self._what, self._errors = what, tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._content, path = None, source
+        if isinstance(source, bytes):  # on the disk, as the index of an M4A may stand at its end
+            self._content = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed in __exit__
+            self._content.write(source)
+            self._content.flush()
+            path = self._content.name
+        words = [program, "-nostdin", "-hide_banner", "-v", "error", "-protocol_whitelist", "file", "-f", kind]
         words += ["-i", f"file:{os.path.abspath(path)}", "-map", "0:a:0", "-t", f"{max_seconds + 1:.3f}"]
         words += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
         self._process = subprocess.Popen(
@@ -100,6 +116,8 @@ class _ByFfmpeg:
         self._process.stdout.close()
         self._process.wait()
         self._errors.close()
+        if self._content is not None:
+            self._content.close()
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames (<= frames, channels), float32; none at the end.
@@ -110,6 +128,11 @@ class _ByFfmpeg:
         content = self._process.stdout.read(4 * frames * self.channels)
         if not content:
             require(self._process.wait() == 0, self._refusal())
+            if told := self._told():
+                logger.warning(
+                    f"{self._what}: ffmpeg says {told[-1]!r:.200}, so a part of its sound may be missing; listen to "
+                    f"it, or get the file again"
+                )
         whole = len(content) // (4 * self.channels)
         return np.frombuffer(content, ">f4", whole * self.channels).astype(np.float32).reshape(whole, self.channels)
 
@@ -121,9 +144,12 @@ class _ByFfmpeg:
         _, place, _, _, self.samplerate, self.channels = _AU_HEADER.unpack(header)
         self._process.stdout.read(max(place - _AU_HEADER.size, 0))
 
-    def _refusal(self) -> str:
+    def _told(self) -> list[str]:
         self._errors.seek(0)
-        told = self._errors.read(4000).decode(errors="replace").strip().splitlines()
+        return self._errors.read(4000).decode(errors="replace").strip().splitlines()
+
+    def _refusal(self) -> str:
+        told = self._told()
         if told and "matches no streams" in " ".join(told):
             return f"{self._what} holds no sound; give a recording"
         return f"{self._what} can not be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
@@ -134,11 +160,11 @@ class _ByTorchcodec:
 
     frames = 0
 
-    def __init__(self, decoder: Any, path: Path, kind: tuple[str, str]) -> None:
-        self._what = f"{path} ({kind[1]})"
+    def __init__(self, decoder: Any, source: Path | bytes, what: str) -> None:
+        self._what = what
         self._place = 0.0
         try:
-            self._decoder = decoder(str(path))
+            self._decoder = decoder(source if isinstance(source, bytes) else str(source))
             facts = self._decoder.metadata
             self.samplerate, self.channels = int(facts.sample_rate), int(facts.num_channels)
             self._seconds = float(facts.duration_seconds_from_header or 0.0)

@@ -13,6 +13,8 @@ _KEYS = (
     "title|t|subtitle|st|artist|composer|key|capo|tempo|time|comment|ci?|define|meta|start_of_\\w+|so[cvbt]|eo[cvbt]"
 )
 
+_TAGS = "a|b|body|center|div|em|font|h[1-6]|i|li|ol|p|pre|small|span|strong|table|tbody|td|tr|u|ul"  # of HTML
+
 # What the lines of timed text begin with, whatever its name: a time, numbers in brackets, two numbers as cells.
 _BEGINNING = re.compile(
     rf"^[ \t]*(?:[(\[{{<]?{_STAMP}[)\]}}>]?(?![\d:])|[\[{{<(]\d+(?:\.\d+|[,;:]\d+)+[\]}}>)]"
@@ -55,6 +57,10 @@ _FORMATS = (
     _Format(
         "a web page or XML",
         re.compile(r"\A\s*<(?:!doctype|html|\?xml|tt|body|head|transcript|sami|lyrics|song|timedtext)\b.*", re.I),
+    ),
+    _Format(
+        "a piece of a web page",
+        re.compile(rf"^.*(?:<br\s*/?>|<(?:{_TAGS})(?:\s[^<>\n]*)?>|</(?:{_TAGS})>).*", re.M | re.I),
     ),
     _Format("JSON", re.compile(r"\A\s*\[\s*\"(?:[^\"\\\n]|\\.)*\"\s*,\s*\".*")),
     _Format("a zip archive", re.compile(r"\APK[\x03\x05]")),

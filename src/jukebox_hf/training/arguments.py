@@ -3,6 +3,8 @@
 Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
 """
 
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,39 @@ import torch
 from transformers import TrainingArguments
 
 from jukebox_hf.model.embedded import located
-from jukebox_hf.model.validation import read_seconds, require
+from jukebox_hf.model.validation import is_integer, is_number, plain, read_seconds, require
 from jukebox_hf.training.codebook_ema import CodebookSettings
+
+MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other
+
+# numbers of transformers' that it divides by, or takes without a word: the least, the largest, and whether whole
+_BOUNDS = {
+    "per_device_train_batch_size": (1, math.inf, True),
+    "per_device_eval_batch_size": (1, math.inf, True),
+    "gradient_accumulation_steps": (1, math.inf, True),
+    "eval_accumulation_steps": (1, math.inf, True),
+    "save_total_limit": (1, math.inf, True),
+    "torch_empty_cache_steps": (1, math.inf, True),
+    "max_steps": (-1, math.inf, True),
+    "seed": (0, 2**32 - 1, True),
+    "data_seed": (0, 2**32 - 1, True),
+    "ddp_timeout": (1, math.inf, True),
+    "dataloader_num_workers": (0, MOST_WORKERS, True),
+    "dataloader_prefetch_factor": (1, 1024, True),
+    "num_train_epochs": (0, 1e9, False),
+    "learning_rate": (0, 1e9, False),
+    "weight_decay": (0, 1e9, False),
+    "adam_beta1": (0, 1, False),
+    "adam_beta2": (0, 1, False),
+    "adam_epsilon": (0, 1e9, False),
+    "max_grad_norm": (0, 1e30, False),
+    "warmup_steps": (0, 1e15, False),
+    "logging_steps": (0, 1e15, False),
+    "save_steps": (0, 1e15, False),
+    "eval_steps": (0, 1e15, False),
+    "eval_delay": (0, 1e15, False),
+    "neftune_noise_alpha": (0, 1e9, False),
+}
 
 
 @dataclass
@@ -54,6 +87,12 @@ class JukeboxTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        for name in _BOUNDS:
+            check_number(name, getattr(self, name))
+        require(self.max_steps != 0, "max_steps=0 trains nothing; give 1 or more, or -1 to count num_train_epochs")
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = False  # all that is measured here, losses and bits, is better where it is smaller
+        self._check_compile_mode()
         for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
             new = old.replace("gradient", "activation")
             chosen = getattr(self, old) if getattr(self, new) is None else getattr(self, new)
@@ -68,6 +107,49 @@ class JukeboxTrainingArguments(TrainingArguments):
         if is_on_cpu and (self.bf16 or self.bf16_full_eval):
             self.use_cpu = True  # transformers wants it said that bfloat16 is meant for the CPU
         super().__post_init__()
+        self._check_reports()
+
+    def _check_reports(self) -> None:
+        """Where to report must be there; the Trainer looks for it only after all songs were read."""
+        from transformers.integrations.integration_utils import (
+            INTEGRATION_TO_CALLBACK,
+            get_available_reporting_integrations,
+        )
+
+        here = get_available_reporting_integrations()
+        for name in self.report_to:
+            require(
+                name in INTEGRATION_TO_CALLBACK,
+                f"report_to={name!r} is none of none, all, {', '.join(INTEGRATION_TO_CALLBACK)}; choose one",
+            )
+            require(name in here, f"report_to={name!r} needs {name}, which is not installed; install it, or say none")
+
+    def _check_compile_mode(self) -> None:
+        if self.torch_compile_mode is None or self.torch_compile_backend not in (None, "inductor"):
+            return
+        from torch._inductor import list_mode_options
+
+        require(
+            self.torch_compile_mode in list_mode_options(),
+            f"torch_compile_mode={self.torch_compile_mode!r} is none of {', '.join(list_mode_options())}; choose one",
+        )
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse a number out of the bounds of its name; None is left to transformers.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    least, most, is_whole = _BOUNDS[name]
+    value = plain(value)
+    if value is None or isinstance(value, str):
+        return
+    upper = f" to {most:g}" if most < math.inf else " on"
+    require(
+        (is_integer if is_whole else is_number)(value) and least <= value <= most,
+        f"{name}={value!r} must be a{' whole' if is_whole else ''} number from {least:g}{upper}; choose such a one",
+    )
 
 
 @dataclass
@@ -162,7 +244,7 @@ class AudioArguments:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.test_fraction < 1,
+            is_number(self.test_fraction) and 0 <= self.test_fraction < 1,
             f"test_fraction={self.test_fraction!r} must be from 0 (no songs) to under 1; try 0.1",
         )
         require(

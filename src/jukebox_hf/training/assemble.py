@@ -4,14 +4,16 @@ Flows in: folders that training wrote. Flows out: a repository that `jukebox-hf 
 appears whole or not at all.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import check_target, staged
-from jukebox_hf.model.checkpoint_files import read_config_json, read_root_config
+from jukebox_hf.model.checkpoint_files import read_root_config
 from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.embedded import located
 from jukebox_hf.model.label_vocabulary import LabelVocabulary
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
@@ -21,9 +23,11 @@ from jukebox_hf.model.validation import require
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.label_lists import relabel
 from jukebox_hf.training.lyric_alphabets import add_characters
+from jukebox_hf.training.prior_collators import needs_words
 from jukebox_hf.training.prior_data import check_facts, check_same_vqvae, facts_of
 from jukebox_hf.training.prior_sources import load_vqvae, read_facts, tokenizer_of
 
+_CONFIG, _HUB_NAME = "config.json", re.compile(r"[\w.-]+/[\w.-]+")
 _PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
@@ -32,7 +36,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = SentenceParser(prog="python -m jukebox_hf.training.assemble", description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to make")
     parser.add_argument("--vqvae", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")
-    parser.add_argument("--priors", required=True, nargs="+", type=Path, help="priors, finest level first")
+    parser.add_argument(
+        "--priors",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="priors, or whole Jukeboxes, finest level first",
+    )
     return run(lambda: assemble(**vars(parser.parse_args(words))))
 
 
@@ -43,17 +53,25 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
         ValueError: a folder that is taken, parts that do not fit each other, or lists that differ within a version.
     """
     require(not out.exists(), f"{out} exists already; name a new folder")
-    for prior in priors:
-        read_config_json(str(prior))  # refuses what is not there, before a network is opened
+    for flag, name in (("--vqvae", vqvae), *(("--priors", str(prior)) for prior in priors)):
+        check_named(flag, name)
     sound = load_vqvae(vqvae)
+    num_levels = sound.config.num_levels
+    order = " ".join(f"LEVEL_{number}" for number in range(num_levels))
+    require(
+        len(priors) == num_levels,
+        f"--priors names {len(priors)}, but the VQ-VAE {vqvae} has {num_levels} levels; give one prior for each, "
+        f"finest first: --priors {order}",
+    )
+    priors = [_part(prior, level) for level, prior in enumerate(priors)]
     configs = [JukeboxPriorConfig.from_pretrained(prior) for prior in priors]
     for level, (prior, own) in enumerate(zip(priors, configs, strict=True)):
-        order = " ".join(f"LEVEL_{number}" for number in range(len(configs)))
         require(
             own.level == level,
             f"--priors {prior} is of level {own.level}, but stands where level {level} belongs; give one prior for "
             f"each level, finest first: --priors {order}",
         )
+    tokenizers = [_lists_of(prior, own) for prior, own in zip(priors, configs, strict=True)]
     config = JukeboxConfig(vqvae_config=sound.config, prior_configs=configs)
     for prior in priors:
         _check_facts(prior, sound)
@@ -62,7 +80,46 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     for level, prior in enumerate(priors):
         setattr(model, f"prior_{level}", JukeboxPrior.from_pretrained(prior))
     with staged(out, force=False, sources=priors) as staging:
-        _write(model, _joined([tokenizer_of(str(prior)) for prior in priors], configs), staging)
+        _write(model, _joined(tokenizers, configs), staging)
+
+
+def check_named(flag: str, name: str) -> None:
+    """Refuse what is neither a folder with a model nor a name on the Hub, before anything is asked there.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    folder = Path(located(name))
+    is_hub_name = not folder.exists() and _HUB_NAME.fullmatch(name) is not None
+    require(
+        is_hub_name or (folder / _CONFIG).is_file(),
+        f"{flag} {name} {'holds no ' + _CONFIG if folder.exists() else 'is no folder'}; give one that training wrote, "
+        f"a whole Jukebox, or tiny",
+    )
+
+
+def _part(prior: Path, level: int) -> Path:
+    """The prior of a level where a whole Jukebox is named."""
+    folder = Path(located(str(prior)))
+    part = folder / f"prior_{level}"
+    return part if (part / _CONFIG).is_file() else prior
+
+
+def _lists_of(prior: Path, config: JukeboxPriorConfig) -> JukeboxTokenizer | None:
+    """The lists of a prior's names, or those of the whole Jukebox that it is a part of.
+
+    Raises:
+        ValueError: a prior that hears names or lyrics, and has no lists.
+    """
+    found = tokenizer_of(str(prior))
+    if found is None and (prior.parent / _CONFIG).is_file():
+        found = tokenizer_of(str(prior.parent))
+    require(
+        found is not None or not needs_words(config),
+        f"--priors {prior} hears names or lyrics, but has no lists of artists and genres; put artists.json, "
+        f"genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
+    )
+    return found
 
 
 def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:

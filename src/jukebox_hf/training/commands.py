@@ -4,6 +4,8 @@ Flows in: the words of a command line. Flows out: checked arguments, a checkpoin
 """
 
 import argparse
+import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +18,17 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
+from jukebox_hf.model.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.json_files import read_json
 from jukebox_hf.model.loading_arguments import without_bars
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
 
 logger = logging.get_logger(__name__)
+
+_CONFIG = "config.json"
+_PART = re.compile(r"vqvae|prior_\d+")
+_WRITTEN_BY_RUNS = ("trainer_state.json", "training_args.bin", "trained_on.json")
 
 
 def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -60,15 +68,16 @@ def _words_of(path: Path) -> list[str]:
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
-    """The checkpoint that `resume_from_checkpoint` asks for: `auto` for the newest whole one, if any, or a folder.
+    """The checkpoint that `resume_from_checkpoint` asks for: `auto` (or `true`) for the newest whole one, or a folder.
 
     Raises:
         ValueError: a folder that is no whole checkpoint, or a new run over an older one's checkpoints.
     """
     wanted, output_dir = arguments.resume_from_checkpoint, arguments.output_dir
-    if wanted == "auto":
+    said = str(wanted).lower() if wanted is not None and not Path(wanted).is_dir() else wanted
+    if said in ("auto", "true"):
         return newest_checkpoint(output_dir)
-    if wanted is not None:
+    if wanted is not None and said != "false":
         return check_checkpoint(wanted)
     older = checkpoint_folders(output_dir)
     require(
@@ -77,6 +86,56 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
         f"to go on, or choose another folder",
     )
     return None
+
+
+def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -> None:
+    """Refuse to write a trained network over what it is made from, or over another model; nothing is written yet.
+
+    Args:
+        output_dir: where the run is to write; a new or an empty folder, or that of an earlier run.
+        kind: the model_type of what is trained.
+        sources: what the run reads, by the names of its flags.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    target = Path(output_dir).resolve()
+    require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
+    for name, source in sources.items():
+        if source is None or not os.path.exists(source):
+            continue
+        theirs = Path(source).resolve()
+        folder = theirs.parent if theirs.name == _CONFIG else theirs
+        is_inside = name == "into" and target.is_relative_to(folder)  # where nothing else may lie
+        require(
+            target != folder and not is_inside,
+            f"output_dir={output_dir!r} {'lies in' if target != folder else 'is'} the folder of {name}="
+            f"{str(source)!r}, whose files would be overwritten; name a new folder",
+        )
+    for folder in (target, target.parent):
+        is_whole = _kind_of(folder) == JukeboxConfig.model_type
+        require(
+            not is_whole or not (folder == target or _PART.fullmatch(target.name)),
+            f"output_dir={output_dir!r} is {'' if folder == target else 'a part of '}a whole Jukebox, which this run "
+            f"would overwrite; name a new folder, and put the result into one with --into or assemble",
+        )
+    found = _kind_of(target)
+    is_own = found == kind and any((target / name).is_file() for name in _WRITTEN_BY_RUNS)
+    require(
+        found == "" or is_own,
+        f"output_dir={output_dir!r} holds another model ({found}: {_CONFIG}), which this run would overwrite; name a "
+        f"new folder",
+    )
+
+
+def _kind_of(folder: Path) -> str:
+    """The model_type that a folder's config.json says; "" where there is none."""
+    if not (folder / _CONFIG).is_file():
+        return ""
+    try:
+        return str(read_json(folder / _CONFIG).get("model_type", "no model_type"))
+    except (OSError, ValueError):
+        return "unreadable"
 
 
 def run(main: Callable[[], None]) -> int:

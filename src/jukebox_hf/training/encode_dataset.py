@@ -25,9 +25,11 @@ from transformers.utils import logging
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
+from jukebox_hf.data.song_tables import check_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
 from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.validation import check_level, is_integer, require
+from jukebox_hf.training.arguments import MOST_WORKERS
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.prior_data import facts_of
 from jukebox_hf.training.prior_sources import load_vqvae
@@ -86,9 +88,13 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
             that is not there, or more than a tenth of the songs corrupt.
     """
+    songs = str(check_source(songs))
     _check_apart(songs, Path(out))
-    for name, count, least in (("songs_per_shard", songs_per_shard, 1), ("workers", workers, 0)):
-        require(count >= least, f"{name}={count!r} must be at least {least}")
+    require(songs_per_shard >= 1, f"songs_per_shard={songs_per_shard!r} must be at least 1")
+    require(
+        is_integer(workers) and 0 <= workers <= MOST_WORKERS,
+        f"workers={workers!r} must be from 0 (no other process) to {MOST_WORKERS} on this machine; try 2",
+    )
     vqvae = load_vqvae(model)
     for level in levels or ():
         check_level("levels", level, vqvae.config.num_levels)
@@ -193,7 +199,8 @@ class _WholeSongs(Dataset):
 def _decoded(songs: Songs, indices: list[int], rate: int, workers: int) -> Iterator[tuple[int, np.ndarray | None]]:
     if not indices:
         return iter(())
-    return iter(DataLoader(_WholeSongs(songs, indices, rate), batch_size=None, num_workers=workers, collate_fn=_same))
+    songs = _WholeSongs(songs, indices, rate)
+    return iter(DataLoader(songs, batch_size=None, num_workers=min(workers, len(indices)), collate_fn=_same))
 
 
 def _same(item: Any) -> Any:

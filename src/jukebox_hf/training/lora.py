@@ -5,6 +5,7 @@ ordinary prior into which they are merged.
 """
 
 import copy
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class LoRAArguments:
             f"lora_alpha={self.lora_alpha!r} must be positive; leave it out for twice the rank",
         )
         require(0 <= self.lora_dropout < 1, f"lora_dropout={self.lora_dropout!r} must be from 0 to under 1")
+        said = {name: getattr(self, name) for name in ("lora_alpha", "lora_dropout", "lora_labels")}
+        name = next((name for name, value in said.items() if value not in (None, 0)), None)
+        require(
+            self.is_wanted or name is None,
+            f"{name}={said.get(name)!r} is of adapters, but lora_rank=0 trains all weights; give lora_rank, such as "
+            f"16, or drop it",
+        )
 
     @property
     def is_wanted(self) -> bool:
@@ -51,7 +59,7 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     """Freeze a prior and put adapters that change nothing yet beside the matrices of its layers.
 
     Raises:
-        ValueError: label embeddings to train in a prior that has none.
+        ValueError: label embeddings to train in a prior that has none, or a rank above that of every matrix.
         ImportError: peft is not installed.
     """
     try:
@@ -61,6 +69,12 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     require(
         not lora.lora_labels or prior.labels is not None,
         "lora_labels=True, but this prior has no labels (num_artists is 0); drop it",
+    )
+    most = max(min(matrix.in_features, matrix.out_features) for matrix in _matrices(prior))
+    require(
+        lora.lora_rank <= most,
+        f"lora_rank={lora.lora_rank} is more than any matrix of this prior has, {most}; try 16, or 0 to train all "
+        f"weights",
     )
     settings = LoraConfig(
         r=lora.lora_rank,
@@ -73,6 +87,11 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     # peft would look for the base's vocabulary there, find the root config of a whole Jukebox, and save embeddings too.
     model.peft_config["default"].base_model_name_or_path = ""
     return model
+
+
+def _matrices(prior: JukeboxPrior) -> list[nn.Module]:
+    """The matrices that adapters would stand beside."""
+    return [module for name, module in prior.named_modules() if re.fullmatch(TARGETS, name)]
 
 
 def has_adapters(model: nn.Module) -> bool:

@@ -6,7 +6,7 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 from dataclasses import dataclass, field
 
 from jukebox_hf.model.embedded import located
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.validation import is_number, require
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.label_dropout import LabelDropout
 
@@ -21,6 +21,13 @@ class JukeboxPriorTrainingArguments(JukeboxTrainingArguments):
     prediction_loss_only: bool = field(
         default=True, metadata={"help": "Evaluate the loss only: the logits of a data set fill any memory."}
     )
+
+    def __post_init__(self) -> None:
+        require(
+            self.remove_unused_columns is False,
+            f"remove_unused_columns={self.remove_unused_columns!r} takes a window's words away; leave it out",
+        )
+        super().__post_init__()
 
 
 @dataclass
@@ -120,7 +127,7 @@ class PriorDataArguments:
             f"or both sound; encode one of them",
         )
         require(
-            0 <= self.test_fraction < 1,
+            is_number(self.test_fraction) and 0 <= self.test_fraction < 1,
             f"test_fraction={self.test_fraction!r} must be from 0 (no songs) to under 1; try 0.1",
         )
         require(

@@ -86,6 +86,11 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         rest = {name: value for name, value in inputs.items() if name != "input_values"}
         return rest | dict(zip(("codes", "upper_codes"), codes, strict=False))
 
+    def metric_names(self) -> tuple[str, ...]:
+        """The losses, in nats and in bits."""
+        characters = ("bits_per_character",) if self.prior.config.lyrics != "none" else ()
+        return (*super().metric_names(), "bits_per_code", *characters)
+
     def metrics_of(self, outputs: Any) -> dict[str, Tensor]:
         """Bits per code and, where lyrics are read, per character."""
         found = {"bits_per_code": outputs.code_loss, "bits_per_character": outputs.lyric_loss}

@@ -19,7 +19,7 @@ from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.validation import require
 from jukebox_hf.training.assemble import check_fits_into, put_prior
 from jukebox_hf.training.checkpoints import check_fits
-from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
 from jukebox_hf.training.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.lora import LoRAArguments, check_adapters_fit, with_adapters
 from jukebox_hf.training.lyric_alphabets import add_characters, with_characters
@@ -62,6 +62,19 @@ def train_prior(
     Raises:
         ValueError: anything that would stop the first step, in one sentence.
     """
+    check_output_dir(
+        arguments.output_dir,
+        JukeboxPriorConfig.model_type,
+        model_name_or_path=which.model_name_or_path,
+        vqvae=which.vqvae,
+        config=which.config,
+        labels=which.labels,
+        into=which.into,
+        train_codes=data.train_codes,
+        train_songs=data.train_songs,
+        eval_codes=data.eval_codes,
+        eval_songs=data.eval_songs,
+    )
     folder = checkpoint_to_resume(arguments)
     source = open_source(which)
     _check_combination(which, source, first, lora, folder)

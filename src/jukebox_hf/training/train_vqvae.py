@@ -20,7 +20,7 @@ from jukebox_hf.model.validation import require
 from jukebox_hf.training.arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.bandwidth import measure_bandwidth, spread_windows
 from jukebox_hf.training.checkpoints import check_fits
-from jukebox_hf.training.commands import checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
 from jukebox_hf.training.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
 
 logger = logging.get_logger(__name__)
@@ -42,6 +42,14 @@ def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: Ju
         ValueError: anything that would stop the first step, in one sentence.
     """
     arguments.codebook_settings()  # refuses bad numbers before anything is loaded
+    check_output_dir(
+        arguments.output_dir,
+        JukeboxVQVAEConfig.model_type,
+        model_name_or_path=which.model_name_or_path,
+        config=which.config,
+        train_songs=audio.train_songs,
+        eval_songs=audio.eval_songs,
+    )
     folder = checkpoint_to_resume(arguments)
     config = _configuration(which, folder)
     train, evaluation = _windows(audio, config, arguments.seed)

@@ -6,6 +6,7 @@ of the network's own metrics, and the averaged weights where they are wanted.
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class JukeboxTrainer(Trainer):
             ValueError: data that the network cannot train on, or no whole checkpoint, in one sentence.
         """
         self.check_data()
+        self._check_best_metric()
         folder = self._checkpoint_to_resume(resume_from_checkpoint)
         self._seal_last()
         for callback in self.callback_handler.callbacks:
@@ -122,7 +124,14 @@ class JukeboxTrainer(Trainer):
                 args.lr_linear_decay_start,
             )
             self._created_lr_scheduler = True
-        return super().create_scheduler(num_training_steps, optimizer)
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        except TypeError as error:
+            kind = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+            raise ValueError(
+                f"lr_scheduler_type={kind!r} does not take lr_scheduler_kwargs="
+                f"{args.lr_scheduler_kwargs!r:.80} ({error}); write what it takes as JSON, or choose another schedule"
+            ) from None
 
     # --- metrics ---
 
@@ -138,6 +147,22 @@ class JukeboxTrainer(Trainer):
         songs = next((len(value) for value in inputs.values() if isinstance(value, Tensor) and value.dim()), 1)
         self.keep_metrics("train" if model.training else "eval", self.metrics_of(outputs), songs)
         return (loss, outputs) if return_outputs else loss
+
+    def metric_names(self) -> tuple[str, ...]:
+        """What an evaluation finds, without `eval_`."""
+        return ("loss",)
+
+    def _check_best_metric(self) -> None:
+        """The measure of the best checkpoint must be one that an evaluation finds, which else tells only then."""
+        wanted, evaluation = self.args.metric_for_best_model, self.eval_dataset
+        if wanted is None or self.compute_metrics is not None:
+            return
+        prefixes = [f"{name}_" for name in evaluation] if isinstance(evaluation, Mapping) else [""]
+        known = [f"{prefix}{name}" for prefix in prefixes for name in self.metric_names()]
+        require(
+            wanted.removeprefix("eval_") in known,
+            f"metric_for_best_model={wanted!r} is none of what an evaluation finds: {', '.join(known)}; choose one",
+        )
 
     def metrics_of(self, outputs: Any) -> dict[str, Tensor]:
         """Scalars of a forward that the log should average; none here."""

@@ -67,6 +67,16 @@ class JukeboxVQVAETrainer(JukeboxTrainer):
             if dataset is not None:
                 check_windows(name, dataset, self.model.config)
 
+    def metric_names(self) -> tuple[str, ...]:
+        """The loss, its terms over all levels and at each, and measures of the finest level alone."""
+        config = self.model.config
+        terms = ["recons_loss", "spectral_loss", "multispectral_loss"]
+        terms += ["log_magnitude_loss"] * (config.log_magnitude_weight > 0)
+        levels = range(config.num_levels) if self.levels is None else self.levels
+        each = [f"{term}_l{level + 1}" for term in terms for level in levels]
+        alone = ("commit_loss", "spectral_convergence", "l1_loss", "l2_loss", "linf_loss")
+        return (*super().metric_names(), *terms, *each, *alone)
+
     def metrics_of(self, outputs: Any) -> dict[str, Tensor]:
         """The original's losses by name."""
         return outputs.metrics or {}
