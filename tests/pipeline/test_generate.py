@@ -326,6 +326,13 @@ def test_weights_that_are_not_there_are_refused_before_the_first_step(repository
     assert steps == []
 
 
+def test_lyrics_are_not_aligned_by_weights_that_are_not_there(repository, words, song):
+    model = JukeboxModel.from_pretrained(repository)
+    model.prior(2).to("meta")
+    with pytest.raises(ValueError, match=r"the weights of the prior of level 2 are not there .* offload=True"):
+        model.align(words, song.codes)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_writes_songs(repository, words, dtype):
     model = JukeboxModel.from_pretrained(repository, dtype=dtype, keep_loaded=True)

@@ -375,7 +375,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
-        self.check_priors([lyric_level(self.config)])
+        if (level := lyric_level(self.config)) in self.loaded_levels:
+            check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
