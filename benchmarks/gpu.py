@@ -28,14 +28,14 @@ import torch
 from torch import Tensor
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, model_preset, prior_preset
-from jukebox_hf.model.conditioning import Conditioning
-from jukebox_hf.model.fused_step import FusedStepper, reason_against_fused
-from jukebox_hf.model.native_step import run_of
-from jukebox_hf.model.song_plan import plan_song
-from jukebox_hf.model.step_checks import layer_linears, stored_matrix
-from jukebox_hf.model.streaming import PIECE_SECONDS, PieceSizes
-from jukebox_hf.model.transformer import JukeboxBlock
-from jukebox_hf.model.window_loop import Drawing, WindowLoop
+from jukebox_hf.model.networks.conditioning import Conditioning
+from jukebox_hf.model.networks.transformer import JukeboxBlock
+from jukebox_hf.model.sampling.cpp_step import run_of
+from jukebox_hf.model.sampling.step_checks import layer_linears, stored_matrix
+from jukebox_hf.model.sampling.triton_step import FusedStepper, reason_against_fused
+from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
+from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.streaming import PIECE_SECONDS, PieceSizes
 
 SHAPES = {"1b_lyrics": "prior_1b_lyrics", "upsampler": "upsampler_level_1"}
 WAYS = ("plain", "compiled", "captured", "compiled and captured", "fused")

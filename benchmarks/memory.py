@@ -23,7 +23,7 @@ from workers.released import cut, drawn, inputs_of, sizes_of
 from workers.serving import peak_bytes
 
 from jukebox_hf import SamplingSettings, model_preset, sample_window
-from jukebox_hf.model.sampling_ops import uniforms
+from jukebox_hf.model.sampling.sampling_ops import uniforms
 
 GIB = 2**30
 DTYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}

@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from workers.released import config_of
 
 from jukebox_hf import JukeboxPrior, JukeboxVQVAE, vqvae_preset
-from jukebox_hf.model.native_step import run_of
-from jukebox_hf.model.step_checks import layer_linears
+from jukebox_hf.model.sampling.cpp_step import run_of
+from jukebox_hf.model.sampling.step_checks import layer_linears
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 _CACHE_BYTES = {"fp32": 4, "bf16": 2, "int8": 4}

@@ -20,12 +20,12 @@ from rounds import machine
 from torch import Tensor
 
 from jukebox_hf import JukeboxModel, JukeboxProcessor, tiny_repository
-from jukebox_hf.model.labels import LevelLabels, window_inputs
-from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_inputs import read_songs
-from jukebox_hf.model.song_orders import batch_size, level_labels, song_samples
-from jukebox_hf.model.song_plan import SamplingPlan, plan_song
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.inputs.labels import LevelLabels, window_inputs
+from jukebox_hf.model.inputs.song_inputs import read_songs
+from jukebox_hf.model.songs.song import sample_song
+from jukebox_hf.model.songs.song_batches import batch_size, level_labels, song_samples
+from jukebox_hf.model.songs.song_plan import SamplingPlan, plan_song
+from jukebox_hf.model.songs.song_state import SongState
 
 WAYS = {"overlapping": False, "side by side": True}
 SPANS = ((0, 16), (16, 64), (64, 256))  # codes after the seam

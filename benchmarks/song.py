@@ -30,9 +30,9 @@ from rounds import machine
 from workers.released import build, inputs_of
 
 from jukebox_hf import JukeboxVQVAE, model_preset, vqvae_preset
-from jukebox_hf.model.conditioning import Conditioning
-from jukebox_hf.model.native_step import NativeStepper, reason_against
-from jukebox_hf.model.song_plan import LevelPlan, plan_song
+from jukebox_hf.model.networks.conditioning import Conditioning
+from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against
+from jukebox_hf.model.songs.song_plan import LevelPlan, plan_song
 
 DEPTH, RATE = 72, 44100
 SHAPES = {"1b_lyrics": "top", "upsampler": "middle and bottom"}

@@ -18,15 +18,15 @@ from jukebox_hf.conversion.openai_config import label_version, prior_config, vqv
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
 from jukebox_hf.conversion.repository import ForeignPart, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.generation_arguments import default_generation_config
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.presets import model_preset
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.released_sizes import MODEL_PARTS
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.configuration.presets import model_preset
+from jukebox_hf.model.configuration.released_sizes import MODEL_PARTS
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.songs.generation_arguments import default_generation_config
 
 RELEASE_ROOT = "https://openaipublic.azureedge.net/"
 RELEASED_FILES = {

@@ -20,13 +20,13 @@ from jukebox_hf.conversion.convert_openai import (
 )
 from jukebox_hf.conversion.repository import ForeignPart, write_repository
 from jukebox_hf.conversion.staging import check_target
-from jukebox_hf.model.checkpoint_files import CheckpointFiles, read_config_json
-from jukebox_hf.model.checkpoint_keys import check_keys
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.legacy_configuration import is_legacy_config
-from jukebox_hf.model.legacy_keys import legacy_keys, tied_names
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checkpoints.checkpoint_keys import check_keys
+from jukebox_hf.model.checkpoints.legacy_keys import legacy_keys, tied_names
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
+from jukebox_hf.model.files.checkpoint_files import CheckpointFiles, read_config_json
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 _TOKENIZER_FILES = ("artists.json", "genres.json", "lyrics.json", "tokenizer_config.json")
 

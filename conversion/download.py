@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 _BLOCK = 2**20
 _SPARE = 2**26  # bytes that a disk keeps

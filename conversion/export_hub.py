@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known, is_known
 from jukebox_hf.conversion.staging import check_target, staged
-from jukebox_hf.model.checkpoint_files import read_config_json, variants_of
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.file_kinds import check_inside
-from jukebox_hf.model.part_source import PartSource
-from jukebox_hf.model.remote_code import write_code
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checkpoints.part_loader import PartSource
+from jukebox_hf.model.checkpoints.remote_code import write_code
+from jukebox_hf.model.checks.file_kinds import check_inside
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.files.checkpoint_files import read_config_json, variants_of
 
 
 def export_hub(source: Path, out: Path, *, force: bool = False) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.model.file_kinds import check_inside
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.remote_code import code_files
+from jukebox_hf.model.checkpoints.remote_code import code_files
+from jukebox_hf.model.checks.file_kinds import check_inside
+from jukebox_hf.model.checks.json_files import read_json
 
 _JSON = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, vqvae_keys
-from jukebox_hf.model.checkpoint_files import read_pickled_tensors
-from jukebox_hf.model.checkpoint_keys import without_tied_head
-from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.checkpoints.checkpoint_keys import without_tied_head
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
+from jukebox_hf.model.files.checkpoint_files import read_pickled_tensors
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 
 def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:

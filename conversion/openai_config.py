@@ -8,12 +8,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jukebox_hf.model.configuration_jukebox import (
+from jukebox_hf.model.configuration.configuration_jukebox import (
     JukeboxPriorConfig,
     JukeboxVQVAEConfig,
     attention_kinds_of_order,
 )
-from jukebox_hf.model.legacy_configuration import checked_count, multipliers_of, strides_by_level
+from jukebox_hf.model.configuration.legacy_configuration import checked_count, multipliers_of, strides_by_level
 
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 

@@ -6,9 +6,9 @@ Flows in: a configuration. Flows out: pairs of OpenAI's and our names.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from jukebox_hf.model import checkpoint_keys
-from jukebox_hf.model.checkpoint_keys import Dialect, KeyPair, to_ours, to_theirs
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.checkpoints import checkpoint_keys
+from jukebox_hf.model.checkpoints.checkpoint_keys import Dialect, KeyPair, to_ours, to_theirs
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 
 __all__ = ["OPENAI", "attention_keys", "conditioner_units_of", "prior_keys", "to_ours", "to_theirs", "vqvae_keys"]
 

@@ -6,7 +6,7 @@ labels as `JukeboxPrior.forward` takes them.
 
 from torch import Tensor
 
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 
 
 def unpack_labels(rows: Tensor, config: JukeboxPriorConfig) -> dict[str, Tensor]:

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import staged
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.generation import sample_window
+from jukebox_hf.model.checkpoints.quantization import LogitAgreement, int8_config, num_quantized
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.quantization import LogitAgreement, int8_config, num_quantized
-from jukebox_hf.model.sampling_ops import SamplingSettings
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.window_decoder import sample_window
 
 # Random weights of the released shapes err by 0.1 standard deviations in int8 and by more than 1 in four bits, which
 # sound like another model; trained ones err less.

@@ -18,12 +18,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from jukebox_hf.conversion.staging import staged
-from jukebox_hf.model.checkpoint_keys import HEAD, KeyPair, check_keys, is_plain, read_checked, without_tied_head
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.checkpoints.checkpoint_keys import (
+    HEAD,
+    KeyPair,
+    check_keys,
+    is_plain,
+    read_checked,
+    without_tied_head,
+)
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.modeling_jukebox import save_root_config
-from jukebox_hf.model.modeling_jukebox_prior import MATRIX, JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import MATRIX, JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_BYTES = 2**30

@@ -25,11 +25,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from jukebox_hf.conversion.known_files import foreign_in
-from jukebox_hf.model.atomic_files import flush
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.file_modes import follow_umask
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.files.atomic_files import flush
+from jukebox_hf.model.files.file_modes import follow_umask
 
 try:
     import fcntl

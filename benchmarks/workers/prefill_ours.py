@@ -9,9 +9,9 @@ from released import build, inputs_of, sizes_of
 from serving import peak_bytes, serve
 
 from jukebox_hf import JukeboxPrior, sample_window
-from jukebox_hf.model.cache import JukeboxCache
-from jukebox_hf.model.conditioning import Conditioning
-from jukebox_hf.model.sampling_ops import SamplingSettings
+from jukebox_hf.model.networks.cache import JukeboxCache
+from jukebox_hf.model.networks.conditioning import Conditioning
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
-from jukebox_hf.model.heap import give_back
+from jukebox_hf.model.networks.cpu_memory import give_back
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
 

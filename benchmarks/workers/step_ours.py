@@ -8,9 +8,9 @@ import torch
 from released import build, inputs_of, sizes_of
 from serving import peak_bytes, serve
 
-from jukebox_hf.model.conditioning import Conditioning
-from jukebox_hf.model.native_step import NativeStepper, reason_against
-from jukebox_hf.model.transformer import JukeboxBlock
+from jukebox_hf.model.networks.conditioning import Conditioning
+from jukebox_hf.model.networks.transformer import JukeboxBlock
+from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import torch
 from serving import serve
 
 from jukebox_hf import JukeboxVQVAE, vqvae_preset
-from jukebox_hf.model import convolution
+from jukebox_hf.model.networks import convolution
 
 
 def main() -> None:

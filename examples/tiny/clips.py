@@ -24,11 +24,11 @@ from examples.tiny.classifiers import (
 from examples.tiny.metrics import in_unseen_words, is_vowel, reconstruct
 from examples.tiny.parts import Networks, Recordings
 from jukebox_hf.data.songs import Song
-from jukebox_hf.model.labels import SongDescription
-from jukebox_hf.model.sampling_ops import SamplingSettings
-from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_plan import plan_song
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.inputs.labels import SongDescription
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
+from jukebox_hf.model.songs.song import sample_song
+from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.song_state import SongState
 
 SLOT = 0.1875  # seconds per character of the corpus
 STARTS = (0, 16)  # slots at which clips begin; 16 slots are whole codes of every level

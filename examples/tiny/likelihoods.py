@@ -14,8 +14,8 @@ from torch import Tensor
 
 from examples.tiny.metrics import swap_letters
 from jukebox_hf.data.prior_batches import prior_inputs
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 Window = Mapping[str, Any]  # codes, upper_codes, artist, genre, lyrics, offset_samples, total_samples
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jukebox_hf.data.synthesis.sounds import VOWELS
-from jukebox_hf.model.audio_losses import Resolution, spectral_convergence
+from jukebox_hf.model.networks.audio_losses import Resolution, spectral_convergence
 
 RESOLUTION = Resolution(2048, 240, 1200)  # of the goals: FFT, hop and window in samples
 CLASSES = (*VOWELS, "consonant", "rest")  # what one character can sound like

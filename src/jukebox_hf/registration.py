@@ -51,43 +51,43 @@ def register(pipeline: bool = True) -> None:
 
 
 def _register_configurations(auto: ModuleType) -> None:
-    from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+    from .model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 
     for config_class in (JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig):
         auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
 def _register_models(auto: ModuleType) -> None:
-    from .model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+    from .model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 
     model = _stand_in("JukeboxModel", "modeling_jukebox", JukeboxConfig)
     auto.AutoModelForTextToWaveform.register(JukeboxConfig, model, exist_ok=True)
     for network, config_class in (
         (model, JukeboxConfig),
-        (_stand_in("JukeboxPrior", "modeling_jukebox_prior", JukeboxPriorConfig), JukeboxPriorConfig),
-        (_stand_in("JukeboxVQVAE", "modeling_jukebox_vqvae", JukeboxVQVAEConfig), JukeboxVQVAEConfig),
+        (_stand_in("JukeboxPrior", "networks.modeling_jukebox_prior", JukeboxPriorConfig), JukeboxPriorConfig),
+        (_stand_in("JukeboxVQVAE", "networks.modeling_jukebox_vqvae", JukeboxVQVAEConfig), JukeboxVQVAEConfig),
     ):
         auto.AutoModel.register(config_class, network, exist_ok=True)
 
 
 def _register_tokenizer(auto: ModuleType) -> None:
-    from .model.configuration_jukebox import JukeboxConfig
+    from .model.configuration.configuration_jukebox import JukeboxConfig
 
-    tokenizer = _stand_in("JukeboxTokenizer", "tokenization_jukebox", JukeboxConfig)
+    tokenizer = _stand_in("JukeboxTokenizer", "inputs.tokenization_jukebox", JukeboxConfig)
     auto.AutoTokenizer.register(JukeboxConfig, tokenizer, exist_ok=True)
 
 
 def _register_feature_extractor(auto: ModuleType) -> None:
-    from .model.configuration_jukebox import JukeboxConfig
+    from .model.configuration.configuration_jukebox import JukeboxConfig
 
-    extractor = _stand_in("JukeboxFeatureExtractor", "feature_extraction_jukebox", JukeboxConfig)
+    extractor = _stand_in("JukeboxFeatureExtractor", "inputs.feature_extraction_jukebox", JukeboxConfig)
     auto.AutoFeatureExtractor.register(JukeboxConfig, extractor, exist_ok=True)
 
 
 def _register_processor(auto: ModuleType) -> None:
-    from .model.configuration_jukebox import JukeboxConfig
+    from .model.configuration.configuration_jukebox import JukeboxConfig
 
-    processor = _stand_in("JukeboxProcessor", "processing_jukebox", JukeboxConfig)
+    processor = _stand_in("JukeboxProcessor", "inputs.processing_jukebox", JukeboxConfig)
     auto.AutoProcessor.register(JukeboxConfig, processor, exist_ok=True)
 
 

@@ -17,7 +17,7 @@ import soundfile
 
 from jukebox_hf.app import cli
 from jukebox_hf.app.song_folder import load_codes
-from jukebox_hf.model import native_step
+from jukebox_hf.model.sampling import cpp_step
 
 ROOT = Path(__file__).parents[2]
 RATE = 44100
@@ -93,7 +93,7 @@ class Child:
 def start(tmp_path_factory):
     """Start the command line in a child: (*words, before=a function it calls first)."""
     children = []
-    native_step.compile_native()  # once here, not once in every child
+    cpp_step.compile_native()  # once here, not once in every child
 
     def run(*words, before=lambda: None):
         children.append(Child(words, tmp_path_factory.mktemp("child") / "log", before))

@@ -12,8 +12,8 @@ import soundfile
 from jukebox_hf import JukeboxModel, JukeboxVQVAE
 from jukebox_hf.app import alignment_files, cli
 from jukebox_hf.app.alignment_commands import add_alignment_commands
-from jukebox_hf.model.alignment_heads import HeadScore
-from jukebox_hf.model.alignment_times import TimedLyrics
+from jukebox_hf.model.alignment.alignment_heads import HeadScore
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 
 if "align" not in {command.name for command in cli.app.registered_commands}:
     add_alignment_commands(cli.app)

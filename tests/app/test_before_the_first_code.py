@@ -12,7 +12,7 @@ from jukebox_hf import JukeboxModel
 from jukebox_hf.app import song_folder
 from jukebox_hf.app.requests import MOST_SONGS
 from jukebox_hf.app.song_folder import SongTarget, plan_targets
-from jukebox_hf.model import level_writer
+from jukebox_hf.model.songs import level_sampler
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def draws_nothing(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a code is drawn")
 
-    monkeypatch.setattr(level_writer, "OpenWindow", refuse)
+    monkeypatch.setattr(level_sampler, "OpenWindow", refuse)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from jukebox_hf.app import run_choice, song_folder
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.song_folder import SongTarget, load_codes
 from jukebox_hf.app.stepping_notes import steppings_of
-from jukebox_hf.model import fused_step
+from jukebox_hf.model.sampling import triton_step
 
 FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")
 
@@ -175,7 +175,7 @@ def test_going_on_in_a_way_that_is_not_possible_is_refused_and_nothing_is_lost(
 ):
     words = ("generate", "--resume", "--out", tmp_path / "song.wav")
     before = (unfinished / "state.safetensors").read_bytes()
-    monkeypatch.setattr(fused_step, "triton", None)
+    monkeypatch.setattr(triton_step, "triton", None)
     says_one_sentence(run_cli(*words, "--stepping", "fused"), "stepping='fused' is not possible here: triton")
     assert (unfinished / "state.safetensors").read_bytes() == before
     begun = steppings_of(load_codes(unfinished / "state.safetensors").notes)[2]

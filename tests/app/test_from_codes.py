@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.inputs.audio_input import read_audio
 
 BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine
 

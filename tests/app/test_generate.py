@@ -12,7 +12,7 @@ import soundfile
 
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.requests import SongRequest, read_request, repeat_line
-from jukebox_hf.model.quantization import AGREEMENT_FILE
+from jukebox_hf.model.checkpoints.quantization import AGREEMENT_FILE
 
 SAMPLES = 4352  # of 0.1 s in whole codes of the top level
 
@@ -130,7 +130,7 @@ def test_a_prompt_is_kept_and_gone_on_from(generate, recording, tmp_path, read_j
     import torch
 
     from jukebox_hf import JukeboxModel
-    from jukebox_hf.model.audio_input import read_audio
+    from jukebox_hf.model.inputs.audio_input import read_audio
 
     samples = read_audio(recording(0.05), 44100)[: 10 * 128]
     encoded = JukeboxModel.from_pretrained(repository).vqvae.encode(torch.from_numpy(samples)[None, None]).audio_codes

@@ -46,8 +46,8 @@ from released import drawn, inputs_of
 from serving import peak_bytes
 
 from jukebox_hf import JukeboxPriorConfig, SamplingSettings, sample_window
-from jukebox_hf.model.conditioning import joined
-from jukebox_hf.model.quantization import num_quantized
+from jukebox_hf.model.networks.conditioning import joined
+from jukebox_hf.model.checkpoints.quantization import num_quantized
 
 config, weights, songs = JukeboxPriorConfig(**json.loads(sys.argv[2])), sys.argv[3], int(sys.argv[4])
 prior = drawn(config, weights)

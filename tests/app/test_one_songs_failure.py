@@ -7,7 +7,7 @@ import pytest
 
 from jukebox_hf.app import song_making
 from jukebox_hf.app.partial_folder import PartialFolder
-from jukebox_hf.model.level_writer import LevelWriter
+from jukebox_hf.model.songs.level_sampler import LevelWriter
 
 NAMES = "abc"
 

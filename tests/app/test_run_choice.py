@@ -12,8 +12,9 @@ from jukebox_hf.app.memory import fit, memory_needs
 from jukebox_hf.app.orders import open_model
 from jukebox_hf.app.requests import SongRequest
 from jukebox_hf.app.run_choice import Group, RunWishes, choose_run, settle, steps_in_words
-from jukebox_hf.model import fused_step, level_writer, native_step
-from jukebox_hf.model.generation import _best_stepping
+from jukebox_hf.model.sampling import cpp_step, triton_step
+from jukebox_hf.model.sampling.window_decoder import _best_stepping
+from jukebox_hf.model.songs import level_sampler
 
 GIGA = 10**9
 FLAGS = "; --device, --dtype, --batch-size, --offload and --stepping override"
@@ -31,7 +32,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(run_choice, "configuration_of", lambda name, **hub: model_preset(preset))
         monkeypatch.setattr(run_choice, "stored_dtype", lambda name, **hub: stored)
         compiled = ("compiled", "") if compiler else (None, "there is no C compiler (cc)")
-        monkeypatch.setattr(native_step, "_compiled", lambda: compiled)
+        monkeypatch.setattr(cpp_step, "_compiled", lambda: compiled)
         monkeypatch.setattr(run_choice, "_has_torchao", lambda: torchao)
 
     return make
@@ -188,7 +189,7 @@ def test_the_line_says_how_codes_are_found(machine, wishes, compiler, words):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
 def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatch, dtype, compiler):
     if not compiler:
-        monkeypatch.setattr(native_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+        monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
     stepping = _best_stepping(prior, prior.new_cache(1))
     assert steps_in_words(torch.device("cpu"), dtype, "auto").startswith(f"{stepping} steps")
@@ -266,7 +267,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
 
 def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch, says_one_sentence):
     opened, steppings = [], []
-    real_open, real_window = song_runs.open_model, level_writer.OpenWindow
+    real_open, real_window = song_runs.open_model, level_sampler.OpenWindow
 
     def open_and_keep(*words, **names):
         opened.append(real_open(*words, **names))
@@ -274,7 +275,7 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
 
     monkeypatch.setattr(song_runs, "open_model", open_and_keep)
     monkeypatch.setattr(
-        level_writer, "OpenWindow", lambda *a, **k: steppings.append(k["stepping"]) or real_window(*a, **k)
+        level_sampler, "OpenWindow", lambda *a, **k: steppings.append(k["stepping"]) or real_window(*a, **k)
     )
     words = ("--levels", 2, "--count", 2, "--batch-size", 1, "--stepping", "plain")
     done = generate(f"{tmp_path}/songs/", *words)
@@ -283,7 +284,7 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
     assert opened[0].loaded_levels == (2,), "it was kept for the second song"
     assert set(steppings) == {"plain"}
     says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fast"), "stepping='fast' is none of auto, plain")
-    monkeypatch.setattr(fused_step, "triton", None)
+    monkeypatch.setattr(triton_step, "triton", None)
     says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fused"), "stepping='fused' is not possible here: ")
     says_one_sentence(generate(tmp_path / "a.wav", "--offload"), "--offload moves priors between a GPU")
     assert not list(tmp_path.glob("a*"))

@@ -12,7 +12,7 @@ from jukebox_hf.app import song_making
 from jukebox_hf.app.fingerprint import fingerprint
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.song_folder import SongTarget
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.songs.song_state import SongState
 
 LEVELS = [0, 1, 2]
 

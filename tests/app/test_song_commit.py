@@ -13,7 +13,7 @@ from jukebox_hf.app.held_folder import HeldFolder
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.song_commit import KINDS
 from jukebox_hf.app.song_folder import SongTarget
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.songs.song_state import SongState
 
 STATE = SongState(((torch.arange(3),),), (7,), {})
 CALLS = ("replace", "unlink", "fsync", "open", "rmdir")

@@ -42,7 +42,7 @@ def test_lines_are_told_in_time_and_drawn(generate, headless, tmp_path, read_jso
 def test_a_song_whose_lyrics_do_not_fit_into_memory_is_finished_without_their_times(
     generate, tmp_path, read_json, monkeypatch
 ):
-    monkeypatch.setattr("jukebox_hf.model.alignment.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("jukebox_hf.model.alignment.alignment.free_bytes", lambda device: 1000)
     done = generate(tmp_path / "a.wav", "--lyrics", LYRICS, "--levels", 2, "--seed", 1)
     assert done.code == 0, done.err
     assert "the song is whole, but its lyrics were not timed (attention of" in done.err

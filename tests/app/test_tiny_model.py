@@ -16,8 +16,8 @@ from jukebox_hf import JukeboxModel, JukeboxProcessor
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.model import embedded
-from jukebox_hf.model.embedded import located
+from jukebox_hf.model.checkpoints import tiny_model
+from jukebox_hf.model.checkpoints.tiny_model import located
 
 FOLDER = Path(jukebox_hf.tiny_repository())
 
@@ -102,6 +102,6 @@ def test_lyrics_longer_than_it_learnt_are_warned_of(run_cli, tmp_path):
 
 
 def test_a_package_without_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_FOLDER", tmp_path / "tiny")
+    monkeypatch.setattr(tiny_model, "_FOLDER", tmp_path / "tiny")
     with pytest.raises(FileNotFoundError, match="came without its tiny model"):
         jukebox_hf.tiny_repository()

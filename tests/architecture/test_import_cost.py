@@ -38,7 +38,7 @@ theirs = set(sys.modules)
 import jukebox_hf
 heavy = {"transformers.modeling_utils", "accelerate", "datasets", "peft", "matplotlib", "soundfile", "gradio", "pandas"}
 print(sorted(heavy & (sys.modules.keys() - theirs)))
-print(sorted(name for name in sys.modules if name.startswith("jukebox_hf.model.modeling")))
+print(sorted(name for name in sys.modules if ".modeling_jukebox" in name))
 jukebox_hf.JukeboxPrior
 print("transformers.modeling_utils" in sys.modules)
 """

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODEL_FILES = sorted((ROOT / "src/jukebox_hf/model").glob("*.py"))
+MODEL = ROOT / "src/jukebox_hf/model"
+MODEL_FILES = sorted(MODEL.rglob("*.py"))
 CONVERSION_FILES = sorted((ROOT / "conversion").glob("*.py"))
 TRAVELS = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "tokenizers"}
 
@@ -23,6 +24,10 @@ def _imports(tree, guarded=False):
             yield from _imports(node, guarded or (isinstance(node, ast.Try) and bool(node.handlers)))
 
 
+def _in_model(path):
+    return str(path.relative_to(MODEL).with_suffix(""))
+
+
 def _parse(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -32,22 +37,28 @@ def test_there_are_files_to_check():
     assert len(CONVERSION_FILES) > 3
 
 
-@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
-def test_model_imports_only_siblings_and_what_travels_with_the_weights(path):
-    siblings = {file.stem for file in MODEL_FILES}
+@pytest.mark.parametrize("path", MODEL_FILES, ids=_in_model)
+def test_model_imports_only_its_own_files_and_what_travels_with_the_weights(path):
     for module, dots, is_guarded in _imports(_parse(path)):
         top = module.split(".")[0]
         if dots:
-            assert dots == 1, f"{path.name} reaches above model/"
-            assert module in siblings, f"{path.name} imports .{module}, which is no file beside it"
+            file = path.parents[dots - 1].joinpath(*module.split(".")).with_suffix(".py")
+            assert file.is_relative_to(MODEL), f"{path.name} reaches above model/"
+            assert file.is_file(), f"{path.name} imports {'.' * dots}{module}, which is no file"
         elif not is_guarded:
             assert top in TRAVELS or top in sys.stdlib_module_names, f"{path.name} imports {module}"
         assert top not in ("jukebox_hf", "conversion")
 
 
-@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
+def test_no_two_files_of_model_have_one_name():
+    """Where they travel with the weights they all lie in one folder (`remote_code.flattened`)."""
+    stems = [path.stem for path in MODEL_FILES if path.stem != "__init__"]
+    assert sorted(stems) == sorted(set(stems))
+
+
+@pytest.mark.parametrize("path", MODEL_FILES, ids=_in_model)
 def test_model_imports_names_and_never_modules_of_its_own(path):
-    """`from .name import Name`: the Hub's remote code understands nothing else."""
+    """`from .name import Name`: nothing else can be made flat for the Hub's remote code."""
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             assert node.module, f"{path.name}:{node.lineno} says `from . import`"

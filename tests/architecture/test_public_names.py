@@ -14,9 +14,9 @@ import jukebox_hf.model
 
 PACKAGE = Path(jukebox_hf.__file__).parent
 MODULES = sorted(
-    f"{package.__name__}.{module.name}"
+    module.name
     for package in (jukebox_hf.model, jukebox_hf.conversion)
-    for module in pkgutil.iter_modules(package.__path__)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
 
 

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, JukeboxTokenizer
 from jukebox_hf import model as model_package
+from jukebox_hf.model.checkpoints.remote_code import code_files, flattened
 
 LABELS = {"artist_ids": torch.tensor([1]), "genre_ids": torch.tensor([[1]])}
 
@@ -54,11 +54,11 @@ def test_model_alone_in_a_folder_gives_the_same_logits(flavour_folder, run_pytho
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, ".")
-from lonely.modeling_jukebox_prior import JukeboxPrior
+from lonely.networks.modeling_jukebox_prior import JukeboxPrior
 for folder in sys.argv[1:]:
     expected = torch.load(f"{folder}/expected.pt", weights_only=True)
     prior = JukeboxPrior.from_pretrained(f"{folder}/weights")
-    assert type(prior).__module__ == "lonely.modeling_jukebox_prior"
+    assert type(prior).__module__ == "lonely.networks.modeling_jukebox_prior"
     with torch.no_grad():
         print(torch.equal(prior(**expected["inputs"]).logits, expected["logits"]))
 """
@@ -69,8 +69,8 @@ for folder in sys.argv[1:]:
 
 def _carry_code(folder, **auto_maps):
     """Lay the code beside the weights, and name its classes in the JSON files that Auto classes read."""
-    for file in Path(model_package.__path__[0]).glob("[!_]*.py"):
-        shutil.copy(file, folder)
+    for file in code_files():
+        (folder / file.name).write_text(flattened(file.read_text()))
     for name, auto_map in auto_maps.items():
         file = folder / f"{name}.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": auto_map}))

@@ -9,8 +9,8 @@ from jukebox_hf.app.information import describe
 from jukebox_hf.app.label_names import known_names, listed_labels
 from jukebox_hf.conversion.export_hub import export_hub
 from jukebox_hf.conversion.quantize import quantize
-from jukebox_hf.model import checkpoint_files
-from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
+from jukebox_hf.model.files import checkpoint_files
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 
 INDEX = "model.safetensors.index.json"

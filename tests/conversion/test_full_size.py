@@ -11,8 +11,8 @@ from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, vqvae_keys
-from jukebox_hf.model.checkpoint_files import CheckpointFiles
-from jukebox_hf.model.checkpoint_keys import HEAD, turned
+from jukebox_hf.model.checkpoints.checkpoint_keys import HEAD, turned
+from jukebox_hf.model.files.checkpoint_files import CheckpointFiles
 
 # Runs the command in a process of its own and prints its largest resident memory, and how much of that was its own.
 MEASURED = """

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from jukebox_hf.conversion.export_hub import export_hub
 from jukebox_hf.conversion.staging import staged
-from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 
 

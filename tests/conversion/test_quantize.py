@@ -20,14 +20,14 @@ from jukebox_hf.conversion.quantize import (
     quantize,
     written_codes,
 )
-from jukebox_hf.model.attention_kinds import AttentionKind
-from jukebox_hf.model.quantization import (
+from jukebox_hf.model.checkpoints.quantization import (
     AGREEMENT_FILE,
     LogitAgreement,
     check_quantized,
     int8_config,
     num_quantized,
 )
+from jukebox_hf.model.networks.attention_kinds import AttentionKind
 
 
 @pytest.fixture(scope="module")

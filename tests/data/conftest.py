@@ -5,7 +5,7 @@ import pytest
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 RATE, SONG_SECONDS, NUM_SONGS = 8000, 4.5, 24
 

@@ -13,7 +13,7 @@ import soundfile
 from jukebox_hf.data.recordings import read_header, read_span
 from jukebox_hf.data.song_tables import split_of
 from jukebox_hf.data.songs import CorruptSongsError, in_split, open_songs
-from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.inputs.audio_input import read_audio
 
 pa = pytest.importorskip("pyarrow")
 

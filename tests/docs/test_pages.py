@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from jukebox_hf import ATTENTION_ORDERS, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAEConfig, __version__, prior_preset
-from jukebox_hf.model.attention_orders import ATTENTION_KIND_NAMES
+from jukebox_hf.model.configuration.attention_patterns import ATTENTION_KIND_NAMES
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from jukebox_hf import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.corpus import CorpusSettings
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.model.configuration_jukebox import prefix_span
+from jukebox_hf.model.configuration.configuration_jukebox import prefix_span
 from jukebox_hf.training import train_prior, train_vqvae
 from jukebox_hf.training.commands import read_arguments
 

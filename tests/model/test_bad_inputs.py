@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jukebox_hf.model.prior_inputs import chosen_layers
+from jukebox_hf.model.networks.prior_inputs import chosen_layers
 
 
 def _refused(call, sentence):

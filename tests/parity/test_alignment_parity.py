@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jukebox_hf.model.alignment import align_song, window_attention
-from jukebox_hf.model.labels import LevelLabels
-from jukebox_hf.model.lyric_characters import lyric_vocabulary
-from jukebox_hf.model.lyric_windows import SongTiming
-from jukebox_hf.model.windows import Window, plan_windows
+from jukebox_hf.model.alignment.alignment import align_song, window_attention
+from jukebox_hf.model.inputs.labels import LevelLabels
+from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.inputs.lyric_windows import SongTiming
+from jukebox_hf.model.songs.windows import Window, plan_windows
 
 CASES = [f"chain_top_{kind}_{size}" for kind in ("single", "sep") for size in ("long", "short")]
 

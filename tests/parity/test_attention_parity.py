@@ -9,12 +9,12 @@ from torch import nn
 
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_keys import KeyPair, attention_keys, to_ours
-from jukebox_hf.model.attention import JukeboxAttention, LayerSettings
-from jukebox_hf.model.attention_kinds import KINDS, Grid
-from jukebox_hf.model.attention_orders import attention_kinds_of_order
-from jukebox_hf.model.configuration_jukebox import prefix_span
-from jukebox_hf.model.lyrics import bits
-from jukebox_hf.model.transformer import JukeboxTransformer, TransformerSettings
+from jukebox_hf.model.configuration.attention_patterns import attention_kinds_of_order
+from jukebox_hf.model.configuration.configuration_jukebox import prefix_span
+from jukebox_hf.model.networks.attention import JukeboxAttention, LayerSettings
+from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
+from jukebox_hf.model.networks.lyric_conditioning import bits
+from jukebox_hf.model.networks.transformer import JukeboxTransformer, TransformerSettings
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"
 FUNCTIONS = (  # the original's numbers 0 to 7 in words

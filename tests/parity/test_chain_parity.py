@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxConfig, SamplingSettings
-from jukebox_hf.model.labels import LevelLabels
-from jukebox_hf.model.lyric_characters import lyric_vocabulary
-from jukebox_hf.model.lyric_windows import SongTiming
-from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_plan import plan_song
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.inputs.labels import LevelLabels
+from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.inputs.lyric_windows import SongTiming
+from jukebox_hf.model.songs.song import sample_song
+from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.song_state import SongState
 
 TOPS = {"chain_top_single": "v3", "chain_top_sep": "v3"}
 LEVELS = {"ancestral": None, "continue": None, "primed": None, "upsample": [1, 0], "short_top": [2]}

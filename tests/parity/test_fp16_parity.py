@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior
-from jukebox_hf.model.generation import sample_window
-from jukebox_hf.model.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.window_decoder import sample_window
 
 STEM = "fp16/fp16_params"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys
-from jukebox_hf.model.generation import sample_window
-from jukebox_hf.model.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.window_decoder import sample_window
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"
 PRIORS = sorted(folder.name for folder in (REFERENCE / "priors").iterdir())

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from jukebox_hf.conversion.openai_keys import vqvae_keys
-from jukebox_hf.model import audio_losses
-from jukebox_hf.model.audio_losses import Resolution
+from jukebox_hf.model.networks import audio_losses
+from jukebox_hf.model.networks.audio_losses import Resolution
 from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"

@@ -6,7 +6,7 @@ import torch
 from transformers import pipeline
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.model.alignment_times import TimedLyrics
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 
 LYRICS = "[Verse]\nRow, row, row\nyour boat"
 SECOND = 128 / 44100  # of one code

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from jukebox_hf import JukeboxFeatureExtractor
-from jukebox_hf.model.audio_input import read_audio
+from jukebox_hf.model.inputs.audio_input import read_audio
 
 RATE = 44100
 

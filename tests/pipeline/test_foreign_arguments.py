@@ -9,9 +9,9 @@ from transformers import AutoModelForTextToWaveform, GenerationConfig, Generatio
 from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
-from jukebox_hf.model.foreign_arguments import GENERATE, UNASKED
-from jukebox_hf.model.generation_arguments import KNOWN, read_wishes
-from jukebox_hf.model.loading_arguments import LOAD, read_loading
+from jukebox_hf.model.checks.foreign_arguments import GENERATE, UNASKED
+from jukebox_hf.model.files.loading_arguments import LOAD, read_loading
+from jukebox_hf.model.songs.generation_arguments import KNOWN, read_wishes
 
 TINY = {"max_new_tokens": 1, "levels": [2]}
 
@@ -286,7 +286,9 @@ def test_a_device_that_is_not_there_is_refused_before_files_are_read(tmp_path, p
 
 
 def test_a_prior_that_finds_no_place_is_refused_when_the_model_is_opened(repository, monkeypatch):
-    monkeypatch.setattr("jukebox_hf.model.part_source.PartSource.load_vqvae", lambda self: pytest.fail("was loaded"))
+    monkeypatch.setattr(
+        "jukebox_hf.model.checkpoints.part_loader.PartSource.load_vqvae", lambda self: pytest.fail("was loaded")
+    )
     _refused(
         lambda: JukeboxModel.from_pretrained(repository, device_map="auto", max_memory={"cpu": 20_000}),
         "leave weights of prior_0 on the disk",

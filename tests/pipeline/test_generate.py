@@ -8,11 +8,11 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.model.generation_arguments import read_wishes
-from jukebox_hf.model.song import sample_song
-from jukebox_hf.model.song_inputs import read_songs
-from jukebox_hf.model.song_orders import take_orders
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.inputs.song_inputs import read_songs
+from jukebox_hf.model.songs.generation_arguments import read_wishes
+from jukebox_hf.model.songs.song import sample_song
+from jukebox_hf.model.songs.song_batches import take_orders
+from jukebox_hf.model.songs.song_state import SongState
 
 HOP, RATE = 128, 44100
 SONGS = [

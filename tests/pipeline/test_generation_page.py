@@ -3,8 +3,8 @@
 import doctest
 import re
 
-from jukebox_hf.model.generation_arguments import KNOWN
-from jukebox_hf.model.processing_jukebox import SONG_WORDS
+from jukebox_hf.model.inputs.processing_jukebox import SONG_WORDS
+from jukebox_hf.model.songs.generation_arguments import KNOWN
 
 PAGE = "docs/reference/generation.md"
 

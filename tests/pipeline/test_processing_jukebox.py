@@ -10,7 +10,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoProcessor
 
 from jukebox_hf import JukeboxFeatureExtractor, JukeboxPipeline, JukeboxProcessor, JukeboxTokenizer
-from jukebox_hf.model.song_inputs import SONG_INPUTS
+from jukebox_hf.model.inputs.song_inputs import SONG_INPUTS
 
 RATE = 44100
 

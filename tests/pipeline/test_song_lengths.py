@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jukebox_hf.app.requests import read_request
-from jukebox_hf.model.windows import plan_windows
+from jukebox_hf.model.songs.windows import plan_windows
 
 HOP, RATE, WINDOW = 128, 44100, 24
 LONGEST = 3 * RATE - 1  # the top prior knows songs of 0.5 to under 3 seconds

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.model.song_plan import plan_song
+from jukebox_hf.model.songs.song_plan import plan_song
 
 HOP, RATE, TOP_CODES = 128, 44100, 40
 WORDS = {"lyrics": "a song of the first", "artist": "the testers", "genre": "soft rock", "seed": 5}

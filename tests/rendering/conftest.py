@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukebox_hf.model.alignment_times import CharacterTimes, time_lyrics
+from jukebox_hf.model.alignment.alignment_times import CharacterTimes, time_lyrics
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOSTILE = (

@@ -177,7 +177,7 @@ def test_any_text_gives_files_that_can_be_read_in_order(text, step):
 def _timed_evenly(text, step):
     import numpy as np
 
-    from jukebox_hf.model.alignment_times import CharacterTimes, time_lyrics
+    from jukebox_hf.model.alignment.alignment_times import CharacterTimes, time_lyrics
 
     starts, full = step * np.arange(len(text)), np.ones(len(text))
     times = CharacterTimes(range(len(text)), starts, starts + step, full, full > 0, full > 0)

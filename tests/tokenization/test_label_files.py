@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jukebox_hf import JukeboxTokenizer
-from jukebox_hf.model.label_files import read_label_list, read_tables
+from jukebox_hf.model.inputs.label_files import read_label_list, read_tables
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukebox_hf import prior_preset
-from jukebox_hf.model.label_vocabulary import LabelMatch, LabelVocabulary, NameIndex, fold, search, underscored
+from jukebox_hf.model.inputs.label_vocabulary import LabelMatch, LabelVocabulary, NameIndex, fold, search, underscored
 
 
 def test_recorded_artists_get_openai_s_ids(recorded, tokenizer, version, level):

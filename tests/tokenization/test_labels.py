@@ -8,7 +8,7 @@ import torch
 
 from jukebox_hf import JukeboxTokenizer
 from jukebox_hf.conversion.openai_labels import unpack_labels
-from jukebox_hf.model.labels import SongDescription, window_inputs
+from jukebox_hf.model.inputs.labels import SongDescription, window_inputs
 
 SECOND = 44100
 

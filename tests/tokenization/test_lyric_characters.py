@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from jukebox_hf.model.alignment_times import CharacterTimes, time_lyrics
-from jukebox_hf.model.lyric_characters import CHARACTERS, UNKNOWN_CHARACTER, lyric_vocabulary
-from jukebox_hf.model.lyric_structure import read_structure, remarks
-from jukebox_hf.model.romanization import romanize
+from jukebox_hf.model.alignment.alignment_times import CharacterTimes, time_lyrics
+from jukebox_hf.model.inputs.lyric_characters import CHARACTERS, UNKNOWN_CHARACTER, lyric_vocabulary
+from jukebox_hf.model.inputs.lyric_structure import read_structure, remarks
+from jukebox_hf.model.inputs.romanization import romanize
 
 LYRIC_TEXT = st.text(st.one_of(st.characters(), st.sampled_from("ab A1+-'\\\n\t\r%é—日ß🎵")))
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-import jukebox_hf.model.romanization
+import jukebox_hf.model.inputs.romanization
 from jukebox_hf import JukeboxTokenizer
-from jukebox_hf.model.lyric_characters import lyric_vocabulary
-from jukebox_hf.model.lyric_structure import remarks
+from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.inputs.lyric_structure import remarks
 
 RUSSIAN = "абвгдежзийклмнопрстуфхцчшщъыьэюя"  # no upper case, no "ё"
 HANGUL = "".join(map(chr, range(0xAC00, 0xD7A4)))
@@ -77,7 +77,7 @@ def test_offsets_point_at_what_was_typed_in_order(text):
 
 
 def test_own_characters_need_no_anyascii(monkeypatch):
-    monkeypatch.setattr(jukebox_hf.model.romanization, "anyascii", None)
+    monkeypatch.setattr(jukebox_hf.model.inputs.romanization, "anyascii", None)
     assert ids_and_offsets(RUSSIAN, "Жук — ё") == ("жук -- е", (0, 1, 2, 3, 4, 4, 5, 6))
     with pytest.raises(ValueError, match="only the anyascii package can write in ASCII: '日' at 2; run"):
         ids_and_offsets(RUSSIAN, "и\N{COMBINING BREVE}日")

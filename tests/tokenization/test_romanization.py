@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jukebox_hf.model import romanization
-from jukebox_hf.model.romanization import OVERRIDES, romanize
+from jukebox_hf.model.inputs import romanization
+from jukebox_hf.model.inputs.romanization import OVERRIDES, romanize
 
 
 def test_ascii_stays_as_it_is():

@@ -4,7 +4,7 @@ import ast
 import doctest
 import re
 
-from jukebox_hf.model.romanization import OVERRIDES, romanize
+from jukebox_hf.model.inputs.romanization import OVERRIDES, romanize
 
 PAGE = "docs/reference/text_and_labels.md"
 

@@ -12,7 +12,7 @@ import torch
 
 import jukebox_hf
 from jukebox_hf import JukeboxConfig, JukeboxTokenizer
-from jukebox_hf.model.labels import SongDescription
+from jukebox_hf.model.inputs.labels import SongDescription
 
 
 def small(**changes):
@@ -57,12 +57,12 @@ def test_auto_tokenizer_finds_it_once_the_package_is_imported(tokenizer, tmp_pat
     JukeboxConfig().save_pretrained(tmp_path)
     code = (
         "import sys, jukebox_hf\n"
-        "assert 'jukebox_hf.model.tokenization_jukebox' not in sys.modules\n"
+        "assert 'jukebox_hf.model.inputs.tokenization_jukebox' not in sys.modules\n"
         "from transformers import AutoTokenizer\n"
         "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
         "print(type(tokenizer).__module__, type(tokenizer).__name__, len(tokenizer))"
     )
-    assert run_python(code, tmp_path) == "jukebox_hf.model.tokenization_jukebox JukeboxTokenizer 79"
+    assert run_python(code, tmp_path) == "jukebox_hf.model.inputs.tokenization_jukebox JukeboxTokenizer 79"
 
 
 def test_it_runs_where_only_the_model_folder_travelled(tokenizer, tmp_path, run_python):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukebox_hf import prior_preset
-from jukebox_hf.model.lyric_windows import SongTiming, first_lyric_span, lyric_span
-from jukebox_hf.model.song_plan import told_song_samples
-from jukebox_hf.model.windows import Window, plan_windows
+from jukebox_hf.model.inputs.lyric_windows import SongTiming, first_lyric_span, lyric_span
+from jukebox_hf.model.songs.song_plan import told_song_samples
+from jukebox_hf.model.songs.windows import Window, plan_windows
 
 
 @pytest.mark.parametrize(

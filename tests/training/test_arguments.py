@@ -15,7 +15,7 @@ from transformers.integrations import integration_utils
 from transformers.utils import logging
 
 from jukebox_hf import JukeboxVQVAE
-from jukebox_hf.model.embedded import tiny_repository
+from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.training import JukeboxPriorTrainingArguments, JukeboxVQVAETrainingArguments, train_prior, train_vqvae
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, run
 

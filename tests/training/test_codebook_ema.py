@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from jukebox_hf.model.codebook import Codebook
-from jukebox_hf.model.sampling_ops import uniforms
+from jukebox_hf.model.networks.codebook import Codebook
+from jukebox_hf.model.sampling.sampling_ops import uniforms
 from jukebox_hf.training import codebook_ema
 from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
 from jukebox_hf.training.vector_sample import VectorSample

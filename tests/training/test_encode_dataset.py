@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 from jukebox_hf.data.code_shards import CodeShards, fingerprint
 from jukebox_hf.data.songs import SkippedSong
-from jukebox_hf.model.convolution import Encoder
+from jukebox_hf.model.networks.convolution import Encoder
 from jukebox_hf.training import encode_dataset as module
 from jukebox_hf.training.encode_dataset import encode_dataset, main
 

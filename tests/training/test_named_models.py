@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from jukebox_hf.model.embedded import TINY, tiny_repository
+from jukebox_hf.model.checkpoints.tiny_model import TINY, tiny_repository
 from jukebox_hf.training import assemble, encode_dataset, train_prior, train_vqvae
 from jukebox_hf.training.arguments import JukeboxTrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.commands import read_arguments

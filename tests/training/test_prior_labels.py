@@ -10,8 +10,8 @@ import torch
 from jukebox_hf import JukeboxModel, JukeboxPrior
 from jukebox_hf.app import cli
 from jukebox_hf.data.songs import Song
-from jukebox_hf.model.label_vocabulary import LabelVocabulary
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training import put_prior, relabel
 from jukebox_hf.training.assemble import main as assemble
 from jukebox_hf.training.encode_dataset import encode_dataset

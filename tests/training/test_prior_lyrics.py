@@ -14,7 +14,7 @@ from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxProcessor, JukeboxToke
 from jukebox_hf.app import cli
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.songs import Song
-from jukebox_hf.model.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
 from jukebox_hf.training.assemble import main as assemble
 from jukebox_hf.training.assemble import put_prior
 from jukebox_hf.training.lyric_alphabets import add_characters, characters_of_songs

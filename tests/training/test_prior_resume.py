@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.checkpoints import SEAL
 from jukebox_hf.training.prior_trainer import JukeboxPriorTrainer
 from jukebox_hf.training.train_prior import main

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from jukebox_hf import JukeboxPrior
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.code_windows import CodeWindows
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training import (
     JukeboxPriorTrainer,
     JukeboxPriorTrainingArguments,

@@ -1,8 +1,8 @@
 """How far an int8 model's logits lie from the exact ones, in one line."""
 
 from jukebox_hf.app.information import configuration_of, stored_dtype
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.quantization import LogitAgreement
+from jukebox_hf.model.checkpoints.quantization import LogitAgreement
+from jukebox_hf.model.checkpoints.tiny_model import located
 
 _NOT_MEASURED = "int8: nobody measured how far it is off the exact model; jukebox-hf quantize does, and stores it"
 

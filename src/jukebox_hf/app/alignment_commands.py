@@ -71,9 +71,9 @@ def align(
     from jukebox_hf.app.information import configuration_of
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.orders import open_model, open_processor
-    from jukebox_hf.model.alignment import choose_head
-    from jukebox_hf.model.alignment_orders import lyric_level
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.alignment.alignment import choose_head
+    from jukebox_hf.model.alignment.batch_alignment import lyric_level
+    from jukebox_hf.model.checks.validation import require
 
     require(out != "", "--out is empty; name the folder to write into")
     require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
@@ -120,7 +120,7 @@ def find_alignment_head(
 ) -> None:
     """Find the layer and head that follow the lyrics, and write them into the model's configuration."""
     from jukebox_hf.app.alignment_files import find_head, table_of_heads
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.checks.validation import require
 
     require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
     said = _said(lyrics_file, artist=artist, genre=genre)

@@ -24,17 +24,17 @@ from jukebox_hf.app.transcoding import check_file_target, find_codes
 from jukebox_hf.data.audio_io import spelt_format, write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.songs import open_songs
-from jukebox_hf.model.alignment import SongAlignment
-from jukebox_hf.model.alignment_heads import HeadScore, score_heads
-from jukebox_hf.model.alignment_orders import labelled_codes, lyric_level
-from jukebox_hf.model.alignment_times import TimedLyrics
-from jukebox_hf.model.audio_input import read_audio
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.legacy_configuration import is_legacy_config
+from jukebox_hf.model.alignment.alignment import SongAlignment
+from jukebox_hf.model.alignment.alignment_heads import HeadScore, score_heads
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
+from jukebox_hf.model.alignment.batch_alignment import labelled_codes, lyric_level
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
+from jukebox_hf.model.inputs.audio_input import read_audio
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.song_state import SongState
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.lrc import write_lrc
 from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
 from jukebox_hf.rendering.srt import write_srt

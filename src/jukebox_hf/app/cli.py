@@ -62,7 +62,7 @@ def convert_openai(
 ) -> None:
     """Convert OpenAI's checkpoints: the released ones, or of your own training."""
     from jukebox_hf.conversion import convert_openai as conversion
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.checks.validation import require
 
     require(
         (vqvae is None) == (not prior),
@@ -91,7 +91,7 @@ def convert_transformers(
 ) -> None:
     """Convert a Jukebox repository of transformers 4."""
     from jukebox_hf.conversion.convert_transformers_v4 import convert_transformers_v4
-    from jukebox_hf.model.embedded import located
+    from jukebox_hf.model.checkpoints.tiny_model import located
 
     convert_transformers_v4(located(source), out, dtype=dtype, force=force, say=say_line)
 
@@ -133,8 +133,8 @@ def export(
 ) -> None:
     """Copy a repository together with the code that runs it, for people who do not have jukebox_hf."""
     from jukebox_hf.conversion.export_hub import export_hub
-    from jukebox_hf.model.embedded import located
-    from jukebox_hf.model.repository_names import check_name
+    from jukebox_hf.model.checkpoints.tiny_model import located
+    from jukebox_hf.model.checks.repository_names import check_name
 
     check_name(located(source))
     export_hub(Path(located(source)), out, force=force)
@@ -152,8 +152,8 @@ def quantize(
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize as make
-    from jukebox_hf.model.embedded import located
-    from jukebox_hf.model.repository_names import check_name
+    from jukebox_hf.model.checkpoints.tiny_model import located
+    from jukebox_hf.model.checks.repository_names import check_name
 
     check_name(located(source))
     found = make(Path(located(source)), out, force=force, say=(lambda line: None) if as_json else say_line)

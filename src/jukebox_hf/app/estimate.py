@@ -12,13 +12,13 @@ from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import memory_needs, sized_like
 from jukebox_hf.app.orders import Order, group_of
 from jukebox_hf.app.song_making import plan_in_words
-from jukebox_hf.model.conditioning import joined
-from jukebox_hf.model.generation import OpenWindow
-from jukebox_hf.model.labels import window_inputs
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.labels import window_inputs
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.sampling_ops import SamplingSettings
-from jukebox_hf.model.song_plan import LevelPlan
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.networks.conditioning import joined
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
+from jukebox_hf.model.sampling.window_decoder import OpenWindow
+from jukebox_hf.model.songs.song_plan import LevelPlan
 
 _MEASURED_STEPS = 8
 

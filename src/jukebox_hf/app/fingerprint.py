@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jukebox_hf.model.json_files import parse_json, read_json
+from jukebox_hf.model.checks.json_files import parse_json, read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.safetensors_files import check_safetensors
-from jukebox_hf.model.validation import require
 
 _NOTE = "model_files"
 _BLOCK = 2**22

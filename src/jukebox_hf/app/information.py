@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from jukebox_hf.app.memory import Fit, cache_bytes, tiers, weight_bytes
-from jukebox_hf.model.checkpoint_files import read_config_json, read_root_config
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.legacy_configuration import is_legacy_config
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
+from jukebox_hf.model.files.checkpoint_files import read_config_json, read_root_config
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 _COLUMNS = {
     "part": "part",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.label_files import NO_LISTS, checked_versions, read_json_dictionary, read_tables
-from jukebox_hf.model.label_vocabulary import LabelVocabulary, search
-from jukebox_hf.model.repository_names import check_name
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.repository_names import check_name
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.label_files import NO_LISTS, checked_versions, read_json_dictionary, read_tables
+from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary, search
 
 _FILES = ("tokenizer_config.json", "artists.json", "genres.json")
 KINDS = ("artists", "genres")

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 _KINDS = ("artist", "genre")
 _MOST_NAMES, _MOST_TOLD = 3, 3

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.free_memory import free_bytes as free_bytes
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.networks.free_memory import free_bytes as free_bytes
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 DTYPES = ("float32", "bfloat16", "int8")  # from the exact to the small
 TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards

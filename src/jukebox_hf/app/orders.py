@@ -20,21 +20,21 @@ from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SONG_WORDS_OF_REQUESTS, SongRequest, by_level, level_list
 from jukebox_hf.app.run_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.song_folder import load_codes
-from jukebox_hf.model.audio_input import read_audio
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.generation_arguments import default_generation_config, read_wishes
-from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.labels import LevelLabels
+from jukebox_hf.model.checkpoints.quantization import int8_config
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.validation import check_level, is_integer, require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.inputs.audio_input import read_audio
+from jukebox_hf.model.inputs.labels import LevelLabels
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.quantization import int8_config
-from jukebox_hf.model.song import check_request
-from jukebox_hf.model.song_orders import take_orders
-from jukebox_hf.model.song_plan import SamplingPlan
-from jukebox_hf.model.song_state import SongState
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import check_level, is_integer, require
+from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_wishes
+from jukebox_hf.model.songs.song import check_request
+from jukebox_hf.model.songs.song_batches import take_orders
+from jukebox_hf.model.songs.song_plan import SamplingPlan
+from jukebox_hf.model.songs.song_state import SongState
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 _GIVEN, _GIVEN_CODES = "given_samples", "given_codes"

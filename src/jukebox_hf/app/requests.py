@@ -12,9 +12,9 @@ from typing import Any
 
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS, spelt_format
-from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text, check_words
-from jukebox_hf.model.validation import MAX_SONG_SECONDS, require
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text, check_words
+from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0

@@ -14,9 +14,9 @@ import torch
 from jukebox_hf.app.information import configuration_of, stored_dtype
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
 from jukebox_hf.app.requests import SongRequest, level_list
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.native_step import compile_native, why_not_compiled
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.sampling.cpp_step import compile_native, why_not_compiled
 
 NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
 _LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some

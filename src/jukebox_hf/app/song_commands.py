@@ -224,7 +224,7 @@ def generate(
     from jukebox_hf.app.requests import read_batch
     from jukebox_hf.app.song_runs import unfinished_in
     from jukebox_hf.data.audio_io import suffix_of
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.checks.validation import require
 
     said = _said(ctx)
     require(batch is None or count == 1, "--batch and --count exclude each other; repeat lines of the batch instead")
@@ -362,7 +362,7 @@ def decode(
 def _said(ctx: typer.Context) -> dict[str, Any]:
     """What the user said of the song, by the names of `SongRequest`."""
     from jukebox_hf.app.transcoding import read_lyrics
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.checks.validation import require
 
     require(ctx.params.get("out") != "", "--out is empty; name a file, or a folder with / at its end")
     said = {k: v for k, v in ctx.params.items() if v is not None and v is not False and k not in _NOT_OF_SONG}
@@ -377,7 +377,7 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
 def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """So many songs of which the same was said; their seeds count on from one that was."""
     from jukebox_hf.app.requests import MOST_SONGS
-    from jukebox_hf.model.validation import require
+    from jukebox_hf.model.checks.validation import require
 
     require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
     return [said | ({"seed": said["seed"] + place} if "seed" in said else {}) for place in range(count)]

@@ -13,8 +13,8 @@ from typing import Any
 
 from jukebox_hf.app.held_folder import HeldFolder
 from jukebox_hf.app.song_folder import SongTarget, is_audio_of
-from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.validation import is_integer, require
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.validation import is_integer, require
 
 KINDS = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
 _JOURNAL, _FINISHED = "commit.json", "finished.json"

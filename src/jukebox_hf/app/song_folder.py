@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jukebox_hf.data.audio_io import FORMATS
-from jukebox_hf.model.song_state import SongState
-from jukebox_hf.model.text_input import check_path, shown
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.text_input import check_path, shown
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.songs.song_state import SongState
 
 _LONGEST_SLUG = 80
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves

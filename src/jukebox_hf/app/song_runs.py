@@ -24,13 +24,13 @@ from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, c
 from jukebox_hf.app.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.data.audio_io import format_of, suffix_of
-from jukebox_hf.model.embedded import TINY
-from jukebox_hf.model.generation import check_stepping_here
-from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.checkpoints.tiny_model import TINY
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import is_number, require
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.sampling_ops import check_stepping
-from jukebox_hf.model.validation import is_number, require
+from jukebox_hf.model.sampling.sampling_ops import check_stepping
+from jukebox_hf.model.sampling.window_decoder import check_stepping_here
 
 
 @dataclass(frozen=True, kw_only=True)

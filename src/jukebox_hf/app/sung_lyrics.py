@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, SongRequest
-from jukebox_hf.model.alignment import SongAlignment
-from jukebox_hf.model.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
+from jukebox_hf.model.alignment.alignment import SongAlignment
+from jukebox_hf.model.alignment.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.song_state import SongState
+from jukebox_hf.model.songs.song_state import SongState
 
 
 def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> TimedLyrics:

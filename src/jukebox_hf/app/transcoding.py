@@ -14,9 +14,9 @@ from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
 from jukebox_hf.app.song_making import GENERATED, decoded
 from jukebox_hf.app.song_runs import read_sidecar
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
-from jukebox_hf.model.audio_input import read_audio
-from jukebox_hf.model.song_state import SongState
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.checks.validation import check_level, require
+from jukebox_hf.model.inputs.audio_input import read_audio
+from jukebox_hf.model.songs.song_state import SongState
 
 _CODES = ".codes.safetensors"
 

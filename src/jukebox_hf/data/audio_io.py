@@ -1,7 +1,7 @@
 """Audio files: samples become a WAV, FLAC, MP3, OGG or Opus file that says where it came from.
 
-Flows in: mono samples. Flows out: a whole file, or none. Reading audio is `model/audio_input.py`, which travels with
-the weights.
+Flows in: mono samples. Flows out: a whole file, or none. Reading audio is `model/inputs/audio_input.py`, which
+travels with the weights.
 """
 
 import io
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.data.audio_bytes import id3_tag, number_ogg, stop_clock
-from jukebox_hf.model.atomic_files import write_whole
-from jukebox_hf.model.audio_input import resample
-from jukebox_hf.model.text_input import without_controls
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.text_input import without_controls
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.atomic_files import write_whole
+from jukebox_hf.model.inputs.audio_input import resample
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from jukebox_hf.data.songs import CorruptSongsError, Song, Songs
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from torch import nn
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
-from jukebox_hf.model.json_files import parse_json, read_json
-from jukebox_hf.model.text_input import MAX_LYRICS, MAX_PATH, check_text
-from jukebox_hf.model.validation import check_level, is_integer, require
+from jukebox_hf.model.checks.json_files import parse_json, read_json
+from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text
+from jukebox_hf.model.checks.validation import check_level, is_integer, require
 
 _FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
 _MOST_LEVELS, _LARGEST_INDEX = 16, 1 << 20

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from jukebox_hf.data.audio_windows import StretchPlan, check_window, item_random, labels_of
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 
 class CodeWindows(Dataset):

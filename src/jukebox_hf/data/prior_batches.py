@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from jukebox_hf.data.songs import Songs
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.labels import LevelLabels, SongDescription, window_inputs
-from jukebox_hf.model.lyric_windows import first_lyric_span, short_lyric_span
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, window_inputs
+from jukebox_hf.model.inputs.lyric_windows import first_lyric_span, short_lyric_span
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 _NAMED = 3
 

@@ -1,7 +1,7 @@
 """Recordings: a stretch of a file, or of a file's bytes, becomes samples without the rest being decoded.
 
 Flows in: a path or bytes, and times at the wanted rate. Flows out: samples (channels, S). The caps of
-`model/audio_input.py` hold here too; there whole files become mono, here channels stay for the mix augmentation.
+`model/inputs/audio_input.py` hold here too; there whole files become mono, here channels stay for the mix augmentation.
 """
 
 import functools
@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jukebox_hf.model.audio_input import (
+from jukebox_hf.model.checks.file_kinds import read_head, refuse_kind
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.audio_input import (
     BLOCK_VALUES,
     MAX_CHANNELS,
     MAX_RATE,
@@ -24,10 +26,8 @@ from jukebox_hf.model.audio_input import (
     reason_of,
     resample,
 )
-from jukebox_hf.model.file_kinds import read_head, refuse_kind
-from jukebox_hf.model.foreign_audio import foreign_kind, open_foreign
-from jukebox_hf.model.validation import require
-from jukebox_hf.model.whole_audio import check_end, check_whole
+from jukebox_hf.model.inputs.foreign_audio import foreign_kind, open_foreign
+from jukebox_hf.model.inputs.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place

@@ -15,11 +15,11 @@ from typing import Any
 
 from transformers.utils import logging
 
-from jukebox_hf.model.file_kinds import check_file, refuse_kind
-from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.lyric_structure import with_new_lines
-from jukebox_hf.model.text_input import MAX_PATH, check_lyric_text, check_text, check_words
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.file_kinds import check_file, refuse_kind
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.text_input import MAX_PATH, check_lyric_text, check_text, check_words
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.lyric_structure import with_new_lines
 
 logger = logging.get_logger(__name__)
 

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from jukebox_hf.data.recordings import Source
-from jukebox_hf.model.text_input import check_path, shown
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.text_input import check_path, shown
+from jukebox_hf.model.checks.validation import require
 
 _LARGEST = 2**31  # bytes of one recording
 OUTSIDE = "allow_outside_files"

@@ -30,7 +30,7 @@ from jukebox_hf.data.songs import (
     in_split,
     parse_times,
 )
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 _FEW = 20  # songs that pass before a share of corrupt ones means anything
 

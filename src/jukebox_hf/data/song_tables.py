@@ -19,10 +19,10 @@ from transformers.utils import logging
 from jukebox_hf.data.recordings import Source
 from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, check_column_names, checked_word, read_song_list
 from jukebox_hf.data.song_places import OutsideError, Place
-from jukebox_hf.model.file_kinds import check_file, read_head, refuse_kind
-from jukebox_hf.model.foreign_audio import can_open_foreign
-from jukebox_hf.model.text_input import MAX_PATH, check_text
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.file_kinds import check_file, read_head, refuse_kind
+from jukebox_hf.model.checks.text_input import MAX_PATH, check_text
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.foreign_audio import can_open_foreign
 
 logger = logging.get_logger(__name__)
 

@@ -14,8 +14,8 @@ import torch
 
 from jukebox_hf.data.recordings import Header, read_header, read_span
 from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, check_source, open_table, place_of
-from jukebox_hf.model.json_files import parse_json
-from jukebox_hf.model.validation import is_number, plain, require
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.validation import is_number, plain, require
 
 if TYPE_CHECKING:
     from jukebox_hf.data.song_streams import SongStream

@@ -18,25 +18,18 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .alignment import SongAlignment
-from .alignment_orders import OrderAligner, align_songs, lyric_level
-from .checkpoint_files import check_format, check_name, inside, pin, read_json_beside, read_root_config
-from .companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
-from .configuration_fields import attention_by_part
-from .configuration_jukebox import JukeboxConfig
-from .generation_arguments import (
-    LEFT_BY_TRANSFORMERS_4,
-    SongWishes,
-    check_generation_defaults,
-    default_generation_config,
-    read_hook,
-    read_wishes,
-    refuse_listeners,
-)
-from .initialization import init_module
-from .later_priors import ReachesLaterPriors
-from .legacy_configuration import is_legacy_config
-from .loading_arguments import (
+from .alignment.alignment import SongAlignment
+from .alignment.batch_alignment import OrderAligner, align_songs, lyric_level
+from .checkpoints.companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
+from .checkpoints.later_priors import ReachesLaterPriors
+from .checkpoints.part_loader import LOADING, PartSource
+from .checkpoints.remote_code import write_code
+from .checks.validation import check_level, plain, read_flag, require
+from .configuration.configuration_fields import attention_by_part
+from .configuration.configuration_jukebox import JukeboxConfig
+from .configuration.legacy_configuration import is_legacy_config
+from .files.checkpoint_files import check_format, check_name, inside, pin, read_json_beside, read_root_config
+from .files.loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
     check_device_map,
@@ -48,19 +41,26 @@ from .loading_arguments import (
     read_loading,
     without_bars,
 )
-from .modeling_jukebox_prior import JukeboxPrior
-from .modeling_jukebox_vqvae import JukeboxVQVAE
-from .part_source import LOADING, PartSource
-from .plain_modules import check_in_memory
-from .remote_code import write_code
-from .song import LentForCall, LogitsHook
-from .song_codes import Codes
-from .song_inputs import NOT_SAID, SONG_INPUTS
-from .song_orders import SongOrder, copied, take_orders, write_orders
-from .song_state import SongState
-from .streaming import PIECE_SECONDS, SongPiece, stream_song
-from .validation import check_level, plain, read_flag, require
-from .weight_types import KeepsFloat32, asked_dtype
+from .files.weight_types import KeepsFloat32, asked_dtype
+from .inputs.song_inputs import NOT_SAID, SONG_INPUTS
+from .networks.initialization import init_module
+from .networks.modeling_jukebox_prior import JukeboxPrior
+from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from .networks.plain_modules import check_in_memory
+from .songs.generation_arguments import (
+    LEFT_BY_TRANSFORMERS_4,
+    SongWishes,
+    check_generation_defaults,
+    default_generation_config,
+    read_hook,
+    read_wishes,
+    refuse_listeners,
+)
+from .songs.song import LentForCall, LogitsHook
+from .songs.song_batches import SongOrder, copied, take_orders, write_orders
+from .songs.song_codes import Codes
+from .songs.song_state import SongState
+from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
 
 
 @dataclass

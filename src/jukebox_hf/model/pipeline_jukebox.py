@@ -18,19 +18,19 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, TextToAudioPipeline
 from transformers.utils import logging
 
-from .alignment import times_as_rows
-from .alignment_times import time_lyrics, times_of_rows
-from .audio_containers import one_each
-from .feature_extraction_jukebox import JukeboxFeatureExtractor
-from .free_memory import free_bytes
-from .generation_arguments import KNOWN
-from .loading_arguments import PUSH_ARGUMENTS, check_present
+from .alignment.alignment import times_as_rows
+from .alignment.alignment_times import time_lyrics, times_of_rows
+from .checks.text_input import shown
+from .checks.validation import is_integer, plain, read_flag, require
+from .files.loading_arguments import PUSH_ARGUMENTS, check_present
+from .inputs.audio_containers import one_each
+from .inputs.feature_extraction_jukebox import JukeboxFeatureExtractor
+from .inputs.processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
+from .inputs.song_inputs import NOT_SAID
+from .inputs.tokenization_jukebox import JukeboxTokenizer
 from .modeling_jukebox import JukeboxModel
-from .processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
-from .song_inputs import NOT_SAID
-from .text_input import shown
-from .tokenization_jukebox import JukeboxTokenizer
-from .validation import is_integer, plain, read_flag, require
+from .networks.free_memory import free_bytes
+from .songs.generation_arguments import KNOWN
 
 logger = logging.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """Seconds as the clocks of subtitle formats: carried over, never 59.9996 written as 59 and 1000."""
 
-from jukebox_hf.model.text_input import without_controls
+from jukebox_hf.model.checks.text_input import without_controls
 
 
 def clock(seconds: float, digits: int, *, hours: bool, comma: str = ".") -> str:

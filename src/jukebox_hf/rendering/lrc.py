@@ -6,7 +6,7 @@ round one.
 
 import re
 
-from jukebox_hf.model.alignment_times import TimedLine, TimedLyrics
+from jukebox_hf.model.alignment.alignment_times import TimedLine, TimedLyrics
 from jukebox_hf.rendering.clock import clock, one_line
 
 _LIKE_A_TAG = re.compile(r"[\[<](?=\s*(?:\d|[A-Za-z]+\s*:))")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_hf.model.alignment_times import TimedLyrics
-from jukebox_hf.model.text_input import without_controls
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
+from jukebox_hf.model.checks.text_input import without_controls
 from jukebox_hf.rendering.picture import spectrogram
 from jukebox_hf.rendering.player_page import SCRIPT, STYLE
 from jukebox_hf.rendering.png import heat_png, shrunk

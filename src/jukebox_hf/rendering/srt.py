@@ -4,7 +4,7 @@ Flows in: `TimedLyrics`. Flows out: text. The format has no escapes, but players
 braces become marks that look alike.
 """
 
-from jukebox_hf.model.alignment_times import TimedLyrics
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 from jukebox_hf.rendering.clock import clock, one_line
 
 _HARMLESS = str.maketrans({"<": "\u2039", ">": "\u203a", "{": "(", "}": ")"})

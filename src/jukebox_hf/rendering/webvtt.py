@@ -3,7 +3,7 @@
 Flows in: `TimedLyrics`. Flows out: text, in which what could be markup is escaped.
 """
 
-from jukebox_hf.model.alignment_times import TimedLine, TimedLyrics
+from jukebox_hf.model.alignment.alignment_times import TimedLine, TimedLyrics
 from jukebox_hf.rendering.clock import clock, one_line
 from jukebox_hf.rendering.srt import SHORTEST
 

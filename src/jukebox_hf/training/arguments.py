@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.validation import is_integer, is_number, plain, read_seconds, require
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.validation import is_integer, is_number, plain, read_seconds, require
 from jukebox_hf.training.codebook_ema import CodebookSettings
 
 MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import check_target, staged
-from jukebox_hf.model.checkpoint_files import read_root_config
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.files.checkpoint_files import read_root_config
+from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.processing_jukebox import JukeboxProcessor
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.label_lists import relabel
 from jukebox_hf.training.lyric_alphabets import add_characters

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from jukebox_hf.model.audio_losses import spectral_distance
-from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
+from jukebox_hf.model.networks.audio_losses import spectral_distance
 
 _SMALLEST = 1e-12
 

@@ -19,11 +19,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
-from jukebox_hf.model.atomic_files import flush
-from jukebox_hf.model.file_modes import follow_umask
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.safetensors_files import check_safetensors
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.atomic_files import flush
+from jukebox_hf.model.files.file_modes import follow_umask
+from jukebox_hf.model.files.safetensors_files import check_safetensors
 
 logger = logging.get_logger(__name__)
 

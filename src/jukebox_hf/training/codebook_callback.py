@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
 from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
 

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from jukebox_hf.model.codebook import Codebook
-from jukebox_hf.model.sampling_ops import uniforms
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.networks.codebook import Codebook
+from jukebox_hf.model.sampling.sampling_ops import uniforms
 from jukebox_hf.training.vector_sample import VectorSample
 
 Draw = Callable[[str, int, int, int, int], Tensor]

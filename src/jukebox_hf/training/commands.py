@@ -18,10 +18,10 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.loading_arguments import without_bars
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
 
 logger = logging.get_logger(__name__)

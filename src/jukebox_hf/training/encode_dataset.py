@@ -27,8 +27,8 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.song_tables import check_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.validation import check_level, is_integer, require
+from jukebox_hf.model.checks.validation import check_level, is_integer, require
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.prior_data import facts_of

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from jukebox_hf.model.validation import is_number, require
+from jukebox_hf.model.checks.validation import is_number, require
 
 _STREAM = 2  # audio_windows draws from streams 0 and 1 of the same seed
 

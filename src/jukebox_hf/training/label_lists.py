@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from jukebox_hf.data.songs import Song
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.initialization import scaled_embedding
-from jukebox_hf.model.label_vocabulary import RULES, UNKNOWN_ID, LabelVocabulary
-from jukebox_hf.model.lyric_characters import CHARACTERS
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.inputs.label_vocabulary import RULES, UNKNOWN_ID, LabelVocabulary
+from jukebox_hf.model.inputs.lyric_characters import CHARACTERS
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.networks.initialization import scaled_embedding
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 CHOICES = ("keep", "add", "songs")
 _UNKNOWN = {"unknown": UNKNOWN_ID}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torch import nn
 
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 # Every matrix of every layer, of the prior's transformer and of the lyric encoder's.
 TARGETS = r"(lyrics\.)?transformer\.layers\.\d+\.(attention\.(query_key_value|query|key_value|output)|mlp\.(up|down))"

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jukebox_hf.data.songs import Song
-from jukebox_hf.model.lyric_characters import lyric_vocabulary
-from jukebox_hf.model.lyric_structure import is_foreign
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
+from jukebox_hf.model.inputs.lyric_structure import is_foreign
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 OF_SONGS = "songs"
 

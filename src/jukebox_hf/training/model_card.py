@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 
 _MEASURES = ("loss", "bits_per_code", "bits_per_character")
 

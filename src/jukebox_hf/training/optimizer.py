@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 _NEVER = 1e10
 

@@ -5,8 +5,8 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 
 from dataclasses import dataclass, field
 
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.validation import is_number, require
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.label_dropout import LabelDropout
 

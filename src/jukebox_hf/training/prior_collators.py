@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from jukebox_hf.data.prior_batches import prior_inputs
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 _TENSORS = ("codes", "upper_codes", "input_values")
 

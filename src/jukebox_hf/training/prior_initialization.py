@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from jukebox_hf.model.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 _SLOWEST = 0.5  # cycles per song; the fastest makes one in two characters
 _READERS = ("lyrics_prefix", "lyrics_cross")

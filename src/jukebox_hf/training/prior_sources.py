@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jukebox_hf.data.code_shards import CodeFacts
-from jukebox_hf.model.checkpoint_files import read_config_json
-from jukebox_hf.model.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
-from jukebox_hf.model.embedded import located
-from jukebox_hf.model.json_files import read_json
+from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import check_level, require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.configuration.presets import prior_preset
+from jukebox_hf.model.files.checkpoint_files import read_config_json
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.presets import prior_preset
-from jukebox_hf.model.tokenization_jukebox import JukeboxTokenizer
-from jukebox_hf.model.validation import check_level, require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.prior_arguments import PriorModelArguments
 
 FACTS_FILE = "trained_on.json"

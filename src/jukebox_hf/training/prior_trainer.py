@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from jukebox_hf.model.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.prior_inputs import check_inputs
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.networks.prior_inputs import check_inputs
 from jukebox_hf.training.lora import has_adapters, merged_prior, prior_of
 from jukebox_hf.training.model_card import prior_card
 from jukebox_hf.training.trainer import JukeboxTrainer

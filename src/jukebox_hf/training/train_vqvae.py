@@ -13,10 +13,10 @@ import yaml
 from transformers import set_seed
 from transformers.utils import logging
 
-from jukebox_hf.model.configuration_jukebox import JukeboxVQVAEConfig
-from jukebox_hf.model.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.model.presets import vqvae_preset
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
+from jukebox_hf.model.configuration.presets import vqvae_preset
+from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.bandwidth import measure_bandwidth, spread_windows
 from jukebox_hf.training.checkpoints import check_fits

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.utils import logging
 
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import (
     SEAL,
     CheckpointedCallback,

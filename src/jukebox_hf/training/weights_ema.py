@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
 
 STATE_FILE = "weights_ema.safetensors"

@@ -23,9 +23,9 @@ from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
 from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SongOrder, synthesize
-from jukebox_hf.model.json_files import read_json
-from jukebox_hf.model.text_input import check_lyric_text
-from jukebox_hf.model.validation import is_integer, require
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import check_lyric_text
+from jukebox_hf.model.checks.validation import is_integer, require
 
 MAX_HOURS = 10_000
 _VERSION = 1  # of the sound: raise it when the same seed would sound different

@@ -13,7 +13,7 @@ from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
 from jukebox_hf.data.synthesis.instruments import note, stroke
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, time_lyrics
 from jukebox_hf.data.synthesis.voice import Note, sing
-from jukebox_hf.model.validation import require
+from jukebox_hf.model.checks.validation import require
 
 _BEATS_PER_BAR = 4
 _VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing

@@ -1,0 +1,134 @@
+"""Alignment of the songs of a batch: from what `JukeboxProcessor` gives, and codes, to a `SongAlignment` per song.
+
+Flows in: a model, the tensors of song_inputs.py, codes of the level that reads lyrics; or songs that were just written.
+Flows out: alignments, in the order of the songs. The prior is let go at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..checks.validation import require
+from ..configuration.configuration_jukebox import JukeboxConfig
+from ..inputs.labels import LevelLabels
+from ..inputs.song_inputs import read_songs
+from ..songs.song import Priors, check_timing
+from ..songs.song_batches import SongOrder, batch_size, level_labels, song_samples, warn_of_other_lengths
+from ..songs.song_codes import Codes, read_codes, state_of
+from ..songs.song_state import SongState
+from .alignment import SongAlignment, align_song
+
+
+def lyric_level(config: JukeboxConfig) -> int:
+    """The coarsest level whose prior reads lyrics.
+
+    Raises:
+        ValueError: no prior does.
+    """
+    readers = [prior.level for prior in config.prior_configs if prior.lyrics != "none"]
+    require(len(readers) > 0, "no prior of this model reads lyrics, so nothing can be aligned; use a model that does")
+    return readers[-1]
+
+
+def align_songs(
+    model: Priors,
+    inputs: Mapping[str, Any],
+    codes: Codes,
+    *,
+    layer: int | None = None,
+    head: int | None = None,
+) -> list[SongAlignment]:
+    """Align songs whose codes are known, generated or encoded from recordings.
+
+    Args:
+        model: gives the prior that reads lyrics; no other is asked for.
+        inputs: as for `JukeboxModel.generate`; only words and places in the song count.
+        codes: of at least the level that reads lyrics, as `generate` takes them.
+        layer, head: instead of the configuration's.
+
+    Raises:
+        ValueError: inputs, codes or times that do not fit, in one sentence.
+    """
+    level = lyric_level(model.config)
+    songs = labelled_codes(model.config, inputs, codes)
+    prior = model.lend(level)
+    try:
+        return [align_song(prior, own, labels, layer=layer, head=head) for own, labels in songs]
+    finally:
+        del prior
+        model.take_back(level)
+
+
+def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes) -> list[tuple[Tensor, LevelLabels]]:
+    """The codes of each song at the level that reads lyrics, with their labels; arguments as in `align_songs`.
+
+    Raises:
+        ValueError: inputs, codes or times that do not fit, in one sentence.
+    """
+    level = lyric_level(config)
+    prior_config, hop = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
+    words = {name: value for name, value in inputs.items() if not name.startswith("prompt")}
+    codes = read_codes(codes)
+    songs = read_songs(config, words, batch_size(words, codes))
+    state = codes if isinstance(codes, SongState) else state_of(config, codes, [0] * len(songs["seeds"]))
+    state.check(config)
+    _check_there(level, state.codes[level])
+    found = []
+    for song, own in enumerate(state.codes[level]):
+        total = song_samples(config, songs, song, len(own) * hop)
+        labels = level_labels(prior_config, songs, song, total)
+        check_timing(labels, max(0, len(own) - prior_config.context_length) * hop)
+        found.append((own, labels))
+    warn_of_other_lengths(labels for _, labels in found)
+    return found
+
+
+class OrderAligner:
+    """Aligns songs right after the level that reads lyrics is written, while its prior is still there.
+
+    Attributes:
+        found: the alignments so far, by row of the batch.
+
+    Raises:
+        ValueError: a model that can not align, before anything is written.
+    """
+
+    def __init__(self, model: Priors, orders: Sequence[SongOrder]) -> None:
+        self._model, self._orders = model, orders
+        self.level = lyric_level(model.config)
+        self.found: dict[int, SongAlignment] = {}
+        require(
+            model.config.prior_configs[self.level].alignment_layer is not None,
+            f"return_alignment=True needs alignment_layer and alignment_head of prior_configs[{self.level}], which are "
+            f"None; find them with `jukebox-hf find-alignment-head`",
+        )
+        for order in orders:
+            if all(plan.level != self.level for plan in order.plan.levels):
+                _check_there(self.level, order.state.codes[self.level])
+
+    def after_level(self, level: int, states: Sequence[SongState]) -> None:
+        """Align if this was the level."""
+        if level == self.level:
+            self._align(states)
+
+    def finish(self, states: Sequence[SongState]) -> list[SongAlignment]:
+        """All alignments in the order of the songs; where the level was given, not written, they are made now."""
+        if not self.found:
+            self._align(states)
+            self._model.take_back(self.level)
+        return [self.found[song] for song in sorted(self.found)]
+
+    def _align(self, states: Sequence[SongState]) -> None:
+        prior, hop = self._model.lend(self.level), self._model.config.vqvae_config.hop_lengths[self.level]
+        for order, state in zip(self._orders, states, strict=True):
+            windows = next((plan.windows for plan in order.plan.levels if plan.level == self.level), None)
+            for place, song in enumerate(order.songs):
+                own = state.codes[self.level][place][: order.plan.samples // hop]
+                labels = order.labels[self.level][place]
+                self.found[song] = align_song(prior, own, labels, windows=windows)
+
+
+def _check_there(level: int, known: Sequence[Any]) -> None:
+    empty = [song for song, own in enumerate(known) if len(own) == 0]
+    require(not empty, f"codes of level {level} are missing for song {empty[:1]}, but lyrics are aligned to them")

@@ -1,0 +1,1 @@
+"""The three configurations, released sizes and presets, and how foreign ones are read."""

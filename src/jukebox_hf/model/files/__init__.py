@@ -1,0 +1,1 @@
+"""Weights on disk: headers compared before they are read, files written whole."""

@@ -1,0 +1,436 @@
+"""Tensors by name out of the files of a checkpoint, one at a time and without a second copy in memory.
+
+Flows in: a folder or Hub repository with safetensors or `pytorch_model.bin`, whole or in shards. Flows out: tensors
+that are read, where the format allows it, straight from the mapped file. Only tensors and plain values are ever
+unpickled.
+"""
+
+import copy
+import os
+import pickletools
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+from ..checks.file_kinds import check_file, read_head, refuse_kind
+from ..checks.json_files import read_json
+from ..checks.repository_names import check_name
+from ..checks.validation import require
+from ..configuration.configuration_jukebox import JukeboxConfig
+from .file_modes import follow_umask
+from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
+from .weight_types import check_numbers
+
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
+_INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_AGAIN = "download or export it again"
+_OLD_PICKLES = 4  # that a stream of torch.save begins with, before zip files
+_QUIETLY = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+
+
+class CheckpointFiles(Mapping[str, Tensor]):
+    """The tensors of some files, read when asked for."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._readers: dict[str, Callable[[], Tensor]] = {}
+        for file in files:
+            self._readers |= _readers_of(Path(file))
+
+    @classmethod
+    def of_repository(cls, name_or_path: str, **hub: Any) -> "CheckpointFiles":
+        """Find the weights of a local folder or a Hub repository.
+
+        Raises:
+            ValueError: no weights there, or an index that points outside its folder.
+        """
+
+        def find(name: str) -> str | None:
+            return cached_file(
+                name_or_path, name, _raise_exceptions_for_missing_entries=False, **{"local_files_only": False, **hub}
+            )
+
+        for whole, index in zip(_WHOLE, _INDEX, strict=True):
+            if found := find(whole):
+                return cls([Path(found)])
+            if found := find(index):
+                return cls([Path(_found(find(shard), shard, name_or_path)) for shard in shards_of(Path(found))])
+        raise ValueError(f"{name_or_path} holds none of {', '.join(_WHOLE + _INDEX)}; is it a model's folder?")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._readers[name]()
+
+    def __iter__(self) -> Any:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+class CheckedWeights:
+    """For networks, before `PreTrainedModel`: files that do not fit are refused before transformers reads them."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence."""
+        if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
+            _check_part(cls, str(pretrained_model_name_or_path), kwargs)
+            kwargs.pop("force_download", None)  # checked is what will be read
+        is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
+        check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
+        result = super().save_pretrained(save_directory, *args, **kwargs)
+        for file in Path(save_directory).glob("model*.safetensors"):
+            follow_umask(file)
+        return result
+
+
+def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
+    """Compare the files of a network with what its configuration asks for."""
+    hub = {key: said[key] for key in _HUB_ARGUMENTS if said.get(key) is not None}
+    subfolder, config = said.get("subfolder") or "", said.get("config")
+    check_name(name)
+    if not isinstance(config, PreTrainedConfig):
+        if _find_quietly(name, "config.json", subfolder, **hub) is None:
+            return  # an adapter's folder, or nothing: transformers knows
+        own = {field.name: said[field.name] for field in fields(part.config_class) if field.name in said}
+        config = part.config_class.from_pretrained(name, subfolder=subfolder, **hub, **own)
+    is_quantized = getattr(config, "quantization_config", None) is not None
+    is_free = is_quantized or bool(said.get("ignore_mismatched_sizes"))
+    found = check_weights_of(part, config, name, subfolder, is_free=is_free, variant=said.get("variant"), **hub)
+    pickled = None if found else _find_quietly(name, "pytorch_model.bin", subfolder, **hub)
+    if pickled is not None and said.get("use_safetensors") is not True:
+        content = read_pickled_tensors(Path(pickled))
+        check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
+
+
+def inside(name_or_path: str, subfolder: str, **hub: Any) -> str:
+    """Name a folder inside a repository; one on the Hub is downloaded, without what lies beside it."""
+    if not subfolder:
+        return name_or_path
+    root = name_or_path
+    if not Path(root).is_dir():
+        check_name(root)
+        root = snapshot_download(root, allow_patterns=[f"{subfolder.strip('/')}/*"], **hub)
+    return str(Path(root) / subfolder)
+
+
+def check_format(
+    name_or_path: str, is_legacy: bool, use_safetensors: bool | None, variant: str | None, **hub: Any
+) -> None:
+    """Refuse a format of weights that a repository does not have.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not is_legacy:
+        require(
+            use_safetensors is not False,
+            "use_safetensors=False, but the parts of a Jukebox are stored as safetensors alone; leave it out",
+        )
+        found = variants_of(Path(name_or_path) / "vqvae")
+        require(
+            not found or variant in found,
+            f"variant={variant!r}, but the weights of {name_or_path} are of "
+            f"{' and '.join(f'variant={one!r}' for one in found)}; say that",
+        )
+        return
+    require(variant is None, f"variant={variant!r}, but repositories of transformers 4 have none; leave it out")
+    if use_safetensors is not None:
+        quietly = {"_raise_exceptions_for_missing_entries": False}
+        found = any(cached_file(name_or_path, file, **quietly, **hub) for file in (_WHOLE[0], _INDEX[0]))
+        require(
+            found == use_safetensors,
+            f"use_safetensors={use_safetensors}, but the weights of {name_or_path} are "
+            f"{'safetensors' if found else 'a pickle, pytorch_model.bin'}; leave it out, or convert it first",
+        )
+
+
+def variants_of(folder: Path) -> set[str | None]:
+    """The variants that the weights in a folder of this disk have; None is the one without a name."""
+    matches = [_VARIANT.search(file.name) for file in folder.glob("model*.safetensors")]
+    return {None if match is None else match[1] for match in matches}
+
+
+def pin(name_or_path: str, **hub: Any) -> tuple[str, dict[str, Any]]:
+    """Name a repository so that later reads find the same files: its whole path, or the commit of its config.json.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+    """
+    config = _find(name_or_path, "config.json", **hub)
+    if Path(name_or_path).is_dir():
+        return str(Path(name_or_path).resolve()), hub
+    commit = extract_commit_hash(str(config), None)
+    return name_or_path, hub | ({"revision": commit} if commit else {})
+
+
+def read_config_json(name_or_path: str, subfolder: str = "", **hub: Any) -> dict[str, Any]:
+    """Read the config.json of a local folder or a Hub repository as it stands, whatever it describes.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+        ValueError: a file that is not a JSON object.
+    """
+    return read_json(_find(name_or_path, "config.json", subfolder=subfolder, **hub))
+
+
+def read_json_beside(name_or_path: str, file: str, subfolder: str, **hub: Any) -> dict[str, Any] | None:
+    """Read another JSON object out of a repository; None where there is none.
+
+    Raises:
+        ValueError: a file that is not a JSON object.
+    """
+    check_name(name_or_path)
+    path = _find_quietly(name_or_path, file, subfolder, **hub)
+    return None if path is None else read_json(path)
+
+
+def read_root_config(name_or_path: str, **hub: Any) -> dict[str, Any]:
+    """Read the root config.json of a whole Jukebox, ours or transformers 4's.
+
+    Raises:
+        OSError: no such repository, or no config.json in it.
+        ValueError: a file that is not a JSON object, or describes something else.
+    """
+    root = read_config_json(name_or_path, **hub)
+    require(
+        root.get("model_type") == JukeboxConfig.model_type,
+        f"{name_or_path}: config.json is not of a Jukebox (model_type must be {JukeboxConfig.model_type!r}, not "
+        f"{root.get('model_type')!r}); for one part use JukeboxPrior or JukeboxVQVAE",
+    )
+    return root
+
+
+def check_weights_of(
+    part: type,
+    config: PreTrainedConfig,
+    name_or_path: str,
+    subfolder: str = "",
+    *,
+    is_free: bool = False,
+    variant: str | None = None,
+    **hub: Any,
+) -> dict[str, StoredTensor]:
+    """`check_weights` against the tensors that a network makes of its configuration.
+
+    Args:
+        is_free: compare nothing, such as for matrices that a quantiser takes apart in its own way.
+    """
+    shapes, tied = None, ()
+    if not is_free:
+        with torch.device("meta"):
+            shapes = {key: tensor.shape for key, tensor in part(copy.deepcopy(config)).state_dict().items()}
+        tied = tuple(part._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else ()
+    return check_weights(name_or_path, subfolder, shapes, optional=tied, variant=variant, **hub)
+
+
+def check_weights(
+    name_or_path: str,
+    subfolder: str = "",
+    shapes: Mapping[str, Iterable[int]] | None = None,
+    *,
+    optional: Iterable[str] = (),
+    variant: str | None = None,
+    **hub: Any,
+) -> dict[str, StoredTensor]:
+    """Refuse safetensors that are damaged, or an index that names anything but whole files beside it; reads headers.
+
+    Args:
+        shapes: what must be there, by name, as floating-point numbers; None compares nothing.
+        optional: names that may be absent, such as a tied head.
+        variant: as transformers takes it.
+
+    Returns:
+        What the files hold; empty where a repository has no safetensors.
+
+    Raises:
+        ValueError: in one sentence that names the file.
+    """
+
+    def find(file: str) -> str | None:
+        return _find_quietly(name_or_path, file, subfolder, **hub)
+
+    dtypes = None if shapes is None else _FLOATS
+    found: dict[str, StoredTensor] = {}
+    if (file := find(with_variant(_WHOLE[0], variant))) is not None:
+        found = check_safetensors(file, dtypes=dtypes).tensors
+    elif (file := find(with_variant(_INDEX[0], variant))) is not None:
+        shards = [_found(find(shard), shard, name_or_path) for shard in shards_of(Path(file))]
+        found = _check_shards(Path(file), [check_safetensors(shard, dtypes=dtypes) for shard in shards])
+    if shapes is not None and found:
+        _check_shapes(file, found, {name: tuple(shape) for name, shape in shapes.items()}, set(optional))
+    return found
+
+
+def with_variant(file: str, variant: str | None) -> str:
+    """The name of a file of weights as transformers writes it: model.fp16.safetensors, ....index.fp16.json."""
+    stem, dot, suffix = file.rpartition(".")
+    return file if variant is None else f"{stem}.{variant}{dot}{suffix}"
+
+
+def shards_of(index: Path) -> list[str]:
+    """The files an index names, each a plain name beside it.
+
+    Raises:
+        ValueError: an index that can not be read or points elsewhere.
+    """
+    weight_map = read_json(index).get("weight_map")
+    require(isinstance(weight_map, dict) and len(weight_map) > 0, f"{index} is not an index of shards; get it again")
+    for name in weight_map.values():
+        require(
+            isinstance(name, str) and Path(name).name == name and name not in ("", ".", ".."),
+            f"{index} names the shard {name!r}, but shards must be plain file names beside it; do not trust this model",
+        )
+    return sorted(set(weight_map.values()))
+
+
+def _check_shards(index: Path, headers: Iterable[SafetensorsHeader]) -> dict[str, StoredTensor]:
+    """What the shards of an index hold together, which must be what it says, each tensor once."""
+    found: dict[str, StoredTensor] = {}
+    for header in headers:
+        twice = sorted(found.keys() & header.tensors.keys())
+        require(not twice, f"two shards of {index} hold {twice[:1]}; get the files again")
+        found |= header.tensors
+    different = sorted(found.keys() ^ read_json(index)["weight_map"].keys())
+    require(not different, f"{index} and its shards differ in {different[:1]}; get the files again")
+    return found
+
+
+def _check_shapes(
+    file: str, found: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]], optional: set[str]
+) -> None:
+    for names, word in ((shapes.keys() - found.keys() - optional, "lacks"), (found.keys() - shapes.keys(), "also has")):
+        others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+        require(
+            not names,
+            f"{file} does not fit its configuration: it {word} {min(names, default='')}{others}; use one model's files",
+        )
+    for name, tensor in found.items():
+        require(
+            tensor.shape == shapes[name],
+            f"{file} does not fit its configuration: it has {name} of shape {tensor.shape}, not {shapes[name]}; use "
+            f"files of one model",
+        )
+
+
+def read_pickled_tensors(file: Path) -> Any:
+    """Unpickle tensors and plain values, mapped from the file where its format allows it.
+
+    Raises:
+        FileNotFoundError: no such file, in one sentence.
+        ValueError: anything else inside, or a file that is cut or none.
+    """
+    check_file(file)
+    refuse_kind(file, read_head(file), allowed=("zip", "pickle"))
+    is_cut = read_head(file).startswith(b"PK") and not zipfile.is_zipfile(file)
+    require(not is_cut, f"{file} is not a checkpoint of plain tensors: it was cut short; {_AGAIN}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's advice about other people's pickles
+            return _load_tensors(file)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except Exception as error:  # bytes that are no checkpoint can fail in any way
+        raise ValueError(f"{file} is not a checkpoint of plain tensors: {_damage_of(file, error)}") from None
+
+
+def _load_tensors(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
+
+
+def _damage_of(file: Path, error: Exception) -> str:
+    """Why a pickle could not be read, in our words: torch's own advise to switch its protection off."""
+    name, is_cut = _names_in(file)
+    if is_cut or isinstance(error, EOFError) or re.search("EOF|truncated", str(error)):
+        return f"it was cut short; {_AGAIN}"
+    if (found := re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))) is not None:
+        name = found[1]
+    if name is not None:
+        return f"it holds code ({name[:80]}), which is never run; save it again with nothing but tensors"
+    return f"it is damaged, or of another kind; {_AGAIN}"
+
+
+def _names_in(file: Path) -> tuple[str | None, bool]:
+    """The first thing that a bare pickle would look up and is not torch's, and whether the pickle lacks its end.
+
+    Opcodes are only listed, nothing is run. (None, False) of a zip, and of bytes that are no pickle.
+    """
+    name, words = None, ["", ""]
+    with file.open("rb") as stream:
+        try:
+            for _ in range(_OLD_PICKLES):
+                if not stream.peek(1):
+                    return name, False
+                for opcode, value, _ in pickletools.genops(stream):
+                    if isinstance(value, str) and opcode.name not in ("GLOBAL", "INST"):
+                        words = [words[1], value]
+                    looked_up = {"GLOBAL": value, "INST": value, "STACK_GLOBAL": ".".join(words)}.get(opcode.name)
+                    if looked_up is not None and not looked_up.startswith(("torch", "collections")):
+                        name = name or looked_up.replace(" ", ".")
+        except Exception:  # noise, or the end of the file where a pickle goes on
+            return name, not stream.read(1)
+    return name, False
+
+
+def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path:
+    check_name(name_or_path)
+    folder = Path(name_or_path) / subfolder
+    require(
+        not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK),
+        f"{folder} may not be read by you; change its mode or its owner",
+    )
+    try:
+        path = cached_file(name_or_path, file, subfolder=subfolder, **hub)
+    except OSError as error:
+        if not isinstance(error.__cause__, (LocalEntryNotFoundError, RepositoryNotFoundError)):
+            raise
+        where = "on the Hub for you" if isinstance(error.__cause__, RepositoryNotFoundError) else "in the Hub's cache"
+        raise FileNotFoundError(
+            f"{name_or_path} is neither a folder here nor {where}; check the path, or the name and the connection"
+        ) from None
+    if path is None:
+        raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
+    return Path(path)
+
+
+def _find_quietly(name_or_path: str, file: str, subfolder: str, **hub: Any) -> str | None:
+    return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
+
+
+def _found(path: str | None, shard: str, name_or_path: str) -> str:
+    require(path is not None, f"{name_or_path} lacks the shard {shard}; complete the download")
+    return path
+
+
+def _readers_of(file: Path) -> dict[str, Callable[[], Tensor]]:
+    if file.suffix != ".safetensors":
+        content = read_pickled_tensors(file)
+        require(isinstance(content, dict), f"{file} holds no state dict; download or export it again")
+        return {name: (lambda tensor=tensor: tensor) for name, tensor in content.items()}
+    names = check_safetensors(file).tensors
+    handle = safe_open(file, framework="pt", device="cpu")
+    return {name: (lambda name=name: handle.get_tensor(name)) for name in names}

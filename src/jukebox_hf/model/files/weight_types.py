@@ -1,0 +1,77 @@
+"""What numbers weights may be, and what stays float32 where half precision is asked for, whichever way it is asked.
+
+Half precision is for the transformers' matrices: norms, embeddings, heads, conditioners and codebooks stay as trained.
+`from_pretrained(dtype=...)` goes by `_keep_in_fp32_modules_strict`; here `from_config(dtype=...)`, `.to(dtype)` and
+`.half()` do so too.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks.validation import require
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
+HALVES = (torch.float16, torch.bfloat16)
+
+
+class KeepsFloat32:
+    """For networks, before `PreTrainedModel`: some of their tensors never become half precision."""
+
+    def _float32_tensors(self) -> Iterator[Tensor]:
+        """Those that stay; by default those under one of the names that `from_pretrained` goes by."""
+        kept = set(self._keep_in_fp32_modules_strict or ())
+        for tensors in (self.named_parameters(), self.named_buffers()):
+            yield from (tensor for name, tensor in tensors if kept.intersection(name.split(".")))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Every move and every change of dtype of a module goes through here."""
+        kept = {id(one) for tensor in self._float32_tensors() for one in (tensor, tensor.grad) if one is not None}
+
+        def carefully(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            is_narrowed = id(tensor) in kept and moved.dtype in HALVES and tensor.dtype not in HALVES
+            return tensor.to(moved.device) if is_narrowed else moved
+
+        return super()._apply(carefully, *args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As torch's, which would make weights of integers and of complex numbers without a word."""
+        check_numbers({} if getattr(self, "is_quantized", False) else state_dict)
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    @classmethod
+    def _from_config(cls, config: Any, **kwargs: Any) -> Any:
+        """What `AutoModel.from_config` calls: weights are drawn in float32, and then made what was asked for."""
+        dtype = kwargs.pop("dtype", kwargs.pop("torch_dtype", None)) or config.dtype
+        dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if dtype not in HALVES:
+            return super()._from_config(config, **({"dtype": dtype} if dtype is not None else {}), **kwargs)
+        model = super()._from_config(config, dtype=torch.float32, **kwargs).to(dtype)
+        model.config.dtype = dtype
+        return model
+
+
+def check_numbers(tensors: Mapping[str, Any], where: str = "the state dict") -> None:
+    """Refuse weights that are no ordinary floating-point numbers; torchao's are of a type of its own.
+
+    Raises:
+        ValueError: with the tensor's name.
+    """
+    for name, tensor in tensors.items():
+        require(
+            type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype in FLOATS,
+            f"{where} holds {name} as {getattr(tensor, 'dtype', None)}, but weights must be float32, float64, bfloat16 "
+            f"or float16; convert the model again",
+        )
+
+
+def asked_dtype(fn: Callable[[Tensor], Tensor]) -> torch.dtype | None:
+    """What a function for `_apply` makes of any floating-point numbers; None if it leaves their dtype alone."""
+    try:
+        made = {fn(torch.empty(0, dtype=dtype, device="cpu")).dtype for dtype in (torch.float32, torch.float16)}
+    except Exception:  # whatever it is for, it is none that goes by dtypes alone
+        return None
+    return made.pop() if len(made) == 1 else None

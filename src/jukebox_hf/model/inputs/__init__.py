@@ -1,0 +1,1 @@
+"""Words and sound become ids and samples: tokenizer, feature extractor, processor."""

@@ -1,0 +1,360 @@
+"""JukeboxProcessor: a song as people order it becomes the tensors that `JukeboxModel.generate` takes.
+
+Flows in: lyrics, artist, genre, lengths in seconds, a prompt in sound. Flows out: a BatchFeature with one row per song
+(song_batches.py lists its tensors), and afterwards audio without its padding. It needs no model: what it must know of
+one is saved with it.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from ..checks.foreign_arguments import PREPARE
+from ..checks.text_input import check_lyric_text, check_words
+from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
+from ..configuration.configuration_jukebox import JukeboxConfig
+from .audio_containers import as_list, one_each, read_rate, unpack
+from .audio_input import check_target, write_audio
+from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
+from .lyric_characters import LyricEncoding
+from .lyric_structure import read_structure, remarks
+from .processor_files import OwnFiles
+from .song_inputs import NOT_SAID
+from .tokenization_jukebox import JukeboxTokenizer
+
+# A name may be an id.
+_NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "seed")
+SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "prompt", "seed")
+Song = str | Mapping[str, Any]
+
+
+class JukeboxProcessor(OwnFiles, ProcessorMixin):
+    """Turns orders for songs into tensors, and audio back into arrays.
+
+    Args:
+        feature_extractor: for prompts.
+        tokenizer: for words.
+        max_genres: per level, finest first, how many genres its prior hears; 0 where it hears no labels.
+        lyric_level: the level whose prior reads lyrics: `lyric_ids` are in its characters. None: no level does.
+
+    Raises:
+        ValueError: numbers that do not fit the tokenizer.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: JukeboxFeatureExtractor,
+        tokenizer: JukeboxTokenizer,
+        max_genres: Sequence[int] = (5, 5, 1),
+        lyric_level: int | None = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer, **kwargs)
+        levels = len(tokenizer.label_versions)
+        require(
+            isinstance(max_genres, (list, tuple))
+            and len(max_genres) == levels
+            and all(is_integer(count) and 0 <= count <= 1024 for count in max_genres),
+            f"max_genres={max_genres!r:.80} must hold a number from 0 to 1024 for each of the tokenizer's {levels} "
+            f"levels; make the processor with JukeboxProcessor.from_config",
+        )
+        require(
+            lyric_level is None or (is_integer(lyric_level) and lyric_level in range(levels)),
+            f"lyric_level={lyric_level!r:.80} must be one of the tokenizer's {levels} levels, or None",
+        )
+        self.max_genres, self.lyric_level = list(max_genres), lyric_level
+
+    @classmethod
+    def from_config(cls, config: JukeboxConfig, tokenizer: JukeboxTokenizer) -> "JukeboxProcessor":
+        """Make the processor of a model.
+
+        Raises:
+            ValueError: a tokenizer of another model or alphabet, or levels that read lyrics in different characters.
+        """
+        priors = config.prior_configs
+        versions = tokenizer.label_versions
+        require(
+            len(versions) == len(priors),
+            f"label_versions={versions} has {len(versions)} levels, but the model has {len(priors)} priors; use the "
+            f"tokenizer that belongs to it",
+        )
+        readers = [prior.level for prior in priors if prior.lyrics != "none"]
+        require(
+            len({versions[level] for level in readers}) <= 1,
+            f"levels {readers} read lyrics in different characters; one song's lyric_ids can not serve both",
+        )
+        for level in readers:
+            tokenizer.check_alphabet(priors[level])
+        hop = config.vqvae_config.hop_lengths[len(priors) - 1]
+        return cls(
+            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop),
+            tokenizer,
+            max_genres=[prior.max_genres if prior.has_labels else 0 for prior in priors],
+            lyric_level=readers[-1] if readers else None,
+        )
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of prompts and songs."""
+        return self.feature_extractor.sampling_rate
+
+    def __call__(
+        self,
+        text: Song | Sequence[Song] | None = None,
+        *,
+        strict: bool = False,
+        padding: bool | str | None = True,
+        return_tensors: str | None = "pt",
+        audio: Any = None,
+        sampling_rate: int | None = None,
+        **words: Any,
+    ) -> BatchFeature:
+        """Prepare one song or a list of songs.
+
+        Args:
+            text: lyrics, or a dictionary of words, or a list of these.
+            strict: refuse artists and genres that are not listed, instead of one warning.
+            padding: songs of a batch are filled up to the longest; False refuses those of different lengths.
+            return_tensors: "pt" only, as `generate` takes them.
+            audio, sampling_rate: another name for `prompt`, and the rate of its samples.
+            words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
+                included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
+                the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
+                on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`,
+                from which the songs of a list count on. Artist and genre may be ids. What other processors are told is
+                accepted where it is true of this one anyway.
+
+        Returns:
+            The tensors listed in song_batches.py, whatever words were given, so that songs can be batched later.
+
+        Raises:
+            ValueError: a word that is unknown, said twice or impossible, in one sentence.
+        """
+        strict = read_flag("strict", strict) or False
+        require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
+        foreign = {name: words.pop(name) for name in PREPARE if name in words}
+        pads = read_padding("JukeboxProcessor", padding, foreign)
+        texts = text if isinstance(text, Sequence) and not isinstance(text, str) else [text]
+        require(len(texts) > 0, "the list of songs is empty; give at least one")
+        prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
+        pairs = enumerate(zip(texts, prompts, strict=True))
+        songs = [merged(song, {**words, "prompt": prompt}, place) for place, (song, prompt) in pairs]
+        rows = [self._row(song, strict) for song in songs]
+        rate = self.sampling_rate
+        lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
+        prompts, prompt_lengths = _left_padded([row["prompt"] for row in rows], torch.float32)
+        for name, lengths in (("lyrics", lyric_lengths), ("prompts", prompt_lengths)):
+            require(
+                pads or bool((lengths == lengths[0]).all()),
+                f"padding=False, but the songs' {name} have lengths {lengths.tolist()}, which fit no tensor; drop it",
+            )
+        return BatchFeature(
+            {
+                "artist_ids": torch.tensor([row["artist_ids"] for row in rows], device="cpu"),
+                "genre_ids": torch.tensor([row["genre_ids"] for row in rows], device="cpu"),
+                "lyric_ids": lyrics,
+                "lyric_lengths": lyric_lengths,
+                "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs], device="cpu"),
+                "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs], device="cpu"),
+                "offset_samples": torch.tensor(
+                    [max(_samples("offset", song, rate), 0) for song in songs], device="cpu"
+                ),
+                "lyrics_from_samples": torch.tensor(
+                    [max(_samples("lyrics_from", song, rate), 0) for song in songs], device="cpu"
+                ),
+                "seeds": torch.tensor(
+                    [NOT_SAID if song["seed"] is None else song["seed"] for song in songs], device="cpu"
+                ),
+                "prompt_values": prompts,
+                "prompt_lengths": prompt_lengths,
+            }
+        )
+
+    def encode_lyrics(self, lyrics: str, *, warn: bool = False) -> LyricEncoding:
+        """Number the characters of lyrics that are sung, each with its place in the text as typed.
+
+        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level reads lyrics.
+
+        Args:
+            lyrics: as typed.
+            warn: about characters that are lost and scripts that are romanised.
+        """
+        if self.lyric_level is None:
+            return LyricEncoding(lyrics, "", (), ())
+        structure = read_structure(lyrics)
+        sung = self.tokenizer.encode_lyrics(structure.sung, self.lyric_level)
+        offsets = tuple(structure.sources[offset] for offset in sung.offsets)
+        encoding = LyricEncoding(lyrics, sung.cleaned, sung.ids, offsets)
+        for sentence in remarks(lyrics, encoding.cleaned, offsets, structure.headings) if warn else ():
+            warnings.warn(sentence, stacklevel=2)
+        return encoding
+
+    def decode(self, audio: Tensor, audio_length: int | None = None, clamp: bool = False) -> np.ndarray:
+        """One song (S,) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
+        samples = audio.detach().float().cpu().reshape(-1)[: None if audio_length is None else int(audio_length)]
+        return (samples.clamp(-1, 1) if clamp else samples).numpy()
+
+    def batch_decode(self, audio: Any, audio_lengths: Tensor | None = None, clamp: bool = False) -> list[np.ndarray]:
+        """All songs of `generate`'s output, or of (B, S) and its lengths, as arrays without their padding."""
+        if isinstance(audio, Mapping):
+            audio, audio_lengths = audio["audio"], audio["audio_lengths"]
+        lengths = [None] * len(audio) if audio_lengths is None else audio_lengths.tolist()
+        return [self.decode(song, length, clamp) for song, length in zip(audio, lengths, strict=True)]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["lyric_ids", "artist_ids", "genre_ids", "prompt_values"]
+
+    def _row(self, song: dict[str, Any], strict: bool) -> dict[str, Any]:
+        """The words of one song in numbers."""
+        artist, genre, lyrics = ("" if song[name] is None else song[name] for name in ("artist", "genre", "lyrics"))
+        slots = max(*self.max_genres, 1)
+        artists, genres = [], []
+        for level, most in enumerate(self.max_genres):
+            artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
+            heard = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
+            require(
+                len(heard) <= most,
+                f"genre={genre!r} is {len(heard)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
+                f"level {level} hears at most {most}; use fewer words",
+            )
+            genres.append([*heard, *[-1] * (slots - len(heard))])
+        return {
+            "artist_ids": artists,
+            "genre_ids": genres,
+            "lyric_ids": self.encode_lyrics(lyrics, warn=True).ids,
+            "prompt": () if song["prompt"] is None else self._prompt(song["prompt"]),
+        }
+
+    def _prompt(self, prompt: Any) -> np.ndarray:
+        """A prompt in any of its forms as samples (S,)."""
+        (one,) = one_each(prompt, 1)
+        recording = unpack(one, "prompt")
+        return self.feature_extractor.samples(recording.source, recording.rate)
+
+    def save_audio(
+        self,
+        audio: Any,
+        saving_path: str | PathLike[str] | Sequence[str | PathLike[str]],
+        sampling_rate: int | None = None,
+    ) -> None:
+        """Write songs as audio files, cut to [-1, 1].
+
+        Args:
+            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,) or (B, S).
+            saving_path: a file, or one for each song; its ending says the format, such as .wav, .flac, .ogg or .mp3.
+            sampling_rate: None: the model's.
+
+        Raises:
+            ValueError: not one path per song, an unknown format, or samples that are none.
+            ImportError: soundfile is not installed.
+        """
+        rate = None if sampling_rate is None else read_rate(sampling_rate, "audio")
+        songs = []
+        if isinstance(audio, Mapping) and "audio_lengths" in audio:
+            songs = [(song, rate) for song in self.batch_decode(audio)]
+        else:
+            for recording in map(unpack, as_list(audio)):
+                require(not recording.is_file, "audio is a file already; give samples")
+                samples = recording.source[:, 0] if recording.source.ndim == 3 else np.atleast_2d(recording.source)
+                songs += [(song, rate or recording.rate) for song in samples]
+        paths = [saving_path] if isinstance(saving_path, (str, PathLike)) else list(saving_path)
+        require(
+            len(paths) == len(songs),
+            f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
+        )
+        for path in map(Path, paths):  # all, before the first is written
+            check_target(path)
+        for path, (song, own_rate) in zip(paths, songs, strict=True):
+            write_audio(path, song, own_rate or self.sampling_rate)
+
+
+def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:
+    """What each song goes on from; `audio` is what other processors call a prompt."""
+    require(audio is None or prompt is None, "audio and prompt are two names for the sound to go on from; give it once")
+    name, sound = ("prompt", prompt) if audio is None else ("audio", audio)
+    require(
+        sampling_rate is None or sound is not None,
+        f"sampling_rate={sampling_rate!r} is the rate of a prompt's samples, but there is no prompt; drop it",
+    )
+    prompts = [None] * count if sound is None else one_each(sound, count, name)
+    return prompts if sampling_rate is None else [_at_rate(each, plain(sampling_rate), name) for each in prompts]
+
+
+def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
+    if prompt is None:
+        return None
+    recording = unpack(prompt, name)
+    require(
+        not recording.is_file and recording.rate in (None, sampling_rate),
+        f"sampling_rate={sampling_rate!r}, but the prompt says its own rate; drop it",
+    )
+    return recording.source, sampling_rate
+
+
+def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The words of one song: its own, else those said for all; a seed said for all counts on from song to song.
+
+    Raises:
+        ValueError: words that are unknown, said twice or of the wrong kind.
+    """
+    require(
+        song is None or isinstance(song, (str, Mapping)),
+        f"a song must be lyrics or a dictionary of words, not {type(song).__name__}",
+    )
+    if isinstance(song, str):
+        require(words.get("lyrics") is None, "lyrics are given twice, as text and as lyrics=; give them once")
+        song = {"lyrics": song}
+    unknown = sorted({*map(str, song or ()), *map(str, words)} - set(SONG_WORDS))
+    require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
+    said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
+    if "seed" in said:
+        _check_seed(said["seed"])
+        said["seed"] += place
+    own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
+    blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
+    said.update({name: value for name, value in own.items() if value is not None and name not in blank})
+    for name in ("artist", "genre"):
+        if not is_integer(said.get(name, "")):
+            check_words(name, said.get(name, ""))
+    check_lyric_text("lyrics", said.get("lyrics", ""))
+    _check_seed(said.get("seed", 0))
+    return {name: said.get(name) for name in SONG_WORDS}
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether this is NaN, as pandas writes words that a row does not say; of numbers it is refused."""
+    return isinstance(value, float) and value != value
+
+
+def _check_seed(seed: Any) -> None:
+    require(
+        is_integer(seed) and 0 <= seed < 2**62,
+        f"seed={seed!r} must be an integer from 0 to 2**62 - 1",
+    )
+
+
+def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
+    """Seconds of a song in samples; -1 where they are not said."""
+    seconds = song[name]
+    if seconds is None:
+        return NOT_SAID
+    is_place = name in ("offset", "lyrics_from")
+    return round(read_seconds(name, seconds, at_least=0 if is_place else 1 / rate) * rate)
+
+
+def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths as one tensor, zeros in front, at least one column; and their lengths."""
+    lengths = [len(row) for row in rows]
+    padded = torch.zeros(len(rows), max(*lengths, 1), dtype=dtype, device="cpu")
+    for number, row in enumerate(rows):
+        if len(row):
+            padded[number, -len(row) :] = torch.as_tensor(np.asarray(row), dtype=dtype, device="cpu")
+    return padded, torch.tensor(lengths, device="cpu")

@@ -1,0 +1,1 @@
+"""What has weights: the prior, the VQ-VAE and their layers."""

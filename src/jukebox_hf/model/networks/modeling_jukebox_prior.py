@@ -1,0 +1,543 @@
+"""JukeboxPrior: the transformer that writes the codes of one level (paper section 4).
+
+Flows in: codes, and what conditions them: labels, timing, lyrics or the codes one level up. Flows out: logits and
+losses from one parallel `forward`; or, to sample, from `prefill` and `step` with caches that the caller holds.
+
+A prior thinks in tokens of its own vocabulary: its codes, shifted past the lyric characters where those share its
+sequence. `sequence` makes them from codes; positions count from the start of that sequence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple
+
+from ..checks.foreign_arguments import FORWARD, check_foreign, no_text_generation
+from ..checks.validation import check_ids, check_range, is_integer, require
+from ..configuration.configuration_jukebox import JukeboxPriorConfig, prefix_span
+from ..files.checkpoint_files import CheckedWeights
+from ..files.loading_arguments import check_part
+from ..files.weight_types import KeepsFloat32
+from .attention import LayerSettings
+from .attention_kinds import Grid
+from .cache import JukeboxCache
+from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
+from .initialization import init_module
+from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
+from .plain_modules import check_in_memory, compute_dtype
+from .prior_inputs import check_inputs, chosen_layers
+from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
+
+MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
+
+
+@dataclass
+class JukeboxPriorOutput(ModelOutput):
+    """What a forward gives.
+
+    Attributes:
+        loss: bits, weighted over codes and characters; None with `return_loss=False`.
+        logits: (B, N+T, V) float32 in the prior's own vocabulary; N is 0 unless lyrics are a prefix.
+        code_loss: bits per code.
+        lyric_loss: bits per character; None without lyrics.
+        hidden_states: chosen hidden states (B, N+T, D), in the order asked for.
+        attentions: probabilities of chosen layers, folded as their kind folds (attention_kinds.py).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    code_loss: Tensor | None = None
+    lyric_loss: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
+    """A top prior or an upsampler; which one, its configuration says."""
+
+    config_class = JukeboxPriorConfig
+    base_model_prefix = "prior"
+    main_input_name = "codes"
+    input_modalities = ("text", "audio")
+    output_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # losses are means: Trainer must divide by the accumulation steps itself
+    _supports_sdpa = True
+    _no_split_modules = ["JukeboxBlock"]
+    _tied_weights_keys = {"lm_head.weight": "transformer.token_embedding.weight"}
+    # Half precision is for the transformers' matrices; what is small or sensitive stays float32, as trained.
+    _keep_in_fp32_modules_strict = [
+        "token_embedding",
+        "position_embedding",
+        "start_embedding",
+        "attention_norm",
+        "mlp_norm",
+        "norm",
+        "labels",
+        "timing",
+        "upper",
+        "head",
+        "lm_head",
+    ]
+
+    def __init__(self, config: JukeboxPriorConfig) -> None:
+        super().__init__(config)
+        config.validate_architecture()  # fields may have been assigned since it was built
+        self.transformer = JukeboxTransformer(_music_settings(config))
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.labels = LabelEmbedding(config) if config.has_labels else None
+        self.timing = TimingEmbedding(config) if config.has_timing else None
+        self.upper = UpperConditioner(config) if config.upper_strides else None
+        self.lyrics = _build_lyrics(config)
+        self.prepare_inputs_for_generation = no_text_generation  # else peft's task_type="CAUSAL_LM" is not accepted
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> "JukeboxPrior":
+        """Load one prior, as transformers loads its models; out of a whole Jukebox with subfolder="prior_0".
+
+        Raises:
+            ValueError: a whole Jukebox without subfolder, or arguments that mean nothing here.
+        """
+        given = check_part("prior", pretrained_model_name_or_path, kwargs, cls.config_class)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **given)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the transformer's matrices; embeddings, norms and heads may be wider."""
+        matrix = self.transformer.layers[0].mlp.up.weight
+        return matrix.dtype if matrix.is_floating_point() else super().dtype
+
+    def set_attn_implementation(
+        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
+    ) -> None:
+        """Choose "sdpa" or "eager"."""
+        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
+        self.config._attn_implementation = attn_implementation
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.transformer.token_embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.transformer.token_embedding = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.lm_head = value
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: a vocabulary is codes and characters together, and a new size says nothing about either.
+
+        Raises:
+            ValueError: always, with the cure.
+        """
+        raise ValueError(
+            f"the vocabulary of {self.config.vocab_size} is made of codebook_size and, before a lyric prefix, "
+            f"lyric_vocab_size; use resize_lyric_embeddings for more characters, or build a prior with other sizes and "
+            f"copy the rows that stay"
+        )
+
+    def resize_lyric_embeddings(
+        self, new_size: int, *, like: Sequence[Sequence[int]] | None = None, noise: float = 0.1, seed: int = 0
+    ) -> None:
+        """Make room for more lyric characters, in place; make optimisers and adapters afterwards.
+
+        Old characters and codes keep their rows bit for bit. Codes move behind the new characters in the vocabulary of
+        a prior that reads lyrics as a prefix.
+
+        Args:
+            new_size: ids of lyrics, padding included: `tokenizer.num_lyric_characters()`.
+            like, noise, seed: how new rows begin, see `NewRows`; by default near the mean of the old characters.
+
+        Raises:
+            ValueError: a prior without lyrics, fewer characters than now, or too many, in one sentence.
+        """
+        tables = self.lyrics.tables(self.transformer.token_embedding, self.lm_head)
+        resize_lyrics(self.config, tables, new_size, NewRows(like, noise, seed))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        init_module(module)
+
+    @can_return_tuple
+    def forward(
+        self,
+        codes: Tensor,
+        upper_codes: Tensor | None = None,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+        return_loss: bool = True,
+        output_hidden_states: bool | Sequence[int] | None = None,
+        output_attentions: bool | Sequence[int] | None = None,
+        return_dict: bool | None = None,
+        **foreign: Any,
+    ) -> JukeboxPriorOutput:
+        """Predict every code of a window from the codes before it.
+
+        Args:
+            codes: (B, T) int64, T up to the context length.
+            upper_codes: (B, U) of the level above, for upsamplers; U * ratio codes can be conditioned.
+            artist_ids: (B,), for labelled priors; 0 is "unknown".
+            genre_ids: (B, G), G up to max_genres, filled up with -1.
+            timing: (B, 3) int64 samples: song length, offset of the window, length of the window; for top priors.
+            lyric_ids: (B, N), exactly lyric_length characters, for priors with lyrics; 0 is padding.
+            return_loss: False leaves the losses out.
+            output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1; None:
+                as the configuration says.
+            output_attentions: the same for layers whose probabilities are wanted.
+            foreign: what wrappers of language models pass to any model (peft does), as long as it is None.
+
+        Raises:
+            ValueError: a missing, unwanted or misshapen input, or an id out of range, in one sentence.
+        """
+        inputs = {
+            "upper_codes": upper_codes,
+            "artist_ids": artist_ids,
+            "genre_ids": genre_ids,
+            "timing": timing,
+            "lyric_ids": lyric_ids,
+        }
+        for name, value in foreign.items():
+            check_foreign("JukeboxPrior", FORWARD, name, value, f"codes, {', '.join(inputs)}")
+        check_inputs(self.config, codes, **inputs)
+        depth = self.config.num_hidden_layers
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        trace = Trace(
+            chosen_layers("output_hidden_states", output_hidden_states, depth + 1),
+            chosen_layers("output_attentions", output_attentions, depth),
+        )
+        conditioning = self._condition(**inputs)
+        tokens = self.lyrics.sequence(codes, lyric_ids)
+        logits = self._run(tokens, conditioning, 0, tokens.shape[1], trace=trace)
+        code_loss, lyric_loss, loss = None, None, None
+        if return_loss:
+            prefix = self.config.prefix_length
+            code_loss = bits(logits[:, prefix:], tokens[:, prefix:])
+            lyric_loss = self.lyrics.loss(logits, conditioning.lyric_states, lyric_ids)
+            loss = self._weigh(code_loss, codes.shape[1], lyric_loss)
+        return JukeboxPriorOutput(
+            loss=loss,
+            logits=logits,
+            code_loss=code_loss,
+            lyric_loss=lyric_loss,
+            hidden_states=tuple(trace.hidden_states[i] for i in trace.hidden_state_layers) or None,
+            attentions=tuple(trace.attentions[i] for i in trace.attention_layers) or None,
+        )
+
+    @torch.no_grad()
+    def lyric_attention(
+        self,
+        codes: Tensor,
+        heads: Mapping[int, Sequence[int]],
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+    ) -> dict[int, Tensor]:
+        """How much the prediction of each code looks at each lyric position; layers above the last one are not run.
+
+        Args:
+            codes: (B, T), as in `forward`, and so are the other inputs.
+            heads: for each layer of interest, out of `config.lyric_layers`, its heads of interest.
+
+        Returns:
+            By layer: probabilities (B, heads, T, N), float32. Position j has read the characters before j. Rows need
+            not sum to 1: a prefix is followed by keys that are no lyrics.
+
+        Raises:
+            ValueError: an input or a layer that does not fit, in one sentence.
+        """
+        inputs = {"artist_ids": artist_ids, "genre_ids": genre_ids, "timing": timing, "lyric_ids": lyric_ids}
+        check_inputs(self.config, codes, **inputs)
+        layers = list(self.config.lyric_layers)
+        require(
+            len(heads) > 0 and set(heads) <= set(layers),
+            f"heads names layers {list(heads)}, but must name one or more of those that look at lyrics: {layers}",
+        )
+        most = self.config.num_attention_heads
+        for layer, wanted in heads.items():
+            require(
+                len(wanted) > 0 and all(is_integer(head) and 0 <= head < most for head in wanted),
+                f"heads[{layer}]={list(wanted)} must be one or more heads of the layer, from 0 to {most - 1}",
+            )
+        conditioning = self._condition(None, **inputs)
+        tokens, prefix = self.lyrics.sequence(codes, lyric_ids), self.config.prefix_length
+        trace, depth = Trace(hidden_state_layers=tuple(heads)), max(heads)
+        embedded = self.transformer.embed(tokens, conditioning.start, 0, tokens.shape[1])
+        if conditioning.positions is not None:
+            embedded = embedded + conditioning.positions[:, : tokens.shape[1]]
+        self.transformer(embedded, conditioning.lyric_states, trace=trace, depth=depth)
+        found = {}
+        for layer, wanted in heads.items():
+            block = self.transformer.layers[layer]
+            hidden = block.attention_norm(trace.hidden_states.pop(layer))
+            looks = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
+            found[layer] = looks[:, :, prefix:, : self.config.lyric_length]
+        return found
+
+    # --- sampling ---
+
+    def condition(
+        self,
+        upper_codes: Tensor | None = None,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        timing: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+    ) -> Conditioning:
+        """Work out, once per window, all that conditions it; arguments as in `forward`."""
+        inputs = {
+            "upper_codes": upper_codes,
+            "artist_ids": artist_ids,
+            "genre_ids": genre_ids,
+            "timing": timing,
+            "lyric_ids": lyric_ids,
+        }
+        check_inputs(self.config, None, **inputs)
+        return self._condition(**inputs)
+
+    def sequence(self, codes: Tensor, lyric_ids: Tensor | None = None) -> Tensor:
+        """Turn codes (B, T), T may be 0, into tokens (B, N+T) of the prior's own, behind the lyrics of a prefix."""
+        check_inputs(self.config, codes, lyric_ids=lyric_ids, only=("lyric_ids",), may_be_empty=True)
+        return self.lyrics.sequence(codes, lyric_ids)
+
+    def new_cache(self, batch_size: int) -> JukeboxCache:
+        """Allocate empty caches for `batch_size` songs.
+
+        Raises:
+            ValueError: no songs, or a prior that a device_map spread over devices, or whose weights are elsewhere.
+        """
+        require(
+            isinstance(batch_size, int) and batch_size > 0,
+            f"batch_size={batch_size!r} must be a positive number of songs",
+        )
+        places = {str(place) for place in getattr(self, "hf_device_map", {}).values()}
+        require(
+            len(places) <= 1 and "disk" not in places,
+            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(places))}; use "
+            f'device_map="cuda:0" or "cpu", and JukeboxModel.from_pretrained(offload=True) where memory is short',
+        )
+        check_in_memory("the prior", self)
+        return self.transformer.new_cache(batch_size)
+
+    def prefill(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        cache: JukeboxCache,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Read known tokens in one parallel pass and fill the caches; the last logits predict the next token.
+
+        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be read
+        in pieces of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
+
+        Args:
+            tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
+            start, stop: the positions to run; by default all that can be.
+            last_only: give the logits of the last position alone, (B, 1, V), and save the memory of the others.
+
+        Returns:
+            Logits (B, stop - start, V), float32.
+
+        Raises:
+            ValueError: positions the tokens or the sequence do not reach, or tokens out of range, in one sentence.
+        """
+        check_ids("tokens", tokens, "(B, known)", 2)
+        require(
+            isinstance(conditioning, Conditioning),
+            f"conditioning must be what `condition` gives, not {type(conditioning).__name__}; call prior.condition "
+            f"with what conditions the window",
+        )
+        limit = min(tokens.shape[1] + 1, self.config.sequence_length)
+        stop = limit if stop is None else stop
+        require(
+            is_integer(start) and is_integer(stop) and 0 <= start < stop <= limit,
+            f"start={start!r}, stop={stop!r} must be 0 <= start < stop <= {limit}, with {tokens.shape[1]} known tokens "
+            f"in a sequence of {self.config.sequence_length}; give more tokens or fewer positions",
+        )
+        require(
+            tokens.shape[0] == cache.batch_size,
+            f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
+        )
+        check_range("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")
+        if start == 0:
+            cache.reset()
+        reached = int(cache.position)
+        require(
+            start == reached,
+            f"start={start} must be {reached}, where the cache has got to, or 0 to begin again; leave nothing out",
+        )
+        logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only)
+        cache.position.fill_(stop)
+        return logits
+
+    def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
+        """Predict the token at the cache's position from the one before it (B, 1), and advance; after a `prefill`.
+
+        Nothing here waits for the device, so the call can be captured: that the token is one of the vocabulary, and the
+        position within the sequence, is the caller's to see to.
+
+        Returns:
+            Logits (B, 1, V), float32.
+        """
+        inputs, here = self.enter_step(token, conditioning, cache)
+        return self._head(self.transformer(inputs, start=cache.position, cache=cache), here)
+
+    def enter_step(
+        self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the layers read at the cache's position (B, 1, D), and what conditions that position, if anything does.
+
+        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell songs apart.
+        """
+        position = cache.position.clone()
+        inputs = self.transformer.embed_step(token, position)
+        if conditioning.positions is None:
+            return inputs, None
+        here = conditioning.positions.index_select(1, position.view(1))
+        return inputs + here, here
+
+    # --- inside the door ---
+
+    def _condition(
+        self,
+        upper_codes: Tensor | None,
+        artist_ids: Tensor | None,
+        genre_ids: Tensor | None,
+        timing: Tensor | None,
+        lyric_ids: Tensor | None,
+    ) -> Conditioning:
+        start = self.labels(artist_ids, genre_ids) if self.labels is not None else None
+        positions = None
+        if self.upper is not None:
+            positions = self.upper(upper_codes)
+        elif self.timing is not None:
+            positions = self.lyrics.spread(self.timing(timing, self.config.context_length))
+        return Conditioning(start, positions, self.lyrics.states(lyric_ids))
+
+    def _run(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        start: int,
+        stop: int,
+        cache: JukeboxCache | None = None,
+        trace: Trace | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
+        inputs = self._inputs(tokens, conditioning, start, stop)
+        hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
+        if last_only:
+            hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
+        return self._head(hidden, here)
+
+    def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
+        """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
+        if torch.is_grad_enabled() or stop - start <= PIECE:
+            return self._inputs_at_once(tokens, conditioning, start, stop)
+        inputs = None
+        for first in range(start, stop, PIECE):
+            piece = self._inputs_at_once(tokens, conditioning, first, min(first + PIECE, stop))
+            if inputs is None:
+                inputs = piece.new_empty(len(piece), stop - start, piece.shape[-1])
+            inputs[:, first - start : first - start + piece.shape[1]] = piece
+        return inputs
+
+    def _inputs_at_once(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
+        embedded = self.transformer.embed(tokens, conditioning.start, start, stop)
+        return embedded if conditioning.positions is None else embedded + conditioning.positions[:, start:stop]
+
+    def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
+        if self.config.tie_word_embeddings and conditioning is not None:
+            hidden = hidden + conditioning  # the second time; the first was at the input
+        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
+
+    def _weigh(self, code_loss: Tensor, num_codes: int, lyric_loss: Tensor | None) -> Tensor:
+        """Mean over codes and characters, characters at their own weight."""
+        if lyric_loss is None:
+            return code_loss
+        num_characters = self.config.lyric_length
+        weighted = self.config.lyric_loss_weight * num_characters * lyric_loss + num_codes * code_loss
+        return weighted / (num_characters + num_codes)
+
+
+def _music_settings(config: JukeboxPriorConfig) -> TransformerSettings:
+    grid = Grid(
+        rows=config.attention_rows,
+        columns=config.sequence_length // config.attention_rows,
+        prefix=prefix_span(config.prefix_length, config.attention_rows),
+        tail=config.attention_tail or 0,
+        cross=config.lyric_length if config.lyrics == "encoder" else 0,
+    )
+    layer = LayerSettings(
+        width=config.hidden_size,
+        attention_size=int(config.attention_multiplier * config.hidden_size),
+        mlp_size=int(config.mlp_multiplier * config.hidden_size),
+        num_heads=config.num_attention_heads,
+        states_width=config.hidden_size,
+        init_scale=config.init_scale,
+        zero_init_residual=config.zero_init_residual,
+        residual_scale=1 / config.num_hidden_layers if config.scale_residual else 1.0,
+        attention_dropout=config.attention_dropout,
+        residual_dropout=config.residual_dropout,
+        config=config,
+    )
+    return TransformerSettings(
+        vocab_size=config.vocab_size,
+        grid=grid,
+        kinds=tuple(config.attention_kinds),
+        layer=layer,
+        has_start_embedding=not config.has_labels,
+        embedding_dropout=config.embedding_dropout,
+    )
+
+
+def _lyric_settings(config: JukeboxPriorConfig) -> TransformerSettings:
+    rows, width = config.lyric_encoder_attention_rows, config.lyric_encoder_hidden_size
+    depth = config.lyric_encoder_num_hidden_layers
+    layer = LayerSettings(
+        width=width,
+        attention_size=int(config.lyric_encoder_attention_multiplier * width),
+        mlp_size=int(config.lyric_encoder_mlp_multiplier * width),
+        num_heads=config.lyric_encoder_num_attention_heads,
+        init_scale=config.lyric_encoder_init_scale,
+        zero_init_residual=config.zero_init_residual,
+        residual_scale=1 / depth if config.scale_residual else 1.0,
+        attention_dropout=config.attention_dropout,
+        residual_dropout=config.residual_dropout,
+        config=config,
+    )
+    return TransformerSettings(
+        vocab_size=config.lyric_vocab_size,
+        grid=Grid(rows=rows, columns=config.lyric_length // rows),
+        kinds=tuple(config.lyric_encoder_attention_kinds),
+        layer=layer,
+        embedding_dropout=config.embedding_dropout,
+    )
+
+
+def _build_lyrics(config: JukeboxPriorConfig) -> NoLyrics:
+    if config.lyrics == "prefix":
+        return LyricPrefix(config)
+    if config.lyrics == "encoder":
+        return LyricEncoder(config, _lyric_settings(config))
+    return NoLyrics()

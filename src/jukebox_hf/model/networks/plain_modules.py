@@ -1,0 +1,133 @@
+"""What runs beside plain modules: hooks, patched or compiled calls, subclasses, replaced parts, torch's modes.
+
+Flows in: modules. Flows out: in words, what a call of them would run beside what their class says; or None. Compiled
+steps, captured ones and passes that write over their input leave calls of modules out, and ask here whether they may.
+"""
+
+import sys
+from collections.abc import Iterable
+from os.path import splitext
+from types import FunctionType
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules import module as modules
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils.hooks import RemovableHandle
+from transformers import GradientCheckpointingLayer
+
+from ..checks.validation import require
+from ..files.weight_types import FLOATS
+
+_CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
+_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
+# What plain steps call of torch, as it was when this was imported.
+_FUNCTIONS = {
+    name: getattr(F, name)
+    for name in ("linear", "layer_norm", "scaled_dot_product_attention", "dropout", "embedding", "pad")
+}
+
+
+def _own_functions(cls: type) -> dict[str, object]:
+    """What a class itself says that calls run."""
+    return {name: vars(cls)[name] for name in (*_CALLS, *_STEPS) if name in vars(cls)}
+
+
+def _is_as_shipped(cls: type) -> bool:
+    """Whether a class of torch was not patched before it was looked at here: its functions come out of its file."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    calls = [vars(cls)[name] for name in _CALLS if name in vars(cls)]
+    return all(
+        isinstance(one, FunctionType) and splitext(one.__code__.co_filename)[0] == splitext(file)[0] for one in calls
+    )
+
+
+class PlainClasses:
+    """Classes as they were when they were defined, to tell whether they, and modules of them, still are."""
+
+    def __init__(self, classes: Iterable[type[nn.Module]]) -> None:
+        self._functions: dict[type, dict[str, object] | None] = {}
+        for cls in (nn.Module, GradientCheckpointingLayer, *classes):
+            is_ours = not cls.__module__.startswith(("torch.", "transformers."))
+            self._functions[cls] = _own_functions(cls) if is_ours or _is_as_shipped(cls) else None
+
+    def patched(self) -> str | None:
+        """Which class is no longer what it was."""
+        for cls, functions in self._functions.items():
+            if _own_functions(cls) != functions:
+                return f"the class {cls.__name__} was patched"
+        return None
+
+    def altered(self, module: nn.Module, cls: type, name: str) -> str | None:
+        """What stands where a module of a class was, or was patched into it; hooks are told by `hook_on`."""
+        if type(module) is not cls:
+            return f"a {type(module).__name__} stands where a {cls.__name__} was ({name})"
+        return patch_of(module, name)
+
+
+def patch_of(module: nn.Module, name: str) -> str | None:
+    """What was put over a class's functions in one module of it."""
+    own = vars(module)
+    patched = next((one for one in (*_CALLS, *_STEPS) if one in own), None)
+    if patched is not None:
+        return f"{patched} of {name} was patched"
+    return f"{name} is compiled" if module._compiled_call_impl is not None else None
+
+
+def hook_on(module: nn.Module, name: str) -> str | None:
+    """The hook that a call of a module, or of anything inside, would run."""
+    if modules._global_forward_hooks or modules._global_forward_pre_hooks:
+        return "there is a hook on all modules"
+    for path, part in module.named_modules(remove_duplicate=False):
+        if part._forward_hooks or part._forward_pre_hooks:
+            return f"there is a hook on {'.'.join(filter(None, (name, path)))}"
+    return None
+
+
+def overheard() -> str | None:
+    """What hears of torch's own functions: one that was patched, or a mode of torch's, such as a counter of FLOPs."""
+    for name, function in _FUNCTIONS.items():
+        is_shipped = not isinstance(function, FunctionType) or function.__globals__ is vars(F)
+        if getattr(F, name) is not function or not is_shipped:
+            return f"torch.nn.functional.{name} was patched"
+    for mode in (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()):
+        if type(mode) is not DeviceContext:  # torch.device as a context, which only says where new tensors lie
+            return f"a {type(mode).__name__.lstrip('_')} listens to torch"
+    return None
+
+
+def hooks_made() -> int:
+    """A number that grows whenever a hook is put anywhere, so that nobody need look for them all the time."""
+    return RemovableHandle.next_id
+
+
+def check_in_memory(name: str, module: nn.Module) -> None:
+    """Refuse weights that hooks bring from elsewhere for each call of a module: a song is millions of calls.
+
+    Raises:
+        ValueError: what accelerate's `cpu_offload` or `disk_offload`, or a move to meta, left.
+    """
+    require(
+        not any(weight.is_meta for weight in module.parameters()),
+        f"the weights of {name} are not there but on meta, as accelerate's cpu_offload and disk_offload leave them, "
+        f"which is too slow for songs; open the model again, with offload=True where memory is short",
+    )
+
+
+def compute_dtype(module: nn.Module) -> torch.dtype:
+    """What a projection takes: numbers of its matrix's type, or float32 where that is none to compute in.
+
+    Quantised matrices (8 bits, or two numbers to a byte) take what they are given.
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):  # something stands for it: its first matrix says
+        weight = next((one for one in module.parameters() if one.dim() > 1), None)
+    return weight.dtype if weight is not None and not is_packed(weight) else torch.float32
+
+
+def is_packed(weight: torch.Tensor) -> bool:
+    """Whether a matrix is not its numbers, but what a quantiser (bitsandbytes) keeps instead, whatever its dtype."""
+    return weight.dtype not in FLOATS or nn.Parameter in type(weight).__mro__[1:]

@@ -1,0 +1,387 @@
+/* One step of a transformer on a CPU: every layer, every song, one position. cpp_step.py compiles and calls it.
+
+   A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That is
+   what this file is about: rows of weights stream through once, in the type they are stored in, while activations stay
+   in float32 and in the cache. Loops are plain C that compilers turn into vector instructions.
+
+   The plain twin is JukeboxTransformer.step; names are its names. */
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { FLOAT32, BFLOAT16, INT8 };
+enum { SONGS_OF_TILE = 4, SUMS_OF_TILE = 24 };        /* at most */
+enum { SONGS_OF_PANEL = 16, COLUMNS_OF_PANEL = 512 }; /* their floats fit into the nearest cache */
+
+typedef struct {        /* y = (weight @ x) * scale + bias */
+    const void *weight; /* (rows, columns) */
+    const float *scale; /* (rows,) of INT8, else NULL */
+    const float *bias;  /* (rows,) or NULL */
+    int64_t rows, columns, type;
+} Matrix;
+
+typedef struct {
+    const float *attention_norm_weight, *attention_norm_bias, *mlp_norm_weight, *mlp_norm_bias; /* (D,) */
+    Matrix query, output, up, down; /* query holds keys and values too, but in a cross layer */
+    void *cache;                    /* (2, B, slots, H, E) */
+    int64_t slots, kind, is_cross;  /* kind: which of the runs is this layer's */
+} Layer;
+
+typedef struct { int64_t write, is_kept, first, count; } Run; /* slots to write and to read, of one kind */
+
+typedef struct {
+    int64_t num_layers, batch, width, mlp_size, heads, head_size, cache_type;
+    float residual_scale, epsilon;
+} Sizes;
+
+static inline float from_bfloat16(uint16_t bits) {
+    union { uint32_t bits; float value; } both = {(uint32_t)bits << 16};
+    return both.value;
+}
+
+static inline uint16_t to_bfloat16(float value) {
+    union { float value; uint32_t bits; } both = {value};
+    if (value != value) return 0x7fc0;
+    return (uint16_t)((both.bits + 0x7fff + ((both.bits >> 16) & 1)) >> 16); /* to the nearest, ties to even */
+}
+
+/* a * b + c. Where the processor does it at once, the compiler may not take its terms apart and merge constants. */
+static inline float multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* 2^(x log2 e) without a call, so that loops over it become vector instructions; relative error under
+   1e-7, and under 5e-6 where the compiler merges the two parts of log 2 (half of the last bit of 88 is 3.8e-6). */
+static inline float fast_exp(float x) {
+    if (x < -87.0f) x = -87.0f;
+    if (x > 88.0f) x = 88.0f;
+    const float whole = rintf(x * 1.44269504f); /* casts and branches would keep the loop from becoming vectors */
+    const float r = multiply_add(whole, 2.12194440e-4f, multiply_add(whole, -0.693359375f, x));
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    union { uint32_t bits; float value; } power = {(uint32_t)((int32_t)whole + 127) << 23};
+    return (p * r * r + r + 1.0f) * power.value;
+}
+
+/* Vectors of LANES floats: GCC's and clang's own, which any processor has; where widening halves and bytes to them has
+   an instruction, it is named, because compilers do not find it. Rows, for few and for many songs, by SONGS_OF_TILE are
+   as many sums as fit into registers. */
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+enum { LANES = 16, ROWS_FOR_FEW = 4, ROWS_FOR_MANY = 6 };
+#define WIDENED_HALVES(FROM) ((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(FROM))))
+#define WIDENED_BYTES(FROM) ((Integers)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(FROM))))
+#elif defined(__AVX2__)
+enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
+#define WIDENED_HALVES(FROM) ((Bits)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(FROM))))
+#define WIDENED_BYTES(FROM) ((Integers)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(FROM))))
+#else
+enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
+#define WIDENED_HALVES(FROM) __builtin_convertvector(LOADED(Halves, FROM), Bits)
+#define WIDENED_BYTES(FROM) __builtin_convertvector(LOADED(Bytes, FROM), Integers)
+#endif
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+typedef int8_t Bytes __attribute__((vector_size(LANES)));
+
+#define LOADED(TYPE, FROM)                                                                                             \
+    ({                                                                                                                 \
+        TYPE loaded;                                                                                                   \
+        memcpy(&loaded, FROM, sizeof(TYPE));                                                                           \
+        loaded;                                                                                                        \
+    })
+
+/* The same for vectors. It is named because compilers, left to choose, round once or twice by the shape of a tile
+   (GCC for Zen 2 and 3): a song's sums would then depend on how many others there are. */
+static inline __attribute__((always_inline)) Floats multiply_add_all(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+    return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    union { Floats all; float32x4_t half[2]; } x = {a}, y = {b}, sum = {c};
+    for (int i = 0; i < 2; i++) sum.half[i] = vfmaq_f32(sum.half[i], x.half[i], y.half[i]);
+    return sum.all;
+#else
+    return a * b + c; /* twice, where there is no such instruction */
+#endif
+}
+
+/* The sums of four vectors. The order within a vector is the same for all. */
+static inline void sums_of_four(const Floats *x, float *sums) {
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+    const __m512 a = (__m512)x[0], b = (__m512)x[1], c = (__m512)x[2], d = (__m512)x[3];
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    __m512 all = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4e));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0xb1)); /* each 128 bits hold one sum, four times */
+    for (int i = 0; i < 4; i++) sums[i] = ((Floats)all)[4 * i];
+#else
+    for (int i = 0; i < 4; i++) {
+        sums[i] = 0;
+        for (int lane = 0; lane < LANES; lane++) sums[i] += x[i][lane];
+    }
+#endif
+}
+
+#define FLOATS_OF_FLOAT32(FROM) LOADED(Floats, FROM)
+#define FLOATS_OF_BFLOAT16(FROM) ((Floats)(WIDENED_HALVES(FROM) << 16))
+#define FLOATS_OF_INT8(FROM) __builtin_convertvector(WIDENED_BYTES(FROM), Floats)
+
+typedef struct {        /* a piece of a product: rows and songs by columns, which are a whole number of vectors */
+    const void *weight; /* (rows, columns), row_step apart */
+    const float *x;     /* (songs, columns), song_step apart */
+    int64_t type, row_step, song_step, columns;
+    int rows, songs, is_first; /* of the pieces of its sums */
+    const char *ahead;         /* fetched from memory meanwhile, `stride` bytes for each step along the columns */
+    int64_t stride;
+} Tile;
+
+/* sums (R, S) = or += the products of R rows, of which `from` is the first, with S songs, in registers. Loops are
+   unrolled by name: compilers else keep a copy of the sums in memory. */
+#define EACH(INDEX, COUNT) _Pragma("GCC unroll 8") for (int INDEX = 0; INDEX < COUNT; INDEX++)
+#define ADD_PRODUCTS(NAME, TYPE, FLOATS)                                                                               \
+    static inline __attribute__((always_inline)) void NAME(const Tile *t, Floats *sums, int from, const int R,         \
+                                                           const int S) {                                              \
+        const int64_t columns = t->columns, row_step = t->row_step, song_step = t->song_step, stride = t->stride;      \
+        const TYPE *weight = (const TYPE *)t->weight + from * row_step;                                                \
+        const char *ahead = t->ahead;                                                                                  \
+        const float *x = t->x;                                                                                         \
+        Floats total[SUMS_OF_TILE / SONGS_OF_TILE][SONGS_OF_TILE] = {0};                                               \
+        if (!t->is_first) EACH(r, R) EACH(s, S) total[r][s] = sums[(from + r) * S + s];                                \
+        for (int64_t i = 0; i < columns; i += LANES, ahead += stride) {                                                \
+            if (((uintptr_t)ahead & 63) < (uintptr_t)stride) /* a line of memory begins here */                        \
+                for (int64_t byte = 0; byte < stride; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);              \
+            EACH(r, R) {                                                                                               \
+                const Floats w = FLOATS(weight + r * row_step + i);                                                    \
+                EACH(s, S) total[r][s] = multiply_add_all(w, LOADED(Floats, x + s * song_step + i), total[r][s]);      \
+            }                                                                                                          \
+        }                                                                                                              \
+        EACH(r, R) EACH(s, S) sums[(from + r) * S + s] = total[r][s];                                                  \
+    }
+
+ADD_PRODUCTS(add_float32_products, float, FLOATS_OF_FLOAT32)
+ADD_PRODUCTS(add_bfloat16_products, uint16_t, FLOATS_OF_BFLOAT16)
+ADD_PRODUCTS(add_int8_products, int8_t, FLOATS_OF_INT8)
+
+#define WITH_SONGS(ADD, FROM, ROWS)                                                                                    \
+    do {                                                                                                               \
+        if (t->songs == 4) ADD(t, sums, FROM, ROWS, 4);                                                                \
+        else if (t->songs == 3) ADD(t, sums, FROM, ROWS, 3);                                                           \
+        else if (t->songs == 2) ADD(t, sums, FROM, ROWS, 2);                                                           \
+        else ADD(t, sums, FROM, ROWS, 1);                                                                              \
+    } while (0)
+#define WITH_ROWS(ADD)                                                                                                 \
+    do {                                                                                                               \
+        if (t->rows == ROWS_FOR_FEW) WITH_SONGS(ADD, 0, ROWS_FOR_FEW);                                                 \
+        else                                                                                                           \
+            for (int row = 0; row < t->rows; row++) WITH_SONGS(ADD, row, 1);                                           \
+    } while (0)
+
+static void add_products(const Tile *t, Floats *sums) {
+    if (t->type == FLOAT32 && t->rows == ROWS_FOR_MANY) WITH_SONGS(add_float32_products, 0, ROWS_FOR_MANY);
+    else if (t->type == FLOAT32) WITH_ROWS(add_float32_products);
+    else if (t->type == BFLOAT16) WITH_ROWS(add_bfloat16_products);
+    else WITH_ROWS(add_int8_products);
+}
+
+static inline int64_t size_of(int64_t type) { return type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1; }
+
+static inline const void *weight_at(const Matrix *m, int64_t row, int64_t column) {
+    return (const char *)m->weight + (row * m->columns + column) * size_of(m->type);
+}
+
+static inline float number_at(const Matrix *m, int64_t row, int64_t column) {
+    const void *at = weight_at(m, row, column);
+    if (m->type == FLOAT32) return *(const float *)at;
+    return m->type == BFLOAT16 ? from_bfloat16(*(const uint16_t *)at) : (float)*(const int8_t *)at;
+}
+
+static inline int at_most(int64_t count, int64_t most) { return (int)(count < most ? count : most); }
+static inline int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+/* Rows of weights in float32, `row_step` apart. */
+static void widen(const Matrix *m, int64_t row, int rows, int64_t column, int64_t columns, float *wide,
+                  int64_t row_step) {
+    for (int r = 0; r < rows; r++, wide += row_step) {
+        const void *from = weight_at(m, row + r, column);
+        for (int64_t i = 0; i < columns; i += LANES)
+            *(Floats *)(wide + i) = m->type == BFLOAT16 ? FLOATS_OF_BFLOAT16((const uint16_t *)from + i)
+                                                        : FLOATS_OF_INT8((const int8_t *)from + i);
+    }
+}
+
+/* y of a tile's sums: across their lanes, with the columns behind the last whole vector, scaled, and with the bias. */
+static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, const Floats *sums, float *y) {
+    float flat[SUMS_OF_TILE];
+    for (int i = 0; i < t->rows * t->songs; i += 4) sums_of_four(sums + i, flat + i);
+    for (int r = 0; r < t->rows; r++) {
+        const float scale = m->scale ? m->scale[row + r] : 1.0f, bias = m->bias ? m->bias[row + r] : 0.0f;
+        for (int s = 0; s < t->songs; s++) {
+            float sum = flat[r * t->songs + s];
+            for (int64_t i = m->columns / LANES * LANES; i < m->columns; i++)
+                sum += number_at(m, row + r, i) * x[s * m->columns + i];
+            y[s * m->rows + row + r] = sum * scale + bias;
+        }
+    }
+}
+
+/* y (B, rows) of x (B, columns). A few rows of weights at a time are read from memory once for all songs.
+
+   One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
+   after the next is fetched by hand. More songs, for which arithmetic counts more than memory: rows are cut into panels,
+   so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
+   so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
+   meanwhile. */
+static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
+    const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
+    const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
+    const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
+    const int rows = tiles > 1 ? ROWS_FOR_MANY : ROWS_FOR_FEW;
+    const int is_widened = tiles > 1 && m->type != FLOAT32;
+    Floats sums[SONGS_OF_PANEL / SONGS_OF_TILE][SUMS_OF_TILE], wide[ROWS_FOR_MANY * COLUMNS_OF_PANEL / LANES];
+    Tile t = {.type = is_widened ? FLOAT32 : m->type, .row_step = is_widened ? panel : m->columns};
+    t.song_step = m->columns;
+    t.stride = parts(rows * LANES * size_of(m->type), tiles);
+    for (int64_t row = 0; row < m->rows; row += rows) {
+        t.rows = at_most(m->rows - row, rows);
+        t.ahead = weight_at(m, row + (tiles > 1 ? 1 : 2) * rows, 0);
+        for (int64_t first = 0; first < batch; first += SONGS_OF_PANEL) {
+            const int64_t last = first + at_most(batch - first, SONGS_OF_PANEL);
+            for (int64_t column = 0; column == 0 || column < whole; column += panel) {
+                t.columns = at_most(whole - column, panel);
+                t.is_first = column == 0;
+                t.weight = is_widened ? wide : weight_at(m, row, column);
+                if (is_widened) widen(m, row, t.rows, column, t.columns, (float *)wide, panel);
+                for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
+                    t.songs = at_most(last - song, SONGS_OF_TILE);
+                    t.x = x + song * m->columns + column;
+                    add_products(&t, sums[(song - first) / SONGS_OF_TILE]);
+                    t.ahead += t.columns / LANES * t.stride;
+                }
+                if (panel == 0) break; /* fewer columns than a vector has */
+            }
+            for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
+                t.songs = at_most(last - song, SONGS_OF_TILE);
+                finish(m, row, &t, x + song * m->columns, sums[(song - first) / SONGS_OF_TILE], y + song * m->rows);
+            }
+        }
+    }
+}
+
+static void layer_norm(const float *x, const float *weight, const float *bias, float *y, const Sizes *sizes) {
+    for (int64_t song = 0; song < sizes->batch; song++, x += sizes->width, y += sizes->width) {
+        float mean = 0, variance = 0;
+        for (int64_t i = 0; i < sizes->width; i++) mean += x[i];
+        mean /= sizes->width;
+        for (int64_t i = 0; i < sizes->width; i++) variance += (x[i] - mean) * (x[i] - mean);
+        const float inverse = 1.0f / sqrtf(variance / sizes->width + sizes->epsilon);
+        for (int64_t i = 0; i < sizes->width; i++) y[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+    }
+}
+
+static void quick_gelu(float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] = x[i] / (1.0f + fast_exp(-1.702f * x[i]));
+}
+
+static void store(void *cache, int64_t at, const float *values, const Sizes *sizes) {
+    const int64_t count = sizes->heads * sizes->head_size;
+    if (sizes->cache_type == FLOAT32) memcpy((float *)cache + at, values, count * sizeof(float));
+    else
+        for (int64_t i = 0; i < count; i++) ((uint16_t *)cache)[at + i] = to_bfloat16(values[i]);
+}
+
+/* One song and head: softmax(q k) v over a run of slots. scores: (count,). */
+#define ATTEND(NAME, TYPE, READ)                                                                                       \
+    static void NAME(const float *query, const TYPE *keys, const TYPE *values, float *out, float *scores,              \
+                     int64_t count, int64_t stride, int64_t size) {                                                    \
+        const float scale = 1.0f / sqrtf((float)size);                                                                 \
+        float largest = -INFINITY, total = 0;                                                                          \
+        for (int64_t t = 0; t < count; t++) {                                                                          \
+            float sum = 0;                                                                                             \
+            for (int64_t e = 0; e < size; e++) sum += query[e] * READ(keys[t * stride + e]);                           \
+            scores[t] = sum * scale;                                                                                   \
+            if (scores[t] > largest) largest = scores[t];                                                              \
+        }                                                                                                              \
+        for (int64_t t = 0; t < count; t++) total += scores[t] = fast_exp(scores[t] - largest);                        \
+        for (int64_t e = 0; e < size; e++) out[e] = 0;                                                                 \
+        for (int64_t t = 0; t < count; t++) {                                                                          \
+            const float share = scores[t] / total;                                                                     \
+            for (int64_t e = 0; e < size; e++) out[e] += share * READ(values[t * stride + e]);                         \
+        }                                                                                                              \
+    }
+
+ATTEND(attend_float32, float, )
+ATTEND(attend_bfloat16, uint16_t, from_bfloat16)
+
+static void attention(const Layer *layer, const Run *run, const float *projected, float *out, float *scores,
+                      const Sizes *sizes) {
+    const int64_t state = sizes->heads * sizes->head_size, all = sizes->batch * layer->slots * state;
+    for (int64_t song = 0; song < sizes->batch; song++) {
+        const int64_t from = song * layer->slots * state;
+        const float *query = projected + song * layer->query.rows;
+        if (run->is_kept && !layer->is_cross) {
+            store(layer->cache, from + run->write * state, query + state, sizes);
+            store(layer->cache, all + from + run->write * state, query + 2 * state, sizes);
+        }
+        for (int64_t head = 0; head < sizes->heads; head++) {
+            const int64_t key = from + run->first * state + head * sizes->head_size;
+            const float *q = query + head * sizes->head_size;
+            float *o = out + song * state + head * sizes->head_size;
+            if (sizes->cache_type == FLOAT32)
+                attend_float32(q, (const float *)layer->cache + key, (const float *)layer->cache + all + key, o, scores,
+                               run->count, state, sizes->head_size);
+            else
+                attend_bfloat16(q, (const uint16_t *)layer->cache + key, (const uint16_t *)layer->cache + all + key, o,
+                                scores, run->count, state, sizes->head_size);
+        }
+    }
+}
+
+/* hidden (B, D) goes through all layers in place. scratch: as many floats as scratch_size says. */
+void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidden, float *scratch) {
+    const int64_t state = sizes->heads * sizes->head_size, batch = sizes->batch, width = batch * sizes->width;
+    float *normed = scratch, *attended = normed + width, *mlp = attended + width, *inner = mlp + width;
+    float *projected = inner + batch * sizes->mlp_size, *read = projected + 3 * batch * state;
+    float *scores = read + batch * state;
+    for (int64_t index = 0; index < sizes->num_layers; index++) {
+        const Layer *layer = layers + index;
+        layer_norm(hidden, layer->attention_norm_weight, layer->attention_norm_bias, normed, sizes);
+        linear(&layer->query, normed, projected, batch);
+        attention(layer, runs + layer->kind, projected, read, scores, sizes);
+        linear(&layer->output, read, attended, batch);
+        for (int64_t i = 0; i < width; i++) mlp[i] = hidden[i] + attended[i];
+        layer_norm(mlp, layer->mlp_norm_weight, layer->mlp_norm_bias, normed, sizes);
+        linear(&layer->up, normed, inner, batch);
+        quick_gelu(inner, batch * sizes->mlp_size);
+        linear(&layer->down, inner, mlp, batch);
+        for (int64_t i = 0; i < width; i++) hidden[i] += sizes->residual_scale * (attended[i] + mlp[i]);
+    }
+}
+
+/* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. */
+void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch) {
+    linear(matrix, hidden, logits, batch);
+}
+
+/* Floats of scratch that `step` needs; the longest run is of `most_slots`. */
+int64_t scratch_size(const Sizes *sizes, int64_t most_slots) {
+    const int64_t state = sizes->heads * sizes->head_size;
+    return sizes->batch * (3 * sizes->width + sizes->mlp_size + 4 * state) + most_slots;
+}

@@ -1,0 +1,259 @@
+"""Steps of a prior on a CPU at the speed of its memory: cpp_step.c, compiled where a C compiler is.
+
+Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
+float32, bfloat16 or int8 with a scale per row (torchao). Sums run in one order whatever the batch, so a song's logits
+are the same, bit for bit, alone and beside others. Where anything does not fit (no compiler, another device or
+dtype, a layer that was replaced), `reason_against` says why; `prior.step` is the plain twin.
+"""
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..networks.attention_kinds import AttentionKind, Column, Dense, LyricsCross, PreviousRow, Row, RowTails
+from ..networks.cache import JukeboxCache
+from ..networks.conditioning import Conditioning
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .step_checks import layer_linears, misfit, stored_matrix
+
+_SOURCE = Path(__file__).with_name("cpp_step.c")
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
+_FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
+_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+_FUNCTIONS = ("scratch_size", "step", "head")
+_LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("weight", "scale", "bias")] + [
+        (name, ctypes.c_int64) for name in ("rows", "columns", "type")
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *(
+            (f"{norm}_{part}", ctypes.c_void_p)
+            for norm in ("attention_norm", "mlp_norm")
+            for part in ("weight", "bias")
+        ),
+        *((name, _Matrix) for name in ("query", "output", "up", "down")),
+        ("cache", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("slots", "kind", "is_cross")),
+    ]
+
+
+class _Run(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("write", "is_kept", "first", "count")]
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = [
+        *(
+            (n, ctypes.c_int64)
+            for n in ("num_layers", "batch", "width", "mlp_size", "heads", "head_size", "cache_type")
+        ),
+        *((name, ctypes.c_float) for name in ("residual_scale", "epsilon")),
+    ]
+
+
+def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
+    """Why a prior can not step natively; None if it can."""
+    if cache.position.device.type != "cpu":
+        return f"the prior is on {cache.position.device}, not on a CPU"
+    if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
+        return reason
+    return None if compile_native() is not None else why_not_compiled()
+
+
+def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
+    """The address of a tensor for C, which trusts it: the one door that every pointer goes through.
+
+    Raises:
+        ValueError: another shape, dtype or device than C was told, or numbers that do not lie there side by side.
+    """
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu":
+        raise ValueError(f"a {type(tensor).__name__} on {tensor.device} for the native step is not in the CPU's memory")
+    if tensor.dtype != dtype or tensor.shape != tuple(shape):
+        raise ValueError(
+            f"a tensor for the native step is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {tuple(shape)}"
+        )
+    if not tensor.is_contiguous() or tensor.is_neg():
+        raise ValueError("a tensor for the native step is not contiguous; ask reason_against first")
+    end = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+    if tensor.untyped_storage().nbytes() < end:
+        raise ValueError("a tensor for the native step has given its memory back; load its model again")
+    return tensor.data_ptr()
+
+
+class NativeStepper:
+    """What `step` of cpp_step.c needs of one prior and one cache, looked up once.
+
+    It holds pointers into both: make another one when weights or caches are moved or replaced.
+    """
+
+    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
+        self._prior, self._cache, self._kept = prior, cache, []
+        transformer = prior.transformer
+        self._kinds = list(transformer.kinds.values())
+        self._length = min(kind.grid.rows * kind.grid.columns for kind in self._kinds)
+        first = transformer.layers[0]
+        self._batch, self._width = cache.batch_size, first.mlp.up.in_features
+        self._sizes = _Sizes(
+            num_layers=len(transformer.layers),
+            batch=self._batch,
+            width=self._width,
+            mlp_size=first.mlp.up.out_features,
+            heads=cache.layers[0].shape[3],
+            head_size=cache.layers[0].shape[4],
+            cache_type=_TYPES[cache.layers[0].dtype],
+            residual_scale=first.residual_scale,
+            epsilon=first.attention_norm.eps,
+        )
+        layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
+        self._layers = (_Layer * len(layers))(*layers)
+        self._head = self._matrix(prior.lm_head)
+        self._library = compile_native()
+        most = max(kind.slots for kind in self._kinds)
+        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most))
+        self._scratch = self._pointer(torch.empty(count, dtype=torch.float32, device="cpu"), (count,))
+
+    @torch.no_grad()
+    def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
+        """Predict the token at the cache's position from the one before it (B, 1), and advance: `prior.step`.
+
+        Raises:
+            ValueError: another cache than it was made for, or one that is full.
+        """
+        place = int(cache.position)
+        if cache is not self._cache or not 0 <= place < self._length:
+            raise ValueError(
+                f"position {place} of {'this' if cache is self._cache else 'another'} cache is none of the "
+                f"{self._length} that native steps were made for; make a NativeStepper for each cache, and reset it"
+            )
+        inputs, here = self._prior.enter_step(token, conditioning, cache)
+        hidden = inputs.float().expand(self._batch, -1, -1).contiguous()
+        runs = (_Run * len(self._kinds))(*(_checked_run(kind, place) for kind in self._kinds))
+        pointer = ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._width), torch.float32))
+        self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, ctypes.c_void_p(self._scratch))
+        cache.position.add_(1)
+        if self._prior.config.tie_word_embeddings and here is not None:
+            hidden = hidden + here.float()  # as the prior's head does
+        return self._logits(hidden)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """What the head makes of hidden states (B, 1, D): (B, 1, V)."""
+        logits = torch.empty(self._batch, 1, self._head.rows, dtype=torch.float32, device="cpu")
+        self._library.head(
+            ctypes.byref(self._head),
+            ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._head.columns), torch.float32)),
+            ctypes.c_void_p(address_of(logits, (self._batch, 1, self._head.rows), torch.float32)),
+            ctypes.c_int64(self._batch),
+        )
+        return logits
+
+    def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
+        attention = layer.attention
+        query, output, up, down = map(self._matrix, layer_linears(layer))
+        norms = {
+            f"{name}_{part}": self._pointer(getattr(getattr(layer, name), part).float(), (self._width,))
+            for name in ("attention_norm", "mlp_norm")
+            for part in ("weight", "bias")
+        }
+        slots, sizes = attention.kind.slots, (self._sizes.heads, self._sizes.head_size)
+        pointer = self._pointer(cache, (2, self._batch, slots, *sizes), self._cache.layers[0].dtype)
+        return _Layer(
+            **norms, query=query, output=output, up=up, down=down, cache=pointer, slots=slots,
+            kind=self._kinds.index(attention.kind), is_cross=attention.is_cross,
+        )  # fmt: skip
+
+    def _matrix(self, linear: nn.Linear) -> _Matrix:
+        weight, scale = stored_matrix(linear)
+        rows, columns = linear.out_features, linear.in_features
+        return _Matrix(
+            weight=self._pointer(weight, (rows, columns), weight.dtype),
+            scale=None if scale is None else self._pointer(scale.float().reshape(-1), (rows,)),
+            bias=None if linear.bias is None else self._pointer(linear.bias.float(), (rows,)),
+            rows=rows,
+            columns=columns,
+            type=_TYPES[weight.dtype],
+        )
+
+    def _pointer(self, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> int:
+        tensor = tensor.detach()
+        self._kept.append(tensor)  # alive as long as its address is in use
+        return address_of(tensor, shape, dtype)
+
+
+def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
+    """What `kind.address` says in tensors, in integers: (slot to write, is it kept, first slot to read, how many)."""
+    row, column = divmod(position, kind.grid.columns)
+    if isinstance(kind, LyricsCross):
+        return 0, False, 0, kind.slots
+    if isinstance(kind, RowTails):
+        in_tail = column - (kind.grid.columns - kind.tail)
+        is_kept = in_tail >= 0 and row < kind.grid.rows - 1
+        count = kind.tail * (row + 1) + max(in_tail + 1, 0)
+        return (row + 1) * kind.tail + in_tail if is_kept else 0, is_kept, 0, min(count, kind.slots)
+    if isinstance(kind, Column):
+        return column * kind.grid.rows + row, True, column * kind.grid.rows, row + 1
+    if isinstance(kind, PreviousRow):
+        return position % kind.slots, True, (row + 1) % 2 * kind.grid.columns, kind.grid.columns
+    if isinstance(kind, Row):
+        return column, True, 0, column + 1
+    if isinstance(kind, Dense):  # and a lyric prefix, whose last codes have no slot
+        return position if position < kind.slots else 0, position < kind.slots, 0, min(position + 1, kind.slots)
+    raise TypeError(f"{type(kind).__name__} has no run of slots")
+
+
+def _checked_run(kind: AttentionKind, position: int) -> _Run:
+    """`run_of` for C, which writes and reads where it says."""
+    write, is_kept, first, count = run_of(kind, position)
+    if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
+        raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
+    return _Run(write, is_kept, first, count)
+
+
+def compile_native() -> ctypes.CDLL | None:
+    """Compile cpp_step.c for this machine, once per process, and leave no file behind; None where that fails.
+
+    A library without our functions, which a compiler that is none may leave, is a failure too.
+    """
+    return _compiled()[0]
+
+
+def why_not_compiled() -> str:
+    """Why `compile_native` gives nothing; empty where it does."""
+    return _compiled()[1]
+
+
+@functools.cache
+def _compiled() -> tuple[ctypes.CDLL | None, str]:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not _SOURCE.is_file():
+        return None, "cpp_step.c does not travel with remote code; install jukebox_hf"
+    if compiler is None:
+        return None, "there is no C compiler (cc)"
+    try:
+        with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
+            made = Path(folder) / "native_step.so"
+            words = [compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"]
+            subprocess.run(words, check=True, capture_output=True, timeout=_LONGEST_SECONDS)
+            library = ctypes.CDLL(str(made))
+            scratch_size, step, head = (getattr(library, name) for name in _FUNCTIONS)
+    except subprocess.TimeoutExpired:
+        return None, f"the C compiler {compiler} was not done in {_LONGEST_SECONDS} seconds; the machine may be busy"
+    except subprocess.CalledProcessError as error:
+        told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
+        return None, f"the C compiler {compiler} failed ({told.splitlines()[0][:200]})"
+    except (OSError, AttributeError) as error:
+        return None, f"what the C compiler {compiler} makes can not be used ({error})"
+    scratch_size.restype, step.restype, head.restype = ctypes.c_int64, None, None
+    return library, ""

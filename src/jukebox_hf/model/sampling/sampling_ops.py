@@ -1,0 +1,108 @@
+"""From logits to a code: temperature, top-k, top-p, and a draw that needs no generator.
+
+Flows in: logits (B, V) and one uniform per song. Flows out: one token per song (B,). Everything stays on the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checks.validation import is_integer, is_number, require
+
+STEPPING = ("auto", "plain", "native", "captured", "fused")  # how each next code is found, see `sample_window`
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How boldly to draw.
+
+    Attributes:
+        temperature: logits are divided by it; 0 takes the likeliest code.
+        top_k: keep the k likeliest codes (ties with the k-th too); 0 keeps all.
+        top_p: keep the likeliest codes, up to the one with which their probabilities exceed p; 1 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(
+            is_number(self.temperature) and 0 <= self.temperature < float("inf"),
+            f"temperature={self.temperature!r} must be 0 (always the likeliest code) or a positive number; try 0.99",
+        )
+        require(
+            is_integer(self.top_k) and self.top_k >= 0,
+            f"top_k={self.top_k!r} must be 0 (keep all) or a whole number of codes to keep",
+        )
+        require(
+            is_number(self.top_p) and 0 < self.top_p <= 1,
+            f"top_p={self.top_p!r} must lie over 0 and up to 1 (keep all)",
+        )
+        require(
+            not (self.top_k and self.top_p < 1),
+            f"top_k={self.top_k} and top_p={self.top_p} exclude each other; set one of them",
+        )
+
+
+def uniforms(seeds: Sequence[int], level: int, start: int, stop: int) -> Tensor:
+    """The numbers that decide codes start .. stop-1 of a level: one row per seed, (B, stop - start) float64 in [0, 1).
+
+    Counter based (Philox, Salmon et al. 2011): the number of a code depends on its song's seed, its level and its place
+    alone; not on the batch, the window or what was drawn before.
+    """
+    rows = []
+    for seed in seeds:
+        generator = np.random.Philox(key=np.array([seed % 2**64, level], dtype=np.uint64))
+        generator.advance(start // 4)  # four numbers to a count
+        raw = generator.random_raw(stop - start // 4 * 4)[start % 4 :]
+        rows.append((raw >> np.uint64(11)) * 2.0**-53)
+    return torch.from_numpy(np.stack(rows))
+
+
+def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) -> Tensor:
+    """Pick one token per song from logits (B, V); uniforms (B,) in [0, 1), unused at temperature 0."""
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    logits = logits / settings.temperature
+    if settings.top_k:
+        logits = keep_top_k(logits, settings.top_k)
+    if settings.top_p < 1:
+        logits = keep_top_p(logits, settings.top_p)
+    return draw(logits, uniforms)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Rule out all but the k largest logits (..., V) and their ties."""
+    smallest_kept = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < smallest_kept, float("-inf"))
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Rule out all but the likeliest tokens whose probabilities first exceed p (Holtzman et al. 2020)."""
+    descending, order = logits.sort(dim=-1, descending=True)
+    probabilities = descending.softmax(dim=-1)
+    is_beyond = probabilities.cumsum(dim=-1) - probabilities > p  # the one that crosses p is kept
+    return logits.masked_fill(torch.zeros_like(is_beyond).scatter(-1, order, is_beyond), float("-inf"))
+
+
+def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw from softmax(logits (B, V)) by its inverse distribution function at uniforms (B,): tokens (B,).
+
+    Same distribution as a multinomial, but a song's draw depends on its own uniform alone. Where rounding leaves the
+    sum under the uniform, the last allowed token is taken.
+    """
+    cumulative = logits.float().softmax(dim=-1).double().cumsum(dim=-1)
+    tokens = torch.searchsorted(cumulative, uniforms.double().unsqueeze(-1).contiguous(), right=True)
+    is_allowed = logits > float("-inf")
+    places = torch.arange(logits.shape[-1], device=logits.device)
+    last_allowed = torch.where(is_allowed, places, 0).amax(dim=-1, keepdim=True)
+    return torch.minimum(tokens, last_allowed).squeeze(-1)
+
+
+def check_stepping(stepping: object) -> None:
+    """Refuse a way to step that has no name."""
+    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")

@@ -1,0 +1,281 @@
+"""What a user asked of `generate`: keyword arguments and generation configurations become one value.
+
+Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows out: `SongWishes`. transformers 5.17
+hands over configurations it has filled up itself; what it filled in is told from what a user set.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor
+
+from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
+from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
+from ..configuration.configuration_jukebox import JukeboxConfig
+from ..sampling.sampling_ops import SamplingSettings
+from .song_plan import TEMPERATURE
+
+_DRAWING = ("do_sample", "temperature", "top_k", "top_p")
+_LENGTHS = ("seconds", "max_new_tokens")
+_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "stepping")
+_ANSWERS = ("return_codes", "return_alignment")
+_OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
+KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
+_OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
+LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+_TAKES = f"{', '.join(KNOWN)} and song inputs"
+
+
+@dataclass(frozen=True)
+class SongWishes:
+    """What to do for all songs of a batch.
+
+    Attributes:
+        seconds: length of the audio, prompts included; None: not said.
+        new_codes: top-level codes to write after what is known; None: not said.
+        default_codes: the same, for songs of which nothing says the length.
+        levels: which levels to write; None for all.
+        settings: how boldly to draw, by level.
+        hop_fractions: by level, see `plan_song`.
+        parallel_windows: see `plan_song`.
+        chunk, batch, stepping: see `LevelPlan`.
+        seed: of the first song, the others count on from it; None: not said.
+        return_codes: give the codes of every level beside the audio.
+        return_alignment: also say when the lyrics are sung.
+        copies: how many songs to write from each order.
+    """
+
+    seconds: float | None
+    new_codes: int | None
+    default_codes: int
+    levels: tuple[int, ...] | None
+    settings: Mapping[int, SamplingSettings]
+    hop_fractions: Mapping[int, float]
+    parallel_windows: bool
+    chunk: int | None
+    batch: int | None
+    stepping: str
+    seed: int | None
+    return_codes: bool
+    return_alignment: bool
+    copies: int = 1
+
+
+def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
+    """The generation_config.json of a model: draw at the original's 0.99, and write one window of the top prior."""
+    top = config.prior_configs[-1]
+    return GenerationConfig(do_sample=True, temperature=TEMPERATURE, top_k=0, max_new_tokens=top.context_length)
+
+
+def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
+    """Refuse a generation_config.json whose values are of other kinds than songs need.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    kinds = {
+        "do_sample": (lambda value: isinstance(value, bool), "true or false"),
+        "temperature": (lambda value: is_number(value) and 0 < value <= 100, "a number over 0, at most 100"),
+        "top_k": (lambda value: is_integer(value) and 0 <= value <= 2**31, "an integer, 0 or more"),
+        "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
+        "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
+    }
+    for name, (is_fine, words) in kinds.items():
+        value = said.get(name)
+        by_level = list(value.values())[:17] if isinstance(value, dict) and name != "max_new_tokens" else [value]
+        is_known = len(by_level) <= 16 and all(one is None or is_fine(one) for one in by_level)
+        require(is_known, f"{source} says {name}={value!r:.80}, which must be {words}; correct it")
+
+
+def read_wishes(
+    config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
+) -> SongWishes:
+    """Make one value of everything said; plain arguments win over `given`, `given` over the model's `own` defaults.
+
+    Raises:
+        ValueError: an argument that songs do not know or an impossible value, in one sentence.
+    """
+    arguments = plain(dict(arguments))
+    for name, value in arguments.items():
+        if name not in (*KNOWN, *UNASKED):
+            check_foreign("generate", GENERATE, name, value, _TAKES)
+    said = _defaults_of(own) | _said_by(given, own)
+    said.update({name: value for name, value in arguments.items() if name in KNOWN and value is not None})
+    if any(arguments.get(name) is not None for name in _LENGTHS):  # a plain length replaces what `given` says
+        said = {name: value for name, value in said.items() if name not in _LENGTHS or arguments.get(name) is not None}
+    require(
+        not ("seconds" in said and "max_new_tokens" in said),
+        f"seconds={said.get('seconds')!r} and max_new_tokens={said.get('max_new_tokens')!r} both give the length; "
+        f"choose one",
+    )
+    for name in ("max_new_tokens", "chunk", "batch", "num_return_sequences"):
+        _check_count(name, said.get(name))
+    for name in _ANSWERS:
+        read_flag(name, said.get(name))
+    _check_seed(said.get("seed"))
+    seconds = said.get("seconds")
+    if seconds is not None:
+        cure, least = "it is the length of the audio, prompts included", 1 / config.sampling_rate
+        seconds = read_seconds("seconds", seconds, at_least=least, cure=cure)
+    levels, num_levels = said.get("levels"), len(config.prior_configs)
+    if isinstance(levels, (Tensor, np.ndarray)) and levels.ndim == 1:
+        levels = levels.tolist()
+    is_parallel = said.get("parallel_windows", False)
+    hops = _by_level("hop_fractions", getattr(own, "hop_fractions", None), dict.fromkeys(range(num_levels)))
+    if is_parallel:  # the model's own are not asked for at the levels it is about
+        hops = {level: None if config.prior_configs[level].upper_strides else part for level, part in hops.items()}
+    hops = _by_level("hop_fractions", said.get("hop_fractions"), hops)
+    require(
+        levels is None or (isinstance(levels, Sequence) and not isinstance(levels, str)),
+        f"levels={levels!r} must be a list such as [2, 1, 0], or None for all",
+    )
+    return SongWishes(
+        seconds=seconds,
+        new_codes=said.get("max_new_tokens"),
+        default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
+        levels=None if levels is None else tuple(levels),
+        settings=_settings(said, own, num_levels),
+        hop_fractions={level: part for level, part in hops.items() if part is not None},
+        parallel_windows=is_parallel,
+        chunk=said.get("chunk"),
+        batch=said.get("batch"),
+        stepping=said.get("stepping", "auto"),
+        seed=said.get("seed"),
+        return_codes=said.get("return_codes", False),
+        return_alignment=said.get("return_alignment", False),
+        copies=said.get("num_return_sequences", 1),
+    )
+
+
+def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | None:
+    """A function that may change logits: (logits (B, V), level, position in the song) -> logits.
+
+    Raises:
+        ValueError: transformers' processors, which want the ids of a text.
+    """
+    if logits_processor is None or (isinstance(logits_processor, Sequence) and len(logits_processor) == 0):
+        return None
+    is_of_transformers = isinstance(logits_processor, (list, LogitsProcessor))
+    require(
+        callable(logits_processor) and not is_of_transformers,
+        f"logits_processor={type(logits_processor).__name__} can not be used: codes are no text; give a function "
+        f"(logits, level, position) -> logits",
+    )
+    return logits_processor
+
+
+def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
+    """Refuse what could stop or watch a text, but not a song."""
+    require(
+        stopping_criteria is None or (isinstance(stopping_criteria, Sized) and len(stopping_criteria) == 0),
+        "stopping_criteria can not stop a song, whose length is decided before its first code; use seconds=",
+    )
+    require(
+        streamer is None,
+        "streamer follows the tokens of a text; JukeboxModel.stream gives a song's sound while it is written",
+    )
+
+
+def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str, Any]:
+    """The wishes in a configuration: what is neither the model's own nor filled in by transformers."""
+    if given is None:
+        return {}
+    require(
+        isinstance(given, GenerationConfig),
+        f"generation_config={type(given).__name__} must be a transformers.GenerationConfig; make one, or "
+        f"pass them as they are",
+    )
+    filled_in = _filled_in(given)
+    said = {}
+    for name, value in plain(given.to_dict()).items():
+        of_model = plain(getattr(own, name, None))
+        if value is None or value == of_model or name in UNASKED or name.startswith("_"):
+            continue
+        if of_model is None and name in filled_in and value == filled_in[name]:
+            continue
+        if name in KNOWN:
+            said[name] = value
+        elif name not in GENERATE or not GENERATE[name].allows(value):
+            why = f", {GENERATE[name].cure}" if name in GENERATE else ""
+            raise ValueError(
+                f"generation_config.{name}={value!r} is not supported by Jukebox{why}; it takes {', '.join(KNOWN)}"
+            )
+    return said
+
+
+def _filled_in(given: GenerationConfig) -> dict[str, Any]:
+    """What 5.17's pipelines put into all fields that nobody set; nothing where a user made the configuration."""
+    # Private, so it may go; then nobody fills in either.
+    defaults = getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    is_filled = all(getattr(given, name, None) is not None for name, value in defaults.items() if value is not None)
+    return defaults if is_filled else {}
+
+
+def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
+    """What a model's own configuration says beyond how to draw and how long, which are looked up where they matter.
+
+    Raises:
+        ValueError: what Jukebox does not know, or what belongs to a single call.
+    """
+    found = {}
+    for name, value in plain(own.to_dict()).items():
+        is_foreign = name not in KNOWN and name in GENERATE
+        require(
+            value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
+            f"the model's own generation_config.{name}={value!r} can not be a default of songs; "
+            f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
+        )
+        if value is not None and name in (*_WINDOWS, *_ANSWERS) and name != "hop_fractions":
+            found[name] = value
+    return found
+
+
+def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
+    def by_level(name: str, otherwise: Any) -> dict[int, Any]:
+        of_model = _by_level(name, getattr(own, name, None), dict.fromkeys(range(num_levels), otherwise))
+        return _by_level(name, said.get(name), of_model)
+
+    do_sample = said.get("do_sample", getattr(own, "do_sample", None))
+    require(
+        do_sample is None or isinstance(do_sample, bool),
+        f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
+    )
+    temperature = by_level("temperature", TEMPERATURE)
+    if do_sample is False:
+        temperature = dict.fromkeys(temperature, 0)
+    top_k, top_p = by_level("top_k", 0), by_level("top_p", 1.0)
+    return {level: SamplingSettings(temperature[level], top_k[level], top_p[level]) for level in range(num_levels)}
+
+
+def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, Any]:
+    """One number for all levels, or a dictionary level -> number; what is left out stays as `otherwise`."""
+    if value is None:
+        return dict(otherwise)
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(otherwise, value)
+    else:
+        value = {level_key(key): item for key, item in value.items()}
+    for level, number in value.items():
+        check_level(f"a key of {name}", level, len(otherwise))
+        require(
+            is_number(number) or (number is None and name == "hop_fractions"),
+            f"{name}={number!r} must be a number, or a dictionary from level to number",
+        )
+    return {**otherwise, **value}
+
+
+def _check_count(name: str, value: Any) -> None:
+    require(
+        value is None or (is_integer(value) and value > 0),
+        f"{name}={value!r} must be a positive integer",
+    )
+
+
+def _check_seed(seed: Any) -> None:
+    require(
+        seed is None or (is_integer(seed) and 0 <= seed < 2**62),
+        f"seed={seed!r} must be an integer from 0 to 2**62 - 1; the songs of a batch count on from it",
+    )

@@ -1,0 +1,419 @@
+"""Song orders: tensors of a batch become labels, a plan and a first state per song length; and are written.
+
+Flows in: what `JukeboxProcessor` gives (`song_inputs`). Flows out: `SongOrder`s, checked to their end before the first
+code, and then the finished songs.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks.validation import MAX_SONG_SECONDS, check_level, require
+from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from ..inputs.labels import LevelLabels
+from ..inputs.lyric_characters import LyricEncoding
+from ..inputs.lyric_windows import SongTiming
+from ..inputs.song_inputs import NOT_SAID, read_songs
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from .generation_arguments import SongWishes
+from .song import LogitsHook, Priors, check_request, sample_song
+from .song_codes import Codes, read_codes, state_of
+from .song_plan import SamplingPlan, plan_song, told_song_samples
+from .song_state import SongState
+
+MOST_SONGS = 10_000  # of one call
+
+
+@dataclass(frozen=True)
+class SongOrder:
+    """Songs of one length, ready to be written.
+
+    Attributes:
+        songs: their rows in the batch.
+        plan: what to do.
+        labels: per level, finest first, of every song.
+        state: what is known of them.
+    """
+
+    songs: tuple[int, ...]
+    plan: SamplingPlan
+    labels: tuple[tuple[LevelLabels, ...], ...]
+    state: SongState
+
+
+def take_orders(
+    config: JukeboxConfig, vqvae: JukeboxVQVAE, inputs: Mapping[str, Any], wishes: SongWishes, codes: Codes | None
+) -> tuple[SongOrder, ...]:
+    """Turn a batch into orders, one for each length of song in it.
+
+    Args:
+        config: of the model.
+        vqvae: encodes prompts.
+        inputs: see `song_inputs`; what is missing is not said.
+        wishes: for all songs.
+        codes: known already, in any form that `read_codes` takes.
+
+    Raises:
+        ValueError: tensors, lengths or codes that can not be sampled to their end.
+    """
+    codes = read_codes(codes)
+    songs = read_songs(config, inputs, batch_size(inputs, codes))
+    levels = _written_levels(config, wishes)
+    state = _first_state(config, vqvae, songs, wishes, codes, levels)
+    orders: dict[int, list[int]] = {}
+    for song in range(state.num_songs):
+        orders.setdefault(_samples(config, songs, wishes, state, levels, song), []).append(song)
+    taken = tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
+    warn_of_other_lengths(labels for order in taken for level in order.labels for labels in level)
+    return taken
+
+
+def write_orders(
+    model: Priors,
+    orders: Sequence[SongOrder],
+    hook: LogitsHook | None = None,
+    after_level: Callable[[int, Sequence[SongState]], None] | None = None,
+) -> list[SongState]:
+    """Write all songs level by level, so that each prior is loaded once however many lengths there are.
+
+    `after_level` is called with a level that is done, and the states, while its prior is still there.
+    """
+    for order in orders:
+        check_request(model, order.plan, order.labels, order.state, hook)
+    states, kept = [order.state for order in orders], _Kept(model)
+    for place, level_plan in enumerate(orders[0].plan.levels):
+        for number, order in enumerate(orders):
+            plan = SamplingPlan(order.plan.samples, (order.plan.levels[place],))
+            for progress in sample_song(kept, plan, order.labels, states[number], hook=hook):
+                states[number] = progress.state
+        if after_level is not None:
+            after_level(level_plan.level, states)
+        model.take_back(level_plan.level)
+    return states
+
+
+class _Kept:
+    """A model whose priors stay until all orders have had them."""
+
+    def __init__(self, model: Priors) -> None:
+        self.config, self._model = model.config, model
+
+    def lend(self, level: int) -> JukeboxPrior:
+        return self._model.lend(level)
+
+    def take_back(self, level: int) -> None:
+        """Nothing yet: other orders wait for this level."""
+
+
+# --- the batch --------------------------------------------------------------------------------------------------------
+
+
+def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
+    """Order every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
+
+    Raises:
+        ValueError: codes of a state, which has one seed per song.
+    """
+    codes = read_codes(codes)
+    if copies == 1:
+        return dict(inputs), codes
+    require(
+        not isinstance(codes, SongState),
+        f"num_return_sequences={copies} and a SongState exclude each other, since a state has the seeds of its songs; "
+        f"give its codes by level",
+    )
+    batch = batch_size(inputs, codes)
+    require(
+        batch * copies <= MOST_SONGS,
+        f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS:,} that a call may write; call "
+        f"several times, each with its own seed",
+    )
+    rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
+    seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
+    further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
+    rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
+    known = {
+        level: tensor.repeat_interleave(copies, 0) if isinstance(tensor, Tensor) else tensor
+        for level, tensor in (codes or {}).items()
+    }
+    return {**inputs, **rows}, known or None
+
+
+def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
+    """How many songs tensors of a batch, or codes, are of; 1 where nothing says it."""
+    if isinstance(codes, SongState):
+        return codes.num_songs
+    tensors = [
+        value for value in (*given.values(), *(codes or {}).values()) if isinstance(value, Tensor) and value.dim()
+    ]
+    return len(tensors[0]) if tensors else 1
+
+
+# --- one order --------------------------------------------------------------------------------------------------------
+
+
+def _order(
+    config: JukeboxConfig,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    state: SongState,
+    samples: int,
+    rows: list[int],
+) -> SongOrder:
+    plan = plan_song(
+        config,
+        samples,
+        levels=wishes.levels,
+        hop_fractions=wishes.hop_fractions,
+        parallel_windows=wishes.parallel_windows,
+        settings=wishes.settings,
+        chunk=wishes.chunk,
+        batch=wishes.batch,
+        stepping=wishes.stepping,
+    )
+    for level_plan in plan.levels:
+        known = max(len(state.codes[level_plan.level][song]) for song in rows)
+        require(
+            known <= level_plan.total,
+            f"{_seconds(config, known, level_plan.level):.4g} s of level {level_plan.level} are known already, but "
+            f"only {plan.samples / config.sampling_rate:.4g} s of audio are asked for; ask for more seconds or shorten "
+            f"the prompt or codes",
+        )
+    for song in rows:
+        _check_lyrics_begin(config, songs, song, plan.samples)
+    labels = tuple(
+        tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
+        for prior in config.prior_configs
+    )
+    _warn_of_long_lyrics(labels)
+    own = SongState(
+        tuple(tuple(level[song] for song in rows) for level in state.codes),
+        tuple(state.seeds[song] for song in rows),
+        state.notes,
+    )
+    return SongOrder(tuple(rows), plan, labels, own)
+
+
+def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
+    """Lyrics that begin behind the audio are never sung, unless the song is said to go on behind it.
+
+    Raises:
+        ValueError: that, or a beginning without lyrics.
+    """
+    begin, rate = int(songs["lyrics_from_samples"][song]), config.sampling_rate
+    if begin <= 0:
+        return
+    require(
+        begin < samples or int(songs["song_samples"][song]) != NOT_SAID,
+        f"lyrics_from={begin / rate:g} leaves no time for lyrics: the audio ends after {samples / rate:g} s; let them "
+        f"begin before, or give song_seconds if the song goes on behind it",
+    )
+    require(
+        int(songs["lyric_lengths"][song]) > 0,
+        f"lyrics_from={begin / rate:g} says where lyrics begin, but there are none; give lyrics, or leave it out",
+    )
+
+
+def _warn_of_long_lyrics(labels: Sequence[Sequence[LevelLabels]]) -> None:
+    """Priors that learnt to read whole lyrics, filled up behind, have never moved along denser ones."""
+    for song in (song for level in labels for song in level if song.config.lyric_filler is not None):
+        timing, most, characters = song.timing, song.config.lyric_length, len(song.lyrics.ids)
+        if timing.is_longer_than_told:
+            most = most * timing.total_samples // timing.told_samples
+        if characters > most:
+            warnings.warn(
+                f"the lyrics have {characters} characters, but this model learnt songs of at most "
+                f"{song.config.lyric_length}{f', which is {most} for one as long' * timing.is_longer_than_told}; it "
+                f"will sing them badly, so shorten them",
+                stacklevel=2,
+            )
+            return
+
+
+def warn_of_other_lengths(songs: Iterable[LevelLabels]) -> None:
+    """Say once that a prior is told another length than a song has."""
+    for song in songs:
+        if (told := song.timing.told_samples) is None:
+            continue
+        config, is_longer = song.config, song.timing.is_longer_than_told
+        how = (
+            "a longer one begins and ends as those do, and the model takes all between for the middle of a song"
+            if is_longer
+            else "a shorter one is hurried through"
+        )
+        warnings.warn(
+            f"this model learnt songs of {config.min_song_seconds:g} to under {config.max_song_seconds:g} s: {how} "
+            f"(it is told of one of {told / config.sampling_rate:.4g} s)",
+            stacklevel=2,
+        )
+        return
+
+
+def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: int, song_samples: int) -> LevelLabels:
+    """The labels of one song of a batch as the prior of one level reads them."""
+    count = int(songs["lyric_lengths"][song])
+    ids = songs["lyric_ids"][song].tolist()
+    ids = tuple(ids[len(ids) - count :])
+    if prior.lyrics != "none":
+        _check_ids("lyric_ids", ids, 0, prior.lyric_vocab_size)
+    artist, genres = 0, ()
+    if prior.has_labels:
+        artist = int(songs["artist_ids"][song, prior.level])
+        heard = [genre for genre in songs["genre_ids"][song, prior.level].tolist() if genre != -1]
+        _check_ids("artist_ids", (artist,), 0, prior.num_artists)
+        _check_ids("genre_ids", heard, 0, prior.num_genres)
+        require(
+            len(heard) <= prior.max_genres,
+            f"genre_ids holds {len(heard)} genres for level {prior.level}, which hears at most {prior.max_genres}; "
+            f"use fewer",
+        )
+        genres = tuple(heard) + (-1,) * (prior.max_genres - len(heard))
+    told, offset = told_song_samples(prior, song_samples), int(songs["offset_samples"][song])
+    lyrics_from = int(songs["lyrics_from_samples"][song])
+    lyrics_from = lyrics_from + offset if lyrics_from > 0 else 0  # 0: as if not said
+    timing = SongTiming(song_samples, offset, prior.window_samples, told, lyrics_from)
+    require(
+        lyrics_from < song_samples,
+        f"lyrics_from={(lyrics_from - offset) / prior.sampling_rate:g} leaves no time for lyrics: the song ends after "
+        f"{(song_samples - offset) / prior.sampling_rate:g} s; let them begin before",
+    )
+    return LevelLabels(prior, artist, genres, LyricEncoding("", "", ids, ()), timing)
+
+
+def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
+    wrong = next((number for number in ids if not low <= number < size), None)
+    require(
+        wrong is None,
+        f"{name} holds {wrong}, but this model knows {low} to {size - 1}; use the processor that belongs to it",
+    )
+
+
+# --- lengths ----------------------------------------------------------------------------------------------------------
+
+
+def _written_levels(config: JukeboxConfig, wishes: SongWishes) -> list[int]:
+    """Coarsest first; `plan_song` checks them."""
+    wanted = wishes.levels or range(len(config.prior_configs))
+    for level in wanted:
+        check_level("levels", level, len(config.prior_configs))
+    return sorted(set(wanted), reverse=True)
+
+
+def _samples(
+    config: JukeboxConfig,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    state: SongState,
+    levels: Sequence[int],
+    song: int,
+) -> int:
+    """How long a song's audio is to be: as said for all, or for this song, or as its upper codes are, or the default.
+
+    Always whole codes of the coarsest level, so that songs that come out equally long are written together.
+    """
+    hops, rate = config.vqvae_config.hop_lengths, config.sampling_rate
+    coarsest, top = hops[len(config.prior_configs) - 1], levels[0]
+    known = len(state.codes[top][song]) * hops[top]
+    if wishes.seconds is not None:
+        samples = round(wishes.seconds * rate)
+    elif wishes.new_codes is not None:
+        samples = known + wishes.new_codes * coarsest
+    elif int(songs["wanted_samples"][song]) != NOT_SAID:
+        samples = int(songs["wanted_samples"][song])
+    elif config.prior_configs[top].upper_strides:
+        samples = len(state.codes[top + 1][song]) * hops[top + 1]
+    else:
+        samples = known + wishes.default_codes * coarsest
+    whole = samples // coarsest * coarsest
+    require(
+        whole > 0,
+        f"{samples} samples of audio are asked for, less than one code of the coarsest level ({coarsest} samples, "
+        f"{coarsest / rate:.3g} s); ask for more seconds, or give the codes of the level above",
+    )
+    require(
+        whole <= MAX_SONG_SECONDS * rate,
+        f"{whole / rate:g} s of audio are asked for; ask for at most {MAX_SONG_SECONDS}",
+    )
+    return whole
+
+
+def song_samples(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> int:
+    """The length of the whole song; if not said, the shortest the top prior was trained on that holds the audio."""
+    said = int(songs["song_samples"][song])
+    if said != NOT_SAID:
+        return said
+    timed = [prior for prior in config.prior_configs if prior.has_timing]
+    shortest = max((math.ceil(prior.min_song_seconds * prior.sampling_rate) for prior in timed), default=0)
+    return max(samples + int(songs["offset_samples"][song]), shortest)
+
+
+def _seconds(config: JukeboxConfig, num_codes: int, level: int) -> float:
+    return num_codes * config.vqvae_config.hop_lengths[level] / config.sampling_rate
+
+
+# --- what is known before the first step ------------------------------------------------------------------------------
+
+
+def _first_state(
+    config: JukeboxConfig,
+    vqvae: JukeboxVQVAE,
+    songs: Mapping[str, Tensor],
+    wishes: SongWishes,
+    codes: Codes | None,
+    levels: Sequence[int],
+) -> SongState:
+    num_songs = len(songs["seeds"])
+    if isinstance(codes, SongState):
+        state = codes
+        if wishes.seed is not None:
+            state = SongState(codes.codes, tuple(wishes.seed + song for song in range(num_songs)), codes.notes)
+    else:
+        state = state_of(config, codes, _seeds(songs, wishes))
+        given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
+        require(
+            not given or not {*levels, levels[0] + 1}.isdisjoint(given),
+            f"codes of level {given[:1]} are given, but levels={sorted(levels, reverse=True)} neither go on from them "
+            f"nor are written from them; leave them out, or say other levels",
+        )
+    state.check(config)
+    for song in range(num_songs):
+        length = int(songs["prompt_lengths"][song])
+        if length:
+            require(
+                not any(len(state.codes[level][song]) for level in levels),
+                "codes and prompt both say how a song begins; give one of them",
+            )
+            state = _with_prompt(config, vqvae, state, song, songs["prompt_values"][song, -length:], levels)
+    return state
+
+
+def _with_prompt(
+    config: JukeboxConfig, vqvae: JukeboxVQVAE, state: SongState, song: int, prompt: Tensor, levels: Sequence[int]
+) -> SongState:
+    """Encode a prompt at every level that will be written; alone, so that its codes do not depend on the batch."""
+    hop = config.vqvae_config.hop_lengths[len(config.prior_configs) - 1]
+    whole = len(prompt) // hop * hop
+    require(whole > 0, f"the prompt has {len(prompt)} samples, fewer than the {hop} of one code; give a longer one")
+    audio = prompt[None, None, :whole].float().to(vqvae.device)
+    wanted = sorted(levels)
+    for level, encoded in zip(wanted, vqvae.encode(audio, levels=wanted).audio_codes, strict=True):
+        state = state.with_codes(level, song, encoded[0])
+    return state
+
+
+def _seeds(songs: Mapping[str, Tensor], wishes: SongWishes) -> list[int]:
+    """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
+    if wishes.seed is not None:
+        return [wishes.seed + song for song in range(len(songs["seeds"]))]
+    drawn = (
+        torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()
+        if bool((songs["seeds"] == NOT_SAID).any())
+        else []
+    )
+    return [drawn[song] if seed == NOT_SAID else seed for song, seed in enumerate(songs["seeds"].tolist())]

@@ -1,0 +1,183 @@
+"""What to do for a song, decided before the first code is written: levels, windows, how boldly to draw.
+
+Flows in: a configuration and wishes in seconds. Flows out: a `SamplingPlan`, a value that can be printed, compared and
+tested without a network. Nothing is sampled here.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checks.validation import check_level, is_integer, require
+from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from ..sampling.sampling_ops import SamplingSettings, check_stepping
+from .windows import Window, plan_side_by_side, plan_windows
+
+# The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
+TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
+_MENDED_PART = 8  # of a window, where windows lie side by side
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """What to do at one level.
+
+    Attributes:
+        level: 0 is the finest.
+        total: codes the song has at this level in the end.
+        windows: in the order they are written.
+        settings: temperature, top-k, top-p.
+        chunk: known codes are read in pieces of this size; None reads them in one pass.
+        batch: how many windows, of different songs or side by side, are written at once; None writes all.
+        stepping: how each next code is found, see `sample_window`.
+        is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
+        mended: how many codes after each seam between windows side by side are written again, with those before the
+            seam in sight.
+    """
+
+    level: int
+    total: int
+    windows: tuple[Window, ...]
+    settings: SamplingSettings
+    chunk: int | None = None
+    batch: int | None = None
+    stepping: str = "auto"
+    is_side_by_side: bool = False
+    mended: int = 0
+
+    def rounds(self, num_songs: int) -> tuple[tuple[Window, ...], ...]:
+        """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
+        size = 1
+        if self.is_side_by_side:
+            size = len(self.windows) if self.batch is None else max(self.batch // num_songs, 1)
+        return tuple(self.windows[first : first + size] for first in range(0, len(self.windows), size))
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """What to do for a song: levels from the top down.
+
+    Attributes:
+        samples: how much audio the song has, a multiple of the coarsest hop.
+        levels: the levels to write, coarsest first; those left out are given or not wanted.
+    """
+
+    samples: int
+    levels: tuple[LevelPlan, ...]
+
+    @property
+    def steps(self) -> int:
+        """Codes to write in all, prompts not subtracted."""
+        return sum(level.total for level in self.levels)
+
+
+def plan_song(
+    config: JukeboxConfig,
+    samples: int,
+    *,
+    levels: Sequence[int] | None = None,
+    hop_fractions: Mapping[int, float] | None = None,
+    settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
+    chunk: int | None = None,
+    batch: int | None = None,
+    stepping: str = "auto",
+    parallel_windows: bool = False,
+) -> SamplingPlan:
+    """Plan a song of `samples` samples.
+
+    Args:
+        config: of the model.
+        samples: rounded down to whole codes of the coarsest level.
+        levels: which levels to write; None for all that have a prior. They must be neighbours.
+        hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
+        settings: for all levels, or by level; None draws at the original's 0.99.
+        chunk, batch, stepping: see `LevelPlan`.
+        parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
+            of each again from what is before it: many times faster, but another song (decision 027).
+
+    Raises:
+        ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
+    """
+    hops = config.vqvae_config.hop_lengths
+    coarsest = hops[len(config.prior_configs) - 1]
+    wanted = _wanted_levels(levels, len(config.prior_configs))
+    whole = samples // coarsest * coarsest
+    require(
+        whole > 0,
+        f"samples={samples} is shorter than one code of the coarsest level ({coarsest} samples); ask for a longer song",
+    )
+    for name, size in (("chunk", chunk), ("batch", batch)):
+        require(
+            size is None or (is_integer(size) and size > 0),
+            f"{name}={size!r} must be a positive integer, or None for all at once",
+        )
+    check_stepping(stepping)
+    require(
+        isinstance(parallel_windows, bool),
+        f"parallel_windows={parallel_windows!r} must be True or False; it holds for every level that refines another",
+    )
+    plans = []
+    for level in wanted:
+        prior, total = config.prior_configs[level], whole // hops[level]
+        fraction = (hop_fractions or {}).get(level)
+        own = settings.get(level) if isinstance(settings, Mapping) else settings
+        own = own or SamplingSettings(TEMPERATURE)
+        is_side_by_side = parallel_windows and bool(prior.upper_strides)
+        require(
+            not is_side_by_side or fraction is None,
+            f"hop_fractions[{level}]={fraction!r} and parallel_windows=True exclude each other, since windows side by "
+            f"side do not overlap; leave one of them out",
+        )
+        if is_side_by_side:
+            windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
+        else:
+            windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
+        mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
+        plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side, mended))
+    return SamplingPlan(whole, tuple(plans))
+
+
+def told_song_samples(prior: JukeboxPriorConfig, samples: int) -> int | None:
+    """The song length that a prior is told for a song that is longer or shorter than those it has learnt; else None.
+
+    The shortest for shorter ones, for longer ones the longest. Where all lengths lie within a window of each other, it
+    has learnt songs of one length, which is the shortest.
+    """
+    if not prior.has_timing:
+        return None
+    low, high = (seconds * prior.sampling_rate for seconds in (prior.min_song_seconds, prior.max_song_seconds))
+    # As the network sees lengths: float32 can round one up to the limit, or down under the least.
+    longest, rounded = float(np.nextafter(np.float32(high), np.float32(0))), float(np.float32(samples))
+    shortest = math.ceil(low)
+    while float(np.float32(shortest)) < low:
+        shortest += 1
+    if low <= rounded <= longest:
+        return None
+    return shortest if rounded < low or high - low < prior.window_samples else int(longest)
+
+
+def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:
+    """Coarsest first; a gap would leave a level without the codes above it."""
+    if levels is None:
+        return list(reversed(range(num_levels)))
+    for level in levels:
+        check_level("levels", level, num_levels)
+    wanted = sorted(set(levels), reverse=True)
+    require(
+        len(wanted) > 0 and wanted == list(range(wanted[0], wanted[-1] - 1, -1)),
+        f"levels={list(levels)!r} must be one or more neighbouring levels, such as [1, 0]",
+    )
+    return wanted
+
+
+def _hop(prior: JukeboxPriorConfig, fraction: float | None) -> int:
+    if fraction is None:
+        fraction = UPSAMPLER_HOP_FRACTION if prior.upper_strides else TOP_HOP_FRACTION
+    require(
+        0 < fraction <= 1,
+        f"hop_fractions[{prior.level}]={fraction!r} must lie over 0 and up to 1 (windows that do not overlap)",
+    )
+    hop = int(fraction * prior.context_length)
+    return max(hop // prior.upper_ratio * prior.upper_ratio, prior.upper_ratio)

@@ -1,0 +1,104 @@
+"""The layout and the merging that CPUs convolve faster give the same sound, and the same gradients."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from jukebox_hf.model.networks import convolution
+from jukebox_hf.model.networks.convolution import Decoder, Encoder, StackSettings, merged_end
+from jukebox_hf.model.networks.cpu_memory import has_bfloat16
+
+STRIDES = ((2, 2), (3,), (4,))
+STACK = StackSettings(width=6, inner=5, dilations=(1, 3, 9), scale=0.7)
+
+
+@pytest.fixture
+def plainly(monkeypatch):
+    """Run a network as its definition reads: (B, C, T), one convolution after the other."""
+
+    def run(network, x):
+        with monkeypatch.context() as patch:
+            patch.setattr(convolution, "_laid_out", lambda x: x)
+            patch.setattr(convolution, "merged_end", lambda x, up, out: out(up(x)))
+            return network(x)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [(Decoder(STRIDES, 8, STACK), (2, 8, 10)), (Encoder(STRIDES, 8, STACK), (2, 1, 144))]
+)
+def test_the_fast_way_gives_the_same_and_the_same_gradients(network, shape, plainly, assert_same_but_for_rounding):
+    """Both are held against the same network in double precision, where rounding is too small to be seen."""
+    x = torch.randn(shape)
+
+    def results(run, network):
+        inputs = x.to(next(network.parameters()).dtype).clone().requires_grad_()
+        y = run(network, inputs)
+        y.square().sum().backward()
+        gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+        return {"output": y, "input": inputs.grad, **gradients}
+
+    def twin(dtype=torch.float32):
+        return copy.deepcopy(network).to(dtype)
+
+    exact = results(plainly, twin(torch.float64))
+    # Backwards, a gradient goes through the same sums once more, and is then added up over songs and time.
+    terms = sum(weight[0].numel() for weight in network.parameters() if weight.dim() > 1)
+    terms = 2 * terms + shape[0] * max(shape[2], exact["output"].shape[2])
+    for run in (plainly, lambda network, x: network(x)):
+        for name, found in results(run, twin()).items():
+            assert_same_but_for_rounding(found, exact[name], terms, name)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "has_bfloat16", "dimensions"),
+    [
+        (torch.float32, False, 4),
+        (torch.float64, True, 3),
+        (torch.bfloat16, True, 4),
+        (torch.bfloat16, False, 3),
+        (torch.bfloat16, None, 3),
+    ],
+)
+def test_what_a_cpu_convolves_faster_so_is_laid_out_with_channels_last(monkeypatch, dtype, has_bfloat16, dimensions):
+    seen, laid_out = [], convolution._laid_out
+    monkeypatch.setattr(convolution, "_laid_out", lambda x: seen.append(laid_out(x)) or seen[-1])
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: has_bfloat16)
+    network = Decoder(STRIDES, 8, StackSettings(width=6, inner=5, dilations=(1,)))
+    x = torch.randn(1, 8, 4)
+    with torch.no_grad():
+        expected, found = network(x), network.to(dtype)(x.to(dtype))
+    assert seen[-1].dim() == dimensions
+    assert (found - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_what_torch_tells_of_the_processor_is_read(monkeypatch):
+    def told(**known):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+        return has_bfloat16.__wrapped__()
+
+    assert told(avx512_bf16=False, amx_bf16=False) is False
+    assert told(avx512_bf16=False, amx_bf16=True) is True
+    assert told(avx512_bf16=True, amx_bf16=False) is True
+    assert told(sve=True) is None
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_the_last_two_convolutions_are_one(stride, steps):
+    up, out = nn.ConvTranspose1d(6, 5, 2 * stride, stride, stride // 2), nn.Conv1d(5, 1, 3, padding=1)
+    x = torch.randn(2, 6, steps)
+    for inputs in (x, x.unsqueeze(2)):
+        merged = merged_end(inputs, up, out)
+        torch.testing.assert_close(merged, out(up(x)), atol=1e-5, rtol=1e-5, msg=f"{inputs.dim()} dimensions")
+
+
+def test_the_last_two_convolutions_keep_the_dtype():
+    up, out = nn.ConvTranspose1d(6, 5, 4, 2, 1).bfloat16(), nn.Conv1d(5, 1, 3, padding=1).bfloat16()
+    x = torch.randn(2, 6, 9).bfloat16()
+    merged = merged_end(x, up, out)
+    assert merged.dtype == torch.bfloat16
+    torch.testing.assert_close(merged, out(up(x)), atol=0.02, rtol=0.02)

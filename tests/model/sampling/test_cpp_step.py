@@ -1,0 +1,310 @@
+"""The native step gives what the plain step gives, or says why it can not."""
+
+import copy
+import ctypes
+import os
+import platform
+import re
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+from jukebox_hf import SamplingSettings, sample_window
+from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
+from jukebox_hf.model.networks.conditioning import joined
+from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against, run_of
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_is_the_address_in_integers(name):
+    kind = KINDS[name](Grid(rows=4, columns=6, prefix=8, tail=2, cross=5))
+    for position in range(24):
+        address = kind.address(torch.tensor(position))
+        write, is_kept, first, count = run_of(kind, position)
+        assert is_kept == bool(address.is_kept), position
+        assert not is_kept or write == int(address.write_slot), position
+        visible = address.read_slots[address.is_visible.reshape(-1)].tolist()
+        assert visible == list(range(first, first + count)), position
+
+
+def _steps(prior, inputs, native, known=5, count=10):
+    """Logits of steps after a prefill, with tokens that do not depend on them."""
+    inputs = dict(inputs)
+    codes = inputs.pop("codes")
+    conditioning = prior.condition(**inputs)
+    tokens = prior.sequence(codes, inputs.get("lyric_ids"))
+    cache = prior.new_cache(len(codes))
+    start = prior.config.prefix_length + known
+    with torch.no_grad():
+        prior.prefill(tokens[:, :start], conditioning, cache)
+        step = NativeStepper(prior, cache).step if native else prior.step
+        logits = [step(tokens[:, place, None], conditioning, cache) for place in range(start, start + count)]
+    assert int(cache.position) == start + 1 + count
+    return torch.cat(logits, dim=1)
+
+
+def _in(prior, dtype):
+    for layer in prior.transformer.layers:
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.to(dtype)
+    return prior
+
+
+@needs_compiler
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch, assert_same_but_for_rounding):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config, batch=batch)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kinds", [("row_tails",), ("row_ends",), ("dense", "column")])
+def test_every_kind_steps(tiny_prior, inputs_for, kinds, assert_same_but_for_rounding):
+    prior = tiny_prior(
+        "bare", attention_kinds=kinds * (3 // len(kinds) or 1) + kinds[: 3 % len(kinds)], attention_tail=2
+    )
+    inputs = inputs_for(prior.config)
+    found, wanted = (_steps(prior, inputs, native, count=18) for native in (True, False))
+    assert_same_but_for_rounding(found, wanted, prior)
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [17, 33, 64])
+def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_same_but_for_rounding):
+    sizes = {"hidden_size": width, "num_attention_heads": 1, "attention_multiplier": 8 / width}
+    prior = tiny_prior("bare", **sizes, scale_residual=True)
+    inputs = inputs_for(prior.config, batch=3)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
+
+
+def _products(library, weight, scale, bias, x):
+    """What `head` of cpp_step.c makes of one matrix."""
+    rows, columns = weight.shape
+    matrix = cpp_step._Matrix(
+        weight=weight.data_ptr(), scale=scale.data_ptr(), bias=bias.data_ptr(), rows=rows, columns=columns,
+        type=cpp_step._TYPES[weight.dtype],
+    )  # fmt: skip
+    y = torch.full((len(x), rows), float("nan"))
+    library.head(ctypes.byref(matrix), *(ctypes.c_void_p(t.data_ptr()) for t in (x, y)), ctypes.c_int64(len(x)))
+    return y
+
+
+_BUILDS = {
+    "this machine's vectors": (),
+    "vectors of 8": ("-mno-avx512f",),
+    "a compiler that avoids multiply-adds": ("--param=avoid-fma-max-bits=512",),  # GCC, as it is for Zen 2 and 3
+    "vectors of 8 and such a compiler": ("-mno-avx512f", "--param=avoid-fma-max-bits=256"),
+    "no multiply-adds and vectors of 4": ("-march=x86-64",),  # the oldest
+}
+
+
+@pytest.fixture(scope="module", params=_BUILDS)
+def library(request):
+    more = _BUILDS[request.param]
+    if more and platform.machine() != "x86_64":
+        pytest.skip("the flags are for x86-64")
+    probe = ["cc", *more, "-x", "c", "-fsyntax-only", os.devnull]
+    if more and subprocess.run(probe, capture_output=True).returncode != 0:
+        pytest.skip("this compiler does not know the flags")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpp_step, "_FLAGS", (*cpp_step._FLAGS, *more))
+        made = cpp_step._compiled.__wrapped__()[0]
+    assert made is not None, f"cpp_step.c does not compile with {more}"
+    return made
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101)])
+def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, columns):
+    """Whole and broken tiles of rows, of songs and of columns, in one panel and in several."""
+    weight = (20 * torch.randn(rows, columns)).round().to(dtype)
+    scale, bias, x = torch.rand(rows) + 0.5, torch.randn(rows), torch.randn(23, columns)
+    alone = torch.cat([_products(library, weight, scale, bias, song) for song in x.split(1)])
+    exact = (x.double() @ weight.double().mT) * scale + bias
+    # A sum of n products, each rounded, errs by eps * sqrt(n) of the largest sum of their sizes at most.
+    largest = ((x.double().abs() @ weight.double().abs().mT) * scale + bias.abs()).max()
+    assert (alone.double() - exact).abs().max() < torch.finfo(torch.float32).eps * columns**0.5 * largest
+    for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
+        assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
+
+
+_EXPONENTIALS = f"""
+#include "{cpp_step._SOURCE}"
+int is_fused(void) {{ return multiply_add(4097.0f, 4097.0f, -16785408.0f) != 0.0f; }}
+void exponentials(float *x, int64_t count) {{ for (int64_t i = 0; i < count; i++) x[i] = fast_exp(x[i]); }}
+"""
+
+
+@needs_compiler
+def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
+    (tmp_path / "exponentials.c").write_text(_EXPONENTIALS)
+    monkeypatch.setattr(cpp_step, "_SOURCE", tmp_path / "exponentials.c")
+    library = cpp_step._compiled.__wrapped__()[0]
+    x = torch.linspace(-87, 88, 100_001)
+    found = x.clone()
+    library.exponentials(ctypes.c_void_p(found.data_ptr()), ctypes.c_int64(len(x)))
+    error = (found.double() / x.double().exp() - 1).abs().max().item()
+    # Merged, the multiple of log 2 is one product of up to 88, rounded to half its last bit: 3.8e-6, and what a
+    # constant of 24 bits and the polynomial add.
+    assert error < (1e-7 if library.is_fused() else 5e-6), error
+
+
+@needs_compiler
+def test_no_folder_to_compile_in_is_no_native_step(monkeypatch, tmp_path):
+    monkeypatch.setattr(cpp_step.tempfile, "tempdir", str(tmp_path / "none"))
+    assert cpp_step._compiled.__wrapped__()[0] is None
+
+
+@needs_compiler
+def test_bfloat16_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
+    """Weights of bfloat16, activations of float32: like a float32 prior with rounded weights, but for the caches."""
+    prior = _in(tiny_prior(flavour), torch.bfloat16)
+    rounded = _in(copy.deepcopy(prior), torch.float32)
+    inputs = inputs_for(prior.config)
+    wanted, found = _steps(rounded, inputs, False), _steps(prior, inputs, True)
+    plain = _steps(prior, inputs, False)
+    assert (found - wanted).abs().max() < 0.03 * wanted.std()
+    assert (found - wanted).square().mean() < (plain - wanted).square().mean()
+
+
+@needs_compiler
+def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour, assert_same_but_for_rounding):
+    quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
+    prior = tiny_prior(flavour)
+    quantization.quantize_(prior.transformer.layers, quantization.Int8WeightOnlyConfig())
+    dequantized = copy.deepcopy(prior)
+    count = 0
+    for module in dequantized.transformer.layers.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight = torch.nn.Parameter(module.weight.dequantize().float())
+            count += 1
+    assert count == 4 * len(prior.transformer.layers) + (flavour == "encoder")
+    inputs = inputs_for(prior.config)
+    assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(dequantized, inputs, False), dequantized)
+
+
+@needs_compiler
+def test_what_is_not_finite_stays_so(tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    with torch.no_grad():
+        prior.transformer.layers[1].mlp.up.weight[3, 2] = float("nan")
+    assert not _steps(prior, inputs_for(prior.config), True).isfinite().any()
+
+
+def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
+    half = _in(tiny_prior("bare"), torch.float16)
+    assert "float16" in reason_against(half, half.new_cache(1))
+    prior = tiny_prior("bare")
+    monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+    assert "no C compiler" in reason_against(prior, prior.new_cache(1))
+
+
+@needs_compiler
+def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    part = prior.new_cache(3).song(1)
+    with pytest.raises(ValueError, match="not contiguous"):
+        NativeStepper(prior, part)
+    inputs = inputs_for(prior.config, batch=1)
+    codes = inputs.pop("codes")
+    drawn = [
+        sample_window(
+            prior, prior.sequence(codes[:, :3]), prior.condition(**inputs), 24, SamplingSettings(0), cache=cache
+        )
+        for cache in (part, prior.new_cache(1))
+    ]
+    assert torch.equal(drawn[0].codes, drawn[1].codes)
+
+
+def test_no_compiler_no_library(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    cpp_step._compiled.cache_clear()
+    try:
+        assert cpp_step.compile_native() is None
+    finally:
+        cpp_step._compiled.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("sleep 9", "was not done in 0.2 seconds"),
+        ("echo 'x.c:1: no' >&2; echo more >&2; exit 1", r"failed \(x.c:1: no\)"),
+    ],
+)
+def test_a_compiler_that_fails_or_takes_too_long_is_named_with_what_it_said(tmp_path, monkeypatch, script, sentence):
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\n{script.replace('sleep', 'exec sleep')}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(compiler))
+    monkeypatch.setattr(cpp_step, "_LONGEST_SECONDS", 0.2 if "sleep" in script else 600)
+    found, reason = cpp_step._compiled.__wrapped__()
+    assert found is None
+    assert re.search(f"the C compiler {re.escape(str(compiler))} {sentence}", reason)
+
+
+@needs_compiler
+def test_compiling_leaves_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpp_step.tempfile, "tempdir", str(tmp_path))
+    cpp_step._compiled.cache_clear()
+    assert cpp_step.compile_native() is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+def test_a_window_is_the_same_whichever_way_it_steps(tiny_prior, inputs_for, flavour):
+    prior = tiny_prior(flavour)
+    inputs = inputs_for(prior.config)
+    codes = inputs.pop("codes")
+    uniforms = torch.rand(2, 24)
+    windows = [
+        sample_window(
+            prior,
+            prior.sequence(codes[:, :3], inputs.get("lyric_ids")),
+            prior.condition(**inputs),
+            24,
+            uniforms=uniforms,
+            stepping=stepping,
+        ).codes
+        for stepping in ("plain", "native", "auto")
+    ]
+    assert torch.equal(windows[0], windows[1])
+    assert torch.equal(windows[0], windows[2])
+
+
+def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
+    prior = tiny_prior("bare")
+    nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
+    with pytest.raises(ValueError, match="stepping='fast' is none of auto, plain, native"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="fast")
+    monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+    with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_songs_numbers_do_not_depend_on_the_songs_beside_it(tiny_prior, inputs_for, flavour, dtype):
+    """Bit for bit, from the first logits of the prefill to the last step, so that any batch gives the same songs."""
+    prior = _in(tiny_prior(flavour), dtype)
+    inputs = inputs_for(prior.config, batch=5)
+
+    def logits_of(songs):
+        own = {name: value[songs] for name, value in inputs.items()}
+        codes = own.pop("codes")[:, :3]
+        conditioning = joined([prior.condition(**{n: v[i : i + 1] for n, v in own.items()}) for i in range(len(codes))])
+        tokens = prior.sequence(codes, own.get("lyric_ids"))
+        settings = SamplingSettings(temperature=0)
+        return sample_window(prior, tokens, conditioning, 12, settings, keep_logits=True, stepping="native").logits
+
+    together = logits_of(slice(5))
+    for songs in (slice(0, 1), slice(3, 4), slice(1, 3), slice(1, 5)):
+        assert torch.equal(logits_of(songs), together[songs])

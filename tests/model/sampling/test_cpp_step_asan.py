@@ -1,0 +1,92 @@
+"""Native steps under AddressSanitizer and UndefinedBehaviorSanitizer: no read or write beside what they were given.
+
+Slow, and run by name in .ci/run. It needs a compiler with sanitizers, and fails without.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+_CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
+
+_STEPS = """
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+import torch
+os.environ.pop("LD_PRELOAD")  # it is loaded; the compiler is not to be watched
+sys.path.insert(0, sys.argv[1])
+from conftest import _enliven, _inputs_for, _tiny_prior_config
+from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
+from jukebox_hf.model.sampling import cpp_step
+
+run = subprocess.run
+cpp_step.subprocess = SimpleNamespace(
+    run=lambda *command, timeout, **how: run(*command, **{**how, "capture_output": False}), SubprocessError=ValueError
+)  # as long as it takes, and not silently
+cpp_step._FLAGS = (*cpp_step._FLAGS, *sys.argv[2:])
+
+def window(prior, batch):
+    inputs = _inputs_for(prior.config, batch=batch)
+    codes = inputs.pop("codes")
+    tokens, settings = prior.sequence(codes[:, :3], inputs.get("lyric_ids")), SamplingSettings(0)
+    return sample_window(prior, tokens, prior.condition(**inputs), 24, settings, stepping="native").codes
+
+for flavour in ("bare", "labelled", "prefix", "encoder", "upsampler"):
+    for width in (16, 18):
+        prior = _enliven(JukeboxPrior(_tiny_prior_config(flavour, hidden_size=width, attention_multiplier=1.0)))
+        for dtype in (torch.float32, torch.bfloat16):
+            for layer in prior.transformer.layers:
+                for module in layer.modules():
+                    if isinstance(module, torch.nn.Linear):
+                        module.to(dtype)
+            for batch in (1, 5):
+                wanted = window(prior, batch)
+                for default in (torch.float64, torch.bfloat16, torch.float16):
+                    torch.set_default_dtype(default)
+                    found = window(prior, batch)
+                    torch.set_default_dtype(torch.float32)
+                    assert torch.equal(found, wanted)
+print("all windows were written")
+"""
+
+
+def _library(name: str) -> str:
+    found = subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def _build(program: Path, *more: str) -> None:
+    flags = ("-std=gnu11", "-march=native", *_CHECKS, *more)
+    subprocess.run(["cc", *flags, HERE / "native_step_shapes.c", "-o", program, "-lm"], check=True)
+
+
+def test_all_shapes_stay_within_their_buffers(tmp_path):
+    _build(tmp_path / "shapes")
+    done = subprocess.run([tmp_path / "shapes"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "5040 shapes" in done.stdout
+
+
+def test_a_scratch_that_is_a_float_too_short_is_found(tmp_path):
+    _build(tmp_path / "short", "-DSHORT=1")
+    done = subprocess.run([tmp_path / "short"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
+
+
+def test_windows_of_python_stay_within_the_tensors_they_hand_over(tmp_path):
+    """The library is told of Python's tensors by a sanitizer that was there before them."""
+    preloaded = " ".join(map(_library, ("libasan.so", "libstdc++.so.6")))  # the latter for torch's exceptions
+    around = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _STEPS, str(HERE.parent), *_CHECKS]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **around})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all windows were written" in done.stdout

@@ -1,0 +1,355 @@
+"""The loop inside a window is one body, which waits for nothing and is captured where there is CUDA."""
+
+import gc
+import importlib.util
+import json
+import shutil
+import sys
+import weakref
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
+from jukebox_hf.model.networks.conditioning import Conditioning
+from jukebox_hf.model.sampling import window_decoder, window_loop
+from jukebox_hf.model.sampling.cuda_graph import WARM_UP, Captured
+from jukebox_hf.model.sampling.sampling_ops import choose
+from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
+
+SETTINGS = {
+    "greedy": SamplingSettings(temperature=0),
+    "bold": SamplingSettings(temperature=5.0),
+    "top_k": SamplingSettings(temperature=3.0, top_k=6),
+    "top_p": SamplingSettings(temperature=3.0, top_p=0.8),
+}
+
+
+def _start(prior, inputs, known):
+    inputs = dict(inputs)
+    codes = inputs.pop("codes")
+    return prior.sequence(codes[:, :known], inputs.get("lyric_ids")), prior.condition(**inputs)
+
+
+@torch.no_grad()
+def _written_out(prior, tokens, conditioning, length, settings, uniforms, may_draw_lyrics=False):
+    """The loop as the paper would say it, place by place from the host: (codes, logits of what was drawn)."""
+    prefix, offset = prior.config.prefix_length, prior.config.code_offset
+    cache = prior.new_cache(len(tokens))
+    logits = prior.prefill(tokens, conditioning, cache)[:, -1]
+    drawn_from = []
+    for place in range(tokens.shape[1] - prefix, length):
+        drawn_from.append(logits)
+        allowed = logits if may_draw_lyrics else F.pad(logits[:, offset:], (offset, 0), value=float("-inf"))
+        token = choose(allowed, settings, uniforms[:, place])[:, None]
+        tokens = torch.cat([tokens, token], dim=1)
+        if place + 1 < length:
+            logits = prior.step(token, conditioning, cache)[:, -1]
+    return (tokens[:, prefix:] - offset).clamp(min=0), torch.stack(drawn_from, dim=1)
+
+
+# --- one body ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("known", [0, 5])
+def test_the_body_equals_the_loop_written_out(flavour, settings, known, tiny_prior, inputs_for):
+    prior = tiny_prior(flavour)
+    start, uniforms = _start(prior, inputs_for(prior.config), known), torch.rand(2, 24)
+    codes, logits = _written_out(prior, *start, 24, settings, uniforms)
+    for stepping in ("plain", "captured"):
+        found = sample_window(prior, *start, 24, settings, uniforms=uniforms, stepping=stepping, keep_logits=True)
+        assert torch.equal(found.codes, codes)
+        assert torch.equal(found.logits[:, known - 24 :], logits)
+
+
+def test_characters_may_be_drawn_in_the_body(tiny_prior, inputs_for):
+    prior = tiny_prior("prefix")
+    start, uniforms = _start(prior, inputs_for(prior.config), 2), torch.rand(2, 24)
+    codes, _ = _written_out(prior, *start, 24, SETTINGS["bold"], uniforms, may_draw_lyrics=True)
+    found = sample_window(
+        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, stepping="captured", may_draw_lyrics=True
+    )
+    assert torch.equal(found.codes, codes)
+    assert (codes[:, 2:] == 0).any(), "no character was drawn, so nothing was tested"
+
+
+def test_the_loop_is_used_again_for_the_next_window(flavour, tiny_prior, inputs_for):
+    prior, loops = tiny_prior(flavour), {}
+    cache = prior.new_cache(2)
+    for seed, known, length in ((0, 3, 24), (1, 0, 17), (2, 9, 24)):
+        start, uniforms = _start(prior, inputs_for(prior.config, seed=seed), known), torch.rand(2, length)
+        options = {"settings": SETTINGS["bold"], "uniforms": uniforms}
+        again = sample_window(prior, *start, length, cache=cache, stepping="captured", loops=loops, **options)
+        assert torch.equal(again.codes, sample_window(prior, *start, length, stepping="plain", **options).codes)
+    assert len(loops) == 1
+    sample_window(prior, *start, 24, SETTINGS["greedy"], cache=cache, stepping="captured", loops=loops)
+    assert len(loops) == 2, "other settings are another graph"
+
+
+def test_what_is_not_finite_is_told_with_its_place(tiny_prior, inputs_for, monkeypatch):
+    prior = tiny_prior("bare")
+    plain_step = prior.step
+
+    def step(token, conditioning, cache):
+        is_bad = torch.tensor([[[0.0]], [[1.0]]]) * (cache.position == 11)
+        return plain_step(token, conditioning, cache) / (1 - is_bad)
+
+    monkeypatch.setattr(prior, "step", step)
+    start = _start(prior, inputs_for(prior.config), 3)
+    with pytest.raises(FloatingPointError) as stop:
+        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), stepping="captured")
+    assert stop.value.args[:3] == ("the logits are not finite", 1, 11)
+
+
+def test_a_hook_sees_the_logits_of_each_place(tiny_prior, inputs_for):
+    prior, seen = tiny_prior("prefix"), []
+    start, uniforms = _start(prior, inputs_for(prior.config), 4), torch.rand(2, 24)
+
+    def hook(logits, place_of_code):
+        seen.append(place_of_code)
+        return logits.masked_fill(torch.arange(logits.shape[-1]) % 2 == 1, float("-inf"))
+
+    found = sample_window(
+        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, stepping="captured", hook=hook, keep_logits=True
+    )
+    assert seen == list(range(4, 24))
+    assert found.logits.isfinite().all(), "logits are given as they were before the hook"
+    assert ((found.codes[:, 4:] + prior.config.code_offset) % 2 == 0).all()
+
+
+def test_a_way_that_is_not_possible_is_refused(tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    start = _start(prior, inputs_for(prior.config), 4)
+    with pytest.raises(ValueError, match=r"^stepping='fused' is not possible here: .*(triton|GPU).*; use 'auto' or"):
+        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), stepping="fused")
+
+
+# --- on a GPU that is not there ---------------------------------------------------------------------------------------
+
+
+class _Watch(TorchDispatchMode):
+    """Refuses what would make the host wait, and what would copy from it."""
+
+    FORBIDDEN = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "masked_select", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        self.names.add(name)
+        assert name not in self.FORBIDDEN, f"{name} waits for the device"
+        result = function(*args, **(kwargs or {}))
+        for tensor in (x for x in (*args, result) if isinstance(x, torch.Tensor)):
+            assert tensor.device.type == "meta", f"{name} has a tensor of the host's"
+        return result
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_body_never_waits_for_the_device(flavour, settings, tiny_prior_config, monkeypatch):
+    """On a device that is not the host's and has no values, so that an op that needs some, or mixes devices, fails."""
+    with torch.device("meta"):
+        prior = JukeboxPrior(tiny_prior_config(flavour)).eval()
+        config, cache = prior.config, prior.new_cache(2)
+        positions = torch.zeros(2, config.sequence_length, config.hidden_size)
+        drawing = Drawing(settings, config.prefix_length, config.code_offset, may_draw_lyrics=False)
+    page = WindowLoop(prior, cache, prior.step, drawing, Conditioning(positions=positions)).page
+    assert cache.position.device.type == "meta"
+    for name in ("tensor", "as_tensor", "from_numpy"):  # they copy from the host, which the watch does not see
+        monkeypatch.setattr(torch, name, None)
+    with torch.no_grad(), _Watch() as watch:
+        logits = window_loop.advance(prior.step, drawing, page, cache)
+    assert logits.shape == (2, config.vocab_size)
+    assert {"embedding", "index_copy_", "add_", "where"} <= watch.names
+
+
+def test_the_watch_sees_a_step_that_waits():
+    position = torch.zeros((), dtype=torch.long, device="meta")
+    with _Watch(), pytest.raises(AssertionError, match="_local_scalar_dense waits"):
+        int(position)
+    with _Watch(), pytest.raises(AssertionError, match="tensor of the host's"):
+        position + torch.arange(3)
+
+
+class _FakeCuda:
+    """torch.cuda as far as Captured uses it: notes what is done; a graph replays the function it saw."""
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    def __init__(self, function):
+        self.function, self.log, self.fails = function, [], None
+        owner = self
+
+        class CUDAGraph:
+            def replay(self):
+                owner.log.append("replay")
+                owner.function()
+
+        self.CUDAGraph = CUDAGraph
+
+    def current_stream(self):
+        return self.Stream()
+
+    def device(self, device):
+        return nullcontext()
+
+    @contextmanager
+    def stream(self, stream):
+        self.log.append("beside")
+        yield
+
+    @contextmanager
+    def graph(self, graph, stream, capture_error_mode):
+        self.log.append("capture")
+        yield
+        if self.fails:
+            raise self.fails
+
+
+@pytest.fixture
+def counter(monkeypatch):
+    """A function that counts its calls, and the device it thinks it is on; while recording it must count nothing."""
+    state = torch.zeros(())
+    cuda = _FakeCuda(lambda: state.add_(1))
+    for name in ("Stream", "CUDAGraph", "current_stream", "device", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+
+    def function():
+        if cuda.log[-1:] != ["capture"]:
+            state.add_(1)
+        return state
+
+    return cuda, function, state
+
+
+def test_every_call_is_one_call_from_warm_up_to_replay(counter):
+    cuda, function, state = counter
+    captured = Captured(function, torch.device("cuda"))
+    for calls in range(1, 7):
+        assert captured() is state
+        assert int(state) == calls, "a warm-up, or the recording, ran what was not asked for"
+        assert captured.is_replaying == (calls > WARM_UP)
+    assert cuda.log == [*["beside"] * WARM_UP, "capture", *["replay"] * 3]
+
+
+def test_without_cuda_a_call_is_a_call(counter):
+    cuda, function, state = counter
+    captured = Captured(function, torch.device("cpu"))
+    for _ in range(6):
+        captured()
+    assert int(state) == 6
+    assert not cuda.log
+    assert not captured.is_replaying
+
+
+def test_what_can_not_be_captured_is_called_with_one_warning(counter):
+    cuda, function, state = counter
+    cuda.fails = RuntimeError("operation not permitted when stream is capturing\nmore")
+    captured = Captured(function, torch.device("cuda"))
+    for _ in range(WARM_UP):
+        captured()
+    cuda.log.append("then")
+    with pytest.warns(UserWarning, match="one kernel at a time, which is slower: operation not permitted when stream"):
+        Captured._capture(captured)
+    for _ in range(2):
+        cuda.log.append("plain")
+        captured()
+    assert int(state) == WARM_UP + 2
+    assert not captured.is_replaying
+
+
+def test_memory_that_runs_out_while_capturing_is_told(counter):
+    cuda, function, _ = counter
+    cuda.fails = torch.OutOfMemoryError("no memory")
+    captured = Captured(function, torch.device("cuda"))
+    for _ in range(WARM_UP):
+        captured()
+    with pytest.raises(torch.OutOfMemoryError):
+        captured()
+
+
+def test_a_gpu_captures_and_a_cpu_does_not(tiny_prior, monkeypatch):
+    prior = tiny_prior("bare")
+    cache = prior.new_cache(1)
+    assert window_decoder._best_stepping(prior, cache) == ("native" if shutil.which("cc") else "plain")
+    with FakeTensorMode():
+        cache.position = torch.zeros((), dtype=torch.long, device="cuda")
+    assert window_decoder._best_stepping(prior, cache) == "captured"
+    monkeypatch.setattr(window_decoder, "reason_against", lambda prior, cache: "there is no compiler")
+    assert window_decoder._best_stepping(prior, prior.new_cache(1)) == "plain"
+
+
+def test_loops_die_with_the_level_that_kept_them(tiny_prior, inputs_for):
+    """No cycles: what a graph holds must be free as soon as nobody asks for it, not when Python gets round to it."""
+    prior = tiny_prior("bare")
+    loops, cache = {}, prior.new_cache(2)
+    sample_window(
+        prior, *_start(prior, inputs_for(prior.config), 3), 24, SETTINGS["greedy"], cache=cache, loops=loops,
+        stepping="captured",
+    )  # fmt: skip
+    gc.disable()
+    try:
+        watched = [weakref.ref(*loops.values()), weakref.ref(cache)]
+        loops.clear()
+        del cache
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_captured_loop_has_tensors_of_its_own_and_a_plain_one_reads_its_windows(tiny_prior, inputs_for):
+    prior = tiny_prior("labelled")
+    tokens, conditioning = _start(prior, inputs_for(prior.config), 3)
+    drawing = Drawing(SETTINGS["bold"], 0, 0, may_draw_lyrics=False)
+    make = partial(WindowLoop, prior, prior.new_cache(2), prior.step, drawing, conditioning)
+    captured, plain = make(is_captured=True), make()
+    captured.open(tokens, conditioning, torch.rand(2, 24), 24)
+    assert torch.equal(captured.page.conditioning.positions, conditioning.positions)
+    assert captured.page.conditioning.positions.data_ptr() != conditioning.positions.data_ptr()
+    assert plain.page.conditioning.positions is conditioning.positions
+
+
+# --- the benchmark ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark(root, monkeypatch):
+    """benchmarks/gpu.py on a machine without a GPU: a caller of its main with arguments."""
+    specification = importlib.util.spec_from_file_location("gpu", root / "benchmarks/gpu.py")
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "gpu", module)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
+        module.main()
+
+    return run
+
+
+def test_the_benchmark_measures_nothing_without_a_gpu(benchmark, capsys):
+    benchmark()
+    assert capsys.readouterr().out == "no CUDA device: not measured\n"
+
+
+def test_the_benchmark_can_be_rehearsed_on_a_cpu(benchmark, capsys, tmp_path):
+    options = ("--ways", "captured", "fused", "--batches", 2, "--weights", "bf16", "--rounds", 1, "--steps", 2)
+    benchmark("--rehearse", *options, "--shapes", "upsampler", "--json", tmp_path / "gpu.json")
+    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    captured, fused = told["measurements"]
+    assert captured["error_in_std"] == 0
+    assert captured["same_argmax"] == 1
+    assert captured["microseconds"] > 0
+    assert "triton" in fused["reason"] or "not on a GPU" in fused["reason"]
+    assert told["extrapolated_songs"] == []
+    assert "a rehearsal on the CPU" in capsys.readouterr().out
