@@ -163,3 +163,30 @@ def test_continuing_needs_no_length_and_makes_as_many_songs_as_asked(whole_song,
     older = read_json(whole_song.folder / "song.json")["audio"]["seconds"]
     assert all(song["request"]["seconds"] == pytest.approx(older + 0.5) for song in songs)  # as long as songs are here
     assert all(song["given_seconds"] == older for song in songs)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_weights_that_are_not_finite_are_refused_before_the_first_code(
+    model, run_cli, tmp_path, says_one_sentence, dtype, value
+):
+    path = model / "prior_0" / "model.safetensors"  # of the level that is written last
+    tensors = load_file(path)
+    name = max(tensors, key=lambda one: tensors[one].numel())
+    tensors[name] = tensors[name].to(dtype)
+    largest = torch.finfo(dtype).max
+    tensors[name].view(-1)[:2] = torch.tensor([largest, -largest], dtype=dtype)
+    save_file(tensors, path, metadata={"format": "pt"})
+    _digests(model)  # the largest numbers that there are
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    done = run_cli("generate", "--model", model, "--seconds", 0.05, "--seed", 1, "--out", tmp_path / "song.wav")
+    says_one_sentence(done, "prior_0", f"{name} holds numbers that are not finite", "get the file again")
+    assert not list(tmp_path.glob("song*"))
+
+
+def test_a_dry_run_says_in_a_sentence_that_logits_are_not_finite(model, run_cli, tmp_path, says_one_sentence):
+    path = model / "prior_1" / "model.safetensors"
+    save_file({name: torch.full_like(one, 3e38) for name, one in load_file(path).items()}, path)
+    done = run_cli("generate", "--model", model, "--seconds", 0.05, "--dry-run", "--out", tmp_path / "song.wav")
+    says_one_sentence(done, "the logits are not finite: level 1; use a wider dtype or check the weights")

@@ -60,7 +60,11 @@ def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: in
         reads = 2 * reads
     elif len(level_plan.windows) > 1:
         known = level_plan.windows[-2].stop - window.start
-    read, step = _timed(order, level_plan, model, rows, min(known, window.length - 2))
+    try:
+        read, step = _timed(order, level_plan, model, rows, min(known, window.length - 2))
+    except FloatingPointError as error:
+        what, *_, cure = error.args
+        raise FloatingPointError(f"{what}: level {level_plan.level}; {cure}") from None
     return read * reads + step * steps
 
 

@@ -2,7 +2,8 @@
 
 Flows in: an open model. Flows out: a digest per part, kept beside the codes of an unfinished song, so that it never
 goes on with other weights. Names and places do not count, neither do the cuts between shards: a folder that was moved,
-copied or downloaded again is the same model.
+copied or downloaded again is the same model. And since every byte passes by, weights that are not finite are refused
+here, not when their level is reached.
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from jukebox_hf.model.checks.json_files import parse_json, read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.safetensors_files import check_safetensors
@@ -20,6 +23,12 @@ from jukebox_hf.model.modeling_jukebox import JukeboxModel
 
 _NOTE = "model_files"
 _BLOCK = 2**22
+_EXPONENTS = {  # of numbers of each type: all their bits are set in infinities and NaN alone
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+}
 _NOT_OF_SOUND = (
     *("transformers_version", "_name_or_path", "architectures", "auto_map"),
     *("alignment_layer", "alignment_head"),  # tell when lyrics are sung, not how
@@ -60,7 +69,7 @@ def fingerprint(name: str, model: JukeboxModel, levels: Iterable[int]) -> Finger
     """Digest all that decides how songs of these levels sound: every weight, since fine-tuning may change a few.
 
     Raises:
-        ValueError, OSError: files that are damaged or not there.
+        ValueError, OSError: files that are damaged or not there, or weights that are not finite.
     """
     files = model.source_files(sorted(levels))
     with ThreadPoolExecutor() as pool:  # hashing leaves Python to other threads
@@ -96,15 +105,21 @@ def _of_tensors(path: Path) -> list[str]:
         for name, (dtype, shape) in tensors.items():
             begin, stop = header[name]["data_offsets"]
             file.seek(8 + size + begin)
-            lines.append(f"{name} {dtype} {shape} {_of_blocks(file, stop - begin)}")
+            lines.append(f"{name} {dtype} {shape} {_of_blocks(file, stop - begin, dtype, f'{path}: {name}')}")
     return lines
 
 
-def _of_blocks(file: BinaryIO, size: int) -> str:
+def _of_blocks(file: BinaryIO, size: int, dtype: str = "", name: str = "") -> str:
+    """The digest of so many bytes; those that are numbers of a floating-point type must be finite."""
     digest = hashlib.sha256()
+    integers, exponent = _EXPONENTS.get(dtype, (None, 0))
     while size and (block := file.read(min(size, _BLOCK))):
         digest.update(block)
         size -= len(block)
+        require(
+            integers is None or not bool(((np.frombuffer(block, integers) & exponent) == exponent).any()),
+            f"{name} holds numbers that are not finite, which can not be sung; get the file again, or train it anew",
+        )
     return digest.hexdigest()
 
 
