@@ -1,7 +1,9 @@
 """The networks of Jukebox, and everything that must travel with their weights.
 
-Files here import only each other, torch, numpy, transformers and what transformers itself requires, so that this folder
-can also run alone as Hub remote code. Nothing here knows the command line, training or conversion.
+Rooms, top to bottom (docs/explanation/architecture.md has the files): alignment and checkpoints; songs; sampling;
+networks and inputs; files; configuration; checks. Files import only each other, downwards, torch, numpy, transformers
+and what transformers itself requires, so that they also run alone as Hub remote code, for which an export lays them
+into one folder. Nothing here knows the command line, training or conversion.
 
 Levels, as in the paper (Dhariwal et al. 2020, section 3): 0 is the bottom, finest; the highest is the top, coarsest.
 
@@ -11,7 +13,7 @@ Levels, as in the paper (Dhariwal et al. 2020, section 3): 0 is the bottom, fine
       0           8                5512.5                  an upsampler, from the codes of level 1
 
 The grid: T positions are R rows of L columns; position i sits at row i // L, column i % L. All attention kinds are one
-picture (attention_kinds.py):
+picture (networks/attention_kinds.py):
 
     columns 0 .. L-1     dense          every j <= i
   r0  . . . . . .        row            same row, j <= i
