@@ -16,7 +16,7 @@ from jukebox_hf.conversion.download import download, mark_as_ours, remove_downlo
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
-from jukebox_hf.conversion.repository import ForeignPart, check_dtype, sha256_of, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
@@ -93,6 +93,7 @@ def convert_openai(
     files = files or _fetch(preset, downloads, root, progress)
     for file in (files.vqvae, *files.priors):
         require(file.is_file(), f"{file} is not a file; give the path of a checkpoint")
+        check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
     config = model_preset(preset) if preset else _config_of(files)
     _check_levels(config, files)

@@ -18,7 +18,7 @@ from jukebox_hf.conversion.convert_openai import (
     without_names,
     write_doors,
 )
-from jukebox_hf.conversion.repository import ForeignPart, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, check_archive, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checkpoints.checkpoint_keys import check_keys
 from jukebox_hf.model.checkpoints.legacy_keys import legacy_keys, tied_names
@@ -55,6 +55,8 @@ def convert_transformers_v4(
     )
     config = JukeboxConfig.from_dict(root)
     files = CheckpointFiles.of_repository(source)
+    for file in files.files:
+        check_archive(file)
     keys = legacy_keys(config)
     check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     tokenizer = _tokenizer(source)
