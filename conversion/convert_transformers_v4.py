@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import cached_file
 
 from jukebox_hf.conversion.convert_openai import (
@@ -54,17 +53,17 @@ def convert_transformers_v4(
         f"`jukebox-hf convert openai` for OpenAI's files",
     )
     config = JukeboxConfig.from_dict(root)
-    files = CheckpointFiles.of_repository(source)
-    for file in files.files:
-        check_archive(file)
-    keys = legacy_keys(config)
-    check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     tokenizer = _tokenizer(source)
     has_names = tokenizer is not None
     if has_names:
         check_tables(tokenizer, config.prior_configs)
     else:
         tokenizer = numbered_tokenizer(config)
+    files = CheckpointFiles.of_repository(source)
+    for file in files.files:
+        check_archive(file)
+    keys = legacy_keys(config)
+    check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     parts = {"vqvae": config.vqvae_config}
     parts |= {f"prior_{level}": prior for level, prior in enumerate(config.prior_configs)}
     opened: list[Callable[[], ForeignPart]] = [
@@ -78,11 +77,19 @@ def convert_transformers_v4(
 
 
 def _tokenizer(source: str) -> JukeboxTokenizer | None:
-    try:
-        paths = [cached_file(source, name) for name in _TOKENIZER_FILES]
-    except (OSError, EntryNotFoundError):
+    """The tokenizer of a repository; None where it has no file of one at all.
+
+    Raises:
+        ValueError: some of the files are missing.
+    """
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    paths = {name: cached_file(source, name, **quietly) for name in _TOKENIZER_FILES}
+    found = [Path(path) for path in paths.values() if path is not None]
+    if not found:
         return None
-    return JukeboxTokenizer.from_transformers_v4(Path(paths[0]).parent)
+    missing = [name for name, path in paths.items() if path is None]
+    require(not missing, f"{source} lacks {' and '.join(missing)}; complete the download")
+    return JukeboxTokenizer.from_transformers_v4(found[0].parent)
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:

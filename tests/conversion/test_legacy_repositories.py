@@ -138,6 +138,28 @@ def test_damaged_legacy_repository_is_refused_in_one_sentence(
     assert is_clean(tmp_path, "legacy")
 
 
+TOKENIZER_FILES = ("artists.json", "genres.json", "lyrics.json", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize("gone", [*([name] for name in TOKENIZER_FILES), TOKENIZER_FILES[1:]], ids=" ".join)
+def test_names_are_not_thrown_away_where_one_of_their_files_is_missing(run_cli, legacy_copy, tmp_path, gone, is_clean):
+    folder = legacy_copy(layout="safetensors")
+    for name in gone:
+        (folder / name).unlink()
+    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, error) == (2, f"jukebox-hf: {folder} lacks {' and '.join(gone)}; complete the download\n")
+    assert is_clean(tmp_path, "legacy")
+
+
+def test_a_legacy_repository_without_any_names_is_converted_and_says_so(run_cli, legacy_copy, tmp_path):
+    folder = legacy_copy(layout="safetensors")
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink()
+    code, said, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, error) == (0, "")
+    assert f"{folder} has no tokenizer files, so artists and genres have no names but their ids" in said
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
