@@ -16,7 +16,7 @@ from jukebox_hf.conversion.download import download, mark_as_ours, remove_downlo
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
-from jukebox_hf.conversion.repository import ForeignPart, check_archive, check_dtype, sha256_of, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
@@ -38,6 +38,8 @@ RELEASED_FILES = {
     "prior_1b_lyrics": "jukebox/models/1b_lyrics/prior_level_2.pth.tar",
 }
 LABEL_VERSIONS = {"5b": ["v2", "v2", "v2"], "5b_lyrics": ["v2", "v2", "v2"], "1b_lyrics": ["v2", "v2", "v3"]}
+_MARKS = {"VQ-VAE": "encoders.", "prior": "prior."}  # what keys of a checkpoint begin with
+_OPTIONS = {"VQ-VAE": "--vqvae", "prior": "--prior"}
 Say = Callable[[str], None]
 
 
@@ -95,12 +97,13 @@ def convert_openai(
         require(file.is_file(), f"{file} is not a file; give the path of a checkpoint")
         check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
-    config = model_preset(preset) if preset else _config_of(files)
+    config, versions = (model_preset(preset), LABEL_VERSIONS[preset]) if preset else _config_of(files)
     _check_levels(config, files)
-    tokenizer = _tokenizer(labels, LABEL_VERSIONS[preset] if preset else _label_versions_of(files), config)
-    opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config)]
+    tokenizer = _tokenizer(labels, versions, config)
+    is_given = downloads is None  # what was fetched is known, and nobody mistook it for another
+    opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config, is_given)]
     opened += [
-        partial(_open_part, f"prior_{level}", file, config.prior_configs[level])
+        partial(_open_part, f"prior_{level}", file, config.prior_configs[level], is_given)
         for level, file in enumerate(files.priors)
     ]
     source = f"OpenAI's {preset} checkpoints" if preset else "checkpoints of OpenAI's format"
@@ -129,24 +132,46 @@ def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, i
     return OpenAIFiles(paths[0], tuple(paths[1:]))
 
 
-def _hps_of(file: Path) -> dict[str, Any]:
-    hps, _ = read_checkpoint(file)
-    require(bool(hps), f"{file} holds no hyper-parameters; name the model with --preset")
-    return hps
-
-
-def _config_of(files: OpenAIFiles) -> JukeboxConfig:
-    vqvae = vqvae_config(_hps_of(files.vqvae))
+def _config_of(files: OpenAIFiles) -> tuple[JukeboxConfig, list[str]]:
+    """The configuration, and the label version of each level, as the checkpoints' own hyper-parameters say."""
+    own = _hps_of(files.vqvae, "vqvae")
+    with about(files.vqvae):
+        vqvae = vqvae_config(own)
     require(
         len(files.priors) <= vqvae.num_levels,
         f"{len(files.priors)} priors were given for a VQ-VAE of {vqvae.num_levels} levels; give one --prior per level",
     )
-    priors = [prior_config(_hps_of(file), vqvae) for file in files.priors]
-    return JukeboxConfig(vqvae_config=vqvae, prior_configs=priors)
+    priors, versions = [], []
+    for level, file in enumerate(files.priors):
+        own = _hps_of(file, f"prior_{level}")
+        with about(file):
+            priors.append(prior_config(own, vqvae))
+        versions.append(label_version(own))
+    return JukeboxConfig(vqvae_config=vqvae, prior_configs=priors), versions
 
 
-def _label_versions_of(files: OpenAIFiles) -> list[str]:
-    return [label_version(_hps_of(file)) for file in files.priors]
+def _hps_of(file: Path, name: str) -> dict[str, Any]:
+    hps, _ = _read(file, name)
+    require(bool(hps), f"{file} holds no hyper-parameters; name the model with --preset")
+    return hps
+
+
+def _read(file: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint that somebody gave as one part; a file of another kind or level is refused by what it is."""
+    hps, state = read_checkpoint(file)
+    found = [kind for kind, mark in _MARKS.items() if any(key.startswith(mark) for key in state)]
+    wanted = "VQ-VAE" if name == "vqvae" else "prior"
+    require(
+        not found or wanted in found,
+        f"{file} holds a {' and a '.join(found)}, not a {wanted}; give it with {_OPTIONS[(found or [wanted])[0]]}",
+    )
+    level, given = hps.get("level"), name.removeprefix("prior_")
+    require(
+        wanted == "VQ-VAE" or type(level) is not int or str(level) == given,
+        f"{file} holds the prior of level {level}, but was given as that of level {given}; give one --prior per level, "
+        f"finest first",
+    )
+    return hps, state
 
 
 def _check_levels(config: JukeboxConfig, files: OpenAIFiles) -> None:
@@ -196,10 +221,10 @@ def check_tables(tokenizer: JukeboxTokenizer, priors: Sequence[JukeboxPriorConfi
             )
 
 
-def _open_part(name: str, file: Path, config: Any) -> ForeignPart:
-    _, state = read_checkpoint(file)
+def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPart:
+    _, state = _read(file, name) if is_given else read_checkpoint(file)
     pairs = vqvae_keys(config) if name == "vqvae" else prior_keys(config, conditioner_units_of(state))
-    return ForeignPart(name, config, state, tuple(pairs))
+    return ForeignPart(name, config, state, tuple(pairs), file)
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:

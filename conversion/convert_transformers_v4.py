@@ -17,7 +17,7 @@ from jukebox_hf.conversion.convert_openai import (
     without_names,
     write_doors,
 )
-from jukebox_hf.conversion.repository import ForeignPart, check_archive, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checkpoints.checkpoint_keys import check_keys
 from jukebox_hf.model.checkpoints.legacy_keys import legacy_keys, tied_names
@@ -63,11 +63,13 @@ def convert_transformers_v4(
     for file in files.files:
         check_archive(file)
     keys = legacy_keys(config)
-    check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
+    with about(source):
+        check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     parts = {"vqvae": config.vqvae_config}
     parts |= {f"prior_{level}": prior for level, prior in enumerate(config.prior_configs)}
     opened: list[Callable[[], ForeignPart]] = [
-        partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
+        partial(ForeignPart, name, part, files, tuple(keys[name]), source, is_alone=False)
+        for name, part in parts.items()
     ]
     finish, sources = partial(_finish, tokenizer, config), [Path(source)]
     write_repository(out, config, opened, finish, dtype=dtype, force=force, sources=sources)
