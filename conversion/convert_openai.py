@@ -98,7 +98,7 @@ def convert_openai(
         check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
     config, versions = (model_preset(preset), LABEL_VERSIONS[preset]) if preset else _config_of(files)
-    _check_levels(config, files)
+    _check_count(files, config.vqvae_config.num_levels)
     tokenizer = _tokenizer(labels, versions, config)
     is_given = downloads is None  # what was fetched is known, and nobody mistook it for another
     opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config, is_given)]
@@ -137,10 +137,7 @@ def _config_of(files: OpenAIFiles) -> tuple[JukeboxConfig, list[str]]:
     own = _hps_of(files.vqvae, "vqvae")
     with about(files.vqvae):
         vqvae = vqvae_config(own)
-    require(
-        len(files.priors) <= vqvae.num_levels,
-        f"{len(files.priors)} priors were given for a VQ-VAE of {vqvae.num_levels} levels; give one --prior per level",
-    )
+    _check_count(files, vqvae.num_levels)
     priors, versions = [], []
     for level, file in enumerate(files.priors):
         own = _hps_of(file, f"prior_{level}")
@@ -174,11 +171,11 @@ def _read(file: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return hps, state
 
 
-def _check_levels(config: JukeboxConfig, files: OpenAIFiles) -> None:
-    wanted = len(config.prior_configs)
+def _check_count(files: OpenAIFiles, levels: int) -> None:
+    given = f"{len(files.priors)} prior{' was' if len(files.priors) == 1 else 's were'} given"
     require(
-        len(files.priors) == wanted,
-        f"{len(files.priors)} priors were given, but this model has {wanted}; give one --prior per level, finest first",
+        len(files.priors) == levels,
+        f"{given} for a VQ-VAE of {levels} levels; give one --prior per level, finest first",
     )
 
 

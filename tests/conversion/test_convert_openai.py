@@ -349,6 +349,10 @@ def test_missing_file_and_wrong_counts_are_refused(run_cli, convert_words, chain
     assert (code, "is not a file" in error) == (2, True)
     code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=[*chain_files[1], chain_files[1][0]]))
     assert (code, "4 priors were given for a VQ-VAE of 3 levels" in error) == (2, True)
+    for priors in (chain_files[1][:2], chain_files[1][1:], chain_files[1][2:]):
+        code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=priors))
+        given = "2 priors were given" if len(priors) == 2 else "1 prior was given"
+        assert (code, f"{given} for a VQ-VAE of 3 levels; give one --prior per level" in error) == (2, True)
     code, _, error = run_cli("convert", "openai", tmp_path / "repo", "--vqvae", chain_files[0])
     assert (code, "--vqvae and --prior belong together" in error) == (2, True)
     code, _, error = run_cli("convert", "openai", tmp_path / "repo")
