@@ -87,19 +87,26 @@ def convert_openai(
         preset is None or preset in MODEL_PARTS,
         f"preset={preset!r} is none of {', '.join(MODEL_PARTS)}; choose one",
     )
+    require(
+        labels is None or labels.is_dir(),
+        f"{labels} is not a folder; give the one that holds OpenAI's lists, v2_artist_ids.txt and the like",
+    )
     check_target(out, force)
     check_dtype(dtype)
     if preset is not None:
-        _tokenizer(labels, LABEL_VERSIONS[preset], model_preset(preset))  # wrong lists are refused before a download
+        config, versions = model_preset(preset), LABEL_VERSIONS[preset]
+        tokenizer = _tokenizer(labels, versions, config)  # wrong lists are refused before a download
     downloads = None if files else out.with_name(f"{out.name}.download")
     files = files or _fetch(preset, downloads, root, progress)
     for file in (files.vqvae, *files.priors):
         require(file.is_file(), f"{file} is not a file; give the path of a checkpoint")
+    if preset is None:
+        config, versions = _config_of(files)
+        tokenizer = _tokenizer(labels, versions, config)  # before gigabytes are summed
+    _check_count(files, config.vqvae_config.num_levels)
+    for file in (files.vqvae, *files.priors):
         check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
-    config, versions = (model_preset(preset), LABEL_VERSIONS[preset]) if preset else _config_of(files)
-    _check_count(files, config.vqvae_config.num_levels)
-    tokenizer = _tokenizer(labels, versions, config)
     is_given = downloads is None  # what was fetched is known, and nobody mistook it for another
     opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config, is_given)]
     opened += [
