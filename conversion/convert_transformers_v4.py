@@ -47,8 +47,11 @@ def convert_transformers_v4(
     """
     check_target(out, force, [Path(source)])
     root = read_config_json(source)
+    is_legacy = is_legacy_config(root)
+    is_ours = not is_legacy and "prior_configs" in root
+    require(not is_ours, f"{source} is a repository of this package already; use it as it is")
     require(
-        is_legacy_config(root),
+        is_legacy,
         f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
         f"`jukebox-hf convert openai` for OpenAI's files",
     )

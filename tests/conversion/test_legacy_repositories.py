@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, tiny_repository
 
 LAYOUTS = [
     ("tiny_1b", "bin"),
@@ -63,6 +63,22 @@ def test_older_files_that_list_their_priors_one_by_one_are_read_too(legacy_copy)
     assert torch.equal(older.prior(2).lm_head.weight, model.prior(2).lm_head.weight)
 
 
+def test_older_files_that_hold_more_priors_than_they_count_are_refused(run_cli, legacy_copy, tmp_path):
+    folder = legacy_copy()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {f"prior_{place}": prior for place, prior in enumerate(config.pop("prior_config_list"))}
+    (folder / "config.json").write_text(json.dumps(config | {"nb_priors": 2}))
+    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, "nb_priors=2 in config.json, but it describes 3 priors" in error) == (2, True)
+
+
+def test_a_repository_of_ours_is_not_taken_for_a_legacy_one(run_cli, tmp_path, is_clean):
+    code, _, error = run_cli("convert", "transformers", tiny_repository(), tmp_path / "repo")
+    assert code == 2
+    assert error == f"jukebox-hf: {tiny_repository()} is a repository of this package already; use it as it is\n"
+    assert is_clean(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/passwd", "sub/inside.bin", ".."])
 def test_shards_outside_the_folder_are_refused(run_cli, legacy_copy, tmp_path, name):
     folder = legacy_copy(layout="bin_sharded")
@@ -110,6 +126,9 @@ TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json must hold a JSON object"),
         (_edit_config("model_type", "bert"), "is not a Jukebox repository of transformers 4"),
         (_edit_config("vqvae_config", {}), "lacks 'levels'"),
+        (_edit_config("nb_priors", 0), "nb_priors=0 in config.json must be an integer from 1 to 16"),
+        (_edit_config("nb_priors", "3"), "nb_priors='3' in config.json must be an integer from 1 to 16"),
+        (_edit_config("nb_priors", 5), "nb_priors=5 in config.json, but it describes 3 priors"),
         (lambda folder: (folder / "pytorch_model.bin").unlink(), "holds none of model.safetensors"),
         (lambda folder: (folder / "pytorch_model.bin").write_bytes(b""), "pytorch_model.bin is empty"),
         (lambda folder: torch.save({"a": _Evil()}, folder / "pytorch_model.bin"), "it holds code ("),
@@ -123,7 +142,24 @@ TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight
             "artist list of level",
         ),
     ],
-    ids=["json", "list", "type", "field", "gone", "empty", "code", "noise", "missing", "extra", "shape", "inf", "ids"],
+    ids=[
+        "json",
+        "list",
+        "type",
+        "field",
+        "no priors",
+        "text",
+        "five priors",
+        "gone",
+        "empty",
+        "code",
+        "noise",
+        "missing",
+        "extra",
+        "shape",
+        "inf",
+        "ids",
+    ],
 )
 def test_damaged_legacy_repository_is_refused_in_one_sentence(
     run_cli, legacy_copy, tmp_path, monkeypatch, damage, message, is_clean
