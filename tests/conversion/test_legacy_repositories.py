@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import zipfile
 
 import pytest
 import torch
@@ -229,18 +228,6 @@ def test_truncated_shard_is_refused(run_cli, legacy_copy, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-2000])
     code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
     assert (code, "is not a checkpoint of plain tensors" in error) == (2, True)
-
-
-def test_one_flipped_byte_of_a_shard_is_noticed(run_cli, legacy_copy, tmp_path):
-    folder = legacy_copy(layout="bin_sharded")
-    shard = folder / "pytorch_model-00002-of-00003.bin"
-    content = bytearray(shard.read_bytes())
-    with zipfile.ZipFile(shard) as archive:
-        data = max((archive.read(name) for name in archive.namelist() if "/data/" in name), key=len)
-    content[content.index(data) + len(data) // 2] ^= 1
-    shard.write_bytes(content)
-    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
-    assert (code, f"{shard} is damaged in its entry " in error) == (2, True)
 
 
 def test_missing_shard_is_refused(run_cli, legacy_copy, tmp_path):
