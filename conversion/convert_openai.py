@@ -16,7 +16,7 @@ from jukebox_hf.conversion.download import download, mark_as_ours, remove_downlo
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
-from jukebox_hf.conversion.repository import ForeignPart, check_dtype, sha256_of, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
@@ -38,6 +38,8 @@ RELEASED_FILES = {
     "prior_1b_lyrics": "jukebox/models/1b_lyrics/prior_level_2.pth.tar",
 }
 LABEL_VERSIONS = {"5b": ["v2", "v2", "v2"], "5b_lyrics": ["v2", "v2", "v2"], "1b_lyrics": ["v2", "v2", "v3"]}
+_MARKS = {"VQ-VAE": "encoders.", "prior": "prior."}  # what keys of a checkpoint begin with
+_OPTIONS = {"VQ-VAE": "--vqvae", "prior": "--prior"}
 Say = Callable[[str], None]
 
 
@@ -85,21 +87,30 @@ def convert_openai(
         preset is None or preset in MODEL_PARTS,
         f"preset={preset!r} is none of {', '.join(MODEL_PARTS)}; choose one",
     )
+    require(
+        labels is None or labels.is_dir(),
+        f"{labels} is not a folder; give the one that holds OpenAI's lists, v2_artist_ids.txt and the like",
+    )
     check_target(out, force)
     check_dtype(dtype)
     if preset is not None:
-        _tokenizer(labels, LABEL_VERSIONS[preset], model_preset(preset))  # wrong lists are refused before a download
+        config, versions = model_preset(preset), LABEL_VERSIONS[preset]
+        tokenizer = _tokenizer(labels, versions, config)  # wrong lists are refused before a download
     downloads = None if files else out.with_name(f"{out.name}.download")
     files = files or _fetch(preset, downloads, root, progress)
     for file in (files.vqvae, *files.priors):
         require(file.is_file(), f"{file} is not a file; give the path of a checkpoint")
+    if preset is None:
+        config, versions = _config_of(files)
+        tokenizer = _tokenizer(labels, versions, config)  # before gigabytes are summed
+    _check_count(files, config.vqvae_config.num_levels)
+    for file in (files.vqvae, *files.priors):
+        check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
-    config = model_preset(preset) if preset else _config_of(files)
-    _check_levels(config, files)
-    tokenizer = _tokenizer(labels, LABEL_VERSIONS[preset] if preset else _label_versions_of(files), config)
-    opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config)]
+    is_given = downloads is None  # what was fetched is known, and nobody mistook it for another
+    opened = [partial(_open_part, "vqvae", files.vqvae, config.vqvae_config, is_given)]
     opened += [
-        partial(_open_part, f"prior_{level}", file, config.prior_configs[level])
+        partial(_open_part, f"prior_{level}", file, config.prior_configs[level], is_given)
         for level, file in enumerate(files.priors)
     ]
     source = f"OpenAI's {preset} checkpoints" if preset else "checkpoints of OpenAI's format"
@@ -128,31 +139,50 @@ def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, i
     return OpenAIFiles(paths[0], tuple(paths[1:]))
 
 
-def _hps_of(file: Path) -> dict[str, Any]:
-    hps, _ = read_checkpoint(file)
+def _config_of(files: OpenAIFiles) -> tuple[JukeboxConfig, list[str]]:
+    """The configuration, and the label version of each level, as the checkpoints' own hyper-parameters say."""
+    own = _hps_of(files.vqvae, "vqvae")
+    with about(files.vqvae):
+        vqvae = vqvae_config(own)
+    _check_count(files, vqvae.num_levels)
+    priors, versions = [], []
+    for level, file in enumerate(files.priors):
+        own = _hps_of(file, f"prior_{level}")
+        with about(file):
+            priors.append(prior_config(own, vqvae))
+        versions.append(label_version(own))
+    return JukeboxConfig(vqvae_config=vqvae, prior_configs=priors), versions
+
+
+def _hps_of(file: Path, name: str) -> dict[str, Any]:
+    hps, _ = _read(file, name)
     require(bool(hps), f"{file} holds no hyper-parameters; name the model with --preset")
     return hps
 
 
-def _config_of(files: OpenAIFiles) -> JukeboxConfig:
-    vqvae = vqvae_config(_hps_of(files.vqvae))
+def _read(file: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint that somebody gave as one part; a file of another kind or level is refused by what it is."""
+    hps, state = read_checkpoint(file)
+    found = [kind for kind, mark in _MARKS.items() if any(key.startswith(mark) for key in state)]
+    wanted = "VQ-VAE" if name == "vqvae" else "prior"
     require(
-        len(files.priors) <= vqvae.num_levels,
-        f"{len(files.priors)} priors were given for a VQ-VAE of {vqvae.num_levels} levels; give one --prior per level",
+        not found or wanted in found,
+        f"{file} holds a {' and a '.join(found)}, not a {wanted}; give it with {_OPTIONS[(found or [wanted])[0]]}",
     )
-    priors = [prior_config(_hps_of(file), vqvae) for file in files.priors]
-    return JukeboxConfig(vqvae_config=vqvae, prior_configs=priors)
-
-
-def _label_versions_of(files: OpenAIFiles) -> list[str]:
-    return [label_version(_hps_of(file)) for file in files.priors]
-
-
-def _check_levels(config: JukeboxConfig, files: OpenAIFiles) -> None:
-    wanted = len(config.prior_configs)
+    level, given = hps.get("level"), name.removeprefix("prior_")
     require(
-        len(files.priors) == wanted,
-        f"{len(files.priors)} priors were given, but this model has {wanted}; give one --prior per level, finest first",
+        wanted == "VQ-VAE" or type(level) is not int or str(level) == given,
+        f"{file} holds the prior of level {level}, but was given as that of level {given}; give one --prior per level, "
+        f"finest first",
+    )
+    return hps, state
+
+
+def _check_count(files: OpenAIFiles, levels: int) -> None:
+    given = f"{len(files.priors)} prior{' was' if len(files.priors) == 1 else 's were'} given"
+    require(
+        len(files.priors) == levels,
+        f"{given} for a VQ-VAE of {levels} levels; give one --prior per level, finest first",
     )
 
 
@@ -195,10 +225,10 @@ def check_tables(tokenizer: JukeboxTokenizer, priors: Sequence[JukeboxPriorConfi
             )
 
 
-def _open_part(name: str, file: Path, config: Any) -> ForeignPart:
-    _, state = read_checkpoint(file)
+def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPart:
+    _, state = _read(file, name) if is_given else read_checkpoint(file)
     pairs = vqvae_keys(config) if name == "vqvae" else prior_keys(config, conditioner_units_of(state))
-    return ForeignPart(name, config, state, tuple(pairs))
+    return ForeignPart(name, config, state, tuple(pairs), file)
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import cached_file
 
 from jukebox_hf.conversion.convert_openai import (
@@ -18,7 +17,7 @@ from jukebox_hf.conversion.convert_openai import (
     without_names,
     write_doors,
 )
-from jukebox_hf.conversion.repository import ForeignPart, write_repository
+from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checkpoints.checkpoint_keys import check_keys
 from jukebox_hf.model.checkpoints.legacy_keys import legacy_keys, tied_names
@@ -48,25 +47,32 @@ def convert_transformers_v4(
     """
     check_target(out, force, [Path(source)])
     root = read_config_json(source)
+    is_legacy = is_legacy_config(root)
+    is_ours = not is_legacy and "prior_configs" in root
+    require(not is_ours, f"{source} is a repository of this package already; use it as it is")
     require(
-        is_legacy_config(root),
+        is_legacy,
         f"{source} is not a Jukebox repository of transformers 4 (its config.json lists no priors); see "
         f"`jukebox-hf convert openai` for OpenAI's files",
     )
     config = JukeboxConfig.from_dict(root)
-    files = CheckpointFiles.of_repository(source)
-    keys = legacy_keys(config)
-    check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     tokenizer = _tokenizer(source)
     has_names = tokenizer is not None
     if has_names:
         check_tables(tokenizer, config.prior_configs)
     else:
         tokenizer = numbered_tokenizer(config)
+    files = CheckpointFiles.of_repository(source)
+    for file in files.files:
+        check_archive(file)
+    keys = legacy_keys(config)
+    with about(source):
+        check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(config))
     parts = {"vqvae": config.vqvae_config}
     parts |= {f"prior_{level}": prior for level, prior in enumerate(config.prior_configs)}
     opened: list[Callable[[], ForeignPart]] = [
-        partial(ForeignPart, name, part, files, tuple(keys[name]), is_alone=False) for name, part in parts.items()
+        partial(ForeignPart, name, part, files, tuple(keys[name]), source, is_alone=False)
+        for name, part in parts.items()
     ]
     finish, sources = partial(_finish, tokenizer, config), [Path(source)]
     write_repository(out, config, opened, finish, dtype=dtype, force=force, sources=sources)
@@ -76,11 +82,19 @@ def convert_transformers_v4(
 
 
 def _tokenizer(source: str) -> JukeboxTokenizer | None:
-    try:
-        paths = [cached_file(source, name) for name in _TOKENIZER_FILES]
-    except (OSError, EntryNotFoundError):
+    """The tokenizer of a repository; None where it has no file of one at all.
+
+    Raises:
+        ValueError: some of the files are missing.
+    """
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    paths = {name: cached_file(source, name, **quietly) for name in _TOKENIZER_FILES}
+    found = [Path(path) for path in paths.values() if path is not None]
+    if not found:
         return None
-    return JukeboxTokenizer.from_transformers_v4(Path(paths[0]).parent)
+    missing = [name for name, path in paths.items() if path is None]
+    require(not missing, f"{source} lacks {' and '.join(missing)}; complete the download")
+    return JukeboxTokenizer.from_transformers_v4(found[0].parent)
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:

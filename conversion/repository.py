@@ -7,7 +7,10 @@ shard is ever in memory beside the source; everything is written beside the targ
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,7 @@ from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_BYTES = 2**30
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class ForeignPart:
         config: our configuration of it.
         tensors: theirs, by their names, read when asked for.
         pairs: their names and ours.
+        source: the file or repository that they come from, for messages.
         is_alone: the tensors are this part's only, so none may be left over.
     """
 
@@ -52,6 +57,7 @@ class ForeignPart:
     config: JukeboxVQVAEConfig | JukeboxPriorConfig
     tensors: Mapping[str, Tensor]
     pairs: tuple[KeyPair, ...]
+    source: Path | str
     is_alone: bool = True
 
 
@@ -94,21 +100,56 @@ def sha256_of(file: Path) -> str:
     """Checksum of a file, read in blocks."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(2**20):
+        while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def about(source: Path | str) -> Iterator[None]:
+    """Begin a refusal with the file or repository that it is about, unless it does so itself."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(f"{source} "):
+            raise
+        raise ValueError(f"{source}: {error}") from None
+
+
+def check_archive(file: Path) -> None:
+    """Compare the bytes of a zip file, as torch.save writes, with the checksums inside it; torch does not.
+
+    Older files have no checksums, nor have those written under `set_crc32_options(False)`: theirs are 0.
+
+    Raises:
+        ValueError: an entry whose bytes are others than were written.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    entry = ""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                entry = info.filename
+                with archive.open(info) as stream:
+                    while info.CRC and stream.read(_BLOCK):
+                        pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        place = f"in its entry {entry[:80]!r}" if entry else "in its list of entries"
+        raise ValueError(f"{file} is damaged {place} ({str(error)[:160]}); remove it and get it again") from None
 
 
 def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> None:
     model_class: type[PreTrainedModel] = JukeboxVQVAE if isinstance(part.config, JukeboxVQVAEConfig) else JukeboxPrior
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in model_class(part.config).state_dict().items()}
-    if part.is_alone:
-        check_keys(part.tensors, part.pairs)
-    pairs = {pair.ours: pair for pair in part.pairs if pair.theirs in part.tensors}
-    is_tied = isinstance(part.config, JukeboxPriorConfig) and part.config.tie_word_embeddings
-    if is_tied and HEAD in pairs:
-        pairs = without_tied_head(part.tensors, pairs, shapes[HEAD])
+    with about(part.source):
+        if part.is_alone:
+            check_keys(part.tensors, part.pairs)
+        pairs = {pair.ours: pair for pair in part.pairs if pair.theirs in part.tensors}
+        is_tied = isinstance(part.config, JukeboxPriorConfig) and part.config.tie_word_embeddings
+        if is_tied and HEAD in pairs:
+            pairs = without_tied_head(part.tensors, pairs, shapes[HEAD])
     targets = {name: _target_dtype(part, pair, dtype) for name, pair in pairs.items()}
     folder = root / part.name
     folder.mkdir()
@@ -140,11 +181,12 @@ def _target_dtype(part: ForeignPart, pair: KeyPair, dtype: torch.dtype | None) -
 
 
 def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    tensor = read_checked(part.tensors, pair, shape).to(dtype).contiguous()
-    require(
-        bool(torch.isfinite(tensor).all()),
-        f"{pair.theirs} does not fit into {dtype}; choose --dtype bfloat16 or float32",
-    )
+    with about(part.source):
+        tensor = read_checked(part.tensors, pair, shape).to(dtype).contiguous()
+        require(
+            bool(torch.isfinite(tensor).all()),
+            f"{pair.theirs} does not fit into {dtype}; choose --dtype bfloat16 or float32",
+        )
     return tensor
 
 

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import zipfile
 
 import pytest
+import torch
 
 from jukebox_hf.app.information import describe
 from jukebox_hf.app.label_names import known_names, listed_labels
@@ -86,3 +88,48 @@ def test_info_refuses_damaged_lists_and_does_without_any(source, text):
         known_names(str(source))
     (source / "artists.json").unlink()
     assert known_names(str(source)) == []
+
+
+# --- the checksums inside a zip file ---
+
+
+def flip_a_byte(file, marker):
+    """Change one bit in the middle of the entry whose name ends so; it is called so in full."""
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        entry = next(name for name in archive.namelist() if name.endswith(marker))
+        data = archive.read(entry)
+    content[content.index(data) + len(data) // 2] ^= 1
+    file.write_bytes(content)
+    return entry
+
+
+def test_one_flipped_byte_of_a_checkpoint_is_noticed(run_cli, convert_words, chain_files, tmp_path, is_clean):
+    file = shutil.copy(chain_files[1][0], tmp_path / "prior.pth.tar")
+    entry = flip_a_byte(file, "/data/7")
+    code, said, error = run_cli(*convert_words(tmp_path / "repo", priors=[file, *chain_files[1][1:]]))
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith(f"jukebox-hf: {file} is damaged in its entry {entry!r} (")
+    assert error.endswith("; remove it and get it again\n")
+    assert "wrote" not in said
+    assert is_clean(tmp_path, file.name)
+
+
+def test_one_flipped_byte_of_a_legacy_shard_is_noticed(run_cli, reference, tmp_path):
+    folder = shutil.copytree(reference / "transformers_v4" / "tiny_1b" / "bin_sharded", tmp_path / "legacy")
+    shard = folder / "pytorch_model-00002-of-00003.bin"
+    entry = flip_a_byte(shard, "/data/7")
+    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, f"{shard} is damaged in its entry {entry!r} (" in error) == (2, True)
+    assert not (tmp_path / "repo").exists()
+
+
+def test_checkpoints_written_without_checksums_are_taken(run_cli, convert_words, chain_files, changed, tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        file = changed(chain_files[1][0], lambda content: content)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(file) as archive:
+        assert not any(entry.CRC for entry in archive.infolist())
+    assert run_cli(*convert_words(tmp_path / "repo", priors=[file, *chain_files[1][1:]]))[0] == 0

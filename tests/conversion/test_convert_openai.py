@@ -217,6 +217,13 @@ def _without_hps(content):
     del content["hps"]
 
 
+def _with_hps(**changes):
+    def edit(content):
+        content["hps"] = {n: v for n, v in (content["hps"] | changes).items() if v is not None or n not in changes}
+
+    return edit
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -230,6 +237,8 @@ def _without_hps(content):
         (_not_tied, "prior.x_out.weight and prior.x_emb.weight differ"),
         (_without_model, "holds no state dict under 'model'"),
         (_without_hps, "holds no hyper-parameters; name the model with --preset"),
+        (_with_hps(n_ctx=-4), "JukeboxPriorConfig: context_length=-4 is not allowed"),
+        (_with_hps(n_ctx=None), "hyper-parameters lack 'n_ctx'; name the model with --preset"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -240,7 +249,8 @@ def test_damaged_checkpoint_is_refused_in_one_sentence(
     code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=[chain_files[1][0], file, chain_files[1][2]]))
     assert code == 2
     assert message in error
-    assert error.count("\n") == 1
+    assert error.startswith(f"jukebox-hf: {file}")
+    assert error.count(str(file)) == error.count("\n") == 1
     assert is_clean(tmp_path, file.name)
 
 
@@ -305,6 +315,10 @@ def test_missing_file_and_wrong_counts_are_refused(run_cli, convert_words, chain
     assert (code, "is not a file" in error) == (2, True)
     code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=[*chain_files[1], chain_files[1][0]]))
     assert (code, "4 priors were given for a VQ-VAE of 3 levels" in error) == (2, True)
+    for priors in (chain_files[1][:2], chain_files[1][1:], chain_files[1][2:]):
+        code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=priors))
+        given = "2 priors were given" if len(priors) == 2 else "1 prior was given"
+        assert (code, f"{given} for a VQ-VAE of 3 levels; give one --prior per level" in error) == (2, True)
     code, _, error = run_cli("convert", "openai", tmp_path / "repo", "--vqvae", chain_files[0])
     assert (code, "--vqvae and --prior belong together" in error) == (2, True)
     code, _, error = run_cli("convert", "openai", tmp_path / "repo")
@@ -313,17 +327,41 @@ def test_missing_file_and_wrong_counts_are_refused(run_cli, convert_words, chain
     assert (code, "preset='7b' is none of" in error) == (2, True)
 
 
-def test_preset_that_does_not_fit_the_files_is_refused(run_cli, convert_words, tmp_path, is_clean):
+def test_preset_that_does_not_fit_the_files_is_refused(run_cli, convert_words, chain_files, tmp_path, is_clean):
     code, _, error = run_cli(*convert_words(tmp_path / "repo", "--preset", "1b_lyrics"))
     assert code == 2
-    assert "the checkpoint does not fit its configuration" in error
+    assert f"{chain_files[0]}: the checkpoint does not fit its configuration" in error
     assert is_clean(tmp_path)
 
 
 def test_priors_in_the_wrong_order_are_refused(run_cli, convert_words, chain_files, tmp_path, is_clean):
     code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=chain_files[1][::-1]))
     assert code == 2
-    assert "prior_configs[0].level=2 does not fit" in error
+    assert (
+        f"{chain_files[1][2]} holds the prior of level 2, but was given as that of level 0; give one --prior per "
+        f"level, finest first"
+    ) in error
+    assert is_clean(tmp_path)
+
+
+def test_upsamplers_of_equal_shapes_are_not_mistaken_under_a_preset(monkeypatch, chain_files, tmp_path, is_clean):
+    """Nothing but the level in their hyper-parameters tells the released upsamplers apart."""
+    files = convert_openai.OpenAIFiles(chain_files[0], tuple(chain_files[1]))
+    config, versions = convert_openai._config_of(files)
+    monkeypatch.setitem(convert_openai.LABEL_VERSIONS, "1b_lyrics", versions)
+    monkeypatch.setattr(convert_openai, "model_preset", lambda name: config)
+    swapped = convert_openai.OpenAIFiles(files.vqvae, tuple(files.priors[place] for place in (1, 0, 2)))
+    with pytest.raises(ValueError, match="holds the prior of level 1, but was given as that of level 0"):
+        convert_openai.convert_openai(tmp_path / "repo", preset="1b_lyrics", files=swapped)
+    assert is_clean(tmp_path)
+
+
+def test_a_checkpoint_of_another_kind_is_called_what_it_is(run_cli, convert_words, chain_files, tmp_path, is_clean):
+    vqvae, priors = chain_files
+    code, _, error = run_cli(*convert_words(tmp_path / "repo", vqvae=priors[0]))
+    assert (code, f"{priors[0]} holds a prior, not a VQ-VAE; give it with --prior\n" in error) == (2, True)
+    code, _, error = run_cli(*convert_words(tmp_path / "repo", priors=[vqvae, *priors[1:]]))
+    assert (code, f"{vqvae} holds a VQ-VAE, not a prior; give it with --vqvae\n" in error) == (2, True)
     assert is_clean(tmp_path)
 
 
@@ -359,6 +397,7 @@ def test_numbers_too_large_for_half_precision_are_refused(run_cli, convert_words
     files = [changed(chain_files[1][0], enlarge), *chain_files[1][1:]]
     code, _, error = run_cli(*convert_words(tmp_path / "repo", "--dtype", "float16", priors=files))
     assert (code, "choose --dtype bfloat16" in error) == (2, True)
+    assert error.startswith(f"jukebox-hf: {files[0]}: prior.transformer")
 
 
 # --- downloads ---

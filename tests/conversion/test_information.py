@@ -225,5 +225,15 @@ def test_lists_with_ids_outside_the_embedding_are_refused(run_cli, convert_words
 
 def test_missing_list_is_refused(run_cli, convert_words, labels, tmp_path):
     (labels / "v2_genre_ids.txt").unlink()
-    code, _, error = run_cli(*convert_words(tmp_path / "repo", "--labels", labels))
+    code, said, error = run_cli(*convert_words(tmp_path / "repo", "--labels", labels))
     assert (code, "v2_genre_ids.txt" in error, error.count("\n")) == (2, True, 1)
+    assert said == "", "no checkpoint was summed before"
+
+
+def test_lists_that_are_no_folder_are_refused_before_a_checkpoint_is_opened(run_cli, convert_words, labels, tmp_path):
+    for place in (tmp_path / "nope", labels / "v2_artist_ids.txt"):
+        noise = tmp_path / "noise.pth.tar"
+        noise.write_bytes(b"noise")
+        code, said, error = run_cli(*convert_words(tmp_path / "repo", "--labels", place, vqvae=noise))
+        assert (code, said, error.count("\n")) == (2, "", 1)
+        assert f"{place} is not a folder; give the one that holds OpenAI's lists" in error

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, tiny_repository
 
 LAYOUTS = [
     ("tiny_1b", "bin"),
@@ -62,6 +62,22 @@ def test_older_files_that_list_their_priors_one_by_one_are_read_too(legacy_copy)
     assert torch.equal(older.prior(2).lm_head.weight, model.prior(2).lm_head.weight)
 
 
+def test_older_files_that_hold_more_priors_than_they_count_are_refused(run_cli, legacy_copy, tmp_path):
+    folder = legacy_copy()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {f"prior_{place}": prior for place, prior in enumerate(config.pop("prior_config_list"))}
+    (folder / "config.json").write_text(json.dumps(config | {"nb_priors": 2}))
+    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, "nb_priors=2 in config.json, but it describes 3 priors" in error) == (2, True)
+
+
+def test_a_repository_of_ours_is_not_taken_for_a_legacy_one(run_cli, tmp_path, is_clean):
+    code, _, error = run_cli("convert", "transformers", tiny_repository(), tmp_path / "repo")
+    assert code == 2
+    assert error == f"jukebox-hf: {tiny_repository()} is a repository of this package already; use it as it is\n"
+    assert is_clean(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/passwd", "sub/inside.bin", ".."])
 def test_shards_outside_the_folder_are_refused(run_cli, legacy_copy, tmp_path, name):
     folder = legacy_copy(layout="bin_sharded")
@@ -109,6 +125,9 @@ TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json must hold a JSON object"),
         (_edit_config("model_type", "bert"), "is not a Jukebox repository of transformers 4"),
         (_edit_config("vqvae_config", {}), "lacks 'levels'"),
+        (_edit_config("nb_priors", 0), "nb_priors=0 in config.json must be an integer from 1 to 16"),
+        (_edit_config("nb_priors", "3"), "nb_priors='3' in config.json must be an integer from 1 to 16"),
+        (_edit_config("nb_priors", 5), "nb_priors=5 in config.json, but it describes 3 priors"),
         (lambda folder: (folder / "pytorch_model.bin").unlink(), "holds none of model.safetensors"),
         (lambda folder: (folder / "pytorch_model.bin").write_bytes(b""), "pytorch_model.bin is empty"),
         (lambda folder: torch.save({"a": _Evil()}, folder / "pytorch_model.bin"), "it holds code ("),
@@ -122,7 +141,24 @@ TIED = ("priors.1.prior.fc_proj_out.weight", "priors.1.prior.embed_tokens.weight
             "artist list of level",
         ),
     ],
-    ids=["json", "list", "type", "field", "gone", "empty", "code", "noise", "missing", "extra", "shape", "inf", "ids"],
+    ids=[
+        "json",
+        "list",
+        "type",
+        "field",
+        "no priors",
+        "text",
+        "five priors",
+        "gone",
+        "empty",
+        "code",
+        "noise",
+        "missing",
+        "extra",
+        "shape",
+        "inf",
+        "ids",
+    ],
 )
 def test_damaged_legacy_repository_is_refused_in_one_sentence(
     run_cli, legacy_copy, tmp_path, monkeypatch, damage, message, is_clean
@@ -135,6 +171,28 @@ def test_damaged_legacy_repository_is_refused_in_one_sentence(
     assert message in error
     assert error.count("\n") == 1
     assert is_clean(tmp_path, "legacy")
+
+
+TOKENIZER_FILES = ("artists.json", "genres.json", "lyrics.json", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize("gone", [*([name] for name in TOKENIZER_FILES), TOKENIZER_FILES[1:]], ids=" ".join)
+def test_names_are_not_thrown_away_where_one_of_their_files_is_missing(run_cli, legacy_copy, tmp_path, gone, is_clean):
+    folder = legacy_copy(layout="safetensors")
+    for name in gone:
+        (folder / name).unlink()
+    code, _, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, error) == (2, f"jukebox-hf: {folder} lacks {' and '.join(gone)}; complete the download\n")
+    assert is_clean(tmp_path, "legacy")
+
+
+def test_a_legacy_repository_without_any_names_is_converted_and_says_so(run_cli, legacy_copy, tmp_path):
+    folder = legacy_copy(layout="safetensors")
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink()
+    code, said, error = run_cli("convert", "transformers", folder, tmp_path / "repo")
+    assert (code, error) == (0, "")
+    assert f"{folder} has no tokenizer files, so artists and genres have no names but their ids" in said
 
 
 @pytest.mark.parametrize(

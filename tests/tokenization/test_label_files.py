@@ -26,6 +26,10 @@ def test_lists_are_read_with_their_quirks(list_of):
     assert read_label_list(path) == names
 
 
+def test_the_mark_that_editors_put_in_front_is_no_part_of_a_name(list_of):
+    assert read_label_list(list_of("\ufeffunknown;0\nadele;191\n")) == {"unknown": 0, "adele": 191}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "shown"),
     [

@@ -5,6 +5,7 @@ list their priors top first, ours finest first.
 """
 
 import math
+import re
 from typing import Any
 
 from ..checks.validation import require
@@ -95,18 +96,25 @@ def checked_count(name: str, value: object, most: int = 2**20) -> int:
 
 def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Priors top first; older files hold them as prior_0, prior_1, ..."""
-    if "prior_config_list" in config:
-        priors = config["prior_config_list"]
-    else:
-        count = config.get("nb_priors", 3)
-        require(
-            type(count) is int and 0 < count <= _MOST_LEVELS,
-            f"nb_priors={shown(count)} in config.json must be an integer from 1 to {_MOST_LEVELS}; correct it",
-        )
-        priors = [config[f"prior_{place}"] for place in range(count)]
+    is_older = "prior_config_list" not in config
+    count = config.get("nb_priors", 3 if is_older else None)
     require(
-        isinstance(priors, list) and 0 < len(priors) <= _MOST_LEVELS,
-        f"prior_config_list in config.json must list 1 to {_MOST_LEVELS} priors; restore it from the original",
+        (count is None and not is_older) or (type(count) is int and 0 < count <= _MOST_LEVELS),
+        f"nb_priors={shown(count)} in config.json must be an integer from 1 to {_MOST_LEVELS}; correct it",
+    )
+    if is_older:
+        priors = [config[f"prior_{place}"] for place in range(count)]
+        listed = sum(re.fullmatch("prior_[0-9]+", name) is not None for name in config)
+    else:
+        priors = config["prior_config_list"]
+        require(
+            isinstance(priors, list) and 0 < len(priors) <= _MOST_LEVELS,
+            f"prior_config_list in config.json must list 1 to {_MOST_LEVELS} priors; restore it from the original",
+        )
+        listed = len(priors)
+    require(
+        count is None or count == listed,
+        f"nb_priors={shown(count)} in config.json, but it describes {listed} priors; restore it from the original",
     )
     return priors
 

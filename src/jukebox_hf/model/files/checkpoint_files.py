@@ -48,9 +48,10 @@ class CheckpointFiles(Mapping[str, Tensor]):
     """The tensors of some files, read when asked for."""
 
     def __init__(self, files: Iterable[Path]) -> None:
+        self.files = tuple(map(Path, files))
         self._readers: dict[str, Callable[[], Tensor]] = {}
-        for file in files:
-            self._readers |= _readers_of(Path(file))
+        for file in self.files:
+            self._readers |= _readers_of(file)
 
     @classmethod
     def of_repository(cls, name_or_path: str, **hub: Any) -> "CheckpointFiles":

@@ -120,6 +120,6 @@ def _read(path: Path) -> str:
     check_file(path, LARGEST_JSON)
     refuse_kind(path, read_head(path))
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text in UTF-8 ({error}); get the file again") from error
