@@ -1,15 +1,19 @@
 """`continue`, `upsample`, `encode` and `decode`: what must hold between songs and their codes."""
 
 import json
+import shutil
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
+from jukebox_hf.app.song_folder import load_codes, save_codes
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine
@@ -129,3 +133,53 @@ def test_encode_replaces_codes_of_ours_and_never_weights(
     codes = tmp_path / "a.codes.safetensors"
     codes.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
     assert run_cli(*words[:2], codes, *words[2:]).code == 0
+
+
+@pytest.fixture
+def trained_further(repository, tmp_path):
+    """The tiny model with another codebook at the top level: it takes all codes, but means another sound by them."""
+    other = shutil.copytree(repository, tmp_path / "other")
+    path = other / "vqvae" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if "codebooks.2" in name)
+    save_file({**tensors, name: tensors[name] + 1}, path, metadata={"format": "pt"})
+    return other
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("decode", "{song}", "out.wav"),
+        ("continue", "{song}", "--seconds", "0.2", "--out", "out.wav"),
+        ("upsample", "{song}", "--levels", "0", "--out", "out.wav", "--dry-run"),
+    ],
+)
+def test_codes_of_another_vq_vae_are_refused(
+    whole_song, trained_further, repository, run_cli, tmp_path, monkeypatch, words, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    said = [word.format(song=whole_song.folder / "song.wav") for word in words]
+    parts = "codes of another VQ-VAE", f"name the model that wrote them, {repository}"
+    says_one_sentence(run_cli(*said, "--model", trained_further), "other codebooks", *parts)
+    done = run_cli(*said, "--model", "tiny")  # which has as many levels and more codes
+    says_one_sentence(done, "sampling rate 44100 there, 16000 here", "hop lengths [8, 32, 128] there", *parts)
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_codes_of_levels_whose_codebooks_are_the_same_are_taken(trained_further, generate, run_cli, tmp_path):
+    assert generate(tmp_path / "a.wav", "--seed", 1).code == 0
+    state = load_codes(tmp_path / "a.codes.safetensors")
+    fine = replace(state, codes=(state.codes[0], *(((torch.zeros(0, dtype=torch.long),),) * 2)))
+    save_codes(fine, tmp_path / "fine.codes.safetensors")
+    words = (tmp_path / "fine.codes.safetensors", tmp_path / "b.wav", "--model", trained_further)
+    done = run_cli("decode", *words)
+    assert done.code == 0, done.err
+
+
+def test_codes_of_older_versions_which_note_no_vq_vae_go_on(whole_song, trained_further, run_cli, tmp_path):
+    state = load_codes(whole_song.folder / "song.codes.safetensors")
+    older = {name: note for name, note in state.notes.items() if name != "vqvae"}
+    assert older != state.notes
+    save_codes(replace(state, notes=older), tmp_path / "old.codes.safetensors")
+    done = run_cli("decode", tmp_path / "old.codes.safetensors", tmp_path / "a.wav", "--model", trained_further)
+    assert done.code == 0, done.err

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jukebox_hf.app.fingerprint import check_vqvae
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model, open_processor
 from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, read_text
@@ -131,6 +132,8 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         state = load_codes(codes)
         words = {name: (request or {}).get(name) for name in (*SONG_WORDS_OF_REQUESTS, "title")}
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
+        state.check(model.config)
+        check_vqvae(state, model, codes)
         recording = recording or _audio_beside(codes)
     else:
         text = path.with_suffix(".txt")

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 import jukebox_hf
+from jukebox_hf.app.fingerprint import vqvae_notes
 from jukebox_hf.app.orders import Order, only
 from jukebox_hf.app.partial_folder import PartialFolder, as_json
 from jukebox_hf.app.progress import Progress
@@ -259,7 +260,7 @@ def _files(
         "software": f"jukebox_hf {jukebox_hf.__version__}",
     }
     audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
-    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED})
+    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED, **vqvae_notes(model)})
     given = order.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(

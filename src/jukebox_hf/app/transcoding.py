@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from jukebox_hf.app.fingerprint import check_vqvae, vqvae_notes
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model
 from jukebox_hf.app.requests import read_request, read_text
@@ -51,7 +52,8 @@ def encode_file(
     check_folder(out.parent, 16 * sum(whole // hop for hop in hops))
     values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
     codes = tuple((level[0].cpu(),) for level in model.vqvae.encode(values).audio_codes)
-    save_codes(SongState(codes, (0,), {"model": model_name, "comment": f"encoded from {Path(audio).name}"}), out)
+    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    save_codes(SongState(codes, (0,), notes), out)
     return {"file": str(out), "seconds": whole / rate, "codes": [len(songs[0]) for songs in codes]}
 
 
@@ -81,6 +83,7 @@ def decode_file(
     check_level("--level", level, len(state.codes))
     require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
     model = open_model(model_name, revision=revision, device=options.device)
+    check_vqvae(state, model, codes)
     audio = decoded(state, 0, level, model)
     check_folder(out.parent, 4 * len(audio))
     rate = config.sampling_rate
