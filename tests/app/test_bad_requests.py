@@ -160,3 +160,21 @@ def test_a_folder_of_a_name_that_is_needed_is_found_before_a_code_is_drawn(gener
     (tmp_path / "a.partial" / "0.audio").mkdir(parents=True)
     done = generate(tmp_path / "a.wav", "--levels", 2)
     says_one_sentence(done, "0.audio is a folder, but a song needs that name; move it away")
+
+
+@pytest.mark.parametrize("content", ["", " \n\t\r\n", "\ufeff\n"])
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("generate", "--model", "tiny", "--out", "a.wav"), "leave --lyrics-file out for an instrumental"),
+        (("continue", "song.codes.safetensors", "--out", "a.wav"), "leave --lyrics-file out for an instrumental"),
+        (("align", "tiny", "song.wav", "--out", "timed"), "write the lyrics that are sung into it"),
+    ],
+)
+def test_a_file_of_lyrics_without_words_is_named(
+    run_cli, tmp_path, monkeypatch, words, cure, content, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("empty.txt", content), ("song.codes.safetensors", "not looked at")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    says_one_sentence(run_cli(*words, "--lyrics-file", "empty.txt"), f"empty.txt holds no words; {cure}")

@@ -109,14 +109,16 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     return codes, _request_in(sidecar)
 
 
-def read_lyrics(path: Path) -> str:
+def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrumental") -> str:
     """The lyrics in a text file, or those of the song whose side-car this is.
 
     Raises:
-        ValueError: neither, or a song without lyrics.
+        ValueError: neither, or no words in it; `cure` says what to do then.
     """
     if path.suffix.lower() != ".json":
-        return read_text(path)
+        lyrics = read_text(path)
+        require(lyrics.strip() != "", f"{path} holds no words; {cure}")
+        return lyrics
     require(path.is_file(), f"{path} is not a file; check the path")
     lyrics = read_request(read_sidecar(path)["request"], str(path)).lyrics
     require(lyrics.strip() != "", f"{path} is of a song without lyrics; give a text file, or leave --lyrics-file out")
