@@ -183,3 +183,20 @@ def test_codes_of_older_versions_which_note_no_vq_vae_go_on(whole_song, trained_
     save_codes(replace(state, notes=older), tmp_path / "old.codes.safetensors")
     done = run_cli("decode", tmp_path / "old.codes.safetensors", tmp_path / "a.wav", "--model", trained_further)
     assert done.code == 0, done.err
+
+
+def test_codes_without_their_side_car_find_their_model_and_say_what_nobody_knows(
+    whole_song, repository, run_cli, tmp_path, read_json
+):
+    lone = tmp_path / "lone.codes.safetensors"
+    lone.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
+    words = ("upsample", lone, "--levels", "0", "--genre", "Country", "--out", tmp_path / "a.wav")
+    done = run_cli(*words)
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "lone.json" in line]
+    told = f"{lone} has no lone.json beside it, so its words are unknown (lyrics, artist); they can be said again"
+    assert line == f"jukebox-hf: {told}"
+    assert read_json(tmp_path / "a.json")["request"]["model"] == str(repository)
+    done = run_cli(*words, "--lyrics", "Row", "--artist", "The Testers", "--dry-run")
+    assert done.code == 0, done.err
+    assert "lone.json" not in done.err

@@ -385,11 +385,16 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
     """The words of the older song, under what is said now."""
-    from jukebox_hf.app.transcoding import find_codes
+    from jukebox_hf.app.song_folder import load_codes
+    from jukebox_hf.app.transcoding import find_codes, unknown_words
 
     path, older = find_codes(codes)
     said = _said(ctx) | {"codes": str(path)}
-    inherited = {k: v for k, v in (older or {}).items() if k not in _NOT_INHERITED and v is not None}
+    if older is None and (line := unknown_words(path, said)):
+        say_line(f"jukebox-hf: {line}", err=True)
+    noted = load_codes(path).notes if older is None and "model" not in said else {}
+    told = {"model": noted.get("model")} if older is None else older
+    inherited = {k: v for k, v in told.items() if k not in _NOT_INHERITED and v is not None}
     if older is not None and not set(said) & {"artist", "genre"}:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
     else:

@@ -1,5 +1,6 @@
 """Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
     return codes, _request_in(sidecar)
+
+
+def unknown_words(codes: Path, said: Mapping[str, Any]) -> str | None:
+    """What nobody knows of a song whose side-car is not there, in a line; None where all of it was said."""
+    unknown = [word for word in ("lyrics", "artist", "genre") if word not in said]
+    if not unknown:
+        return None
+    sidecar = codes.name.removesuffix(_CODES) + ".json beside it" if codes.name.endswith(_CODES) else "side-car"
+    return f"{codes} has no {sidecar}, so its words are unknown ({', '.join(unknown)}); they can be said again"
 
 
 def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrumental") -> str:
