@@ -1,6 +1,7 @@
 """`continue`, `upsample`, `encode` and `decode`: what must hold between songs and their codes."""
 
 import json
+import resource
 import shutil
 import signal
 import time
@@ -104,6 +105,10 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
     [
         (("continue", "{song}", "--seconds", "0.05"), "ask for more seconds or shorten"),
         (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "keep_seconds=0.0001"),
+        (("continue", ".", "--seconds", "1"), ". is a folder; name the song"),
+        (("upsample", "/"), "/ is a folder; name the song"),
+        (("decode", "..", "out.wav"), ".. is a folder; name the song"),
+        (("continue", "{folder}", "--seconds", "1"), "is a folder; name the song"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
         (("upsample", "{song}"), "name the --levels to write anew"),
         (("upsample", "{song}", "--levels", "2"), "level 3"),
@@ -118,7 +123,9 @@ def test_impossible_wishes_are_refused_in_a_sentence(
     whole_song, run_cli, tmp_path, monkeypatch, words, parts, says_one_sentence
 ):
     monkeypatch.chdir(tmp_path)
-    says_one_sentence(run_cli(*(word.format(song=whole_song.folder / "song.wav") for word in words)), parts)
+    says_one_sentence(
+        run_cli(*(word.format(song=whole_song.folder / "song.wav", folder=whole_song.folder) for word in words)), parts
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,3 +207,31 @@ def test_codes_without_their_side_car_find_their_model_and_say_what_nobody_knows
     done = run_cli(*words, "--lyrics", "Row", "--artist", "The Testers", "--dry-run")
     assert done.code == 0, done.err
     assert "lone.json" not in done.err
+
+
+def _no_large_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+def test_codes_that_can_not_be_written_are_named(repository, recording, start, tmp_path):
+    words = ("encode", recording(0.5), tmp_path / "codes" / "a.safetensors", "--model", repository)
+    child = start(*words, before=_no_large_files)
+    assert child.wait() == 2, child.said
+    (line,) = child.said.splitlines()
+    assert line.startswith(f"jukebox-hf: {words[2]} could not be written (")
+    assert line.endswith("bytes: File too large); free space or choose another folder")
+    assert list((tmp_path / "codes").iterdir()) == []
+
+
+@pytest.mark.parametrize("older", [{}, {"song.lrc": "older"}])
+def test_lyrics_in_time_are_written_all_or_none(whole_song, repository, start, tmp_path, older):
+    timed = tmp_path / "timed"
+    timed.mkdir()
+    for name, text in older.items():
+        (timed / name).write_text(text)
+    words = ("align", whole_song.folder / "song.wav", "--out", timed, "--force")
+    child = start(*words, before=_no_large_files)
+    assert child.wait() == 2, child.said
+    told = f"jukebox-hf: {timed} can not be written to (File too large); choose another folder for --out"
+    assert child.said.splitlines()[-1] == told
+    assert {path.name: path.read_text() for path in timed.iterdir()} == older

@@ -85,7 +85,8 @@ def sentence_of(error: BaseException) -> str:
     """What an error says, in one line; a system's error names its file, what is wrong and a cure."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, os.PathLike)):
         return f"{os.fspath(error.filename)} can not be used ({error.strerror}); check that path and who may use it"
-    return " ".join(str(error).split()) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without [Errno 27]
+    return " ".join(said.split()) or type(error).__name__
 
 
 def shell_word(word: str) -> str:
@@ -168,10 +169,10 @@ class _Cleaned:
 
 
 def _there(stream: TextIO | None, number: int) -> TextIO:
-    """A stream, or one to nowhere in place of a closed one; nor may a file of ours get its number, for others write it."""
+    """A stream, or one to nowhere in place of a closed one, whose number no file of ours may get."""
     if stream is not None:
         return stream
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # as long as the process
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     try:
         os.fstat(number)
     except OSError:

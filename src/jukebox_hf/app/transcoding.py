@@ -98,6 +98,7 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     Raises:
         ValueError: a file without codes beside it, or a side-car with a request that no song knows.
     """
+    require(path.name not in ("", ".."), f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     if path.suffix == ".safetensors":
         require(path.is_file(), f"{path} is not a file; give codes that jukebox-hf wrote")
     if path.name.endswith(_CODES):
@@ -106,6 +107,8 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     if path.suffix == ".safetensors":
         return path, None
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
+    is_folder = path.is_dir() and not codes.is_file()
+    require(not is_folder, f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
     return codes, _request_in(sidecar)
 
