@@ -235,3 +235,16 @@ def test_lyrics_in_time_are_written_all_or_none(whole_song, repository, start, t
     told = f"jukebox-hf: {timed} can not be written to (File too large); choose another folder for --out"
     assert child.said.splitlines()[-1] == told
     assert {path.name: path.read_text() for path in timed.iterdir()} == older
+
+
+def test_a_song_that_took_the_place_of_its_codes_names_no_line_that_would_make_another(
+    whole_song, run_cli, tmp_path, read_json
+):
+    for path in whole_song.folder.iterdir():
+        shutil.copy(path, tmp_path)
+    song = tmp_path / "song.wav"
+    done = run_cli("continue", song, "--seconds", 0.12, "--out", song, "--force")
+    assert done.code == 0, done.err
+    assert "again: " not in done.out.replace("makes it again: it took the place of", "")
+    assert f"it took the place of {tmp_path / 'song.codes.safetensors'}" in done.out
+    assert read_json(tmp_path / "song.json")["command"] == ""

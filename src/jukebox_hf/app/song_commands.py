@@ -421,7 +421,7 @@ def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
 
 
 def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOptions") -> None:
-    from jukebox_hf.app.requests import read_request, short_repeat_line
+    from jukebox_hf.app.requests import read_request, replaced_source, short_repeat_line
     from jukebox_hf.app.song_folder import is_folder
 
     folder = Path(options.out) if is_folder(options.out) else Path(options.out).parent
@@ -436,5 +436,8 @@ def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOption
         say_line(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
-        line = short_repeat_line(read_request(result["request"]), folder / result["files"]["audio"])
-        say_line(f"  again: {line}")
+        request, files = read_request(result["request"]), {k: folder / name for k, name in result["files"].items()}
+        if (replaced := replaced_source(request, files.values())) is not None:
+            say_line(f"  no line makes it again: it took the place of {replaced}, from which it goes on")
+            continue
+        say_line(f"  again: {short_repeat_line(request, files['audio'])}")
