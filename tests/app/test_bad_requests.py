@@ -147,7 +147,7 @@ def test_lyrics_from_a_pipe_of_the_shell_are_read_and_no_other_pipe_is_waited_fo
 def test_what_the_system_refuses_names_file_and_cure():
     error = PermissionError(13, "Permission denied", "l.txt")
     assert sentence_of(error) == "l.txt can not be used (Permission denied); check that path and who may use it"
-    assert sentence_of(OSError(28, "No space left")) == "[Errno 28] No space left"
+    assert sentence_of(OSError(28, "No space left")) == "No space left"
 
 
 def test_a_line_break_in_a_name_makes_no_line_of_its_own(generate, tmp_path):
@@ -160,3 +160,21 @@ def test_a_folder_of_a_name_that_is_needed_is_found_before_a_code_is_drawn(gener
     (tmp_path / "a.partial" / "0.audio").mkdir(parents=True)
     done = generate(tmp_path / "a.wav", "--levels", 2)
     says_one_sentence(done, "0.audio is a folder, but a song needs that name; move it away")
+
+
+@pytest.mark.parametrize("content", ["", " \n\t\r\n", "\ufeff\n"])
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("generate", "--model", "tiny", "--out", "a.wav"), "leave --lyrics-file out for an instrumental"),
+        (("continue", "song.codes.safetensors", "--out", "a.wav"), "leave --lyrics-file out for an instrumental"),
+        (("align", "tiny", "song.wav", "--out", "timed"), "write the lyrics that are sung into it"),
+    ],
+)
+def test_a_file_of_lyrics_without_words_is_named(
+    run_cli, tmp_path, monkeypatch, words, cure, content, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("empty.txt", content), ("song.codes.safetensors", "not looked at")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    says_one_sentence(run_cli(*words, "--lyrics-file", "empty.txt"), f"empty.txt holds no words; {cure}")

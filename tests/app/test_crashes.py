@@ -151,6 +151,7 @@ def test_a_second_process_on_the_same_output_is_refused(
     second = run_cli("generate", "--resume", "--out", tmp_path / "song.wav")
     says_one_sentence(second, "is in use by process", child.pid)
     says_one_sentence(generate(tmp_path / "song.wav", "--force"), "is in use by process", child.pid)
+    says_one_sentence(generate(tmp_path / "song.wav"), "is in use by process", child.pid)
     child.send(signal.SIGCONT)
     assert child.wait() == 0
     is_the_whole_song()

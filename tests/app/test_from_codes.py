@@ -1,15 +1,20 @@
 """`continue`, `upsample`, `encode` and `decode`: what must hold between songs and their codes."""
 
 import json
+import resource
+import shutil
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
+from jukebox_hf.app.song_folder import load_codes, save_codes
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine
@@ -100,6 +105,10 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
     [
         (("continue", "{song}", "--seconds", "0.05"), "ask for more seconds or shorten"),
         (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "keep_seconds=0.0001"),
+        (("continue", ".", "--seconds", "1"), ". is a folder; name the song"),
+        (("upsample", "/"), "/ is a folder; name the song"),
+        (("decode", "..", "out.wav"), ".. is a folder; name the song"),
+        (("continue", "{folder}", "--seconds", "1"), "is a folder; name the song"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
         (("upsample", "{song}"), "name the --levels to write anew"),
         (("upsample", "{song}", "--levels", "2"), "level 3"),
@@ -114,7 +123,9 @@ def test_impossible_wishes_are_refused_in_a_sentence(
     whole_song, run_cli, tmp_path, monkeypatch, words, parts, says_one_sentence
 ):
     monkeypatch.chdir(tmp_path)
-    says_one_sentence(run_cli(*(word.format(song=whole_song.folder / "song.wav") for word in words)), parts)
+    says_one_sentence(
+        run_cli(*(word.format(song=whole_song.folder / "song.wav", folder=whole_song.folder) for word in words)), parts
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,3 +140,111 @@ def test_encode_replaces_codes_of_ours_and_never_weights(
     codes = tmp_path / "a.codes.safetensors"
     codes.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
     assert run_cli(*words[:2], codes, *words[2:]).code == 0
+
+
+@pytest.fixture
+def trained_further(repository, tmp_path):
+    """The tiny model with another codebook at the top level: it takes all codes, but means another sound by them."""
+    other = shutil.copytree(repository, tmp_path / "other")
+    path = other / "vqvae" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if "codebooks.2" in name)
+    save_file({**tensors, name: tensors[name] + 1}, path, metadata={"format": "pt"})
+    return other
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("decode", "{song}", "out.wav"),
+        ("continue", "{song}", "--seconds", "0.2", "--out", "out.wav"),
+        ("upsample", "{song}", "--levels", "0", "--out", "out.wav", "--dry-run"),
+    ],
+)
+def test_codes_of_another_vq_vae_are_refused(
+    whole_song, trained_further, repository, run_cli, tmp_path, monkeypatch, words, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    said = [word.format(song=whole_song.folder / "song.wav") for word in words]
+    parts = "codes of another VQ-VAE", f"name the model that wrote them, {repository}"
+    says_one_sentence(run_cli(*said, "--model", trained_further), "other codebooks", *parts)
+    done = run_cli(*said, "--model", "tiny")  # which has as many levels and more codes
+    says_one_sentence(done, "sampling rate 44100 there, 16000 here", "hop lengths [8, 32, 128] there", *parts)
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_codes_of_levels_whose_codebooks_are_the_same_are_taken(trained_further, generate, run_cli, tmp_path):
+    assert generate(tmp_path / "a.wav", "--seed", 1).code == 0
+    state = load_codes(tmp_path / "a.codes.safetensors")
+    fine = replace(state, codes=(state.codes[0], *(((torch.zeros(0, dtype=torch.long),),) * 2)))
+    save_codes(fine, tmp_path / "fine.codes.safetensors")
+    words = (tmp_path / "fine.codes.safetensors", tmp_path / "b.wav", "--model", trained_further)
+    done = run_cli("decode", *words)
+    assert done.code == 0, done.err
+
+
+def test_codes_of_older_versions_which_note_no_vq_vae_go_on(whole_song, trained_further, run_cli, tmp_path):
+    state = load_codes(whole_song.folder / "song.codes.safetensors")
+    older = {name: note for name, note in state.notes.items() if name != "vqvae"}
+    assert older != state.notes
+    save_codes(replace(state, notes=older), tmp_path / "old.codes.safetensors")
+    done = run_cli("decode", tmp_path / "old.codes.safetensors", tmp_path / "a.wav", "--model", trained_further)
+    assert done.code == 0, done.err
+
+
+def test_codes_without_their_side_car_find_their_model_and_say_what_nobody_knows(
+    whole_song, repository, run_cli, tmp_path, read_json
+):
+    lone = tmp_path / "lone.codes.safetensors"
+    lone.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
+    words = ("upsample", lone, "--levels", "0", "--genre", "Country", "--out", tmp_path / "a.wav")
+    done = run_cli(*words)
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "lone.json" in line]
+    told = f"{lone} has no lone.json beside it, so its words are unknown (lyrics, artist); they can be said again"
+    assert line == f"jukebox-hf: {told}"
+    assert read_json(tmp_path / "a.json")["request"]["model"] == str(repository)
+    done = run_cli(*words, "--lyrics", "Row", "--artist", "The Testers", "--dry-run")
+    assert done.code == 0, done.err
+    assert "lone.json" not in done.err
+
+
+def _no_large_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+def test_codes_that_can_not_be_written_are_named(repository, recording, start, tmp_path):
+    words = ("encode", recording(0.5), tmp_path / "codes" / "a.safetensors", "--model", repository)
+    child = start(*words, before=_no_large_files)
+    assert child.wait() == 2, child.said
+    (line,) = child.said.splitlines()
+    assert line.startswith(f"jukebox-hf: {words[2]} could not be written (")
+    assert line.endswith("bytes: File too large); free space or choose another folder")
+    assert list((tmp_path / "codes").iterdir()) == []
+
+
+@pytest.mark.parametrize("older", [{}, {"song.lrc": "older"}])
+def test_lyrics_in_time_are_written_all_or_none(whole_song, repository, start, tmp_path, older):
+    timed = tmp_path / "timed"
+    timed.mkdir()
+    for name, text in older.items():
+        (timed / name).write_text(text)
+    words = ("align", whole_song.folder / "song.wav", "--out", timed, "--force")
+    child = start(*words, before=_no_large_files)
+    assert child.wait() == 2, child.said
+    told = f"jukebox-hf: {timed} can not be written to (File too large); choose another folder for --out"
+    assert child.said.splitlines()[-1] == told
+    assert {path.name: path.read_text() for path in timed.iterdir()} == older
+
+
+def test_a_song_that_took_the_place_of_its_codes_names_no_line_that_would_make_another(
+    whole_song, run_cli, tmp_path, read_json
+):
+    for path in whole_song.folder.iterdir():
+        shutil.copy(path, tmp_path)
+    song = tmp_path / "song.wav"
+    done = run_cli("continue", song, "--seconds", 0.12, "--out", song, "--force")
+    assert done.code == 0, done.err
+    assert "again: " not in done.out.replace("makes it again: it took the place of", "")
+    assert f"it took the place of {tmp_path / 'song.codes.safetensors'}" in done.out
+    assert read_json(tmp_path / "song.json")["command"] == ""

@@ -1,7 +1,10 @@
+import io
 import json
 import logging
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +89,37 @@ def test_afterwards_all_streams_are_as_before():
     with guarded_output():
         assert sys.stdout is not before[0]
     assert (sys.stdout, sys.stderr) == before
+
+
+def _run_with(redirection, *words):
+    line = f"{shlex.quote(sys.executable)} -m jukebox_hf {shlex.join(words)} {redirection}"
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_as_good_as_dev_null(redirection):
+    done = _run_with(redirection, "labels", "list", "tiny")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_a_refusal_is_one_where_nobody_can_read_it(redirection):
+    assert _run_with(redirection, "labels", "list", "nowhere/").returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_a_full_stdout_is_named_once():
+    done = _run_with(">/dev/full", "labels", "list", "tiny")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("jukebox-hf: standard output can not be written (No space left on device); ")
+    assert _run_with(">/dev/full 2>/dev/full", "labels", "list", "tiny").returncode == 2
+
+
+def test_lines_that_stderr_can_not_take_end_nothing(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with guarded_output():
+        say("a window is done", err=True)

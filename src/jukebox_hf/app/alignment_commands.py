@@ -143,4 +143,5 @@ def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:
     from jukebox_hf.app.transcoding import read_lyrics
 
     read_request(words)  # refuses what is no such word, before a model is opened
-    return {"lyrics": None if lyrics_file is None else read_lyrics(lyrics_file), **words}
+    lyrics = None if lyrics_file is None else read_lyrics(lyrics_file, "write the lyrics that are sung into it")
+    return {"lyrics": lyrics, **words}

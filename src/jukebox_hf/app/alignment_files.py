@@ -6,6 +6,8 @@ whole or not at all; or a table of heads, and a configuration with the best one.
 
 import io
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from jukebox_hf.app.fingerprint import check_vqvae
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model, open_processor
 from jukebox_hf.app.requests import SONG_WORDS_OF_REQUESTS, read_text
-from jukebox_hf.app.song_folder import check_folder, load_codes, slug
+from jukebox_hf.app.song_folder import check_folder, load_codes, refusals_named, slug
 from jukebox_hf.app.song_making import decoded
 from jukebox_hf.app.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
@@ -131,6 +134,8 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         state = load_codes(codes)
         words = {name: (request or {}).get(name) for name in (*SONG_WORDS_OF_REQUESTS, "title")}
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
+        state.check(model.config)
+        check_vqvae(state, model, codes)
         recording = recording or _audio_beside(codes)
     else:
         text = path.with_suffix(".txt")
@@ -168,8 +173,8 @@ def align_files(
     found = model.align(processor(song.sung), song.state, layer=layer, head=head)[0]
     lyrics = timed(found, song.words["lyrics"], processor)
     title = str(song.words.get("title") or song.artist or song.path.stem)
-    for name, path in targets.items():
-        write_bytes(path, _WRITERS[name](song, model, found, lyrics, title).encode("utf-8"))
+    contents = {path: _WRITERS[name](song, model, found, lyrics, title) for name, path in targets.items()}
+    _write_all({path: text.encode("utf-8") for path, text in contents.items()})
     return {
         "files": {name: str(path) for name, path in targets.items()},
         "seconds": found.seconds,
@@ -258,6 +263,16 @@ def _songs_at(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Itera
         sound = mix(songs.read(number, 0, songs.header(number).num_samples(rate), rate))
         words = {name: getattr(songs[number], name) for name in ("lyrics", "artist", "genre")} | said
         yield KnownSong(path, _encoded(sound, Path(songs[number].name), model), None, words)
+
+
+def _write_all(contents: Mapping[Path, bytes]) -> None:
+    """Write files of one folder so that all are there, or none of them and the older ones stay."""
+    folder = next(iter(contents)).parent
+    with refusals_named(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as staging:
+        for path, content in contents.items():
+            (Path(staging) / path.name).write_bytes(content)
+        for path in contents:
+            os.replace(Path(staging) / path.name, path)
 
 
 def _encoded(samples: np.ndarray, name: Path, model: JukeboxModel) -> SongState:

@@ -20,8 +20,9 @@ from jukebox_hf.model.checks.json_files import parse_json, read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.songs.song_state import SongState
 
-_NOTE = "model_files"
+_NOTE, _VQVAE = "model_files", "vqvae"
 _BLOCK = 2**22
 _EXPONENTS = {  # of numbers of each type: all their bits are set in infinities and NaN alone
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
@@ -76,6 +77,43 @@ def fingerprint(name: str, model: JukeboxModel, levels: Iterable[int]) -> Finger
         parts = {part: [pool.submit(_digests, path) for path in paths] for part, paths in files.items()}
         found = {part: sorted(line for waiting in some for line in waiting.result()) for part, some in parts.items()}
     return Fingerprint(name, {part: _of_text("\n".join(lines)) for part, lines in found.items()})
+
+
+def vqvae_notes(model: JukeboxModel) -> dict[str, str]:
+    """What codes mean to the VQ-VAE of a model, to be kept with them: its sampling rate, hop lengths and codebooks."""
+    config, books = model.config.vqvae_config, model.vqvae.codebooks
+    digests = [hashlib.sha256(book.codes.float().cpu().numpy().tobytes()).hexdigest() for book in books]
+    facts = {"sampling_rate": config.sampling_rate, "hop_lengths": list(config.hop_lengths), "codebooks": digests}
+    return {_VQVAE: json.dumps(facts, sort_keys=True)}
+
+
+def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
+    """Refuse codes that another VQ-VAE wrote; those of older versions, which did not note it, go on.
+
+    Raises:
+        ValueError: in one sentence, with what differs.
+    """
+    if _VQVAE not in state.notes:
+        return
+    wrote = parse_json(state.notes[_VQVAE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote")
+    here = json.loads(vqvae_notes(model)[_VQVAE])
+    there = [level for level, songs in enumerate(state.codes) if any(map(len, songs))]
+    differ = [
+        f"{what.replace('_', ' ')} {wrote.get(what)} there, {own} here" if what != "codebooks" else "other codebooks"
+        for what, own in sorted(here.items(), reverse=True)
+        if _of_levels(wrote.get(what), there) != _of_levels(own, there)
+    ]
+    model_there = f", {state.notes['model']}" if state.notes.get("model") else ""
+    require(
+        not differ,
+        f"{where} holds codes of another VQ-VAE than this model has ({'; '.join(differ)}): they would sound as noise; "
+        f"name the model that wrote them{model_there}",
+    )
+
+
+def _of_levels(fact: Any, levels: Iterable[int]) -> Any:
+    """What a fact says of some levels, where it says something of each."""
+    return [fact[level] for level in levels if level < len(fact)] if isinstance(fact, list) else fact
 
 
 def _digests(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 
+from jukebox_hf.app.fingerprint import check_vqvae
 from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.requests import DEFAULT_SECONDS, SONG_WORDS_OF_REQUESTS, SongRequest, by_level, level_list
@@ -310,6 +311,7 @@ def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:
     state = load_codes(Path(request.codes))
     require(state.num_songs == 1, f"{request.codes} holds {state.num_songs} songs; give the codes of one")
     state.check(model.config)
+    check_vqvae(state, model, Path(request.codes))
     if request.keep_seconds is not None:
         hops = model.config.vqvae_config.hop_lengths
         top = hops[len(model.config.prior_configs) - 1]

@@ -85,7 +85,8 @@ def sentence_of(error: BaseException) -> str:
     """What an error says, in one line; a system's error names its file, what is wrong and a cure."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, os.PathLike)):
         return f"{os.fspath(error.filename)} can not be used ({error.strerror}); check that path and who may use it"
-    return " ".join(str(error).split()) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without [Errno 27]
+    return " ".join(said.split()) or type(error).__name__
 
 
 def shell_word(word: str) -> str:
@@ -99,10 +100,11 @@ def shell_word(word: str) -> str:
 def guarded_output() -> Iterator[None]:
     """Within, stdout and stderr clean all that is written to them: warnings, logs, tracebacks, other people's bars.
 
-    A terminal still gets colours, and the moves between several bars.
+    A terminal still gets colours, and the moves between several bars. A stream that is closed is as good as /dev/null;
+    what stderr can not take is lost, as no song may end for it.
     """
-    old = sys.stdout, sys.stderr
-    new = tuple(_Cleaned(stream) for stream in old)
+    old = tuple(_there(stream, number) for number, stream in ((1, sys.stdout), (2, sys.stderr)))
+    new = _Cleaned(old[0], "standard output"), _Cleaned(old[1], None)
     sys.stdout, sys.stderr = new
     _redirect_logs(dict(zip(map(id, old), new, strict=True)))
     try:
@@ -113,16 +115,24 @@ def guarded_output() -> Iterator[None]:
 
 
 class _Cleaned:
-    """A stream that cleans what is written to it, and is the other stream in all else."""
+    """A stream that cleans what is written to it, and is the other stream in all else.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    What can not be written is lost where the stream has no name, and else refused once, by that name.
+    """
+
+    def __init__(self, stream: TextIO, name: str | None) -> None:
+        self._stream, self._name = stream, name
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):  # asked so, libraries find out that this is no stream of bytes
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._stream.write(_encodable(self._cleaned(text), self._stream))
+        with self._refusals_named():
+            self._stream.write(_encodable(self._cleaned(text), self._stream))
         return len(text)
+
+    def flush(self) -> None:
+        with self._refusals_named():
+            self._stream.flush()
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -130,6 +140,21 @@ class _Cleaned:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _refusals_named(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # of `| head`, which has read enough
+            if self._name is not None:
+                raise
+            _to_nowhere(self._stream)
+        except OSError as error:
+            _to_nowhere(self._stream)
+            if self._name is not None:
+                raise OSError(
+                    f"{self._name} can not be written ({error.strerror}); free space, or send it elsewhere"
+                ) from None
 
     def _cleaned(self, text: str) -> str:
         is_terminal = self._stream.isatty()
@@ -141,6 +166,24 @@ class _Cleaned:
             "".join(c if c in "\n\r\t" else _seen(c) for c in part) + colour
             for part, colour in zip(parts, kept, strict=True)
         )
+
+
+def _there(stream: TextIO | None, number: int) -> TextIO:
+    """A stream, or one to nowhere in place of a closed one, whose number no file of ours may get."""
+    if stream is not None:
+        return stream
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    try:
+        os.fstat(number)
+    except OSError:
+        os.dup2(nowhere.fileno(), number)
+    return nowhere
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Lose what a stream holds and will be given: at its end Python would fail over it once more."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _finite(value: Any) -> Any:

@@ -68,6 +68,21 @@ class PartialFolder:
             f"--out",
         )
 
+    def check_idle(self) -> None:
+        """Refuse songs that another process is writing now; looks only, and takes nothing.
+
+        Raises:
+            ValueError: in one sentence, with the process.
+        """
+        lock = self.path / _LOCK
+        if fcntl is None or self.path.is_symlink() or not lock.is_file():
+            return
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(self._in_use_by(file.read(200))) from None
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes off, and do the rest of what one that was killed had begun to put in place.
@@ -220,6 +235,10 @@ class PartialFolder:
                 with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder of that name is not ours
                     self._held.remove(name)
 
+    def _in_use_by(self, holder: bytes) -> str:
+        named = holder.decode(errors="replace").strip() or "another process"
+        return f"{self.path} is in use by {named}; wait for it, or choose another --out"
+
     def _take(self, handle: int) -> None:
         if fcntl is None:
             return
@@ -229,8 +248,7 @@ class PartialFolder:
         except BlockingIOError:
             is_same = False
         if not is_same:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-            raise ValueError(f"{self.path} is in use by {holder}; wait for it, or choose another --out")
+            raise ValueError(self._in_use_by(os.read(handle, 200)))
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 

@@ -5,7 +5,7 @@ line that repeats one.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,16 @@ def level_list(text: str | None) -> list[int] | None:
         return [int(piece) for piece in text.split(",")]
     except ValueError:
         raise ValueError(f"--levels {text!r} must be levels with commas between them, such as 2,1,0") from None
+
+
+def replaced_source(request: SongRequest, files: Iterable[Path]) -> str | None:
+    """What a song went on from and took the place of, so that no line makes it again; None where that is still there.
+
+    Args:
+        files: of the song.
+    """
+    taken = {file.resolve() for file in files}
+    return next((path for path in (request.codes, request.prompt) if path and Path(path).resolve() in taken), None)
 
 
 def short_repeat_line(request: SongRequest, out: Path) -> str:

@@ -385,11 +385,16 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
     """The words of the older song, under what is said now."""
-    from jukebox_hf.app.transcoding import find_codes
+    from jukebox_hf.app.song_folder import load_codes
+    from jukebox_hf.app.transcoding import find_codes, unknown_words
 
     path, older = find_codes(codes)
     said = _said(ctx) | {"codes": str(path)}
-    inherited = {k: v for k, v in (older or {}).items() if k not in _NOT_INHERITED and v is not None}
+    if older is None and (line := unknown_words(path, said)):
+        say_line(f"jukebox-hf: {line}", err=True)
+    noted = load_codes(path).notes if older is None and "model" not in said else {}
+    told = {"model": noted.get("model")} if older is None else older
+    inherited = {k: v for k, v in told.items() if k not in _NOT_INHERITED and v is not None}
     if older is not None and not set(said) & {"artist", "genre"}:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
     else:
@@ -416,7 +421,7 @@ def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
 
 
 def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOptions") -> None:
-    from jukebox_hf.app.requests import read_request, short_repeat_line
+    from jukebox_hf.app.requests import read_request, replaced_source, short_repeat_line
     from jukebox_hf.app.song_folder import is_folder
 
     folder = Path(options.out) if is_folder(options.out) else Path(options.out).parent
@@ -431,5 +436,8 @@ def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOption
         say_line(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
-        line = short_repeat_line(read_request(result["request"]), folder / result["files"]["audio"])
-        say_line(f"  again: {line}")
+        request, files = read_request(result["request"]), {k: folder / name for k, name in result["files"].items()}
+        if (replaced := replaced_source(request, files.values())) is not None:
+            say_line(f"  no line makes it again: it took the place of {replaced}, from which it goes on")
+            continue
+        say_line(f"  again: {short_repeat_line(request, files['audio'])}")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jukebox_hf.data.audio_io import FORMATS
+from jukebox_hf.data.audio_io import FORMATS, write_bytes
 from jukebox_hf.model.checks.text_input import check_path, shown
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.songs.song_state import SongState
@@ -188,8 +188,12 @@ def distinct_slugs(names: Sequence[str]) -> list[str]:
 
 
 def save_codes(state: SongState, path: Path) -> None:
-    """Write codes with a digest of them, so that a change is noticed."""
-    with_digest(state).save(path)
+    """Write codes with a digest of them, so that a change is noticed.
+
+    Raises:
+        OSError: the disk refuses, with the path and the bytes.
+    """
+    write_bytes(path, with_digest(state).to_bytes())
 
 
 def with_digest(state: SongState) -> SongState:

@@ -16,10 +16,11 @@ import torch
 import transformers
 
 import jukebox_hf
+from jukebox_hf.app.fingerprint import vqvae_notes
 from jukebox_hf.app.orders import Order, only
 from jukebox_hf.app.partial_folder import PartialFolder, as_json
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.requests import repeat_line
+from jukebox_hf.app.requests import repeat_line, replaced_source
 from jukebox_hf.app.song_commit import KINDS
 from jukebox_hf.app.song_folder import SongTarget, with_digest
 from jukebox_hf.app.stepping_notes import stepping_noted, steppings_of
@@ -251,7 +252,7 @@ def _files(
     sounds = [LevelSound(level, hops[level], decoded(state, song, level, model)) for level in levels]
     described = f"{request.artist} · {request.genre} · seed {request.seed}"
     title = described if request.title is None else f"{request.title} · {described}"
-    line = repeat_line(request, target.audio)
+    line = "" if replaced_source(request, target.files) else repeat_line(request, target.audio)
     tags = {
         "title": request.title or described,
         "artist": f"jukebox_hf, asked for {request.artist}",
@@ -259,7 +260,7 @@ def _files(
         "software": f"jukebox_hf {jukebox_hf.__version__}",
     }
     audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
-    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED})
+    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED, **vqvae_notes(model)})
     given = order.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(

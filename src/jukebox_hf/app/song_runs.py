@@ -340,6 +340,7 @@ class _Run:
         """Everything that can be refused is refused here, before the first file and the first step."""
         for job in jobs:
             for target in job.targets:
+                PartialFolder(target).check_idle()
                 target.check_free(self.options.force)
             job.partial.check_ours()
         if jobs:

@@ -1,11 +1,13 @@
 """Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from jukebox_hf.app.fingerprint import check_vqvae, vqvae_notes
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model
 from jukebox_hf.app.requests import read_request, read_text
@@ -51,7 +53,8 @@ def encode_file(
     check_folder(out.parent, 16 * sum(whole // hop for hop in hops))
     values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
     codes = tuple((level[0].cpu(),) for level in model.vqvae.encode(values).audio_codes)
-    save_codes(SongState(codes, (0,), {"model": model_name, "comment": f"encoded from {Path(audio).name}"}), out)
+    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    save_codes(SongState(codes, (0,), notes), out)
     return {"file": str(out), "seconds": whole / rate, "codes": [len(songs[0]) for songs in codes]}
 
 
@@ -81,6 +84,7 @@ def decode_file(
     check_level("--level", level, len(state.codes))
     require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
     model = open_model(model_name, revision=revision, device=options.device)
+    check_vqvae(state, model, codes)
     audio = decoded(state, 0, level, model)
     check_folder(out.parent, 4 * len(audio))
     rate = config.sampling_rate
@@ -94,6 +98,7 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     Raises:
         ValueError: a file without codes beside it, or a side-car with a request that no song knows.
     """
+    require(path.name not in ("", ".."), f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     if path.suffix == ".safetensors":
         require(path.is_file(), f"{path} is not a file; give codes that jukebox-hf wrote")
     if path.name.endswith(_CODES):
@@ -102,18 +107,31 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     if path.suffix == ".safetensors":
         return path, None
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
+    is_folder = path.is_dir() and not codes.is_file()
+    require(not is_folder, f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
     return codes, _request_in(sidecar)
 
 
-def read_lyrics(path: Path) -> str:
+def unknown_words(codes: Path, said: Mapping[str, Any]) -> str | None:
+    """What nobody knows of a song whose side-car is not there, in a line; None where all of it was said."""
+    unknown = [word for word in ("lyrics", "artist", "genre") if word not in said]
+    if not unknown:
+        return None
+    sidecar = codes.name.removesuffix(_CODES) + ".json beside it" if codes.name.endswith(_CODES) else "side-car"
+    return f"{codes} has no {sidecar}, so its words are unknown ({', '.join(unknown)}); they can be said again"
+
+
+def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrumental") -> str:
     """The lyrics in a text file, or those of the song whose side-car this is.
 
     Raises:
-        ValueError: neither, or a song without lyrics.
+        ValueError: neither, or no words in it; `cure` says what to do then.
     """
     if path.suffix.lower() != ".json":
-        return read_text(path)
+        lyrics = read_text(path)
+        require(lyrics.strip() != "", f"{path} holds no words; {cure}")
+        return lyrics
     require(path.is_file(), f"{path} is not a file; check the path")
     lyrics = read_request(read_sidecar(path)["request"], str(path)).lyrics
     require(lyrics.strip() != "", f"{path} is of a song without lyrics; give a text file, or leave --lyrics-file out")
