@@ -1,14 +1,17 @@
 """Whatever a user can get wrong is one sentence on stderr and exit code 2, before anything is written."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+import jukebox_hf
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.requests import SongRequest, by_level, read_request, read_text
+from jukebox_hf.model.checks.text_input import check_here
 
 
 @pytest.mark.parametrize(
@@ -178,3 +181,49 @@ def test_a_file_of_lyrics_without_words_is_named(
     for name, text in (("empty.txt", content), ("song.codes.safetensors", "not looked at")):
         (tmp_path / name).write_text(text, encoding="utf-8")
     says_one_sentence(run_cli(*words, "--lyrics-file", "empty.txt"), f"empty.txt holds no words; {cure}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", "--model", "tiny", "--out", "https://x.org/a.wav"),
+        ("generate", "--model", "tiny", "--out", "file:///a.wav"),
+        ("generate", "--model", "tiny", "--prompt", "https://x.org/a.wav"),
+        ("generate", "--model", "tiny", "--lyrics-file", "https://x.org/a.txt"),
+        ("continue", "https://x.org/a.wav", "--seconds", "1"),
+        ("encode", "https://x.org/a.wav", "a.safetensors", "--model", "tiny"),
+        ("encode", "a.wav", "https://x.org/a.safetensors", "--model", "tiny"),
+        ("decode", "a.safetensors", "https://x.org/a.wav"),
+        ("align", "tiny", "https://x.org/a.wav", "--out", "timed"),
+        ("align", "tiny", "a.wav", "--out", "https://x.org/timed"),
+        ("synth-corpus", "https://x.org/songs"),
+        ("export", "tiny", "https://x.org/model"),
+    ],
+)
+def test_an_address_is_refused_as_it_was_typed(run_cli, tmp_path, monkeypatch, words, says_one_sentence):
+    monkeypatch.chdir(tmp_path)
+    address = next(word for word in words if "://" in word)
+    says_one_sentence(run_cli(*words), f"{address!r} is an address, not a file; ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a: b/c.wav", "C:/songs/a.wav", "https.wav", "./https:/a.wav"])
+def test_a_path_with_a_colon_is_no_address(name):
+    assert check_here(name) == name
+
+
+def test_a_level_that_is_said_twice_is_refused():
+    with pytest.raises(ValueError, match=r"--hop-fraction '2=0\.5,2=0\.25' says level 2 twice; keep one"):
+        by_level("hop_fraction", "2=0.5,2=0.25", float)
+
+
+@pytest.mark.parametrize("command", [("encode", "nope.wav", "a.safetensors"), ("generate", "--prompt", "nope.wav")])
+def test_a_recording_is_looked_for_before_its_model(run_cli, repository, tmp_path, command, says_one_sentence):
+    model = shutil.copytree(repository, tmp_path / "model")
+    (model / "vqvae" / "model.safetensors").write_bytes(b"")
+    says_one_sentence(run_cli(*command, "--model", model), "nope.wav is not a file that can be read as audio")
+
+
+def test_the_version_is_told(run_cli):
+    done = run_cli("--version")
+    assert (done.code, done.out) == (0, f"jukebox-hf {jukebox_hf.__version__}\n")

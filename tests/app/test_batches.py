@@ -199,3 +199,23 @@ def test_too_little_memory_for_one_song_is_said(generate, tmp_path, monkeypatch)
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("jukebox-hf: the device has too little memory for one song; go on with")
     assert (tmp_path / "a.partial" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ({"artist": "The Testrs"}, "artist='The Testrs' of the song b in {where} (did you mean 'the testers'"),
+        ({"prompt": "nowhere.wav"}, "the song b in {where}: nowhere.wav is not a file"),
+        ({"temperature": {"9": 0.9}}, "the song b in {where}: a key of temperature=9"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [{"name": "a"}]])
+def test_a_song_of_a_batch_that_is_refused_after_reading_is_named_with_its_line(
+    run_cli, repository, tmp_path, line, parts, before, says_one_sentence
+):
+    batch = tmp_path / "songs.jsonl"
+    songs = [*before, {"name": "b", **line}]
+    batch.write_text("\n".join(json.dumps({"seconds": 0.1} | song) for song in songs), encoding="utf-8")
+    done = run_cli("generate", "--model", repository, "--batch", batch, "--out", f"{tmp_path / 'songs'}/")
+    says_one_sentence(done, parts.format(where=f"{batch}, line {len(songs)}"))
+    assert not (tmp_path / "songs").exists()

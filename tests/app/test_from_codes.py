@@ -248,3 +248,12 @@ def test_a_song_that_took_the_place_of_its_codes_names_no_line_that_would_make_a
     assert "again: " not in done.out.replace("makes it again: it took the place of", "")
     assert f"it took the place of {tmp_path / 'song.codes.safetensors'}" in done.out
     assert read_json(tmp_path / "song.json")["command"] == ""
+
+
+def test_a_side_car_of_a_later_version_is_refused(whole_song, run_cli, tmp_path, says_one_sentence):
+    for path in whole_song.folder.iterdir():
+        shutil.copy(path, tmp_path)
+    sidecar = tmp_path / "song.json"
+    sidecar.write_text(sidecar.read_text().replace('"jukebox-song-1"', '"jukebox-song-2"'))
+    done = run_cli("continue", tmp_path / "song.wav", "--seconds", 0.12, "--out", tmp_path / "a.wav")
+    says_one_sentence(done, "song.json is the side-car of a song in the format 'jukebox-song-2'", "update jukebox_hf")

@@ -12,9 +12,12 @@ import typer
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.song_commands import in_lower_case
+from jukebox_hf.model.checks.text_input import check_here
 
 Model = Annotated[str, typer.Argument(help="A converted repository, a name on the Hub, or tiny.")]
-LyricsFile = Annotated[Path | None, typer.Option(help="A text file with all lyrics of the song, or its .json.")]
+LyricsFile = Annotated[
+    Path | None, typer.Option(help="A text file with all lyrics of the song, or its .json.", callback=check_here)
+]
 Artist = Annotated[str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.")]
 Genre = Annotated[str | None, typer.Option(help="What kind of music it is, as `jukebox-hf labels list` names it.")]
 Strict = Annotated[
@@ -48,7 +51,7 @@ def align(
             "the Hub, or tiny; may be left out for a song that jukebox-hf made.",
         ),
     ],
-    out: Annotated[str, typer.Option(help="The folder to write into.")],
+    out: Annotated[str, typer.Option(help="The folder to write into.", callback=check_here)],
     lyrics_file: LyricsFile = None,
     artist: Artist = None,
     genre: Genre = None,
@@ -80,7 +83,8 @@ def align(
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
     words = {"song_seconds": song_seconds, "offset": offset, "lyrics_from": lyrics_from}
     said = _said(lyrics_file, artist=artist, genre=genre, title=title, **words)
-    path = Path(song[-1])
+    path = Path(check_here(song[-1]))
+    require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording, after the MODEL if any")
     model, told = (song[0], None) if len(song) == 2 else model_of(path)
     revision = revision or told
     targets = plan_files(path, Path(out), format, force)

@@ -18,6 +18,7 @@ from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.song_commands import add_song_commands, in_lower_case
+from jukebox_hf.model.checks.text_input import check_here
 
 app = typer.Typer(
     name="jukebox-hf",
@@ -39,8 +40,25 @@ Dtype = Annotated[
     typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.", callback=in_lower_case),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT.")]
-Out = Annotated[Path, typer.Argument(help="The folder to make.")]
+Out = Annotated[Path, typer.Argument(help="The folder to make.", callback=check_here)]
 Repository = Annotated[str, typer.Argument(help="The folder of a model, a name on the Hub, or tiny.")]
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        import jukebox_hf
+
+        say_line(f"jukebox-hf {jukebox_hf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What holds for all commands."""
 
 
 @convert.command(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from jukebox_hf.app.output import say_json, say_line
 from jukebox_hf.app.song_commands import in_lower_case
+from jukebox_hf.model.checks.text_input import check_here
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
 
@@ -23,7 +24,7 @@ def add_corpus_commands(app: typer.Typer) -> None:
 
 
 def synth_corpus(
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.", callback=check_here)],
     hours: Annotated[float, typer.Option(help="How much music.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same songs.")] = 0,
     sampling_rate: Annotated[int, typer.Option(help="Samples per second.")] = 16_000,

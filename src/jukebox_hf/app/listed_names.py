@@ -19,7 +19,7 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
     """Refuse artists and genres that no level lists, where a listed name is close.
 
     Args:
-        songs: with `artist` and `genre`; what is missing or None is not looked at.
+        songs: with `artist` and `genre`; what is missing or None is not looked at; `where` names a song.
         tokenizer: of the model.
         config: of it; levels whose priors read no names do not count.
 
@@ -27,12 +27,17 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
         ValueError: in one sentence, up to three of the names and what each may have meant.
     """
     levels = [level for level, prior in enumerate(config.prior_configs) if prior.has_labels]
-    typed = dict.fromkeys((kind, song[kind]) for song in songs for kind in _KINDS if song.get(kind) is not None)
+    typed: dict[tuple[str, str], str] = {}
+    for song in songs:
+        for kind in _KINDS:
+            if song.get(kind) is not None:
+                typed.setdefault((kind, song[kind]), song.get("where") or "")
     meant = {each: close for each in typed if (close := _may_mean(*each, tokenizer, levels))}
     if not meant:
         return
     told = [
-        f"{kind}={name!r} (did you mean {' or '.join(map(repr, close))}?)"
+        f"{kind}={name!r}{' of ' * bool(where := typed[kind, name])}{where} (did you mean "
+        f"{' or '.join(map(repr, close))}?)"
         for (kind, name), close in list(meant.items())[:_MOST_TOLD]
     ]
     more = f" and {len(meant) - len(told)} more" if len(meant) > len(told) else ""

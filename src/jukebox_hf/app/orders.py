@@ -17,8 +17,16 @@ import transformers
 
 from jukebox_hf.app.fingerprint import check_vqvae
 from jukebox_hf.app.information import stored_dtype
+from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
-from jukebox_hf.app.requests import DEFAULT_SECONDS, SONG_WORDS_OF_REQUESTS, SongRequest, by_level, level_list
+from jukebox_hf.app.requests import (
+    DEFAULT_SECONDS,
+    SONG_WORDS_OF_REQUESTS,
+    SongRequest,
+    by_level,
+    check_recording,
+    level_list,
+)
 from jukebox_hf.app.run_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.song_folder import load_codes
 from jukebox_hf.model.checkpoints.quantization import int8_config
@@ -130,7 +138,7 @@ def take(
     """Make an order of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
-        names: of the songs: where there are several, a refusal names the one.
+        names: by which a refusal calls each song; "" or none where only one can be meant.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
         stepping: see `sample_window`.
 
@@ -146,8 +154,8 @@ def take(
     return orders
 
 
-def check_numbers(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
-    """Refuse numbers that no model of this configuration takes, such as a level it has not, before it is opened.
+def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
+    """Refuse a recording that is not there, or a level that a model has not, before the model is opened.
 
     Raises:
         ValueError: in one sentence.
@@ -155,6 +163,8 @@ def check_numbers(requests: Sequence[SongRequest], config: JukeboxConfig, names:
     own = default_generation_config(config)
     for song, request in enumerate(requests):
         with _naming(names, song):
+            if request.prompt is not None:
+                check_recording(request.prompt)
             for level in read_wishes(config, own, None, _how_to_draw(request)).levels or ():
                 check_level("levels", level, len(config.prior_configs))
 
@@ -166,13 +176,13 @@ def noted(order: Order, notes: Mapping[str, str]) -> Order:
 
 @contextlib.contextmanager
 def _naming(names: Sequence[str], song: int) -> Iterator[None]:
-    """Inside, a refusal names the song where there are several."""
+    """Inside, a refusal names the song."""
     try:
         yield
     except (ValueError, OSError) as error:
-        if len(names) < 2:
+        if not names or not names[song]:
             raise
-        raise ValueError(f"the song {names[song]}: {error}") from None
+        raise ValueError(f"{names[song]}: {sentence_of(error)}") from None
 
 
 def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[tuple[Order, list[Any]]]:

@@ -5,6 +5,7 @@ line that repeats one.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS, spelt_format
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_lyric_text, check_text, check_words
+from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
 
 _CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
@@ -100,7 +101,7 @@ def read_request(given: Mapping[str, Any], where: str = "the request") -> SongRe
 
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
-    """The songs of a songs.jsonl: a JSON object on each line, with the names of the command's options.
+    """The songs of a songs.jsonl: a JSON object on each line, with the names of the command's options, and `where`.
 
     Raises:
         ValueError: a file that can not be read, or a line that is no song, with its number.
@@ -120,7 +121,7 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where)
         require(len(songs) < MOST_SONGS, f"{where} is one song too many: one command makes at most {MOST_SONGS:,}")
-        songs.append({**song, "name": name})
+        songs.append({**song, "name": name, "where": where.removesuffix(",")})
     require(len(songs) > 0, f"{path} holds no song; write one JSON object per line")
     return songs
 
@@ -146,6 +147,16 @@ def read_text(path: Path) -> str:
     return text
 
 
+def check_recording(path: str) -> None:
+    """Refuse a recording that is not there, before a model is opened.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    check_here(path)
+    require(Path(path).is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
+
+
 def new_seed() -> int:
     """A seed nobody chose; small enough to read aloud."""
     return secrets.randbelow(2**31)
@@ -167,12 +178,14 @@ def by_level(name: str, text: str | None, kind: Callable[[str], Any]) -> Any:
     try:
         if "=" not in text:
             return kind(text)
-        pairs = [piece.split("=") for piece in text.split(",")]
-        return {int(level): kind(value) for level, value in pairs}
+        pairs = [(int(level), kind(value)) for level, value in (piece.split("=") for piece in text.split(","))]
     except ValueError:
         raise ValueError(
             f"--{name.replace('_', '-')} {text!r} must be a number, or numbers by level such as 2=0.9,1=0.8"
         ) from None
+    twice = [level for level, count in Counter(level for level, _ in pairs).items() if count > 1]
+    require(not twice, f"--{name.replace('_', '-')} {text!r} says level {twice[0] if twice else ''} twice; keep one")
+    return dict(pairs)
 
 
 def level_list(text: str | None) -> list[int] | None:
@@ -250,6 +263,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         return check_lyric_text(f"{where} {name}", value)
     if name in ("prompt", "codes", "model"):
         check_text(f"{where} {name}", value, MAX_PATH)
+        check_here(value if name == "prompt" else None)
     else:
         check_words(f"{where} {name}", value, MAX_NAME)
     require(value != "" or name not in ("prompt", "codes"), f"{where} has {name}='', which must name a file; name one")

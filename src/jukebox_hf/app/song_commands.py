@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jukebox_hf.app.output import say, say_found, say_json, say_line
+from jukebox_hf.model.checks.text_input import check_here
 
 if TYPE_CHECKING:
     from jukebox_hf.app.song_runs import RunOptions
@@ -30,7 +31,9 @@ Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit of a
 Lyrics = Annotated[str | None, typer.Option(help="All lyrics of the song.", rich_help_panel=_SONG)]
 LyricsFile = Annotated[
     Path | None,
-    typer.Option(help="A text file with the lyrics, or the .json of an older song.", rich_help_panel=_SONG),
+    typer.Option(
+        help="A text file with the lyrics, or the .json of an older song.", callback=check_here, rich_help_panel=_SONG
+    ),
 ]
 Artist = Annotated[
     str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.", rich_help_panel=_SONG)
@@ -147,7 +150,9 @@ Stepping = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
-Out = Annotated[str | None, typer.Option(help="The file to write, for one song; or a folder/, for any number.")]
+Out = Annotated[
+    str | None, typer.Option(help="The file to write, for one song; or a folder/, for any number.", callback=check_here)
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the song that is there.", rich_help_panel=_RUN)]
 DryRun = Annotated[
     bool,
@@ -156,7 +161,9 @@ DryRun = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.", rich_help_panel=_RUN)]
-Codes = Annotated[Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.")]
+Codes = Annotated[
+    Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.", callback=check_here)
+]
 
 _NOT_OF_SONG = {"lyrics_file", "count", "batch", "out", "as_json", "keep", "codes"} | {
     *("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")  # how to run it
@@ -203,7 +210,10 @@ def generate(
     parallel_windows: ParallelWindows = False,
     count: Count = 1,
     batch: Annotated[
-        Path | None, typer.Option(help="songs.jsonl: a song per line, named as these options.", rich_help_panel=_RUN)
+        Path | None,
+        typer.Option(
+            help="songs.jsonl: a song per line, named as these options.", callback=check_here, rich_help_panel=_RUN
+        ),
     ] = None,
     batch_size: BatchSize = None,
     format: Format = None,
@@ -322,7 +332,7 @@ def upsample(
 
 def encode(
     audio: Annotated[str, typer.Argument(help="A recording; kinds beyond WAV, FLAC, OGG and MP3 need ffmpeg.")],
-    out: Annotated[Path, typer.Argument(help="The file of codes to write, *.safetensors.")],
+    out: Annotated[Path, typer.Argument(help="The file of codes to write, *.safetensors.", callback=check_here)],
     model: Model = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -338,7 +348,9 @@ def encode(
 
 def decode(
     codes: Codes,
-    out: Annotated[Path, typer.Argument(help="The audio file to write: .wav, .flac, .mp3, .ogg or .opus.")],
+    out: Annotated[
+        Path, typer.Argument(help="The audio file to write: .wav, .flac, .mp3, .ogg or .opus.", callback=check_here)
+    ],
     level: Annotated[
         int | None, typer.Option(help="Which level to hear; the finest that is there if left out.")
     ] = None,
@@ -385,15 +397,11 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
     """The words of the older song, under what is said now."""
-    from jukebox_hf.app.song_folder import load_codes
-    from jukebox_hf.app.transcoding import find_codes, unknown_words
+    from jukebox_hf.app.transcoding import find_codes, told_by_codes
 
     path, older = find_codes(codes)
     said = _said(ctx) | {"codes": str(path)}
-    if older is None and (line := unknown_words(path, said)):
-        say_line(f"jukebox-hf: {line}", err=True)
-    noted = load_codes(path).notes if older is None and "model" not in said else {}
-    told = {"model": noted.get("model")} if older is None else older
+    told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
     inherited = {k: v for k, v in told.items() if k not in _NOT_INHERITED and v is not None}
     if older is not None and not set(said) & {"artist", "genre"}:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
@@ -437,7 +445,6 @@ def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOption
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
         request, files = read_request(result["request"]), {k: folder / name for k, name in result["files"].items()}
-        if (replaced := replaced_source(request, files.values())) is not None:
-            say_line(f"  no line makes it again: it took the place of {replaced}, from which it goes on")
-            continue
-        say_line(f"  again: {short_repeat_line(request, files['audio'])}")
+        replaced = replaced_source(request, files.values())
+        no_line = f"no line makes it again: it took the place of {replaced}, from which it goes on"
+        say_line(f"  {no_line}" if replaced else f"  again: {short_repeat_line(request, files['audio'])}")

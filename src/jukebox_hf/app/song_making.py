@@ -5,6 +5,7 @@ disk goes through `song_folder`.
 """
 
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -311,6 +312,26 @@ def _sidecar(
             "python": platform.python_version(),
         },
     }
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """A song's JSON.
+
+    Raises:
+        ValueError: something else, or that of a later version.
+    """
+    content = read_json(path)
+    found = re.fullmatch(r"jukebox-song-(\d+)", str(content.get("format")))
+    require(
+        found is None or content.get("format") == SIDECAR_FORMAT,
+        f"{path} is the side-car of a song in the format {content.get('format')!r}, and this version knows "
+        f"{SIDECAR_FORMAT!r}; update jukebox_hf",
+    )
+    require(
+        found is not None and isinstance(content.get("request"), dict),
+        f"{path} is not the side-car of a song; give one that jukebox-hf wrote",
+    )
+    return content
 
 
 def plan_in_words(order: Order, steppings: Mapping[int, str] | None = None) -> list[dict[str, Any]]:

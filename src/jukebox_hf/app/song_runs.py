@@ -15,17 +15,16 @@ from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
-from jukebox_hf.app.orders import check_numbers, group_of, noted, open_model, open_processor, take, together, with_rows
+from jukebox_hf.app.orders import check_wishes, group_of, noted, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
 from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, choose_run, settle
 from jukebox_hf.app.song_folder import SongTarget, check_folder, is_folder, plan_targets
-from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs
+from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
-from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -82,6 +81,7 @@ class _Song:
 
     target: SongTarget
     given: dict[str, Any]
+    where: str | None = None  # the line of a batch
     is_own: bool = True
 
 
@@ -107,7 +107,8 @@ class _Run:
             return self._told(finished)
         _check_one_model(requests)
         config = configuration_of(requests[0].model, revision=requests[0].revision)
-        check_numbers([request for _, request in new], config, [target.name for target, _ in new])
+        called = self._called([target.name for target, _ in new])
+        check_wishes([request for _, request in new], config, called)
         choice = choose_run(requests, self.options, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
@@ -115,12 +116,13 @@ class _Run:
         model = self._open(requests, choice)
         model.check_priors(choice.levels)
         processor = open_processor(model.config, requests[0].model, requests[0].revision)
-        check_listed([vars(request) for _, request in new if request.strict], processor.tokenizer, model.config)
+        typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
+        check_listed([song for song in typed if song["strict"]], processor.tokenizer, model.config)
         orders = take(
             [request for _, request in new],
             model,
             processor,
-            names=[target.name for target, _ in new],
+            names=called,
             stepping=self.options.stepping,
             say=self.progress.say,
         )
@@ -146,6 +148,12 @@ class _Run:
         self.is_begun.append(True)
         return self._told(finished | self._made((*jobs, *fresh), model, processor))
 
+    def _called(self, names: Sequence[str]) -> list[str]:
+        """What a refusal calls each song: by its name where there are several, and by its line of a batch."""
+        lines = [self.by_name[name].where for name in names]
+        several = [f"the song {name}" + f" in {line}" * bool(line) for name, line in zip(names, lines, strict=True)]
+        return several if len(self.songs) > 1 or any(lines) else [""] * len(names)
+
     def _begun_jobs(
         self, unfinished: dict[str, list], model: JukeboxModel, processor: JukeboxProcessor, files: Fingerprint
     ) -> list[Job]:
@@ -160,7 +168,7 @@ class _Run:
                     [request for _, request in songs],
                     model,
                     processor,
-                    names=[name for name, _ in songs],
+                    names=self._called([name for name, _ in songs]),
                     begun=begun,
                     stepping=self.options.stepping,
                     say=self.progress.say,
@@ -361,20 +369,6 @@ def _check_one_model(requests: Sequence[SongRequest]) -> None:
     )
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """A song's JSON.
-
-    Raises:
-        ValueError: something else.
-    """
-    content, cure = read_json(path), "give one that jukebox-hf wrote"
-    require(
-        str(content.get("format")).startswith("jukebox-song") and isinstance(content.get("request"), dict),
-        f"{path} is not the side-car of a song; {cure}",
-    )
-    return content
-
-
 def _check_told(content: dict[str, Any], path: Path) -> None:
     """What is said of a song that is finished must be in its side-car."""
     audio, files = (content.get(name) for name in ("audio", "files"))
@@ -409,7 +403,7 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song
     for target in targets:
         target.check_names()
     return [
-        _Song(target, {key: value for key, value in song.items() if key != "name"})
+        _Song(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
         for target, song in zip(targets, given, strict=True)
     ]
 

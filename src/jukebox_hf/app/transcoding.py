@@ -1,6 +1,6 @@
 """Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ import torch
 from jukebox_hf.app.fingerprint import check_vqvae, vqvae_notes
 from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.orders import open_model
-from jukebox_hf.app.requests import read_request, read_text
+from jukebox_hf.app.requests import check_recording, read_request, read_text
 from jukebox_hf.app.run_choice import NO_MODEL
 from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
-from jukebox_hf.app.song_making import GENERATED, decoded
-from jukebox_hf.app.song_runs import read_sidecar
+from jukebox_hf.app.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -42,6 +41,8 @@ def encode_file(
     Raises:
         ValueError, OSError: audio, model or target that can not be used.
     """
+    require(model_name != "", NO_MODEL)
+    check_recording(audio)
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
     check_file_target(out, force)
     _check_codes_target(out)
@@ -113,13 +114,18 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     return codes, _request_in(sidecar)
 
 
-def unknown_words(codes: Path, said: Mapping[str, Any]) -> str | None:
-    """What nobody knows of a song whose side-car is not there, in a line; None where all of it was said."""
-    unknown = [word for word in ("lyrics", "artist", "genre") if word not in said]
-    if not unknown:
-        return None
-    sidecar = codes.name.removesuffix(_CODES) + ".json beside it" if codes.name.endswith(_CODES) else "side-car"
-    return f"{codes} has no {sidecar}, so its words are unknown ({', '.join(unknown)}); they can be said again"
+def told_by_codes(codes: Path, said: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """What codes without a side-car tell of their request: the model; what nobody tells of the song is said in a line.
+
+    Raises:
+        ValueError: no codes that jukebox-hf wrote.
+    """
+    model = load_codes(codes).notes.get("model")
+    if unknown := [word for word in ("lyrics", "artist", "genre") if word not in said]:
+        sidecar = codes.name.removesuffix(_CODES) + ".json beside it" if codes.name.endswith(_CODES) else "side-car"
+        words = f"its words are unknown ({', '.join(unknown)}); they can be said again"
+        say(f"jukebox-hf: {codes} has no {sidecar}, so {words}")
+    return {"model": model}
 
 
 def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrumental") -> str:

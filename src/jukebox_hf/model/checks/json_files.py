@@ -64,7 +64,8 @@ def parse_json(
     except RecursionError:
         raise ValueError(f"{source} is nested too deeply; {cure}") from None
     except ValueError as error:  # a key twice, a number that is not finite or has thousands of digits
-        raise ValueError(f"{source} is no JSON to rely on ({error}); {cure}") from None
+        reason = str(error).partition("; use sys.")[0]  # Python's cure for long numbers is for programs
+        raise ValueError(f"{source} is no JSON to rely on ({reason}); {cure}") from None
     require(not _is_deep(value), f"{source} is nested too deeply; {cure}")
     require(
         kind is None or isinstance(value, kind),

@@ -7,6 +7,7 @@ only. Everything that takes text takes it through here, before any work is done.
 import os
 import re
 import reprlib
+from typing import Any
 
 from .timed_text import other_format
 from .validation import require
@@ -18,6 +19,7 @@ MAX_PATH_PART = 255  # bytes of one name in a folder, on all common file systems
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # but tabs and ends of lines
 _CONTROL_OR_BIDI = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ADDRESS = re.compile("([A-Za-z][A-Za-z0-9+.-]+:)/+")  # a single letter is a drive of Windows
 _SHOWN = 60
 
 
@@ -103,6 +105,26 @@ def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> Non
             size <= most,
             f"{name} has a part of {size} bytes, {shown(part)}, but a file's name can have {most} here; shorten it",
         )
+
+
+def check_here(path: Any) -> Any:
+    """Refuse the address of a file elsewhere, which the system would take for a folder; gives the path as it is.
+
+    Args:
+        path: a path, several, or None.
+
+    Raises:
+        ValueError: in one sentence, in which the address is whole again after a `Path` took one of its slashes.
+    """
+    for one in path if isinstance(path, (list, tuple)) else (path,):
+        found = None if one is None else _ADDRESS.match(str(one))
+        if found and not os.path.exists(one):
+            address = found[1] + ("///" if found[1] == "file:" else "//") + str(one)[found.end() :]
+            raise ValueError(
+                f"{shown(address)} is an address, not a file; download what is to be read, and name a file or folder "
+                f"of this machine"
+            )
+    return path
 
 
 def shown(value: object) -> str:
