@@ -3,15 +3,13 @@
 import copy
 import json
 import pickle
-import shutil
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 
-import jukebox_hf
 from jukebox_hf import JukeboxConfig, JukeboxTokenizer
+from jukebox_hf.model.checkpoints.remote_code import code_files, flattened
 from jukebox_hf.model.inputs.labels import SongDescription
 
 
@@ -67,7 +65,9 @@ def test_auto_tokenizer_finds_it_once_the_package_is_imported(tokenizer, tmp_pat
 
 def test_it_runs_where_only_the_model_folder_travelled(tokenizer, tmp_path, run_python):
     alone, saved = tmp_path / "alone" / "remote", tmp_path / "saved"
-    shutil.copytree(Path(jukebox_hf.__file__).parent / "model", alone, ignore=shutil.ignore_patterns("__pycache__"))
+    alone.mkdir(parents=True)
+    for file in code_files():
+        (alone / file.name).write_text(flattened(file.read_text()))
     tokenizer.save_pretrained(saved)
     code = (
         "import sys\n"

@@ -1,7 +1,7 @@
 /* cpp_step.c over a range of shapes, with buffers of just the sizes that it is promised: to be built with
    -fsanitize=address,undefined. SHORT takes a float off the scratch, to see that the sanitizer watches. */
 
-#include "../../src/jukebox_hf/model/sampling/cpp_step.c"
+#include "../../../src/jukebox_hf/model/sampling/cpp_step.c"
 #include <stdio.h>
 #include <stdlib.h>
 
