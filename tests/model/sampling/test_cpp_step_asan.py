@@ -65,7 +65,7 @@ def _library(name: str) -> str:
 
 def _build(program: Path, *more: str) -> None:
     flags = ("-std=gnu11", "-march=native", *_CHECKS, *more)
-    subprocess.run(["cc", *flags, HERE / "native_step_shapes.c", "-o", program, "-lm"], check=True)
+    subprocess.run(["cc", *flags, HERE / "cpp_step_shapes.c", "-o", program, "-lm"], check=True)
 
 
 def test_all_shapes_stay_within_their_buffers(tmp_path):
@@ -86,7 +86,7 @@ def test_windows_of_python_stay_within_the_tensors_they_hand_over(tmp_path):
     """The library is told of Python's tensors by a sanitizer that was there before them."""
     preloaded = " ".join(map(_library, ("libasan.so", "libstdc++.so.6")))  # the latter for torch's exceptions
     around = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _STEPS, str(HERE.parent), *_CHECKS]
+    command = [sys.executable, "-c", _STEPS, str(HERE.parents[1]), *_CHECKS]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **around})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all windows were written" in done.stdout

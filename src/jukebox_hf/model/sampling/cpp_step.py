@@ -243,7 +243,7 @@ def _compiled() -> tuple[ctypes.CDLL | None, str]:
         return None, "there is no C compiler (cc)"
     try:
         with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
-            made = Path(folder) / "native_step.so"
+            made = Path(folder) / "cpp_step.so"
             words = [compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"]
             subprocess.run(words, check=True, capture_output=True, timeout=_LONGEST_SECONDS)
             library = ctypes.CDLL(str(made))
