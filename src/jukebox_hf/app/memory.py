@@ -60,7 +60,7 @@ def weight_bytes(prior: JukeboxPrior, dtype: str) -> int:
 def cache_bytes(prior: JukeboxPrior, dtype: str) -> int:
     """Bytes of the caches of one song beside such matrices, for a prior made in float32."""
     keys = torch.float32 if dtype == "int8" else getattr(torch, dtype)  # as activations are
-    return prior.transformer.new_cache(1).num_bytes // 4 * keys.itemsize  # of weights on meta too, which hold nothing
+    return prior.new_cache(1).num_bytes // 4 * keys.itemsize
 
 
 def memory_needs(config: JukeboxConfig) -> Needs:

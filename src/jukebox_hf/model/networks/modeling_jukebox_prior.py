@@ -29,7 +29,7 @@ from .cache import JukeboxCache
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .initialization import init_module
 from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
-from .plain_modules import check_in_memory, compute_dtype
+from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
 from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
 
@@ -319,7 +319,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         """Allocate empty caches for `batch_size` songs.
 
         Raises:
-            ValueError: no songs, or a prior that a device_map spread over devices, or whose weights are elsewhere.
+            ValueError: no songs, or a prior that a device_map spread over devices.
         """
         require(
             isinstance(batch_size, int) and batch_size > 0,
@@ -331,7 +331,6 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(places))}; use "
             f'device_map="cuda:0" or "cpu", and JukeboxModel.from_pretrained(offload=True) where memory is short',
         )
-        check_in_memory("the prior", self)
         return self.transformer.new_cache(batch_size)
 
     def prefill(

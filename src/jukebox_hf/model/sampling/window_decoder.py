@@ -17,7 +17,7 @@ from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.cpu_memory import give_back
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import hooks_made, overheard
+from ..networks.plain_modules import check_in_memory, hooks_made, overheard
 from .cpp_step import NativeStepper, reason_against
 from .sampling_ops import SamplingSettings, check_stepping
 from .step_checks import listener
@@ -144,6 +144,7 @@ class OpenWindow:
         prefix = prior.config.prefix_length
         _check_request(prior, tokens, length, settings, uniforms, chunk)
         _check_conditioning(conditioning, tokens.shape[0], prefix + length)
+        check_in_memory("the prior", prior)
         cache = cache or prior.new_cache(tokens.shape[0])
         drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
         self._hooks, self._is_chosen = hooks_made(), stepping != "auto"
