@@ -1,7 +1,7 @@
 """JukeboxProcessor: a song as people order it becomes the tensors that `JukeboxModel.generate` takes.
 
 Flows in: lyrics, artist, genre, lengths in seconds, a prompt in sound. Flows out: a BatchFeature with one row per song
-(song_batches.py lists its tensors), and afterwards audio without its padding. It needs no model: what it must know of
+(song_inputs.py lists its tensors), and afterwards audio without its padding. It needs no model: what it must know of
 one is saved with it.
 """
 
@@ -132,7 +132,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
                 accepted where it is true of this one anyway.
 
         Returns:
-            The tensors listed in song_batches.py, whatever words were given, so that songs can be batched later.
+            The tensors listed in song_inputs.py, whatever words were given, so that songs can be batched later.
 
         Raises:
             ValueError: a word that is unknown, said twice or impossible, in one sentence.
