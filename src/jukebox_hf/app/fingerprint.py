@@ -80,11 +80,8 @@ def fingerprint(name: str, model: JukeboxModel, levels: Iterable[int]) -> Finger
 
 
 def vqvae_notes(model: JukeboxModel) -> dict[str, str]:
-    """What codes mean to the VQ-VAE of a model, to be kept with them: its sampling rate, hop lengths and codebooks."""
-    config, books = model.config.vqvae_config, model.vqvae.codebooks
-    digests = [hashlib.sha256(book.codes.float().cpu().numpy().tobytes()).hexdigest() for book in books]
-    facts = {"sampling_rate": config.sampling_rate, "hop_lengths": list(config.hop_lengths), "codebooks": digests}
-    return {_VQVAE: json.dumps(facts, sort_keys=True)}
+    """What codes mean to the VQ-VAE of a model, to be kept with them."""
+    return {_VQVAE: json.dumps(_facts_of(model), sort_keys=True)}
 
 
 def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
@@ -96,11 +93,10 @@ def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
     if _VQVAE not in state.notes:
         return
     wrote = parse_json(state.notes[_VQVAE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote")
-    here = json.loads(vqvae_notes(model)[_VQVAE])
     there = [level for level, songs in enumerate(state.codes) if any(map(len, songs))]
     differ = [
         f"{what.replace('_', ' ')} {wrote.get(what)} there, {own} here" if what != "codebooks" else "other codebooks"
-        for what, own in sorted(here.items(), reverse=True)
+        for what, own in sorted(_facts_of(model).items(), reverse=True)
         if _of_levels(wrote.get(what), there) != _of_levels(own, there)
     ]
     model_there = f", {state.notes['model']}" if state.notes.get("model") else ""
@@ -109,6 +105,13 @@ def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
         f"{where} holds codes of another VQ-VAE than this model has ({'; '.join(differ)}): they would sound as noise; "
         f"name the model that wrote them{model_there}",
     )
+
+
+def _facts_of(model: JukeboxModel) -> dict[str, Any]:
+    """A VQ-VAE's sampling rate, hop lengths and digests of its codebooks, as JSON gives them back."""
+    config, books = model.config.vqvae_config, model.vqvae.codebooks
+    digests = [hashlib.sha256(book.codes.float().cpu().numpy().tobytes()).hexdigest() for book in books]
+    return {"sampling_rate": config.sampling_rate, "hop_lengths": list(config.hop_lengths), "codebooks": digests}
 
 
 def _of_levels(fact: Any, levels: Iterable[int]) -> Any:
