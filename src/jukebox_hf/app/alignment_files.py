@@ -34,6 +34,7 @@ from jukebox_hf.model.alignment.batch_alignment import labelled_codes, lyric_lev
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
+from jukebox_hf.model.files.atomic_files import flush, write_whole
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -270,9 +271,10 @@ def _write_all(contents: Mapping[Path, bytes]) -> None:
     folder = next(iter(contents)).parent
     with refusals_named(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as staging:
         for path, content in contents.items():
-            (Path(staging) / path.name).write_bytes(content)
+            write_whole(Path(staging) / path.name, content)
         for path in contents:
             os.replace(Path(staging) / path.name, path)
+        flush(folder)
 
 
 def _encoded(samples: np.ndarray, name: Path, model: JukeboxModel) -> SongState:
