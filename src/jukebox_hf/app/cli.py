@@ -143,6 +143,16 @@ def list_labels(
     say_json(found) if as_json else say(lists_in_words(found, skip))
 
 
+def _named(repository: str) -> Path:
+    """The repository that a command is to copy; what is none is refused before work is done."""
+    from jukebox_hf.model.checkpoints.tiny_model import located
+    from jukebox_hf.model.checks.repository_names import check_name
+
+    name = located(repository)
+    check_name(name)
+    return Path(name)
+
+
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
 def export(
     source: Annotated[str, typer.Argument(help="A repository of this package, or tiny.")],
@@ -151,11 +161,8 @@ def export(
 ) -> None:
     """Copy a repository together with the code that runs it, for people who do not have jukebox_hf."""
     from jukebox_hf.conversion.export_hub import export_hub
-    from jukebox_hf.model.checkpoints.tiny_model import located
-    from jukebox_hf.model.checks.repository_names import check_name
 
-    check_name(located(source))
-    export_hub(Path(located(source)), out, force=force)
+    export_hub(_named(source), out, force=force)
     say_line(f"{out}: loads with trust_remote_code=True where jukebox_hf is not installed")
 
 
@@ -170,11 +177,8 @@ def quantize(
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize as make
-    from jukebox_hf.model.checkpoints.tiny_model import located
-    from jukebox_hf.model.checks.repository_names import check_name
 
-    check_name(located(source))
-    found = make(Path(located(source)), out, force=force, say=(lambda line: None) if as_json else say_line)
+    found = make(_named(source), out, force=force, say=(lambda line: None) if as_json else say_line)
     if as_json:
         say_json(found)
 
