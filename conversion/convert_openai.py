@@ -103,7 +103,8 @@ def convert_openai(
     if preset is None:
         config, versions = _config_of(files)
         tokenizer = _tokenizer(labels, versions, config)  # before gigabytes are summed
-    _check_count(files, config.vqvae_config.num_levels)
+    else:
+        _check_count(files, config.vqvae_config.num_levels)
     for file in (files.vqvae, *files.priors):
         check_archive(file)
         say(f"{sha256_of(file)}  {file.name}")
