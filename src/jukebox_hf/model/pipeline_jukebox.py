@@ -186,8 +186,8 @@ class JukeboxPipeline(TextToAudioPipeline):
             ("preprocess_params", preprocess_params),
         ):
             require(said is None or isinstance(said, Mapping), f"{name}={said!r:.80} must be a dictionary of arguments")
-        flags = {"return_codes": return_codes, "return_alignment": return_alignment, "strict": words.get("strict")}
-        for name, said in (flags | {"offload": words.get("offload")}).items():
+        wanted = {"return_codes": return_codes, "return_alignment": return_alignment}
+        for name, said in (wanted | {name: words.get(name) for name in ("strict", "offload")}).items():
             read_flag(name, said)
         direct = {name: words.pop(name) for name in _DIRECT if name in words}
         unknown = sorted(set(words) - {*SONG_WORDS, "strict"})
@@ -203,7 +203,6 @@ class JukeboxPipeline(TextToAudioPipeline):
             f"num_return_sequences={copies!r}, but a pipeline gives one song for each it is given; list the "
             f"song several times",
         )
-        wanted = {"return_codes": return_codes, "return_alignment": return_alignment}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         aligned = {name: value for name, value in wanted.items() if name == "return_alignment"}
         return {**(preprocess_params or {}), **words, **aligned}, {**generate, **wanted}, wanted
