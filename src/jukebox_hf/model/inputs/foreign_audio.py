@@ -67,15 +67,14 @@ def open_foreign(source: Path | bytes, kind: tuple[str, str], max_seconds: float
     Raises:
         ValueError: neither ffmpeg nor torchcodec is there, or neither can read the file.
     """
-    what = f"{source if name is None else name} ({kind[1]})"
+    name = source if name is None else name
+    what = f"{name} ({kind[1]})"
     if (program := shutil.which("ffmpeg")) is not None:
         return _ByFfmpeg(program, source, kind[0], max_seconds, what)
     try:
         from torchcodec.decoders import AudioDecoder
     except Exception:  # it is there, and its libraries are not: any error
-        raise ValueError(
-            f"{source if name is None else name} is {kind[1]}, which needs ffmpeg to be read; {_CURE}"
-        ) from None
+        raise ValueError(f"{name} is {kind[1]}, which needs ffmpeg to be read; {_CURE}") from None
     return _ByTorchcodec(AudioDecoder, source, what)
 
 
