@@ -21,7 +21,7 @@ from rooflines import read_bandwidth, step_bytes
 from rounds import PEER, Worker, machine, ours, take_turns
 from workers.released import SHAPES, config_of
 
-VARIANTS = ("plain fp32", "compiled fp32", "native fp32", "plain bf16", "native bf16", "native int8")
+VARIANTS = ("eager fp32", "compiled fp32", "cpp fp32", "eager bf16", "cpp bf16", "cpp int8")
 _PEER = f"{PEER} fp32"
 _WARM_UP = 5
 

@@ -32,13 +32,13 @@ from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.networks.transformer import JukeboxBlock
 from jukebox_hf.model.sampling.cpp_step import run_of
 from jukebox_hf.model.sampling.step_checks import layer_linears, stored_matrix
-from jukebox_hf.model.sampling.triton_step import FusedStepper, reason_against_fused
+from jukebox_hf.model.sampling.triton_step import TritonStepper, reason_against_fused
 from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
 from jukebox_hf.model.songs.song_plan import plan_song
 from jukebox_hf.model.songs.streaming import PIECE_SECONDS, PieceSizes
 
 SHAPES = {"1b_lyrics": "prior_1b_lyrics", "upsampler": "upsampler_level_1"}
-WAYS = ("plain", "compiled", "captured", "compiled and captured", "fused")
+WAYS = ("eager", "compiled", "cuda_graph", "compiled cuda_graph", "triton")
 SONG_STEPS = {"1b_lyrics": 6_890, "upsampler": 27_560 + 110_240}  # of 20 s at hops of 1/2, 1/2 and 1/8
 SOON = 0.1  # seconds that a streamed piece is decoded ahead of, instead of all that its last sample depends on
 SIDE_BY_SIDE = 16  # rows that the windows of an upsampler of one song of 20 s fit into
@@ -111,7 +111,7 @@ def _measure(measurement: Measurement, prior: JukeboxPrior, wish: argparse.Names
     device = prior.device
     _free(device)
     try:
-        with _stepping(prior, measurement.way, measurement.batch) as bench:
+        with _backend(prior, measurement.way, measurement.batch) as bench:
             plain = bench.logits(prior.step, is_captured=False)
             found = bench.logits(bench.step, bench.is_captured)
             measurement.error_in_std = float((found - plain).abs().max() / plain.std())
@@ -195,15 +195,15 @@ class _Bench:
 
 
 @contextmanager
-def _stepping(prior: JukeboxPrior, way: str, batch: int) -> Iterator[_Bench]:
+def _backend(prior: JukeboxPrior, way: str, batch: int) -> Iterator[_Bench]:
     """The bench of one way; what compiling changed is undone behind it."""
     plain_block_step = JukeboxBlock.step
-    bench = _Bench(prior, batch, prior.step, is_captured=way not in ("plain", "compiled"))
-    if way == "fused":
+    bench = _Bench(prior, batch, prior.step, is_captured=way not in ("eager", "compiled"))
+    if way == "triton":
         reason = reason_against_fused(prior, bench.cache)
         if reason:
             raise ValueError(reason)
-        bench.step = FusedStepper(prior, bench.cache).step
+        bench.step = TritonStepper(prior, bench.cache).step
     if "compiled" in way:
         compiled = torch.compile(plain_block_step, dynamic=False)
 

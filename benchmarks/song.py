@@ -31,7 +31,7 @@ from workers.released import build, inputs_of
 
 from jukebox_hf import JukeboxVQVAE, model_preset, vqvae_preset
 from jukebox_hf.model.networks.conditioning import Conditioning
-from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against
+from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 from jukebox_hf.model.songs.song_plan import LevelPlan, plan_song
 
 DEPTH, RATE = 72, 44100
@@ -175,7 +175,7 @@ def _measure(wish: argparse.Namespace, shape: str) -> Speeds:
     tokens = torch.randint(config.codebook_size, (1, wish.read_codes))
     reading = _seconds(lambda: prior.prefill(tokens, conditioning, cache, 0, wish.read_codes), 2)
     reason = reason_against(prior, cache)
-    step = prior.step if reason else NativeStepper(prior, cache).step
+    step = prior.step if reason else CppStepper(prior, cache).step
     places = [int(part * (config.context_length - 1)) for part in wish.positions]
     steps = []
     for place in places:

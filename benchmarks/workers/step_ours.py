@@ -10,7 +10,7 @@ from serving import peak_bytes, serve
 
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.networks.transformer import JukeboxBlock
-from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against
+from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 
 
 def main() -> None:
@@ -28,11 +28,11 @@ def main() -> None:
     with torch.no_grad():
         positions = prior.condition(**inputs_of(prior, batch)).positions.shape  # a look at what it gives
     conditioning = Conditioning(positions=torch.randn(batch, prior.config.sequence_length, positions[-1]))
-    if way == "native":
+    if way == "cpp":
         reason = reason_against(prior, cache)
         if reason:
             raise SystemExit(f"{wish['variant']} is not possible here: {reason}")
-        step = NativeStepper(prior, cache).step
+        step = CppStepper(prior, cache).step
     else:
         if way == "compiled":
             JukeboxBlock.step = torch.compile(JukeboxBlock.step, dynamic=False)

@@ -44,7 +44,7 @@ from examples.tiny.report import Row, as_markdown, save, save_confusions
 from jukebox_hf.data.audio_windows import labels_of
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.training.encode_dataset import encode_song
-from jukebox_hf.training.prior_data import facts_of
+from jukebox_hf.training.prior.prior_data import facts_of
 
 LEVELS = ("bottom", "middle", "top")
 CONVERGENCE = ((-15.0, -18.0), (-11.0, -13.0), (-9.0, -10.5))  # dB, must and stretch, finest level first

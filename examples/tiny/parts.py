@@ -15,9 +15,10 @@ from torch import Tensor
 from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPrior, JukeboxTokenizer, JukeboxVQVAE
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.data.songs import Song, open_songs
+from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.songs import Song
 from jukebox_hf.training.checkpoints import newest_checkpoint
-from jukebox_hf.training.codebook_ema import CodebookEMA
+from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA
 
 PRIORS = ("prior_0", "prior_1", "prior_top")  # finest level first
 

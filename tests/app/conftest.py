@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from jukebox_hf.app import cli
-from jukebox_hf.app.song_folder import load_codes
+from jukebox_hf.app.runs.song_folder import load_codes
 from jukebox_hf.model.sampling import cpp_step
 
 ROOT = Path(__file__).parents[2]

@@ -76,6 +76,6 @@ def test_a_request_that_no_song_knows_is_refused_by_name(run_cli, song, tmp_path
 def test_formats_and_an_empty_folder_are_refused_before_a_model_is_opened(
     run_cli, song, says_one_sentence, monkeypatch
 ):
-    monkeypatch.setattr("jukebox_hf.app.orders.open_model", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("jukebox_hf.app.runs.planned_songs.open_model", lambda *_, **__: 1 / 0)
     says_one_sentence(run_cli("align", song, "--out", "timed", "--format", "xyz"), "--format xyz must be out of lrc")
     says_one_sentence(run_cli("align", song, "--out", ""), "--out is empty")

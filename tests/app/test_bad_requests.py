@@ -10,7 +10,7 @@ import soundfile
 
 import jukebox_hf
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.requests import SongRequest, by_level, read_request, read_text
+from jukebox_hf.app.runs.requests import SongRequest, by_level, read_request, read_text
 from jukebox_hf.model.checks.text_input import check_here
 
 

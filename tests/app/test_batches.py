@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.app import run_choice
 from jukebox_hf.app.memory import memory_needs
-from jukebox_hf.app.song_folder import distinct_slugs, plan_targets, slug
+from jukebox_hf.app.runs import device_choice
+from jukebox_hf.app.runs.song_folder import distinct_slugs, plan_targets, slug
 from jukebox_hf.model.songs import level_sampler
 
 SONGS = [
@@ -68,7 +68,7 @@ def test_songs_are_written_side_by_side_as_memory_allows(make, tmp_path, codes_o
     whole = level_sampler.OpenWindow
     monkeypatch.setattr(level_sampler, "OpenWindow", lambda *a, **k: lengths.append(len(a[1])) or whole(*a, **k))
     for songs, room in rooms.items():
-        monkeypatch.setattr(run_choice, "free_bytes", lambda device, room=room: room)
+        monkeypatch.setattr(device_choice, "free_bytes", lambda device, room=room: room)
         lengths.clear()
         done = make("--seed", 3, "--levels", 2, "--force")
         assert done.code == 0, done.err

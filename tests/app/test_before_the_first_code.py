@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.app import song_folder
-from jukebox_hf.app.requests import MOST_SONGS
-from jukebox_hf.app.song_folder import SongTarget, plan_targets
+from jukebox_hf.app.runs import song_folder
+from jukebox_hf.app.runs.requests import MOST_SONGS
+from jukebox_hf.app.runs.song_folder import SongTarget, plan_targets
 from jukebox_hf.model.songs import level_sampler
 
 

@@ -9,10 +9,10 @@ from collections import namedtuple
 
 import pytest
 
-from jukebox_hf.app import run_choice, song_folder
-from jukebox_hf.app.partial_folder import PartialFolder
-from jukebox_hf.app.song_folder import SongTarget, load_codes
-from jukebox_hf.app.stepping_notes import steppings_of
+from jukebox_hf.app.runs import device_choice, song_folder
+from jukebox_hf.app.runs.backend_notes import backends_of
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.app.runs.song_folder import SongTarget, load_codes
 from jukebox_hf.model.sampling import triton_step
 
 FILES = ("song.wav", "song.codes.safetensors", "song.png", "song.json")
@@ -177,22 +177,22 @@ def test_going_on_in_a_way_that_is_not_possible_is_refused_and_nothing_is_lost(
     words = ("generate", "--resume", "--out", tmp_path / "song.wav")
     before = (unfinished / "state.safetensors").read_bytes()
     monkeypatch.setattr(triton_step, "triton", None)
-    says_one_sentence(run_cli(*words, "--stepping", "fused"), "stepping='fused' is not possible here: triton")
+    says_one_sentence(run_cli(*words, "--backend", "triton"), "backend='triton' is not possible here: triton")
     assert (unfinished / "state.safetensors").read_bytes() == before
-    begun = steppings_of(load_codes(unfinished / "state.safetensors").notes)[2]
-    done = run_cli(*words, "--stepping", "plain")
-    assert "plain steps as asked" in done.err
-    changes = begun != "plain"  # where no compiler is, a song is begun so
-    assert (f"the song was begun with {begun} steps and goes on with plain ones" in done.err) == changes
+    begun = backends_of(load_codes(unfinished / "state.safetensors").notes)[2]
+    done = run_cli(*words, "--backend", "eager")
+    assert "backend eager as asked" in done.err
+    changes = begun != "eager"  # where no compiler is, a song is begun so
+    assert (f"the song was begun with backend {begun} and goes on with eager" in done.err) == changes
     plan = read_json(tmp_path / "song.json")["plan"]
-    assert {word for level in plan for word in level["stepping"].split(", ")} == {begun, "plain"}
-    assert "stepping" not in read_json(tmp_path / "song.json")["command"]
+    assert {word for level in plan for word in level["backend"].split(", ")} == {begun, "eager"}
+    assert "backend" not in read_json(tmp_path / "song.json")["command"]
 
 
 def test_a_song_goes_on_in_its_dtype_however_little_memory_is_left(
     unfinished, run_cli, tmp_path, monkeypatch, is_the_whole_song
 ):
-    monkeypatch.setattr(run_choice, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(device_choice, "free_bytes", lambda device: 1000)
     done = run_cli("generate", "--resume", "--out", tmp_path / "song.wav")
     assert "priors in float32 as stored, 1 song, about 0.5 GB (more than is free)" in done.err
     is_the_whole_song()

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.app.song_folder import load_codes, save_codes
+from jukebox_hf.app.runs.song_folder import load_codes, save_codes
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from jukebox_hf.app.accuracy import int8_accuracy
-from jukebox_hf.app.requests import SongRequest, read_request, repeat_line
+from jukebox_hf.app.runs.requests import SongRequest, read_request, repeat_line
 from jukebox_hf.model.checkpoints.quantization import AGREEMENT_FILE
 
 SAMPLES = 4352  # of 0.1 s in whole codes of the top level

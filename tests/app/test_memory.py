@@ -55,7 +55,7 @@ assert bool(num_quantized(prior)) == (weights == "int8")
 with torch.no_grad():
     conditioning = joined([prior.condition(**inputs_of(prior, 1, 1024)) for _ in range(songs)])
     known = torch.zeros(songs, 4094, dtype=torch.long)
-    sample_window(prior, known, conditioning, 4096, SamplingSettings(0), stepping="plain")
+    sample_window(prior, known, conditioning, 4096, SamplingSettings(0), backend="eager")
 print(peak_bytes())
 """
 

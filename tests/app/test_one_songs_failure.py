@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from jukebox_hf.app import song_making
-from jukebox_hf.app.partial_folder import PartialFolder
-from jukebox_hf.model.songs.level_sampler import LevelWriter
+from jukebox_hf.app.runs import song_making
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.model.songs.level_sampler import LevelSampler
 
 NAMES = "abc"
 
@@ -34,14 +34,14 @@ def songs(tmp_path):
 
 
 def _not_finite(monkeypatch):
-    own = LevelWriter.write
+    own = LevelSampler.write
 
     def write(self, state, windows):
         if 1 in state.seeds:  # the second song, alone or among others
             raise FloatingPointError("the logits are not finite: level 2, song 1, code 3; use float32")
         return own(self, state, windows)
 
-    monkeypatch.setattr(LevelWriter, "write", write)
+    monkeypatch.setattr(LevelSampler, "write", write)
 
 
 def _not_drawn(monkeypatch):

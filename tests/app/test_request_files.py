@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jukebox_hf.app.requests import read_batch, read_request, read_text
+from jukebox_hf.app.runs.requests import read_batch, read_request, read_text
 
 SONG = '{"name": "a", "lyrics": "la", "artist": "Bo Vale"}'
 

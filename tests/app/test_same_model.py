@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
-from jukebox_hf.app import song_making
-from jukebox_hf.app.fingerprint import fingerprint
-from jukebox_hf.app.partial_folder import PartialFolder
-from jukebox_hf.app.song_folder import SongTarget
+from jukebox_hf.app.runs import song_making
+from jukebox_hf.app.runs.model_fingerprint import fingerprint
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.model.songs.song_state import SongState
 
 LEVELS = [0, 1, 2]

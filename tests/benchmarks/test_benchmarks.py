@@ -113,7 +113,7 @@ def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
     """With steps of 1 ms, and of 1.5 ms for sixteen rows."""
     gpu = benchmark("gpu")
     times = [("1b_lyrics", 1, 1000.0), ("upsampler", 1, 1000.0), ("upsampler", 16, 1500.0), ("1b_lyrics", 16, None)]
-    songs = gpu._songs([gpu.Measurement(shape, "bf16", batch, "captured", time) for shape, batch, time in times])
+    songs = gpu._songs([gpu.Measurement(shape, "bf16", batch, "cuda_graph", time) for shape, batch, time in times])
     (song,) = songs
     assert song["exact_s"] == pytest.approx(144.69), "the counts of the original's plan"
     assert song["parallel_windows_s"] == pytest.approx(6.89 + 1.5 * (6.892 + 1.024 + 7.876 + 1.024))

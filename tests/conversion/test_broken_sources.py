@@ -7,8 +7,8 @@ import zipfile
 import pytest
 import torch
 
-from jukebox_hf.app.information import describe
 from jukebox_hf.app.label_names import known_names, listed_labels
+from jukebox_hf.app.repository_facts import describe
 from jukebox_hf.conversion.export_hub import export_hub
 from jukebox_hf.conversion.quantize import quantize
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository

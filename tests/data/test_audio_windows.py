@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from jukebox_hf.data.audio_windows import AudioWindows, StretchPlan, WindowOrder, mix
-from jukebox_hf.data.songs import CorruptSongsError, open_songs
+from jukebox_hf.data.audio_windows import AudioWindows, EpochSampler, StretchPlan, mix
+from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.songs import CorruptSongsError
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
 
 PIECES = json.loads(
@@ -125,14 +126,14 @@ def test_workers_give_what_one_process_gives_and_hear_of_a_new_epoch(noise):
 
 
 def test_the_order_of_an_epoch_is_resumed_where_it_stopped():
-    order = list(WindowOrder(50, seed=2, epoch=3))
+    order = list(EpochSampler(50, seed=2, epoch=3))
     assert sorted(order) == list(range(50))
-    assert order != list(WindowOrder(50, seed=2, epoch=4)) != list(WindowOrder(50, seed=5, epoch=4))
-    resumed = WindowOrder(50, seed=2, epoch=3, done=20)
+    assert order != list(EpochSampler(50, seed=2, epoch=4)) != list(EpochSampler(50, seed=5, epoch=4))
+    resumed = EpochSampler(50, seed=2, epoch=3, done=20)
     assert len(resumed) == 30
     assert list(resumed) == order[20:]
     resumed.set_epoch(4)
-    assert list(resumed) == list(WindowOrder(50, seed=2, epoch=4))
+    assert list(resumed) == list(EpochSampler(50, seed=2, epoch=4))
 
 
 def test_a_broken_song_is_replaced_by_the_next_window_and_listed(tmp_path):

@@ -10,8 +10,8 @@ import soundfile
 
 from jukebox_hf.data import recordings
 from jukebox_hf.data.audio_windows import AudioWindows
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import read_header, read_span
-from jukebox_hf.data.songs import open_songs
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 HOUR = 3600 * 44_100

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import read_header, read_span
-from jukebox_hf.data.songs import open_songs
 
 RATE = 16000
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_lists import read_song_list
-from jukebox_hf.data.songs import open_songs
 
 HEADER = "file_name,artist,genre,lyrics\n"
 GOOD = "a.wav,Bo Vale,folk,la la\n"

@@ -9,10 +9,11 @@ import pytest
 import soundfile
 
 from jukebox_hf.data.audio_windows import AudioWindows
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_places import OutsideError
 from jukebox_hf.data.song_streams import StreamedAudioWindows
 from jukebox_hf.data.song_tables import place_of
-from jukebox_hf.data.songs import CorruptSongsError, open_songs
+from jukebox_hf.data.songs import CorruptSongsError
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from jukebox_hf.data.audio_windows import AudioWindows
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_streams import StreamedAudioWindows
-from jukebox_hf.data.songs import open_songs
 
 pa = pytest.importorskip("pyarrow")
 RATE = 8000

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import read_header, read_span
 from jukebox_hf.data.song_tables import split_of
-from jukebox_hf.data.songs import CorruptSongsError, in_split, open_songs
+from jukebox_hf.data.songs import CorruptSongsError, in_split
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 pa = pytest.importorskip("pyarrow")

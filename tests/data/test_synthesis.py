@@ -8,7 +8,7 @@ import pytest
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import known_words, time_lyrics, write_lyrics
-from jukebox_hf.data.synthesis.song import SongOrder, synthesize
+from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 from jukebox_hf.data.synthesis.sounds import SOUNDS, VOWELS
 from jukebox_hf.data.synthesis.voice import Note, sing
 
@@ -38,7 +38,7 @@ def vowel(letter, artist="Bo Vale"):
 def songs():
     """Two songs of 6 s of each artist and genre, with unlike words: [(order, song)]."""
     orders = [
-        SongOrder(artist, genre, write_lyrics(np.random.default_rng(7 * place + turn), 32), 100 * turn + place)
+        SynthSpec(artist, genre, write_lyrics(np.random.default_rng(7 * place + turn), 32), 100 * turn + place)
         for turn in range(2)
         for place, (artist, genre) in enumerate(PAIRS)
     ]
@@ -46,15 +46,15 @@ def songs():
 
 
 def test_the_same_seed_makes_the_same_song_and_another_another():
-    order = SongOrder("Ada Brook", "rock", "sing the river", 3)
+    order = SynthSpec("Ada Brook", "rock", "sing the river", 3)
     assert np.array_equal(synthesize(order).audio, synthesize(order).audio)
-    other = synthesize(SongOrder("Ada Brook", "rock", "sing the river", 4)).audio
+    other = synthesize(SynthSpec("Ada Brook", "rock", "sing the river", 4)).audio
     assert np.abs(synthesize(order).audio - other).max() > 0.2
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
 def test_a_song_lasts_a_slot_for_each_character_at_any_rate(rate):
-    song = synthesize(SongOrder("Dex Marlow", "jazz", "oh my moon", 0, rate))
+    song = synthesize(SynthSpec("Dex Marlow", "jazz", "oh my moon", 0, rate))
     assert len(song.audio) == round(10 * SLOT * rate)
     assert np.isfinite(song.audio).all()
     assert np.abs(song.audio).max() == pytest.approx(0.95)
@@ -156,13 +156,13 @@ def test_lyrics_fill_their_characters_with_known_words(seed):
 
 
 def test_given_words_are_sung_in_capitals_and_small_letters_alike():
-    one, other = (synthesize(SongOrder("Bo Vale", "folk", text, 1)).audio for text in ("Row, Row!", "row, row!"))
+    one, other = (synthesize(SynthSpec("Bo Vale", "folk", text, 1)).audio for text in ("Row, Row!", "row, row!"))
     assert np.array_equal(one, other)
-    assert not np.array_equal(one, synthesize(SongOrder("Bo Vale", "folk", "ray, ray!", 1)).audio)
+    assert not np.array_equal(one, synthesize(SynthSpec("Bo Vale", "folk", "ray, ray!", 1)).audio)
 
 
 def test_each_instrumental_is_the_band_alone():
-    song = synthesize(SongOrder("Bo Vale", "reggae", " " * 16, 1))
+    song = synthesize(SynthSpec("Bo Vale", "reggae", " " * 16, 1))
     assert np.sqrt(np.mean(song.audio**2)) > 0.05
     assert song.times[3] == (3 * SLOT, 4 * SLOT)
 
@@ -180,4 +180,4 @@ def test_each_instrumental_is_the_band_alone():
 def test_what_can_not_be_sung_is_refused_in_a_sentence(changed, sentence):
     order = {"artist": "Bo Vale", "genre": "folk", "lyrics": "la", "seed": 0} | changed
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
-        SongOrder(**order)
+        SynthSpec(**order)

@@ -12,8 +12,8 @@ import torch
 from jukebox_hf.conversion.openai_keys import prior_keys, to_theirs
 from jukebox_hf.conversion.openai_labels import unpack_labels
 from jukebox_hf.training import JukeboxAdam, JukeboxTrainer, JukeboxTrainingArguments, WeightsEMACallback
-from jukebox_hf.training.bandwidth import measure_bandwidth
 from jukebox_hf.training.optimizer import learning_rate_factor
+from jukebox_hf.training.vqvae.bandwidth import measure_bandwidth
 from jukebox_hf.training.weights_ema import default_decay
 
 STEM = "training/optimization"

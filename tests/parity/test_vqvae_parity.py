@@ -8,7 +8,7 @@ import torch
 from jukebox_hf.conversion.openai_keys import vqvae_keys
 from jukebox_hf.model.networks import audio_losses
 from jukebox_hf.model.networks.audio_losses import Resolution
-from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
+from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "openai"
 AUTOENCODERS = sorted(folder.name for folder in (REFERENCE / "vqvae").iterdir())

@@ -62,7 +62,7 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"num_beams": 2}, "without beams"),
         ({"eos_token_id": 3}, "no special ones"),
         ({"bad_words_ids": [[1]]}, "logits_processor"),
-        ({"custom_generate": "someone/code"}, "stepping="),
+        ({"custom_generate": "someone/code"}, "backend="),
         ({"speed": 0}, "does not know speed"),
         ({"speed": None}, "does not know speed"),
         ({"temperature": True}, "must be a number"),
@@ -263,8 +263,8 @@ def test_a_pipeline_has_the_rate_of_its_model_and_a_device_of_this_machine(model
     _refused(lambda: pipeline("text-to-audio", model=model, device="cuda:99"), "torch finds no such device here")
 
 
-def test_stepping_that_is_no_word_is_not_taken_for_nothing(model, words):
-    _refused(lambda: model.generate(words, stepping="", **TINY), "stepping='' is none of auto, plain")
+def test_backend_that_is_no_word_is_not_taken_for_nothing(model, words):
+    _refused(lambda: model.generate(words, backend="", **TINY), "backend='' is none of auto, eager")
 
 
 @pytest.mark.parametrize("source", [None, 123, b"tiny", [], True])

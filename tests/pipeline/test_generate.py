@@ -70,9 +70,7 @@ def test_a_batch_equals_its_songs_one_by_one(model, processor):
     for place, words in enumerate(SONGS):
         alone = model.generate(processor(words), max_new_tokens=26, return_codes=True)
         assert _equal(_codes(together, place), _codes(alone))
-    in_pairs = model.generate(
-        processor(SONGS), max_new_tokens=26, return_codes=True, batch=2, chunk=5, stepping="plain"
-    )
+    in_pairs = model.generate(processor(SONGS), max_new_tokens=26, return_codes=True, batch=2, chunk=5, backend="eager")
     assert _equal(in_pairs.codes, together.codes)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jukebox_hf.app.requests import read_request
+from jukebox_hf.app.runs.requests import read_request
 from jukebox_hf.model.songs.windows import plan_windows
 
 HOP, RATE, WINDOW = 128, 44100, 24

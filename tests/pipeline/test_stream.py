@@ -71,7 +71,7 @@ def test_songs_are_streamed_side_by_side_on_from_what_is_known(model, processor,
     words = [WORDS | {"prompt": sound(0.03)}, {"seed": 9, "prompt": sound(0.03, seed=1)}]
     inputs = processor(words)
     whole = model.generate(inputs, seconds=0.11, return_codes=True)
-    *_, last = model.stream(inputs, seconds=0.11, chunk=5, stepping="plain")
+    *_, last = model.stream(inputs, seconds=0.11, chunk=5, backend="eager")
     assert all(_same(last.state, whole, song) for song in (0, 1))
     finer = model.generate(inputs, seconds=0.11, levels=[2], return_codes=True)
     *_, last = model.stream(processor([WORDS, {"seed": 9}]), levels=[1, 0], codes={2: finer.codes[2]})

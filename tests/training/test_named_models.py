@@ -11,9 +11,10 @@ import torch
 
 from jukebox_hf.model.checkpoints.tiny_model import TINY, tiny_repository
 from jukebox_hf.training import assemble, encode_dataset, train_prior, train_vqvae
-from jukebox_hf.training.arguments import JukeboxTrainingArguments, VQVAEModelArguments
+from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.commands import read_arguments
-from jukebox_hf.training.prior_arguments import PriorModelArguments
+from jukebox_hf.training.prior.prior_arguments import PriorModelArguments
+from jukebox_hf.training.vqvae.vqvae_arguments import VQVAEModelArguments
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """How far an int8 model's logits lie from the exact ones, in one line."""
 
-from jukebox_hf.app.information import configuration_of, stored_dtype
+from jukebox_hf.app.repository_facts import configuration_of, stored_dtype
 from jukebox_hf.model.checkpoints.quantization import LogitAgreement
 from jukebox_hf.model.checkpoints.tiny_model import located
 

@@ -71,9 +71,9 @@ def align(
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
     from jukebox_hf.app.alignment_files import align_files, know_song, model_of, plan_files
-    from jukebox_hf.app.information import configuration_of
     from jukebox_hf.app.listed_names import check_listed
-    from jukebox_hf.app.orders import open_model, open_processor
+    from jukebox_hf.app.repository_facts import configuration_of
+    from jukebox_hf.app.runs.planned_songs import open_model, open_processor
     from jukebox_hf.model.alignment.alignment import choose_head
     from jukebox_hf.model.alignment.batch_alignment import lyric_level
     from jukebox_hf.model.checks.validation import require
@@ -143,7 +143,7 @@ def find_alignment_head(
 
 def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
-    from jukebox_hf.app.requests import read_request
+    from jukebox_hf.app.runs.requests import read_request
     from jukebox_hf.app.transcoding import read_lyrics
 
     read_request(words)  # refuses what is no such word, before a model is opened

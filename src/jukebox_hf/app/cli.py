@@ -189,9 +189,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a model is: levels, sizes, parameters, what fits into which memory, and names. Loads no weights."""
-    from jukebox_hf.app.information import describe, table_of, what_fits
     from jukebox_hf.app.label_names import known_names, names_in_words
     from jukebox_hf.app.memory import tiers_in_words
+    from jukebox_hf.app.repository_facts import describe, table_of, what_fits
 
     parts, fits, names = describe(repository), what_fits(repository), known_names(repository)
     if as_json:

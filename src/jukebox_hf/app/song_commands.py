@@ -14,7 +14,7 @@ from jukebox_hf.app.output import say, say_found, say_json, say_line
 from jukebox_hf.model.checks.text_input import check_here
 
 if TYPE_CHECKING:
-    from jukebox_hf.app.song_runs import RunOptions
+    from jukebox_hf.app.runs.song_runs import RunOptions
 
 _SONG = "The song"
 _DRAW = "How it is drawn"
@@ -142,10 +142,10 @@ Offload = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
-Stepping = Annotated[
+Backend = Annotated[
     str,
     typer.Option(
-        help="auto, plain, native, captured or fused: how each code is found.",
+        help="How each step of a prior is computed: auto, eager, cpp, cuda_graph or triton.",
         callback=in_lower_case,
         rich_help_panel=_RUN,
     ),
@@ -166,7 +166,7 @@ Codes = Annotated[
 ]
 
 _NOT_OF_SONG = {"lyrics_file", "count", "batch", "out", "as_json", "keep", "codes"} | {
-    *("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")  # how to run it
+    *("batch_size", "device", "offload", "backend", "resume", "force", "dry_run")  # how to run it
 }
 _NOT_INHERITED = ("kind", "prompt", "prompt_seconds", "codes", "keep_seconds", "seconds", "levels", "format")
 
@@ -222,7 +222,7 @@ def generate(
     revision: Revision = None,
     device: Device = "auto",
     offload: Offload = None,
-    stepping: Stepping = "auto",
+    backend: Backend = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=_RUN)
     ] = False,
@@ -231,8 +231,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make songs from words, or from a recording to go on from."""
-    from jukebox_hf.app.requests import read_batch
-    from jukebox_hf.app.song_runs import unfinished_in
+    from jukebox_hf.app.runs.requests import read_batch
+    from jukebox_hf.app.runs.song_runs import unfinished_in
     from jukebox_hf.data.audio_io import suffix_of
     from jukebox_hf.model.checks.validation import require
 
@@ -282,7 +282,7 @@ def continue_song(
     device: Device = "auto",
     batch_size: BatchSize = None,
     offload: Offload = None,
-    stepping: Stepping = "auto",
+    backend: Backend = "auto",
     force: Force = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -321,7 +321,7 @@ def upsample(
     device: Device = "auto",
     batch_size: BatchSize = None,
     offload: Offload = None,
-    stepping: Stepping = "auto",
+    backend: Backend = "auto",
     force: Force = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -363,10 +363,10 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Turn the codes of one level into audio."""
-    from jukebox_hf.app.transcoding import DecodeOptions, decode_file, find_codes
+    from jukebox_hf.app.transcoding import DecodedAudioOptions, decode_file, find_codes
 
     path, sidecar = find_codes(codes)
-    options = DecodeOptions(level, format, normalize or "none", device, force)
+    options = DecodedAudioOptions(level, format, normalize or "none", device, force)
     found = decode_file(path, out, model or (sidecar or {}).get("model"), options, revision=revision)
     say_found(found, as_json, f"{out}: {found['seconds']:.4g} s of level {found['level']}")
 
@@ -388,7 +388,7 @@ def _said(ctx: typer.Context) -> dict[str, Any]:
 
 def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """So many songs of which the same was said; their seeds count on from one that was."""
-    from jukebox_hf.app.requests import MOST_SONGS
+    from jukebox_hf.app.runs.requests import MOST_SONGS
     from jukebox_hf.model.checks.validation import require
 
     require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
@@ -415,9 +415,9 @@ def _inherited(ctx: typer.Context, codes: Path) -> dict[str, Any]:
 
 
 def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
-    from jukebox_hf.app.song_runs import RunOptions, SongsFailedError, run_songs
+    from jukebox_hf.app.runs.song_runs import RunOptions, SongsFailedError, run_songs
 
-    names = ("batch_size", "device", "offload", "stepping", "resume", "force", "dry_run")
+    names = ("batch_size", "device", "offload", "backend", "resume", "force", "dry_run")
     options = RunOptions(out=out, **{name: ctx.params[name] for name in names if name in ctx.params})
     try:
         results, failure = run_songs(songs, options), None
@@ -429,8 +429,8 @@ def _run(songs: list[dict[str, Any]], ctx: typer.Context, out: str) -> None:
 
 
 def _tell(results: list[dict[str, Any]], ctx: typer.Context, options: "RunOptions") -> None:
-    from jukebox_hf.app.requests import read_request, replaced_source, short_repeat_line
-    from jukebox_hf.app.song_folder import is_folder
+    from jukebox_hf.app.runs.requests import read_request, replaced_source, short_repeat_line
+    from jukebox_hf.app.runs.song_folder import is_folder
 
     folder = Path(options.out) if is_folder(options.out) else Path(options.out).parent
     if ctx.params["as_json"]:

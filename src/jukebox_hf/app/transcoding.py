@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from jukebox_hf.app.fingerprint import check_vqvae, vqvae_notes
-from jukebox_hf.app.information import configuration_of
-from jukebox_hf.app.orders import open_model
-from jukebox_hf.app.requests import check_recording, read_request, read_text
-from jukebox_hf.app.run_choice import NO_MODEL
-from jukebox_hf.app.song_folder import check_folder, load_codes, save_codes
-from jukebox_hf.app.song_making import GENERATED, decoded, read_sidecar
+from jukebox_hf.app.repository_facts import configuration_of
+from jukebox_hf.app.runs.device_choice import NO_MODEL
+from jukebox_hf.app.runs.model_fingerprint import check_vqvae, vqvae_notes
+from jukebox_hf.app.runs.planned_songs import open_model
+from jukebox_hf.app.runs.requests import check_recording, read_request, read_text
+from jukebox_hf.app.runs.song_folder import check_folder, load_codes, save_codes
+from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -23,7 +23,7 @@ _CODES = ".codes.safetensors"
 
 
 @dataclass(frozen=True)
-class DecodeOptions:
+class DecodedAudioOptions:
     """How to decode: which level (None: the finest there is), and into what."""
 
     level: int | None = None
@@ -60,7 +60,7 @@ def encode_file(
 
 
 def decode_file(
-    codes: Path, out: Path, model_name: str | None, options: DecodeOptions, *, revision: str | None = None
+    codes: Path, out: Path, model_name: str | None, options: DecodedAudioOptions, *, revision: str | None = None
 ) -> dict[str, Any]:
     """Write what the codes of one level sound like.
 

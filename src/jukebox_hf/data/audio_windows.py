@@ -167,7 +167,7 @@ class AudioWindows(Dataset):
         return window
 
 
-class WindowOrder(Sampler[int]):
+class EpochSampler(Sampler[int]):
     """The order of an epoch: a permutation that seed and epoch decide, from `done` on where a run is resumed."""
 
     def __init__(self, num_windows: int, seed: int = 0, *, epoch: int = 0, done: int = 0) -> None:

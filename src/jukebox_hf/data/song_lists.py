@@ -34,14 +34,14 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedRow:
     """One song of a list: its line, counted from 1, and its cells by column."""
 
     line: int
     cells: dict[str, Any]
 
 
-def read_song_list(path: Path) -> list[Row]:
+def read_song_list(path: Path) -> list[ListedRow]:
     """Read a metadata.csv, separated by commas, semicolons, tabs or bars, or a metadata.jsonl.
 
     Raises:
@@ -132,7 +132,7 @@ def _text(path: Path) -> str:
     return text
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+def _csv_rows(path: Path, text: str) -> Iterator[ListedRow]:
     text, before_header = _without_sep(text)
     separator = _separator(path, text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -146,7 +146,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
                 if columns is None:
                     columns = _columns(path, cells)
                 else:
-                    yield Row(line, _fitted(where, columns, cells, separator))
+                    yield ListedRow(line, _fitted(where, columns, cells, separator))
             line = reader.line_num + 1 + before_header
     except csv.Error as error:
         raise ValueError(
@@ -202,7 +202,7 @@ def _fitted(where: str, columns: Sequence[str], cells: Sequence[str], separator:
     return {name: checked_word(where, name, cell if name == "lyrics" else cell.strip()) for name, cell in row.items()}
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
+def _json_rows(path: Path, text: str) -> Iterator[ListedRow]:
     columns: list[str] | None = None
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         if not line.strip():
@@ -221,4 +221,4 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
             f"{where}, {'has' if missing and missing[0] in row else 'lacks'} {', '.join(missing)}, other than the "
             f"lines before; write all for every song, and null for what is not known",
         )
-        yield Row(number, {name: checked_word(f"{where},", name, value) for name, value in row.items()})
+        yield ListedRow(number, {name: checked_word(f"{where},", name, value) for name, value in row.items()})

@@ -6,21 +6,15 @@ window asks for it, inside the DataLoader's workers. What can not be decoded is 
 
 import hashlib
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jukebox_hf.data.recordings import Header, read_header, read_span
-from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable, check_source, open_table, place_of
+from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.validation import is_number, plain, require
+from jukebox_hf.model.checks.validation import require
 
-if TYPE_CHECKING:
-    from jukebox_hf.data.song_streams import SongStream
-
-SPLITS = (None, "train", "test")
 MAX_CORRUPT = 0.1
 MAX_CHARACTERS_PER_SECOND = 50  # the fastest rapped records stay below
 _LISTED = 10
@@ -50,62 +44,6 @@ class SkippedSong:
 
     name: str
     reason: str
-
-
-def open_songs(
-    source: str | PathLike[str],
-    *,
-    split: str | None = None,
-    streaming: bool = False,
-    test_fraction: float = 0.1,
-    revision: str | None = None,
-    allow_outside_files: bool = False,
-) -> "Songs | SongStream":
-    """Open songs to train on.
-
-    Args:
-        source: a folder with `metadata.csv` or `metadata.jsonl` (file_name, artist, genre, lyrics, timed_lyrics), a
-            folder of recordings alone, parquet files with an `audio` column, or a data set of the Hub.
-        split: "train", "test", or None for all. The split that a data set has itself is taken, by the names of files
-            (`train-00000-of-00001.parquet`) and folders (`test/`) too; else songs are split by a hash of their names,
-            so a song stays on its side however many others are added.
-        streaming: read parquet and Hub data sets while they arrive; gives a `SongStream`.
-        test_fraction: share of the songs in "test".
-        revision: of a data set of the Hub.
-        allow_outside_files: let lists and tables name files outside the folder, which then may be any of this machine.
-
-    Raises:
-        ValueError: no songs there, missing columns, words that are no text, files outside the folder, no song on a
-            side, or more than a tenth of the files corrupt.
-        ImportError: parquet or the Hub without `datasets`.
-    """
-    source = check_source(source)
-    require(split in SPLITS, f"split={split!r} must be 'train', 'test' or None")
-    for name, value in (("streaming", streaming), ("allow_outside_files", allow_outside_files)):
-        require(isinstance(value, bool), f"{name}={value!r} must be True or False")
-    test_fraction = plain(test_fraction)
-    require(
-        is_number(test_fraction) and 0 <= test_fraction <= 1,
-        f"test_fraction={test_fraction!r} must be a number from 0 to 1; try 0.1",
-    )
-    if streaming:
-        from jukebox_hf.data.song_streams import open_stream
-
-        return open_stream(
-            source,
-            split=split,
-            test_fraction=test_fraction,
-            revision=revision,
-            place=place_of(source, allow_outside_files),
-        )
-    table, is_split = open_table(source, revision=revision, split=split, allow_outside=allow_outside_files)
-    rows = [row for row, name in enumerate(table.names) if is_split or in_split(name, split, test_fraction)]
-    require(
-        len(rows) > 0,
-        f"split={split!r} of {table.where} holds none of its {len(table.names)} songs; change test_fraction="
-        f"{test_fraction:g} or add songs",
-    )
-    return Songs(table, rows)
 
 
 def in_split(name: str, split: str | None, test_fraction: float) -> bool:

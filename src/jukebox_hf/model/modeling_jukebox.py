@@ -19,7 +19,7 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, Pr
 from transformers.utils import ModelOutput
 
 from .alignment.alignment import SongAlignment
-from .alignment.batch_alignment import OrderAligner, align_songs, lyric_level
+from .alignment.batch_alignment import BatchAligner, align_songs, lyric_level
 from .checkpoints.companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
 from .checkpoints.later_priors import ReachesLaterPriors
 from .checkpoints.part_loader import LOADING, PartSource
@@ -49,7 +49,7 @@ from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .networks.plain_modules import check_in_memory
 from .songs.generation_arguments import (
     LEFT_BY_TRANSFORMERS_4,
-    SongWishes,
+    GenerateArguments,
     check_generation_defaults,
     default_generation_config,
     read_hook,
@@ -57,7 +57,7 @@ from .songs.generation_arguments import (
     refuse_listeners,
 )
 from .songs.song import LentForCall, LogitsHook
-from .songs.song_batches import SongOrder, copied, take_orders, write_orders
+from .songs.song_batches import SongBatch, copied, take_orders, write_orders
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
@@ -280,7 +280,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;
                 `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
-                `plan_song`); `batch`, `chunk` to bound memory; `stepping` (see `sample_window`); `return_codes`;
+                `plan_song`); `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
                 `return_alignment`. See docs/reference/generation.md.
 
         Raises:
@@ -291,7 +291,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         offload = read_flag("offload", offload)
         orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
         priors = LentForCall(self, self.offload if offload is None else offload)
-        aligner = OrderAligner(priors, orders) if wishes.return_alignment else None
+        aligner = BatchAligner(priors, orders) if wishes.return_alignment else None
         self._check_priors_of(orders)
         states = write_orders(priors, orders, hook, aligner and aligner.after_level)
         alignment = aligner and tuple(aligner.finish(states))
@@ -346,7 +346,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         sizes = {"piece_seconds": plain(piece_seconds), "lookahead_seconds": plain(lookahead_seconds)}
         return stream_song(self, order.plan, order.labels, order.state, hook=hook, **sizes)
 
-    def _check_priors_of(self, orders: Sequence[SongOrder]) -> None:
+    def _check_priors_of(self, orders: Sequence[SongBatch]) -> None:
         self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
 
     def _orders(
@@ -356,7 +356,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         logits_processor: LogitsHook | None,
         codes: Codes | None,
         arguments: dict[str, Any],
-    ) -> tuple[tuple[SongOrder, ...], SongWishes, LogitsHook | None]:
+    ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | None]:
         """What `generate` was given, checked: orders, wishes and the hook."""
         by_name = {name: arguments.pop(name) for name in SONG_INPUTS if name in arguments}
         require(
@@ -380,7 +380,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
-        self, orders: Sequence[SongOrder], states: Sequence[SongState], return_codes: bool
+        self, orders: Sequence[SongBatch], states: Sequence[SongState], return_codes: bool
     ) -> JukeboxGenerateOutput:
         """Decode the finest level that was written, every song in its row of the batch."""
         finest, hops = orders[0].plan.levels[-1].level, self.config.vqvae_config.hop_lengths

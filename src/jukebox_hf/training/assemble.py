@@ -21,11 +21,11 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.commands import SentenceParser, run
-from jukebox_hf.training.label_lists import relabel
-from jukebox_hf.training.lyric_alphabets import add_characters
-from jukebox_hf.training.prior_collators import needs_words
-from jukebox_hf.training.prior_data import check_facts, check_same_vqvae, facts_of
-from jukebox_hf.training.prior_sources import load_vqvae, read_facts, tokenizer_of
+from jukebox_hf.training.prior.label_lists import relabel
+from jukebox_hf.training.prior.lyric_alphabets import add_characters
+from jukebox_hf.training.prior.prior_collators import needs_words
+from jukebox_hf.training.prior.prior_data import check_facts, check_same_vqvae, facts_of
+from jukebox_hf.training.prior.prior_sources import load_vqvae, read_facts, tokenizer_of
 
 _CONFIG, _HUB_NAME = "config.json", re.compile(r"[\w.-]+/[\w.-]+")
 _PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json")

@@ -25,14 +25,15 @@ from transformers.utils import logging
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_tables import check_source
-from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped, open_songs
+from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
 from jukebox_hf.training.commands import SentenceParser, run
-from jukebox_hf.training.prior_data import facts_of
-from jukebox_hf.training.prior_sources import load_vqvae
+from jukebox_hf.training.prior.prior_data import facts_of
+from jukebox_hf.training.prior.prior_sources import load_vqvae
 
 logger = logging.get_logger(__name__)
 

@@ -20,19 +20,19 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import check_fits_into, put_prior
 from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
-from jukebox_hf.training.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
-from jukebox_hf.training.lora import LoRAArguments, check_adapters_fit, with_adapters
-from jukebox_hf.training.lyric_alphabets import add_characters, with_characters
-from jukebox_hf.training.prior_arguments import (
+from jukebox_hf.training.prior.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
+from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
+from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
+from jukebox_hf.training.prior.prior_arguments import (
     JukeboxPriorTrainingArguments,
     PriorDataArguments,
     PriorModelArguments,
 )
-from jukebox_hf.training.prior_collators import PriorCollator, needs_words
-from jukebox_hf.training.prior_data import PriorSongs, check_same_vqvae, check_songs, open_prior_songs, windows_of
-from jukebox_hf.training.prior_initialization import PriorInitialization, initialize
-from jukebox_hf.training.prior_sources import PriorSource, load_vqvae, open_source, read_facts, write_facts
-from jukebox_hf.training.prior_trainer import JukeboxPriorTrainer
+from jukebox_hf.training.prior.prior_collators import PriorCollator, needs_words
+from jukebox_hf.training.prior.prior_data import PriorSongs, check_same_vqvae, check_songs, open_prior_songs, windows_of
+from jukebox_hf.training.prior.prior_initialization import PriorInitialization, initialize
+from jukebox_hf.training.prior.prior_sources import PriorSource, load_vqvae, open_source, read_facts, write_facts
+from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
 
 logger = logging.get_logger(__name__)
 

@@ -17,11 +17,11 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.configuration.presets import vqvae_preset
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.training.arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
-from jukebox_hf.training.bandwidth import measure_bandwidth, spread_windows
 from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
-from jukebox_hf.training.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
+from jukebox_hf.training.vqvae.bandwidth import measure_bandwidth, spread_windows
+from jukebox_hf.training.vqvae.vqvae_arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
+from jukebox_hf.training.vqvae.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
 
 logger = logging.get_logger(__name__)
 _LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
@@ -118,7 +118,7 @@ def _trained_model(name_or_path: str, config: JukeboxVQVAEConfig) -> JukeboxVQVA
 def _windows(audio: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tuple[Any, Any]:
     """Windows to train on, and to evaluate on or None."""
     from jukebox_hf.data.audio_windows import AudioWindows
-    from jukebox_hf.data.songs import open_songs
+    from jukebox_hf.data.open_songs import open_songs
 
     samples, rate = _window_samples(audio, config), config.sampling_rate
 

@@ -47,7 +47,7 @@ for known in (16, 8192):  # the first window loads code
     tokens = prior.sequence(codes[:, :known])
     forget()
     before = status("VmRSS")
-    sample_window(prior, tokens, conditioning, known + 2, settings, cache=cache, stepping="plain")
+    sample_window(prior, tokens, conditioning, known + 2, settings, cache=cache, backend="eager")
     read = status("VmHWM") - before
     del conditioning
 print(conditioned, read)

@@ -159,7 +159,7 @@ def _inputs(prior, inputs_for):
 
 
 @torch.no_grad()
-def _logits(prior, inputs_for, stepping, known=7, length=20):
+def _logits(prior, inputs_for, backend, known=7, length=20):
     """Of steps after a prefill, for tokens that do not depend on them."""
     tokens, conditioning = _inputs(prior, inputs_for)
     cache = prior.new_cache(len(tokens))
@@ -171,7 +171,7 @@ def _logits(prior, inputs_for, stepping, known=7, length=20):
         return torch.full_like(logits, float("-inf")).scatter(1, codes, 0.0)
 
     written = sample_window(
-        prior, tokens[:, :known], conditioning, length, settings, keep_logits=True, hook=forced, stepping=stepping,
+        prior, tokens[:, :known], conditioning, length, settings, keep_logits=True, hook=forced, backend=backend,
         cache=cache,
     )  # fmt: skip
     return written.logits
@@ -192,7 +192,7 @@ def test_what_is_put_around_a_module_acts_in_every_position(tiny_prior, inputs_f
     wanted = _all_at_once(prior, inputs_for)
     assert (wanted - before).abs().max() > 1e-3  # it does something
     torch.testing.assert_close(_logits(prior, inputs_for, "auto"), wanted, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(_logits(prior, inputs_for, "plain"), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(_logits(prior, inputs_for, "eager"), wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", _CHANGES)
@@ -201,8 +201,8 @@ def test_compiled_steps_and_kernels_know_that_they_would_leave_it_out(tiny_prior
     assert misfit(prior, prior.new_cache(1), _FLOATS) is None
     _CHANGES[name](prior)
     assert misfit(prior, prior.new_cache(1), _FLOATS) is not None
-    with pytest.raises(ValueError, match=r"stepping='native' is not possible here: .*; use 'auto' or 'plain'"):
-        window_decoder.check_stepping_here(prior, 1, "native")
+    with pytest.raises(ValueError, match=r"backend='cpp' is not possible here: .*; use 'auto' or 'eager'"):
+        window_decoder.check_backend_here(prior, 1, "cpp")
 
 
 @contextmanager
@@ -295,22 +295,22 @@ def test_what_is_put_around_all_modules_acts_in_every_position(tiny_prior, input
 
 def test_a_counter_of_flops_counts_every_step(tiny_prior, inputs_for):
     counted = []
-    for stepping in ("auto", "plain"):
+    for backend in ("auto", "eager"):
         with FlopCounterMode(display=False) as counter:
-            _logits(tiny_prior("labelled"), inputs_for, stepping)
+            _logits(tiny_prior("labelled"), inputs_for, backend)
         counted.append(counter.get_total_flops())
     assert counted[0] == counted[1] > 0
 
 
-@pytest.mark.parametrize("stepping", ["auto", "native"])
-def test_a_mode_that_is_entered_within_a_window_hears_the_rest(tiny_prior, inputs_for, stepping):
+@pytest.mark.parametrize("backend", ["auto", "cpp"])
+def test_a_mode_that_is_entered_within_a_window_hears_the_rest(tiny_prior, inputs_for, backend):
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
-    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), stepping=stepping)
+    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), backend=backend)
     window.write_until(10)
     with FlopCounterMode(display=False) as counter:
-        if stepping == "native":
-            with pytest.raises(ValueError, match=r"'native' is not possible here: a FlopCounterMode listens to torch"):
+        if backend == "cpp":
+            with pytest.raises(ValueError, match=r"'cpp' is not possible here: a FlopCounterMode listens to torch"):
                 window.write_until(20)
             return
         window.write_until(20)
@@ -347,22 +347,20 @@ def test_a_hook_is_called_for_every_step(tiny_prior, inputs_for):
     assert calls == [8, *[1] * 12]
 
 
-@pytest.mark.parametrize("stepping", ["auto", "native"])
-def test_a_hook_that_comes_within_a_window_acts_from_then_on(tiny_prior, inputs_for, stepping):
+@pytest.mark.parametrize("backend", ["auto", "cpp"])
+def test_a_hook_that_comes_within_a_window_acts_from_then_on(tiny_prior, inputs_for, backend):
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
-    window = OpenWindow(
-        prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, stepping=stepping
-    )
+    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, backend=backend)
     window.write_until(10)
     handle = prior.transformer.layers[1].register_forward_hook(_louder)
-    if stepping == "native":
-        with pytest.raises(ValueError, match=r"stepping='native' is not possible here: there is a hook on .*layers\.1"):
+    if backend == "cpp":
+        with pytest.raises(ValueError, match=r"backend='cpp' is not possible here: there is a hook on .*layers\.1"):
             window.write_until(20)
         return
     codes = window.write_until(20)
     handle.remove()
-    plain = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, stepping="plain")
+    plain = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, backend="eager")
     plain.write_until(10)
     prior.transformer.layers[1].register_forward_hook(_louder)
     assert torch.equal(codes, plain.write_until(20))
@@ -459,13 +457,13 @@ def test_a_prior_that_steps_in_a_way_of_its_own_does(tiny_prior, name):
 
 
 def test_graphs_are_not_replayed_past_hooks_or_over_other_weights(tiny_prior, inputs_for, monkeypatch):
-    """On a CPU `captured` is plain; what decides is asked as if the graph were one."""
+    """On a CPU `cuda_graph` is plain; what decides is asked as if the graph were one."""
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
     loops, cache = {}, prior.new_cache(len(tokens))
 
     def window():
-        how = {"cache": cache, "loops": loops, "stepping": "captured"}
+        how = {"cache": cache, "loops": loops, "backend": "cuda_graph"}
         sample_window(prior, tokens[:, :5], conditioning, 10, SamplingSettings(0), **how)
         (loop,) = loops.values()
         return loop
@@ -477,8 +475,8 @@ def test_graphs_are_not_replayed_past_hooks_or_over_other_weights(tiny_prior, in
     assert second is not first
     prior.transformer.layers[1].mlp.register_forward_hook(_louder)
     assert window() is second  # without CUDA nothing is replayed
-    monkeypatch.setattr(window_decoder, "_silenced", lambda prior, stepping, device: listener(prior))
-    with pytest.raises(ValueError, match="stepping='captured' is not possible here: there is a hook on transformer"):
+    monkeypatch.setattr(window_decoder, "_silenced", lambda prior, backend, device: listener(prior))
+    with pytest.raises(ValueError, match="backend='cuda_graph' is not possible here: there is a hook on transformer"):
         window()
 
 

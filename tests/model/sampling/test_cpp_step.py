@@ -15,7 +15,7 @@ from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
 from jukebox_hf.model.networks.conditioning import joined
 from jukebox_hf.model.sampling import cpp_step
-from jukebox_hf.model.sampling.cpp_step import NativeStepper, reason_against, run_of
+from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against, run_of
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
 
@@ -42,7 +42,7 @@ def _steps(prior, inputs, native, known=5, count=10):
     start = prior.config.prefix_length + known
     with torch.no_grad():
         prior.prefill(tokens[:, :start], conditioning, cache)
-        step = NativeStepper(prior, cache).step if native else prior.step
+        step = CppStepper(prior, cache).step if native else prior.step
         logits = [step(tokens[:, place, None], conditioning, cache) for place in range(start, start + count)]
     assert int(cache.position) == start + 1 + count
     return torch.cat(logits, dim=1)
@@ -212,7 +212,7 @@ def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
     part = prior.new_cache(3).song(1)
     with pytest.raises(ValueError, match="not contiguous"):
-        NativeStepper(prior, part)
+        CppStepper(prior, part)
     inputs = inputs_for(prior.config, batch=1)
     codes = inputs.pop("codes")
     drawn = [
@@ -272,9 +272,9 @@ def test_a_window_is_the_same_whichever_way_it_steps(tiny_prior, inputs_for, fla
             prior.condition(**inputs),
             24,
             uniforms=uniforms,
-            stepping=stepping,
+            backend=backend,
         ).codes
-        for stepping in ("plain", "native", "auto")
+        for backend in ("eager", "cpp", "auto")
     ]
     assert torch.equal(windows[0], windows[1])
     assert torch.equal(windows[0], windows[2])
@@ -283,11 +283,11 @@ def test_a_window_is_the_same_whichever_way_it_steps(tiny_prior, inputs_for, fla
 def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
     prior = tiny_prior("bare")
     nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
-    with pytest.raises(ValueError, match="stepping='fast' is none of auto, plain, native"):
-        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="fast")
+    with pytest.raises(ValueError, match="backend='fast' is none of auto, eager, cpp"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), backend="fast")
     monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
-    with pytest.raises(ValueError, match="stepping='native' is not possible here: there is no C compiler"):
-        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), stepping="native")
+    with pytest.raises(ValueError, match="backend='cpp' is not possible here: there is no C compiler"):
+        sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), backend="cpp")
 
 
 @needs_compiler
@@ -303,7 +303,7 @@ def test_a_songs_numbers_do_not_depend_on_the_songs_beside_it(tiny_prior, inputs
         conditioning = joined([prior.condition(**{n: v[i : i + 1] for n, v in own.items()}) for i in range(len(codes))])
         tokens = prior.sequence(codes, own.get("lyric_ids"))
         settings = SamplingSettings(temperature=0)
-        return sample_window(prior, tokens, conditioning, 12, settings, keep_logits=True, stepping="native").logits
+        return sample_window(prior, tokens, conditioning, 12, settings, keep_logits=True, backend="cpp").logits
 
     together = logits_of(slice(5))
     for songs in (slice(0, 1), slice(3, 4), slice(1, 3), slice(1, 5)):

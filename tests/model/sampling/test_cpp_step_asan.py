@@ -37,7 +37,7 @@ def window(prior, batch):
     inputs = _inputs_for(prior.config, batch=batch)
     codes = inputs.pop("codes")
     tokens, settings = prior.sequence(codes[:, :3], inputs.get("lyric_ids")), SamplingSettings(0)
-    return sample_window(prior, tokens, prior.condition(**inputs), 24, settings, stepping="native").codes
+    return sample_window(prior, tokens, prior.condition(**inputs), 24, settings, backend="cpp").codes
 
 for flavour in ("bare", "labelled", "prefix", "encoder", "upsampler"):
     for width in (16, 18):

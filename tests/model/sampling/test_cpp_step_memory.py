@@ -11,7 +11,7 @@ from torch import nn
 
 from jukebox_hf import JukeboxModel, SamplingSettings, sample_window
 from jukebox_hf.model.sampling import cpp_step
-from jukebox_hf.model.sampling.cpp_step import NativeStepper, address_of, compile_native
+from jukebox_hf.model.sampling.cpp_step import CppStepper, address_of, compile_native
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
 
@@ -34,27 +34,25 @@ _AROUND = {
 }
 
 
-def _window(prior, inputs, stepping="native"):
+def _window(prior, inputs, backend="cpp"):
     own = dict(inputs)
     codes = own.pop("codes")
     tokens = prior.sequence(codes[:, :3], own.get("lyric_ids"))
     settings = SamplingSettings(temperature=0)
-    return sample_window(
-        prior, tokens, prior.condition(**own), 24, settings, keep_logits=True, stepping=stepping
-    ).logits
+    return sample_window(prior, tokens, prior.condition(**own), 24, settings, keep_logits=True, backend=backend).logits
 
 
 @needs_compiler
 @pytest.mark.parametrize("around", _AROUND)
-@pytest.mark.parametrize("stepping", ["native", "plain", "auto"])
+@pytest.mark.parametrize("backend", ["cpp", "eager", "auto"])
 def test_a_window_is_the_same_whatever_tensors_are_made_like_by_default(
-    tiny_prior, inputs_for, flavour, around, stepping
+    tiny_prior, inputs_for, flavour, around, backend
 ):
     prior = tiny_prior(flavour)
     inputs = inputs_for(prior.config)
-    wanted = _window(prior, inputs, stepping)
+    wanted = _window(prior, inputs, backend)
     with _AROUND[around]():
-        found = _window(prior, inputs, stepping)
+        found = _window(prior, inputs, backend)
     assert found.dtype == wanted.dtype
     assert torch.equal(found, wanted)
 
@@ -140,7 +138,7 @@ def test_no_address_is_given_of_what_c_was_not_told_of(name):
 def test_a_step_beyond_the_end_or_into_another_cache_is_refused(tiny_prior):
     prior = tiny_prior("bare")
     cache, nothing = prior.new_cache(1), prior.condition()
-    stepper, token = NativeStepper(prior, cache), torch.zeros(1, 1, dtype=torch.long)
+    stepper, token = CppStepper(prior, cache), torch.zeros(1, 1, dtype=torch.long)
     for position in (-1, 24, 10**9):
         cache.position.fill_(position)
         with pytest.raises(ValueError, match=f"position {position} of this cache is none of the 24"):
@@ -154,7 +152,7 @@ def test_a_step_after_the_caches_were_replaced_writes_into_none(tiny_prior, inpu
     """What a stepper points to stays alive as long as it does."""
     prior = tiny_prior("bare")
     cache = prior.new_cache(1)
-    stepper = NativeStepper(prior, cache)
+    stepper = CppStepper(prior, cache)
     cache.layers = [torch.zeros(1) for _ in cache.layers]
     token = torch.zeros(1, 1, dtype=torch.long)
     assert stepper.step(token, prior.condition(), cache).isfinite().all()

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling import window_decoder, window_loop
-from jukebox_hf.model.sampling.cuda_graph import WARM_UP, Captured
+from jukebox_hf.model.sampling.cuda_graph import WARM_UP, CudaGraph
 from jukebox_hf.model.sampling.sampling_ops import choose
 from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
 
@@ -62,8 +62,8 @@ def test_the_body_equals_the_loop_written_out(flavour, settings, known, tiny_pri
     prior = tiny_prior(flavour)
     start, uniforms = _start(prior, inputs_for(prior.config), known), torch.rand(2, 24)
     codes, logits = _written_out(prior, *start, 24, settings, uniforms)
-    for stepping in ("plain", "captured"):
-        found = sample_window(prior, *start, 24, settings, uniforms=uniforms, stepping=stepping, keep_logits=True)
+    for backend in ("eager", "cuda_graph"):
+        found = sample_window(prior, *start, 24, settings, uniforms=uniforms, backend=backend, keep_logits=True)
         assert torch.equal(found.codes, codes)
         assert torch.equal(found.logits[:, known - 24 :], logits)
 
@@ -73,7 +73,7 @@ def test_characters_may_be_drawn_in_the_body(tiny_prior, inputs_for):
     start, uniforms = _start(prior, inputs_for(prior.config), 2), torch.rand(2, 24)
     codes, _ = _written_out(prior, *start, 24, SETTINGS["bold"], uniforms, may_draw_lyrics=True)
     found = sample_window(
-        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, stepping="captured", may_draw_lyrics=True
+        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, backend="cuda_graph", may_draw_lyrics=True
     )
     assert torch.equal(found.codes, codes)
     assert (codes[:, 2:] == 0).any(), "no character was drawn, so nothing was tested"
@@ -85,10 +85,10 @@ def test_the_loop_is_used_again_for_the_next_window(flavour, tiny_prior, inputs_
     for seed, known, length in ((0, 3, 24), (1, 0, 17), (2, 9, 24)):
         start, uniforms = _start(prior, inputs_for(prior.config, seed=seed), known), torch.rand(2, length)
         options = {"settings": SETTINGS["bold"], "uniforms": uniforms}
-        again = sample_window(prior, *start, length, cache=cache, stepping="captured", loops=loops, **options)
-        assert torch.equal(again.codes, sample_window(prior, *start, length, stepping="plain", **options).codes)
+        again = sample_window(prior, *start, length, cache=cache, backend="cuda_graph", loops=loops, **options)
+        assert torch.equal(again.codes, sample_window(prior, *start, length, backend="eager", **options).codes)
     assert len(loops) == 1
-    sample_window(prior, *start, 24, SETTINGS["greedy"], cache=cache, stepping="captured", loops=loops)
+    sample_window(prior, *start, 24, SETTINGS["greedy"], cache=cache, backend="cuda_graph", loops=loops)
     assert len(loops) == 2, "other settings are another graph"
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_finite_is_told_with_its_place(tiny_prior, inputs_for, monke
     monkeypatch.setattr(prior, "step", step)
     start = _start(prior, inputs_for(prior.config), 3)
     with pytest.raises(FloatingPointError) as stop:
-        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), stepping="captured")
+        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), backend="cuda_graph")
     assert stop.value.args[:3] == ("the logits are not finite", 1, 11)
 
 
@@ -116,7 +116,7 @@ def test_a_hook_sees_the_logits_of_each_place(tiny_prior, inputs_for):
         return logits.masked_fill(torch.arange(logits.shape[-1]) % 2 == 1, float("-inf"))
 
     found = sample_window(
-        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, stepping="captured", hook=hook, keep_logits=True
+        prior, *start, 24, SETTINGS["bold"], uniforms=uniforms, backend="cuda_graph", hook=hook, keep_logits=True
     )
     assert seen == list(range(4, 24))
     assert found.logits.isfinite().all(), "logits are given as they were before the hook"
@@ -126,8 +126,8 @@ def test_a_hook_sees_the_logits_of_each_place(tiny_prior, inputs_for):
 def test_a_way_that_is_not_possible_is_refused(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
     start = _start(prior, inputs_for(prior.config), 4)
-    with pytest.raises(ValueError, match=r"^stepping='fused' is not possible here: .*(triton|GPU).*; use 'auto' or"):
-        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), stepping="fused")
+    with pytest.raises(ValueError, match=r"^backend='triton' is not possible here: .*(triton|GPU).*; use 'auto' or"):
+        sample_window(prior, *start, 24, uniforms=torch.rand(2, 24), backend="triton")
 
 
 # --- on a GPU that is not there ---------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_the_watch_sees_a_step_that_waits():
 
 
 class _FakeCuda:
-    """torch.cuda as far as Captured uses it: notes what is done; a graph replays the function it saw."""
+    """torch.cuda as far as CudaGraph uses it: notes what is done; a graph replays the function it saw."""
 
     class Stream:
         def wait_stream(self, other):
@@ -233,7 +233,7 @@ def counter(monkeypatch):
 
 def test_every_call_is_one_call_from_warm_up_to_replay(counter):
     cuda, function, state = counter
-    captured = Captured(function, torch.device("cuda"))
+    captured = CudaGraph(function, torch.device("cuda"))
     for calls in range(1, 7):
         assert captured() is state
         assert int(state) == calls, "a warm-up, or the recording, ran what was not asked for"
@@ -243,7 +243,7 @@ def test_every_call_is_one_call_from_warm_up_to_replay(counter):
 
 def test_without_cuda_a_call_is_a_call(counter):
     cuda, function, state = counter
-    captured = Captured(function, torch.device("cpu"))
+    captured = CudaGraph(function, torch.device("cpu"))
     for _ in range(6):
         captured()
     assert int(state) == 6
@@ -254,14 +254,14 @@ def test_without_cuda_a_call_is_a_call(counter):
 def test_what_can_not_be_captured_is_called_with_one_warning(counter):
     cuda, function, state = counter
     cuda.fails = RuntimeError("operation not permitted when stream is capturing\nmore")
-    captured = Captured(function, torch.device("cuda"))
+    captured = CudaGraph(function, torch.device("cuda"))
     for _ in range(WARM_UP):
         captured()
     cuda.log.append("then")
     with pytest.warns(UserWarning, match="one kernel at a time, which is slower: operation not permitted when stream"):
-        Captured._capture(captured)
+        CudaGraph._capture(captured)
     for _ in range(2):
-        cuda.log.append("plain")
+        cuda.log.append("eager")
         captured()
     assert int(state) == WARM_UP + 2
     assert not captured.is_replaying
@@ -270,7 +270,7 @@ def test_what_can_not_be_captured_is_called_with_one_warning(counter):
 def test_memory_that_runs_out_while_capturing_is_told(counter):
     cuda, function, _ = counter
     cuda.fails = torch.OutOfMemoryError("no memory")
-    captured = Captured(function, torch.device("cuda"))
+    captured = CudaGraph(function, torch.device("cuda"))
     for _ in range(WARM_UP):
         captured()
     with pytest.raises(torch.OutOfMemoryError):
@@ -280,12 +280,12 @@ def test_memory_that_runs_out_while_capturing_is_told(counter):
 def test_a_gpu_captures_and_a_cpu_does_not(tiny_prior, monkeypatch):
     prior = tiny_prior("bare")
     cache = prior.new_cache(1)
-    assert window_decoder._best_stepping(prior, cache) == ("native" if shutil.which("cc") else "plain")
+    assert window_decoder._best_backend(prior, cache) == ("cpp" if shutil.which("cc") else "eager")
     with FakeTensorMode():
         cache.position = torch.zeros((), dtype=torch.long, device="cuda")
-    assert window_decoder._best_stepping(prior, cache) == "captured"
+    assert window_decoder._best_backend(prior, cache) == "cuda_graph"
     monkeypatch.setattr(window_decoder, "reason_against", lambda prior, cache: "there is no compiler")
-    assert window_decoder._best_stepping(prior, prior.new_cache(1)) == "plain"
+    assert window_decoder._best_backend(prior, prior.new_cache(1)) == "eager"
 
 
 def test_loops_die_with_the_level_that_kept_them(tiny_prior, inputs_for):
@@ -294,7 +294,7 @@ def test_loops_die_with_the_level_that_kept_them(tiny_prior, inputs_for):
     loops, cache = {}, prior.new_cache(2)
     sample_window(
         prior, *_start(prior, inputs_for(prior.config), 3), 24, SETTINGS["greedy"], cache=cache, loops=loops,
-        stepping="captured",
+        backend="cuda_graph",
     )  # fmt: skip
     gc.disable()
     try:
@@ -343,7 +343,7 @@ def test_the_benchmark_measures_nothing_without_a_gpu(benchmark, capsys):
 
 
 def test_the_benchmark_can_be_rehearsed_on_a_cpu(benchmark, capsys, tmp_path):
-    options = ("--ways", "captured", "fused", "--batches", 2, "--weights", "bf16", "--rounds", 1, "--steps", 2)
+    options = ("--ways", "cuda_graph", "triton", "--batches", 2, "--weights", "bf16", "--rounds", 1, "--steps", 2)
     benchmark("--rehearse", *options, "--shapes", "upsampler", "--json", tmp_path / "gpu.json")
     told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     captured, fused = told["measurements"]

@@ -18,7 +18,7 @@ from jukebox_hf import JukeboxPrior, SamplingSettings, prior_preset, sample_wind
 from jukebox_hf.model.networks.attention_kinds import KINDS
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling import triton_kernels, triton_step
-from jukebox_hf.model.sampling.triton_step import MOST_SONGS, FusedStepper, Tiles, reason_against_fused
+from jukebox_hf.model.sampling.triton_step import MOST_SONGS, Tiles, TritonStepper, reason_against_fused
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not IS_INTERPRETED, reason="runs in the interpreter, which another test starts")
@@ -53,7 +53,7 @@ def _steps(prior, inputs, tiles=None, known=5, count=3):
     start = prior.config.prefix_length + known
     with torch.no_grad():
         prior.prefill(tokens[:, :start], conditioning, cache)
-        step = prior.step if tiles is None else FusedStepper(prior, cache, tiles).step
+        step = prior.step if tiles is None else TritonStepper(prior, cache, tiles).step
         logits = [step(tokens[:, place, None], conditioning, cache) for place in range(start, start + count)]
     assert int(cache.position) == start + 1 + count
     return torch.cat(logits, dim=1), cache
@@ -177,7 +177,7 @@ def test_interpreted_window(tiny_prior, inputs_for):
     codes = inputs.pop("codes")[:, :17]
     start = prior.sequence(codes, inputs["lyric_ids"]), prior.condition(**inputs)
     options = {"settings": SamplingSettings(5.0), "uniforms": torch.rand(1, 24)}
-    found = [sample_window(prior, *start, 24, stepping=stepping, **options).codes for stepping in ("plain", "fused")]
+    found = [sample_window(prior, *start, 24, backend=backend, **options).codes for backend in ("eager", "triton")]
     assert torch.equal(*found)
 
 
@@ -202,7 +202,7 @@ def _launches(prior, batch, monkeypatch):
     with torch.device("meta"):
         cache = prior.new_cache(batch)
         positions = torch.empty(batch, prior.config.sequence_length, prior.config.hidden_size)
-        logits = FusedStepper(prior, cache).step(
+        logits = TritonStepper(prior, cache).step(
             torch.zeros(batch, 1, dtype=torch.long), Conditioning(positions=positions), cache
         )
     assert logits.shape == (batch, 1, prior.config.vocab_size)

@@ -152,7 +152,7 @@ def test_hook_that_leaves_nothing_to_draw_is_told_from_bad_weights(settings, tin
 @pytest.mark.parametrize("change", ["data", "parameter", "module"])
 def test_weights_replaced_in_a_window_are_those_it_goes_on_with(tiny_prior, inputs_for, change):
     found = []
-    for stepping in ("auto", "plain"):
+    for backend in ("auto", "eager"):
         prior = tiny_prior("labelled")
 
         def hook(logits, place, prior=prior):
@@ -169,7 +169,7 @@ def test_weights_replaced_in_a_window_are_those_it_goes_on_with(tiny_prior, inpu
             return logits
 
         start = _start(prior, inputs_for(prior.config, batch=1), 0)
-        found.append(sample_window(prior, *start, 24, GREEDY, hook=hook, stepping=stepping).codes)
+        found.append(sample_window(prior, *start, 24, GREEDY, hook=hook, backend=backend).codes)
     assert torch.equal(*found)
 
 

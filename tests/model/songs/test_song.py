@@ -184,7 +184,7 @@ def test_upsamplers_alone_write_side_by_side_as_many_as_the_batch_allows(config)
         ({"batch": 0}, "batch=0 must be a positive integer"),
         ({"chunk": -1}, "chunk=-1 must be a positive integer"),
         ({"chunk": 2.5}, r"chunk=2\.5 must be a positive integer"),
-        ({"stepping": "fast"}, "stepping='fast' is none of auto, plain, native"),
+        ({"backend": "fast"}, "backend='fast' is none of auto, eager, cpp"),
     ],
 )
 def test_impossible_plans_are_refused(config, wish, message):
@@ -359,10 +359,10 @@ def test_a_watcher_of_windows_side_by_side_is_told_how_many_codes_are_there(mode
 
 
 def test_fused_kernels_are_given_no_more_windows_than_they_take(model, config):
-    plan = plan_song(config, 30 * SAMPLES, parallel_windows=True, stepping="fused").levels[1]
-    assert level_sampler.LevelWriter(model.prior(0), plan, [], level_sampler.Listeners()).batch == 16
+    plan = plan_song(config, 30 * SAMPLES, parallel_windows=True, backend="triton").levels[1]
+    assert level_sampler.LevelSampler(model.prior(0), plan, [], level_sampler.Listeners()).batch == 16
     few = replace(plan, batch=3)
-    assert level_sampler.LevelWriter(model.prior(0), few, [], level_sampler.Listeners()).batch == 3
+    assert level_sampler.LevelSampler(model.prior(0), few, [], level_sampler.Listeners()).batch == 3
 
 
 def test_a_hook_can_not_follow_windows_side_by_side(model, config, labels_of):
@@ -431,13 +431,13 @@ def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, lab
     assert all(map(torch.equal, song.codes[0], again.codes[0]))
 
 
-@pytest.mark.parametrize("stepping", ["auto", "plain"])
-def test_a_song_steps_as_it_was_asked_to(model, config, labels_of, monkeypatch, stepping):
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_a_song_steps_as_it_was_asked_to(model, config, labels_of, monkeypatch, backend):
     asked = []
     opened = level_sampler.OpenWindow
-    monkeypatch.setattr(level_sampler, "OpenWindow", lambda *a, **k: asked.append(k["stepping"]) or opened(*a, **k))
-    _run(model, plan_song(config, SAMPLES, stepping=stepping), labels_of(0), SongState.empty(2, [1]))
-    assert set(asked) == {stepping}
+    monkeypatch.setattr(level_sampler, "OpenWindow", lambda *a, **k: asked.append(k["backend"]) or opened(*a, **k))
+    _run(model, plan_song(config, SAMPLES, backend=backend), labels_of(0), SongState.empty(2, [1]))
+    assert set(asked) == {backend}
 
 
 def test_hook_that_leaves_nothing_to_draw_is_stopped_with_level_song_and_place(model, config, labels_of):
@@ -518,7 +518,7 @@ def test_graphs_are_made_once_per_level_and_freed_with_it(model, config, labels_
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(window_decoder, "WindowLoop", Noted)
-    monkeypatch.setattr(window_decoder, "_best_stepping", lambda prior, cache: "captured")
+    monkeypatch.setattr(window_decoder, "_best_backend", lambda prior, cache: "cuda_graph")
     for progress in sample_song(model, plan, labels, start):
         alive = [loop() for loop in made if loop() is not None]
         assert len(alive) == 1, f"level {progress.level}: {len(alive)} loops"

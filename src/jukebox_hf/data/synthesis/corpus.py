@@ -22,7 +22,7 @@ from jukebox_hf.data.audio_io import FORMATS, suffix_of, write_audio, write_byte
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
-from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SongOrder, synthesize
+from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import is_integer, require
@@ -89,14 +89,14 @@ class CorpusSettings:
             f"lyrics have {len(self.lyrics or '')} characters, but 1 to characters={self.characters} fit a song; "
             f"shorten them or raise characters",
         )
-        SongOrder(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
+        SynthSpec(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
 
     @property
     def num_songs(self) -> int:
         return math.ceil(self.hours * 3600 / (self.characters * self.slot))
 
 
-def plan_song(settings: CorpusSettings, index: int) -> SongOrder:
+def plan_song(settings: CorpusSettings, index: int) -> SynthSpec:
     """What song number `index` of a corpus is; all pairs of artist and genre come equally often."""
     pairs = list(product(ARTISTS, GENRES))
     # Seeds of 32 bits each, so that no two songs of any two corpora share their draws.
@@ -110,7 +110,7 @@ def plan_song(settings: CorpusSettings, index: int) -> SongOrder:
         lyrics = " " * settings.characters
     else:
         lyrics = write_lyrics(random, settings.characters, invented=is_invented)
-    return SongOrder(artist, genre, lyrics, int(random.integers(2**31)), settings.sampling_rate, settings.slot)
+    return SynthSpec(artist, genre, lyrics, int(random.integers(2**31)), settings.sampling_rate, settings.slot)
 
 
 def write_corpus(

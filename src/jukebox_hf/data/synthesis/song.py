@@ -1,6 +1,6 @@
 """A song: words, a singer and a band become sound, always the same from the same seed.
 
-Flows in: a SongOrder. Flows out: samples and the second at which every character is sung.
+Flows in: a SynthSpec. Flows out: samples and the second at which every character is sung.
 """
 
 import math
@@ -22,7 +22,7 @@ SHORTEST_SLOT, LONGEST_SLOT = 0.1, 1.0  # seconds per character
 
 
 @dataclass(frozen=True)
-class SongOrder:
+class SynthSpec:
     """What to play.
 
     Args:
@@ -74,7 +74,7 @@ class SynthesizedSong:
     times: tuple[tuple[float, float], ...]
 
 
-def synthesize(order: SongOrder) -> SynthesizedSong:
+def synthesize(order: SynthSpec) -> SynthesizedSong:
     """Play a song."""
     artist, genre = ARTISTS[order.artist], GENRES[order.genre]
     random = np.random.default_rng([order.seed, 1])
@@ -115,7 +115,7 @@ def melody(
     return tuple(notes)
 
 
-def _band(order: SongOrder, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
+def _band(order: SynthSpec, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
     beat = genre.slots_per_beat * order.slot
     band = np.zeros(round(order.seconds * order.sampling_rate), np.float32)
     for bar in range(math.ceil(order.seconds / (beat * _BEATS_PER_BAR))):

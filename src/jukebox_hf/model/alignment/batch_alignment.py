@@ -14,7 +14,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..inputs.song_inputs import read_songs
 from ..songs.song import Priors, check_timing
-from ..songs.song_batches import SongOrder, batch_size, level_labels, song_samples, warn_of_other_lengths
+from ..songs.song_batches import SongBatch, batch_size, level_labels, song_samples, warn_of_other_lengths
 from ..songs.song_codes import Codes, read_codes, state_of
 from ..songs.song_state import SongState
 from .alignment import SongAlignment, align_song
@@ -84,7 +84,7 @@ def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Code
     return found
 
 
-class OrderAligner:
+class BatchAligner:
     """Aligns songs right after the level that reads lyrics is written, while its prior is still there.
 
     Attributes:
@@ -94,7 +94,7 @@ class OrderAligner:
         ValueError: a model that can not align, before anything is written.
     """
 
-    def __init__(self, model: Priors, orders: Sequence[SongOrder]) -> None:
+    def __init__(self, model: Priors, orders: Sequence[SongBatch]) -> None:
         self._model, self._orders = model, orders
         self.level = lyric_level(model.config)
         self.found: dict[int, SongAlignment] = {}

@@ -37,7 +37,7 @@ _PENALTIES = "codes are no words that could be repeated; a logits_processor may 
 _CUTS = "use top_k or top_p, or a logits_processor"
 _NOT_KEPT = "nothing is kept of single steps; JukeboxPrior.forward gives logits, hidden states and attentions"
 _LENGTH = "say seconds=, or max_new_tokens= for top-level codes"
-_STEPS = "how steps are run is said by stepping="
+_STEPS = "how steps are computed is said by backend="
 _DRAFTS = "no smaller model drafts codes; parallel_windows=True is what makes songs faster"
 _IDS = Foreign("the codes of songs have no special ones")
 

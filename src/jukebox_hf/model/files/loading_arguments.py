@@ -1,7 +1,7 @@
 """What `from_pretrained` and `save_pretrained` may be told: each is used, true anyway, or refused.
 
-Flows in: keyword arguments as transformers 5 documents them. Flows out: `LoadingWishes`, and where each part of a model
-is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
+Flows in: keyword arguments as transformers 5 documents them. Flows out: `LoadingArguments`, and where each part of a
+model is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
 """
 
 import re
@@ -40,7 +40,7 @@ _KINDS = {
 }
 
 _ONE_DEVICE = "a song is written on one device; say device_map= or offload=True"
-_ATTENTION = "attention is sdpa or eager, and how steps are run is said to generate by stepping="
+_ATTENTION = "attention is sdpa or eager, and how steps are computed is said to generate by backend="
 _ANY = (True, False)
 
 LOAD = {
@@ -90,7 +90,7 @@ _SAVE_TAKES = f"push_to_hub, repo_id, is_main_process, {', '.join((*PART_SAVING,
 
 
 @dataclass(frozen=True)
-class LoadingWishes:
+class LoadingArguments:
     """What was asked of `from_pretrained` beside its plain arguments.
 
     Attributes:
@@ -115,7 +115,7 @@ class LoadingWishes:
     generation_config: GenerationConfig | None = None
 
 
-def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes:
+def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingArguments:
     """Sort the keyword arguments of `JukeboxModel.from_pretrained`.
 
     Raises:
@@ -135,7 +135,7 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingWishes
             options[name] = value
     check_variant(options.get("variant"))
     adapter = dict(left.pop("adapter_kwargs", None) or {})
-    wishes = LoadingWishes(
+    wishes = LoadingArguments(
         hub,
         options,
         _checked_subfolder(left.pop("subfolder", None)),

@@ -93,7 +93,7 @@ def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
     return tensor.data_ptr()
 
 
-class NativeStepper:
+class CppStepper:
     """What `step` of cpp_step.c needs of one prior and one cache, looked up once.
 
     It holds pointers into both: make another one when weights or caches are moved or replaced.
@@ -136,7 +136,7 @@ class NativeStepper:
         if cache is not self._cache or not 0 <= place < self._length:
             raise ValueError(
                 f"position {place} of {'this' if cache is self._cache else 'another'} cache is none of the "
-                f"{self._length} that native steps were made for; make a NativeStepper for each cache, and reset it"
+                f"{self._length} that native steps were made for; make a CppStepper for each cache, and reset it"
             )
         inputs, here = self._prior.enter_step(token, conditioning, cache)
         hidden = inputs.float().expand(self._batch, -1, -1).contiguous()

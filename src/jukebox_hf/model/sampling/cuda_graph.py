@@ -13,7 +13,7 @@ from torch import Tensor
 WARM_UP = 3  # calls in which libraries choose their kernels and allocate what they keep
 
 
-class Captured:
+class CudaGraph:
     """Calls a function plainly a few times, then captures it as a CUDA graph and replays that.
 
     Nothing is run that was not asked for: the first calls are the warm-up, and recording runs nothing. So the function

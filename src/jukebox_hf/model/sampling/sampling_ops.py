@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checks.validation import is_integer, is_number, require
 
-STEPPING = ("auto", "plain", "native", "captured", "fused")  # how each next code is found, see `sample_window`
+BACKENDS = ("auto", "eager", "cpp", "cuda_graph", "triton")  # how each next code is found, see `sample_window`
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,6 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     return torch.minimum(tokens, last_allowed).squeeze(-1)
 
 
-def check_stepping(stepping: object) -> None:
+def check_backend(backend: object) -> None:
     """Refuse a way to step that has no name."""
-    require(stepping in STEPPING, f"stepping={stepping!r} is none of {', '.join(STEPPING)}; choose one")
+    require(backend in BACKENDS, f"backend={backend!r} is none of {', '.join(BACKENDS)}; choose one")

@@ -86,7 +86,7 @@ class _Matrix:
         return self.weight, self.bias if self.scale is None else self.scale, self.bias
 
 
-class FusedStepper:
+class TritonStepper:
     """What the kernels need of one prior and one cache, looked up once.
 
     It reads the weights where they are: make another one when weights or caches are moved or replaced.

@@ -18,15 +18,15 @@ from ..networks.conditioning import Conditioning
 from ..networks.cpu_memory import give_back
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.plain_modules import check_in_memory, hooks_made, overheard
-from .cpp_step import NativeStepper, reason_against
-from .sampling_ops import SamplingSettings, check_stepping
+from .cpp_step import CppStepper, reason_against
+from .sampling_ops import SamplingSettings, check_backend
 from .step_checks import listener
-from .triton_step import MOST_SONGS, FusedStepper, reason_against_fused
+from .triton_step import MOST_SONGS, TritonStepper, reason_against_fused
 from .window_loop import Drawing, Step, WindowLoop
 
 logger = logging.get_logger(__name__)
 
-_CAPTURED = ("captured", "fused")
+_CAPTURED = ("cuda_graph", "triton")
 
 
 class WindowSample(NamedTuple):
@@ -55,7 +55,7 @@ def sample_window(
     hook: Callable[[Tensor, int], Tensor] | None = None,
     watch: Callable[[int], None] | None = None,
     cache: JukeboxCache | None = None,
-    stepping: str = "auto",
+    backend: str = "auto",
     loops: dict[object, WindowLoop] | None = None,
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
@@ -73,10 +73,10 @@ def sample_window(
         watch: told the place in the window of each code as its step is started; sees nothing of it and costs nothing.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
-        stepping: how each next code is found: `plain` by `prior.step`; `native` by compiled code for CPUs
-            (cpp_step.py); `captured` by `prior.step` in a CUDA graph (cuda_graph.py), without CUDA as `plain`; `fused`
-            by Triton kernels in such a graph (triton_step.py); `auto` is `captured` on CUDA, `native` where that is
-            possible, else `plain`.
+        backend: how each step is computed: `eager` by `prior.step`; `cpp` by compiled code for CPUs (cpp_step.py);
+            `cuda_graph` by `prior.step` in a CUDA graph (cuda_graph.py), without CUDA as `eager`; `triton` by Triton
+            kernels in such a graph (triton_step.py); `auto` is `cuda_graph` on CUDA, `cpp` where that is possible, else
+            `eager`.
         loops: an empty dictionary at first, to be used again with the same `cache`: it keeps the graphs from window to
             window; None for this window only.
 
@@ -105,7 +105,7 @@ def sample_window(
         hook=hook,
         watch=watch,
         cache=cache,
-        stepping=stepping,
+        backend=backend,
         loops=loops,
     )
     codes = window.write_until(length)
@@ -138,7 +138,7 @@ class OpenWindow:
         hook: Callable[[Tensor, int], Tensor] | None = None,
         watch: Callable[[int], None] | None = None,
         cache: JukeboxCache | None = None,
-        stepping: str = "auto",
+        backend: str = "auto",
         loops: dict[object, WindowLoop] | None = None,
     ) -> None:
         prefix = prior.config.prefix_length
@@ -147,18 +147,18 @@ class OpenWindow:
         check_in_memory("the prior", prior)
         cache = cache or prior.new_cache(tokens.shape[0])
         drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
-        self._hooks, self._is_chosen = hooks_made(), stepping != "auto"
-        if stepping == "auto":
-            stepping = _best_stepping(prior, cache)
+        self._hooks, self._is_chosen = hooks_made(), backend != "auto"
+        if backend == "auto":
+            backend = _best_backend(prior, cache)
         else:
-            _check_stepping(prior, cache, stepping)
-        self._loop = _loop(prior, cache, drawing, conditioning, stepping, {} if loops is None else loops)
-        self._prior, self._cache, self._stepping, self._seen = prior, cache, stepping, _looked_up(prior)
+            _check_backend(prior, cache, backend)
+        self._loop = _loop(prior, cache, drawing, conditioning, backend, {} if loops is None else loops)
+        self._prior, self._cache, self._backend, self._seen = prior, cache, backend, _looked_up(prior)
         self._drawing, self._length, self._keeps = drawing, length, keep_logits
         self._hook, self._watch = hook, watch
         self.reached = tokens.shape[1] - prefix
         self.kept_logits: list[Tensor] = []
-        read = _read_song_by_song if stepping == "native" else _read
+        read = _read_song_by_song if backend == "cpp" else _read
         give_back()  # what conditioning left
         for logits in read(prior, tokens, conditioning, cache, chunk, last_only=not keep_logits):
             self._keep(logits)
@@ -199,42 +199,42 @@ class OpenWindow:
         return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)
 
     @property
-    def stepping(self) -> str:
+    def backend(self) -> str:
         """How codes are found indeed, where it was to be chosen."""
-        return self._stepping
+        return self._backend
 
     def _hear_of_hooks(self) -> None:
         """Go on plainly where a hook, or who else listens, has come since the window was opened."""
         self._hooks = hooks_made()
-        if self._stepping != "plain" and (reason := _silenced(self._prior, self._stepping, self._loop.device)):
-            _refuse_stepping(self._stepping if self._is_chosen else None, reason)
-            self._loop, self._stepping = self._loop.stepped_by(self._prior.step), "plain"
+        if self._backend != "eager" and (reason := _silenced(self._prior, self._backend, self._loop.device)):
+            _refuse_backend(self._backend if self._is_chosen else None, reason)
+            self._loop, self._backend = self._loop.stepped_by(self._prior.step), "eager"
 
     def _look_again(self) -> None:
         """Step with what a prior holds by now where weights or modules were replaced since they were looked up."""
-        if self._stepping == "plain" or (seen := _looked_up(self._prior)) == self._seen:
+        if self._backend == "eager" or (seen := _looked_up(self._prior)) == self._seen:
             return
-        if self._stepping == "native" and self._is_chosen:
-            _check_stepping(self._prior, self._cache, "native")
-        can_go_on = self._stepping == "native" and (self._is_chosen or not reason_against(self._prior, self._cache))
-        self._seen, self._stepping = seen, "native" if can_go_on else "plain"  # what is captured lasts for a window
-        self._loop = self._loop.stepped_by(_stepper(self._prior, self._cache, self._stepping))
+        if self._backend == "cpp" and self._is_chosen:
+            _check_backend(self._prior, self._cache, "cpp")
+        can_go_on = self._backend == "cpp" and (self._is_chosen or not reason_against(self._prior, self._cache))
+        self._seen, self._backend = seen, "cpp" if can_go_on else "eager"  # what is captured lasts for a window
+        self._loop = self._loop.stepped_by(_stepper(self._prior, self._cache, self._backend))
 
     def _keep(self, logits: Tensor) -> None:
         if self._keeps:
             self.kept_logits.append(logits.clone())  # a captured step overwrites its own
 
 
-def check_stepping_here(prior: JukeboxPrior, batch: int, stepping: str) -> None:
+def check_backend_here(prior: JukeboxPrior, batch: int, backend: str) -> None:
     """Refuse a way to step that is not possible with this prior and so many songs.
 
     Raises:
         ValueError: with the reason.
     """
-    if stepping != "auto":
+    if backend != "auto":
         cache = prior.new_cache(min(batch, MOST_SONGS))  # more are never stepped at once so
-        _check_stepping(prior, cache, stepping)
-        _stepper(prior, cache, stepping)
+        _check_backend(prior, cache, backend)
+        _stepper(prior, cache, backend)
 
 
 def _loop(
@@ -242,16 +242,16 @@ def _loop(
     cache: JukeboxCache,
     drawing: Drawing,
     conditioning: Conditioning,
-    stepping: str,
+    backend: str,
     loops: dict[object, WindowLoop],
 ) -> WindowLoop:
     """What writes the codes; a captured one is taken from `loops`, or kept there."""
-    if stepping not in _CAPTURED:
-        return WindowLoop(prior, cache, _stepper(prior, cache, stepping), drawing, conditioning)
-    key = (prior, cache, drawing, stepping, conditioning.positions is None)
+    if backend not in _CAPTURED:
+        return WindowLoop(prior, cache, _stepper(prior, cache, backend), drawing, conditioning)
+    key = (prior, cache, drawing, backend, conditioning.positions is None)
     seen = _looked_up(prior)
     if key not in loops or loops[key].seen != seen:
-        step = _stepper(prior, cache, stepping)
+        step = _stepper(prior, cache, backend)
         loops[key] = WindowLoop(prior, cache, step, drawing, conditioning, is_captured=True)
         loops[key].seen = seen
     return loops[key]
@@ -263,44 +263,44 @@ def _looked_up(prior: JukeboxPrior) -> tuple[object, ...]:
     return (*weights, *map(type, prior.modules()))
 
 
-def _best_stepping(prior: JukeboxPrior, cache: JukeboxCache) -> str:
+def _best_backend(prior: JukeboxPrior, cache: JukeboxCache) -> str:
     """Fused kernels are not chosen: nobody has measured them on a GPU yet (docs/explanation/speed.md)."""
-    best = "captured" if cache.position.is_cuda else "native"
-    reason = _silenced(prior, best, cache.position.device) if best == "captured" else reason_against(prior, cache)
+    best = "cuda_graph" if cache.position.is_cuda else "cpp"
+    reason = _silenced(prior, best, cache.position.device) if best == "cuda_graph" else reason_against(prior, cache)
     if reason is None:
         return best
-    _refuse_stepping(None, reason)
-    return "plain"
+    _refuse_backend(None, reason)
+    return "eager"
 
 
-def _stepper(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> Step:
+def _stepper(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> Step:
     """What finds the next logits, in a way that was found possible."""
-    makers = {"native": NativeStepper, "fused": FusedStepper}
-    return makers[stepping](prior, cache).step if stepping in makers else prior.step
+    makers = {"cpp": CppStepper, "triton": TritonStepper}
+    return makers[backend](prior, cache).step if backend in makers else prior.step
 
 
-def _check_stepping(prior: JukeboxPrior, cache: JukeboxCache, stepping: str) -> None:
-    check_stepping(stepping)
-    if stepping == "plain":
+def _check_backend(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> None:
+    check_backend(backend)
+    if backend == "eager":
         return
-    reason_for = {"native": reason_against, "fused": reason_against_fused}.get(stepping)
-    reason = reason_for(prior, cache) if reason_for else _silenced(prior, stepping, cache.position.device)
+    reason_for = {"cpp": reason_against, "triton": reason_against_fused}.get(backend)
+    reason = reason_for(prior, cache) if reason_for else _silenced(prior, backend, cache.position.device)
     if reason is not None:
-        _refuse_stepping(stepping, reason)
+        _refuse_backend(backend, reason)
 
 
-def _silenced(prior: JukeboxPrior, stepping: str, device: torch.device) -> str | None:
+def _silenced(prior: JukeboxPrior, backend: str, device: torch.device) -> str | None:
     """Who would not be called by steps of a kind; without CUDA captured ones are plain."""
-    return None if stepping == "captured" and device.type != "cuda" else listener(prior)
+    return None if backend == "cuda_graph" and device.type != "cuda" else listener(prior)
 
 
-def _refuse_stepping(stepping: str | None, reason: str) -> None:
+def _refuse_backend(backend: str | None, reason: str) -> None:
     """Say once why steps are plain; a way to step that was asked for by name is refused.
 
     Raises:
         ValueError: with the reason.
     """
-    require(stepping is None, f"stepping={stepping!r} is not possible here: {reason}; use 'auto' or 'plain'")
+    require(backend is None, f"backend={backend!r} is not possible here: {reason}; use 'auto' or 'eager'")
     logger.warning_once(f"steps are plain, which is slower: {reason}")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from .cuda_graph import Captured
+from .cuda_graph import CudaGraph
 from .sampling_ops import SamplingSettings, choose
 
 Step = Callable[[Tensor, Conditioning, JukeboxCache], Tensor]  # `prior.step`, or what stands for it
@@ -122,8 +122,8 @@ class WindowLoop:
         self._cache, self._drawing = cache, drawing
         self._write = partial(write, drawing, self.page, cache)
         predict_here, advance_here = self._bodies(step)
-        self._predict = Captured(predict_here, device) if is_captured else predict_here
-        self._advance = Captured(advance_here, device) if is_captured else advance_here
+        self._predict = CudaGraph(predict_here, device) if is_captured else predict_here
+        self._advance = CudaGraph(advance_here, device) if is_captured else advance_here
 
     def stepped_by(self, step: Step) -> "WindowLoop":
         """The same window, written on by another step, plainly."""

@@ -1,7 +1,7 @@
 """What a user asked of `generate`: keyword arguments and generation configurations become one value.
 
-Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows out: `SongWishes`. transformers 5.17
-hands over configurations it has filled up itself; what it filled in is told from what a user set.
+Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows out: `GenerateArguments`. transformers
+5.17 hands over configurations it has filled up itself; what it filled in is told from what a user set.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -20,7 +20,7 @@ from .song_plan import TEMPERATURE
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
-_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "stepping")
+_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
 _OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
@@ -30,7 +30,7 @@ _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
 
 @dataclass(frozen=True)
-class SongWishes:
+class GenerateArguments:
     """What to do for all songs of a batch.
 
     Attributes:
@@ -41,7 +41,7 @@ class SongWishes:
         settings: how boldly to draw, by level.
         hop_fractions: by level, see `plan_song`.
         parallel_windows: see `plan_song`.
-        chunk, batch, stepping: see `LevelPlan`.
+        chunk, batch, backend: see `LevelPlan`.
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
@@ -57,7 +57,7 @@ class SongWishes:
     parallel_windows: bool
     chunk: int | None
     batch: int | None
-    stepping: str
+    backend: str
     seed: int | None
     return_codes: bool
     return_alignment: bool
@@ -92,7 +92,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
 
 def read_wishes(
     config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
-) -> SongWishes:
+) -> GenerateArguments:
     """Make one value of everything said; plain arguments win over `given`, `given` over the model's `own` defaults.
 
     Raises:
@@ -132,7 +132,7 @@ def read_wishes(
         levels is None or (isinstance(levels, Sequence) and not isinstance(levels, str)),
         f"levels={levels!r} must be a list such as [2, 1, 0], or None for all",
     )
-    return SongWishes(
+    return GenerateArguments(
         seconds=seconds,
         new_codes=said.get("max_new_tokens"),
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
@@ -142,7 +142,7 @@ def read_wishes(
         parallel_windows=is_parallel,
         chunk=said.get("chunk"),
         batch=said.get("batch"),
-        stepping=said.get("stepping", "auto"),
+        backend=said.get("backend", "auto"),
         seed=said.get("seed"),
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),

@@ -43,7 +43,7 @@ class Listeners:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class WindowRow:
     """One window of one song, the codes of it that are known, and how many it shall hold."""
 
     song: int
@@ -52,7 +52,7 @@ class Row:
     stop: int
 
 
-class LevelWriter:
+class LevelSampler:
     """Writes the windows of one level; its caches, and graphs over them, live as long as it does."""
 
     def __init__(
@@ -60,9 +60,9 @@ class LevelWriter:
     ) -> None:
         self.prior, self.plan, self.labels, self.listeners = prior, plan, labels, listeners
         self.batch = plan.batch  # smaller where memory runs out, or kernels take no more
-        if plan.stepping == "fused":
+        if plan.backend == "triton":
             self.batch = min(plan.batch or MOST_SONGS, MOST_SONGS)
-        self.stepping = plan.stepping  # how the last codes were found indeed
+        self.backend = plan.backend  # how the last codes were found indeed
         self._caches: dict[int, JukeboxCache] = {}
         self._loops: dict[object, WindowLoop] = {}
 
@@ -73,7 +73,7 @@ class LevelWriter:
         torn = [row for row in rows if row.window.start > 0 and len(row.known) < mended]
         return self._write(state, [self._seam(state, row) for row in torn], is_watched=False)
 
-    def _write(self, state: SongState, rows: Sequence[Row], is_watched: bool = True) -> SongState:
+    def _write(self, state: SongState, rows: Sequence[WindowRow], is_watched: bool = True) -> SongState:
         """Write rows in batches of those that know equally much."""
         written = {}
         for length in sorted({len(row.known) for row in rows}, reverse=True):
@@ -84,21 +84,23 @@ class LevelWriter:
                 waiting = waiting[len(codes) :]
         return self.with_rows(state, written)
 
-    def _seam(self, state: SongState, row: Row) -> Row:
+    def _seam(self, state: SongState, row: WindowRow) -> WindowRow:
         """The window around the start of a row: what is before it is known, and what was given of the row itself."""
         seam, config = row.window.start, self.prior.config
         start = max(seam - config.context_length // 2, 0) // config.upper_ratio * config.upper_ratio
         window = Window(start, min(start + config.context_length, self.plan.total))
         known = state.codes[self.plan.level][row.song][start : seam + len(row.known)]
-        return Row(row.song, window, known, min(seam + self.plan.mended, row.window.stop) - start)
+        return WindowRow(row.song, window, known, min(seam + self.plan.mended, row.window.stop) - start)
 
-    def rows(self, state: SongState, windows: Sequence[Window]) -> list[Row]:
+    def rows(self, state: SongState, windows: Sequence[Window]) -> list[WindowRow]:
         """The windows that are not full, window by window."""
         songs = state.codes[self.plan.level]
-        rows = [Row(song, w, codes[w.start : w.stop], w.length) for w in windows for song, codes in enumerate(songs)]
+        rows = [
+            WindowRow(song, w, codes[w.start : w.stop], w.length) for w in windows for song, codes in enumerate(songs)
+        ]
         return [row for row in rows if len(row.known) < row.window.length]
 
-    def with_rows(self, state: SongState, written: dict[Row, Tensor]) -> SongState:
+    def with_rows(self, state: SongState, written: dict[WindowRow, Tensor]) -> SongState:
         """The state with what was written: (some,) codes by row, at most as many as it shall hold."""
         level = self.plan.level
         for row in sorted(written, key=lambda row: row.window.start):
@@ -107,7 +109,7 @@ class LevelWriter:
             state = state.with_codes(level, row.song, torch.cat([own[: row.window.start], new, behind]))
         return state
 
-    def open(self, state: SongState, rows: Sequence[Row], is_watched: bool = True) -> OpenWindow:
+    def open(self, state: SongState, rows: Sequence[WindowRow], is_watched: bool = True) -> OpenWindow:
         """Read what rows that know equally many codes know; as long as the longest of them."""
         prior, device = self.prior, self.prior.device
         length = max(row.window.length for row in rows)
@@ -127,11 +129,11 @@ class LevelWriter:
             hook=self._hook(rows[0].window),
             watch=self._watch([row.window for row in rows]) if is_watched else None,
             cache=self._cache(len(rows)),
-            stepping=self.plan.stepping,
+            backend=self.plan.backend,
             loops=self._loops,
         )
 
-    def fill(self, opened: OpenWindow, rows: Sequence[Row], stop: int) -> Tensor:
+    def fill(self, opened: OpenWindow, rows: Sequence[WindowRow], stop: int) -> Tensor:
         """Write rows until they hold `stop` codes: (rows, stop).
 
         Raises:
@@ -143,10 +145,10 @@ class LevelWriter:
             what, row, place, cure = error.args
             where = f"level {self.plan.level}, song {rows[row].song}, code {rows[row].window.start + place}"
             raise FloatingPointError(f"{what}: {where}; {cure}") from None
-        self.stepping = opened.stepping
+        self.backend = opened.backend
         return codes
 
-    def _write_some(self, state: SongState, waiting: list[Row], is_watched: bool) -> Tensor:
+    def _write_some(self, state: SongState, waiting: list[WindowRow], is_watched: bool) -> Tensor:
         """Write as many of the first rows as the plan and the memory allow: where it runs out, half as many."""
         planned = size = min(self.batch or len(waiting), len(waiting))
         while True:
@@ -171,7 +173,7 @@ class LevelWriter:
             )
         return written
 
-    def _inputs(self, state: SongState, row: Row) -> dict[str, Tensor]:
+    def _inputs(self, state: SongState, row: WindowRow) -> dict[str, Tensor]:
         """What conditions a row: labels, and the codes of the level above that exist, never padding."""
         config = self.prior.config
         inputs = window_inputs([self.labels[row.song]], row.window.start * config.hop_length)
@@ -180,7 +182,7 @@ class LevelWriter:
             inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]
         return inputs
 
-    def _uniforms(self, state: SongState, rows: Sequence[Row], length: int) -> Tensor:
+    def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
         """One number per code; a shorter row goes on with those that come next, and its codes are cut off."""
         level, starts = self.plan.level, [row.window.start for row in rows]
         seeds = [state.seeds[row.song] for row in rows]

@@ -13,7 +13,7 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from .level_sampler import LevelWriter, Listeners, LogitsHook, Watch
+from .level_sampler import LevelSampler, Listeners, LogitsHook, Watch
 from .song_plan import SamplingPlan
 from .song_state import SongState
 from .windows import Window
@@ -56,7 +56,7 @@ class LentForCall:
 
 
 @dataclass(frozen=True)
-class Progress:
+class WrittenWindow:
     """The state after a window, or after windows that were written side by side.
 
     Attributes:
@@ -64,14 +64,14 @@ class Progress:
         level: the level of the window.
         window: what was written, from the start of the first window to the stop of the last.
         level_is_done: whether these were the level's last.
-        stepping: how its codes were found indeed: `auto` is none.
+        backend: how its codes were found indeed: `auto` is none.
     """
 
     state: SongState
     level: int
     window: Window
     level_is_done: bool
-    stepping: str
+    backend: str
 
 
 def sample_song(
@@ -83,7 +83,7 @@ def sample_song(
     hook: LogitsHook | None = None,
     watch: Watch | None = None,
     may_draw_lyrics: bool = False,
-) -> Iterator[Progress]:
+) -> Iterator[WrittenWindow]:
     """Write songs as planned, giving the state after every window that was not there already.
 
     Priors are loaded when their level comes and released after it. The draws depend on each song's seed and on the
@@ -110,13 +110,13 @@ def sample_song(
     for level_plan in plan.levels:
         level = level_plan.level
         prior = model.lend(level)
-        writer = LevelWriter(prior, level_plan, labels[level], Listeners(hook, watch, may_draw_lyrics))
+        writer = LevelSampler(prior, level_plan, labels[level], Listeners(hook, watch, may_draw_lyrics))
         for windows in level_plan.rounds(state.num_songs):
             whole = Window(windows[0].start, windows[-1].stop)
             if all(len(codes) >= whole.stop for codes in state.codes[level]):
                 continue
             state = writer.write(state, windows)
-            yield Progress(state, level, whole, whole.stop == level_plan.total, writer.stepping)
+            yield WrittenWindow(state, level, whole, whole.stop == level_plan.total, writer.backend)
         del prior, writer
         model.take_back(level)
 

@@ -1,6 +1,6 @@
 """Song orders: tensors of a batch become labels, a plan and a first state per song length; and are written.
 
-Flows in: what `JukeboxProcessor` gives (`song_inputs`). Flows out: `SongOrder`s, checked to their end before the first
+Flows in: what `JukeboxProcessor` gives (`song_inputs`). Flows out: `SongBatch`s, checked to their end before the first
 code, and then the finished songs.
 """
 
@@ -21,7 +21,7 @@ from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_songs
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from .generation_arguments import SongWishes
+from .generation_arguments import GenerateArguments
 from .song import LogitsHook, Priors, check_request, sample_song
 from .song_codes import Codes, read_codes, state_of
 from .song_plan import SamplingPlan, plan_song, told_song_samples
@@ -31,7 +31,7 @@ MOST_SONGS = 10_000  # of one call
 
 
 @dataclass(frozen=True)
-class SongOrder:
+class SongBatch:
     """Songs of one length, ready to be written.
 
     Attributes:
@@ -48,8 +48,12 @@ class SongOrder:
 
 
 def take_orders(
-    config: JukeboxConfig, vqvae: JukeboxVQVAE, inputs: Mapping[str, Any], wishes: SongWishes, codes: Codes | None
-) -> tuple[SongOrder, ...]:
+    config: JukeboxConfig,
+    vqvae: JukeboxVQVAE,
+    inputs: Mapping[str, Any],
+    wishes: GenerateArguments,
+    codes: Codes | None,
+) -> tuple[SongBatch, ...]:
     """Turn a batch into orders, one for each length of song in it.
 
     Args:
@@ -76,7 +80,7 @@ def take_orders(
 
 def write_orders(
     model: Priors,
-    orders: Sequence[SongOrder],
+    orders: Sequence[SongBatch],
     hook: LogitsHook | None = None,
     after_level: Callable[[int, Sequence[SongState]], None] | None = None,
 ) -> list[SongState]:
@@ -86,7 +90,7 @@ def write_orders(
     """
     for order in orders:
         check_request(model, order.plan, order.labels, order.state, hook)
-    states, kept = [order.state for order in orders], _Kept(model)
+    states, kept = [order.state for order in orders], _KeepLoaded(model)
     for place, level_plan in enumerate(orders[0].plan.levels):
         for number, order in enumerate(orders):
             plan = SamplingPlan(order.plan.samples, (order.plan.levels[place],))
@@ -98,7 +102,7 @@ def write_orders(
     return states
 
 
-class _Kept:
+class _KeepLoaded:
     """A model whose priors stay until all orders have had them."""
 
     def __init__(self, model: Priors) -> None:
@@ -161,11 +165,11 @@ def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
 def _order(
     config: JukeboxConfig,
     songs: Mapping[str, Tensor],
-    wishes: SongWishes,
+    wishes: GenerateArguments,
     state: SongState,
     samples: int,
     rows: list[int],
-) -> SongOrder:
+) -> SongBatch:
     plan = plan_song(
         config,
         samples,
@@ -175,7 +179,7 @@ def _order(
         settings=wishes.settings,
         chunk=wishes.chunk,
         batch=wishes.batch,
-        stepping=wishes.stepping,
+        backend=wishes.backend,
     )
     for level_plan in plan.levels:
         known = max(len(state.codes[level_plan.level][song]) for song in rows)
@@ -197,7 +201,7 @@ def _order(
         tuple(state.seeds[song] for song in rows),
         state.notes,
     )
-    return SongOrder(tuple(rows), plan, labels, own)
+    return SongBatch(tuple(rows), plan, labels, own)
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
@@ -297,7 +301,7 @@ def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
 # --- lengths ----------------------------------------------------------------------------------------------------------
 
 
-def _written_levels(config: JukeboxConfig, wishes: SongWishes) -> list[int]:
+def _written_levels(config: JukeboxConfig, wishes: GenerateArguments) -> list[int]:
     """Coarsest first; `plan_song` checks them."""
     wanted = wishes.levels or range(len(config.prior_configs))
     for level in wanted:
@@ -308,7 +312,7 @@ def _written_levels(config: JukeboxConfig, wishes: SongWishes) -> list[int]:
 def _samples(
     config: JukeboxConfig,
     songs: Mapping[str, Tensor],
-    wishes: SongWishes,
+    wishes: GenerateArguments,
     state: SongState,
     levels: Sequence[int],
     song: int,
@@ -364,7 +368,7 @@ def _first_state(
     config: JukeboxConfig,
     vqvae: JukeboxVQVAE,
     songs: Mapping[str, Tensor],
-    wishes: SongWishes,
+    wishes: GenerateArguments,
     codes: Codes | None,
     levels: Sequence[int],
 ) -> SongState:
@@ -407,7 +411,7 @@ def _with_prompt(
     return state
 
 
-def _seeds(songs: Mapping[str, Tensor], wishes: SongWishes) -> list[int]:
+def _seeds(songs: Mapping[str, Tensor], wishes: GenerateArguments) -> list[int]:
     """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
     if wishes.seed is not None:
         return [wishes.seed + song for song in range(len(songs["seeds"]))]

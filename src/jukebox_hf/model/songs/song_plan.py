@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from ..sampling.sampling_ops import SamplingSettings, check_stepping
+from ..sampling.sampling_ops import SamplingSettings, check_backend
 from .windows import Window, plan_side_by_side, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
@@ -31,7 +31,7 @@ class LevelPlan:
         settings: temperature, top-k, top-p.
         chunk: known codes are read in pieces of this size; None reads them in one pass.
         batch: how many windows, of different songs or side by side, are written at once; None writes all.
-        stepping: how each next code is found, see `sample_window`.
+        backend: how each next code is found, see `sample_window`.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
@@ -43,7 +43,7 @@ class LevelPlan:
     settings: SamplingSettings
     chunk: int | None = None
     batch: int | None = None
-    stepping: str = "auto"
+    backend: str = "auto"
     is_side_by_side: bool = False
     mended: int = 0
 
@@ -82,7 +82,7 @@ def plan_song(
     settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
     chunk: int | None = None,
     batch: int | None = None,
-    stepping: str = "auto",
+    backend: str = "auto",
     parallel_windows: bool = False,
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
@@ -93,7 +93,7 @@ def plan_song(
         levels: which levels to write; None for all that have a prior. They must be neighbours.
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
         settings: for all levels, or by level; None draws at the original's 0.99.
-        chunk, batch, stepping: see `LevelPlan`.
+        chunk, batch, backend: see `LevelPlan`.
         parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
             of each again from what is before it: many times faster, but another song (decision 027).
 
@@ -113,7 +113,7 @@ def plan_song(
             size is None or (is_integer(size) and size > 0),
             f"{name}={size!r} must be a positive integer, or None for all at once",
         )
-    check_stepping(stepping)
+    check_backend(backend)
     require(
         isinstance(parallel_windows, bool),
         f"parallel_windows={parallel_windows!r} must be True or False; it holds for every level that refines another",
@@ -135,7 +135,7 @@ def plan_song(
         else:
             windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
-        plans.append(LevelPlan(level, total, windows, own, chunk, batch, stepping, is_side_by_side, mended))
+        plans.append(LevelPlan(level, total, windows, own, chunk, batch, backend, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
 
 

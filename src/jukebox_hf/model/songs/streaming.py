@@ -19,7 +19,7 @@ from ..inputs.labels import LevelLabels
 from ..networks.convolution import reach_in_codes
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..sampling.window_decoder import OpenWindow
-from .level_sampler import LevelWriter, Listeners, LogitsHook, Row
+from .level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
 from .song import Priors, check_request
 from .song_plan import LevelPlan, SamplingPlan
 from .song_state import SongState
@@ -117,7 +117,7 @@ def _streamed(
     try:
         for level_plan in plan.levels:
             prior = model.lend(level_plan.level)
-            above = _Level(LevelWriter(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
+            above = _Level(LevelSampler(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
         yield from _pieces(model.vqvae, above, state, sizes)
     finally:
         for level_plan in plan.levels:
@@ -127,10 +127,10 @@ def _streamed(
 class _Level:
     """Writes the codes of one level as far as it is asked to, and has those above written as far as they are needed."""
 
-    def __init__(self, writer: LevelWriter, above: "_Level | None") -> None:
+    def __init__(self, writer: LevelSampler, above: "_Level | None") -> None:
         self.plan: LevelPlan = writer.plan
         self._writer, self._above = writer, above
-        self._open: tuple[list[Row], OpenWindow] | None = None
+        self._open: tuple[list[WindowRow], OpenWindow] | None = None
 
     def reach(self, state: SongState, stop: int) -> SongState:
         """The state with `stop` codes of this level or more."""

@@ -1,7 +1,7 @@
 """How a run uses the machine: device, dtype, songs side by side, where priors wait, and how they step.
 
-Flows in: requests, and what the user said. Flows out: a `RunChoice`, made from the memory that is free now; and, once
-songs are grouped, where priors wait and the one line that says it all. What the user said is taken as it is.
+Flows in: requests, and what the user said. Flows out: a `DeviceChoice`, made from the memory that is free now; and,
+once songs are grouped, where priors wait and the one line that says it all. What the user said is taken as it is.
 """
 
 import importlib.util
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from jukebox_hf.app.information import configuration_of, stored_dtype
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
-from jukebox_hf.app.requests import SongRequest, level_list
+from jukebox_hf.app.repository_facts import configuration_of, stored_dtype
+from jukebox_hf.app.runs.requests import SongRequest, level_list
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.sampling.cpp_step import compile_native, why_not_compiled
@@ -23,24 +23,24 @@ _LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours
 
 
 @dataclass(frozen=True)
-class RunWishes:
+class DeviceOptions:
     """What the user said about the machine.
 
     Attributes:
         device: "auto", "cpu", "cuda:1", ...
         batch_size: songs, or windows side by side, at once; None for as many as fit.
         offload: keep priors in the CPU's memory while they wait; None for where that helps.
-        stepping: see `sample_window`.
+        backend: see `sample_window`.
     """
 
     device: str = "auto"
     batch_size: int | None = None
     offload: bool | None = None
-    stepping: str = "auto"
+    backend: str = "auto"
 
 
 @dataclass(frozen=True)
-class RunChoice:
+class DeviceChoice:
     """What is chosen before a model is opened.
 
     Attributes:
@@ -73,7 +73,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Residency:
     """Where priors wait while others are at work, and what the whole choice is.
 
     Attributes:
@@ -87,7 +87,7 @@ class Waiting:
     line: str
 
 
-def choose_run(requests: Sequence[SongRequest], wishes: RunWishes, is_begun: bool = False) -> RunChoice:
+def choose_run(requests: Sequence[SongRequest], wishes: DeviceOptions, is_begun: bool = False) -> DeviceChoice:
     """Choose for songs of one model.
 
     A step reads every weight once for all songs, so as many as fit are written side by side; where not all do, equally
@@ -117,13 +117,13 @@ def choose_run(requests: Sequence[SongRequest], wishes: RunWishes, is_begun: boo
     words = (
         _place_in_words(place, rooms, wishes.device),
         _dtype_in_words(dtype, said, stored, fit(needs, 0, (first,)).gigabytes),
-        steps_in_words(place, dtype if dtype not in (None, "keep") else stored, wishes.stepping),
+        backend_in_words(place, dtype if dtype not in (None, "keep") else stored, wishes.backend),
     )
     levels = dict(zip(needed, needs[found.dtype], strict=True))
-    return RunChoice(place, dtype, songs, rows, levels, rooms[place], wishes.offload, words)
+    return DeviceChoice(place, dtype, songs, rows, levels, rooms[place], wishes.offload, words)
 
 
-def settle(choice: RunChoice, groups: Sequence[Group]) -> Waiting:
+def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
     """Say where priors wait, now that it is known which songs are written together, and put the choice into words."""
     rows = {level: max(group.rows.get(level, 1) for group in groups) for level in choice.levels}
     needed = max(memory.bytes_for(rows[level]) for level, memory in choice.levels.items())
@@ -142,8 +142,8 @@ def settle(choice: RunChoice, groups: Sequence[Group]) -> Waiting:
         *["no offload"] * (choice.device.type == "cuda" and not offload),
         steps,
     ]
-    flags = "--device, --dtype, --batch-size, --offload and --stepping override"
-    return Waiting(offload, keep_loaded, f"{place}: {', '.join(words)}; {flags}")
+    flags = "--device, --dtype, --batch-size, --offload and --backend override"
+    return Residency(offload, keep_loaded, f"{place}: {', '.join(words)}; {flags}")
 
 
 def the_device(name: str) -> torch.device:
@@ -158,15 +158,15 @@ def room(device: torch.device) -> int:
     return free_bytes(device) // max(share, 1)
 
 
-def steps_in_words(place: torch.device, dtype: str, stepping: str) -> str:
-    """How codes will be found, and why not natively: what `sample_window` will choose, told before a prior is there."""
-    if stepping != "auto":
-        return f"{stepping} steps as asked"
+def backend_in_words(place: torch.device, dtype: str, backend: str) -> str:
+    """The backend that `sample_window` will choose, and why not cpp, told before a prior is there."""
+    if backend != "auto":
+        return f"backend {backend} as asked"
     if place.type == "cuda":
-        return "captured steps"
+        return "backend cuda_graph"
     if place.type != "cpu" or dtype not in DTYPES:
-        return f"plain steps (native ones are not made for {dtype if place.type == 'cpu' else place})"
-    return "native steps" if compile_native() is not None else f"plain steps ({why_not_compiled()})"
+        return f"backend eager (cpp is not made for {dtype if place.type == 'cpu' else place})"
+    return "backend cpp" if compile_native() is not None else f"backend eager ({why_not_compiled()})"
 
 
 def _places(name: str) -> list[torch.device]:
@@ -198,14 +198,14 @@ def _levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> li
     return sorted(needed & set(range(count))) or list(range(count))
 
 
-def _refuse_without_gpu(place: torch.device, wishes: RunWishes) -> None:
+def _refuse_without_gpu(place: torch.device, wishes: DeviceOptions) -> None:
     require(
         not (wishes.offload and place.type == "cpu"),
         "--offload moves priors between a GPU and the CPU's memory, but the device is cpu; leave it out",
     )
     require(
-        wishes.stepping != "captured" or place.type == "cuda",
-        f"--stepping captured records what a GPU does, but the device is {place}; leave it out, or use plain",
+        wishes.backend != "cuda_graph" or place.type == "cuda",
+        f"--backend cuda_graph needs CUDA, but the device is {place}; leave it out, or use eager",
     )
 
 
@@ -248,7 +248,7 @@ def _at_once(needs: Needs, found: Fit, free: int, wanted: int, said: int | None)
     return -(-wanted // -(-wanted // most)), most
 
 
-def _while_they_wait(choice: RunChoice, rows: Mapping[int, int], num_groups: int) -> tuple[bool, bool]:
+def _while_they_wait(choice: DeviceChoice, rows: Mapping[int, int], num_groups: int) -> tuple[bool, bool]:
     """Where priors wait while others are at work: (on the device, in the CPU's memory); else they are read again.
 
     Only worth it where more songs come after these.

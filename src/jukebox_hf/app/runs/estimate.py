@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.memory import memory_needs, sized_like
-from jukebox_hf.app.orders import Order, group_of
-from jukebox_hf.app.song_making import plan_in_words
+from jukebox_hf.app.repository_facts import stored_dtype
+from jukebox_hf.app.runs.planned_songs import PlannedSongs, group_of
+from jukebox_hf.app.runs.song_making import plan_in_words
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.labels import window_inputs
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -23,7 +23,7 @@ from jukebox_hf.model.songs.song_plan import LevelPlan
 _MEASURED_STEPS = 8
 
 
-def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
+def estimate(order: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
     """Steps, seconds and memory of an order, level by level, coarsest first."""
     songs, one, at_once = len(order.requests), order.requests[0], group_of(order).rows
     dtype = stored_dtype(one.model, revision=one.revision) if one.dtype in (None, "keep") else one.dtype
@@ -50,7 +50,7 @@ def estimate(order: Order, model: JukeboxModel) -> dict[str, Any]:
     }
 
 
-def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
+def _seconds(order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
     """Reading windows, with as much known as they overlap, and writing the rest: each measured once."""
     window, rounds = level_plan.windows[-1], level_plan.rounds(len(order.requests))
     known, reads, steps = 0, len(rounds), level_plan.total - given
@@ -68,7 +68,9 @@ def _seconds(order: Order, level_plan: LevelPlan, model: JukeboxModel, given: in
     return read * reads + step * steps
 
 
-def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int) -> tuple[float, float]:
+def _timed(
+    order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int
+) -> tuple[float, float]:
     """Seconds of reading a window of so many rows, conditioning included, and of a step."""
     prior, length = model.lend(level_plan.level), level_plan.windows[0].length
     known, device = max(known, 0), prior.device
@@ -79,7 +81,7 @@ def _timed(order: Order, level_plan: LevelPlan, model: JukeboxModel, rows: int, 
     tokens = prior.sequence(torch.zeros(1, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
     start = time.perf_counter()
     conditioning = joined([prior.condition(**inputs) for _ in range(rows)])
-    settings, how = SamplingSettings(temperature=0), {"chunk": level_plan.chunk, "stepping": level_plan.stepping}
+    settings, how = SamplingSettings(temperature=0), {"chunk": level_plan.chunk, "backend": level_plan.backend}
     opened = OpenWindow(prior, tokens.expand(rows, -1), conditioning, length, settings, **how)
     opened.write_until(known + 1)
     read = time.perf_counter() - start

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, model_preset
-from jukebox_hf.app import run_choice, song_runs
 from jukebox_hf.app.memory import fit, memory_needs
-from jukebox_hf.app.orders import open_model
-from jukebox_hf.app.requests import SongRequest
-from jukebox_hf.app.run_choice import Group, RunWishes, choose_run, settle, steps_in_words
+from jukebox_hf.app.runs import device_choice, song_runs
+from jukebox_hf.app.runs.device_choice import DeviceOptions, Group, backend_in_words, choose_run, settle
+from jukebox_hf.app.runs.planned_songs import open_model
+from jukebox_hf.app.runs.requests import SongRequest
 from jukebox_hf.model.sampling import cpp_step, triton_step
-from jukebox_hf.model.sampling.window_decoder import _best_stepping
+from jukebox_hf.model.sampling.window_decoder import _best_backend
 from jukebox_hf.model.songs import level_sampler
 
 GIGA = 10**9
-FLAGS = "; --device, --dtype, --batch-size, --offload and --stepping override"
+FLAGS = "; --device, --dtype, --batch-size, --offload and --backend override"
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def machine(monkeypatch):
 
     def make(cpu, cuda=None, stored="float32", preset="1b_lyrics", compiler=True, torchao=True):
         rooms = {"cpu": cpu, "cuda": cuda}
-        monkeypatch.setattr(run_choice, "free_bytes", lambda device: int(rooms[device.type]))
+        monkeypatch.setattr(device_choice, "free_bytes", lambda device: int(rooms[device.type]))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda is not None))
-        monkeypatch.setattr(run_choice, "configuration_of", lambda name, **hub: model_preset(preset))
-        monkeypatch.setattr(run_choice, "stored_dtype", lambda name, **hub: stored)
+        monkeypatch.setattr(device_choice, "configuration_of", lambda name, **hub: model_preset(preset))
+        monkeypatch.setattr(device_choice, "stored_dtype", lambda name, **hub: stored)
         compiled = ("compiled", "") if compiler else (None, "there is no C compiler (cc)")
         monkeypatch.setattr(cpp_step, "_compiled", lambda: compiled)
-        monkeypatch.setattr(run_choice, "_has_torchao", lambda: torchao)
+        monkeypatch.setattr(device_choice, "_has_torchao", lambda: torchao)
 
     return make
 
@@ -41,7 +41,7 @@ def machine(monkeypatch):
 def _choose(wanted=1, dtype=None, parallel_windows=False, is_begun=False, **wishes):
     """A choice for songs that are alike, settled for their groups."""
     request = SongRequest(model="m", dtype=dtype, parallel_windows=parallel_windows)
-    choice = choose_run([request] * wanted, RunWishes(**wishes), is_begun)
+    choice = choose_run([request] * wanted, DeviceOptions(**wishes), is_begun)
     groups = [min(choice.songs, wanted - first) for first in range(0, wanted, choice.songs)]
     rows = choice.rows if parallel_windows else choice.songs
     waiting = settle(choice, [Group(songs, {2: songs, 1: rows, 0: rows}) for songs in groups])
@@ -52,7 +52,7 @@ def test_what_is_stored_is_kept_where_it_fits_and_the_line_says_all_of_it(machin
     machine(cpu=10 * GIGA)
     choice = _choose()
     assert (choice.device, choice.dtype, choice.songs) == ("cpu", None, 1)
-    words = "cpu with 10.0 GB free (no GPU is here): priors in float32 as stored, 1 song, about 5.7 GB, native steps"
+    words = "cpu with 10.0 GB free (no GPU is here): priors in float32 as stored, 1 song, about 5.7 GB, backend cpp"
     assert choice.line == words + FLAGS
     assert _choose(device="cpu").line.startswith("cpu with 10.0 GB free: priors")
 
@@ -97,7 +97,7 @@ def test_a_gpu_is_taken_before_the_cpu_and_left_where_it_is_too_small(machine):
     choice = _choose()
     assert choice.device == "cuda:0"
     assert choice.line.startswith("cuda:0 with 8.0 GB free: ")
-    assert "about 5.7 GB, no offload, captured steps" in choice.line
+    assert "about 5.7 GB, no offload, backend cuda_graph" in choice.line
     machine(cpu=20 * GIGA, cuda=4 * GIGA)
     assert (_choose().device, _choose().dtype) == ("cuda:0", "bfloat16")
     machine(cpu=20 * GIGA, cuda=2 * GIGA)
@@ -115,7 +115,7 @@ def test_a_dtype_that_was_said_is_tried_whatever_is_free(machine):
     assert "priors in float32 as asked, 1 song, about 5.7 GB (more than is free)" in choice.line
     assert _choose(dtype="keep").dtype == "keep"
     assert "priors in float32 as stored" in _choose(dtype="keep").line
-    assert "plain steps" in _choose(dtype="float16").line
+    assert "backend eager" in _choose(dtype="float16").line
 
 
 def test_as_many_songs_as_fit_are_written_side_by_side_in_equal_parts(machine):
@@ -174,10 +174,10 @@ def test_priors_wait_where_there_is_room_if_more_songs_come(machine):
 @pytest.mark.parametrize(
     ("wishes", "compiler", "words"),
     [
-        ({}, True, "native steps"),
-        ({}, False, "plain steps (there is no C compiler (cc))"),
-        ({"dtype": "float16"}, True, "plain steps (native ones are not made for float16)"),
-        ({"stepping": "plain"}, True, "plain steps as asked"),
+        ({}, True, "backend cpp"),
+        ({}, False, "backend eager (there is no C compiler (cc))"),
+        ({"dtype": "float16"}, True, "backend eager (cpp is not made for float16)"),
+        ({"backend": "eager"}, True, "backend eager as asked"),
     ],
 )
 def test_the_line_says_how_codes_are_found(machine, wishes, compiler, words):
@@ -191,23 +191,23 @@ def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatc
     if not compiler:
         monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
-    stepping = _best_stepping(prior, prior.new_cache(1))
-    assert steps_in_words(torch.device("cpu"), dtype, "auto").startswith(f"{stepping} steps")
+    backend = _best_backend(prior, prior.new_cache(1))
+    assert backend_in_words(torch.device("cpu"), dtype, "auto").startswith(f"backend {backend}")
 
 
 def test_what_needs_a_gpu_is_refused_without_one(machine):
     machine(cpu=60 * GIGA)
     with pytest.raises(ValueError, match="--offload moves priors between a GPU and the CPU's memory"):
         _choose(offload=True)
-    with pytest.raises(ValueError, match=r"--stepping captured .* but the device is cpu; leave it out, or use plain"):
-        _choose(stepping="captured")
+    with pytest.raises(ValueError, match=r"--backend cuda_graph .* but the device is cpu; leave it out, or use eager"):
+        _choose(backend="cuda_graph")
     machine(cpu=60 * GIGA, cuda=60 * GIGA)
-    assert "captured steps as asked" in _choose(stepping="captured").line
+    assert "backend cuda_graph as asked" in _choose(backend="cuda_graph").line
 
 
 def test_songs_of_different_plans_are_counted_as_they_are_grouped(machine):
     machine(cpu=60 * GIGA)
-    choice = choose_run([SongRequest(model="m")] * 3, RunWishes())
+    choice = choose_run([SongRequest(model="m")] * 3, DeviceOptions())
     assert choice.songs == 3
     found = settle(choice, [Group(2, {2: 2, 1: 2, 0: 2}), Group(1, {2: 1, 1: 1, 0: 1})])
     assert "2 of 3 songs side by side" in found.line
@@ -219,7 +219,7 @@ def test_only_priors_that_are_needed_need_room(machine):
     machine(cpu=8 * GIGA, preset="5b_lyrics")
 
     def priors_for(**words):
-        return set(choose_run([SongRequest(model="m", **words)], RunWishes()).levels)
+        return set(choose_run([SongRequest(model="m", **words)], DeviceOptions()).levels)
 
     assert priors_for(kind="upsample", codes="c") == {0, 1}
     assert priors_for(kind="upsample", codes="c", levels="0") == {0}
@@ -248,7 +248,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
     needs = memory_needs(JukeboxModel.from_pretrained(repository).config)
     free = fit(needs, 0, ("bfloat16",)).gigabytes * 1e9 + 1000
     assert fit(needs, int(free), ("float32",)).songs == 0
-    monkeypatch.setattr(run_choice, "free_bytes", lambda device: int(free))
+    monkeypatch.setattr(device_choice, "free_bytes", lambda device: int(free))
     done = generate(tmp_path / "a.wav", "--levels", 2, "--seed", 1)
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "GB free" in line]
@@ -258,7 +258,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
     done = generate(tmp_path / "b.wav", "--levels", 2, "--seed", 1, "--dtype", "keep")
     assert "priors in float32 as stored" in done.err
     assert read_json(tmp_path / "b.json")["model"]["dtype"] == "keep"
-    monkeypatch.setattr(run_choice, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(device_choice, "free_bytes", lambda device: 1000)
     done = generate(tmp_path / "c.wav", "--levels", 2, "--seed", 1)
     assert done.code == 2
     assert "one song needs about" in done.err
@@ -266,7 +266,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
 
 
 def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch, says_one_sentence):
-    opened, steppings = [], []
+    opened, backends = [], []
     real_open, real_window = song_runs.open_model, level_sampler.OpenWindow
 
     def open_and_keep(*words, **names):
@@ -275,17 +275,17 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
 
     monkeypatch.setattr(song_runs, "open_model", open_and_keep)
     monkeypatch.setattr(
-        level_sampler, "OpenWindow", lambda *a, **k: steppings.append(k["stepping"]) or real_window(*a, **k)
+        level_sampler, "OpenWindow", lambda *a, **k: backends.append(k["backend"]) or real_window(*a, **k)
     )
-    words = ("--levels", 2, "--count", 2, "--batch-size", 1, "--stepping", "plain")
+    words = ("--levels", 2, "--count", 2, "--batch-size", 1, "--backend", "eager")
     done = generate(f"{tmp_path}/songs/", *words)
     assert done.code == 0, done.err
     assert "1 of 2 songs side by side" in done.err
     assert opened[0].loaded_levels == (2,), "it was kept for the second song"
-    assert set(steppings) == {"plain"}
-    says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fast"), "stepping='fast' is none of auto, plain")
+    assert set(backends) == {"eager"}
+    says_one_sentence(generate(tmp_path / "a.wav", "--backend", "fast"), "backend='fast' is none of auto, eager")
     monkeypatch.setattr(triton_step, "triton", None)
-    says_one_sentence(generate(tmp_path / "a.wav", "--stepping", "fused"), "stepping='fused' is not possible here: ")
+    says_one_sentence(generate(tmp_path / "a.wav", "--backend", "triton"), "backend='triton' is not possible here: ")
     says_one_sentence(generate(tmp_path / "a.wav", "--offload"), "--offload moves priors between a GPU")
     assert not list(tmp_path.glob("a*"))
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.held_folder import HeldFolder
-from jukebox_hf.app.song_folder import SongTarget, is_audio_of
+from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import is_integer, require
 

@@ -10,30 +10,39 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.accuracy import int8_accuracy
-from jukebox_hf.app.estimate import estimate, in_words
-from jukebox_hf.app.fingerprint import Fingerprint, fingerprint
-from jukebox_hf.app.information import configuration_of
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
-from jukebox_hf.app.orders import check_wishes, group_of, noted, open_model, open_processor, take, together, with_rows
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.partial_folder import PartialFolder
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
-from jukebox_hf.app.run_choice import NO_MODEL, RunChoice, RunWishes, Waiting, choose_run, settle
-from jukebox_hf.app.song_folder import SongTarget, check_folder, is_folder, plan_targets
-from jukebox_hf.app.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
+from jukebox_hf.app.repository_facts import configuration_of
+from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, DeviceOptions, Residency, choose_run, settle
+from jukebox_hf.app.runs.estimate import estimate, in_words
+from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.app.runs.planned_songs import (
+    check_wishes,
+    group_of,
+    noted,
+    open_model,
+    open_processor,
+    take,
+    together,
+    with_rows,
+)
+from jukebox_hf.app.runs.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
+from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
+from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.sampling.sampling_ops import check_stepping
-from jukebox_hf.model.sampling.window_decoder import check_stepping_here
+from jukebox_hf.model.sampling.sampling_ops import check_backend
+from jukebox_hf.model.sampling.window_decoder import check_backend_here
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(RunWishes):
+class RunOptions(DeviceOptions):
     """How to run, whatever the songs are.
 
     Attributes:
@@ -61,7 +70,7 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
     require(
         options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
     )
-    check_stepping(options.stepping)
+    check_backend(options.backend)
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _Run(given, options, progress, is_begun).results()
@@ -123,7 +132,7 @@ class _Run:
             model,
             processor,
             names=called,
-            stepping=self.options.stepping,
+            backend=self.options.backend,
             say=self.progress.say,
         )
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
@@ -138,7 +147,7 @@ class _Run:
         model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
         if not self.options.dry_run:
             self._check(fresh, model)
-            self._check_stepping((*jobs, *fresh), model)
+            self._check_backend((*jobs, *fresh), model)
         self._say(waiting, requests[0])
         if self.options.dry_run:
             return self._estimates((*jobs, *fresh), model)
@@ -170,7 +179,7 @@ class _Run:
                     processor,
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
-                    stepping=self.options.stepping,
+                    backend=self.options.backend,
                     say=self.progress.say,
                 )
                 joined = together(orders, targets, len(orders))
@@ -335,12 +344,12 @@ class _Run:
         self.progress.say(f"{song.target.audio} is finished already")
         return sidecar
 
-    def _say(self, waiting: Waiting, one: SongRequest) -> None:
+    def _say(self, waiting: Residency, one: SongRequest) -> None:
         self.progress.say(f"jukebox-hf: {waiting.line}")
         if (accuracy := int8_accuracy(one.model, dtype=one.dtype, revision=one.revision)) is not None:
             self.progress.say(f"jukebox-hf: {accuracy}")
 
-    def _open(self, requests: Sequence[SongRequest], choice: RunChoice) -> Any:
+    def _open(self, requests: Sequence[SongRequest], choice: DeviceChoice) -> Any:
         one = requests[0]
         return open_model(one.model, revision=one.revision, dtype=one.dtype, device=str(choice.device))
 
@@ -354,11 +363,11 @@ class _Run:
         if jobs:
             check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.order, model) for job in jobs))
 
-    def _check_stepping(self, jobs: Sequence[Job], model: Any) -> None:
+    def _check_backend(self, jobs: Sequence[Job], model: Any) -> None:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
-        if self.options.stepping != "auto":
+        if self.options.backend != "auto":
             order = jobs[0].order
-            check_stepping_here(model.lend(order.plan.levels[0].level), len(order.requests), self.options.stepping)
+            check_backend_here(model.lend(order.plan.levels[0].level), len(order.requests), self.options.backend)
 
 
 def _check_one_model(requests: Sequence[SongRequest]) -> None:

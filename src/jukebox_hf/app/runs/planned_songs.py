@@ -1,6 +1,6 @@
 """From requests to orders: the words of each song become a plan, labels and a first state, all checked at once.
 
-Flows in: requests and an open model. Flows out: `Order`s, none of which can fail for what a user said. Nothing is
+Flows in: requests and an open model. Flows out: `PlannedSongs`, none of which can fail for what a user said. Nothing is
 sampled and nothing is written.
 """
 
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import transformers
 
-from jukebox_hf.app.fingerprint import check_vqvae
-from jukebox_hf.app.information import stored_dtype
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
-from jukebox_hf.app.requests import (
+from jukebox_hf.app.repository_facts import stored_dtype
+from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
+from jukebox_hf.app.runs.model_fingerprint import check_vqvae
+from jukebox_hf.app.runs.requests import (
     DEFAULT_SECONDS,
     SONG_WORDS_OF_REQUESTS,
     SongRequest,
@@ -27,8 +28,7 @@ from jukebox_hf.app.requests import (
     check_recording,
     level_list,
 )
-from jukebox_hf.app.run_choice import NO_MODEL, Group, the_device
-from jukebox_hf.app.song_folder import load_codes
+from jukebox_hf.app.runs.song_folder import load_codes
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import parse_json
@@ -50,7 +50,7 @@ _GIVEN, _GIVEN_CODES = "given_samples", "given_codes"
 
 
 @dataclass(frozen=True)
-class Order:
+class PlannedSongs:
     """Songs that are written together.
 
     Attributes:
@@ -132,15 +132,15 @@ def take(
     *,
     names: Sequence[str] = (),
     begun: SongState | None = None,
-    stepping: str = "auto",
+    backend: str = "auto",
     say: Callable[[str], None] = lambda line: None,
-) -> list[Order]:
+) -> list[PlannedSongs]:
     """Make an order of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
         names: by which a refusal calls each song; "" or none where only one can be meant.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
-        stepping: see `sample_window`.
+        backend: see `sample_window`.
 
     Raises:
         ValueError: what can not be sampled to its end.
@@ -150,7 +150,7 @@ def take(
     for song, request in enumerate(requests):
         own = None if begun is None else replace(begun.only(song), notes=_notes_of(begun.notes, song))
         with _naming(names, song), warnings_said_after(say, said):
-            orders.append(_take_one(request, model, processor, own, stepping))
+            orders.append(_take_one(request, model, processor, own, backend))
     return orders
 
 
@@ -169,7 +169,7 @@ def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: 
                 check_level("levels", level, len(config.prior_configs))
 
 
-def noted(order: Order, notes: Mapping[str, str]) -> Order:
+def noted(order: PlannedSongs, notes: Mapping[str, str]) -> PlannedSongs:
     """The order with more said in the notes of its first state."""
     return replace(order, state=replace(order.state, notes={**order.state.notes, **notes}))
 
@@ -185,7 +185,7 @@ def _naming(names: Sequence[str], song: int) -> Iterator[None]:
         raise ValueError(f"{names[song]}: {sentence_of(error)}") from None
 
 
-def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[tuple[Order, list[Any]]]:
+def together(orders: Sequence[PlannedSongs], names: Sequence[Any], batch: int) -> list[tuple[PlannedSongs, list[Any]]]:
     """Put up to `batch` songs with the same plan into one order; `names` go along."""
     groups: dict[SamplingPlan, list[int]] = {}
     for place, order in enumerate(orders):
@@ -198,20 +198,20 @@ def together(orders: Sequence[Order], names: Sequence[Any], batch: int) -> list[
     return joined
 
 
-def only(order: Order, song: int) -> Order:
+def only(order: PlannedSongs, song: int) -> PlannedSongs:
     """The order of one of the songs alone."""
     labels = tuple((songs[song],) for songs in order.labels)
     state = replace(order.state.only(song), notes=_notes_of(order.state.notes, song))
-    return Order((order.requests[song],), order.plan, labels, state)
+    return PlannedSongs((order.requests[song],), order.plan, labels, state)
 
 
-def with_rows(order: Order, rows: int) -> Order:
+def with_rows(order: PlannedSongs, rows: int) -> PlannedSongs:
     """The order with at most so many windows at once, where they lie side by side."""
     levels = tuple(replace(plan, batch=rows) if plan.is_side_by_side else plan for plan in order.plan.levels)
     return replace(order, plan=replace(order.plan, levels=levels))
 
 
-def group_of(order: Order) -> Group:
+def group_of(order: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
     songs = len(order.requests)
     rounds = {plan.level: plan.rounds(songs) for plan in order.plan.levels}
@@ -219,9 +219,9 @@ def group_of(order: Order) -> Group:
 
 
 def _take_one(
-    request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, stepping: str
-) -> Order:
-    config, arguments = model.config, _how_to_draw(request) | {"stepping": stepping}
+    request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, backend: str
+) -> PlannedSongs:
+    config, arguments = model.config, _how_to_draw(request) | {"backend": backend}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
@@ -239,7 +239,7 @@ def _take_one(
     hops = config.vqvae_config.hop_lengths
     known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
     notes = _given([known], [[len(songs[0])] for songs in order.state.codes]) if begun is None else begun.notes
-    return Order((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
+    return PlannedSongs((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
 
 
 def _how_to_draw(request: SongRequest) -> dict[str, Any]:
@@ -362,11 +362,11 @@ def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[in
     return levels, replace(state, codes=codes)
 
 
-def _joined(orders: Sequence[Order]) -> Order:
+def _joined(orders: Sequence[PlannedSongs]) -> PlannedSongs:
     """Several orders with the same plan as one."""
     labels = zip(*(order.labels for order in orders), strict=True)
     codes = zip(*(order.state.codes for order in orders), strict=True)
-    return Order(
+    return PlannedSongs(
         tuple(request for order in orders for request in order.requests),
         orders[0].plan,
         tuple(tuple(itertools.chain(*songs)) for songs in labels),
@@ -378,7 +378,7 @@ def _joined(orders: Sequence[Order]) -> Order:
     )
 
 
-def _joined_given(orders: Sequence[Order]) -> dict[str, str]:
+def _joined_given(orders: Sequence[PlannedSongs]) -> dict[str, str]:
     samples = [samples for order in orders for samples in order.given_samples]
     if any(_GIVEN_CODES not in order.state.notes for order in orders):
         return _given(samples, None)

@@ -17,8 +17,8 @@ from jukebox_hf.data.songs import Song
 from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
 from jukebox_hf.training.assemble import main as assemble
 from jukebox_hf.training.assemble import put_prior
-from jukebox_hf.training.lyric_alphabets import add_characters, characters_of_songs
-from jukebox_hf.training.prior_data import facts_of
+from jukebox_hf.training.prior.lyric_alphabets import add_characters, characters_of_songs
+from jukebox_hf.training.prior.prior_data import facts_of
 from jukebox_hf.training.train_prior import main
 
 LYRICS = ("жук и пони", "Ну что ж la", "зима, зима")

@@ -8,11 +8,11 @@ import os
 import pytest
 import torch
 
-from jukebox_hf.app import held_folder
-from jukebox_hf.app.held_folder import HeldFolder
-from jukebox_hf.app.partial_folder import PartialFolder
-from jukebox_hf.app.song_commit import KINDS
-from jukebox_hf.app.song_folder import SongTarget
+from jukebox_hf.app.runs import held_folder
+from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.app.runs.song_commit import KINDS
+from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.model.songs.song_state import SongState
 
 STATE = SongState(((torch.arange(3),),), (7,), {})

@@ -15,7 +15,7 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training import put_prior, relabel
 from jukebox_hf.training.assemble import main as assemble
 from jukebox_hf.training.encode_dataset import encode_dataset
-from jukebox_hf.training.label_lists import with_songs
+from jukebox_hf.training.prior.label_lists import with_songs
 from jukebox_hf.training.train_prior import main
 
 OLD = LabelVocabulary("v3", {"unknown": 0, "ann ash": 1, "bob birch": 2}, {"unknown": 0, "folk": 1, "rock": 2})

@@ -8,9 +8,9 @@ import torch
 
 from jukebox_hf.model.networks.codebook import Codebook
 from jukebox_hf.model.sampling.sampling_ops import uniforms
-from jukebox_hf.training import codebook_ema
-from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
-from jukebox_hf.training.vector_sample import VectorSample
+from jukebox_hf.training.vqvae import codebook_ema
+from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
+from jukebox_hf.training.vqvae.vector_sample import VectorSample
 
 K, C = 16, 4
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.checkpoints import SEAL
-from jukebox_hf.training.prior_trainer import JukeboxPriorTrainer
+from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
 from jukebox_hf.training.train_prior import main
 
 STEPS, STOP = 6, 3  # an epoch has 4 steps

@@ -20,7 +20,7 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.training.prior_arguments import PriorModelArguments
+from jukebox_hf.training.prior.prior_arguments import PriorModelArguments
 
 FACTS_FILE = "trained_on.json"
 

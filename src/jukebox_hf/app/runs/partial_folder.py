@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jukebox_hf.app.held_folder import HeldFolder
-from jukebox_hf.app.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
-from jukebox_hf.app.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
+from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
+from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.songs.song_state import SongState

@@ -15,16 +15,17 @@ from transformers.utils import logging
 from jukebox_hf.data.audio_windows import AudioWindows
 from jukebox_hf.data.code_shards import CodeFacts, CodeShards, fingerprint
 from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.prior_batches import check_vocabulary
-from jukebox_hf.data.songs import Song, Songs, check_lyrics, in_split, open_songs
+from jukebox_hf.data.songs import Song, Songs, check_lyrics, in_split
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.inputs.labels import SongDescription
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.training.label_dropout import WithLabelDropout
-from jukebox_hf.training.prior_arguments import PriorDataArguments
-from jukebox_hf.training.prior_collators import needs_words
+from jukebox_hf.training.prior.label_dropout import WithLabelDropout
+from jukebox_hf.training.prior.prior_arguments import PriorDataArguments
+from jukebox_hf.training.prior.prior_collators import needs_words
 
 logger = logging.get_logger(__name__)
 

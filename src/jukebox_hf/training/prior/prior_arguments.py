@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
-from jukebox_hf.training.label_dropout import LabelDropout
+from jukebox_hf.training.prior.label_dropout import LabelDropout
 
 
 @dataclass

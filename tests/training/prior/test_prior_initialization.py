@@ -5,7 +5,7 @@ import torch
 
 from jukebox_hf import JukeboxPrior
 from jukebox_hf.training import PriorInitialization, initialize
-from jukebox_hf.training.prior_initialization import sinusoids
+from jukebox_hf.training.prior.prior_initialization import sinusoids
 from jukebox_hf.training.train_prior import main
 
 WIDE = {"hidden_size": 64, "timing_bins": 24, "lyric_length": 12, "lyric_vocab_size": 79, "init_scale": 0.1}

@@ -7,7 +7,7 @@ import transformers.trainer
 import yaml
 from safetensors.torch import load_file
 
-from jukebox_hf.training.model_card import prior_card
+from jukebox_hf.training.prior.model_card import prior_card
 from jukebox_hf.training.train_prior import main
 
 

@@ -17,22 +17,21 @@ import torch
 import transformers
 
 import jukebox_hf
-from jukebox_hf.app.fingerprint import vqvae_notes
-from jukebox_hf.app.orders import Order, only
-from jukebox_hf.app.partial_folder import PartialFolder, as_json
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.requests import repeat_line, replaced_source
-from jukebox_hf.app.song_commit import KINDS
-from jukebox_hf.app.song_folder import SongTarget, with_digest
-from jukebox_hf.app.stepping_notes import stepping_noted, steppings_of
-from jukebox_hf.app.sung_lyrics import sung_lyrics
+from jukebox_hf.app.runs.backend_notes import backend_noted, backends_of
+from jukebox_hf.app.runs.model_fingerprint import vqvae_notes
+from jukebox_hf.app.runs.partial_folder import PartialFolder, as_json
+from jukebox_hf.app.runs.planned_songs import PlannedSongs, only
+from jukebox_hf.app.runs.requests import repeat_line, replaced_source
+from jukebox_hf.app.runs.song_commit import KINDS
+from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
+from jukebox_hf.app.runs.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.songs.song import Progress as Written
-from jukebox_hf.model.songs.song import sample_song
+from jukebox_hf.model.songs.song import WrittenWindow, sample_song
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.picture import LevelSound, draw_song
 
@@ -45,7 +44,7 @@ SIDECAR_FORMAT = "jukebox-song-1"
 class Job:
     """Songs that are written together, and where they go."""
 
-    order: Order
+    order: PlannedSongs
     targets: tuple[SongTarget, ...]
 
     @property
@@ -53,7 +52,7 @@ class Job:
         return PartialFolder(self.targets[0])
 
 
-def bytes_needed(order: Order, model: JukeboxModel) -> int:
+def bytes_needed(order: PlannedSongs, model: JukeboxModel) -> int:
     """About how much the files of an order take at their largest: audio, previews, and codes twice."""
     hops = model.config.vqvae_config.hop_lengths
     per_song = order.plan.samples * (4 + 2 * len(order.plan.levels)) + sum(
@@ -149,7 +148,7 @@ class _Sampling:
                 failures[song] = error
         return failures
 
-    def _sample(self, order: Order, songs: Sequence[int]) -> None:
+    def _sample(self, order: PlannedSongs, songs: Sequence[int]) -> None:
         """Sample `order`, whose songs are those of these places in the state."""
         own = SongState(
             tuple(tuple(codes[song] for song in songs) for codes in self._state.codes),
@@ -160,13 +159,13 @@ class _Sampling:
             for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
-            notes = stepping_noted(self._state.notes, step.level, step.stepping, self._progress.say)
+            notes = backend_noted(self._state.notes, step.level, step.backend, self._progress.say)
             self._state = replace(self._state, notes=notes)
             self._partial.save_state(self._state)
             self._previews.show(self._state, step.level if step.level_is_done else None)
 
 
-def _sampled(order: Order, state: SongState, model: JukeboxModel, progress: Progress) -> Iterator[Written]:
+def _sampled(order: PlannedSongs, state: SongState, model: JukeboxModel, progress: Progress) -> Iterator[WrittenWindow]:
     """Sample to the end, giving what there is after each window."""
     level_now = None
 
@@ -190,7 +189,7 @@ def _sampled(order: Order, state: SongState, model: JukeboxModel, progress: Prog
         progress.end_level()
 
 
-def _check_fits(state: SongState, order: Order, path: Path) -> None:
+def _check_fits(state: SongState, order: PlannedSongs, path: Path) -> None:
     """A state must be of these songs and not longer than planned."""
     totals = {level_plan.level: level_plan.total for level_plan in order.plan.levels}
     fits = (
@@ -236,7 +235,7 @@ class _Previews:
 
 
 def _files(
-    order: Order,
+    order: PlannedSongs,
     song: int,
     target: SongTarget,
     state: SongState,
@@ -285,7 +284,12 @@ def _files(
 
 
 def _sidecar(
-    order: Order, song: int, target: SongTarget, model: JukeboxModel, written: WrittenAudio, notes: Mapping[str, str]
+    order: PlannedSongs,
+    song: int,
+    target: SongTarget,
+    model: JukeboxModel,
+    written: WrittenAudio,
+    notes: Mapping[str, str],
 ) -> dict[str, Any]:
     request = order.requests[song]
     return {
@@ -303,7 +307,7 @@ def _sidecar(
             "device": str(model.device),
         },
         "request": request.as_json(),
-        "plan": plan_in_words(order, steppings_of(notes)),
+        "plan": plan_in_words(order, backends_of(notes)),
         "versions": {
             "jukebox_hf": jukebox_hf.__version__,
             "torch": torch.__version__,
@@ -334,8 +338,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
-def plan_in_words(order: Order, steppings: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
-    """What is done at each level, coarsest first; `steppings` say by level how codes were found indeed."""
+def plan_in_words(order: PlannedSongs, backends: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+    """What is done at each level, coarsest first; `backends` say by level how codes were found indeed."""
     return [
         {
             "level": level_plan.level,
@@ -343,7 +347,7 @@ def plan_in_words(order: Order, steppings: Mapping[int, str] | None = None) -> l
             "known": min(order.given_codes(level_plan.level)),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
-            "stepping": (steppings or {}).get(level_plan.level, level_plan.stepping),
+            "backend": (backends or {}).get(level_plan.level, level_plan.backend),
             **asdict(level_plan.settings),
         }
         for level_plan in order.plan.levels

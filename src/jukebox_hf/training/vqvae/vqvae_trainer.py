@@ -14,9 +14,9 @@ from torch.utils.data import IterableDataset
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION
-from jukebox_hf.training.codebook_callback import CodebookEMACallback
-from jukebox_hf.training.codebook_ema import CodebookSettings
 from jukebox_hf.training.trainer import JukeboxTrainer
+from jukebox_hf.training.vqvae.codebook_callback import CodebookEMACallback
+from jukebox_hf.training.vqvae.codebook_ema import CodebookSettings
 
 
 class JukeboxVQVAETrainer(JukeboxTrainer):

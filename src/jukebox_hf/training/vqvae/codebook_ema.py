@@ -16,7 +16,7 @@ from torch import Tensor
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.codebook import Codebook
 from jukebox_hf.model.sampling.sampling_ops import uniforms
-from jukebox_hf.training.vector_sample import VectorSample
+from jukebox_hf.training.vqvae.vector_sample import VectorSample
 
 Draw = Callable[[str, int, int, int, int], Tensor]
 _EMPTY = 1e-12  # a code with a smaller running count keeps its vector

@@ -15,8 +15,8 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.networks.prior_inputs import check_inputs
-from jukebox_hf.training.lora import has_adapters, merged_prior, prior_of
-from jukebox_hf.training.model_card import prior_card
+from jukebox_hf.training.prior.lora import has_adapters, merged_prior, prior_of
+from jukebox_hf.training.prior.model_card import prior_card
 from jukebox_hf.training.trainer import JukeboxTrainer
 
 ADAPTERS = "adapters"

@@ -15,7 +15,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
-from jukebox_hf.training.codebook_ema import CodebookEMA, CodebookSettings
+from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
 
 STATE_FILE = "codebook_ema.safetensors"
 

@@ -1,0 +1,1 @@
+"""Runs of songs: requests planned, sampled, committed; resumed after a crash."""

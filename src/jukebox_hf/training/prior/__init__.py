@@ -1,0 +1,1 @@
+"""Training a prior: which one it begins from, its songs as codes, its labels, its trainer."""

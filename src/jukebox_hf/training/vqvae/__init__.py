@@ -1,0 +1,1 @@
+"""Training a VQ-VAE: its windows, its losses' scale, its codebook."""
