@@ -33,7 +33,8 @@ from jukebox_hf.model.networks.transformer import JukeboxBlock
 from jukebox_hf.model.sampling.cpp_step import run_of
 from jukebox_hf.model.sampling.step_checks import layer_linears, stored_matrix
 from jukebox_hf.model.sampling.triton_step import TritonStepper, reason_against_fused
-from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
+from jukebox_hf.model.sampling.window_buffers import WindowBuffers
+from jukebox_hf.model.sampling.window_decoder import Body, DecodeOptions, decode_one, recorded
 from jukebox_hf.model.songs.song_plan import plan_song
 from jukebox_hf.model.songs.streaming import PIECE_SECONDS, PieceSizes
 
@@ -137,14 +138,14 @@ class _Bench:
         self.conditioning = Conditioning(positions=torch.randn(shape, device=prior.device))
         self.tokens = torch.randint(prior.config.vocab_size, shape[:2], device=prior.device)
 
-    def loop(self, step: Callable, is_captured: bool) -> WindowLoop:
-        """A loop that stands in the middle of a window of random codes."""
-        config = self.prior.config
-        drawing = Drawing(SamplingSettings(0.99), config.prefix_length, config.code_offset, may_draw_lyrics=False)
-        loop = WindowLoop(self.prior, self.cache, step, drawing, self.conditioning, is_captured)
-        uniforms = torch.rand(len(self.tokens), config.context_length, device=self.tokens.device)
-        loop.open(self.tokens, self.conditioning, uniforms, config.context_length)
-        return loop
+    def body(self, step: Callable, is_captured: bool) -> Body:
+        """The body of the loop in the middle of a window of random codes."""
+        length, options = self.prior.config.context_length, DecodeOptions(SamplingSettings(0.99))
+        buffers = WindowBuffers.empty(self.prior, self.cache, self.conditioning.positions, is_greedy=False)
+        uniforms = torch.rand(len(self.tokens), length, device=self.tokens.device)
+        buffers.begin(self.tokens, self.conditioning, uniforms, length)
+        arguments = (step, options, self.prior, buffers, self.cache)
+        return recorded(*arguments) if is_captured else partial(decode_one, *arguments)
 
     def begin(self) -> None:
         """Caches as if half a window had been written."""
@@ -156,26 +157,26 @@ class _Bench:
     @torch.no_grad()
     def logits(self, step: Callable, is_captured: bool, count: int = 16) -> Tensor:
         """Logits (B, count, V) of steps that are all given the same codes."""
-        loop = self.loop(step, is_captured)
+        body = self.body(step, is_captured)
         self.begin()
-        places = range(self.middle, self.middle + count)
-        found = [loop.advance(partial(_force, self.tokens[:, place])).clone() for place in places]
+        positions = range(self.middle, self.middle + count)
+        found = [body(partial(_force, self.tokens[:, position])).clone() for position in positions]
         return torch.stack(found, dim=1)
 
     @torch.no_grad()
     def seconds(self, steps: int, rounds: int) -> Iterator[float]:
         """Seconds per step of every round, after a warm-up in which all is compiled and captured."""
         steps = min(steps, self.prior.config.sequence_length - self.middle - 1)
-        loop = self.loop(self.step, self.is_captured)
+        body = self.body(self.step, self.is_captured)
         for number in range(rounds + 1):
             self.cache.position.fill_(self.middle)
             for _ in range(8 if number == 0 else 0):
-                loop.advance()
+                body(None)
             self.cache.position.fill_(self.middle)
             _wait(self.tokens.device)
             start = time.perf_counter()
             for _ in range(steps):
-                loop.advance()
+                body(None)
             _wait(self.tokens.device)
             if number:
                 yield (time.perf_counter() - start) / steps

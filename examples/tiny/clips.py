@@ -27,7 +27,7 @@ from jukebox_hf.data.songs import Song
 from jukebox_hf.model.inputs.labels import SongDescription
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
 from jukebox_hf.model.songs.song_state import SongState
 
 SLOT = 0.1875  # seconds per character of the corpus
@@ -146,7 +146,7 @@ def write_clips(
     """
     model, rate = networks.whole(), networks.vqvae.config.sampling_rate
     settings = {level: SamplingSettings(temperature) for level, temperature in temperatures.items()}
-    plan = plan_song(model.config, samples, levels=sorted(temperatures), settings=settings, batch=_BATCH)
+    plan = plan_song(model.config, samples, levels=sorted(temperatures), settings=settings)
     total = round(len(orders[0].song.lyrics) * SLOT * rate)
     songs = [
         SongDescription(
@@ -161,7 +161,7 @@ def write_clips(
         for level in range(model.num_levels)
     ]
     state = SongState.empty(networks.top + 1, [seed + n for n in range(len(orders))])
-    for progress in sample_song(model, plan, labels, state):
+    for progress in sample_song(model, plan, labels, state, ComputeOptions(_BATCH)):
         state = progress.state
     codes = {level: state.batch(level) for level in temperatures}
     finest = min(temperatures)

@@ -12,7 +12,7 @@ from jukebox_hf import JukeboxModel
 from jukebox_hf.app.memory import memory_needs
 from jukebox_hf.app.runs import device_choice
 from jukebox_hf.app.runs.song_folder import distinct_slugs, plan_targets, slug
-from jukebox_hf.model.songs import level_sampler
+from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 
 SONGS = [
     {"artist": "The Testers", "genre": "Soft Rock", "lyrics": "one", "seconds": 0.1},
@@ -65,8 +65,8 @@ def test_songs_are_written_side_by_side_as_memory_allows(make, tmp_path, codes_o
     needs = memory_needs(JukeboxModel.from_pretrained(repository).config)
     rooms = {songs: max(level.bytes_for(songs) for level in needs["float32"]) * 5 // 4 + 10 for songs in (1, 2, 3)}
     lengths, found = [], {}
-    whole = level_sampler.OpenWindow
-    monkeypatch.setattr(level_sampler, "OpenWindow", lambda *a, **k: lengths.append(len(a[1])) or whole(*a, **k))
+    prefill = WindowDecoder.prefill
+    monkeypatch.setattr(WindowDecoder, "prefill", lambda *a, **k: lengths.append(len(a[1])) or prefill(*a, **k))
     for songs, room in rooms.items():
         monkeypatch.setattr(device_choice, "free_bytes", lambda device, room=room: room)
         lengths.clear()
@@ -173,16 +173,16 @@ def test_equal_names_get_numbers_and_stay_short():
 
 def test_when_memory_runs_out_fewer_songs_are_written_at_once(make, tmp_path, codes_of, monkeypatch):
     """The songs are those of the undivided batch, and one line says what happened."""
-    whole = level_sampler.OpenWindow
+    prefill = WindowDecoder.prefill
 
-    def scarce(prior, tokens, *rest, **words):
+    def scarce(self, tokens, *rest, **words):
         if len(tokens) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return whole(prior, tokens, *rest, **words)
+        return prefill(self, tokens, *rest, **words)
 
     assert make("--seed", 3, "--levels", 2, "--batch-size", 1).code == 0
     alone = {name: codes_of(tmp_path / "songs" / f"{name}.codes.safetensors") for name in NAMES}
-    monkeypatch.setattr(level_sampler, "OpenWindow", scarce)
+    monkeypatch.setattr(WindowDecoder, "prefill", scarce)
     done = make("--seed", 3, "--levels", 2, "--batch-size", 2, "--force")
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "memory ran out" in line]
@@ -194,7 +194,7 @@ def test_too_little_memory_for_one_song_is_said(generate, tmp_path, monkeypatch)
     def scarce(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(level_sampler, "OpenWindow", scarce)
+    monkeypatch.setattr(WindowDecoder, "prefill", scarce)
     done = generate(tmp_path / "a.wav", "--seed", 1)
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("jukebox-hf: the device has too little memory for one song; go on with")

@@ -12,7 +12,7 @@ from jukebox_hf import JukeboxModel
 from jukebox_hf.app.runs import song_folder
 from jukebox_hf.app.runs.requests import MOST_SONGS
 from jukebox_hf.app.runs.song_folder import SongTarget, plan_targets
-from jukebox_hf.model.songs import level_sampler
+from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def draws_nothing(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a code is drawn")
 
-    monkeypatch.setattr(level_sampler, "OpenWindow", refuse)
+    monkeypatch.setattr(WindowDecoder, "prefill", refuse)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 from jukebox_hf.model.checks.foreign_arguments import GENERATE, UNASKED
 from jukebox_hf.model.files.loading_arguments import LOAD, read_loading
-from jukebox_hf.model.songs.generation_arguments import KNOWN, read_wishes
+from jukebox_hf.model.songs.generation_arguments import KNOWN, read_arguments
 
 TINY = {"max_new_tokens": 1, "levels": [2]}
 
@@ -29,8 +29,8 @@ def words(processor):
     return processor("la", seed=1)
 
 
-def _wishes(model, config=None, **said):
-    return read_wishes(model.config, model.generation_config, config, said)
+def _read(model, config=None, **said):
+    return read_arguments(model.config, model.generation_config, config, said)
 
 
 # --- generate ---
@@ -46,10 +46,10 @@ def test_every_argument_that_transformers_generate_documents_is_known_or_in_the_
 @pytest.mark.parametrize("name", sorted(GENERATE))
 def test_no_foreign_argument_is_ignored(model, name):
     value = object()
-    _refused(lambda: _wishes(model, **{name: value}), f"generate does not know {name}=")
-    assert _wishes(model, **{name: None}) == _wishes(model)
+    _refused(lambda: _read(model, **{name: value}), f"generate does not know {name}=")
+    assert _read(model, **{name: None}) == _read(model)
     for harmless in GENERATE[name].harmless:
-        assert _wishes(model, **{name: harmless}) == _wishes(model)
+        assert _read(model, **{name: harmless}) == _read(model)
 
 
 @pytest.mark.parametrize(
@@ -77,48 +77,48 @@ def test_no_foreign_argument_is_ignored(model, name):
     ],
 )
 def test_generate_refuses_with_a_cure(model, said, message):
-    _refused(lambda: _wishes(model, **said), message)
+    _refused(lambda: _read(model, **said), message)
 
 
 @pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"min_p": 0.1}])
 def test_configurations_are_read_as_strictly_as_arguments(model, said, monkeypatch):
-    _refused(lambda: _wishes(model, GenerationConfig(**said)), f"generation_config.{next(iter(said))}=")
+    _refused(lambda: _read(model, GenerationConfig(**said)), f"generation_config.{next(iter(said))}=")
     for name, value in said.items():
         monkeypatch.setattr(model.generation_config, name, value)
         if name != "max_length":  # transformers 4 left it in its repositories
-            _refused(lambda: _wishes(model), f"the model's own generation_config.{name}=")
+            _refused(lambda: _read(model), f"the model's own generation_config.{name}=")
 
 
 def test_a_configuration_must_be_one(model):
-    _refused(lambda: _wishes(model, {"temperature": 0.5}), "must be a transformers.GenerationConfig")
+    _refused(lambda: _read(model, {"temperature": 0.5}), "must be a transformers.GenerationConfig")
 
 
 def test_a_models_own_configuration_gives_defaults(model, monkeypatch):
     monkeypatch.setattr(model.generation_config, "return_codes", True, raising=False)
     monkeypatch.setattr(model.generation_config, "batch", 2, raising=False)
-    assert (_wishes(model).return_codes, _wishes(model).batch) == (True, 2)
-    assert not _wishes(model, return_codes=False).return_codes
+    assert (_read(model).return_codes, _read(model).compute.batch) == (True, 2)
+    assert not _read(model, return_codes=False).return_codes
     monkeypatch.setattr(model.generation_config, "seed", 2, raising=False)
-    _refused(lambda: _wishes(model), "generation_config.seed=2", "pass it to generate")
+    _refused(lambda: _read(model), "generation_config.seed=2", "pass it to generate")
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor, np.array, float])
 def test_numbers_of_every_kind_are_numbers(model, kind):
-    wishes = _wishes(model, temperature=kind(0.5), seconds=kind(1.5), top_p={np.int64(2): kind(0.5)})
-    assert (wishes.settings[0].temperature, wishes.seconds, wishes.settings[2].top_p) == (0.5, 1.5, 0.5)
+    arguments = _read(model, temperature=kind(0.5), seconds=kind(1.5), top_p={np.int64(2): kind(0.5)})
+    assert (arguments.settings[0].temperature, arguments.seconds, arguments.settings[2].top_p) == (0.5, 1.5, 0.5)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, torch.tensor, np.array, int])
 def test_whole_numbers_of_every_kind_are_whole_numbers(model, kind):
-    wishes = _wishes(model, seed=kind(3), batch=kind(2), max_new_tokens=kind(4), top_k=kind(5), levels=[kind(2)])
-    assert (wishes.seed, wishes.batch, wishes.new_codes, wishes.settings[0].top_k) == (3, 2, 4, 5)
-    assert wishes.levels == (2,)
-    assert {type(each) for each in (wishes.seed, wishes.batch, wishes.levels[0])} == {int}
+    arguments = _read(model, seed=kind(3), batch=kind(2), max_new_tokens=kind(4), top_k=kind(5), levels=[kind(2)])
+    assert (arguments.seed, arguments.compute.batch, arguments.new_codes, arguments.settings[0].top_k) == (3, 2, 4, 5)
+    assert arguments.levels == (2,)
+    assert {type(each) for each in (arguments.seed, arguments.compute.batch, arguments.levels[0])} == {int}
 
 
 def test_levels_may_be_an_array(model):
-    assert _wishes(model, levels=np.array([2, 1])).levels == (2, 1)
-    assert _wishes(model, do_sample=np.bool_(False)).settings[0].temperature == 0
+    assert _read(model, levels=np.array([2, 1])).levels == (2, 1)
+    assert _read(model, do_sample=np.bool_(False)).settings[0].temperature == 0
 
 
 def test_empty_lists_of_listeners_are_none(model, words):

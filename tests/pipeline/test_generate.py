@@ -9,9 +9,9 @@ from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogit
 
 from jukebox_hf import JukeboxModel
 from jukebox_hf.model.inputs.song_inputs import read_songs
-from jukebox_hf.model.songs.generation_arguments import read_wishes
+from jukebox_hf.model.songs.generation_arguments import read_arguments
 from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_batches import take_orders
+from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_state import SongState
 
 HOP, RATE = 128, 44100
@@ -168,21 +168,21 @@ def test_windows_side_by_side_can_be_asked_for(model, words, song):
 def test_a_models_own_hops_give_way_to_windows_side_by_side(model):
     changed = copy.copy(model)
     changed.generation_config = GenerationConfig(hop_fractions={"2": 0.5, "0": 0.25})
-    assert _wishes(changed).hop_fractions == {2: 0.5, 0: 0.25}
-    assert _wishes(changed, parallel_windows=True).hop_fractions == {2: 0.5}
-    assert _wishes(changed, parallel_windows=True, hop_fractions=0.5).hop_fractions == {2: 0.5, 1: 0.5, 0: 0.5}
+    assert _read(changed).hop_fractions == {2: 0.5, 0: 0.25}
+    assert _read(changed, parallel_windows=True).hop_fractions == {2: 0.5}
+    assert _read(changed, parallel_windows=True, hop_fractions=0.5).hop_fractions == {2: 0.5, 1: 0.5, 0: 0.5}
 
 
-def _wishes(model, config=None, **said):
-    return read_wishes(model.config, model.generation_config, config, said)
+def _read(model, config=None, **said):
+    return read_arguments(model.config, model.generation_config, config, said)
 
 
 def test_settings_may_differ_between_levels(model):
-    wishes = _wishes(model, temperature={2: 0.98}, top_p={"0": 0.9}, top_k={1: 5}, hop_fractions={2: 0.5})
-    assert [wishes.settings[level].temperature for level in range(3)] == [0.99, 0.99, 0.98]
-    assert [wishes.settings[level].top_p for level in range(3)] == [0.9, 1.0, 1.0]
-    assert [wishes.settings[level].top_k for level in range(3)] == [0, 5, 0]
-    assert wishes.hop_fractions == {2: 0.5}
+    arguments = _read(model, temperature={2: 0.98}, top_p={"0": 0.9}, top_k={1: 5}, hop_fractions={2: 0.5})
+    assert [arguments.settings[level].temperature for level in range(3)] == [0.99, 0.99, 0.98]
+    assert [arguments.settings[level].top_p for level in range(3)] == [0.9, 1.0, 1.0]
+    assert [arguments.settings[level].top_k for level in range(3)] == [0, 5, 0]
+    assert arguments.hop_fractions == {2: 0.5}
 
 
 def test_levels_left_out_keep_the_models_own_setting(model):
@@ -191,10 +191,10 @@ def test_levels_left_out_keep_the_models_own_setting(model):
     changed.generation_config = GenerationConfig(**own)
     given = {"temperature": {2: 0.5}, "top_k": {2: 7}, "hop_fractions": {1: 0.125}}
     for said in ({"config": GenerationConfig(**given)}, given):
-        wishes = _wishes(changed, **said)
-        assert [wishes.settings[level].temperature for level in range(3)] == [0.95, 0.7, 0.5]
-        assert [wishes.settings[level].top_k for level in range(3)] == [0, 4, 7]
-        assert wishes.hop_fractions == {2: 0.25, 1: 0.125, 0: 0.5}
+        arguments = _read(changed, **said)
+        assert [arguments.settings[level].temperature for level in range(3)] == [0.95, 0.7, 0.5]
+        assert [arguments.settings[level].top_k for level in range(3)] == [0, 4, 7]
+        assert arguments.hop_fractions == {2: 0.25, 1: 0.125, 0: 0.5}
 
 
 def test_what_transformers_fills_in_is_no_wish(model):
@@ -202,19 +202,19 @@ def test_what_transformers_fills_in_is_no_wish(model):
     filled = GenerationConfig(
         **{**GenerationConfig._get_default_generation_params(), **model.generation_config.to_dict()}
     )
-    assert _wishes(model, filled) == _wishes(model)
+    assert _read(model, filled) == _read(model)
     changed = GenerationConfig(**{**filled.to_dict(), "do_sample": False, "max_new_tokens": 5})
-    wishes = _wishes(model, changed)
-    assert (wishes.new_codes, wishes.settings[0].temperature) == (5, 0)
-    assert _wishes(model, GenerationConfig(top_k=50)).settings[0].top_k == 50, "said by the user"
-    assert _wishes(model, GenerationConfig(temperature=1.0)).settings[0].temperature == 1.0
+    arguments = _read(model, changed)
+    assert (arguments.new_codes, arguments.settings[0].temperature) == (5, 0)
+    assert _read(model, GenerationConfig(top_k=50)).settings[0].top_k == 50, "said by the user"
+    assert _read(model, GenerationConfig(temperature=1.0)).settings[0].temperature == 1.0
 
 
 def test_plain_arguments_win_over_a_configuration(model):
     config = GenerationConfig(temperature=0.5, max_new_tokens=7)
-    wishes = _wishes(model, config, temperature=0.6, seconds=1.0)
-    assert (wishes.settings[0].temperature, wishes.seconds, wishes.new_codes) == (0.6, 1.0, None)
-    assert _wishes(model, config).new_codes == 7
+    arguments = _read(model, config, temperature=0.6, seconds=1.0)
+    assert (arguments.settings[0].temperature, arguments.seconds, arguments.new_codes) == (0.6, 1.0, None)
+    assert _read(model, config).new_codes == 7
 
 
 def test_generation_defaults_are_saved_with_the_model(model, repository, tmp_path):
@@ -223,9 +223,9 @@ def test_generation_defaults_are_saved_with_the_model(model, repository, tmp_pat
     changed.generation_config.temperature = 0.5
     changed.generation_config.hop_fractions = {"2": 0.5}
     changed.save_pretrained(tmp_path / "again")
-    wishes = _wishes(JukeboxModel.from_pretrained(tmp_path / "again"))
-    assert wishes.settings[1].temperature == 0.5
-    assert wishes.hop_fractions == {2: 0.5}
+    arguments = _read(JukeboxModel.from_pretrained(tmp_path / "again"))
+    assert arguments.settings[1].temperature == 0.5
+    assert arguments.hop_fractions == {2: 0.5}
 
 
 def test_a_hook_may_change_the_logits(model, words):
@@ -342,17 +342,17 @@ def test_half_precision_writes_songs(repository, words, dtype):
 
 def test_the_song_loop_beneath_gives_the_same(model, words, song):
     """`generate` is a door: what stands behind it can be used alone, window by window."""
-    wishes = _wishes(model, max_new_tokens=32)
-    (order,) = take_orders(model.config, model.vqvae, words, wishes, None)
-    *_, last = sample_song(model, order.plan, order.labels, order.state)
+    arguments = _read(model, max_new_tokens=32)
+    (batch,) = take_batches(model.config, model.vqvae, words, arguments, None)
+    *_, last = sample_song(model, batch.plan, batch.labels, batch.state)
     assert _equal([level[0] for level in last.state.codes], _codes(song))
 
 
 def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
-    (order,) = take_orders(model.config, model.vqvae, processor("la"), _wishes(model), None)
-    assert order.labels[2][0].timing.total_samples == RATE // 2
-    (order,) = take_orders(model.config, model.vqvae, processor("la", offset=1.0), _wishes(model, seconds=1.0), None)
-    assert order.labels[2][0].timing.total_samples == RATE + RATE // HOP * HOP
+    (batch,) = take_batches(model.config, model.vqvae, processor("la"), _read(model), None)
+    assert batch.labels[2][0].timing.total_samples == RATE // 2
+    (batch,) = take_batches(model.config, model.vqvae, processor("la", offset=1.0), _read(model, seconds=1.0), None)
+    assert batch.labels[2][0].timing.total_samples == RATE + RATE // HOP * HOP
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,13 @@ from .songs.generation_arguments import (
     GenerateArguments,
     check_generation_defaults,
     default_generation_config,
+    read_arguments,
     read_hook,
-    read_wishes,
     refuse_listeners,
 )
-from .songs.song import LentForCall, LogitsHook
-from .songs.song_batches import SongBatch, copied, take_orders, write_orders
+from .songs.level_sampler import Listeners, LogitsHook
+from .songs.song import LentForCall, SongBatch, sample_songs
+from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
@@ -242,11 +243,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             self._lent.add(level)
         self.take_back(level)
 
-    def take_back(self, level: int, offload: bool | None = None) -> None:
-        """As `release`, but a prior that somebody asked for, by `prior`, stays."""
+    def take_back(self, level: int, offload: bool | None = None, keep_loaded: bool | None = None) -> None:
+        """As `release`, but a prior that somebody asked for, by `prior`, stays; arguments as in `generate`."""
         if self.offload if offload is None else offload:
             self._put_away([level])
-        elif level in self._lent and not self.keep_loaded:
+        elif level in self._lent and not (self.keep_loaded if keep_loaded is None else keep_loaded):
             self._lent.discard(level)
             setattr(self, f"prior_{level}", None)
 
@@ -266,6 +267,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         *,
         codes: Codes | None = None,
         offload: bool | None = None,
+        keep_loaded: bool | None = None,
         **kwargs: Any,
     ) -> JukeboxGenerateOutput:
         """Write songs from words, go on from prompts or codes, or refine codes.
@@ -276,7 +278,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw.
             codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
                 (T,) will do, in tensors, arrays or lists.
-            offload: as in `from_pretrained`, for this call.
+            offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the likeliest code;
                 `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
@@ -288,14 +290,17 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
-        offload = read_flag("offload", offload)
-        orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
-        priors = LentForCall(self, self.offload if offload is None else offload)
-        aligner = BatchAligner(priors, orders) if wishes.return_alignment else None
-        self._check_priors_of(orders)
-        states = write_orders(priors, orders, hook, aligner and aligner.after_level)
+        offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
+        batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
+        priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
+        aligner = BatchAligner(priors, batches) if arguments.return_alignment else None
+        self._check_priors_of(batches)
+        states = [batch.state for batch in batches]
+        after_level = aligner and aligner.after_level
+        for written in sample_songs(priors, batches, arguments.compute, Listeners(hook), after_level):
+            states[written.batch] = written.state
         alignment = aligner and tuple(aligner.finish(states))
-        return replace(self._listen(orders, states, wishes.return_codes), alignment=alignment)
+        return replace(self._listen(batches, states, arguments.return_codes), alignment=alignment)
 
     def stream(
         self,
@@ -326,14 +331,14 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
         asked = read_flag("offload", kwargs.pop("offload", None))
         offload = self.offload or asked
-        orders, wishes, hook = self._orders(inputs, generation_config, logits_processor, codes, kwargs)
+        batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
         require(
-            not (wishes.return_codes or wishes.return_alignment),
+            not (arguments.return_codes or arguments.return_alignment),
             "return_codes and return_alignment are of finished songs; take the codes from the last piece's state",
         )
         require(
-            len(orders) == 1,
-            f"the songs have {len(orders)} different lengths, but are streamed side by side; say seconds= for all, or "
+            len(batches) == 1,
+            f"the songs have {len(batches)} different lengths, but are streamed side by side; say seconds= for all, or "
             f"stream them one by one",
         )
         require(
@@ -341,34 +346,32 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             "offload=True keeps one prior on the device, but to stream a song all of them take turns; open the model "
             "without it",
         )
-        self._check_priors_of(orders)
-        (order,) = orders
+        self._check_priors_of(batches)
         sizes = {"piece_seconds": plain(piece_seconds), "lookahead_seconds": plain(lookahead_seconds)}
-        return stream_song(self, order.plan, order.labels, order.state, hook=hook, **sizes)
+        return stream_song(self, batches[0], arguments.compute, hook=hook, **sizes)
 
-    def _check_priors_of(self, orders: Sequence[SongBatch]) -> None:
-        self.check_priors(sorted({level_plan.level for order in orders for level_plan in order.plan.levels}))
+    def _check_priors_of(self, batches: Sequence[SongBatch]) -> None:
+        self.check_priors(sorted({level_plan.level for batch in batches for level_plan in batch.plan.levels}))
 
-    def _orders(
+    def _batches(
         self,
         inputs: Mapping[str, Any] | None,
         generation_config: GenerationConfig | None,
         logits_processor: LogitsHook | None,
         codes: Codes | None,
-        arguments: dict[str, Any],
+        said: dict[str, Any],
     ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | None]:
-        """What `generate` was given, checked: orders, wishes and the hook."""
-        by_name = {name: arguments.pop(name) for name in SONG_INPUTS if name in arguments}
+        """What `generate` was given, checked: batches, arguments and the hook."""
+        by_name = {name: said.pop(name) for name in SONG_INPUTS if name in said}
         require(
             inputs is None or (isinstance(inputs, Mapping) and not by_name),
             f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
         )
         check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
-        wishes = read_wishes(self.config, self.generation_config, generation_config, arguments)
-        inputs, codes = copied(inputs or by_name, codes, wishes.copies)
-        orders = take_orders(self.config, self.vqvae, inputs, wishes, codes)
-        return orders, wishes, hook
+        arguments = read_arguments(self.config, self.generation_config, generation_config, said)
+        inputs, codes = copied(inputs or by_name, codes, arguments.copies)
+        return take_batches(self.config, self.vqvae, inputs, arguments, codes, hook), arguments, hook
 
     @torch.no_grad()
     def align(
@@ -380,16 +383,16 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
-        self, orders: Sequence[SongBatch], states: Sequence[SongState], return_codes: bool
+        self, batches: Sequence[SongBatch], states: Sequence[SongState], return_codes: bool
     ) -> JukeboxGenerateOutput:
         """Decode the finest level that was written, every song in its row of the batch."""
-        finest, hops = orders[0].plan.levels[-1].level, self.config.vqvae_config.hop_lengths
+        finest, hops = batches[0].plan.levels[-1].level, self.config.vqvae_config.hop_lengths
         rows: dict[int, tuple[Tensor, int, list[Tensor]]] = {}
-        for order, state in zip(orders, states, strict=True):
-            for place, song in enumerate(order.songs):
-                codes = [own[place][: order.plan.samples // hop] for own, hop in zip(state.codes, hops, strict=True)]
+        for batch, state in zip(batches, states, strict=True):
+            for index, song in enumerate(batch.songs):
+                codes = [own[index][: batch.plan.samples // hop] for own, hop in zip(state.codes, hops, strict=True)]
                 audio = self.vqvae.decode(codes[finest][None].to(self.vqvae.device), finest).audio_values[0, 0]
-                rows[song] = audio.float().cpu(), state.seeds[place], codes
+                rows[song] = audio.float().cpu(), state.seeds[index], codes
         audio, seeds, codes = zip(*(rows[song] for song in sorted(rows)), strict=True)
         levels = zip(*codes, strict=True)
         return JukeboxGenerateOutput(

@@ -6,8 +6,7 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Set
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,12 @@ from .songs.generation_arguments import KNOWN
 logger = logging.get_logger(__name__)
 
 # Arguments of `generate` that a call may say directly; seconds and seed are words of a song.
-_DIRECT = (*(name for name in KNOWN if name not in SONG_WORDS and not name.startswith("return_")), "codes", "offload")
+_DIRECT = (
+    *(name for name in KNOWN if name not in SONG_WORDS and not name.startswith("return_")),
+    "codes",
+    "offload",
+    "keep_loaded",
+)
 _OF_BATCHES = ("batch_size", "num_workers")
 _TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
 
@@ -224,34 +228,27 @@ class JukeboxPipeline(TextToAudioPipeline):
             given = {}
         inputs = dict(model_inputs)
         typed = inputs.pop(_TYPED, None)
-        with self._keeping_priors():
-            output = self.model.generate(inputs, **{**given, **generate})
+        output = self.model.generate(inputs, **{**given, "keep_loaded": self._keep_loaded(), **generate})
         codes = {f"codes_{level}": codes for level, codes in enumerate(output.codes or ())}
         if output.alignment is not None and typed is not None:
             rows = [torch.from_numpy(times_as_rows(song)) for song in output.alignment]  # (C, 5) each
             codes |= {_TYPED: typed, _TIMES: pad_sequence(rows, batch_first=True)}
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
 
-    @contextmanager
-    def _keeping_priors(self) -> Iterator[None]:
-        """Let the model keep its priors for the next call, unless memory is short or its owner has decided.
+    def _keep_loaded(self) -> bool | None:
+        """Whether the model keeps its priors for the next call: unless memory is short or its owner has decided (None).
 
         Memory is short where the priors that are still to be loaded, counted at 4 bytes a weight (2 in half precision),
         would take more than half of what the device has left when the pipeline first sings.
         """
         model = self.model
         if model.keep_loaded is not None or model.offload:
-            yield
-            return
+            return None
         if self._keeps_priors is None:
             absent = set(range(model.num_levels)) - set(model.loaded_levels)
             weights = sum(model.config.prior_configs[level].parameter_count() for level in absent)
             self._keeps_priors = weights * model.bytes_per_weight <= free_bytes(model.device) // 2
-        model.keep_loaded = self._keeps_priors or None
-        try:
-            yield
-        finally:
-            model.keep_loaded = None
+        return self._keeps_priors or None
 
     def postprocess(
         self, songs: Mapping[str, Tensor], return_codes: bool = False, return_alignment: bool = False

@@ -13,8 +13,8 @@ from jukebox_hf.app.runs.device_choice import DeviceOptions, Group, backend_in_w
 from jukebox_hf.app.runs.planned_songs import open_model
 from jukebox_hf.app.runs.requests import SongRequest
 from jukebox_hf.model.sampling import cpp_step, triton_step
-from jukebox_hf.model.sampling.window_decoder import _best_backend
-from jukebox_hf.model.songs import level_sampler
+from jukebox_hf.model.sampling.backends import chosen_backend
+from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 
 GIGA = 10**9
 FLAGS = "; --device, --dtype, --batch-size, --offload and --backend override"
@@ -191,7 +191,7 @@ def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatc
     if not compiler:
         monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
     prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
-    backend = _best_backend(prior, prior.new_cache(1))
+    backend = chosen_backend(prior, prior.new_cache(1), "auto")
     assert backend_in_words(torch.device("cpu"), dtype, "auto").startswith(f"backend {backend}")
 
 
@@ -267,7 +267,7 @@ def test_generate_takes_what_fits_and_says_so(generate, tmp_path, monkeypatch, r
 
 def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch, says_one_sentence):
     opened, backends = [], []
-    real_open, real_window = song_runs.open_model, level_sampler.OpenWindow
+    real_open, prefill = song_runs.open_model, WindowDecoder.prefill
 
     def open_and_keep(*words, **names):
         opened.append(real_open(*words, **names))
@@ -275,7 +275,9 @@ def test_generate_opens_and_steps_as_it_was_told(generate, tmp_path, monkeypatch
 
     monkeypatch.setattr(song_runs, "open_model", open_and_keep)
     monkeypatch.setattr(
-        level_sampler, "OpenWindow", lambda *a, **k: backends.append(k["backend"]) or real_window(*a, **k)
+        WindowDecoder,
+        "prefill",
+        lambda self, *a, **k: backends.append(self.options.backend) or prefill(self, *a, **k),
     )
     words = ("--levels", 2, "--count", 2, "--batch-size", 1, "--backend", "eager")
     done = generate(f"{tmp_path}/songs/", *words)

@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model.networks import attention, transformer
 from jukebox_hf.model.networks.conditioning import UpperConditioner
-from jukebox_hf.model.sampling import cpp_step, triton_step, window_decoder
+from jukebox_hf.model.sampling import backends, cpp_step, triton_step
 from jukebox_hf.model.sampling.step_checks import listener, misfit
-from jukebox_hf.model.sampling.window_decoder import OpenWindow
+from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder
 
 _FLOATS = (torch.float32, torch.bfloat16)
 
@@ -202,7 +202,7 @@ def test_compiled_steps_and_kernels_know_that_they_would_leave_it_out(tiny_prior
     _CHANGES[name](prior)
     assert misfit(prior, prior.new_cache(1), _FLOATS) is not None
     with pytest.raises(ValueError, match=r"backend='cpp' is not possible here: .*; use 'auto' or 'eager'"):
-        window_decoder.check_backend_here(prior, 1, "cpp")
+        backends.check_backend_here(prior, 1, "cpp")
 
 
 @contextmanager
@@ -302,18 +302,26 @@ def test_a_counter_of_flops_counts_every_step(tiny_prior, inputs_for):
     assert counted[0] == counted[1] > 0
 
 
+def _begun(prior, tokens, conditioning, backend):
+    """A window of 20 codes that knows some."""
+    options = DecodeOptions(SamplingSettings(0), backend)
+    decoder = WindowDecoder(prior, prior.new_cache(len(tokens)), options, keep_logits=True)
+    decoder.prefill(tokens, conditioning, 20)
+    return decoder
+
+
 @pytest.mark.parametrize("backend", ["auto", "cpp"])
 def test_a_mode_that_is_entered_within_a_window_hears_the_rest(tiny_prior, inputs_for, backend):
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
-    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), backend=backend)
-    window.write_until(10)
+    window = _begun(prior, tokens[:, :5], conditioning, backend)
+    window.decode_until(10)
     with FlopCounterMode(display=False) as counter:
         if backend == "cpp":
             with pytest.raises(ValueError, match=r"'cpp' is not possible here: a FlopCounterMode listens to torch"):
-                window.write_until(20)
+                window.decode_until(20)
             return
-        window.write_until(20)
+        window.decode_until(20)
     assert counter.get_total_flops() > 0
 
 
@@ -351,19 +359,19 @@ def test_a_hook_is_called_for_every_step(tiny_prior, inputs_for):
 def test_a_hook_that_comes_within_a_window_acts_from_then_on(tiny_prior, inputs_for, backend):
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
-    window = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, backend=backend)
-    window.write_until(10)
+    window = _begun(prior, tokens[:, :5], conditioning, backend)
+    window.decode_until(10)
     handle = prior.transformer.layers[1].register_forward_hook(_louder)
     if backend == "cpp":
         with pytest.raises(ValueError, match=r"backend='cpp' is not possible here: there is a hook on .*layers\.1"):
-            window.write_until(20)
+            window.decode_until(20)
         return
-    codes = window.write_until(20)
+    codes = window.decode_until(20)
     handle.remove()
-    plain = OpenWindow(prior, tokens[:, :5], conditioning, 20, SamplingSettings(0), keep_logits=True, backend="eager")
-    plain.write_until(10)
+    plain = _begun(prior, tokens[:, :5], conditioning, "eager")
+    plain.decode_until(10)
     prior.transformer.layers[1].register_forward_hook(_louder)
-    assert torch.equal(codes, plain.write_until(20))
+    assert torch.equal(codes, plain.decode_until(20))
     torch.testing.assert_close(torch.cat(window.kept_logits, 1), torch.cat(plain.kept_logits, 1), atol=1e-4, rtol=1e-4)
 
 
@@ -383,12 +391,12 @@ def test_a_hook_that_watch_puts_on_acts_in_the_step_it_watches(tiny_prior, input
 def test_it_is_said_once_why_steps_are_plain(tiny_prior, inputs_for, caplog):
     prior = tiny_prior("labelled")
     prior.transformer.layers[1].mlp.register_forward_hook(_louder)
-    window_decoder.logger.warning_once.cache_clear()
+    backends.logger.warning_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="transformers"), _propagated():
         for _ in range(3):
             _logits(prior, inputs_for, "auto")
-    said = [record.getMessage() for record in caplog.records if "steps are plain" in record.getMessage()]
-    assert said == ["steps are plain, which is slower: there is a hook on transformer.layers.1.mlp"]
+    said = [record.getMessage() for record in caplog.records if "steps are eager" in record.getMessage()]
+    assert said == ["steps are eager, which is slower: there is a hook on transformer.layers.1.mlp"]
 
 
 @contextmanager
@@ -460,13 +468,12 @@ def test_graphs_are_not_replayed_past_hooks_or_over_other_weights(tiny_prior, in
     """On a CPU `cuda_graph` is plain; what decides is asked as if the graph were one."""
     prior = tiny_prior("labelled")
     tokens, conditioning = _inputs(prior, inputs_for)
-    loops, cache = {}, prior.new_cache(len(tokens))
+    decoder = WindowDecoder(prior, prior.new_cache(len(tokens)), DecodeOptions(SamplingSettings(0), "cuda_graph"))
 
     def window():
-        how = {"cache": cache, "loops": loops, "backend": "cuda_graph"}
-        sample_window(prior, tokens[:, :5], conditioning, 10, SamplingSettings(0), **how)
-        (loop,) = loops.values()
-        return loop
+        decoder.prefill(tokens[:, :5], conditioning, 10)
+        decoder.decode_until(10)
+        return decoder._recorded.body
 
     first = window()
     assert window() is first
@@ -475,7 +482,7 @@ def test_graphs_are_not_replayed_past_hooks_or_over_other_weights(tiny_prior, in
     assert second is not first
     prior.transformer.layers[1].mlp.register_forward_hook(_louder)
     assert window() is second  # without CUDA nothing is replayed
-    monkeypatch.setattr(window_decoder, "_silenced", lambda prior, backend, device: listener(prior))
+    monkeypatch.setattr(backends, "unheard", lambda prior, backend, device: listener(prior))
     with pytest.raises(ValueError, match="backend='cuda_graph' is not possible here: there is a hook on transformer"):
         window()
 

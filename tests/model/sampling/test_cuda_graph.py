@@ -7,7 +7,6 @@ import shutil
 import sys
 import weakref
 from contextlib import contextmanager, nullcontext
-from functools import partial
 
 import pytest
 import torch
@@ -16,11 +15,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
-from jukebox_hf.model.networks.conditioning import Conditioning
-from jukebox_hf.model.sampling import window_decoder, window_loop
+from jukebox_hf.model.sampling import backends, window_decoder
+from jukebox_hf.model.sampling.backends import chosen_backend
 from jukebox_hf.model.sampling.cuda_graph import WARM_UP, CudaGraph
 from jukebox_hf.model.sampling.sampling_ops import choose
-from jukebox_hf.model.sampling.window_loop import Drawing, WindowLoop
+from jukebox_hf.model.sampling.window_buffers import WindowBuffers
+from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder, decode_one
 
 SETTINGS = {
     "greedy": SamplingSettings(temperature=0),
@@ -79,17 +79,16 @@ def test_characters_may_be_drawn_in_the_body(tiny_prior, inputs_for):
     assert (codes[:, 2:] == 0).any(), "no character was drawn, so nothing was tested"
 
 
-def test_the_loop_is_used_again_for_the_next_window(flavour, tiny_prior, inputs_for):
-    prior, loops = tiny_prior(flavour), {}
-    cache = prior.new_cache(2)
+def test_the_graph_is_used_again_for_the_next_window(flavour, tiny_prior, inputs_for, monkeypatch):
+    prior, made, record = tiny_prior(flavour), [], window_decoder.recorded
+    monkeypatch.setattr(window_decoder, "recorded", lambda *words: made.append(record(*words)) or made[-1])
+    decoder = WindowDecoder(prior, prior.new_cache(2), DecodeOptions(SETTINGS["bold"], "cuda_graph"))
     for seed, known, length in ((0, 3, 24), (1, 0, 17), (2, 9, 24)):
         start, uniforms = _start(prior, inputs_for(prior.config, seed=seed), known), torch.rand(2, length)
-        options = {"settings": SETTINGS["bold"], "uniforms": uniforms}
-        again = sample_window(prior, *start, length, cache=cache, backend="cuda_graph", loops=loops, **options)
-        assert torch.equal(again.codes, sample_window(prior, *start, length, backend="eager", **options).codes)
-    assert len(loops) == 1
-    sample_window(prior, *start, 24, SETTINGS["greedy"], cache=cache, backend="cuda_graph", loops=loops)
-    assert len(loops) == 2, "other settings are another graph"
+        decoder.prefill(*start, length, uniforms)
+        wanted = sample_window(prior, *start, length, SETTINGS["bold"], uniforms=uniforms, backend="eager")
+        assert torch.equal(decoder.decode_until(length), wanted.codes)
+    assert len(made) == 1
 
 
 def test_what_is_not_finite_is_told_with_its_place(tiny_prior, inputs_for, monkeypatch):
@@ -159,13 +158,12 @@ def test_the_body_never_waits_for_the_device(flavour, settings, tiny_prior_confi
         prior = JukeboxPrior(tiny_prior_config(flavour)).eval()
         config, cache = prior.config, prior.new_cache(2)
         positions = torch.zeros(2, config.sequence_length, config.hidden_size)
-        drawing = Drawing(settings, config.prefix_length, config.code_offset, may_draw_lyrics=False)
-    page = WindowLoop(prior, cache, prior.step, drawing, Conditioning(positions=positions)).page
+        buffers = WindowBuffers.empty(prior, cache, positions, is_greedy=settings.temperature == 0)
     assert cache.position.device.type == "meta"
     for name in ("tensor", "as_tensor", "from_numpy"):  # they copy from the host, which the watch does not see
         monkeypatch.setattr(torch, name, None)
     with torch.no_grad(), _Watch() as watch:
-        logits = window_loop.advance(prior.step, drawing, page, cache)
+        logits = decode_one(prior.step, DecodeOptions(settings), prior, buffers, cache)
     assert logits.shape == (2, config.vocab_size)
     assert {"embedding", "index_copy_", "add_", "where"} <= watch.names
 
@@ -280,42 +278,38 @@ def test_memory_that_runs_out_while_capturing_is_told(counter):
 def test_a_gpu_captures_and_a_cpu_does_not(tiny_prior, monkeypatch):
     prior = tiny_prior("bare")
     cache = prior.new_cache(1)
-    assert window_decoder._best_backend(prior, cache) == ("cpp" if shutil.which("cc") else "eager")
+    assert chosen_backend(prior, cache, "auto") == ("cpp" if shutil.which("cc") else "eager")
     with FakeTensorMode():
         cache.position = torch.zeros((), dtype=torch.long, device="cuda")
-    assert window_decoder._best_backend(prior, cache) == "cuda_graph"
-    monkeypatch.setattr(window_decoder, "reason_against", lambda prior, cache: "there is no compiler")
-    assert window_decoder._best_backend(prior, prior.new_cache(1)) == "eager"
+    assert chosen_backend(prior, cache, "auto") == "cuda_graph"
+    monkeypatch.setattr(backends, "reason_against", lambda prior, cache: "there is no compiler")
+    assert chosen_backend(prior, prior.new_cache(1), "auto") == "eager"
 
 
-def test_loops_die_with_the_level_that_kept_them(tiny_prior, inputs_for):
+def test_graphs_die_with_the_decoder_that_kept_them(tiny_prior, inputs_for):
     """No cycles: what a graph holds must be free as soon as nobody asks for it, not when Python gets round to it."""
     prior = tiny_prior("bare")
-    loops, cache = {}, prior.new_cache(2)
-    sample_window(
-        prior, *_start(prior, inputs_for(prior.config), 3), 24, SETTINGS["greedy"], cache=cache, loops=loops,
-        backend="cuda_graph",
-    )  # fmt: skip
+    decoder = WindowDecoder(prior, prior.new_cache(2), DecodeOptions(SETTINGS["greedy"], "cuda_graph"))
+    decoder.prefill(*_start(prior, inputs_for(prior.config), 3), 24)
+    decoder.decode_until(24)
     gc.disable()
     try:
-        watched = [weakref.ref(*loops.values()), weakref.ref(cache)]
-        loops.clear()
-        del cache
+        watched = [weakref.ref(decoder._recorded.body), weakref.ref(decoder.cache)]
+        del decoder
         assert [reference() for reference in watched] == [None, None]
     finally:
         gc.enable()
 
 
-def test_a_captured_loop_has_tensors_of_its_own_and_a_plain_one_reads_its_windows(tiny_prior, inputs_for):
+def test_a_graph_has_tensors_of_its_own_and_the_eager_body_reads_its_windows(tiny_prior, inputs_for):
     prior = tiny_prior("labelled")
     tokens, conditioning = _start(prior, inputs_for(prior.config), 3)
-    drawing = Drawing(SETTINGS["bold"], 0, 0, may_draw_lyrics=False)
-    make = partial(WindowLoop, prior, prior.new_cache(2), prior.step, drawing, conditioning)
-    captured, plain = make(is_captured=True), make()
-    captured.open(tokens, conditioning, torch.rand(2, 24), 24)
-    assert torch.equal(captured.page.conditioning.positions, conditioning.positions)
-    assert captured.page.conditioning.positions.data_ptr() != conditioning.positions.data_ptr()
-    assert plain.page.conditioning.positions is conditioning.positions
+    for backend, is_its_own in (("cuda_graph", True), ("eager", False)):
+        decoder = WindowDecoder(prior, prior.new_cache(2), DecodeOptions(SETTINGS["bold"], backend))
+        decoder.prefill(tokens, conditioning, 24, torch.rand(2, 24))
+        positions = decoder._buffers.conditioning.positions
+        assert torch.equal(positions, conditioning.positions)
+        assert (positions.data_ptr() != conditioning.positions.data_ptr()) == is_its_own
 
 
 # --- the benchmark ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from jukebox_hf import JukeboxPrior, SamplingSettings, prior_preset, sample_wind
 from jukebox_hf.model.networks.attention_kinds import KINDS
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling import triton_kernels, triton_step
-from jukebox_hf.model.sampling.triton_step import MOST_SONGS, Tiles, TritonStepper, reason_against_fused
+from jukebox_hf.model.sampling.triton_step import MOST_ROWS, Tiles, TritonStepper, reason_against_fused
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not IS_INTERPRETED, reason="runs in the interpreter, which another test starts")
@@ -267,4 +267,4 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
     assert reason_against_fused(prior, cache) == "the prior is on cpu, not on a GPU"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert reason_against_fused(prior, cache) is None
-    assert "17 songs at once are more than 16" in reason_against_fused(prior, prior.new_cache(MOST_SONGS + 1))
+    assert "17 songs at once are more than 16" in reason_against_fused(prior, prior.new_cache(MOST_ROWS + 1))

@@ -15,13 +15,14 @@ from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
 from jukebox_hf.model.sampling import window_decoder
 from jukebox_hf.model.sampling.sampling_ops import uniforms
-from jukebox_hf.model.sampling.window_loop import WindowLoop
-from jukebox_hf.model.songs import level_sampler
+from jukebox_hf.model.sampling.window_decoder import WindowDecoder
+from jukebox_hf.model.songs.level_sampler import LevelSampler
 from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.songs.windows import Window, plan_side_by_side
 
+PLAINLY = ComputeOptions()
 SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
 
 
@@ -103,8 +104,8 @@ def labels_of(config):
     return make
 
 
-def _run(model, plan, labels, state, **options):
-    for progress in sample_song(model, plan, labels, state, **options):
+def _run(model, plan, labels, state, compute=PLAINLY, **options):
+    for progress in sample_song(model, plan, labels, state, compute, **options):
         state = progress.state
     return state
 
@@ -163,9 +164,8 @@ def test_upsamplers_alone_write_side_by_side_as_many_as_the_batch_allows(config)
     assert top.rounds(2) == tuple((window,) for window in top.windows)
     assert bottom.rounds(3) == (bottom.windows,)
     assert [window.length for window in bottom.windows] == [32] * 5
-    bottom = plan_song(config, SAMPLES, parallel_windows=True, batch=5).levels[1]
-    assert [len(windows) for windows in bottom.rounds(2)] == [2, 2, 1]
-    assert [len(windows) for windows in bottom.rounds(9)] == [1] * 5
+    assert [len(windows) for windows in bottom.rounds(2, 5)] == [2, 2, 1]
+    assert [len(windows) for windows in bottom.rounds(9, 5)] == [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,25 @@ def test_upsamplers_alone_write_side_by_side_as_many_as_the_batch_allows(config)
         ({"levels": []}, r"levels=\[\] must be one or more neighbouring levels"),
         ({"hop_fractions": {1: 0.0}}, r"hop_fractions\[1\]=0.0 must lie over 0 and up to 1"),
         ({"hop_fractions": {0: 1.5}}, r"hop_fractions\[0\]=1.5 must lie over 0 and up to 1"),
+    ],
+)
+def test_impossible_plans_are_refused(config, wish, message):
+    with pytest.raises(ValueError, match=message):
+        plan_song(config, **{"samples": SAMPLES, **wish})
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
         ({"batch": 0}, "batch=0 must be a positive integer"),
         ({"chunk": -1}, "chunk=-1 must be a positive integer"),
         ({"chunk": 2.5}, r"chunk=2\.5 must be a positive integer"),
         ({"backend": "fast"}, "backend='fast' is none of auto, eager, cpp"),
     ],
 )
-def test_impossible_plans_are_refused(config, wish, message):
+def test_what_can_not_be_computed_is_refused(wish, message):
     with pytest.raises(ValueError, match=message):
-        plan_song(config, **{"samples": SAMPLES, **wish})
+        ComputeOptions(**wish)
 
 
 # --- draws ---
@@ -231,12 +241,12 @@ def test_songs_of_a_batch_equal_the_same_songs_alone(model, config, labels_of):
 
 
 def test_songs_with_prompts_of_different_length_share_a_batch(model, config, labels_of):
-    plan = plan_song(config, SAMPLES, batch=2)
-    finished = _run(model, plan, labels_of(0, 1, 2), SongState.empty(2, [5, 6, 7]))
+    plan, two = plan_song(config, SAMPLES), ComputeOptions(batch=2)
+    finished = _run(model, plan, labels_of(0, 1, 2), SongState.empty(2, [5, 6, 7]), two)
     state = SongState.empty(2, [5, 6, 7])
     for song, known in enumerate((3, 0, 30)):
         state = state.with_codes(1, song, finished.codes[1][song][:known])
-    again = _run(model, plan, labels_of(0, 1, 2), state)
+    again = _run(model, plan, labels_of(0, 1, 2), state, two)
     assert _same(again, finished), "draws depend on their place, so a prompt of a song's own codes leads to that song"
 
 
@@ -252,10 +262,10 @@ def _unmended(plan):
 @pytest.mark.parametrize("batch", [None, 3])
 @pytest.mark.parametrize("top_codes", [40, 37])  # at 37 the last window is shorter than the others
 def test_windows_side_by_side_are_the_windows_one_by_one(model, config, labels_of, batch, top_codes):
-    plan = _unmended(plan_song(config, top_codes * 8, parallel_windows=True, batch=batch))
+    plan, compute = _unmended(plan_song(config, top_codes * 8, parallel_windows=True)), ComputeOptions(batch)
     assert len({window.length for window in plan.levels[1].windows}) == (2 if top_codes == 37 else 1)
     labels, start = labels_of(0, 1), SongState.empty(2, [5, 6])
-    side_by_side = _run(model, plan, labels, start)
+    side_by_side = _run(model, plan, labels, start, compute)
     assert _same(side_by_side, _run(model, _one_by_one(plan), labels, start))
     assert not _same(side_by_side, _run(model, plan_song(config, top_codes * 8), labels, start)), "seams change a song"
     known = side_by_side
@@ -309,25 +319,26 @@ def test_what_follows_given_codes_is_mended_too_and_they_are_kept(model, config,
 
 
 def test_a_song_side_by_side_goes_on_from_every_state_that_was_saved(model, config, labels_of):
-    plan, labels = plan_song(config, 37 * 8, parallel_windows=True, batch=4), labels_of(0, 1)
-    states = [step.state for step in sample_song(model, plan, labels, SongState.empty(2, [1, 2]))]
+    plan, labels = plan_song(config, 37 * 8, parallel_windows=True), labels_of(0, 1)
+    steps = sample_song(model, plan, labels, SongState.empty(2, [1, 2]), ComputeOptions(batch=4))
+    states = [step.state for step in steps]
     for batch in (None, 1, 6):
-        other = plan_song(config, 37 * 8, parallel_windows=True, batch=batch)
-        assert all(_same(_run(model, other, labels, state), states[-1]) for state in states[:-1])
+        compute = ComputeOptions(batch)
+        assert all(_same(_run(model, plan, labels, state, compute), states[-1]) for state in states[:-1])
 
 
 def test_seams_that_do_not_fit_into_memory_at_once_are_mended_in_parts(model, config, labels_of, monkeypatch):
     plan, labels, start = plan_song(config, SAMPLES, parallel_windows=True), labels_of(0), SongState.empty(2, [5])
-    whole, rows, window = _run(model, plan, labels, start), [], level_sampler.OpenWindow
+    whole, rows, prefill = _run(model, plan, labels, start), [], WindowDecoder.prefill
 
-    def scarce(prior, tokens, *rest, **words):
+    def scarce(self, tokens, *rest, **words):
         if tokens.shape[1] == 16:  # half a window is known: a seam
             rows.append(len(tokens))
             if len(tokens) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-        return window(prior, tokens, *rest, **words)
+        return prefill(self, tokens, *rest, **words)
 
-    monkeypatch.setattr(level_sampler, "OpenWindow", scarce)
+    monkeypatch.setattr(WindowDecoder, "prefill", scarce)
     with pytest.warns(UserWarning, match="ran out with 4 windows at once at level 0; 2 at once work .* batch=2 "):
         assert _same(_run(model, plan, labels, start), whole)
     assert rows == [4, 2, 2]
@@ -335,17 +346,16 @@ def test_seams_that_do_not_fit_into_memory_at_once_are_mended_in_parts(model, co
 
 def test_windows_side_by_side_are_one_batch_and_saved_round_by_round(model, config, labels_of, monkeypatch):
     plan = plan_song(config, SAMPLES, parallel_windows=True, levels=[0])
-    rows, opened = [], level_sampler.OpenWindow
+    rows, prefill = [], WindowDecoder.prefill
     monkeypatch.setattr(
-        level_sampler,
-        "OpenWindow",
-        lambda prior, tokens, *a, **k: rows.append(len(tokens)) or opened(prior, tokens, *a, **k),
+        WindowDecoder,
+        "prefill",
+        lambda self, tokens, *a, **k: rows.append(len(tokens)) or prefill(self, tokens, *a, **k),
     )
     top = SongState.empty(2, [1, 2]).with_codes(1, 0, torch.arange(40) % 24).with_codes(1, 1, torch.arange(40) % 23)
     (progress,) = sample_song(model, plan, labels_of(0, 1), top)
     assert (rows, progress.window, progress.level_is_done) == ([10, 8], Window(0, 160), True), "windows, then seams"
-    plan = plan_song(config, SAMPLES, parallel_windows=True, levels=[0], batch=4)
-    steps = list(sample_song(model, plan, labels_of(0, 1), top))
+    steps = list(sample_song(model, plan, labels_of(0, 1), top, ComputeOptions(batch=4)))
     assert rows[2:] == [4, 2, 4, 4, 2, 2], "two windows of both songs, and the seams at their starts"
     assert [len(step.state.codes[0][1]) for step in steps] == [64, 128, 160], "what is done is whole from the start on"
     assert [step.level_is_done for step in steps] == [False, False, True]
@@ -359,10 +369,10 @@ def test_a_watcher_of_windows_side_by_side_is_told_how_many_codes_are_there(mode
 
 
 def test_fused_kernels_are_given_no_more_windows_than_they_take(model, config):
-    plan = plan_song(config, 30 * SAMPLES, parallel_windows=True, backend="triton").levels[1]
-    assert level_sampler.LevelSampler(model.prior(0), plan, [], level_sampler.Listeners()).batch == 16
-    few = replace(plan, batch=3)
-    assert level_sampler.LevelSampler(model.prior(0), few, [], level_sampler.Listeners()).batch == 3
+    plan = plan_song(config, 30 * SAMPLES, parallel_windows=True).levels[1]
+    for batch, most in ((None, 16), (17, 16), (3, 3)):
+        compute = ComputeOptions(batch, backend="triton")
+        assert LevelSampler(model.prior(0), plan, [], compute).batch == most
 
 
 def test_a_hook_can_not_follow_windows_side_by_side(model, config, labels_of):
@@ -419,8 +429,8 @@ def test_hook_sees_every_draw_and_may_change_it(model, config, labels_of):
 def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, labels_of, monkeypatch):
     """With a hook, a captured step would leave the draw to the host."""
     told, hooks = [], []
-    advance = WindowLoop.advance
-    monkeypatch.setattr(WindowLoop, "advance", lambda self, hook=None: hooks.append(hook) or advance(self, hook))
+    decode_one = window_decoder.decode_one
+    monkeypatch.setattr(window_decoder, "decode_one", lambda *words: hooks.append(words[-1]) or decode_one(*words))
     plan = plan_song(config, SAMPLES)
     song = _run(model, plan, labels_of(0), SongState.empty(2, [1]), watch=lambda *place: told.append(place))
     assert hooks
@@ -433,10 +443,12 @@ def test_a_watcher_is_told_every_place_and_leaves_steps_whole(model, config, lab
 
 @pytest.mark.parametrize("backend", ["auto", "eager"])
 def test_a_song_steps_as_it_was_asked_to(model, config, labels_of, monkeypatch, backend):
-    asked = []
-    opened = level_sampler.OpenWindow
-    monkeypatch.setattr(level_sampler, "OpenWindow", lambda *a, **k: asked.append(k["backend"]) or opened(*a, **k))
-    _run(model, plan_song(config, SAMPLES, backend=backend), labels_of(0), SongState.empty(2, [1]))
+    asked, prefill = [], WindowDecoder.prefill
+    monkeypatch.setattr(
+        WindowDecoder, "prefill", lambda self, *a, **k: asked.append(self.options.backend) or prefill(self, *a, **k)
+    )
+    compute = ComputeOptions(backend=backend)
+    _run(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(2, [1]), compute)
     assert set(asked) == {backend}
 
 
@@ -456,15 +468,15 @@ def test_batch_that_does_not_fit_is_halved_and_gives_the_same_songs(
 ):
     plan, labels = plan_song(config, SAMPLES, levels=[1]), labels_of(*range(songs))
     start = SongState.empty(2, list(range(5, 5 + songs)))
-    whole, rows, window = _run(model, plan, labels, start), [], level_sampler.OpenWindow
+    whole, rows, prefill = _run(model, plan, labels, start), [], WindowDecoder.prefill
 
-    def scarce(prior, tokens, *rest, **words):
+    def scarce(self, tokens, *rest, **words):
         rows.append(len(tokens))
         if len(tokens) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return window(prior, tokens, *rest, **words)
+        return prefill(self, tokens, *rest, **words)
 
-    monkeypatch.setattr(level_sampler, "OpenWindow", scarce)
+    monkeypatch.setattr(WindowDecoder, "prefill", scarce)
     with pytest.warns(UserWarning, match=f"{songs} songs at once at level 1; {fits} at once work .* batch={fits} "):
         halved = _run(model, plan, labels, start)
     assert _same(halved, whole)
@@ -512,16 +524,17 @@ def test_graphs_are_made_once_per_level_and_freed_with_it(model, config, labels_
     plan, labels, start, made = plan_song(config, SAMPLES), labels_of(0, 1), SongState.empty(2, [1, 2]), []
     whole = _run(model, plan, labels, start)
 
-    class Noted(window_decoder.WindowLoop):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            made.append(weakref.ref(self))
+    recorded = window_decoder.recorded
 
-    monkeypatch.setattr(window_decoder, "WindowLoop", Noted)
-    monkeypatch.setattr(window_decoder, "_best_backend", lambda prior, cache: "cuda_graph")
-    for progress in sample_song(model, plan, labels, start):
-        alive = [loop() for loop in made if loop() is not None]
-        assert len(alive) == 1, f"level {progress.level}: {len(alive)} loops"
+    def noted(*arguments):
+        body = recorded(*arguments)
+        made.append(weakref.ref(body))
+        return body
+
+    monkeypatch.setattr(window_decoder, "recorded", noted)
+    for progress in sample_song(model, plan, labels, start, ComputeOptions(backend="cuda_graph")):
+        alive = [body() for body in made if body() is not None]
+        assert len(alive) == 1, f"level {progress.level}: {len(alive)} graphs"
         del alive
     assert len(made) == len(plan.levels)
     assert _same(progress.state, whole)

@@ -17,7 +17,7 @@ from jukebox_hf.model.inputs.labels import window_inputs
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.conditioning import joined
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
-from jukebox_hf.model.sampling.window_decoder import OpenWindow
+from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder
 from jukebox_hf.model.songs.song_plan import LevelPlan
 
 _MEASURED_STEPS = 8
@@ -52,7 +52,7 @@ def estimate(order: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
 
 def _seconds(order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
     """Reading windows, with as much known as they overlap, and writing the rest: each measured once."""
-    window, rounds = level_plan.windows[-1], level_plan.rounds(len(order.requests))
+    window, rounds = level_plan.windows[-1], level_plan.rounds(len(order.requests), order.compute.batch)
     known, reads, steps = 0, len(rounds), level_plan.total - given
     if level_plan.is_side_by_side:  # windows, and then their seams
         longest = sum(max(window.length for window in windows) for windows in rounds)
@@ -81,14 +81,15 @@ def _timed(
     tokens = prior.sequence(torch.zeros(1, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
     start = time.perf_counter()
     conditioning = joined([prior.condition(**inputs) for _ in range(rows)])
-    settings, how = SamplingSettings(temperature=0), {"chunk": level_plan.chunk, "backend": level_plan.backend}
-    opened = OpenWindow(prior, tokens.expand(rows, -1), conditioning, length, settings, **how)
-    opened.write_until(known + 1)
+    options = DecodeOptions(SamplingSettings(temperature=0), order.compute.backend, order.compute.chunk)
+    decoder = WindowDecoder(prior, prior.new_cache(rows), options)
+    decoder.prefill(tokens.expand(rows, -1), conditioning, length)
+    decoder.decode_until(known + 1)
     read = time.perf_counter() - start
     few = min(_MEASURED_STEPS, (length - known - 1) // 2)
-    opened.write_until(known + 1 + few)  # to warm up
+    decoder.decode_until(known + 1 + few)  # to warm up
     start = time.perf_counter()
-    opened.write_until(known + 1 + 2 * few)
+    decoder.decode_until(known + 1 + 2 * few)
     return read, (time.perf_counter() - start) / few if few else read
 
 

@@ -39,10 +39,10 @@ from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_wishes
-from jukebox_hf.model.songs.song import check_request
-from jukebox_hf.model.songs.song_batches import take_orders
-from jukebox_hf.model.songs.song_plan import SamplingPlan
+from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_arguments
+from jukebox_hf.model.songs.song import SongBatch
+from jukebox_hf.model.songs.song_batches import take_batches
+from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
 
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
@@ -58,12 +58,19 @@ class PlannedSongs:
         plan: the same for all.
         labels: per level, finest first, of every song.
         state: what is known of them; its notes say how many samples of each were given, by a prompt or by codes.
+        compute: how they are computed.
     """
 
     requests: tuple[SongRequest, ...]
     plan: SamplingPlan
     labels: tuple[tuple[LevelLabels, ...], ...]
     state: SongState
+    compute: ComputeOptions
+
+    @property
+    def batch(self) -> SongBatch:
+        """The same as what is sampled."""
+        return SongBatch(tuple(range(len(self.requests))), self.plan, self.labels, self.state)
 
     @property
     def given_samples(self) -> list[int]:
@@ -165,7 +172,7 @@ def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: 
         with _naming(names, song):
             if request.prompt is not None:
                 check_recording(request.prompt)
-            for level in read_wishes(config, own, None, _how_to_draw(request)).levels or ():
+            for level in read_arguments(config, own, None, _how_to_draw(request)).levels or ():
                 check_level("levels", level, len(config.prior_configs))
 
 
@@ -202,20 +209,20 @@ def only(order: PlannedSongs, song: int) -> PlannedSongs:
     """The order of one of the songs alone."""
     labels = tuple((songs[song],) for songs in order.labels)
     state = replace(order.state.only(song), notes=_notes_of(order.state.notes, song))
-    return PlannedSongs((order.requests[song],), order.plan, labels, state)
+    return PlannedSongs((order.requests[song],), order.plan, labels, state, order.compute)
 
 
 def with_rows(order: PlannedSongs, rows: int) -> PlannedSongs:
-    """The order with at most so many windows at once, where they lie side by side."""
-    levels = tuple(replace(plan, batch=rows) if plan.is_side_by_side else plan for plan in order.plan.levels)
-    return replace(order, plan=replace(order.plan, levels=levels))
+    """The order with at most so many windows, of different songs or side by side, at once."""
+    return replace(order, compute=replace(order.compute, batch=rows))
 
 
 def group_of(order: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
-    songs = len(order.requests)
-    rounds = {plan.level: plan.rounds(songs) for plan in order.plan.levels}
-    return Group(songs, {level: songs * max(map(len, windows)) for level, windows in rounds.items()})
+    songs, batch = len(order.requests), order.compute.batch
+    rounds = {plan.level: plan.rounds(songs, batch) for plan in order.plan.levels}
+    rows = {level: songs * max(map(len, windows)) for level, windows in rounds.items()}
+    return Group(songs, {level: min(count, batch or count) for level, count in rows.items()})
 
 
 def _take_one(
@@ -233,13 +240,13 @@ def _take_one(
         request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
     words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
     inputs = processor(words, seconds=request.seconds, prompt=prompt)
-    wishes = read_wishes(config, model.generation_config, None, arguments)
-    (order,) = take_orders(config, model.vqvae, inputs, wishes, state)
-    check_request(model, order.plan, order.labels, order.state)
+    said = read_arguments(config, model.generation_config, None, arguments)
+    (batch,) = take_batches(config, model.vqvae, inputs, said, state)
     hops = config.vqvae_config.hop_lengths
-    known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
-    notes = _given([known], [[len(songs[0])] for songs in order.state.codes]) if begun is None else begun.notes
-    return PlannedSongs((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
+    known = max(len(batch.state.codes[plan.level][0]) * hops[plan.level] for plan in batch.plan.levels)
+    notes = _given([known], [[len(songs[0])] for songs in batch.state.codes]) if begun is None else begun.notes
+    state = SongState(batch.state.codes, (request.seed,), notes)
+    return PlannedSongs((request,), batch.plan, batch.labels, state, said.compute)
 
 
 def _how_to_draw(request: SongRequest) -> dict[str, Any]:
@@ -375,6 +382,7 @@ def _joined(orders: Sequence[PlannedSongs]) -> PlannedSongs:
             tuple(seed for order in orders for seed in order.state.seeds),
             {**orders[0].state.notes, **_joined_given(orders)},
         ),
+        orders[0].compute,
     )
 
 

@@ -31,7 +31,8 @@ from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.songs.song import WrittenWindow, sample_song
+from jukebox_hf.model.songs.level_sampler import Listeners
+from jukebox_hf.model.songs.song import WrittenWindow, sample_songs
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.picture import LevelSound, draw_song
 
@@ -179,7 +180,8 @@ def _sampled(order: PlannedSongs, state: SongState, model: JukeboxModel, progres
 
     try:
         with progress.warnings_as_lines():
-            yield from sample_song(model, order.plan, order.labels, state, watch=watch)
+            batch = replace(order.batch, state=state)
+            yield from sample_songs(model, [batch], order.compute, Listeners(watch=watch))
     except torch.OutOfMemoryError:
         raise ValueError(
             "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
@@ -347,7 +349,7 @@ def plan_in_words(order: PlannedSongs, backends: Mapping[int, str] | None = None
             "known": min(order.given_codes(level_plan.level)),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
-            "backend": (backends or {}).get(level_plan.level, level_plan.backend),
+            "backend": (backends or {}).get(level_plan.level, order.compute.backend),
             **asdict(level_plan.settings),
         }
         for level_plan in order.plan.levels

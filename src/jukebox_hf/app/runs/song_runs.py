@@ -37,8 +37,7 @@ from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.sampling.sampling_ops import check_backend
-from jukebox_hf.model.sampling.window_decoder import check_backend_here
+from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..inputs.song_inputs import read_songs
-from ..songs.song import Priors, check_timing
-from ..songs.song_batches import SongBatch, batch_size, level_labels, song_samples, warn_of_other_lengths
+from ..songs.song import Priors, SongBatch, check_timing
+from ..songs.song_batches import batch_size, level_labels, song_samples, warn_of_other_lengths
 from ..songs.song_codes import Codes, read_codes, state_of
 from ..songs.song_state import SongState
 from .alignment import SongAlignment, align_song
@@ -94,8 +94,8 @@ class BatchAligner:
         ValueError: a model that can not align, before anything is written.
     """
 
-    def __init__(self, model: Priors, orders: Sequence[SongBatch]) -> None:
-        self._model, self._orders = model, orders
+    def __init__(self, model: Priors, batches: Sequence[SongBatch]) -> None:
+        self._model, self._batches = model, batches
         self.level = lyric_level(model.config)
         self.found: dict[int, SongAlignment] = {}
         require(
@@ -103,9 +103,9 @@ class BatchAligner:
             f"return_alignment=True needs alignment_layer and alignment_head of prior_configs[{self.level}], which are "
             f"None; find them with `jukebox-hf find-alignment-head`",
         )
-        for order in orders:
-            if all(plan.level != self.level for plan in order.plan.levels):
-                _check_there(self.level, order.state.codes[self.level])
+        for batch in batches:
+            if all(plan.level != self.level for plan in batch.plan.levels):
+                _check_there(self.level, batch.state.codes[self.level])
 
     def after_level(self, level: int, states: Sequence[SongState]) -> None:
         """Align if this was the level."""
@@ -121,11 +121,11 @@ class BatchAligner:
 
     def _align(self, states: Sequence[SongState]) -> None:
         prior, hop = self._model.lend(self.level), self._model.config.vqvae_config.hop_lengths[self.level]
-        for order, state in zip(self._orders, states, strict=True):
-            windows = next((plan.windows for plan in order.plan.levels if plan.level == self.level), None)
-            for place, song in enumerate(order.songs):
-                own = state.codes[self.level][place][: order.plan.samples // hop]
-                labels = order.labels[self.level][place]
+        for batch, state in zip(self._batches, states, strict=True):
+            windows = next((plan.windows for plan in batch.plan.levels if plan.level == self.level), None)
+            for index, song in enumerate(batch.songs):
+                own = state.codes[self.level][index][: batch.plan.samples // hop]
+                labels = batch.labels[self.level][index]
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 

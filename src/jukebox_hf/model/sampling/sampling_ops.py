@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..checks.validation import is_integer, is_number, require
 
-BACKENDS = ("auto", "eager", "cpp", "cuda_graph", "triton")  # how each next code is found, see `sample_window`
-
 
 @dataclass(frozen=True)
 class SamplingSettings:
@@ -101,8 +99,3 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     places = torch.arange(logits.shape[-1], device=logits.device)
     last_allowed = torch.where(is_allowed, places, 0).amax(dim=-1, keepdim=True)
     return torch.minimum(tokens, last_allowed).squeeze(-1)
-
-
-def check_backend(backend: object) -> None:
-    """Refuse a way to step that has no name."""
-    require(backend in BACKENDS, f"backend={backend!r} is none of {', '.join(BACKENDS)}; choose one")

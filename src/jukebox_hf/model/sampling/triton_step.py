@@ -21,8 +21,8 @@ from .cpp_step import run_of
 from .step_checks import layer_linears, misfit, stored_matrix
 from .triton_kernels import attention_kernel, down_kernel, output_kernel, query_kernel, triton, up_kernel
 
-MOST_SONGS = 16
-MOST_SONGS_SUMMED = 4  # more go through tensor cores, 16 at a time
+MOST_ROWS = 16
+MOST_ROWS_SUMMED = 4  # more go through tensor cores, 16 at a time
 _FUSED_SUMS = {"enable_fp_fusion": True}  # said aloud: triton changes its default in 3.10, and 3.9 warns of it
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -50,7 +50,7 @@ class Tiles:
         """Estimates: nothing here was measured on a GPU."""
         if batch == 1:
             return cls(rows=4, chunk=512, warps=4)
-        if batch <= MOST_SONGS_SUMMED:
+        if batch <= MOST_ROWS_SUMMED:
             return cls(rows=4, chunk=256, warps=4)
         return cls(rows=16, chunk=128, warps=4)
 
@@ -62,8 +62,8 @@ def reason_against_fused(prior: JukeboxPrior, cache: JukeboxCache) -> str | None
         return "triton is not installed"
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"the prior is on {device}, not on a GPU"
-    if cache.batch_size > MOST_SONGS:
-        return f"{cache.batch_size} songs at once are more than {MOST_SONGS}"
+    if cache.batch_size > MOST_ROWS:
+        return f"{cache.batch_size} rows at once are more than {MOST_ROWS}"
     return misfit(prior, cache, _FLOATS)
 
 
@@ -172,15 +172,15 @@ class TritonStepper:
         return (triton.cdiv(outputs, self._tiles.rows),)
 
     def _cut(self, batch: int) -> dict[str, object]:
-        tiles, use_dot = self._tiles, batch > MOST_SONGS_SUMMED
-        songs = MOST_SONGS if use_dot else triton.next_power_of_2(batch)
+        tiles, use_dot = self._tiles, batch > MOST_ROWS_SUMMED
+        songs = MOST_ROWS if use_dot else triton.next_power_of_2(batch)
         sizes = {"SONGS": songs, "ROWS": tiles.rows, "CHUNK": tiles.chunk, "USE_DOT": use_dot}
         return {**sizes, "num_warps": tiles.warps, **_FUSED_SUMS}
 
     def _whole(self, width: int) -> dict[str, int]:
         """How much of its input a norm looks at in one go: as much as registers hold."""
         batch = self._after.shape[0]
-        songs = MOST_SONGS if batch > MOST_SONGS_SUMMED else triton.next_power_of_2(batch)
+        songs = MOST_ROWS if batch > MOST_ROWS_SUMMED else triton.next_power_of_2(batch)
         return {"WHOLE": min(triton.next_power_of_2(width), 8192 // songs)}
 
     def _num_parts(self, longest: int) -> int:

@@ -1,16 +1,17 @@
-"""One window of one level: read what is known in parallel, then write the rest code by code.
+"""One window of one level: read what is known in parallel, then decode the rest code by code.
 
-Flows in: known codes, conditioning, one uniform per code to write. Flows out: the window, full. The caches, and what
-was captured over them, live only as long as the call unless the caller hands them in to be used again.
+Flows in: known codes, conditioning, one uniform per code to draw. Flows out: the window, full. The position is read
+from the cache, a device tensor, so that a step is the same call everywhere, waits for nobody and can be replayed.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from transformers.utils import logging
+import torch.nn.functional as F
+from torch import Tensor
 
 from ..checks.validation import is_integer, require
 from ..networks.cache import JukeboxCache
@@ -18,15 +19,44 @@ from ..networks.conditioning import Conditioning
 from ..networks.cpu_memory import give_back
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.plain_modules import check_in_memory, hooks_made, overheard
-from .cpp_step import CppStepper, reason_against
-from .sampling_ops import SamplingSettings, check_backend
-from .step_checks import listener
-from .triton_step import MOST_SONGS, TritonStepper, reason_against_fused
-from .window_loop import Drawing, Step, WindowLoop
+from .backends import (
+    GRAPHS,
+    Step,
+    chosen_backend,
+    fixed_parts,
+    reason_against_backend,
+    refuse_backend,
+    step_of,
+    unheard,
+)
+from .cuda_graph import CudaGraph
+from .sampling_ops import SamplingSettings, choose
+from .window_buffers import WindowBuffers, note_first
 
-logger = logging.get_logger(__name__)
+Hook = Callable[[Tensor, int], Tensor]  # logits (B, V), position in the window -> logits
 
-_CAPTURED = ("cuda_graph", "triton")
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How windows are decoded.
+
+    Attributes:
+        settings: temperature, top-k and top-p.
+        backend: how each step is computed, see `sample_window`.
+        chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
+        may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.
+    """
+
+    settings: SamplingSettings = SamplingSettings()  # noqa: RUF009 - a frozen value
+    backend: str = "auto"
+    chunk: int | None = None
+    may_draw_lyrics: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.chunk is None or (is_integer(self.chunk) and self.chunk > 0),
+            f"chunk={self.chunk!r} must be a positive integer, or None for one pass",
+        )
 
 
 class WindowSample(NamedTuple):
@@ -52,11 +82,10 @@ def sample_window(
     chunk: int | None = None,
     may_draw_lyrics: bool = False,
     keep_logits: bool = False,
-    hook: Callable[[Tensor, int], Tensor] | None = None,
+    hook: Hook | None = None,
     watch: Callable[[int], None] | None = None,
     cache: JukeboxCache | None = None,
     backend: str = "auto",
-    loops: dict[object, WindowLoop] | None = None,
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
 
@@ -68,23 +97,21 @@ def sample_window(
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
-        hook: given the logits (B, V) and the place in the window before each draw, gives the logits to draw from. The
-            draw is then left out of a captured step.
-        watch: told the place in the window of each code as its step is started; sees nothing of it and costs nothing.
+        hook: given the logits (B, V) and the position in the window before each draw, gives the logits to draw from.
+            The draw is then left out of a CUDA graph.
+        watch: told the position in the window of each code as its step is started; sees nothing of it and is cheap.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
         backend: how each step is computed: `eager` by `prior.step`; `cpp` by compiled code for CPUs (cpp_step.py);
             `cuda_graph` by `prior.step` in a CUDA graph (cuda_graph.py), without CUDA as `eager`; `triton` by Triton
             kernels in such a graph (triton_step.py); `auto` is `cuda_graph` on CUDA, `cpp` where that is possible, else
             `eager`.
-        loops: an empty dictionary at first, to be used again with the same `cache`: it keeps the graphs from window to
-            window; None for this window only.
 
     Raises:
         ValueError: a length that the window can not hold or its conditioning does not reach, a chunk of no codes,
-            missing uniforms, or a way to step that is not possible here, in one sentence.
+            missing uniforms, or a backend that is not possible here, in one sentence.
         FloatingPointError: logits that are not finite, or a hook that leaves nothing to draw; its arguments are what
-            happened, the song, the place in the window and the cure.
+            happened, the row, the position in the window and the cure.
     """
     require(
         settings.temperature == 0
@@ -92,216 +119,231 @@ def sample_window(
         or bool(((uniforms >= 0) & (uniforms < 1)).all()),  # NaN is neither
         "uniforms holds numbers outside of [0, 1); draw them with torch.rand",
     )
-    window = OpenWindow(
-        prior,
-        tokens,
-        conditioning,
-        length,
-        settings,
-        uniforms=uniforms,
-        chunk=chunk,
-        may_draw_lyrics=may_draw_lyrics,
-        keep_logits=keep_logits,
-        hook=hook,
-        watch=watch,
-        cache=cache,
-        backend=backend,
-        loops=loops,
-    )
-    codes = window.write_until(length)
-    return WindowSample(codes, torch.cat(window.kept_logits, dim=1) if keep_logits else None)
+    options = DecodeOptions(settings, backend, chunk, may_draw_lyrics)
+    decoder = WindowDecoder(prior, cache or prior.new_cache(tokens.shape[0]), options, keep_logits)
+    decoder.prefill(tokens, conditioning, length, uniforms, hook=hook, watch=watch)
+    codes = decoder.decode_until(length)
+    return WindowSample(codes, torch.cat(decoder.kept_logits, dim=1) if keep_logits else None)
 
 
-class OpenWindow:
-    """One window while it is written: what is known is read at once, the rest follows as far as it is asked for.
+def decode_one(
+    step: Step,
+    options: DecodeOptions,
+    prior: JukeboxPrior,
+    buffers: WindowBuffers,
+    cache: JukeboxCache,
+    hook: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Predict the token at the cache's position from the one before it, and write it: the body of the loop.
 
-    Nothing else may use the cache, or `loops`, until it is full. Arguments and errors as in `sample_window`.
+    Returns:
+        Logits (B, V) before the hook; the next call may change them.
+    """
+    torch.index_select(buffers.tokens, 1, cache.position.view(1) - 1, out=buffers.token)
+    logits = step(buffers.token, buffers.conditioning, cache)[:, -1]
+    draw_one(options, prior, buffers, cache, logits, hook)
+    return logits
+
+
+def draw_one(
+    options: DecodeOptions,
+    prior: JukeboxPrior,
+    buffers: WindowBuffers,
+    cache: JukeboxCache,
+    logits: Tensor,
+    hook: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Draw from logits (B, V) the token that they predict, the one before the cache's position, and write it."""
+    at = cache.position.view(1) - 1
+    position, offset = at - prior.config.prefix_length, prior.config.code_offset
+    note_first(buffers.first_bad, position, ~torch.isfinite(logits).all(dim=-1))
+    allowed = logits
+    if not options.may_draw_lyrics:  # rule out lyric characters where codes are due
+        allowed = F.pad(logits[:, offset:], (offset, 0), value=float("-inf"))
+    if hook is not None:
+        allowed = hook(allowed)
+        largest = allowed.amax(dim=-1)  # NaN if any is
+        note_first(buffers.first_empty, position, largest == float("-inf"))
+        note_first(buffers.first_unclear, position, ~(largest < float("inf")))
+    uniforms = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
+    buffers.tokens.index_copy_(1, at, choose(allowed, options.settings, uniforms).unsqueeze(1))
+
+
+Body = Callable[[Callable[[Tensor], Tensor] | None], Tensor]  # `decode_one` over given tensors: hook -> logits (B, V)
+
+
+def recorded(
+    step: Step, options: DecodeOptions, prior: JukeboxPrior, buffers: WindowBuffers, cache: JukeboxCache
+) -> Body:
+    """`decode_one` as a CUDA graph; with a hook, which is code of the host's, the step alone is one."""
+    device = cache.position.device
+    whole = CudaGraph(partial(decode_one, step, options, prior, buffers, cache), device)
+    alone = CudaGraph(partial(step, buffers.token, buffers.conditioning, cache), device)
+
+    def body(hook: Callable[[Tensor], Tensor] | None) -> Tensor:
+        if hook is None:
+            return whole()
+        return decode_one(lambda *_: alone(), options, prior, buffers, cache, hook)
+
+    return body
+
+
+class _Recorded(NamedTuple):
+    """What was recorded for one window and is replayed for those that follow, as long as `key` stays the same."""
+
+    key: tuple[object, ...]
+    buffers: WindowBuffers
+    body: Body
+
+
+class WindowDecoder:
+    """Decodes windows over one cache, one after the other; what was recorded for the first is replayed for the rest.
+
+    Nothing else may use the cache between `prefill` and the end of the window. Errors as in `sample_window`.
 
     Attributes:
-        reached: codes that it holds by now.
+        backend: the one in use, where it was to be chosen.
+        reached: codes that the window holds by now.
         kept_logits: of the positions that were run, (B, some, V) each; none unless they were asked for.
     """
 
-    @torch.no_grad()
     def __init__(
+        self, prior: JukeboxPrior, cache: JukeboxCache, options: DecodeOptions, keep_logits: bool = False
+    ) -> None:
+        self.prior, self.cache, self.options = prior, cache, options
+        self.backend, self.reached = options.backend, 0
+        self.kept_logits: list[Tensor] = []
+        self._keeps_logits = keep_logits
+        self._recorded: _Recorded | None = None
+
+    @torch.no_grad()
+    def prefill(
         self,
-        prior: JukeboxPrior,
         tokens: Tensor,
         conditioning: Conditioning,
         length: int,
-        settings: SamplingSettings,
-        *,
         uniforms: Tensor | None = None,
-        chunk: int | None = None,
-        may_draw_lyrics: bool = False,
-        keep_logits: bool = False,
-        hook: Callable[[Tensor, int], Tensor] | None = None,
+        *,
+        hook: Hook | None = None,
         watch: Callable[[int], None] | None = None,
-        cache: JukeboxCache | None = None,
-        backend: str = "auto",
-        loops: dict[object, WindowLoop] | None = None,
     ) -> None:
-        prefix = prior.config.prefix_length
-        _check_request(prior, tokens, length, settings, uniforms, chunk)
-        _check_conditioning(conditioning, tokens.shape[0], prefix + length)
+        """Begin a window: read its known tokens (B, N+known) at once. Arguments as in `sample_window`."""
+        prior, cache, settings = self.prior, self.cache, self.options.settings
+        _check_request(prior, tokens, length, settings, uniforms)
+        _check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
-        cache = cache or prior.new_cache(tokens.shape[0])
-        drawing = Drawing(settings, prefix, prior.config.code_offset, may_draw_lyrics)
-        self._hooks, self._is_chosen = hooks_made(), backend != "auto"
-        if backend == "auto":
-            backend = _best_backend(prior, cache)
-        else:
-            _check_backend(prior, cache, backend)
-        self._loop = _loop(prior, cache, drawing, conditioning, backend, {} if loops is None else loops)
-        self._prior, self._cache, self._backend, self._seen = prior, cache, backend, _looked_up(prior)
-        self._drawing, self._length, self._keeps = drawing, length, keep_logits
-        self._hook, self._watch = hook, watch
-        self.reached = tokens.shape[1] - prefix
-        self.kept_logits: list[Tensor] = []
-        read = _read_song_by_song if backend == "cpp" else _read
+        self._hooks, self._hook, self._watch = hooks_made(), hook, watch
+        self.backend = chosen_backend(prior, cache, self.options.backend)
+        self._fixed = fixed_parts(prior)
+        self._open(conditioning)
+        self.reached, self._length = tokens.shape[1] - prior.config.prefix_length, length
+        self.kept_logits = []
+        read = _read_row_by_row if self.backend == "cpp" else _read
         give_back()  # what conditioning left
-        for logits in read(prior, tokens, conditioning, cache, chunk, last_only=not keep_logits):
+        for logits in read(prior, tokens, conditioning, cache, self.options.chunk, last_only=not self._keeps_logits):
             self._keep(logits)
             self._first = logits[:, -1]
         give_back()  # what reading left
-        self._loop.open(tokens, conditioning, uniforms, length)
+        self._buffers.begin(tokens, conditioning, uniforms, length)
 
     @torch.no_grad()
-    def write_until(self, stop: int) -> Tensor:
-        """Write codes until there are `stop` of them, and give all of them: (B, stop)."""
+    def decode_until(self, stop: int) -> Tensor:
+        """Decode until there are `stop` codes, and give all of them: (B, stop)."""
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
-        for place in range(self.reached, stop):
-            if place == self.reached or self._hook is not None:  # code of others may have run before
-                self._look_again()
+        for position in range(self.reached, stop):
+            is_heard = position == self.reached or self._hook is not None  # code of others may have run before
+            if is_heard:
+                self._look_for_other_parts()
             if self._watch is not None:
-                self._watch(place)
-            may_be_heard = place == self.reached or self._hook is not None or self._watch is not None
-            if self._hooks != hooks_made() or (may_be_heard and overheard() is not None):
-                self._hear_of_hooks()
-            hook = None if self._hook is None else partial(_at_place, self._hook, place)
+                self._watch(position)
+            if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and overheard() is not None):
+                self._look_for_hooks()
+            hook = None if self._hook is None else partial(_changed_by, self._hook, position)
             if self._first is not None:
-                self._loop.write(self._first, hook)
+                draw_one(self.options, self.prior, self._buffers, self.cache, self._first, hook)
                 self._first = None
             else:
-                self._keep(self._loop.advance(hook)[:, None])
+                self._keep(self._body(hook)[:, None])
         self.reached = stop
-        # Once a call: asking at every step would wait for the device.
-        page = self._loop.page
-        _refuse_from(page.first_bad, stop, "the logits are not finite", "use a wider dtype or check the weights")
-        _refuse_from(
-            page.first_unclear,
-            stop,
-            "the hook gives logits that are NaN or +inf",
-            "give finite ones; to force a code, give all others -inf",
-        )
-        _refuse_from(page.first_empty, stop, "the hook leaves no code to draw", "let it keep at least one logit finite")
-        prefix, offset = self._drawing.prefix, self._drawing.code_offset
-        return (page.tokens[:, prefix : prefix + stop] - offset).clamp(min=0)
+        return self._finished(stop)
 
-    @property
-    def backend(self) -> str:
-        """How codes are found indeed, where it was to be chosen."""
-        return self._backend
-
-    def _hear_of_hooks(self) -> None:
-        """Go on plainly where a hook, or who else listens, has come since the window was opened."""
-        self._hooks = hooks_made()
-        if self._backend != "eager" and (reason := _silenced(self._prior, self._backend, self._loop.device)):
-            _refuse_backend(self._backend if self._is_chosen else None, reason)
-            self._loop, self._backend = self._loop.stepped_by(self._prior.step), "eager"
-
-    def _look_again(self) -> None:
-        """Step with what a prior holds by now where weights or modules were replaced since they were looked up."""
-        if self._backend == "eager" or (seen := _looked_up(self._prior)) == self._seen:
+    def _open(self, conditioning: Conditioning) -> None:
+        """Buffers and the body of the loop for a window; recorded ones where they still hold."""
+        prior, cache, is_greedy = self.prior, self.cache, self.options.settings.temperature == 0
+        positions = conditioning.positions
+        if self.backend not in GRAPHS:
+            self._buffers = WindowBuffers.empty(prior, cache, positions, is_greedy)
+            self._step_by(step_of(prior, cache, self.backend))
             return
-        if self._backend == "cpp" and self._is_chosen:
-            _check_backend(self._prior, self._cache, "cpp")
-        can_go_on = self._backend == "cpp" and (self._is_chosen or not reason_against(self._prior, self._cache))
-        self._seen, self._backend = seen, "cpp" if can_go_on else "eager"  # what is captured lasts for a window
-        self._loop = self._loop.stepped_by(_stepper(self._prior, self._cache, self._backend))
+        key = (self.backend, positions is None, self._fixed)
+        if self._recorded is None or self._recorded.key != key:
+            if positions is not None:  # of its own: a graph reads the same memory again
+                positions = positions.new_zeros(cache.batch_size, prior.config.sequence_length, positions.shape[-1])
+            buffers = WindowBuffers.empty(prior, cache, positions, is_greedy)
+            body = recorded(step_of(prior, cache, self.backend), self.options, prior, buffers, cache)
+            self._recorded = _Recorded(key, buffers, body)
+        self._buffers, self._body = self._recorded.buffers, self._recorded.body
+
+    def _step_by(self, step: Step) -> None:
+        self._body = partial(decode_one, step, self.options, self.prior, self._buffers, self.cache)
+
+    def _look_for_hooks(self) -> None:
+        """Go on eagerly where a hook, or who else listens, has come since the window was begun."""
+        self._hooks = hooks_made()
+        if reason := unheard(self.prior, self.backend, self.cache.position.device):
+            refuse_backend(None if self.options.backend == "auto" else self.options.backend, reason)
+            self._go_on_by("eager")
+
+    def _look_for_other_parts(self) -> None:
+        """Step with what a prior holds by now where weights or modules were replaced since they were looked up."""
+        if self.backend == "eager" or (fixed := fixed_parts(self.prior)) == self._fixed:
+            return
+        self._fixed = fixed
+        if self.backend == "cpp" and self.options.backend == "cpp":
+            chosen_backend(self.prior, self.cache, "cpp")
+        is_possible = self.backend == "cpp" and reason_against_backend(self.prior, self.cache, "cpp") is None
+        self._go_on_by("cpp" if is_possible else "eager")  # what is recorded lasts for a window
+
+    def _go_on_by(self, backend: str) -> None:
+        self.backend = backend
+        self._step_by(step_of(self.prior, self.cache, backend))
 
     def _keep(self, logits: Tensor) -> None:
-        if self._keeps:
-            self.kept_logits.append(logits.clone())  # a captured step overwrites its own
+        if self._keeps_logits:
+            self.kept_logits.append(logits.clone())  # a graph overwrites its own
+
+    def _finished(self, stop: int) -> Tensor:
+        """The codes so far (B, stop), looked at once a call: asking at every step would wait for the device."""
+        buffers, prefix = self._buffers, self.prior.config.prefix_length
+        firsts = torch.stack([buffers.first_bad, buffers.first_unclear, buffers.first_empty]).tolist()
+        for first, (what, cure) in zip(firsts, _WRONG, strict=True):
+            position = min(first)
+            if position < stop:
+                raise FloatingPointError(what, first.index(position), position, cure)
+        return (buffers.tokens[:, prefix : prefix + stop] - self.prior.config.code_offset).clamp(min=0)
 
 
-def check_backend_here(prior: JukeboxPrior, batch: int, backend: str) -> None:
-    """Refuse a way to step that is not possible with this prior and so many songs.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    if backend != "auto":
-        cache = prior.new_cache(min(batch, MOST_SONGS))  # more are never stepped at once so
-        _check_backend(prior, cache, backend)
-        _stepper(prior, cache, backend)
+_WRONG = (
+    ("the logits are not finite", "use a wider dtype or check the weights"),
+    ("the hook gives logits that are NaN or +inf", "give finite ones; to force a code, give all others -inf"),
+    ("the hook leaves no code to draw", "let it keep at least one logit finite"),
+)
 
 
-def _loop(
-    prior: JukeboxPrior,
-    cache: JukeboxCache,
-    drawing: Drawing,
-    conditioning: Conditioning,
-    backend: str,
-    loops: dict[object, WindowLoop],
-) -> WindowLoop:
-    """What writes the codes; a captured one is taken from `loops`, or kept there."""
-    if backend not in _CAPTURED:
-        return WindowLoop(prior, cache, _stepper(prior, cache, backend), drawing, conditioning)
-    key = (prior, cache, drawing, backend, conditioning.positions is None)
-    seen = _looked_up(prior)
-    if key not in loops or loops[key].seen != seen:
-        step = _stepper(prior, cache, backend)
-        loops[key] = WindowLoop(prior, cache, step, drawing, conditioning, is_captured=True)
-        loops[key].seen = seen
-    return loops[key]
-
-
-def _looked_up(prior: JukeboxPrior) -> tuple[object, ...]:
-    """Where weights lie and what modules are: a graph reads the same memory again, whatever stands there by then."""
-    weights = (weight.data_ptr() if type(weight) is nn.Parameter else id(weight) for weight in prior.parameters())
-    return (*weights, *map(type, prior.modules()))
-
-
-def _best_backend(prior: JukeboxPrior, cache: JukeboxCache) -> str:
-    """Fused kernels are not chosen: nobody has measured them on a GPU yet (docs/explanation/speed.md)."""
-    best = "cuda_graph" if cache.position.is_cuda else "cpp"
-    reason = _silenced(prior, best, cache.position.device) if best == "cuda_graph" else reason_against(prior, cache)
-    if reason is None:
-        return best
-    _refuse_backend(None, reason)
-    return "eager"
-
-
-def _stepper(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> Step:
-    """What finds the next logits, in a way that was found possible."""
-    makers = {"cpp": CppStepper, "triton": TritonStepper}
-    return makers[backend](prior, cache).step if backend in makers else prior.step
-
-
-def _check_backend(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> None:
-    check_backend(backend)
-    if backend == "eager":
-        return
-    reason_for = {"cpp": reason_against, "triton": reason_against_fused}.get(backend)
-    reason = reason_for(prior, cache) if reason_for else _silenced(prior, backend, cache.position.device)
-    if reason is not None:
-        _refuse_backend(backend, reason)
-
-
-def _silenced(prior: JukeboxPrior, backend: str, device: torch.device) -> str | None:
-    """Who would not be called by steps of a kind; without CUDA captured ones are plain."""
-    return None if backend == "cuda_graph" and device.type != "cuda" else listener(prior)
-
-
-def _refuse_backend(backend: str | None, reason: str) -> None:
-    """Say once why steps are plain; a way to step that was asked for by name is refused.
+def _changed_by(hook: Hook, position: int, logits: Tensor) -> Tensor:
+    """What a hook makes of logits (B, V).
 
     Raises:
-        ValueError: with the reason.
+        ValueError: anything but logits.
     """
-    require(backend is None, f"backend={backend!r} is not possible here: {reason}; use 'auto' or 'eager'")
-    logger.warning_once(f"steps are plain, which is slower: {reason}")
+    changed, wanted = hook(logits, position), tuple(logits.shape)
+    is_tensor = isinstance(changed, Tensor)
+    found = f"{changed.dtype} {tuple(changed.shape)}" if is_tensor else type(changed).__name__
+    require(
+        is_tensor and changed.shape == wanted and changed.is_floating_point(),
+        f"the logits_processor gave {found} for logits {wanted}; let it return logits of this shape",
+    )
+    return changed
 
 
 def _check_request(
@@ -310,17 +352,12 @@ def _check_request(
     length: int,
     settings: SamplingSettings,
     uniforms: Tensor | None,
-    chunk: int | None,
 ) -> None:
     batch, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
     shortest, longest = max(known, 1), prior.config.context_length
     require(
         is_integer(length) and shortest <= length <= longest,
         f"length={length!r} must be an integer from {shortest} (codes known already) to {longest} (the window)",
-    )
-    require(
-        chunk is None or (is_integer(chunk) and chunk > 0),
-        f"chunk={chunk!r} must be a positive integer, or None for one pass",
     )
     require(
         settings.temperature == 0
@@ -345,28 +382,6 @@ def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> 
     )
 
 
-def _at_place(hook: Callable[[Tensor, int], Tensor], place: int, logits: Tensor) -> Tensor:
-    """What a hook makes of logits (B, V).
-
-    Raises:
-        ValueError: anything but logits.
-    """
-    changed, wanted = hook(logits, place), tuple(logits.shape)
-    is_tensor = isinstance(changed, Tensor)
-    found = f"{changed.dtype} {tuple(changed.shape)}" if is_tensor else type(changed).__name__
-    require(
-        is_tensor and changed.shape == wanted and changed.is_floating_point(),
-        f"the logits_processor gave {found} for logits {wanted}; let it return logits of this shape",
-    )
-    return changed
-
-
-def _refuse_from(first: Tensor, length: int, what: str, cure: str) -> None:
-    place, song = (int(value) for value in first.min(dim=0))
-    if place < length:
-        raise FloatingPointError(what, song, place, cure)
-
-
 def _read(
     prior: JukeboxPrior,
     tokens: Tensor,
@@ -382,7 +397,7 @@ def _read(
         yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop), last_only=last_only)
 
 
-def _read_song_by_song(
+def _read_row_by_row(
     prior: JukeboxPrior,
     tokens: Tensor,
     conditioning: Conditioning,
@@ -390,12 +405,11 @@ def _read_song_by_song(
     chunk: int | None,
     last_only: bool,
 ) -> Iterator[Tensor]:
-    """The same. What a song's numbers are in their last bits then does not depend on the songs beside it.
+    """The same. The last bits of a row then do not depend on the rows beside it.
 
-    A product of few rows is summed in another order than one of many; native steps keep one order (cpp_step.py).
+    A product of few rows is summed in another order than one of many; backend cpp keeps one order (cpp_step.py).
     """
-    places = range(cache.batch_size)
-    songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place), chunk) for place in places]
-    for logits in zip(*(_read(prior, *song, last_only) for song in songs), strict=True):
+    rows = [(tokens[i : i + 1], conditioning.song(i), cache.song(i), chunk) for i in range(cache.batch_size)]
+    for logits in zip(*(_read(prior, *row, last_only) for row in rows), strict=True):
         yield torch.cat(logits)
-    cache.position.copy_(songs[0][2].position)
+    cache.position.copy_(rows[0][2].position)

@@ -16,7 +16,7 @@ from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
-from .song_plan import TEMPERATURE
+from .song_plan import TEMPERATURE, ComputeOptions
 
 _DRAWING = ("do_sample", "temperature", "top_k", "top_p")
 _LENGTHS = ("seconds", "max_new_tokens")
@@ -41,11 +41,11 @@ class GenerateArguments:
         settings: how boldly to draw, by level.
         hop_fractions: by level, see `plan_song`.
         parallel_windows: see `plan_song`.
-        chunk, batch, backend: see `LevelPlan`.
+        compute: how it is computed.
         seed: of the first song, the others count on from it; None: not said.
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
-        copies: how many songs to write from each order.
+        copies: how many songs to write from each song that was given.
     """
 
     seconds: float | None
@@ -55,9 +55,7 @@ class GenerateArguments:
     settings: Mapping[int, SamplingSettings]
     hop_fractions: Mapping[int, float]
     parallel_windows: bool
-    chunk: int | None
-    batch: int | None
-    backend: str
+    compute: ComputeOptions
     seed: int | None
     return_codes: bool
     return_alignment: bool
@@ -90,7 +88,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         require(is_known, f"{source} says {name}={value!r:.80}, which must be {words}; correct it")
 
 
-def read_wishes(
+def read_arguments(
     config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
 ) -> GenerateArguments:
     """Make one value of everything said; plain arguments win over `given`, `given` over the model's `own` defaults.
@@ -111,7 +109,7 @@ def read_wishes(
         f"seconds={said.get('seconds')!r} and max_new_tokens={said.get('max_new_tokens')!r} both give the length; "
         f"choose one",
     )
-    for name in ("max_new_tokens", "chunk", "batch", "num_return_sequences"):
+    for name in ("max_new_tokens", "num_return_sequences"):
         _check_count(name, said.get(name))
     for name in _ANSWERS:
         read_flag(name, said.get(name))
@@ -140,9 +138,7 @@ def read_wishes(
         settings=_settings(said, own, num_levels),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
-        chunk=said.get("chunk"),
-        batch=said.get("batch"),
-        backend=said.get("backend", "auto"),
+        compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
         seed=said.get("seed"),
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),

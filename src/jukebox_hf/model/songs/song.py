@@ -5,7 +5,7 @@ gone on from. What is already there, a prompt or a finished level, is kept as it
 prompt, continuing saved codes and upsampling are the same loop over different first states (paper section 4.5).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .level_sampler import LevelSampler, Listeners, LogitsHook, Watch
-from .song_plan import SamplingPlan
+from .song_plan import ComputeOptions, SamplingPlan
 from .song_state import SongState
 from .windows import Window
 
@@ -34,15 +34,16 @@ class Lender(Priors, Protocol):
 
     def lend(self, level: int, offload: bool | None = None) -> JukeboxPrior: ...
 
-    def take_back(self, level: int, offload: bool | None = None) -> None: ...
+    def take_back(self, level: int, offload: bool | None = None, keep_loaded: bool | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
 class LentForCall:
-    """The priors of a model for one call, which says for itself whether they wait in the CPU's memory."""
+    """The priors of a model for one call, which says for itself where they wait, and whether they stay."""
 
     model: Lender
     offload: bool
+    keep_loaded: bool | None = None
 
     @property
     def config(self) -> JukeboxConfig:
@@ -52,7 +53,24 @@ class LentForCall:
         return self.model.lend(level, self.offload)
 
     def take_back(self, level: int) -> None:
-        self.model.take_back(level, self.offload)
+        self.model.take_back(level, self.offload, self.keep_loaded)
+
+
+@dataclass(frozen=True)
+class SongBatch:
+    """Songs of one length, ready to be sampled.
+
+    Attributes:
+        songs: their rows in what they were made of.
+        plan: what to do.
+        labels: per level, finest first, of every song.
+        state: what is known of them.
+    """
+
+    songs: tuple[int, ...]
+    plan: SamplingPlan
+    labels: tuple[tuple[LevelLabels, ...], ...]
+    state: SongState
 
 
 @dataclass(frozen=True)
@@ -60,13 +78,15 @@ class WrittenWindow:
     """The state after a window, or after windows that were written side by side.
 
     Attributes:
-        state: what is done.
+        batch: the index of its batch.
+        state: what is done of this batch.
         level: the level of the window.
         window: what was written, from the start of the first window to the stop of the last.
         level_is_done: whether these were the level's last.
-        backend: how its codes were found indeed: `auto` is none.
+        backend: the one that computed its codes; never `auto`.
     """
 
+    batch: int
     state: SongState
     level: int
     window: Window
@@ -79,56 +99,81 @@ def sample_song(
     plan: SamplingPlan,
     labels: Sequence[Sequence[LevelLabels]],
     state: SongState,
+    compute: ComputeOptions = ComputeOptions(),  # noqa: B008 - a frozen value
     *,
     hook: LogitsHook | None = None,
     watch: Watch | None = None,
     may_draw_lyrics: bool = False,
 ) -> Iterator[WrittenWindow]:
-    """Write songs as planned, giving the state after every window that was not there already.
-
-    Priors are loaded when their level comes and released after it. The draws depend on each song's seed and on the
-    place of a code alone, so a state that was saved and loaded leads to the same song. So does a batch that does not
-    fit into memory: half of it is written at a time, with one warning.
+    """Sample songs of one length as planned, giving the state after every window that was not there already.
 
     Args:
-        model: with a prior for every planned level.
         plan: from `plan_song`.
         labels: per level, finest first, the labels of every song (`JukeboxTokenizer.labels`).
         state: codes known so far.
-        hook: may change the logits before each draw.
-        watch: told level and position of every code as its step is started, to show how far it is; of windows side by
-            side, how many codes are there.
-        may_draw_lyrics: see `sample_window`.
+        model, compute, hook, watch, may_draw_lyrics: as in `sample_songs`.
 
     Raises:
         ValueError: songs and labels that do not match, a level whose upper codes are missing, or a hook for windows
             side by side, which have no one position.
-        FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
+        FloatingPointError: as in `sample_songs`.
     """
     state.check(model.config)
-    check_request(model, plan, labels, state, hook)
-    for level_plan in plan.levels:
-        level = level_plan.level
+    batch = SongBatch(tuple(range(state.num_songs)), plan, tuple(map(tuple, labels)), state)
+    check_batch(model.config, batch, hook)
+    yield from sample_songs(model, [batch], compute, Listeners(hook=hook, watch=watch, may_draw_lyrics=may_draw_lyrics))
+
+
+def sample_songs(
+    model: Priors,
+    batches: Sequence[SongBatch],
+    compute: ComputeOptions,
+    listeners: Listeners = Listeners(),  # noqa: B008 - a frozen value
+    after_level: Callable[[int, Sequence[SongState]], None] | None = None,
+) -> Iterator[WrittenWindow]:
+    """Sample batches that passed `check_batch`, level by level, each prior loaded once however many lengths there are.
+
+    Priors are loaded when their level comes and released after it. The draws depend on each song's seed and on the
+    position of a code alone, so a state that was saved and loaded leads to the same song. So does a batch that does not
+    fit into memory: half of it is sampled at a time, with one warning.
+
+    Args:
+        model: with a prior for every planned level.
+        batches: of one and the same levels.
+        compute: how it is computed.
+        listeners: a hook may change the logits before each draw; a watch is told level and position of every code as
+            its step is started, to show how far it is; of windows side by side, how many codes are there.
+        after_level: called with a level that is done, and the states, while its prior is still there.
+
+    Raises:
+        FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
+    """
+    states = [batch.state for batch in batches]
+    for index, level in enumerate(plan.level for plan in batches[0].plan.levels):
         prior = model.lend(level)
-        writer = LevelSampler(prior, level_plan, labels[level], Listeners(hook, watch, may_draw_lyrics))
-        for windows in level_plan.rounds(state.num_songs):
-            whole = Window(windows[0].start, windows[-1].stop)
-            if all(len(codes) >= whole.stop for codes in state.codes[level]):
-                continue
-            state = writer.write(state, windows)
-            yield WrittenWindow(state, level, whole, whole.stop == level_plan.total, writer.backend)
-        del prior, writer
+        for number, batch in enumerate(batches):
+            plan = batch.plan.levels[index]
+            sampler = LevelSampler(prior, plan, batch.labels[level], compute, listeners)
+            for windows in plan.rounds(batch.state.num_songs, compute.batch):
+                rows = sampler.rows(states[number], windows)
+                if not rows:
+                    continue
+                state = sampler.write(states[number], rows)
+                states[number] = state = sampler.write(state, sampler.seams(state, rows), is_watched=False)
+                stop = windows[-1].stop
+                yield WrittenWindow(
+                    number, state, level, Window(windows[0].start, stop), stop == plan.total, sampler.backend
+                )
+            del sampler
+        if after_level is not None:
+            after_level(level, states)
+        del prior
         model.take_back(level)
 
 
-def check_request(
-    model: Priors,
-    plan: SamplingPlan,
-    labels: Sequence[Sequence[LevelLabels]],
-    state: SongState,
-    hook: LogitsHook | None = None,
-) -> None:
-    """Refuse, before the first step, what could not be sampled to its end."""
+def check_batch(config: JukeboxConfig, batch: SongBatch, hook: LogitsHook | None = None) -> None:
+    """Refuse, before the first step, what could not be sampled to its end; the state is one that passed its check."""
+    plan, labels, state = batch.plan, batch.labels, batch.state
     require(len(plan.levels) > 0, "the plan has no levels; plan at least one")
     require(
         all(len(labels[level_plan.level]) == state.num_songs for level_plan in plan.levels),
@@ -139,8 +184,8 @@ def check_request(
         "a logits_processor is told one position, but parallel_windows=True writes many at once; leave one of them out",
     )
     top = plan.levels[0]
-    if model.config.prior_configs[top.level].upper_strides:
-        needed = plan.samples // model.config.vqvae_config.hop_lengths[top.level + 1]
+    if config.prior_configs[top.level].upper_strides:
+        needed = plan.samples // config.vqvae_config.hop_lengths[top.level + 1]
         have = min(len(codes) for codes in state.codes[top.level + 1])
         require(
             have >= needed,
@@ -148,7 +193,7 @@ def check_request(
             f"write that level too, or ask for a shorter song",
         )
     for level_plan in plan.levels:
-        last_sample = level_plan.windows[-1].start * model.config.prior_configs[level_plan.level].hop_length
+        last_sample = level_plan.windows[-1].start * config.prior_configs[level_plan.level].hop_length
         for song in labels[level_plan.level]:
             check_timing(song, last_sample)
 

@@ -1,13 +1,12 @@
-"""Song orders: tensors of a batch become labels, a plan and a first state per song length; and are written.
+"""Batches of songs: tensors become labels, a plan and a first state per song length.
 
 Flows in: what `JukeboxProcessor` gives (`song_inputs`). Flows out: `SongBatch`s, checked to their end before the first
-code, and then the finished songs.
+code.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,107 +18,57 @@ from ..inputs.labels import LevelLabels
 from ..inputs.lyric_characters import LyricEncoding
 from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_songs
-from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .generation_arguments import GenerateArguments
-from .song import LogitsHook, Priors, check_request, sample_song
+from .level_sampler import LogitsHook
+from .song import SongBatch, check_batch
 from .song_codes import Codes, read_codes, state_of
-from .song_plan import SamplingPlan, plan_song, told_song_samples
+from .song_plan import plan_song, told_song_samples
 from .song_state import SongState
 
-MOST_SONGS = 10_000  # of one call
+MOST_SONGS_OF_CALL = 10_000  # of one call
 
 
-@dataclass(frozen=True)
-class SongBatch:
-    """Songs of one length, ready to be written.
-
-    Attributes:
-        songs: their rows in the batch.
-        plan: what to do.
-        labels: per level, finest first, of every song.
-        state: what is known of them.
-    """
-
-    songs: tuple[int, ...]
-    plan: SamplingPlan
-    labels: tuple[tuple[LevelLabels, ...], ...]
-    state: SongState
-
-
-def take_orders(
+def take_batches(
     config: JukeboxConfig,
     vqvae: JukeboxVQVAE,
     inputs: Mapping[str, Any],
-    wishes: GenerateArguments,
+    arguments: GenerateArguments,
     codes: Codes | None,
+    hook: LogitsHook | None = None,
 ) -> tuple[SongBatch, ...]:
-    """Turn a batch into orders, one for each length of song in it.
+    """Make batches of songs, one for each length of song among them.
 
     Args:
         config: of the model.
         vqvae: encodes prompts.
         inputs: see `song_inputs`; what is missing is not said.
-        wishes: for all songs.
+        arguments: for all songs.
         codes: known already, in any form that `read_codes` takes.
+        hook: will be called before every draw.
 
     Raises:
         ValueError: tensors, lengths or codes that can not be sampled to their end.
     """
     codes = read_codes(codes)
     songs = read_songs(config, inputs, batch_size(inputs, codes))
-    levels = _written_levels(config, wishes)
-    state = _first_state(config, vqvae, songs, wishes, codes, levels)
-    orders: dict[int, list[int]] = {}
+    levels = _written_levels(config, arguments)
+    state = _first_state(config, vqvae, songs, arguments, codes, levels)
+    rows: dict[int, list[int]] = {}
     for song in range(state.num_songs):
-        orders.setdefault(_samples(config, songs, wishes, state, levels, song), []).append(song)
-    taken = tuple(_order(config, songs, wishes, state, samples, rows) for samples, rows in orders.items())
-    warn_of_other_lengths(labels for order in taken for level in order.labels for labels in level)
-    return taken
-
-
-def write_orders(
-    model: Priors,
-    orders: Sequence[SongBatch],
-    hook: LogitsHook | None = None,
-    after_level: Callable[[int, Sequence[SongState]], None] | None = None,
-) -> list[SongState]:
-    """Write all songs level by level, so that each prior is loaded once however many lengths there are.
-
-    `after_level` is called with a level that is done, and the states, while its prior is still there.
-    """
-    for order in orders:
-        check_request(model, order.plan, order.labels, order.state, hook)
-    states, kept = [order.state for order in orders], _KeepLoaded(model)
-    for place, level_plan in enumerate(orders[0].plan.levels):
-        for number, order in enumerate(orders):
-            plan = SamplingPlan(order.plan.samples, (order.plan.levels[place],))
-            for progress in sample_song(kept, plan, order.labels, states[number], hook=hook):
-                states[number] = progress.state
-        if after_level is not None:
-            after_level(level_plan.level, states)
-        model.take_back(level_plan.level)
-    return states
-
-
-class _KeepLoaded:
-    """A model whose priors stay until all orders have had them."""
-
-    def __init__(self, model: Priors) -> None:
-        self.config, self._model = model.config, model
-
-    def lend(self, level: int) -> JukeboxPrior:
-        return self._model.lend(level)
-
-    def take_back(self, level: int) -> None:
-        """Nothing yet: other orders wait for this level."""
+        rows.setdefault(_samples(config, songs, arguments, state, levels, song), []).append(song)
+    batches = tuple(_batch(config, songs, arguments, state, samples, own) for samples, own in rows.items())
+    for batch in batches:
+        check_batch(config, batch, hook)
+    warn_of_other_lengths(labels for batch in batches for level in batch.labels for labels in level)
+    return batches
 
 
 # --- the batch --------------------------------------------------------------------------------------------------------
 
 
 def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
-    """Order every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
+    """Repeat every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
 
     Raises:
         ValueError: codes of a state, which has one seed per song.
@@ -134,9 +83,9 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     )
     batch = batch_size(inputs, codes)
     require(
-        batch * copies <= MOST_SONGS,
-        f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS:,} that a call may write; call "
-        f"several times, each with its own seed",
+        batch * copies <= MOST_SONGS_OF_CALL,
+        f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS_OF_CALL:,} that a call may "
+        f"write; call several times, each with its own seed",
     )
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
@@ -159,13 +108,13 @@ def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
     return len(tensors[0]) if tensors else 1
 
 
-# --- one order --------------------------------------------------------------------------------------------------------
+# --- one batch --------------------------------------------------------------------------------------------------------
 
 
-def _order(
+def _batch(
     config: JukeboxConfig,
     songs: Mapping[str, Tensor],
-    wishes: GenerateArguments,
+    arguments: GenerateArguments,
     state: SongState,
     samples: int,
     rows: list[int],
@@ -173,13 +122,10 @@ def _order(
     plan = plan_song(
         config,
         samples,
-        levels=wishes.levels,
-        hop_fractions=wishes.hop_fractions,
-        parallel_windows=wishes.parallel_windows,
-        settings=wishes.settings,
-        chunk=wishes.chunk,
-        batch=wishes.batch,
-        backend=wishes.backend,
+        levels=arguments.levels,
+        hop_fractions=arguments.hop_fractions,
+        parallel_windows=arguments.parallel_windows,
+        settings=arguments.settings,
     )
     for level_plan in plan.levels:
         known = max(len(state.codes[level_plan.level][song]) for song in rows)
@@ -301,9 +247,9 @@ def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
 # --- lengths ----------------------------------------------------------------------------------------------------------
 
 
-def _written_levels(config: JukeboxConfig, wishes: GenerateArguments) -> list[int]:
+def _written_levels(config: JukeboxConfig, arguments: GenerateArguments) -> list[int]:
     """Coarsest first; `plan_song` checks them."""
-    wanted = wishes.levels or range(len(config.prior_configs))
+    wanted = arguments.levels or range(len(config.prior_configs))
     for level in wanted:
         check_level("levels", level, len(config.prior_configs))
     return sorted(set(wanted), reverse=True)
@@ -312,7 +258,7 @@ def _written_levels(config: JukeboxConfig, wishes: GenerateArguments) -> list[in
 def _samples(
     config: JukeboxConfig,
     songs: Mapping[str, Tensor],
-    wishes: GenerateArguments,
+    arguments: GenerateArguments,
     state: SongState,
     levels: Sequence[int],
     song: int,
@@ -324,16 +270,16 @@ def _samples(
     hops, rate = config.vqvae_config.hop_lengths, config.sampling_rate
     coarsest, top = hops[len(config.prior_configs) - 1], levels[0]
     known = len(state.codes[top][song]) * hops[top]
-    if wishes.seconds is not None:
-        samples = round(wishes.seconds * rate)
-    elif wishes.new_codes is not None:
-        samples = known + wishes.new_codes * coarsest
+    if arguments.seconds is not None:
+        samples = round(arguments.seconds * rate)
+    elif arguments.new_codes is not None:
+        samples = known + arguments.new_codes * coarsest
     elif int(songs["wanted_samples"][song]) != NOT_SAID:
         samples = int(songs["wanted_samples"][song])
     elif config.prior_configs[top].upper_strides:
         samples = len(state.codes[top + 1][song]) * hops[top + 1]
     else:
-        samples = known + wishes.default_codes * coarsest
+        samples = known + arguments.default_codes * coarsest
     whole = samples // coarsest * coarsest
     require(
         whole > 0,
@@ -368,17 +314,17 @@ def _first_state(
     config: JukeboxConfig,
     vqvae: JukeboxVQVAE,
     songs: Mapping[str, Tensor],
-    wishes: GenerateArguments,
+    arguments: GenerateArguments,
     codes: Codes | None,
     levels: Sequence[int],
 ) -> SongState:
     num_songs = len(songs["seeds"])
     if isinstance(codes, SongState):
         state = codes
-        if wishes.seed is not None:
-            state = SongState(codes.codes, tuple(wishes.seed + song for song in range(num_songs)), codes.notes)
+        if arguments.seed is not None:
+            state = SongState(codes.codes, tuple(arguments.seed + song for song in range(num_songs)), codes.notes)
     else:
-        state = state_of(config, codes, _seeds(songs, wishes))
+        state = state_of(config, codes, _seeds(songs, arguments))
         given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
         require(
             not given or not {*levels, levels[0] + 1}.isdisjoint(given),
@@ -411,10 +357,10 @@ def _with_prompt(
     return state
 
 
-def _seeds(songs: Mapping[str, Tensor], wishes: GenerateArguments) -> list[int]:
+def _seeds(songs: Mapping[str, Tensor], arguments: GenerateArguments) -> list[int]:
     """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
-    if wishes.seed is not None:
-        return [wishes.seed + song for song in range(len(songs["seeds"]))]
+    if arguments.seed is not None:
+        return [arguments.seed + song for song in range(len(songs["seeds"]))]
     drawn = (
         torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()
         if bool((songs["seeds"] == NOT_SAID).any())

@@ -1,7 +1,7 @@
 """What to do for a song, decided before the first code is written: levels, windows, how boldly to draw.
 
-Flows in: a configuration and wishes in seconds. Flows out: a `SamplingPlan`, a value that can be printed, compared and
-tested without a network. Nothing is sampled here.
+Flows in: a configuration and a length in samples. Flows out: a `SamplingPlan`, a value that can be printed, compared
+and tested without a network. It says what; how it is computed stands beside it, in `ComputeOptions`.
 """
 
 import math
@@ -12,12 +12,36 @@ import numpy as np
 
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from ..sampling.sampling_ops import SamplingSettings, check_backend
+from ..sampling.backends import check_backend
+from ..sampling.sampling_ops import SamplingSettings
 from .windows import Window, plan_side_by_side, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
 TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
 _MENDED_PART = 8  # of a window, where windows lie side by side
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How a plan is computed: what it takes of memory and time, not which song it makes.
+
+    Attributes:
+        batch: how many windows, of different songs or side by side, are written at once; None writes all.
+        chunk: known codes are read in pieces of this size; None reads them in one pass.
+        backend: how each step is computed, see `sample_window`.
+    """
+
+    batch: int | None = None
+    chunk: int | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, size in (("chunk", self.chunk), ("batch", self.batch)):
+            require(
+                size is None or (is_integer(size) and size > 0),
+                f"{name}={size!r} must be a positive integer, or None for all at once",
+            )
+        check_backend(self.backend)
 
 
 @dataclass(frozen=True)
@@ -29,9 +53,6 @@ class LevelPlan:
         total: codes the song has at this level in the end.
         windows: in the order they are written.
         settings: temperature, top-k, top-p.
-        chunk: known codes are read in pieces of this size; None reads them in one pass.
-        batch: how many windows, of different songs or side by side, are written at once; None writes all.
-        backend: how each next code is found, see `sample_window`.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
@@ -41,17 +62,14 @@ class LevelPlan:
     total: int
     windows: tuple[Window, ...]
     settings: SamplingSettings
-    chunk: int | None = None
-    batch: int | None = None
-    backend: str = "auto"
     is_side_by_side: bool = False
     mended: int = 0
 
-    def rounds(self, num_songs: int) -> tuple[tuple[Window, ...], ...]:
+    def rounds(self, num_songs: int, batch: int | None = None) -> tuple[tuple[Window, ...], ...]:
         """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
         size = 1
         if self.is_side_by_side:
-            size = len(self.windows) if self.batch is None else max(self.batch // num_songs, 1)
+            size = len(self.windows) if batch is None else max(batch // num_songs, 1)
         return tuple(self.windows[first : first + size] for first in range(0, len(self.windows), size))
 
 
@@ -80,9 +98,6 @@ def plan_song(
     levels: Sequence[int] | None = None,
     hop_fractions: Mapping[int, float] | None = None,
     settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
-    chunk: int | None = None,
-    batch: int | None = None,
-    backend: str = "auto",
     parallel_windows: bool = False,
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
@@ -93,7 +108,6 @@ def plan_song(
         levels: which levels to write; None for all that have a prior. They must be neighbours.
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
         settings: for all levels, or by level; None draws at the original's 0.99.
-        chunk, batch, backend: see `LevelPlan`.
         parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
             of each again from what is before it: many times faster, but another song (decision 027).
 
@@ -108,12 +122,6 @@ def plan_song(
         whole > 0,
         f"samples={samples} is shorter than one code of the coarsest level ({coarsest} samples); ask for a longer song",
     )
-    for name, size in (("chunk", chunk), ("batch", batch)):
-        require(
-            size is None or (is_integer(size) and size > 0),
-            f"{name}={size!r} must be a positive integer, or None for all at once",
-        )
-    check_backend(backend)
     require(
         isinstance(parallel_windows, bool),
         f"parallel_windows={parallel_windows!r} must be True or False; it holds for every level that refines another",
@@ -135,7 +143,7 @@ def plan_song(
         else:
             windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
-        plans.append(LevelPlan(level, total, windows, own, chunk, batch, backend, is_side_by_side, mended))
+        plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
 
 

@@ -6,7 +6,7 @@ writing no further than the finer one asks for. Draws depend on a code's place a
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,13 +15,12 @@ from torch import Tensor
 
 from ..checks.validation import is_number, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..inputs.labels import LevelLabels
 from ..networks.convolution import reach_in_codes
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from ..sampling.window_decoder import OpenWindow
+from ..sampling.window_decoder import WindowDecoder
 from .level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
-from .song import Priors, check_request
-from .song_plan import LevelPlan, SamplingPlan
+from .song import Priors, SongBatch
+from .song_plan import ComputeOptions, LevelPlan, SamplingPlan
 from .song_state import SongState
 
 PIECE_SECONDS = 0.2
@@ -50,9 +49,8 @@ class SongPiece:
 
 def stream_song(
     model: Singer,
-    plan: SamplingPlan,
-    labels: Sequence[Sequence[LevelLabels]],
-    state: SongState,
+    batch: SongBatch,
+    compute: ComputeOptions = ComputeOptions(),  # noqa: B008 - a frozen value
     *,
     hook: LogitsHook | None = None,
     piece_seconds: float = PIECE_SECONDS,
@@ -62,22 +60,21 @@ def stream_song(
 
     Args:
         model: with a prior for every planned level; they are released when the song ends.
-        plan, labels, state, hook: as in `sample_song`.
+        batch: that passed `check_batch`.
+        compute, hook: as in `sample_song`.
         piece_seconds: how much sound a piece has, but for the last.
         lookahead_seconds: how much must be written behind a piece before it is decoded. None: all that its last sample
             depends on (over a second in the released models), so that nothing that comes later would change it. Less
             is heard sooner, with an end that is a little off.
 
     Raises:
-        ValueError: what `sample_song` refuses; songs that know unequally many codes, windows side by side, or a `batch`
-            under the number of songs, none of which can be followed from the beginning on.
+        ValueError: songs that know unequally many codes, windows side by side, or a `compute.batch` under the number of
+            songs, none of which can be followed from the beginning on.
         FloatingPointError, OutOfMemoryError: as in `sample_song`, but fewer songs at a time are not tried.
     """
-    state.check(model.config)
-    check_request(model, plan, labels, state, hook)
-    _check_followable(plan, state, piece_seconds, lookahead_seconds)
+    _check_followable(batch, compute, piece_seconds, lookahead_seconds)
     return _streamed(
-        model, plan, labels, state, hook, PieceSizes.of(model.config, plan, piece_seconds, lookahead_seconds)
+        model, batch, compute, hook, PieceSizes.of(model.config, batch.plan, piece_seconds, lookahead_seconds)
     )
 
 
@@ -107,30 +104,30 @@ class PieceSizes:
 @torch.no_grad()
 def _streamed(
     model: Singer,
-    plan: SamplingPlan,
-    labels: Sequence[Sequence[LevelLabels]],
-    state: SongState,
+    batch: SongBatch,
+    compute: ComputeOptions,
     hook: LogitsHook | None,
     sizes: PieceSizes,
 ) -> Iterator[SongPiece]:
     above = None
     try:
-        for level_plan in plan.levels:
-            prior = model.lend(level_plan.level)
-            above = _Level(LevelSampler(prior, level_plan, labels[level_plan.level], Listeners(hook)), above)
-        yield from _pieces(model.vqvae, above, state, sizes)
+        for level_plan in batch.plan.levels:
+            level = level_plan.level
+            sampler = LevelSampler(model.lend(level), level_plan, batch.labels[level], compute, Listeners(hook))
+            above = _Level(sampler, above)
+        yield from _pieces(model.vqvae, above, batch.state, sizes)
     finally:
-        for level_plan in plan.levels:
+        for level_plan in batch.plan.levels:
             model.take_back(level_plan.level)
 
 
 class _Level:
     """Writes the codes of one level as far as it is asked to, and has those above written as far as they are needed."""
 
-    def __init__(self, writer: LevelSampler, above: "_Level | None") -> None:
-        self.plan: LevelPlan = writer.plan
-        self._writer, self._above = writer, above
-        self._open: tuple[list[WindowRow], OpenWindow] | None = None
+    def __init__(self, sampler: LevelSampler, above: "_Level | None") -> None:
+        self.plan: LevelPlan = sampler.plan
+        self._sampler, self._above = sampler, above
+        self._open: tuple[list[WindowRow], WindowDecoder] | None = None
 
     def reach(self, state: SongState, stop: int) -> SongState:
         """The state with `stop` codes of this level or more."""
@@ -138,13 +135,16 @@ class _Level:
             if self._open is None:
                 window = self.plan.windows[bisect_right(self.plan.windows, known, key=lambda window: window.stop)]
                 if self._above is not None:
-                    state = self._above.reach(state, -(-window.stop // self._writer.prior.config.upper_ratio))
-                rows = self._writer.rows(state, [window])
-                self._open = rows, self._writer.open(state, rows)
-            rows, opened = self._open
+                    state = self._above.reach(state, -(-window.stop // self._sampler.prior.config.upper_ratio))
+                rows = self._sampler.rows(state, [window])
+                self._open = rows, self._sampler.open(state, rows)
+            rows, decoder = self._open
             window = rows[0].window
-            codes = self._writer.fill(opened, rows, min(stop, window.stop) - window.start)
-            state = self._writer.with_rows(state, dict(zip(rows, codes, strict=True)))
+            try:
+                codes = decoder.decode_until(min(stop, window.stop) - window.start)
+            except FloatingPointError as error:
+                raise self._sampler.located(error, rows) from None
+            state = self._sampler.with_rows(state, dict(zip(rows, codes, strict=True)))
             if stop >= window.stop:
                 self._open = None
         return state
@@ -162,8 +162,9 @@ def _pieces(vqvae: JukeboxVQVAE, finest: _Level, state: SongState, sizes: PieceS
 
 
 def _check_followable(
-    plan: SamplingPlan, state: SongState, piece_seconds: float, lookahead_seconds: float | None
+    batch: SongBatch, compute: ComputeOptions, piece_seconds: float, lookahead_seconds: float | None
 ) -> None:
+    plan, state = batch.plan, batch.state
     require(
         is_number(piece_seconds) and 0 < piece_seconds < float("inf"),
         f"piece_seconds={piece_seconds!r} must be a positive number of seconds",
@@ -177,14 +178,14 @@ def _check_followable(
         require(
             len(known) == 1,
             f"the songs know {', '.join(map(str, known))} codes of level {level_plan.level}, but are streamed side by "
-            f"side from one place; stream them one by one",
+            f"side from one position; stream them one by one",
         )
         require(
             not level_plan.is_side_by_side,
             "parallel_windows=True writes a level as a whole, so nothing can be heard before; leave it out to stream",
         )
         require(
-            level_plan.batch is None or level_plan.batch >= state.num_songs,
-            f"batch={level_plan.batch} is less than the {state.num_songs} songs, which are streamed side by side; "
+            compute.batch is None or compute.batch >= state.num_songs,
+            f"batch={compute.batch} is less than the {state.num_songs} songs, which are streamed side by side; "
             f"stream fewer",
         )

@@ -1,0 +1,64 @@
+"""The tensors of a window while it is decoded: written in place, so that a CUDA graph finds them where they were.
+
+Flows in: known tokens, conditioning, uniforms. Flows out: tokens that fill up, and where a row first went wrong.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..networks.cache import JukeboxCache
+from ..networks.conditioning import Conditioning
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+
+
+class WindowBuffers(NamedTuple):
+    """What `decode_one` reads and writes; never replaced while a window is decoded.
+
+    Attributes:
+        tokens: (B, N+T), 0 where nothing is written yet.
+        token: (B, 1) the token that the step reads.
+        uniforms: (B, T) float64; None at temperature 0.
+        conditioning: holds `positions` (B, N+T, D) alone; the rest is read by the prefill.
+        first_bad: (B,) the first position whose logits were not finite; the window's length if none was.
+        first_empty: (B,) the first position where a hook left nothing to draw, likewise.
+        first_unclear: (B,) the first position where a hook gave NaN or +inf, likewise.
+    """
+
+    tokens: Tensor
+    token: Tensor
+    uniforms: Tensor | None
+    conditioning: Conditioning
+    first_bad: Tensor
+    first_empty: Tensor
+    first_unclear: Tensor
+
+    @classmethod
+    def empty(
+        cls, prior: JukeboxPrior, cache: JukeboxCache, positions: Tensor | None, is_greedy: bool
+    ) -> "WindowBuffers":
+        """Buffers of a prior's windows for as many rows as a cache has, over these (B, N+T, D) `positions`."""
+        config, device, batch = prior.config, cache.position.device, cache.batch_size
+        return cls(
+            torch.zeros(batch, config.sequence_length, dtype=torch.long, device=device),
+            torch.zeros(batch, 1, dtype=torch.long, device=device),
+            None if is_greedy else torch.zeros(batch, config.context_length, dtype=torch.float64, device=device),
+            Conditioning(positions=positions),
+            *(torch.zeros(batch, dtype=torch.long, device=device) for _ in range(3)),
+        )
+
+    def begin(self, tokens: Tensor, conditioning: Conditioning, uniforms: Tensor | None, length: int) -> None:
+        """Turn to a new window: tokens (B, N+known), and what `sample_window` was given."""
+        self.tokens.zero_()[:, : tokens.shape[1]].copy_(tokens)
+        if self.uniforms is not None:
+            self.uniforms[:, :length].copy_(uniforms)
+        if self.conditioning.positions is not conditioning.positions:
+            self.conditioning.positions[:, : conditioning.positions.shape[1]].copy_(conditioning.positions)
+        for first in (self.first_bad, self.first_empty, self.first_unclear):
+            first.fill_(length)
+
+
+def note_first(first: Tensor, position: Tensor, is_bad: Tensor) -> None:
+    """Note where each row first went wrong: at this position, if it does now and did not before."""
+    first.copy_(torch.where(is_bad, torch.minimum(first, position), first))
