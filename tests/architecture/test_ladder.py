@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 import jukebox_hf
 from jukebox_hf import JukeboxModel, JukeboxPipeline, JukeboxPrior, JukeboxProcessor, tiny_repository
 from jukebox_hf.model.songs.song_state import SongState
@@ -29,10 +31,8 @@ def test_few_frames_and_files_lie_between_a_request_and_the_first_step(monkeypat
     model = JukeboxModel.from_pretrained(tiny_repository())
     pipe = JukeboxPipeline(model, processor=JukeboxProcessor.from_pretrained(tiny_repository()))
     monkeypatch.setattr(JukeboxPrior, "step", step)
-    try:
+    with pytest.raises(_FirstStepError):
         pipe("la la la", artist="Bo Vale", genre="folk", seconds=1, generate_kwargs={"backend": "eager"})
-    except _FirstStepError:
-        pass
     names = " <- ".join(f"{file}:{name}" for file, name in ladder)
     assert ladder[0] == ("window_decoder.py", "decode_one"), names
     assert ladder[-1] == ("pipeline_jukebox.py", "__call__"), names

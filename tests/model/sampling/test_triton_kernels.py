@@ -267,4 +267,4 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
     assert reason_against_fused(prior, cache) == "the prior is on cpu, not on a GPU"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert reason_against_fused(prior, cache) is None
-    assert "17 songs at once are more than 16" in reason_against_fused(prior, prior.new_cache(MOST_ROWS + 1))
+    assert "17 rows at once are more than 16" in reason_against_fused(prior, prior.new_cache(MOST_ROWS + 1))

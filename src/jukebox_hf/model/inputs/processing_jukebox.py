@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
 from ..checks.foreign_arguments import PREPARE
+from ..checks.seeds import check_seed, later_seed
 from ..checks.text_input import check_lyric_text, check_words
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
@@ -316,8 +317,8 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
     require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
     said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
     if "seed" in said:
-        _check_seed(said["seed"])
-        said["seed"] += place
+        check_seed(said["seed"])
+        said["seed"] = later_seed(said["seed"], place)
     own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
     blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
     said.update({name: value for name, value in own.items() if value is not None and name not in blank})
@@ -325,20 +326,13 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         if not is_integer(said.get(name, "")):
             check_words(name, said.get(name, ""))
     check_lyric_text("lyrics", said.get("lyrics", ""))
-    _check_seed(said.get("seed", 0))
+    check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}
 
 
 def _is_blank(value: Any) -> bool:
     """Whether this is NaN, as pandas writes words that a row does not say; of numbers it is refused."""
     return isinstance(value, float) and value != value
-
-
-def _check_seed(seed: Any) -> None:
-    require(
-        is_integer(seed) and 0 <= seed < 2**62,
-        f"seed={seed!r} must be an integer from 0 to 2**62 - 1",
-    )
 
 
 def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
 from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
+from ..checks.seeds import check_seed
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
@@ -113,7 +114,7 @@ def read_arguments(
         _check_count(name, said.get(name))
     for name in _ANSWERS:
         read_flag(name, said.get(name))
-    _check_seed(said.get("seed"))
+    check_seed(said.get("seed", 0))
     seconds = said.get("seconds")
     if seconds is not None:
         cure, least = "it is the length of the audio, prompts included", 1 / config.sampling_rate
@@ -267,11 +268,4 @@ def _check_count(name: str, value: Any) -> None:
     require(
         value is None or (is_integer(value) and value > 0),
         f"{name}={value!r} must be a positive integer",
-    )
-
-
-def _check_seed(seed: Any) -> None:
-    require(
-        seed is None or (is_integer(seed) and 0 <= seed < 2**62),
-        f"seed={seed!r} must be an integer from 0 to 2**62 - 1; the songs of a batch count on from it",
     )

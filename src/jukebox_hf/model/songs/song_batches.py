@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.seeds import later_seed, seeds_from
 from ..checks.validation import MAX_SONG_SECONDS, check_level, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from ..inputs.labels import LevelLabels
@@ -90,7 +91,7 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
     further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
-    rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, seeds + further)
+    rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, later_seed(seeds, further))
     known = {
         level: tensor.repeat_interleave(copies, 0) if isinstance(tensor, Tensor) else tensor
         for level, tensor in (codes or {}).items()
@@ -319,12 +320,11 @@ def _first_state(
     levels: Sequence[int],
 ) -> SongState:
     num_songs = len(songs["seeds"])
+    seeds = None if arguments.seed is None else seeds_from(arguments.seed, num_songs)
     if isinstance(codes, SongState):
-        state = codes
-        if arguments.seed is not None:
-            state = SongState(codes.codes, tuple(arguments.seed + song for song in range(num_songs)), codes.notes)
+        state = SongState(codes.codes, codes.seeds if seeds is None else tuple(seeds), codes.notes)
     else:
-        state = state_of(config, codes, _seeds(songs, arguments))
+        state = state_of(config, codes, _seeds(songs) if seeds is None else seeds)
         given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
         require(
             not given or not {*levels, levels[0] + 1}.isdisjoint(given),
@@ -357,10 +357,8 @@ def _with_prompt(
     return state
 
 
-def _seeds(songs: Mapping[str, Tensor], arguments: GenerateArguments) -> list[int]:
-    """As said for all, or song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
-    if arguments.seed is not None:
-        return [arguments.seed + song for song in range(len(songs["seeds"]))]
+def _seeds(songs: Mapping[str, Tensor]) -> list[int]:
+    """As said song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
     drawn = (
         torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()
         if bool((songs["seeds"] == NOT_SAID).any())

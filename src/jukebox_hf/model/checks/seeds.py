@@ -1,0 +1,26 @@
+"""Seeds: one number per song decides every draw; songs that were given one seed together count on from it."""
+
+from typing import Any
+
+from .validation import is_integer, require
+
+SEEDS = 2**62  # so that a million songs can count on from any of them within 64 bits
+
+
+def check_seed(seed: object, said: str = "seed=") -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        ValueError: in one sentence, which begins with what was said.
+    """
+    require(is_integer(seed) and 0 <= seed < SEEDS, f"{said}{seed!r} must be an integer from 0 to 2**62 - 1")
+
+
+def later_seed(seed: Any, songs: Any) -> Any:
+    """The seed of the song so many songs after that of a seed; numbers or tensors."""
+    return seed + songs
+
+
+def seeds_from(seed: int, count: int) -> list[int]:
+    """The seeds of so many songs of which one was said."""
+    return [later_seed(seed, index) for index in range(count)]
