@@ -1,5 +1,6 @@
 """The map in docs/explanation/architecture.md names every room and every file that there is, in a few words each."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -53,3 +54,14 @@ def test_rooms_of_model_stand_on_the_map_from_the_top_down():
     shown = [room.split("/")[-2] for room in _map()[0] if room.startswith("src/jukebox_hf/model/")][1:]
     assert sorted(shown) == sorted(room for room in floor if "_" not in room)
     assert [floor[room] for room in shown] == sorted(floor[room] for room in shown)
+
+
+def test_the_drawing_is_of_the_imports(root):
+    """And there is no circle in it, which the script would refuse."""
+    specification = importlib.util.spec_from_file_location("house", root / "docs/explanation/house.py")
+    house = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(house)
+    page = (root / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    assert page == house.page_with(house.diagram()), "run python docs/explanation/house.py --write"
+    with pytest.raises(ValueError, match="a circle: "):
+        house.reduced({"a": {"b"}, "b": {"a"}})

@@ -36,7 +36,7 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("text_and_labels.md", "python"): "tests/tokenization/test_text_and_labels_page.py",
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",
     ("train-a-vqvae.md", "json"): "tests/training/test_training_page.py",
-    ("train-a-prior.md", "yaml"): "tests/training/test_prior_pages.py",
+    ("train-a-prior.md", "yaml"): "tests/training/prior/test_prior_pages.py",
 }
 NOT_RUN = {  # page: why its commands are only read
     "train-the-tiny-model.md": "takes days; tests/examples runs each of its steps on little",
@@ -61,7 +61,7 @@ def test_every_block_says_its_language_and_is_run_somewhere():
         for language, block in _blocks(page):
             name = page.name
             assert language or name == "README.md", f"{name}: say what this is:\n{block}"
-            known = language == "text" or (name, language) in ELSEWHERE or name in NOT_RUN or name in here
+            known = language in ("text", "mermaid") or (name, language) in ELSEWHERE or name in NOT_RUN or name in here
             assert known, f"{name}: nothing runs this {language}:\n{block}"
     assert all((ROOT / test).is_file() for test in ELSEWHERE.values())
 
