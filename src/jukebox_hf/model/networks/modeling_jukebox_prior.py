@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from ..checks.foreign_arguments import FORWARD, check_foreign, no_text_generation
-from ..checks.validation import check_ids, check_range, is_integer, require
+from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig, prefix_span
 from ..files.checkpoint_files import CheckedWeights
 from ..files.loading_arguments import check_part
@@ -376,14 +376,13 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             tokens.shape[0] == cache.batch_size,
             f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
         )
-        check_range("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")
+        ranges = [Allowed("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")]
+        if start > 0:
+            cure = f"start={start} must be where the cache has got to, or 0 to begin again"
+            ranges.append(Allowed("cache.position", cache.position, start, start, cure))
+        check_ranges(*ranges)
         if start == 0:
             cache.reset()
-        reached = int(cache.position)
-        require(
-            start == reached,
-            f"start={start} must be {reached}, where the cache has got to, or 0 to begin again; leave nothing out",
-        )
         logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only)
         cache.position.fill_(stop)
         return logits
