@@ -165,9 +165,9 @@ def logit_agreement(
         torch.cat(
             [
                 prior(
-                    **{name: value[place, None].to(prior.device) for name, value in inputs.items()}, return_loss=False
+                    **{name: value[row, None].to(prior.device) for name, value in inputs.items()}, return_loss=False
                 ).logits[0, prefix:, offset:]
-                for place in range(len(codes))
+                for row in range(len(codes))
             ]
         ).float()
         for prior in (exact, quantized)

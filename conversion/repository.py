@@ -135,8 +135,8 @@ def check_archive(file: Path) -> None:
                     while info.CRC and stream.read(_BLOCK):
                         pass
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        place = f"in its entry {entry[:80]!r}" if entry else "in its list of entries"
-        raise ValueError(f"{file} is damaged {place} ({str(error)[:160]}); remove it and get it again") from None
+        where = f"in its entry {entry[:80]!r}" if entry else "in its list of entries"
+        raise ValueError(f"{file} is damaged {where} ({str(error)[:160]}); remove it and get it again") from None
 
 
 def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> None:
@@ -192,5 +192,5 @@ def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    place = folder.parent.parent  # where the repository will be
-    require(free > needed, f"{place} has {free:,} bytes free, but {needed:,} are needed; free some space")
+    parent = folder.parent.parent  # where the repository will be
+    require(free > needed, f"{parent} has {free:,} bytes free, but {needed:,} are needed; free some space")

@@ -52,7 +52,7 @@ WRONG_INPUTS = [
     ("bare", "codes", torch.zeros(24, dtype=LONG), "codes has shape (24,), but must be (B, T); reshape it"),
     ("bare", "codes", torch.zeros(2, 0, dtype=LONG), "codes has 0 codes, but a window of this prior holds 1 to 24"),
     ("bare", "codes", torch.zeros(2, 25, dtype=LONG), "codes has 25 codes, but a window of this prior holds 1 to 24"),
-    ("bare", "codes", torch.zeros(0, 24, dtype=LONG), "of different numbers of songs (codes: 0); give every song one"),
+    ("bare", "codes", torch.zeros(0, 24, dtype=LONG), "of different numbers of rows (codes: 0); give each as many"),
     ("bare", "codes", torch.full((2, 24), 24), "codes holds 24, but only 0 to 23 are allowed; use codes of the VQ-VAE"),
     ("bare", "codes", torch.full((2, 24), -1), "codes holds -1, but only 0 to 23 are allowed"),
     (
@@ -66,7 +66,7 @@ WRONG_INPUTS = [
         "labelled",
         "artist_ids",
         torch.tensor([0]),
-        "of different numbers of songs (codes: 2, artist_ids: 1, genre_ids: 2",
+        "of different numbers of rows (codes: 2, artist_ids: 1, genre_ids: 2",
     ),
     ("labelled", "genre_ids", torch.tensor([[0], [4]]), "genre_ids holds 4, but only -1 to 3 are allowed; 0 is the"),
     ("labelled", "genre_ids", torch.tensor([[0], [-2]]), "genre_ids holds -2, but only -1 to 3 are allowed"),
@@ -74,13 +74,13 @@ WRONG_INPUTS = [
         "labelled",
         "genre_ids",
         torch.zeros(2, 3, dtype=LONG),
-        "genre_ids has 3 slots a song, but this prior takes 1 to 2",
+        "genre_ids has 3 slots a row, but this prior takes 1 to 2",
     ),
     (
         "labelled",
         "genre_ids",
         torch.zeros(2, 0, dtype=LONG),
-        "genre_ids has 0 slots a song, but this prior takes 1 to 2",
+        "genre_ids has 0 slots a row, but this prior takes 1 to 2",
     ),
     ("labelled", "timing", torch.zeros(2, 3), "timing must be a tensor of int64 (B, 3), not of torch.float32; convert"),
     (
@@ -96,7 +96,7 @@ WRONG_INPUTS = [
         "labelled",
         "timing",
         torch.tensor([[500, 500, 9]] * 2),
-        "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0",
+        "timing[:, 1] / timing[:, 0] (position in the song) holds 1.0",
     ),
     ("labelled", "timing", torch.tensor([[500, 9, -1]] * 2), "timing[:, 2] (window length, in samples) holds -1"),
     (
@@ -106,7 +106,7 @@ WRONG_INPUTS = [
         "lyric_ids has 11 characters, but this prior reads exactly",
     ),
     ("encoder", "lyric_ids", torch.full((2, 12), 11), "lyric_ids holds 11, but only 0 to 10 are allowed; 0 is padding"),
-    ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of songs (codes: 2, artist_ids: 2"),
+    ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of rows (codes: 2, artist_ids: 2"),
     ("encoder", "lyric_ids", "la la la", "lyric_ids must be a tensor of int64 (B, N), not str; give such a tensor"),
     ("upsampler", "upper_codes", torch.zeros(2, 7, dtype=LONG), "upper_codes has 7 codes, but a window takes 1 to 6"),
     ("upsampler", "upper_codes", torch.zeros(2, 0, dtype=LONG), "upper_codes has 0 codes, but a window takes 1 to 6"),
@@ -175,7 +175,7 @@ def test_a_sequence_needs_its_lyrics(tiny_prior):
             torch.zeros(3, 5, dtype=LONG),
             0,
             None,
-            "tokens has 3 songs, but the cache was made for 2; make another cache",
+            "tokens has 3 rows, but the cache was made for 2; make another cache",
         ),
         (torch.zeros(2, 5), 0, None, "tokens must be a tensor of int64 (B, known), not of torch.float32; convert it"),
         (torch.zeros(5, dtype=LONG), 0, None, "tokens has shape (5,), but must be (B, known); reshape it"),
@@ -225,7 +225,7 @@ def test_heads_that_look_at_no_lyrics_are_refused(heads, sentence, tiny_prior, i
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None])
 def test_a_cache_for_no_songs_is_refused(batch_size, tiny_prior):
     prior = tiny_prior("bare")
-    _refused(lambda: prior.new_cache(batch_size), f"batch_size={batch_size!r} must be a positive number of songs")
+    _refused(lambda: prior.new_cache(batch_size), f"batch_size={batch_size!r} must be a positive number of rows")
 
 
 @pytest.mark.parametrize("wanted", [[3], [-4], ["0"], 2, [1.0], "01"])
@@ -376,6 +376,6 @@ def test_a_window_that_float32_moves_to_the_end_of_its_song_is_refused(tiny_prio
     inputs = inputs_for(prior.config, batch=1)
     total = 500 * 44100  # over 2**24: float32 holds even numbers only
     inputs["timing"] = torch.tensor([[total, total - 1, 0]])
-    _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0")
+    _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (position in the song) holds 1.0")
     inputs["timing"] = torch.tensor([[total, total - 2, 0]])
     assert prior(**inputs).logits.isfinite().all()

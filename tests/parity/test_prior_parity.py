@@ -61,7 +61,7 @@ def test_conditioning_equals_the_originals(name, recording, recorded_prior, labe
     if conditioning.positions is not None:
         over_lyrics, over_codes = conditioning.positions.tensor_split([prior.config.prefix_length], dim=1)
         recording.compare("x_cond", over_codes, "conditioning")
-        assert not over_lyrics.any()  # a lyric prefix has no place in the song
+        assert not over_lyrics.any()  # a lyric prefix has no position in the song
 
 
 @pytest.mark.parametrize("name", WITH_LYRIC_ENCODER)

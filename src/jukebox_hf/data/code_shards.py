@@ -287,14 +287,14 @@ class CodeShards:
         """
         self.facts.check_present(level, str(self.folder))
         shard, row = self.rows[song]
-        group, place = divmod(row, _ROWS_PER_GROUP)
+        group, index = divmod(row, _ROWS_PER_GROUP)
         key = (shard, group, level)
         if key not in self._groups:
             self._groups[key] = _read_group(self.paths[shard], group, level)
             if len(self._groups) > _CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
-        codes = self._groups[key][place]
+        codes = self._groups[key][index]
         require(
             len(codes) == self.num_codes(song, level)
             and codes.dtype.kind in "iu"
@@ -316,8 +316,8 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
     times = [coded.song.lyric_times for coded in songs]
     columns["timed_lyrics"] = pa.array([None if each is None else json.dumps(each) for each in times], pa.string())
     columns["total_samples"] = pa.array([coded.total_samples for coded in songs], pa.int64())
-    for place, level in enumerate(facts.present):
-        codes = [coded.codes[place] for coded in songs]
+    for index, level in enumerate(facts.present):
+        codes = [coded.codes[index] for coded in songs]
         ends = np.cumsum([0, *map(len, codes)])
         values = pa.array(np.concatenate(codes).astype(kind.to_pandas_dtype()))
         columns[f"codes_{level}"] = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)

@@ -129,5 +129,5 @@ def _lyric_row(labels: LevelLabels, times: Sequence[tuple[float, float]] | None)
         span = first_lyric_span(len(lyrics.ids), length, timing, is_filled_behind)
     else:
         middle = (timing.offset_samples + timing.window_samples / 2) / labels.config.sampling_rate
-        span = timed_lyric_span([times[place][0] for place in lyrics.offsets], length, middle, is_filled_behind)
+        span = timed_lyric_span([times[offset][0] for offset in lyrics.offsets], length, middle, is_filled_behind)
     return labels.lyric_ids(span)

@@ -178,7 +178,7 @@ def _column(name: str) -> str:
 
 def _columns(path: Path, cells: Sequence[str]) -> list[str]:
     columns = [_column(cell) for cell in cells]
-    double = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
+    double = next((name for index, name in enumerate(columns) if name and name in columns[:index]), None)
     require(double is None, f"{path} has the column {double!r} twice in its header; keep one")
     check_column_names(path, columns, FILE_NAME)
     return columns

@@ -50,8 +50,8 @@ def in_split(name: str, split: str | None, test_fraction: float) -> bool:
     """Whether a song is on a side of the split: decided by its name alone."""
     if split is None:
         return True
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    return (place < test_fraction) == (split == "test")
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return (share < test_fraction) == (split == "test")
 
 
 class Songs:

@@ -33,8 +33,8 @@ from .files.loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
     check_device_map,
+    check_devices,
     check_kinds,
-    check_places,
     check_saving,
     check_source,
     read_dtype,
@@ -497,7 +497,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         check_source(pretrained_model_name_or_path)
         check_kinds({"offload": offload, "keep_loaded": keep_loaded, "quantization_config": quantization_config})
         dtype = read_dtype(dtype, kwargs.pop("torch_dtype", None))
-        check_places(device_map)
+        check_devices(device_map)
         loading = read_loading(kwargs, device_map)
         require(
             not (offload and device_map is not None),

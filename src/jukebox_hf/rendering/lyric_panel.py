@@ -18,11 +18,11 @@ _SECONDS_PER_LETTER = 0.0056  # of the picture's width, in the small type of the
 def fits_over(lines: Sequence[Line], seconds: float) -> bool:
     """Whether every line can stand where it is sung, beside its neighbours, without meeting them or the edge."""
     free = [0.0] * LANES
-    for place, (start, _, words) in enumerate(lines):
+    for index, (start, _, words) in enumerate(lines):
         stop = start + width(words) * _SECONDS_PER_LETTER * seconds
-        if stop > seconds or start < free[place % LANES] or "\n" in words:
+        if stop > seconds or start < free[index % LANES] or "\n" in words:
             return False
-        free[place % LANES] = stop
+        free[index % LANES] = stop
     return True
 
 
@@ -53,7 +53,7 @@ def wrapped(text: str, letters: int) -> list[str]:
     lines = []
     for line in textwrap.wrap(" ".join(text.split()), letters):
         while width(line) > letters:  # wide letters
-            cut = next(place for place in range(len(line), 0, -1) if width(line[:place]) <= letters)
+            cut = next(length for length in range(len(line), 0, -1) if width(line[:length]) <= letters)
             lines.append(line[:cut])
             line = line[cut:]
         lines.append(line)

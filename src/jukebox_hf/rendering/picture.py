@@ -82,9 +82,9 @@ def draw_song(
     for panel, sound in zip(axes[1:], sounds, strict=True):
         image = _draw_spectrogram(panel, sound, start_second, sampling_rate)
         names = {0: " (finest)"} if sound.level == 0 else {}
-        place = names.get(sound.level, " (top)" if sound is sounds[0] and len(sounds) > 1 else "")
+        note = names.get(sound.level, " (top)" if sound is sounds[0] and len(sounds) > 1 else "")
         rate = sampling_rate / sound.hop
-        label = f"level {sound.level}{place}: {rate:,.0f} codes per second"
+        label = f"level {sound.level}{note}: {rate:,.0f} codes per second"
         panel.text(
             0.006, 0.96, label, transform=panel.transAxes, va="top", fontsize=9, color="white",
             bbox={"facecolor": _INK, "alpha": 0.85, "edgecolor": "none", "pad": 2.5},
@@ -159,18 +159,18 @@ def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_wo
         panel.broken_barh(
             spans[first::2], (0, 1), color=_ACCENT, alpha=alpha, linewidth=0, transform=panel.get_xaxis_transform()
         )
-    for place, (start, _, words) in enumerate(lines if with_words else ()):
+    for index, (start, _, words) in enumerate(lines if with_words else ()):
         panel.text(
-            start_second + start, 0.96 - 0.12 * (place % LANES), words, va="top", fontsize=7.5,
+            start_second + start, 0.96 - 0.12 * (index % LANES), words, va="top", fontsize=7.5,
             color=_ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
 
 def _write_columns(below: Any, columns: Sequence[str]) -> None:
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         below.text(
-            0.05 + 0.31 * place, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
+            0.05 + 0.31 * index, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
         )
 
 

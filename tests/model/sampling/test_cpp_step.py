@@ -210,7 +210,7 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
 @needs_compiler
 def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
-    part = prior.new_cache(3).song(1)
+    part = prior.new_cache(3).row(1)
     with pytest.raises(ValueError, match="not contiguous"):
         CppStepper(prior, part)
     inputs = inputs_for(prior.config, batch=1)

@@ -209,7 +209,7 @@ _PRIORS = {
         "the cache of layer 2 is of another dtype or device",
     ),
     "a part of a larger cache": (
-        lambda prior, cache: _set(cache, "layers", [prior.new_cache(3).song(1).layers[0] for _ in range(3)]),
+        lambda prior, cache: _set(cache, "layers", [prior.new_cache(3).row(1).layers[0] for _ in range(3)]),
         r"the cache of layer 0 is of another dtype or device, or a part of a larger one",
     ),
 }

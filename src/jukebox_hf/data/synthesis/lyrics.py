@@ -105,8 +105,8 @@ def time_lyrics(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
     The time before a consonant belongs to the sound before it, where that can be held, as singers do.
     """
     sounds: list[SungSound | None] = []
-    for place, character in enumerate(text):
-        sound, begin, end = SOUNDS.get(character.lower()), place * slot, (place + 1) * slot
+    for index, character in enumerate(text):
+        sound, begin, end = SOUNDS.get(character.lower()), index * slot, (index + 1) * slot
         if sound is None:
             sounds.append(None)
             continue
@@ -119,8 +119,8 @@ def time_lyrics(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
                 start = begin
         sounds.append(SungSound(sound, character.lower(), start, end))
     times = tuple(
-        (place * slot, (place + 1) * slot) if sung is None else (sung.start, sung.end)
-        for place, sung in enumerate(sounds)
+        (index * slot, (index + 1) * slot) if sung is None else (sung.start, sung.end)
+        for index, sung in enumerate(sounds)
     )
     return LyricTiming(tuple(sung for sung in sounds if sung is not None), times)
 

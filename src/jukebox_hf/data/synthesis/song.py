@@ -100,8 +100,8 @@ def melody(
     """
     starts = [
         sung.start
-        for place, sung in enumerate(sounds)
-        if sung.sound.is_vowel and not (place and sounds[place - 1].sound.is_vowel)
+        for index, sung in enumerate(sounds)
+        if sung.sound.is_vowel and not (index and sounds[index - 1].sound.is_vowel)
     ] or [0.0]
     scale = [pitch for pitch in range(24, 96) if (pitch - tonic) % 12 in MODES[artist.mode]]
     low, high = artist.centre - artist.reach, artist.centre + artist.reach
@@ -138,15 +138,15 @@ def _chord(scale: tuple[int, ...], tonic: int, degree: int, lowest: int) -> list
 
 def _strike(band: np.ndarray, drum: Drum, start: float, beat: float, rate: int) -> None:
     sound = stroke(drum.name, rate)
-    for place in drum.beats:
-        _add(band, sound, round((start + place * beat) * rate), drum.gain)
+    for position in drum.beats:
+        _add(band, sound, round((start + position * beat) * rate), drum.gain)
 
 
 def _play(band: np.ndarray, part: Part, tones: list[int], start: float, beat: float, rate: int) -> None:
-    for place, chosen, length in part.events:
+    for position, chosen, length in part.events:
         for tone in chosen:
             sound = note(part.name, tones[tone], round(length * beat * rate), rate)
-            _add(band, sound, round((start + place * beat) * rate), part.gain)
+            _add(band, sound, round((start + position * beat) * rate), part.gain)
 
 
 def _add(band: np.ndarray, sound: np.ndarray, start: int, gain: float) -> None:

@@ -15,7 +15,7 @@ from jukebox_hf.data.synthesis.lyrics import SungSound
 from jukebox_hf.data.synthesis.sounds import SOUNDS
 
 _CONTROL_HERTZ = 1000
-_PHASES = 8  # places of a pulse between two samples
+_PHASES = 8  # offsets of a pulse between two samples
 _GRAIN_SECONDS = 0.03
 _BLEND_SECONDS = 0.03  # from the mouth of one letter to that of the next
 _ATTACK_SECONDS = 0.02
@@ -120,9 +120,9 @@ def _add_pulses(
     # A letter without voice has no mouth of its own: the voice rings on in the one beside it.
     voiced = np.array([bool(sung.sound.formants) for sung in sounds])
     share = np.where(voiced[now], np.where(voiced[before], share, 1.0), 0.0)
-    place = times * sampling_rate
-    phase = np.floor((place % 1) * _PHASES).astype(int)
-    whole = np.floor(place).astype(int)
+    position = times * sampling_rate
+    phase = np.floor((position % 1) * _PHASES).astype(int)
+    whole = np.floor(position).astype(int)
     rows = grains[letters[now], phase] * (level * share)[:, None].astype(np.float32)
     mixed = np.flatnonzero(share < 1)
     rows[mixed] += grains[letters[before[mixed]], phase[mixed]] * (level * (1 - share))[mixed, None].astype(np.float32)
@@ -163,11 +163,11 @@ def _throat(frequency: np.ndarray, tilt: float, sampling_rate: int) -> np.ndarra
 def _mouth(frequency: np.ndarray, formants: tuple[float, ...], scale: float) -> np.ndarray:
     """Resonances side by side, so that the upper ones, which tell vowels apart, are not lost in a band."""
     answer = np.zeros(len(frequency), complex)
-    for place, formant in enumerate(formants):
+    for index, formant in enumerate(formants):
         centre = formant * scale
         width = 1j * frequency * (50 + 0.04 * centre)
         # Neighbours have opposite signs, or they would cancel each other between their peaks.
-        answer += (-1) ** place * _FORMANT_GAINS[place] * width / (centre**2 - frequency**2 + width)
+        answer += (-1) ** index * _FORMANT_GAINS[index] * width / (centre**2 - frequency**2 + width)
     return answer
 
 

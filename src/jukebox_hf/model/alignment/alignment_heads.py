@@ -1,7 +1,7 @@
 """Which head follows the lyrics: every layer and head that looks at them is scored on a few songs.
 
 Flows in: a prior, codes and labels of songs whose lyrics it heard. Flows out: scores, best first. A head that reads
-along looks at one place at a time (sharp), goes only forward (monotonic) and at an even pace (linear); the authors
+along looks at one position at a time (sharp), goes only forward (monotonic) and at an even pace (linear); the authors
 looked for the same when they chose theirs (paper section 4.4).
 """
 
@@ -18,9 +18,7 @@ from ..songs.song_plan import TOP_HOP_FRACTION
 from ..songs.windows import plan_windows
 from .alignment import window_attention
 
-_BLOCKS = (
-    32  # places of a window are compared as means of this many blocks, so that jitter of single codes is no step back
-)
+_BLOCKS = 32  # a window is compared as means of this many blocks, so that jitter of single codes is no step back
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class HeadScore:
     Attributes:
         layer, head: both from 0.
         sharp: the share of attention that falls on the most looked-at character and its two neighbours.
-        monotonic: of all the way that the looked-at place travels, the part that goes forward, less the part back.
-        linear: correlation of the looked-at place with time; 0 where it runs backwards.
+        monotonic: of all the way that the looked-at position travels, the part that goes forward, less the part back.
+        linear: correlation of the looked-at position with time; 0 where it runs backwards.
         score: the product of the three.
     """
 
@@ -69,12 +67,12 @@ def score_heads(
         hop = max(1, int(TOP_HOP_FRACTION * config.context_length))
         windows = plan_windows(len(codes), config.context_length, hop)
         chosen = np.unique(np.linspace(0, len(windows) - 1, min(max_windows, len(windows))).round().astype(int))
-        for window in (windows[place] for place in chosen) if len(labels.lyrics.ids) else ():
+        for window in (windows[index] for index in chosen) if len(labels.lyrics.ids) else ():
             is_character = labels.window_characters(window.start * config.hop_length) >= 0
             for layer, looks in window_attention(prior, codes, labels, window, heads).items():
                 for head, picture in enumerate(looks):
                     found.setdefault((layer, head), []).append(judge(picture[:, is_character]))
-    scores = [HeadScore(*place, *np.mean(judged, axis=0).tolist()) for place, judged in found.items()]
+    scores = [HeadScore(*head, *np.mean(judged, axis=0).tolist()) for head, judged in found.items()]
     return sorted(scores, key=lambda one: one.score, reverse=True)
 
 
@@ -87,10 +85,10 @@ def judge(picture: np.ndarray) -> tuple[float, float, float]:
     peaks = picture.argmax(axis=1)
     around = np.pad(picture, ((0, 0), (1, 1)))
     sharp = float(np.mean([around[row, peak : peak + 3].sum() for row, peak in enumerate(peaks)]))
-    places = (picture * np.arange(count)).sum(axis=1) / np.maximum(mass, 1e-12)
+    positions = (picture * np.arange(count)).sum(axis=1) / np.maximum(mass, 1e-12)
     edges = np.linspace(0, num_rows, min(_BLOCKS, num_rows) + 1).astype(int)[:-1]
     weights = np.add.reduceat(mass, edges)
-    means = np.add.reduceat(places * mass, edges) / np.maximum(weights, 1e-12)
+    means = np.add.reduceat(positions * mass, edges) / np.maximum(weights, 1e-12)
     steps = np.diff(means)
     travelled = float(np.abs(steps).sum())
     monotonic = max(0.0, float(steps.sum()) / travelled) if travelled > 1e-9 else 0.0

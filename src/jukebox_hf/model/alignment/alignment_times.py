@@ -126,10 +126,12 @@ def time_lyrics(text: str, times: CharacterTimes, seconds: float) -> TimedLyrics
     A word lasts from the first to the last of its characters that attention shows; where it shows none, as long as all
     that were laid between neighbours. A word of which the model read nothing, such as a picture, is a point in time.
     """
-    by_place: dict[int, list[int]] = {}
+    by_offset: dict[int, list[int]] = {}
     for number, offset in enumerate(times.offsets):
-        by_place.setdefault(int(offset), []).append(number)
-    characters = tuple(_span(text, place, place + 1, times, by_place[place], 0.0, False) for place in sorted(by_place))
+        by_offset.setdefault(int(offset), []).append(number)
+    characters = tuple(
+        _span(text, offset, offset + 1, times, by_offset[offset], 0.0, False) for offset in sorted(by_offset)
+    )
     lined = with_new_lines(text)
     headings = {lined.rfind("\n", 0, heading.first) + 1: heading for heading in read_structure(text).headings}
     lines: list[TimedLine] = []
@@ -140,7 +142,7 @@ def time_lyrics(text: str, times: CharacterTimes, seconds: float) -> TimedLyrics
             continue
         words = []
         for piece in _WORD.finditer(text, *found.span()):
-            ids = [number for place in range(*piece.span()) for number in by_place.get(place, ())]
+            ids = [number for offset in range(*piece.span()) for number in by_offset.get(offset, ())]
             words.append(_span(text, *piece.span(), times, ids, at, is_sung))
             at, is_sung = words[-1].end, words[-1].is_sung
         if words:

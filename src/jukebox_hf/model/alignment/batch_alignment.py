@@ -123,9 +123,9 @@ class BatchAligner:
         prior, hop = self._model.lend(self.level), self._model.config.vqvae_config.hop_lengths[self.level]
         for order, state in zip(self._orders, states, strict=True):
             windows = next((plan.windows for plan in order.plan.levels if plan.level == self.level), None)
-            for place, song in enumerate(order.songs):
-                own = state.codes[self.level][place][: order.plan.samples // hop]
-                labels = order.labels[self.level][place]
+            for index, song in enumerate(order.songs):
+                own = state.codes[self.level][index][: order.plan.samples // hop]
+                labels = order.labels[self.level][index]
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 

@@ -185,8 +185,8 @@ class PartSource:
             if isinstance(dtype, torch.dtype):
                 prior = prior.to(dtype)
             if not self._is_int8(f"prior_{level}"):
-                places = work_out(prior, device_map, dict(limits), None)
-                require("disk" not in places.values(), _too_little(f"prior_{level}", device_map, limits))
+                devices = work_out(prior, device_map, dict(limits), None)
+                require("disk" not in devices.values(), _too_little(f"prior_{level}", device_map, limits))
 
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
         """A part's configuration must be the root's, and its files must hold what that asks for."""

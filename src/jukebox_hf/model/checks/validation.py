@@ -130,7 +130,9 @@ def check_ranges(*ranges: Allowed) -> None:
         return
     device = ranges[0].values.device
     extremes = [(allowed.values.min().to(device), allowed.values.max().to(device)) for allowed in ranges]
-    are_inside = [(low >= allowed.low) & (high <= allowed.high) for (low, high), allowed in zip(extremes, ranges, strict=True)]
+    are_inside = [
+        (low >= allowed.low) & (high <= allowed.high) for (low, high), allowed in zip(extremes, ranges, strict=True)
+    ]
     if torch.stack(are_inside).all():
         return
     for (low, high), allowed in zip(extremes, ranges, strict=True):

@@ -37,7 +37,7 @@ def translate_legacy_config(config: dict[str, Any]) -> dict[str, Any]:
     try:
         vqvae = _vqvae(config["vqvae_config"], config["sampling_rate"])
         priors = _prior_list(config)
-        ours = [_prior(prior, priors[0], vqvae, place=place) for place, prior in enumerate(priors)]
+        ours = [_prior(prior, priors[0], vqvae, index=index) for index, prior in enumerate(priors)]
     except KeyError as error:
         reason = f"lacks {error.args[0]!r}"
     except (TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -103,7 +103,7 @@ def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
         f"nb_priors={shown(count)} in config.json must be an integer from 1 to {_MOST_LEVELS}; correct it",
     )
     if is_older:
-        priors = [config[f"prior_{place}"] for place in range(count)]
+        priors = [config[f"prior_{index}"] for index in range(count)]
         listed = sum(re.fullmatch("prior_[0-9]+", name) is not None for name in config)
     else:
         priors = config["prior_config_list"]
@@ -145,10 +145,10 @@ def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
     }
 
 
-def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], place: int) -> dict[str, Any]:
+def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], index: int) -> dict[str, Any]:
     """One prior; what transformers 4 copies from its top prior onto all others is read from there."""
     strides = vqvae["level_strides"]
-    level = len(strides) - 1 - place
+    level = len(strides) - 1 - index
     depth = legacy["num_layers"]
     genres, artists = legacy["metadata_dims"][0], legacy["metadata_dims"][1]
     return dict(
@@ -179,7 +179,7 @@ def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], p
         min_song_seconds=top["min_duration"],
         max_song_seconds=top["max_duration"],
         **_lyrics(legacy),
-        **(_conditioner(legacy, place) if place > 0 else {}),
+        **(_conditioner(legacy, index) if index > 0 else {}),
     )
 
 
@@ -231,9 +231,9 @@ def _alignment(legacy: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, int]
     return {"alignment_layer": layer, "alignment_head": head} if is_known and ours[layer] in kinds else {}
 
 
-def _conditioner(legacy: dict[str, Any], place: int) -> dict[str, Any]:
+def _conditioner(legacy: dict[str, Any], index: int) -> dict[str, Any]:
     return {
-        "upper_strides": strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])[place],
+        "upper_strides": strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])[index],
         "conditioner_hidden_size": legacy["res_conv_width"],
         "conditioner_residual_depth": legacy["res_conv_depth"],
         "conditioner_residual_multiplier": legacy["res_convolution_multiplier"],

@@ -252,17 +252,17 @@ def check_device_map(device_map: Any, num_levels: int) -> None:
                 bool(device_map_of(device_map, part)),
                 f"device_map={dict(device_map)!r} says nothing of {part}; add it, or '' for all parts",
             )
-        places = device_map.values()
+        devices = device_map.values()
     else:
-        places = [device_map]
+        devices = [device_map]
     require(
-        "disk" not in places,
+        "disk" not in devices,
         f"device_map={device_map!r} leaves weights on the disk, from where each of a song's many thousand steps would "
         f"read them again; say offload=True, which keeps priors in the CPU's memory, or nothing: they come one by one",
     )
 
 
-def check_places(device_map: Any) -> None:
+def check_devices(device_map: Any) -> None:
     """Refuse devices that are none, or not here, before files are read; what is left on the disk is told elsewhere.
 
     Raises:
@@ -270,25 +270,27 @@ def check_places(device_map: Any) -> None:
     """
     if device_map is None or (isinstance(device_map, str) and device_map in AUTOMATIC):
         return
-    for place in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
-        if place != "disk":
-            check_present("device_map", device_map, place)
+    for device in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
+        if device != "disk":
+            check_present("device_map", device_map, device)
 
 
-def check_present(name: str, said: Any, place: Any) -> None:
+def check_present(name: str, said: Any, device: Any) -> None:
     """Refuse a device that this machine does not have, before files are read for it.
 
     Raises:
         ValueError: in one sentence.
     """
     require(
-        _is_place(place), f"{name}={said!r:.200} names {place!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
+        _is_device(device), f"{name}={said!r:.200} names {device!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
     )
     try:
-        torch.empty(0, device=place, dtype=torch.float32)
+        torch.empty(0, device=device, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError):  # each backend has its own
         cure = "leave it out, or say 'cpu'"
-        raise ValueError(f"{name}={said!r:.200} needs {place!r}, but torch finds no such device here; {cure}") from None
+        raise ValueError(
+            f"{name}={said!r:.200} needs {device!r}, but torch finds no such device here; {cure}"
+        ) from None
 
 
 def device_map_of(device_map: Any, part: str) -> Any:
@@ -296,7 +298,9 @@ def device_map_of(device_map: Any, part: str) -> Any:
     if not isinstance(device_map, Mapping):
         return device_map
     own = {
-        name[len(part) :].lstrip("."): place for name, place in device_map.items() if f"{name}.".startswith(f"{part}.")
+        name[len(part) :].lstrip("."): device
+        for name, device in device_map.items()
+        if f"{name}.".startswith(f"{part}.")
     }
     return own or ({"": device_map[""]} if "" in device_map else {})
 
@@ -338,7 +342,7 @@ def check_part(
     check_variant(arguments.get("variant"))
     check_kinds(arguments)
     check_source(name_or_path, has_weights="state_dict" in arguments)
-    check_places(arguments.get("device_map"))
+    check_devices(arguments.get("device_map"))
     given = {name: value for name, value in arguments.items() if name not in LOAD or name in _MEANT_FOR_PARTS}
     if name_or_path is None:
         return given
@@ -368,11 +372,11 @@ def check_part(
     return {**given, "subfolder": f"{inside}vqvae"}
 
 
-def _is_place(place: Any) -> bool:
-    if is_integer(place):
-        return place >= 0
+def _is_device(device: Any) -> bool:
+    if is_integer(device):
+        return device >= 0
     try:
-        return torch.device(place).type != "meta"
+        return torch.device(device).type != "meta"
     except (RuntimeError, TypeError):
         return False
 

@@ -35,15 +35,15 @@ _BEGINNINGS = (
 )
 _CURE = "install ffmpeg (such as with apt-get install ffmpeg), or convert it to WAV or FLAC"
 _PATIENCE = 600.0  # seconds after which ffmpeg is stopped
-_AU_HEADER = struct.Struct(">4s5I")  # ".snd", place of the samples, size, encoding, rate, channels
+_AU_HEADER = struct.Struct(">4s5I")  # ".snd", offset of the samples, size, encoding, rate, channels
 _BLOCK_SECONDS = 10.0
 
 
 def foreign_kind(source: Path | bytes) -> tuple[str, str] | None:
     """ffmpeg's and our name of the container of a file, or of its bytes; None for what libsndfile may try."""
     beginning = source[:16] if isinstance(source, bytes) else read_head(source, 16)
-    for place, mark, name, ours in _BEGINNINGS:
-        if beginning[place : place + len(mark)] == mark:
+    for offset, mark, name, ours in _BEGINNINGS:
+        if beginning[offset : offset + len(mark)] == mark:
             return name, ours
     is_adts = len(beginning) > 1 and beginning[0] == 0xFF and beginning[1] & 0xF6 == 0xF0
     return ("aac", "AAC") if is_adts else None
@@ -140,8 +140,8 @@ class _ByFfmpeg:
         if len(header) < _AU_HEADER.size:
             self._process.wait()
             raise ValueError(self._refusal())
-        _, place, _, _, self.samplerate, self.channels = _AU_HEADER.unpack(header)
-        self._process.stdout.read(max(place - _AU_HEADER.size, 0))
+        _, offset, _, _, self.samplerate, self.channels = _AU_HEADER.unpack(header)
+        self._process.stdout.read(max(offset - _AU_HEADER.size, 0))
 
     def _told(self) -> list[str]:
         self._errors.seek(0)

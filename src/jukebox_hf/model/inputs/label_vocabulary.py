@@ -107,9 +107,9 @@ class NameIndex:
         self._lengths = np.array([len(name) for name in self._folded])
         self._letters = np.stack([_letters(name) for name in self._folded]) if names else np.zeros((0, _BINS))
         self._of_word: dict[str, set[int]] = {}
-        for place, name in enumerate(self._folded):
+        for index, name in enumerate(self._folded):
             for word in name.split():
-                self._of_word.setdefault(word, set()).add(place)
+                self._of_word.setdefault(word, set()).add(index)
 
     def search(self, text: str, limit: int) -> list[LabelMatch]:
         """List the names closest to a text, best first; accents, case and punctuation do not count.
@@ -130,8 +130,8 @@ class NameIndex:
             return []
         matcher = SequenceMatcher(autojunk=False)
         matcher.set_seq2(wanted)
-        scored = ((_likeness(matcher, wanted, self._folded[place]), place) for place in self._candidates(wanted))
-        best = sorted((-score, *self._names[place]) for score, place in scored if score >= _LEAST_LIKENESS)
+        scored = ((_likeness(matcher, wanted, self._folded[index]), index) for index in self._candidates(wanted))
+        best = sorted((-score, *self._names[index]) for score, index in scored if score >= _LEAST_LIKENESS)
         return [LabelMatch(name, label_id) for _, name, label_id in best[:limit]]
 
     def _candidates(self, wanted: str) -> list[int]:

@@ -47,14 +47,14 @@ def with_new_lines(text: str) -> str:
 
 def read_structure(text: str) -> SungLyrics:
     """Take lines that are nothing but one pair of brackets, such as `[Verse 1]`, out of lyrics."""
-    headings, kept, place = [], [], 0
+    headings, kept, offset = [], [], 0
     typed, text = text, with_new_lines(text)
     for line in re.findall(r"[^\n]*\n|[^\n]+\Z", text):
         if found := _HEADING.fullmatch(line):
-            headings.append(Heading(found[1].strip(), place + found.start(1) - 1, place + found.end(1) + 1))
+            headings.append(Heading(found[1].strip(), offset + found.start(1) - 1, offset + found.end(1) + 1))
         else:
-            kept.extend(range(place, place + len(line)))
-        place += len(line)
+            kept.extend(range(offset, offset + len(line)))
+        offset += len(line)
     return SungLyrics(typed, "".join(text[index] for index in kept), tuple(kept), tuple(headings))
 
 
@@ -111,7 +111,7 @@ def _place(text: str, index: int) -> str:
 
 def _is_part(text: str, index: int, kept: Mapping[int, str]) -> bool:
     """Whether a mark typed after its letter is heard with it, as one of the characters that a user added."""
-    first = next((place for place in range(index - 1, max(index - 8, -1), -1) if place in kept), None)
+    first = next((offset for offset in range(index - 1, max(index - 8, -1), -1) if offset in kept), None)
     if first is None or kept[first].isascii():
         return False
     return len(unicodedata.normalize("NFC", text[first : index + 1])) == 1

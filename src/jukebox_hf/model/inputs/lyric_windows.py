@@ -117,29 +117,29 @@ def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -
 
 
 def _placed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
-    """The characters of a window for a prior that has learnt where in its N places what is sung when: (N,).
+    """The characters of a window for a prior that has learnt where in its N slots what is sung when: (N,).
 
-    The N places are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.
+    The N slots are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.
     """
     told, begin = timing.told(), timing.lyrics_from_samples
-    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the places, in the song
+    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the slots, in the song
     silent = length * begin // told.total_samples
     room = length * timing.total_samples // told.total_samples - silent
     if num_characters > room:
         middle = (timing.offset_samples + timing.window_samples // 2 - begin) * num_characters
         middle //= max(timing.total_samples - begin, 1)
         start = max(min(middle - length // 2, num_characters - length), min(first - silent, 0))
-        places = np.arange(start, start + length)
-        return np.where((places >= 0) & (places < num_characters), places, -1)
-    characters, places = np.arange(num_characters), np.arange(num_characters) + silent
+        slots = np.arange(start, start + length)
+        return np.where((slots >= 0) & (slots < num_characters), slots, -1)
+    characters, slots = np.arange(num_characters), np.arange(num_characters) + silent
     if timing.is_longer_than_told and num_characters:
         is_blank = np.zeros(num_characters, bool) if is_blank is None else is_blank
         begins_word = np.append(True, ~is_blank[1:] & is_blank[:-1])
         word = np.maximum.accumulate(np.where(begins_word, characters, 0))
-        places = characters - word + silent + word * room // num_characters
-    is_inside = (places >= first) & (places < first + length)
+        slots = characters - word + silent + word * room // num_characters
+    is_inside = (slots >= first) & (slots < first + length)
     shown = np.full(length, -1)
-    shown[places[is_inside] - first] = characters[is_inside]
+    shown[slots[is_inside] - first] = characters[is_inside]
     return shown
 
 

@@ -145,7 +145,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         require(len(texts) > 0, "the list of songs is empty; give at least one")
         prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
         pairs = enumerate(zip(texts, prompts, strict=True))
-        songs = [merged(song, {**words, "prompt": prompt}, place) for place, (song, prompt) in pairs]
+        songs = [merged(song, {**words, "prompt": prompt}, index) for index, (song, prompt) in pairs]
         rows = [self._row(song, strict) for song in songs]
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
@@ -178,7 +178,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         )
 
     def encode_lyrics(self, lyrics: str, *, warn: bool = False) -> LyricEncoding:
-        """Number the characters of lyrics that are sung, each with its place in the text as typed.
+        """Number the characters of lyrics that are sung, each with its offset in the text as typed.
 
         Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level reads lyrics.
 
@@ -299,7 +299,7 @@ def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
     return recording.source, sampling_rate
 
 
-def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:
+def merged(song: Song | None, words: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The words of one song: its own, else those said for all; a seed said for all counts on from song to song.
 
     Raises:
@@ -317,7 +317,7 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
     said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
     if "seed" in said:
         _check_seed(said["seed"])
-        said["seed"] += place
+        said["seed"] += index
     own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
     blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
     said.update({name: value for name, value in own.items() if value is not None and name not in blank})
@@ -346,8 +346,8 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
     seconds = song[name]
     if seconds is None:
         return NOT_SAID
-    is_place = name in ("offset", "lyrics_from")
-    return round(read_seconds(name, seconds, at_least=0 if is_place else 1 / rate) * rate)
+    is_moment = name in ("offset", "lyrics_from")
+    return round(read_seconds(name, seconds, at_least=0 if is_moment else 1 / rate) * rate)
 
 
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

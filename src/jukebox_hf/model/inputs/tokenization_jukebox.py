@@ -1,7 +1,7 @@
 """The tokenizer: a song in words becomes the ids that each prior was trained on.
 
 Flows in: artist, genre and lyrics as people write them. Flows out: label rows and forward arguments (labels.py), lyric
-ids with their places in the text, names close to a search.
+ids with their offsets in the text, names close to a search.
 """
 
 import warnings
@@ -279,7 +279,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     # --- lyrics ---
 
     def encode_lyrics(self, text: str, level: int | None = None) -> LyricEncoding:
-        """Number the characters of lyrics, each with its place in the text as typed; by default for the top level."""
+        """Number the characters of lyrics, each with its offset in the text as typed; by default for the top level."""
         return self._characters(level).encode(text)
 
     def check_alphabet(self, config: JukeboxPriorConfig) -> None:

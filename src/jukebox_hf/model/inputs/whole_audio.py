@@ -27,7 +27,7 @@ def flaw_of_header(file: BinaryIO) -> str | None:
     """What the beginning and the end of a file tell: that sound is missing, or comes after its end.
 
     Args:
-        file: to be read anywhere; its place is changed.
+        file: to be read anywhere; its position is changed.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -42,7 +42,7 @@ def flaw_of_header(file: BinaryIO) -> str | None:
 
 
 def check_whole(file: BinaryIO, name: object, *, thorough: bool) -> None:
-    """Refuse a file that is cut short, or several joined to one; its place is as before.
+    """Refuse a file that is cut short, or several joined to one; its position is as before.
 
     Args:
         thorough: look for a second stream in the whole of a FLAC or Ogg file too.
@@ -76,28 +76,28 @@ def is_joined(file: BinaryIO) -> bool:
     mark = {b"fLaC": _FLAC, b"OggS": _OGG}.get(file.read(4))
     if mark is None:
         return False
-    place, before = 0, b""
+    offset, before = 0, b""
     file.seek(0)
     # Streams that sound together begin together, in the first pages of a file.
     while piece := file.read(_PIECE):
         text = before + piece
-        if any(place - len(before) + found.start() > _SPARE for found in mark.finditer(text)):
+        if any(offset - len(before) + found.start() > _SPARE for found in mark.finditer(text)):
             return True
-        place, before = place + len(piece), text[-64:]
+        offset, before = offset + len(piece), text[-64:]
     return False
 
 
 def _flaw_of_chunks(file: BinaryIO, size: int, order: str, wanted: bytes) -> str | None:
     """WAV and AIFF: the chunk with the sound must be there as its size says."""
-    place = 12
-    while place + 8 <= size:
-        file.seek(place)
+    offset = 12
+    while offset + 8 <= size:
+        file.seek(offset)
         name, length = struct.unpack(f"{order}4sI", file.read(8))
         if name == wanted:
-            missing = place + 8 + length - size
+            missing = offset + 8 + length - size
             is_known = 0 < length < _UNKNOWN
             return _missing(missing, length) if is_known and missing > _SPARE else None
-        place += 8 + length + length % 2
+        offset += 8 + length + length % 2
     return None
 
 
@@ -105,12 +105,12 @@ def _flaw_of_pages(file: BinaryIO, size: int) -> str | None:
     """Ogg: the last page must be whole."""
     file.seek(max(size - _TAIL, 0))
     tail = file.read()
-    place = max((found.start() for found in _PAGE.finditer(tail)), default=-1)
-    if place < 0:
+    offset = max((found.start() for found in _PAGE.finditer(tail)), default=-1)
+    if offset < 0:
         return f"{_CUT} or damaged (its last {_TAIL:,} bytes hold no page of Ogg); {_AGAIN}"
-    count = tail[place + 26] if place + 26 < len(tail) else 0
-    lengths = tail[place + 27 : place + 27 + count]
-    is_whole = place + 27 <= len(tail) and len(lengths) == count and place + 27 + count + sum(lengths) <= len(tail)
+    count = tail[offset + 26] if offset + 26 < len(tail) else 0
+    lengths = tail[offset + 27 : offset + 27 + count]
+    is_whole = offset + 27 <= len(tail) and len(lengths) == count and offset + 27 + count + sum(lengths) <= len(tail)
     return None if is_whole else f"{_CUT} (its last page is not whole); {_AGAIN}"
 
 

@@ -326,8 +326,8 @@ def _causal(queries: Tensor, kv: Tensor, start: int) -> Folded:
     num_queries, num_keys = queries.shape[1], kv.shape[2]
     if start == 0 and num_queries == num_keys:
         return Folded(queries, kv, is_causal=True)
-    places = torch.arange(start, start + num_queries, device=kv.device)
-    return Folded(queries, kv, mask=torch.arange(num_keys, device=kv.device) <= places[:, None])
+    positions = torch.arange(start, start + num_queries, device=kv.device)
+    return Folded(queries, kv, mask=torch.arange(num_keys, device=kv.device) <= positions[:, None])
 
 
 def _whole_rows(x: Tensor, column: int, columns: int) -> Tensor:

@@ -34,21 +34,21 @@ class Conditioning:
     positions: Tensor | None = None
     lyric_states: Tensor | None = None
 
-    def song(self, place: int) -> "Conditioning":
-        """That of one song of the batch."""
+    def row(self, index: int) -> "Conditioning":
+        """That of one row of the batch."""
         parts = (self.start, self.positions, self.lyric_states)
-        return Conditioning(*(None if part is None else part[place : place + 1] for part in parts))
+        return Conditioning(*(None if part is None else part[index : index + 1] for part in parts))
 
 
-def joined(songs: Sequence[Conditioning]) -> Conditioning:
-    """One of all songs, from one of each; where some condition fewer positions than others, zeros follow theirs."""
-    reaches = [song.positions.shape[1] for song in songs if song.positions is not None]
+def joined(rows: Sequence[Conditioning]) -> Conditioning:
+    """A batch, from one of each row; where some condition fewer positions than others, zeros follow theirs."""
+    reaches = [row.positions.shape[1] for row in rows if row.positions is not None]
     if len(set(reaches)) > 1:
         gaps = [(0, 0, 0, max(reaches) - reach) for reach in reaches]
-        pairs = zip(songs, gaps, strict=True)
-        songs = [replace(song, positions=F.pad(song.positions, gap)) for song, gap in pairs]
+        pairs = zip(rows, gaps, strict=True)
+        rows = [replace(row, positions=F.pad(row.positions, gap)) for row, gap in pairs]
     names = [field.name for field in fields(Conditioning)]
-    parts = {name: [getattr(song, name) for song in songs] for name in names}
+    parts = {name: [getattr(row, name) for row in rows] for name in names}
     return Conditioning(**{name: None if part[0] is None else torch.cat(part) for name, part in parts.items()})
 
 
@@ -94,11 +94,11 @@ class TimingEmbedding(nn.Module):
 
 
 def range_bins(start: Tensor, end: Tensor, bounds: tuple[float, float], num_bins: int, num_positions: int) -> Tensor:
-    """Bin of each of `num_positions` evenly spaced places from start (B, 1) to just before end: (B, num_positions)."""
+    """Bin of each of `num_positions` evenly spaced points from start (B, 1) to just before end: (B, num_positions)."""
     low, high = bounds
     steps = torch.arange(num_positions, dtype=torch.float32, device=start.device) / num_positions
-    places = start + (end - start) * steps
-    return (num_bins * ((places - low) / (high - low))).floor().long().clamp(0, num_bins - 1)
+    points = start + (end - start) * steps
+    return (num_bins * ((points - low) / (high - low))).floor().long().clamp(0, num_bins - 1)
 
 
 class UpperConditioner(nn.Module):

@@ -316,19 +316,19 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         return self.lyrics.sequence(codes, lyric_ids)
 
     def new_cache(self, batch_size: int) -> JukeboxCache:
-        """Allocate empty caches for `batch_size` songs.
+        """Allocate empty caches for `batch_size` rows.
 
         Raises:
-            ValueError: no songs, or a prior that a device_map spread over devices.
+            ValueError: no rows, or a prior that a device_map spread over devices.
         """
         require(
             isinstance(batch_size, int) and batch_size > 0,
-            f"batch_size={batch_size!r} must be a positive number of songs",
+            f"batch_size={batch_size!r} must be a positive number of rows",
         )
-        places = {str(place) for place in getattr(self, "hf_device_map", {}).values()}
+        devices = {str(device) for device in getattr(self, "hf_device_map", {}).values()}
         require(
-            len(places) <= 1 and "disk" not in places,
-            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(places))}; use "
+            len(devices) <= 1 and "disk" not in devices,
+            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(devices))}; use "
             f'device_map="cuda:0" or "cpu", and JukeboxModel.from_pretrained(offload=True) where memory is short',
         )
         return self.transformer.new_cache(batch_size)
@@ -374,7 +374,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         )
         require(
             tokens.shape[0] == cache.batch_size,
-            f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
+            f"tokens has {tokens.shape[0]} rows, but the cache was made for {cache.batch_size}; make another cache",
         )
         ranges = [Allowed("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")]
         if start > 0:
@@ -404,7 +404,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     ) -> tuple[Tensor, Tensor | None]:
         """What the layers read at the cache's position (B, 1, D), and what conditions that position, if anything does.
 
-        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell songs apart.
+        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell rows apart.
         """
         position = cache.position.clone()
         inputs = self.transformer.embed_step(token, position)

@@ -36,7 +36,9 @@ def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop:
             f"padding_mask has shape {tuple(mask.shape)}, but must be ({size}, {samples}); {_CURE}",
         )
     for row, (length, count, start, stop, is_binary) in enumerate(_spans(mask, lengths, samples)):
-        require(lengths is None or 0 < length <= samples, f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}")
+        require(
+            lengths is None or 0 < length <= samples, f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}"
+        )
         require(is_binary, f"padding_mask must hold 0 and 1 alone; {_CURE}")
         require(count > 0, f"padding_mask has no sound in row {row}; leave that recording out")
         require(

@@ -96,7 +96,7 @@ def _genres(config: JukeboxPriorConfig, genre_ids: Tensor) -> Iterator[Allowed]:
     check_ids("genre_ids", genre_ids, "(B, G)", 2)
     require(
         1 <= genre_ids.shape[1] <= config.max_genres,
-        f"genre_ids has {genre_ids.shape[1]} slots a song, but this prior takes 1 to {config.max_genres}; drop some",
+        f"genre_ids has {genre_ids.shape[1]} slots a row, but this prior takes 1 to {config.max_genres}; drop some",
     )
     yield Allowed("genre_ids", genre_ids, -1, config.num_genres - 1, "0 is the unknown genre, -1 an empty slot")
 
@@ -112,10 +112,10 @@ def _timing(config: JukeboxPriorConfig, timing: Tensor) -> Iterator[Allowed]:
     total, offset, length = timing.float().unbind(dim=1)
     yield Allowed("timing[:, 0] (song length, in samples)", total, low, _below(high), _advice(config))
     yield Allowed("timing[:, 1] (offset, in samples)", offset, 0, _below(high), "count from the start of the song")
-    # A window may end after the song, even after the longest: codes that are not written have no place.
+    # A window may end after the song, even after the longest: codes that are not written have no position.
     yield Allowed("timing[:, 2] (window length, in samples)", length, 0, high, "give the length of the window")
     yield Allowed(
-        "timing[:, 1] / timing[:, 0] (place in the song)",
+        "timing[:, 1] / timing[:, 0] (position in the song)",
         offset / total,
         0,
         _below(1.0),
@@ -148,8 +148,8 @@ def _check_batch(codes: Tensor | None, present: dict[str, Tensor]) -> None:
     sizes |= {name: value.shape[0] for name, value in present.items()}
     require(
         len(set(sizes.values())) <= 1 and 0 not in sizes.values(),
-        f"the inputs are of different numbers of songs ({', '.join(f'{k}: {v}' for k, v in sizes.items())}); "
-        f"give every song one row in each",
+        f"the inputs are of different numbers of rows ({', '.join(f'{k}: {v}' for k, v in sizes.items())}); "
+        f"give each as many",
     )
 
 

@@ -395,7 +395,7 @@ def _read_song_by_song(
     A product of few rows is summed in another order than one of many; native steps keep one order (cpp_step.py).
     """
     places = range(cache.batch_size)
-    songs = [(tokens[place : place + 1], conditioning.song(place), cache.song(place), chunk) for place in places]
+    songs = [(tokens[place : place + 1], conditioning.row(place), cache.row(place), chunk) for place in places]
     for logits in zip(*(_read(prior, *song, last_only) for song in songs), strict=True):
         yield torch.cat(logits)
     cache.position.copy_(songs[0][2].position)

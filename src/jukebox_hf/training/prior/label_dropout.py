@@ -81,8 +81,8 @@ class WithLabelDropout(Dataset):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         """One window."""
-        place = item % len(self)
+        index = item % len(self)
         random = np.random.Generator(
-            np.random.Philox(key=[self.seed, _STREAM], counter=[0, int(self._epoch), place, 0])
+            np.random.Philox(key=[self.seed, _STREAM], counter=[0, int(self._epoch), index, 0])
         )
         return self.dropout.hide(self.windows[item], random.random(len(fields(self.dropout))))

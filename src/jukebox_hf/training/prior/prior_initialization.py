@@ -83,13 +83,13 @@ def initialize(prior: JukeboxPrior, how: PriorInitialization) -> None:
         _share_positions(prior, how.shared_positions_std)
 
 
-def sinusoids(places: Tensor, width: int, num_characters: int) -> Tensor:
-    """Places (n,) of a song, 0 its start and 1 its end, as waves (n, width) whose mean square is 1."""
+def sinusoids(times: Tensor, width: int, num_characters: int) -> Tensor:
+    """Times (n,) of a song, 0 its start and 1 its end, as waves (n, width) whose mean square is 1."""
     half = (width + 1) // 2
     cycles = torch.logspace(
-        math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64, device=places.device
+        math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64, device=times.device
     )
-    angles = 2 * math.pi * places.double()[:, None] * cycles
+    angles = 2 * math.pi * times.double()[:, None] * cycles
     return (math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1))[:, :width].float()
 
 
@@ -106,7 +106,7 @@ def _embeddings(prior: JukeboxPrior) -> list[nn.Embedding]:
 
 
 def _tie_queries_and_keys(prior: JukeboxPrior) -> None:
-    """Equal places then look at each other from the first step on."""
+    """Equal times then look at each other from the first step on."""
     for kind, layer in zip(prior.config.attention_kinds, prior.transformer.layers, strict=True):
         if kind not in _READERS:
             continue

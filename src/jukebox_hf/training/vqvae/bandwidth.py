@@ -64,8 +64,8 @@ def spread_windows(dataset: object, num_windows: int) -> Iterable[Tensor]:
             yield _audio_of(item)
         return
     count = min(num_windows, len(dataset))
-    for place in range(count):
-        yield _audio_of(dataset[place * len(dataset) // count])
+    for index in range(count):
+        yield _audio_of(dataset[index * len(dataset) // count])
 
 
 def _audio_of(item: Mapping[str, Tensor]) -> Tensor:
