@@ -15,7 +15,7 @@ from torch import Tensor
 from jukebox_hf.conversion.download import download, mark_as_ours, remove_downloads
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys, to_theirs
 from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checks.validation import require
@@ -126,8 +126,8 @@ def convert_openai(
 def to_openai_state_dict(part: JukeboxVQVAE | JukeboxPrior, conditioner_units: str = "blocks") -> dict[str, Tensor]:
     """Name and lay out the tensors of a network as OpenAI's checkpoints do, key for key."""
     if isinstance(part, JukeboxVQVAE):
-        return to_theirs(part.state_dict(), vqvae_keys(part.config))
-    return to_theirs(part.state_dict(), prior_keys(part.config, conditioner_units))
+        return to_theirs(part.state_dict(), openai_vqvae_keys(part.config))
+    return to_theirs(part.state_dict(), openai_prior_keys(part.config, conditioner_units))
 
 
 def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, int], None]) -> OpenAIFiles:
@@ -228,7 +228,7 @@ def check_tables(tokenizer: JukeboxTokenizer, priors: Sequence[JukeboxPriorConfi
 
 def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPart:
     _, state = _read(file, name) if is_given else read_checkpoint(file)
-    pairs = vqvae_keys(config) if name == "vqvae" else prior_keys(config, conditioner_units_of(state))
+    pairs = openai_vqvae_keys(config) if name == "vqvae" else openai_prior_keys(config, conditioner_units_of(state))
     return ForeignPart(name, config, state, tuple(pairs), file)
 
 

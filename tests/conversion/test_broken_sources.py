@@ -10,7 +10,7 @@ import torch
 from jukebox_hf.app.label_names import known_names, listed_labels
 from jukebox_hf.app.repository_facts import describe
 from jukebox_hf.conversion.export_hub import export_hub
-from jukebox_hf.conversion.quantize import quantize
+from jukebox_hf.conversion.quantize import quantize_repository
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.model.files import checkpoint_files
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -58,7 +58,7 @@ def test_a_broken_prior_is_refused_before_another_is_quantised(source, tmp_path)
     with_index(source / "prior_0", '{"weight_map": {}}')
     said = []
     with pytest.raises(ValueError, match="is not an index of shards"):
-        quantize(source, tmp_path / "out", say=said.append)
+        quantize_repository(source, tmp_path / "out", say=said.append)
     assert not said
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from jukebox_hf import JukeboxVQVAE
-from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShards, CodeShardWriter, fingerprint
+from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShards, CodeShardWriter, vqvae_fingerprint
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.songs import Song
 
@@ -134,14 +134,14 @@ def test_a_folder_without_songs_is_not_finished(tmp_path):
 def test_a_fingerprint_changes_with_one_weight(tiny_vqvae_config):
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(tiny_vqvae_config())
-    before = fingerprint(vqvae, range(3))
+    before = vqvae_fingerprint(vqvae, range(3))
     assert [len(digits) for digits in before.split("-")] == [16, 16, 16]
-    assert before == fingerprint(vqvae, range(3))
+    assert before == vqvae_fingerprint(vqvae, range(3))
     with torch.no_grad():
         next(vqvae.encoders[1].parameters()).view(-1)[0] += 1e-3
-    after = fingerprint(vqvae, range(3))
+    after = vqvae_fingerprint(vqvae, range(3))
     assert [one == other for one, other in zip(before.split("-"), after.split("-"), strict=True)] == [True, False, True]
-    assert fingerprint(vqvae, [0, 2]) == "-".join(before.split("-")[::2])
+    assert vqvae_fingerprint(vqvae, [0, 2]) == "-".join(before.split("-")[::2])
     old, new = (CodeFacts(8000, (4, 8, 16), 300, digits) for digits in (before, after))
     assert old.is_same_vqvae(new, (2, 3))
     assert not old.is_same_vqvae(new, (0, 1))

@@ -210,7 +210,7 @@ def _train(words, run_cli, replaced=None):
         return
     at = words.index("-m")  # python, torchrun or accelerate: one process here
     module = import_module(words[at + 1])
-    quick = [f"--{name}={value}" for name, value in QUICK.items()] if hasattr(module, "KINDS") else []
+    quick = [f"--{name}={value}" for name, value in QUICK.items()] if hasattr(module, "ARGUMENT_CLASSES") else []
     assert module.main([*words[at + 2 :], *quick]) == 0, words
 
 
@@ -283,8 +283,8 @@ def test_training_commands_are_read_to_their_end(page, here, monkeypatch):
             at = words.index("-m")
             module = import_module(words[at + 1])
             own = [str(ROOT / word) if word.startswith("examples/") else word for word in words[at + 2 :]]
-            if hasattr(module, "KINDS"):
-                read_arguments(module.KINDS, [*own, "--bf16", "false", "--use_cpu", "true"])
+            if hasattr(module, "ARGUMENT_CLASSES"):
+                read_arguments(module.ARGUMENT_CLASSES, [*own, "--bf16", "false", "--use_cpu", "true"])
             else:
                 with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()):
                     module.main([*own, "--help"])

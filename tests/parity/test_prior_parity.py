@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 from jukebox_hf.model.sampling.window_decoder import sample_window
 
@@ -97,7 +97,7 @@ def test_every_gradient_has_the_originals_norm(name, recording, load_prior, labe
     output = prior(recording.given("z"), **labels_of(recording, prior.config))
     recording.compare_number("train_mode_loss", recording.facts["train_mode_loss"], output.loss, "losses")
     output.loss.backward()
-    ours = {pair.theirs: pair.ours for pair in prior_keys(prior.config, conditioner_units_of(theirs))}
+    ours = {pair.theirs: pair.ours for pair in openai_prior_keys(prior.config, conditioner_units_of(theirs))}
     # A tied output layer is one parameter, which the original lists once, under its embedding; so do we.
     assert {ours[key] for key in theirs} == {key for key, _ in prior.named_parameters()}
     for key, norm in theirs.items():

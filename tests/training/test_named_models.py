@@ -122,6 +122,6 @@ def test_a_file_of_values_may_say_model_too(tmp_path):
 
 
 def test_priors_that_are_not_there_are_named_before_a_vqvae_is_opened(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(assemble, "load_vqvae", lambda name: pytest.fail("a network was opened"))
+    monkeypatch.setattr(assemble, "open_vqvae", lambda name: pytest.fail("a network was opened"))
     assert assemble.main([str(tmp_path / "out"), "--vqvae", TINY, "--priors", "nope"]) == 2
     assert "--priors nope is no folder; give one that training wrote" in capsys.readouterr().err

@@ -23,12 +23,13 @@ from jukebox_hf.data.songs import Song, parse_times
 from jukebox_hf.model.checks.json_files import parse_json, read_json
 from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
+from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
-_FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
-_MOST_LEVELS, _LARGEST_INDEX = 16, 1 << 20
+_CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
+_LARGEST_INDEX = 1 << 20
 _ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
-_CURE = 'pip install "jukebox_hf[train]"'
+INSTALL_TRAIN = 'pip install "jukebox_hf[train]"'
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class CodeFacts:
             _is_count(self.sampling_rate, 10**6)
             and _is_count(self.codebook_size, 2**31 - 1)
             and isinstance(hops, tuple)
-            and 0 < len(hops) <= _MOST_LEVELS
+            and 0 < len(hops) <= MAX_LEVELS
             and all(_is_count(hop, 2**31 - 1) for hop in hops)
             and all(coarse % fine == 0 for fine, coarse in itertools.pairwise(hops)),
             f"sampling_rate={self.sampling_rate!r:.60}, hop_lengths={hops!r:.60}, codebook_size="
@@ -118,7 +119,7 @@ class CodedSong:
     codes: tuple[np.ndarray, ...]
 
 
-def fingerprint(vqvae: nn.Module, levels: Sequence[int]) -> str:
+def vqvae_fingerprint(vqvae: nn.Module, levels: Sequence[int]) -> str:
     """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level, with hyphens between.
 
     Levels are networks of their own, so that training one for longer leaves the codes of the others as they were.
@@ -157,7 +158,7 @@ class CodeShardWriter:
         self._waiting: list[CodedSong] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         require(
-            not (self.folder / _INDEX).exists(),
+            not (self.folder / _CODES_INDEX).exists(),
             f"{folder} holds finished codes; name another folder, or remove it to write them again",
         )
         shards = _shards(self.folder)
@@ -182,8 +183,8 @@ class CodeShardWriter:
         self.flush()
         self.written = {name for path in _shards(self.folder) for name in _names(path, self.facts)}
         require(len(self.written) > 0, f"{self.folder} has no songs; add at least one")
-        index = {"format": _FORMAT, "songs": len(self.written), **asdict(self.facts)}
-        write_bytes(self.folder / _INDEX, json.dumps(index, indent=1).encode())
+        index = {"format": _CODES_FORMAT, "songs": len(self.written), **asdict(self.facts)}
+        write_bytes(self.folder / _CODES_INDEX, json.dumps(index, indent=1).encode())
 
     def __enter__(self) -> "CodeShardWriter":
         return self
@@ -237,14 +238,14 @@ class CodeShards:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        index = self.folder / _INDEX
+        index = self.folder / _CODES_INDEX
         require(
             index.is_file(),
-            f"{folder} has no {_INDEX}, so it holds no finished codes; encode the songs first, or run that again to "
-            f"finish",
+            f"{folder} has no {_CODES_INDEX}, so it holds no finished codes; encode the songs first, or run that again "
+            f"to finish",
         )
         facts = read_json(index, largest=_LARGEST_INDEX)
-        require(facts.pop("format", None) == _FORMAT, f"{index} is of another format; encode the songs again")
+        require(facts.pop("format", None) == _CODES_FORMAT, f"{index} is of another format; encode the songs again")
         songs = facts.pop("songs", None)
         self.facts = _facts(facts, str(index))
         self.paths = _shards(self.folder)
@@ -256,7 +257,7 @@ class CodeShards:
             self.rows += [(shard, row) for row in range(len(words))]
         require(
             len(self.rows) == songs,
-            f"{folder} holds {len(self.rows)} songs, but its {_INDEX} counts {songs}; encode the songs again",
+            f"{folder} holds {len(self.rows)} songs, but its {_CODES_INDEX} counts {songs}; encode the songs again",
         )
         self._groups: OrderedDict[tuple[int, int, int], list[np.ndarray]] = OrderedDict()
 
@@ -396,5 +397,5 @@ def _parquet() -> Any:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
-        raise ImportError(f"code shards are parquet files, but pyarrow is not installed; {_CURE}") from None
+        raise ImportError(f"code shards are parquet files, but pyarrow is not installed; {INSTALL_TRAIN}") from None
     return parquet

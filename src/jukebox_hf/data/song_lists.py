@@ -24,11 +24,11 @@ from jukebox_hf.model.inputs.lyric_structure import with_new_lines
 logger = logging.get_logger(__name__)
 
 FILE_NAME = "file_name"
-LABELS = ("artist", "genre", "lyrics")
+WORD_COLUMNS = ("artist", "genre", "lyrics")
 TIMED_LYRICS = "timed_lyrics"
 _NOTHING = ("nan", "none", "null", "n/a", "#n/a", "<na>")  # what programs write where nothing is known
 _LIST = re.compile(r"\[\s*(?:(['\"]).*['\"])?\s*\]|[({]\s*(['\"]).*\2\s*[,:].*[)}]", re.S)
-_LARGEST = 2**31  # bytes: a million songs with their times
+_MOST_LIST_BYTES = 2**31  # bytes: a million songs with their times
 _LONGEST_CELL = 2**25
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -62,7 +62,7 @@ def checked_word(where: str, column: str, value: Any) -> Any:
     Raises:
         ValueError: another kind of value, or text that can not be kept or sung; in one sentence.
     """
-    if value is None or column not in (*LABELS, FILE_NAME):
+    if value is None or column not in (*WORD_COLUMNS, FILE_NAME):
         return value
     name = f"{where} {column}"
     require(
@@ -92,7 +92,7 @@ def check_column_names(where: object, columns: Sequence[str], first: str) -> Non
     Raises:
         ValueError: in one sentence.
     """
-    read = (first, *LABELS, TIMED_LYRICS)
+    read = (first, *WORD_COLUMNS, TIMED_LYRICS)
     unread = [name for name in columns if name and name not in read]
     for name in unread:
         near = difflib.get_close_matches(name.strip().lower(), [each for each in read if each not in columns], 1, 0.8)
@@ -113,7 +113,7 @@ def _kind(value: Any) -> str:
 
 def _text(path: Path) -> str:
     """The file as text; what is not UTF-8 is named with its line."""
-    check_file(path, _LARGEST)
+    check_file(path, _MOST_LIST_BYTES)
     content = path.read_bytes()
     refuse_kind(path, content[:512])
     require(
@@ -215,7 +215,7 @@ def _json_rows(path: Path, text: str) -> Iterator[ListedRow]:
             columns = list(row)
             check_column_names(path, columns, FILE_NAME)
         require(FILE_NAME in row, f"{where}, has the columns {', '.join(row):.200}, but no {FILE_NAME}; add it")
-        missing = [name for name in (*LABELS, TIMED_LYRICS) if (name in columns) != (name in row)]
+        missing = [name for name in (*WORD_COLUMNS, TIMED_LYRICS) if (name in columns) != (name in row)]
         require(
             not missing,
             f"{where}, {'has' if missing and missing[0] in row else 'lacks'} {', '.join(missing)}, other than the "

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from jukebox_hf.data.audio_windows import check_window, item_random, labels_of, mix
 from jukebox_hf.data.recordings import Header, Source, read_header, read_span
-from jukebox_hf.data.song_lists import LABELS, TIMED_LYRICS, check_column_names, checked_word
+from jukebox_hf.data.song_lists import TIMED_LYRICS, WORD_COLUMNS, check_column_names, checked_word
 from jukebox_hf.data.song_places import OutsideError, Place
 from jukebox_hf.data.song_tables import metadata_of, name_of, open_dataset
 from jukebox_hf.data.songs import (
@@ -72,7 +72,9 @@ class SongStream:
                 self.seen += 1
                 self.note(name, str(error))
                 continue
-            said = {label: checked_word(where, label, row[label]) for label in LABELS if row.get(label) is not None}
+            said = {
+                label: checked_word(where, label, row[label]) for label in WORD_COLUMNS if row.get(label) is not None
+            }
             song, times = Song(name, **said), row.get(TIMED_LYRICS)
             yield Song(name, **said, lyric_times=parse_times(times, song)) if times else song, source
 
@@ -110,7 +112,7 @@ def open_stream(
     columns = dataset.column_names or list(next(iter(dataset), {}))
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     check_column_names(source, columns, "audio")
-    missing = tuple(name for name in LABELS if name not in columns)
+    missing = tuple(name for name in WORD_COLUMNS if name not in columns)
     return SongStream(dataset, str(source), place, None if is_split else split, test_fraction, missing)
 
 

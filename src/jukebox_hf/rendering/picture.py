@@ -14,8 +14,8 @@ import numpy as np
 
 from jukebox_hf.rendering.lyric_panel import LANES, Line, columns_of, fits_over, shortened
 
-_COLUMNS = 1200  # no more detail than the picture has pixels, however long the song
-_DECIBELS = 80
+_PIXELS = 1200  # no more detail than the picture has pixels, however long the song
+DECIBELS = 80
 _LONGEST_TITLE = 130  # letters
 _ROW = 0.144  # inches that a row of lyrics takes
 _INK, _ACCENT = "#223344", "#d1495b"
@@ -108,13 +108,13 @@ def draw_song(
     return memory.getvalue()
 
 
-def envelope(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def envelope(audio: np.ndarray, columns: int = _PIXELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lowest and highest sample of each of at most `columns` pieces: (first sample, lowest, highest)."""
     edges = np.unique(np.linspace(0, len(audio), min(columns, len(audio)) + 1).astype(int))[:-1]
     return edges, np.minimum.reduceat(audio, edges), np.maximum.reduceat(audio, edges)
 
 
-def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray, int]:
+def spectrogram(audio: np.ndarray, columns: int = _PIXELS) -> tuple[np.ndarray, int]:
     """Decibels under the loudest (F, columns), and the size of the Fourier transform."""
     size = int(min(2048, max(64, 2 ** int(np.log2(max(len(audio) // 16, 1))))))
     padded = np.pad(audio.astype(np.float32), size // 2)
@@ -123,7 +123,7 @@ def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray,
     frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size).astype(np.float32)
     power = np.abs(np.fft.rfft(frames, axis=1)).T ** 2
     decibels = 10 * np.log10(power / max(float(power.max()), 1e-20) + 1e-20)
-    return decibels.clip(-_DECIBELS, 0), size
+    return decibels.clip(-DECIBELS, 0), size
 
 
 def _write_title(panels: Any, figure: Any, title: str) -> None:
@@ -179,6 +179,6 @@ def _draw_spectrogram(panel: Any, sound: LevelSound, start_second: float, sampli
     stop_second = start_second + len(sound.audio) / sampling_rate
     panel.set_ylabel("kHz", color=_INK)
     return panel.imshow(
-        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-_DECIBELS, vmax=0, interpolation="nearest",
+        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0, interpolation="nearest",
         extent=(start_second, stop_second, 0, sampling_rate / 2000),
     )  # fmt: skip

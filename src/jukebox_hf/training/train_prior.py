@@ -20,7 +20,7 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import check_fits_into, put_prior
 from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
-from jukebox_hf.training.prior.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
+from jukebox_hf.training.prior.label_lists import LABEL_CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
 from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
 from jukebox_hf.training.prior.prior_arguments import (
@@ -31,12 +31,12 @@ from jukebox_hf.training.prior.prior_arguments import (
 from jukebox_hf.training.prior.prior_collators import PriorCollator, needs_words
 from jukebox_hf.training.prior.prior_data import PriorSongs, check_same_vqvae, check_songs, open_prior_songs, windows_of
 from jukebox_hf.training.prior.prior_initialization import PriorInitialization, initialize
-from jukebox_hf.training.prior.prior_sources import PriorSource, load_vqvae, open_source, read_facts, write_facts
+from jukebox_hf.training.prior.prior_sources import PriorSource, open_source, open_vqvae, read_facts, write_facts
 from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
 
 logger = logging.get_logger(__name__)
 
-KINDS = (
+ARGUMENT_CLASSES = (
     PriorModelArguments,
     PriorDataArguments,
     PriorInitialization,
@@ -47,7 +47,7 @@ KINDS = (
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_prior(*read_arguments(KINDS, words)))
+    return run(lambda: train_prior(*read_arguments(ARGUMENT_CLASSES, words)))
 
 
 def train_prior(
@@ -78,7 +78,7 @@ def train_prior(
     folder = checkpoint_to_resume(arguments)
     source = open_source(which)
     _check_combination(which, source, first, lora, folder)
-    vqvae = source.vqvae if which.vqvae is None else load_vqvae(which.vqvae)
+    vqvae = source.vqvae if which.vqvae is None else open_vqvae(which.vqvae)
     config = source.config
     songs = open_prior_songs(data, config, vqvae)
     _check_origin(songs, source, which, arguments)
@@ -230,7 +230,7 @@ def _prior(
     if tokenizer is not None and prior.config.has_labels:
         new = tokenizer.vocabularies[tokenizer.label_versions[prior.config.level]]
         # A folder of lists for a prior that came without any: they are its own.
-        are_own = source.tokenizer is None and which.labels not in (None, *CHOICES)
+        are_own = source.tokenizer is None and which.labels not in (None, *LABEL_CHOICES)
         relabel(prior, new if are_own else _own_lists(source, new), new)
     if tokenizer is not None:
         add_characters(prior, tokenizer)

@@ -29,10 +29,10 @@ _LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_vqvae(*read_arguments(KINDS, words)))
+    return run(lambda: train_vqvae(*read_arguments(ARGUMENT_CLASSES, words)))
 
 
-KINDS = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)
+ARGUMENT_CLASSES = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)
 
 
 def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: JukeboxVQVAETrainingArguments) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPriorConfig, model_preset, prior_preset
-from jukebox_hf.model.alignment.alignment import align_song, assemble, evidence_of
+from jukebox_hf.model.alignment.alignment import align_song, evidence_of, join_windows
 from jukebox_hf.model.configuration.legacy_configuration import translate_legacy_config
 from jukebox_hf.model.configuration.released_sizes import PRIOR_SIZES
 from jukebox_hf.model.inputs.labels import LevelLabels
@@ -80,7 +80,7 @@ def test_layers_above_the_last_one_asked_for_are_not_run(kind, tiny_prior, input
 def test_earlier_windows_overwrite_later_ones_and_padding_is_cut():
     looks = {0: np.full((4, 3), 1.0), 2: np.full((4, 3), 2.0)}
     columns = {0: np.array([-1, 0, 1]), 2: np.array([0, 1, 2])}
-    assert assemble(looks, columns, 6, 4).tolist() == [
+    assert join_windows(looks, columns, 6, 4).tolist() == [
         [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 2, 0], [1, 1, 2, 0], [2, 2, 2, 0], [2, 2, 2, 0],
     ]  # fmt: skip
 

@@ -135,7 +135,7 @@ def test_every_half_of_a_layer_gives_back_what_a_long_run_left_on_a_cpu(tiny_pri
     """Elsewhere it would only keep the device waiting."""
     calls = []
     monkeypatch.setattr(transformer, "give_back", lambda: calls.append(True))
-    monkeypatch.setattr(transformer, "PIECE", piece)
+    monkeypatch.setattr(transformer, "POSITIONS_AT_ONCE", piece)
     layer = tiny_prior("bare").transformer.layers[0].to(device)
     with torch.no_grad():
         layer(torch.zeros(1, 3, layer.attention_norm.normalized_shape[0], device=device), is_in_place=True)

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_hf.data.audio_io import FORMATS, suffix_of, write_audio, write_bytes
+from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, lyric_timing, write_lyrics
 from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
@@ -31,7 +31,7 @@ MAX_HOURS = 10_000
 _VERSION = 1  # of the sound: raise it when the same seed would sound different
 _SETTINGS, _METADATA, _SONGS = "corpus.json", "metadata.csv", "songs"
 _LOSSY_SECONDS = 0.2  # by which a file of a lossy format may be shorter
-_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
+_LIST_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CorpusSettings:
         slot: seconds per character.
         instrumentals: share of songs without words (blank lyrics).
         invented: share of songs whose words no dictionary has.
-        format: of the files, one of `FORMATS`.
+        format: of the files, one of `AUDIO_FORMATS`.
         lyrics: sung in every song instead of written ones.
     """
 
@@ -77,7 +77,9 @@ class CorpusSettings:
         for name in ("instrumentals", "invented"):
             value = getattr(self, name)
             require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
-        require(self.format in FORMATS, f"format={self.format!r} is none of {', '.join(FORMATS)}; choose one")
+        require(
+            self.format in AUDIO_FORMATS, f"format={self.format!r} is none of {', '.join(AUDIO_FORMATS)}; choose one"
+        )
         require(
             isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} (--seconds-per-character) must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g}; shorter "
@@ -96,7 +98,7 @@ class CorpusSettings:
         return math.ceil(self.hours * 3600 / (self.characters * self.slot))
 
 
-def plan_song(settings: CorpusSettings, index: int) -> SynthSpec:
+def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
     """What song number `index` of a corpus is; all pairs of artist and genre come equally often."""
     pairs = list(product(ARTISTS, GENRES))
     # Seeds of 32 bits each, so that no two songs of any two corpora share their draws.
@@ -232,7 +234,7 @@ def _written(out: Path, settings: CorpusSettings, missing: list[int], processes:
 
 
 def _write_song(out: Path, settings: CorpusSettings, index: int) -> None:
-    order = plan_song(settings, index)
+    order = synth_spec(settings, index)
     song = synthesize(order)
     tags = {"artist": order.artist, "genre": order.genre, "comment": "synthesized by jukebox_hf"}
     write_audio(out / _name(settings, index), song.audio, order.sampling_rate, format=settings.format, tags=tags)
@@ -245,9 +247,9 @@ def _name(settings: CorpusSettings, index: int) -> str:
 def _metadata(settings: CorpusSettings, names: list[str]) -> bytes:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
+    table.writerow(_LIST_COLUMNS)
     for index, name in enumerate(names):
-        order = plan_song(settings, index)
-        times = [[round(start, 6), round(end, 6)] for start, end in time_lyrics(order.lyrics, order.slot).times]
+        order = synth_spec(settings, index)
+        times = [[round(start, 6), round(end, 6)] for start, end in lyric_timing(order.lyrics, order.slot).times]
         table.writerow([name, order.artist, order.genre, order.lyrics, json.dumps(times, separators=(",", ":"))])
     return text.getvalue().encode()

@@ -11,7 +11,7 @@ import numpy as np
 from jukebox_hf.data.synthesis.artists import ARTISTS, MODES, Artist
 from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
 from jukebox_hf.data.synthesis.instruments import note, stroke
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, time_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, lyric_timing
 from jukebox_hf.data.synthesis.voice import Note, sing
 from jukebox_hf.model.checks.validation import require
 
@@ -80,7 +80,7 @@ def synthesize(order: SynthSpec) -> SynthesizedSong:
     random = np.random.default_rng([order.seed, 1])
     tonic = int(random.choice(artist.keys))
     chords = genre.progressions[random.integers(len(genre.progressions))]
-    timing = time_lyrics(order.lyrics, order.slot)
+    timing = lyric_timing(order.lyrics, order.slot)
     notes = melody(timing.sounds, artist, tonic, order.seconds, random)
     voice = sing(timing.sounds, notes, artist, order.seconds, order.sampling_rate, random)
     band = _band(order, genre, MODES[artist.mode], tonic, chords)

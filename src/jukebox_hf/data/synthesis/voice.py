@@ -19,7 +19,7 @@ _PHASES = 8  # offsets of a pulse between two samples
 _GRAIN_SECONDS = 0.03
 _BLEND_SECONDS = 0.03  # from the mouth of one letter to that of the next
 _ATTACK_SECONDS = 0.02
-_LETTERS = tuple(SOUNDS)
+_SOUND_LETTERS = tuple(SOUNDS)
 _NOISE_SECONDS = 1.0
 _FORMANT_GAINS = (1.0, 0.8, 0.6, 0.4)
 _NOISE_LOUDNESS = 0.3
@@ -112,7 +112,7 @@ def _add_pulses(
     level = np.interp(times, clock, loudness)
     heard = level > 1e-3
     times, level = times[heard], level[heard]
-    letters = np.array([_LETTERS.index(sung.letter) for sung in sounds])
+    letters = np.array([_SOUND_LETTERS.index(sung.letter) for sung in sounds])
     starts = np.array([sung.start for sung in sounds])
     now = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, None)
     before = np.clip(now - 1, 0, None)
@@ -143,8 +143,8 @@ def _grains(artist: str, sampling_rate: int) -> np.ndarray:
     fade = np.ones(length)
     fade[-length // 4 :] = np.linspace(1, 0, len(fade[-length // 4 :]))
     shifts = np.exp(-2j * np.pi * frequency[None] * np.arange(_PHASES)[:, None] / _PHASES / sampling_rate)
-    table = np.zeros((len(_LETTERS), _PHASES, length), np.float32)
-    for row, letter in enumerate(_LETTERS):
+    table = np.zeros((len(_SOUND_LETTERS), _PHASES, length), np.float32)
+    for row, letter in enumerate(_SOUND_LETTERS):
         formants = SOUNDS[letter].formants
         if formants:
             answer = _throat(frequency, singer.tilt, sampling_rate) * _mouth(frequency, formants, singer.formant_scale)

@@ -85,7 +85,7 @@ def align_song(
             for window in windows
         }
         columns = {start: labels.window_characters(start * config.hop_length) for start in looks}
-        attention = assemble(looks, columns, len(codes), num_characters)
+        attention = join_windows(looks, columns, len(codes), num_characters)
         is_read = np.isin(np.arange(num_characters), np.concatenate(list(columns.values())))
     row_seconds = config.hop_length / config.sampling_rate
     times = _times(attention, is_read, 1 / config.lyric_length, row_seconds)
@@ -107,7 +107,7 @@ def window_attention(
     return {layer: looks[0].float().cpu().numpy() for layer, looks in found.items()}
 
 
-def assemble(
+def join_windows(
     looks: Mapping[int, np.ndarray], columns: Mapping[int, np.ndarray], num_codes: int, num_characters: int
 ) -> np.ndarray:
     """One picture (T, C) of the whole song out of those of its windows; where they overlap, the earlier one counts.

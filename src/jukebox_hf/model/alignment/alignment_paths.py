@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _SKIP = 0.5  # what passing over a character costs, in nats; one clear row earns about 4
-_LONGEST = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
+_LONGEST_UNSEEN = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _lay_unseen(starts: np.ndarray, ends: np.ndarray, is_seen: np.ndarray, num_r
         edges = np.linspace(0, num_rows, count + 1)
         starts[:], ends[:] = edges[:-1], edges[1:]
         return
-    longest = _LONGEST * float(np.median((ends - starts)[is_seen]))
+    longest = _LONGEST_UNSEEN * float(np.median((ends - starts)[is_seen]))
     seen = np.flatnonzero(is_seen)
     for left, right in zip([-1, *seen], [*seen, count], strict=True):
         missing = right - left - 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..inputs.lyric_structure import Heading, read_structure, with_new_lines
 
-FORMAT = "jukebox-alignment-1"
+ALIGNMENT_FORMAT = "jukebox-alignment-1"
 # A word ends at a blank; Chinese characters and kana are words of their own, as the models were trained.
 _WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\s{_WIDE}]+")
@@ -78,7 +78,7 @@ class TimedLyrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"format": FORMAT, "confidence": self.confidence, **asdict(self)}
+        return {"format": ALIGNMENT_FORMAT, "confidence": self.confidence, **asdict(self)}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TimedLyrics":
@@ -88,7 +88,7 @@ class TimedLyrics:
             ValueError: anything else.
         """
         try:
-            if content["format"] != FORMAT:
+            if content["format"] != ALIGNMENT_FORMAT:
                 raise ValueError(content["format"])
             lines = tuple(
                 TimedLine(**{**line, "words": tuple(TimedSpan(**word) for word in line["words"])})
@@ -98,7 +98,7 @@ class TimedLyrics:
             return cls(content["lyrics"], content["seconds"], lines, characters)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"this is no alignment of format {FORMAT} ({error}); make it with jukebox-hf align"
+                f"this is no alignment of format {ALIGNMENT_FORMAT} ({error}); make it with jukebox-hf align"
             ) from None
 
 

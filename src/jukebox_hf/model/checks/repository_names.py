@@ -4,8 +4,11 @@ Flows in: what a user typed. Flows out: nothing, or one sentence.
 """
 
 import os
+import re
 
 from .validation import require
+
+PART_FOLDER = re.compile(r"vqvae|prior_\d+")  # of a repository: one for each part of the model
 
 
 def check_name(name_or_path: str) -> None:

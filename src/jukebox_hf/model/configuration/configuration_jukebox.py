@@ -11,7 +11,16 @@ from transformers import PreTrainedConfig
 
 from ..checks.validation import require
 from .attention_patterns import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, MAX_LAYERS, attention_kinds_of_order
-from .configuration_fields import ChoosesAttention, choice, number, numbers, refuse_typos, shown, strict_config
+from .configuration_fields import (
+    MAX_LEVELS,
+    ChoosesAttention,
+    choice,
+    number,
+    numbers,
+    refuse_typos,
+    short_repr,
+    strict_config,
+)
 from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
@@ -19,7 +28,6 @@ from .released_sizes import MODEL_PARTS, PRIOR_SIZES
 MAX_PARAMETERS = 20_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
 MAX_CACHE = 2**34  # numbers in the caches of one song, if every layer keeps every position; the 5b models need 2**30.5
 MAX_DILATION = 2**20
-MAX_LEVELS = 16
 
 Ints = list[int] | tuple[int, ...]
 Number = int | float
@@ -479,7 +487,7 @@ def _own(part: dict[str, Any], name: str, kind: type[PreTrainedConfig]) -> dict[
     found = part.get("model_type", kind.model_type)
     require(
         found == kind.model_type,
-        f"{name} has model_type={shown(found)}, but must be a {kind.model_type!r}; give a {kind.__name__}",
+        f"{name} has model_type={short_repr(found)}, but must be a {kind.model_type!r}; give a {kind.__name__}",
     )
     return part
 
@@ -507,7 +515,7 @@ def _check_transformer(config: JukeboxPriorConfig, prefix: str, length: int) -> 
         len(kinds) == layers,
         f"{prefix}attention_kinds has {len(kinds)} words for {prefix}num_hidden_layers={layers}; give one per layer",
     )
-    unknown = shown(sorted(set(kinds) - set(ATTENTION_KIND_NAMES)))
+    unknown = short_repr(sorted(set(kinds) - set(ATTENTION_KIND_NAMES)))
     require(unknown == "[]", f"{prefix}attention_kinds holds {unknown}; choose from {', '.join(ATTENTION_KIND_NAMES)}")
     require(
         attention >= heads and attention % heads == 0,

@@ -19,17 +19,16 @@ from transformers.utils import logging
 
 from ..checks.foreign_arguments import Foreign, check_foreign
 from ..checks.validation import is_integer, plain, read_flag, require
-from .checkpoint_files import read_json_beside
+from .checkpoint_files import HUB_ARGUMENTS, read_json_beside
 
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
 _WHOLE_MODEL = "jukebox"  # the model_type of a repository with all parts
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate works out
 _INTERNAL = ("_from_auto", "_from_pipeline", "_commit_hash")  # transformers tells us that it is transformers
 
-_FLAGS = ("offload", "keep_loaded", "offload_buffers", "disable_mmap", "force_download", "local_files_only")
-_KINDS = {
+_YES_OR_NO = ("offload", "keep_loaded", "offload_buffers", "disable_mmap", "force_download", "local_files_only")
+_ARGUMENT_TYPES = {
     "revision": (str, "the name of a branch, tag or commit"),
     "cache_dir": ((str, PathLike), "a folder"),
     "offload_folder": ((str, PathLike), "a folder"),
@@ -161,9 +160,9 @@ def check_kinds(arguments: Mapping[str, Any]) -> None:
     Raises:
         ValueError: in one sentence.
     """
-    for name in _FLAGS:
+    for name in _YES_OR_NO:
         read_flag(name, arguments.get(name))
-    for name, (kinds, words) in _KINDS.items():
+    for name, (kinds, words) in _ARGUMENT_TYPES.items():
         value = arguments.get(name)
         require(value is None or isinstance(value, kinds), f"{name}={value!r:.80} must be {words}")
     quantization = arguments.get("quantization_config")

@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checks.file_kinds import LARGEST_HEADER, check_file, refuse_kind
+from ..checks.file_kinds import GET_AGAIN, LARGEST_HEADER, check_file, refuse_kind
 from ..checks.json_files import parse_json
 from ..checks.validation import is_integer, require
 
-_AGAIN = "get the file again"
 # bits of an element
 _BITS = (
     {"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
@@ -43,7 +42,7 @@ def check_safetensors(
     shapes: Mapping[str, Sequence[int] | None] | None = None,
     *,
     dtypes: Collection[str] | None = None,
-    cure: str = _AGAIN,
+    cure: str = GET_AGAIN,
 ) -> SafetensorsHeader:
     """Read the header of a safetensors file and refuse a file that is damaged or is none; no tensor is read.
 

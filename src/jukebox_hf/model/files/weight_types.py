@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checks.validation import require
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
+FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -62,7 +62,7 @@ def check_numbers(tensors: Mapping[str, Any], where: str = "the state dict") -> 
     """
     for name, tensor in tensors.items():
         require(
-            type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype in FLOATS,
+            type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype in FLOAT_DTYPES,
             f"{where} holds {name} as {getattr(tensor, 'dtype', None)}, but weights must be float32, float64, bfloat16 "
             f"or float16; convert the model again",
         )

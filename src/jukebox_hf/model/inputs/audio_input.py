@@ -35,7 +35,7 @@ BLOCK_VALUES = 1 << 20
 _SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
 _OBJECT = re.compile(r"<_io\.BytesIO object at 0x[0-9a-fA-F]+>(?:: )?")  # what libsndfile was given, in its words
-_CURE = "convert it to WAV or FLAC"
+_CONVERT = "convert it to WAV or FLAC"
 
 
 def read_audio(
@@ -87,7 +87,7 @@ def read_audio(
     return resample(samples, rate, sampling_rate)
 
 
-def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
+def write_samples(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
     """Write samples (S,) as an audio file, cut to [-1, 1]; an older file stays until all is there.
 
     Raises:
@@ -95,7 +95,7 @@ def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: i
         ImportError: soundfile is not installed.
     """
     path, samples = Path(path), np.asarray(samples)
-    check_target(path)
+    check_audio_target(path)
     require(
         samples.ndim == 1 and samples.dtype.kind == "f" and bool(np.isfinite(samples).all()),
         f"audio must be finite floating-point samples (S,), not {samples.dtype} {samples.shape}",
@@ -106,7 +106,7 @@ def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: i
     write_whole(path, memory.getvalue())
 
 
-def check_target(path: Path) -> None:
+def check_audio_target(path: Path) -> None:
     """Refuse a path at which no audio file can be written.
 
     Raises:
@@ -212,7 +212,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = reason_of(error)
-        raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+        raise ValueError(f"{path} can not be read as audio ({reason}); {_CONVERT}") from None
 
 
 def reason_of(error: Exception) -> str:

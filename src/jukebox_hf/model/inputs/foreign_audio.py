@@ -33,7 +33,7 @@ _BEGINNINGS = (
     (0, b"wvpk", "wv", "WavPack"),
     (0, b"\x0b\x77", "ac3", "AC-3"),
 )
-_CURE = "install ffmpeg (such as with apt-get install ffmpeg), or convert it to WAV or FLAC"
+_INSTALL_FFMPEG = "install ffmpeg (such as with apt-get install ffmpeg), or convert it to WAV or FLAC"
 _PATIENCE = 600.0  # seconds after which ffmpeg is stopped
 _AU_HEADER = struct.Struct(">4s5I")  # ".snd", offset of the samples, size, encoding, rate, channels
 _BLOCK_SECONDS = 10.0
@@ -74,7 +74,7 @@ def open_foreign(source: Path | bytes, kind: tuple[str, str], max_seconds: float
     try:
         from torchcodec.decoders import AudioDecoder
     except Exception:  # it is there, and its libraries are not: any error
-        raise ValueError(f"{name} is {kind[1]}, which needs ffmpeg to be read; {_CURE}") from None
+        raise ValueError(f"{name} is {kind[1]}, which needs ffmpeg to be read; {_INSTALL_FFMPEG}") from None
     return _ByTorchcodec(AudioDecoder, source, what)
 
 
@@ -168,7 +168,9 @@ class _ByTorchcodec:
             self.samplerate, self.channels = int(facts.sample_rate), int(facts.num_channels)
             self._seconds = float(facts.duration_seconds_from_header or 0.0)
         except Exception as error:
-            raise ValueError(f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_CURE}") from None
+            raise ValueError(
+                f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+            ) from None
 
     def __enter__(self) -> "_ByTorchcodec":
         return self
@@ -184,7 +186,9 @@ class _ByTorchcodec:
         try:
             found = self._decoder.get_samples_played_in_range(self._place, stop)
         except Exception as error:
-            raise ValueError(f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_CURE}") from None
+            raise ValueError(
+                f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+            ) from None
         self._place = stop
         return np.ascontiguousarray(found.data.numpy().T, dtype=np.float32)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
 _LINE_END = re.compile("\r(?!\n)|[\v\f\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
-_SHOWN = 5
+_NAMED_AT_ONCE = 5
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     ]
     sentences = []
     if lost:
-        named = ", ".join(f"{text[index]!r} at {index} ({_place(text, index)})" for index in lost[:_SHOWN])
-        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+        named = ", ".join(f"{text[index]!r} at {index} ({_place(text, index)})" for index in lost[:_NAMED_AT_ONCE])
+        more = f" and {len(lost) - _NAMED_AT_ONCE} more" if len(lost) > _NAMED_AT_ONCE else ""
         sentences.append(
             f"the lyrics hold characters that this model does not know, which are left out: {named}{more}; spell them "
             f"out to have them sung"
@@ -93,10 +93,10 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     foreign = [found for found in words if found.start() not in unsung]
     if foreign:
         pairs = []
-        for found in foreign[:_SHOWN]:
+        for found in foreign[:_NAMED_AT_ONCE]:
             result = "".join(kept.get(index, "") for index in range(*found.span())).strip()
             pairs.append(f"{found[0]!r} becomes {result!r}")
-        more = f" and {len(foreign) - _SHOWN} more words" if len(foreign) > _SHOWN else ""
+        more = f" and {len(foreign) - _NAMED_AT_ONCE} more words" if len(foreign) > _NAMED_AT_ONCE else ""
         sentences.append(
             f"the lyrics are romanised, for this model does not know all of their letters: {', '.join(pairs)}{more}; "
             f"write them in Latin letters to choose the spelling"

@@ -21,7 +21,7 @@ from ..checks.text_input import check_lyric_text, check_words
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .audio_containers import as_list, one_each, read_rate, unpack
-from .audio_input import check_target, write_audio
+from .audio_input import check_audio_target, write_samples
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
@@ -271,9 +271,9 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
         for path in map(Path, paths):  # all, before the first is written
-            check_target(path)
+            check_audio_target(path)
         for path, (song, own_rate) in zip(paths, songs, strict=True):
-            write_audio(path, song, own_rate or self.sampling_rate)
+            write_samples(path, song, own_rate or self.sampling_rate)
 
 
 def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:

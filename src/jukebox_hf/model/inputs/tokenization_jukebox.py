@@ -15,7 +15,7 @@ from ..checks.foreign_arguments import PREPARE, check_foreign
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .label_files import (
-    Table,
+    LabelTable,
     check_lyrics_file,
     checked_table,
     checked_versions,
@@ -457,7 +457,7 @@ def _finest_first(versions: object) -> list[str]:
 
 def _tables(
     name: str, tables: Mapping[str, Mapping[str, int]] | None, file: str | None, versions: list[str]
-) -> dict[str, Table]:
+) -> dict[str, LabelTable]:
     require(
         (tables is None) != (file is None),
         f"{name} and {name}_file are {'both' if tables is not None else 'neither'} given, but the tokenizer needs one "

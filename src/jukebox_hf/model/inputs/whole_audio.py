@@ -10,16 +10,16 @@ import struct
 from typing import BinaryIO
 
 from ..checks.validation import require
+from ..files.atomic_files import BYTES_AT_ONCE
 
 FORGIVEN_SECONDS = 0.1  # headers of lossy formats promise a little more than there is
 _TAIL = 1 << 17  # bytes: a page of Ogg has at most 65,307
-_PIECE = 1 << 22
-_UNKNOWN = 0x7FFFF000  # sizes from here on say that the writer did not know the length
-_SPARE = 4096  # bytes that a header may promise too many, as when padding is missing
+_UNKNOWN_SIZE = 0x7FFFF000  # sizes from here on say that the writer did not know the length
+_TOLERATED = 4096  # bytes that a header may promise too many, as when padding is missing
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _OGG = re.compile(rb"OggS\x00[\x02\x03\x06\x07].{20}[\x01-\xff]{2}(?:\x01vorbis|OpusHead|\x7fFLAC|Speex   )", re.S)
 _PAGE = re.compile(rb"OggS\x00[\x00-\x07]")
-_CUT, _AGAIN = "is cut short", "get the file again, or save what there is anew"
+_CUT, _SAVE_ANEW = "is cut short", "get the file again, or save what there is anew"
 _JOINED = "is several recordings joined to one, of which only the first is played; save them anew as one, or apart"
 
 
@@ -66,7 +66,7 @@ def check_end(name: object, have: int, promised: int, rate: int) -> None:
     missing = (promised - have) / rate
     require(
         missing <= FORGIVEN_SECONDS,
-        f"{name} ends {missing:.2f} s before its header says, so it is cut short or damaged; {_AGAIN}",
+        f"{name} ends {missing:.2f} s before its header says, so it is cut short or damaged; {_SAVE_ANEW}",
     )
 
 
@@ -79,9 +79,9 @@ def is_joined(file: BinaryIO) -> bool:
     offset, before = 0, b""
     file.seek(0)
     # Streams that sound together begin together, in the first pages of a file.
-    while piece := file.read(_PIECE):
+    while piece := file.read(BYTES_AT_ONCE):
         text = before + piece
-        if any(offset - len(before) + found.start() > _SPARE for found in mark.finditer(text)):
+        if any(offset - len(before) + found.start() > _TOLERATED for found in mark.finditer(text)):
             return True
         offset, before = offset + len(piece), text[-64:]
     return False
@@ -95,8 +95,8 @@ def _flaw_of_chunks(file: BinaryIO, size: int, order: str, wanted: bytes) -> str
         name, length = struct.unpack(f"{order}4sI", file.read(8))
         if name == wanted:
             missing = offset + 8 + length - size
-            is_known = 0 < length < _UNKNOWN
-            return _missing(missing, length) if is_known and missing > _SPARE else None
+            is_known = 0 < length < _UNKNOWN_SIZE
+            return _missing(missing, length) if is_known and missing > _TOLERATED else None
         offset += 8 + length + length % 2
     return None
 
@@ -107,11 +107,11 @@ def _flaw_of_pages(file: BinaryIO, size: int) -> str | None:
     tail = file.read()
     offset = max((found.start() for found in _PAGE.finditer(tail)), default=-1)
     if offset < 0:
-        return f"{_CUT} or damaged (its last {_TAIL:,} bytes hold no page of Ogg); {_AGAIN}"
+        return f"{_CUT} or damaged (its last {_TAIL:,} bytes hold no page of Ogg); {_SAVE_ANEW}"
     count = tail[offset + 26] if offset + 26 < len(tail) else 0
     lengths = tail[offset + 27 : offset + 27 + count]
     is_whole = offset + 27 <= len(tail) and len(lengths) == count and offset + 27 + count + sum(lengths) <= len(tail)
-    return None if is_whole else f"{_CUT} (its last page is not whole); {_AGAIN}"
+    return None if is_whole else f"{_CUT} (its last page is not whole); {_SAVE_ANEW}"
 
 
 def _flaw_of_mp3(file: BinaryIO, size: int) -> str | None:
@@ -131,13 +131,13 @@ def _flaw_of_mp3(file: BinaryIO, size: int) -> str | None:
         return None
     (length,) = struct.unpack_from(">I", frame, mark + (12 if flags & 1 else 8))
     missing = start + length - size
-    if missing > _SPARE and length < _UNKNOWN:
+    if missing > _TOLERATED and length < _UNKNOWN_SIZE:
         return _missing(missing, length)
     file.seek(start + length)
     behind = file.read(4)
     is_next = behind[:3] == b"ID3" or (behind[:1] == b"\xff" and len(behind) == 4 and behind[1] & 0xE0 == 0xE0)
-    return _JOINED if length > 0 and size - start - length > _SPARE and is_next else None
+    return _JOINED if length > 0 and size - start - length > _TOLERATED and is_next else None
 
 
 def _missing(missing: int, length: int) -> str:
-    return f"{_CUT} ({missing:,} of {length:,} bytes of its sound are missing); {_AGAIN}"
+    return f"{_CUT} ({missing:,} of {length:,} bytes of its sound are missing); {_SAVE_ANEW}"

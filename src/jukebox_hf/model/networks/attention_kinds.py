@@ -306,7 +306,7 @@ class LyricsCross(AttentionKind):
         return Address(slots[:1], nothing_is_kept, slots, torch.ones_like(slots, dtype=torch.bool)[None])
 
 
-KINDS: dict[str, type[AttentionKind]] = {
+ATTENTION_KINDS: dict[str, type[AttentionKind]] = {
     "dense": Dense,
     "row": Row,
     "previous_row": PreviousRow,

@@ -17,7 +17,7 @@ from .convolution import StackSettings, UpBlock
 from .initialization import scaled_embedding
 from .plain_modules import hook_on, patch_of
 
-PIECE = 512  # inputs of the last stage that are spread at once where memory is to be saved
+UPPER_CODES_AT_ONCE = 512  # inputs of the last stage that are spread at once where memory is to be saved
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class UpperConditioner(nn.Module):
             return self.norm(self.upsampler(embedded).transpose(1, 2))
         batch, length = upper_codes.shape
         conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0
-        for piece in self.upsampler.in_pieces(embedded, PIECE):
+        for piece in self.upsampler.in_pieces(embedded, UPPER_CODES_AT_ONCE):
             stop = start + piece.shape[-1]
             conditioning[:, start:stop] = self.norm(piece.transpose(1, 2))
             start = stop

@@ -31,7 +31,7 @@ from .initialization import init_module
 from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
-from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
+from .transformer import POSITIONS_AT_ONCE, JukeboxTransformer, Trace, TransformerSettings
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -450,11 +450,11 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
-        if torch.is_grad_enabled() or stop - start <= PIECE:
+        if torch.is_grad_enabled() or stop - start <= POSITIONS_AT_ONCE:
             return self._inputs_at_once(tokens, conditioning, start, stop)
         inputs = None
-        for first in range(start, stop, PIECE):
-            piece = self._inputs_at_once(tokens, conditioning, first, min(first + PIECE, stop))
+        for first in range(start, stop, POSITIONS_AT_ONCE):
+            piece = self._inputs_at_once(tokens, conditioning, first, min(first + POSITIONS_AT_ONCE, stop))
             if inputs is None:
                 inputs = piece.new_empty(len(piece), stop - start, piece.shape[-1])
             inputs[:, first - start : first - start + piece.shape[1]] = piece

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks.validation import require
 
-_CURE = "give what JukeboxFeatureExtractor gives"
+_AS_EXTRACTED = "give what JukeboxFeatureExtractor gives"
 
 
 def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop: int) -> Iterator[tuple[int, int, int]]:
@@ -28,27 +28,28 @@ def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop:
     size, samples = audio.shape[0], audio.shape[-1]
     if lengths is not None:
         lengths = torch.as_tensor(lengths)
-        require(lengths.shape == (size,), f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}")
+        require(lengths.shape == (size,), f"input_lengths must be ({size},), from 1 to {samples}; {_AS_EXTRACTED}")
     if mask is not None:
         mask = torch.as_tensor(mask)
         require(
             mask.shape == (size, samples),
-            f"padding_mask has shape {tuple(mask.shape)}, but must be ({size}, {samples}); {_CURE}",
+            f"padding_mask has shape {tuple(mask.shape)}, but must be ({size}, {samples}); {_AS_EXTRACTED}",
         )
     for row, (length, count, start, stop, is_binary) in enumerate(_spans(mask, lengths, samples)):
         require(
-            lengths is None or 0 < length <= samples, f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}"
+            lengths is None or 0 < length <= samples,
+            f"input_lengths must be ({size},), from 1 to {samples}; {_AS_EXTRACTED}",
         )
-        require(is_binary, f"padding_mask must hold 0 and 1 alone; {_CURE}")
+        require(is_binary, f"padding_mask must hold 0 and 1 alone; {_AS_EXTRACTED}")
         require(count > 0, f"padding_mask has no sound in row {row}; leave that recording out")
         require(
             stop - start == count and start % hop == 0 and stop % hop == 0,
             f"padding_mask has sound from {start} to {stop} in row {row}, but it must be one piece of whole codes of "
-            f"{hop} samples; {_CURE}",
+            f"{hop} samples; {_AS_EXTRACTED}",
         )
         require(
             lengths is None or length == count,
-            f"input_lengths says {length} samples in row {row}, and padding_mask {count}; {_CURE}",
+            f"input_lengths says {length} samples in row {row}, and padding_mask {count}; {_AS_EXTRACTED}",
         )
         if count < samples:
             yield row, start, stop

@@ -20,12 +20,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
 
 from ..checks.validation import require
-from ..files.weight_types import FLOATS
+from ..files.weight_types import FLOAT_DTYPES
 
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
-_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
+_OWN_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
 # What plain steps call of torch, as it was when this was imported.
-_FUNCTIONS = {
+_TORCH_FUNCTIONS = {
     name: getattr(F, name)
     for name in ("linear", "layer_norm", "scaled_dot_product_attention", "dropout", "embedding", "pad")
 }
@@ -33,7 +33,7 @@ _FUNCTIONS = {
 
 def _own_functions(cls: type) -> dict[str, object]:
     """What a class itself says that calls run."""
-    return {name: vars(cls)[name] for name in (*_CALLS, *_STEPS) if name in vars(cls)}
+    return {name: vars(cls)[name] for name in (*_CALLS, *_OWN_STEPS) if name in vars(cls)}
 
 
 def _is_as_shipped(cls: type) -> bool:
@@ -71,7 +71,7 @@ class PlainClasses:
 def patch_of(module: nn.Module, name: str) -> str | None:
     """What was put over a class's functions in one module of it."""
     own = vars(module)
-    patched = next((one for one in (*_CALLS, *_STEPS) if one in own), None)
+    patched = next((one for one in (*_CALLS, *_OWN_STEPS) if one in own), None)
     if patched is not None:
         return f"{patched} of {name} was patched"
     return f"{name} is compiled" if module._compiled_call_impl is not None else None
@@ -89,7 +89,7 @@ def hook_on(module: nn.Module, name: str) -> str | None:
 
 def overheard() -> str | None:
     """What hears of torch's own functions: one that was patched, or a mode of torch's, such as a counter of FLOPs."""
-    for name, function in _FUNCTIONS.items():
+    for name, function in _TORCH_FUNCTIONS.items():
         is_shipped = not isinstance(function, FunctionType) or function.__globals__ is vars(F)
         if getattr(F, name) is not function or not is_shipped:
             return f"torch.nn.functional.{name} was patched"
@@ -130,4 +130,4 @@ def compute_dtype(module: nn.Module) -> torch.dtype:
 
 def is_packed(weight: torch.Tensor) -> bool:
     """Whether a matrix is not its numbers, but what a quantiser (bitsandbytes) keeps instead, whatever its dtype."""
-    return weight.dtype not in FLOATS or nn.Parameter in type(weight).__mro__[1:]
+    return weight.dtype not in FLOAT_DTYPES or nn.Parameter in type(weight).__mro__[1:]

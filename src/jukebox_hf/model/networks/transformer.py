@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings, widened
-from .attention_kinds import KINDS, Address, AttentionKind, Grid
+from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid
 from .cache import JukeboxCache
 from .cpu_memory import give_back, has_bfloat16
 from .initialization import scaled_embedding, scaled_linear
 from .plain_modules import PlainClasses, compute_dtype, hook_on
 
-PIECE = 768  # positions that pass a layer's matrices together where memory is to be saved
+POSITIONS_AT_ONCE = 768  # positions that pass a layer's matrices together where memory is to be saved
 MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
 
 
@@ -58,7 +58,7 @@ class JukeboxTransformer(nn.Module):
         if settings.has_start_embedding:
             self.start_embedding = scaled_embedding(1, layer.width, 0.01 * layer.init_scale)
         self.pattern = tuple(settings.kinds)
-        self.kinds = {name: KINDS[name](settings.grid) for name in settings.kinds}
+        self.kinds = {name: ATTENTION_KINDS[name](settings.grid) for name in settings.kinds}
         self.head_shape = (layer.num_heads, layer.attention_size // layer.num_heads)
         self.layers = nn.ModuleList(JukeboxBlock(self.kinds[name], layer) for name in settings.kinds)
         self.dropout = nn.Dropout(settings.embedding_dropout)
@@ -210,7 +210,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
 
     def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
         """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
-        leaves_holes = hidden.shape[1] > PIECE and hidden.device.type == "cpu"
+        leaves_holes = hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
         mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
         if leaves_holes:
             give_back()  # those of one half do not fit the tensors of the next
@@ -223,7 +223,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
         """What the attention reads of hidden states (B, T, D): (B, T, size)."""
         entry = widened(self.attention.entry, hidden.dtype)
         whole, start = None, 0
-        for piece in hidden.split(PIECE, dim=1):
+        for piece in hidden.split(POSITIONS_AT_ONCE, dim=1):
             projected = entry(self.attention_norm(piece))
             if whole is None:
                 whole = hidden.new_empty(*hidden.shape[:2], projected.shape[-1])
@@ -234,7 +234,9 @@ class JukeboxBlock(GradientCheckpointingLayer):
     def _finish(self, hidden: Tensor, mixed: Tensor) -> None:
         """Write what the layer makes of hidden states, and of what its attention mixed, over them."""
         output, mlp = widened(self.attention.output, hidden.dtype), widened(self.mlp, hidden.dtype)
-        for piece, attended in zip(hidden.split(PIECE, dim=1), mixed.split(PIECE, dim=1), strict=True):
+        for piece, attended in zip(
+            hidden.split(POSITIONS_AT_ONCE, dim=1), mixed.split(POSITIONS_AT_ONCE, dim=1), strict=True
+        ):
             self._add(piece, output(attended), mlp, out=piece)
 
     def _add(

@@ -16,7 +16,7 @@ from jukebox_hf.model.inputs.lyric_structure import is_foreign
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
-OF_SONGS = "songs"
+FROM_SONGS = "songs"
 
 
 def with_characters(tokenizer: JukeboxTokenizer, wanted: str, songs: Iterable[Song]) -> JukeboxTokenizer:
@@ -62,7 +62,7 @@ def characters_of_songs(songs: Iterable[Song]) -> str:
 
 
 def _characters(wanted: str, songs: Iterable[Song]) -> str:
-    if wanted == OF_SONGS:
+    if wanted == FROM_SONGS:
         found = characters_of_songs(songs)
         require(
             bool(found),

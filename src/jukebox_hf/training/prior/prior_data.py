@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
-from jukebox_hf.data.code_shards import CodeFacts, CodeShards, fingerprint
+from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprint
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.prior_batches import check_vocabulary
@@ -140,7 +140,7 @@ def facts_of(vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> CodeFa
     """What all codes of a VQ-VAE have in common, of all levels or those given."""
     config = vqvae.config
     chosen = None if levels is None else tuple(sorted(set(levels)))
-    prints = fingerprint(vqvae, range(config.num_levels) if chosen is None else chosen)
+    prints = vqvae_fingerprint(vqvae, range(config.num_levels) if chosen is None else chosen)
     return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, prints, chosen)
 
 

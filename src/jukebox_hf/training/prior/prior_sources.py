@@ -74,7 +74,7 @@ def open_source(which: PriorModelArguments) -> PriorSource:
     return PriorSource(config, lambda: whole.prior(which.level).float(), tokenizer_of(name), whole.vqvae)
 
 
-def load_vqvae(name: str) -> JukeboxVQVAE:
+def open_vqvae(name: str) -> JukeboxVQVAE:
     """Load a VQ-VAE from its own folder or out of a whole Jukebox, in float32.
 
     Raises:

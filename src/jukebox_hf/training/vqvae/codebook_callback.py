@@ -17,7 +17,7 @@ from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
 from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
 
-STATE_FILE = "codebook_ema.safetensors"
+CODEBOOKS_FILE = "codebook_ema.safetensors"
 
 
 class CodebookEMACallback(CheckpointedCallback):
@@ -49,11 +49,11 @@ class CodebookEMACallback(CheckpointedCallback):
         self.ema = CodebookEMA(self.ema.settings, levels=self.levels)
         if folder is not None:
             require(
-                (folder / STATE_FILE).is_file(),
-                f"{folder} holds no {STATE_FILE}, so its codebooks cannot go on as they were; give its weights as "
+                (folder / CODEBOOKS_FILE).is_file(),
+                f"{folder} holds no {CODEBOOKS_FILE}, so its codebooks cannot go on as they were; give its weights as "
                 f"model_name_or_path and start a new run",
             )
-            self.ema.load_state_dict(load_tensors(folder / STATE_FILE), self._trained(model.codebooks))
+            self.ema.load_state_dict(load_tensors(folder / CODEBOOKS_FILE), self._trained(model.codebooks))
         self._step = state.global_step
         model.moves_codebooks = True
         self._hooks = [
@@ -69,7 +69,7 @@ class CodebookEMACallback(CheckpointedCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the statistics into the checkpoint."""
         if args.should_save:
-            save_tensors(self.ema.state_dict(), self.folder(args, state) / STATE_FILE)
+            save_tensors(self.ema.state_dict(), self.folder(args, state) / CODEBOOKS_FILE)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
