@@ -44,22 +44,22 @@ class PriorSource:
     facts: CodeFacts | None = None
 
 
-def open_source(which: PriorModelArguments) -> PriorSource:
+def open_source(model_args: PriorModelArguments) -> PriorSource:
     """Find what is to be trained; no weights of a prior are read yet.
 
     Raises:
         ValueError: an unknown preset, a folder of something else, or a level that is not there.
         OSError: nothing there.
     """
-    if which.config is not None:
-        return PriorSource(_configuration(which.config))
-    name = located(which.model_name_or_path)
+    if model_args.config is not None:
+        return PriorSource(_configuration(model_args.config))
+    name = located(model_args.model_name_or_path)
     kind = read_config_json(name).get("model_type")
     if kind == JukeboxPriorConfig.model_type:
         config = JukeboxPriorConfig.from_pretrained(name)
         require(
-            which.level in (None, config.level),
-            f"level={which.level}, but {name} is a prior of level {config.level}; leave level out",
+            model_args.level in (None, config.level),
+            f"level={model_args.level}, but {name} is a prior of level {config.level}; leave level out",
         )
         return PriorSource(config, lambda: JukeboxPrior.from_pretrained(name).float(), tokenizer_of(name),
                            facts=read_facts(Path(name)))  # fmt: skip
@@ -68,10 +68,13 @@ def open_source(which: PriorModelArguments) -> PriorSource:
         f"model_name_or_path={name!r} is a {kind!r}; give a whole Jukebox with --level, or the folder of one prior",
     )
     whole = JukeboxModel.from_pretrained(name)
-    require(which.level is not None, f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level")
-    check_level("level", which.level, whole.num_levels)
-    config = whole.config.prior_configs[which.level]
-    return PriorSource(config, lambda: whole.prior(which.level).float(), tokenizer_of(name), whole.vqvae)
+    require(
+        model_args.level is not None,
+        f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level",
+    )
+    check_level("level", model_args.level, whole.num_levels)
+    config = whole.config.prior_configs[model_args.level]
+    return PriorSource(config, lambda: whole.prior(model_args.level).float(), tokenizer_of(name), whole.vqvae)
 
 
 def open_vqvae(name: str) -> JukeboxVQVAE:
