@@ -77,7 +77,7 @@ def convert_openai(
         progress: told of downloads: file, bytes there, bytes in all.
 
     Raises:
-        ValueError: files that do not fit, can not be read or fetched, or a target that is taken.
+        ValueError: files that do not fit, cannot be read or fetched, or a target that is taken.
     """
     require(
         preset is not None or files is not None,

@@ -70,7 +70,7 @@ def download(
         furthest = max(furthest, part.size)
         if failures >= attempts:
             raise ValueError(
-                f"{url} can not be fetched ({reason}); {part.size:,} bytes are kept in {part.file}, run the same "
+                f"{url} cannot be fetched ({reason}); {part.size:,} bytes are kept in {part.file}, run the same "
                 f"command again"
             ) from None
         time.sleep(pause_seconds * 2**failures)

@@ -1,6 +1,6 @@
 """A repository whose priors are int8, and how far its logits lie from the exact ones.
 
-Flows in: a repository of ours, or of transformers 4. Flows out: the same model with quantised matrices, as a repository
+Flows in: a repository of ours, or of transformers 4. Flows out: the same model with quantized matrices, as a repository
 that `from_pretrained` opens like any other where torchao is installed; refused where int8 moves the logits too far.
 
 The gate: the exact priors write a few short windows from the top level down, each level on the codes of the one above,
@@ -38,7 +38,7 @@ _GRID_ROWS, _LEAST_CODES, _MOST_CODES = 3, 64, 384
 def quantize_repository(
     source: Path, out: Path, *, force: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> list[dict[str, Any]]:
-    """Quantise every prior of a repository to int8.
+    """Quantize every prior of a repository to int8.
 
     Args:
         source: a folder in our layout.
@@ -51,7 +51,7 @@ def quantize_repository(
         `LogitAgreement.stored` reads again from the repository.
 
     Raises:
-        ValueError: torchao is missing, nothing was quantised, or is already, a target that is taken, or logits that
+        ValueError: torchao is missing, nothing was quantized, or is already, a target that is taken, or logits that
             int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions.
     """
     source, out = Path(source), Path(out)
@@ -65,7 +65,7 @@ def quantize_repository(
             prior = exact.prior(level)
             require(
                 num_quantized(prior) == 0,
-                f"prior_{level} of {source} is quantised already; quantise the model that it was made from",
+                f"prior_{level} of {source} is quantized already; quantize the model that it was made from",
             )
             inputs = compared_inputs(prior.config, codes)
             codes = written_codes(prior, inputs)

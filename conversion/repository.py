@@ -92,7 +92,7 @@ def write_repository(
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse a dtype that the transformers' matrices can not have."""
+    """Refuse a dtype that the transformers' matrices cannot have."""
     require(dtype in STORED_DTYPES, f"dtype={dtype!r} is none of {', '.join(STORED_DTYPES)}; choose one")
 
 

@@ -90,7 +90,7 @@ def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
     real = out.resolve()
     require(
         not Path.cwd().is_relative_to(real),
-        f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder, such as my-jukebox",
+        f"{out} is the folder you are in, or holds it, and cannot be replaced; name a new folder, such as my-jukebox",
     )
     for source in sources:
         theirs = source.resolve()

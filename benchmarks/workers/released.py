@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
-from jukebox_hf.model.networks.cpu_memory import give_back
+from jukebox_hf.model.networks.cpu_memory import trim_heap
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
 
@@ -50,7 +50,7 @@ def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
             quantize_(linear, Int8WeightOnlyConfig())
-            give_back()  # the large tensors it was made from leave holes between the small ones
+            trim_heap()  # the large tensors it was made from leave holes between the small ones
     done = set(small)
     _draw(module for module in prior.modules() if module not in done)
     prior.tie_weights()
@@ -94,5 +94,5 @@ def _all(prior: JukeboxPrior) -> Iterable[Tensor]:
 
 
 def _pieces(tensor: Tensor) -> Iterable[Tensor]:
-    """The tensors that a quantised one is made of."""
+    """The tensors that a quantized one is made of."""
     return (tensor.qdata, tensor.scale) if hasattr(tensor, "qdata") else (tensor,)

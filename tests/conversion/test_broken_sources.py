@@ -54,7 +54,7 @@ def test_a_variant_is_exported(source, tmp_path):
     assert (tmp_path / "out" / "prior_0" / "model.fp16.safetensors").is_file()
 
 
-def test_a_broken_prior_is_refused_before_another_is_quantised(source, tmp_path):
+def test_a_broken_prior_is_refused_before_another_is_quantized(source, tmp_path):
     with_index(source / "prior_0", '{"weight_map": {}}')
     said = []
     with pytest.raises(ValueError, match="is not an index of shards"):

@@ -44,7 +44,7 @@ def _matrices(prior):
     return sum(isinstance(module, nn.Linear) for module in prior.transformer.layers.modules())
 
 
-def test_a_flag_quantises_every_matrix_of_every_prior_and_nothing_else(repository):
+def test_a_flag_quantizes_every_matrix_of_every_prior_and_nothing_else(repository):
     model = JukeboxModel.from_pretrained(repository, quantization_config=int8_config())
     for level in range(3):
         prior = model.prior(level)
@@ -53,7 +53,7 @@ def test_a_flag_quantises_every_matrix_of_every_prior_and_nothing_else(repositor
     assert num_quantized(model.vqvae) == 0
 
 
-def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repository, tmp_path):
+def test_a_quantized_repository_opens_like_any_other_and_says_its_agreement(repository, tmp_path):
     lines = []
     found = quantize_repository(repository, tmp_path / "small", say=lines.append)
     assert [agreement["level"] for agreement in found] == [2, 1, 0]
@@ -79,10 +79,10 @@ def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repo
     assert (tmp_path / "small" / "tokenizer_config.json").is_file()
 
 
-def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(repository, tmp_path):
+def test_what_is_int8_already_is_saved_as_it_is_and_not_quantized_again(repository, tmp_path):
     quantize_repository(repository, tmp_path / "small")
     with pytest.raises(
-        ValueError, match=r"prior_2 of .*small is quantised already; quantise the model that it was made"
+        ValueError, match=r"prior_2 of .*small is quantized already; quantize the model that it was made"
     ):
         quantize_repository(tmp_path / "small", tmp_path / "smaller")
     assert not (tmp_path / "smaller").exists()
@@ -208,15 +208,15 @@ def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):
     assert found[0].num_positions == COMPARED_WINDOWS * num_codes(config)
 
 
-def test_quantising_nothing_is_refused(repository):
+def test_quantizing_nothing_is_refused(repository):
     from torchao.quantization import Int8WeightOnlyConfig
 
-    with pytest.raises(ValueError, match=r"prior_2 was to be quantised, but none of its matrices was"):
+    with pytest.raises(ValueError, match=r"prior_2 was to be quantized, but none of its matrices was"):
         JukeboxModel.from_pretrained(
             repository,
             quantization_config=TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=["transformer"]),
         ).prior(2)
-    with pytest.raises(ValueError, match="x was to be quantised"):
+    with pytest.raises(ValueError, match="x was to be quantized"):
         check_quantized(JukeboxPrior.from_pretrained(repository, subfolder="prior_0"), "x")
 
 

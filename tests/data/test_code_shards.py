@@ -81,7 +81,7 @@ def test_finished_codes_are_not_written_over(folder):
 
 def test_codes_of_another_vqvae_are_not_mixed_in(folder):
     (folder / "codes.json").unlink()
-    with pytest.raises(ValueError, match="codes of different VQ-VAEs can not be mixed"):
+    with pytest.raises(ValueError, match="codes of different VQ-VAEs cannot be mixed"):
         CodeShardWriter(folder, CodeFacts(8000, (4, 8, 16), 300, "def"))
 
 

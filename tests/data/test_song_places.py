@@ -190,7 +190,7 @@ def test_parquet_written_by_the_datasets_library_is_not_decoded_by_it(tmp_path):
 def test_a_damaged_parquet_file_is_named(tmp_path):
     table(tmp_path, [{"bytes": sound(), "path": "a.wav"}])
     (tmp_path / "songs2.parquet").write_bytes((tmp_path / "songs.parquet").read_bytes()[:-50])
-    with pytest.raises(ValueError, match=r"songs2\.parquet can not be read as parquet"):
+    with pytest.raises(ValueError, match=r"songs2\.parquet cannot be read as parquet"):
         open_songs(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Every example of every page runs, here or in the test that is named; what can not run is listed with its reason.
+"""Every example of every page runs, here or in the test that is named; what cannot run is listed with its reason.
 
 Those of this file run in this process, in one folder, with a tiny model under the name that the pages use. Training
 takes one step, on small things of the kind that the pages read.

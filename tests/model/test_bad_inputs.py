@@ -1,4 +1,4 @@
-"""At the door: every input that can not be read is refused in one sentence with a cure."""
+"""At the door: every input that cannot be read is refused in one sentence with a cure."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_a_missing_input_and_an_unwanted_one_are_refused_by_name(name, flavour_,
         _refused(lambda: prior.condition(**_conditions(without)), sentence)
     else:
         too_much = {**inputs, name: torch.zeros(2, 1, dtype=torch.long)}
-        sentence = f"{name} was given, but this prior can not use it: it "
+        sentence = f"{name} was given, but this prior cannot use it: it "
         _refused(lambda: prior(**too_much), sentence)
         _refused(lambda: prior.condition(**_conditions(too_much)), sentence)
 
@@ -151,7 +151,10 @@ def test_a_sequence_needs_its_lyrics(tiny_prior):
     _refused(lambda: prior.sequence(nothing_yet), "lyric_ids is missing, but this prior was built to need it; pass it")
     assert prior.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)).shape == (2, 12)
     bare = tiny_prior("bare")
-    _refused(lambda: bare.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)), "it reads no lyrics (lyrics='none')")
+    _refused(
+        lambda: bare.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)),
+        "it is not conditioned on lyrics (lyrics='none')",
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,9 +211,9 @@ def test_nothing_is_read_without_what_conditions_it(tiny_prior):
 @pytest.mark.parametrize(
     ("heads", "sentence"),
     [
-        ({}, "heads names layers [], but must name one or more of those that look at lyrics: [3]"),
-        ({0: [0]}, "heads names layers [0], but must name one or more of those that look at lyrics: [3]"),
-        ({3: [0], 2: [0]}, "heads names layers [3, 2], but must name one or more of those that look at lyrics: [3]"),
+        ({}, "heads names layers [], but must name one or more of those that attend to lyrics: [3]"),
+        ({0: [0]}, "heads names layers [0], but must name one or more of those that attend to lyrics: [3]"),
+        ({3: [0], 2: [0]}, "heads names layers [3, 2], but must name one or more of those that attend to lyrics: [3]"),
         ({3: [2]}, "heads[3]=[2] must be one or more heads of the layer, from 0 to 1"),
         ({3: [-1]}, "heads[3]=[-1] must be one or more heads of the layer, from 0 to 1"),
         ({3: []}, "heads[3]=[] must be one or more heads of the layer, from 0 to 1"),

@@ -173,7 +173,7 @@ def test_every_kind_equals_the_mask_oracle_on_any_grid(kind, shape, with_probabi
 @each_kind
 @torch.no_grad()
 def test_single_steps_equal_the_mask_oracle_wherever_they_begin(kind, shape, mask_oracle):
-    """The first positions in one parallel pass, the others one by one; the original can not do it for two kinds."""
+    """The first positions in one parallel pass, the others one by one; the original cannot do it for two kinds."""
     layer, hidden, states = random_layer(kind, shape)
     whole = oracle_output(layer, kind, shape, hidden, states, mask_oracle)
     for first in sorted({1, 2, shape.columns, shape.length // 2 + 1}):

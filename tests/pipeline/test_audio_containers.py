@@ -84,7 +84,7 @@ def test_a_dictionary_with_a_path_is_a_file(processor, samples, tmp_path):
         (None, {}, "NoneType is no recording"),
         (5, {}, "int is no recording"),
         (object(), {}, "object is no recording"),
-        (b"nonsense", {}, "can not be read as audio"),
+        (b"nonsense", {}, "cannot be read as audio"),
         ({"array": np.zeros(999), "sampling_rate": "44100"}, {}, "must be a whole number"),
         ({"array": np.zeros(999), "sampling_rate": 44100}, {"sampling_rate": 22050}, "say one of them"),
         (np.zeros(999), {"truncation": True}, "does not know truncation"),

@@ -175,7 +175,7 @@ def test_what_cannot_be_encoded_is_refused_in_a_sentence(sounds, vqvae, tmp_path
         vqvae.codebooks[1].codes[0] += 1
     vqvae.save_pretrained(tmp_path / "vqvae")
     assert main(words) == 2
-    assert "codes of different VQ-VAEs can not be mixed, so use another folder" in capsys.readouterr().err
+    assert "codes of different VQ-VAEs cannot be mixed, so use another folder" in capsys.readouterr().err
     table = sounds / "metadata.csv"
     table.write_text(table.read_text().replace("artist,genre", "singer,style"))
     words[1] = str(tmp_path / "more")

@@ -61,7 +61,7 @@ class WrittenAudio:
 
     Attributes:
         format: one of `AUDIO_FORMATS`.
-        sampling_rate: that of the model, unless the format can not hold it.
+        sampling_rate: that of the model, unless the format cannot hold it.
         num_samples: length.
         peak: largest magnitude.
         sampled_peak: largest magnitude before clamping, normalising or compressing.
@@ -119,7 +119,7 @@ def write_audio(
     Args:
         path: the file to make; an older one is replaced.
         audio: float samples. Beyond [-1, 1] they are clamped, but for `wavfloat`, which can hold them.
-        sampling_rate: of them; where the format can not hold it, they are resampled to the next rate that it can.
+        sampling_rate: of them; where the format cannot hold it, they are resampled to the next rate that it can.
         format: one of `AUDIO_FORMATS`.
         normalize: `peak` scales so that the loudest sample is at full scale, in lossy formats 1 dB under it; `none`
             leaves the loudness.

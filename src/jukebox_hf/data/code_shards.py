@@ -379,7 +379,7 @@ def _open(path: Path, facts: CodeFacts) -> Any:
         raise _damaged(path, error) from None
     require(
         found == facts,
-        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs can not be mixed, so use another "
+        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs cannot be mixed, so use another "
         f"folder",
     )
     return file

@@ -40,7 +40,7 @@ def prior_inputs(
         Those of `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3), `lyric_ids` (B, N) that the prior takes, int64.
 
     Raises:
-        ValueError: more genres than the prior hears, or lyrics that can not be romanised.
+        ValueError: more genres than the prior hears, or lyrics that cannot be romanised.
     """
     songs, rows = [], []
     for window in windows:
@@ -87,7 +87,7 @@ def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxP
     """Refuse songs whose artists or genres the prior's lists do not hold: it would hear "unknown" for them.
 
     Raises:
-        ValueError: unlisted names, too many genres, or lyrics that can not be romanised.
+        ValueError: unlisted names, too many genres, or lyrics that cannot be romanised.
     """
     songs.check_labels()
     artists: dict[str, int] = {}

@@ -60,7 +60,7 @@ def checked_word(where: str, column: str, value: Any) -> Any:
         where: file and line, or data set and row.
 
     Raises:
-        ValueError: another kind of value, or text that can not be kept or sung; in one sentence.
+        ValueError: another kind of value, or text that cannot be kept or sung; in one sentence.
     """
     if value is None or column not in (*WORD_COLUMNS, FILE_NAME):
         return value
@@ -150,7 +150,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[ListedRow]:
             line = reader.line_num + 1 + before_header
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {line}, can not be read ({error}); put cells with quotes in quotes, and double those inside"
+            f"{path}, line {line}, cannot be read ({error}); put cells with quotes in quotes, and double those inside"
         ) from None
     finally:
         csv.field_size_limit(before)

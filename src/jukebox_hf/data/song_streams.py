@@ -196,7 +196,7 @@ class StreamedAudioWindows(IterableDataset):
 
 
 class _WordsError(ValueError):
-    """Words that can not be trained on: these stop a run, where damaged sound is skipped."""
+    """Words that cannot be trained on: these stop a run, where damaged sound is skipped."""
 
 
 def _number_of(name: str) -> int:

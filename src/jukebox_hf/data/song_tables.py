@@ -229,7 +229,7 @@ def open_dataset(
             dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
         except Exception as error:  # the library's errors have no common class
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"{source} can not be read as parquet ({reason[0]:.200}); write it again") from None
+            raise ValueError(f"{source} cannot be read as parquet ({reason[0]:.200}); write it again") from None
         return _undecoded(dataset, datasets), is_split
     require(
         _DATASET_NAME.fullmatch(str(source)) is not None,
@@ -239,7 +239,7 @@ def open_dataset(
         splits = datasets.load_dataset(str(source), revision=revision, streaming=streaming)
     except Exception as error:  # the library's errors have no common class
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"source={str(source)!r} can not be opened ({reason[0]}); give {_LAYOUT}") from None
+        raise ValueError(f"source={str(source)!r} cannot be opened ({reason[0]}); give {_LAYOUT}") from None
     own = split is not None and split in splits and len(splits) > 1
     names = [split] if own else list(splits)
     require(
@@ -288,7 +288,7 @@ def _columns_of_parquet(file: str) -> list[str]:
         return parquet.read_schema(file).names
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(
-            f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); get the file again, or write it "
+            f"{file} cannot be read as parquet ({str(error).splitlines()[0]:.200}); get the file again, or write it "
             f"again"
         ) from None
 

@@ -228,7 +228,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             ValueError: no level reads lyrics, or what `JukeboxPrior.resize_lyric_embeddings` refuses.
         """
         readers = [level for level, prior in enumerate(self.config.prior_configs) if prior.lyrics != "none"]
-        require(bool(readers), f"new_size={new_size!r}, but no prior of this model reads lyrics; use one that does")
+        require(
+            bool(readers),
+            f"new_size={new_size!r}, but no prior of this model is conditioned on lyrics; use one that is",
+        )
         self.keep_loaded = True
         for level in readers:
             prior = self.prior(level)

@@ -156,7 +156,7 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
 
 
 def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | None) -> None:
-    """Refuse a target that a prior can not be put into; nothing is written.
+    """Refuse a target that a prior cannot be put into; nothing is written.
 
     Raises:
         ValueError: in one sentence.

@@ -2,7 +2,7 @@
 
 Flows in: songs, and a VQ-VAE. Flows out: a folder of parquet shards with codes and words, from which priors train
 without sound. A stopped run goes on after its last shard; under `torchrun` or `accelerate launch` the processes share
-the songs. What can not be decoded is skipped, counted and listed in `skipped.json`.
+the songs. What cannot be decoded is skipped, counted and listed in `skipped.json`.
 """
 
 import datetime

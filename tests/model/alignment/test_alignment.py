@@ -159,7 +159,7 @@ def test_what_can_not_be_aligned_is_refused(tiny_prior):
         align_song(prior, codes, labels, layer=3, head=0, windows=[Window(0, 5), Window(9, 24)])
     with pytest.raises(ValueError, match="windows end at code 12, but codes has 24"):
         align_song(prior, codes, labels, layer=3, head=0, windows=[Window(0, 12)])
-    with pytest.raises(ValueError, match="this prior reads no lyrics"):
+    with pytest.raises(ValueError, match="this prior is not conditioned on lyrics"):
         align_song(tiny_prior("labelled"), codes, labels)
 
 

@@ -1,4 +1,4 @@
-"""The native step gives what the plain step gives, or says why it can not."""
+"""The native step gives what the plain step gives, or says why it cannot."""
 
 import copy
 import ctypes

@@ -238,7 +238,7 @@ def test_every_flavour_fits(reason_against, tiny_prior, flavour):
     assert reason_against(prior, prior.new_cache(2)) is None
 
 
-def test_other_quantised_matrices_are_refused(reason_against, tiny_prior):
+def test_other_quantized_matrices_are_refused(reason_against, tiny_prior):
     quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
     primitives = pytest.importorskip("torchao.quantization.quant_primitives")
     asymmetric = quantization.IntxWeightOnlyConfig(

@@ -83,7 +83,7 @@ class CorpusSettings:
         require(
             isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} (--seconds-per-character) must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g}; shorter "
-            f"vowels can not be heard",
+            f"vowels cannot be heard",
         )
         check_lyric_text("lyrics", self.lyrics or "")
         require(

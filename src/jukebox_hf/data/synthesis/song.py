@@ -47,13 +47,13 @@ class SynthSpec:
         require(len(self.lyrics) > 0, "lyrics is empty; give blanks, one for each slot of an instrumental")
         require(
             isinstance(self.sampling_rate, int) and 8000 <= self.sampling_rate <= 192_000,
-            f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels can not be told "
+            f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels cannot be told "
             f"apart",
         )
         require(
             isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g} seconds per character; shorter "
-            f"vowels can not be heard",
+            f"vowels cannot be heard",
         )
 
     @property

@@ -151,8 +151,8 @@ class PartSource:
             )
         if prior is not None and (changed := _first_difference(prior, self._again(level))) is not None:
             raise ValueError(
-                f"{name} is int8 and was changed since it was loaded ({changed}), but its matrices can not be written "
-                f"again; change it before it is quantised, or let the changes go with model.release({level})"
+                f"{name} is int8 and was changed since it was loaded ({changed}), but its matrices cannot be written "
+                f"again; change it before it is quantized, or let the changes go with model.release({level})"
             )
 
     def _changed_by(self, kwargs: dict[str, Any]) -> list[str]:

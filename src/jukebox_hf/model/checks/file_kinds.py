@@ -71,7 +71,7 @@ def check_file(path: str | Path, largest: int | None = None) -> int:
         cause = "is a link to nothing" if os.path.islink(path) else "is missing"
         raise FileNotFoundError(f"{path} {cause}; name a file that is there") from None
     except ValueError as error:  # a NUL in a path
-        raise ValueError(f"{str(path)!r} can not be a path ({error}); name a file that is there") from None
+        raise ValueError(f"{str(path)!r} cannot be a path ({error}); name a file that is there") from None
     require(stat.S_ISREG(found.st_mode), f"{path} is no regular file; name one that holds what is asked for")
     require(found.st_size > 0, f"{path} is empty; {GET_AGAIN}")
     require(

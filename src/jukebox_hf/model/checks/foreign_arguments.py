@@ -1,4 +1,4 @@
-"""What other models of transformers can be told and a Jukebox can not: accepted where it is true anyway, else refused.
+"""What other models of transformers can be told and a Jukebox cannot: accepted where it is true anyway, else refused.
 
 Flows in: the name and value of an argument. Flows out: nothing, or a ValueError that says what to say instead. Nothing
 is ever ignored that would have changed another model's answer.

@@ -14,7 +14,7 @@ from .file_kinds import GET_AGAIN, check_file, refuse_kind
 from .validation import require
 
 LARGEST_JSON = 2**26  # bytes: label lists have one million, a song's times ten
-_DEEPEST = 100  # what any of ours holds is under ten deep; deeper values can not even be printed
+_DEEPEST = 100  # what any of ours holds is under ten deep; deeper values cannot even be printed
 _JSON_KINDS = {dict: "a JSON object", list: "a JSON list"}
 
 

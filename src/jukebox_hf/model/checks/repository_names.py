@@ -30,5 +30,5 @@ def check_name(name_or_path: str) -> None:
         validate_repo_id(name_or_path)
     except HFValidationError:
         raise FileNotFoundError(
-            f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the path"
+            f"{name_or_path} is no folder here and cannot be a name on the Hub, such as someone/model; check the path"
         ) from None

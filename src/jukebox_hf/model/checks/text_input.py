@@ -24,7 +24,7 @@ _MOST_SHOWN = 60
 
 
 def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
-    """Refuse what is no text, is too long, or can not be written as UTF-8; gives the text as it is.
+    """Refuse what is no text, is too long, or cannot be written as UTF-8; gives the text as it is.
 
     Args:
         name: of the argument, or the file and line, for the sentence.
@@ -86,7 +86,7 @@ def check_lyric_text(name: str, text: object) -> str:
 
 
 def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:
-    """Refuse a path that can not be written down as UTF-8, or one of whose parts no folder can hold.
+    """Refuse a path that cannot be written down as UTF-8, or one of whose parts no folder can hold.
 
     Args:
         name: of the argument.

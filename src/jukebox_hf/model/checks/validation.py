@@ -154,7 +154,7 @@ def check_finite(name: str, values: "Tensor", reason: str) -> None:
     """No value may be infinite or no number; waits for the device."""
     import torch
 
-    if not torch.compiler.is_compiling():  # an exported graph can not stop
+    if not torch.compiler.is_compiling():  # an exported graph cannot stop
         require(bool(torch.isfinite(values).all()), f"{name} holds numbers that are not finite, {reason}")
 
 

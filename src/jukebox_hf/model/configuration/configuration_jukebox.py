@@ -353,7 +353,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
             _check_transformer(self, "lyric_encoder_", self.lyric_length)
             require(
                 not {"lyrics_prefix", "lyrics_cross", "row_tails"} & set(self.lyric_encoder_attention_kinds),
-                "lyric_encoder_attention_kinds can not hold lyrics_prefix, lyrics_cross or row_tails; drop them",
+                "lyric_encoder_attention_kinds cannot hold lyrics_prefix, lyrics_cross or row_tails; drop them",
             )
         require(
             (self.alignment_layer is None) == (self.alignment_head is None),
@@ -362,7 +362,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         if self.alignment_layer is not None:
             require(
                 self.alignment_layer in self.lyric_layers,
-                f"alignment_layer={self.alignment_layer} must be a layer that looks at lyrics, which here are "
+                f"alignment_layer={self.alignment_layer} must be a layer that attends to lyrics, which here are "
                 f"{list(self.lyric_layers)}; choose one of them, or None",
             )
             require(

@@ -236,7 +236,7 @@ def check_weights_of(
     """`check_weights` against the tensors that a network makes of its configuration.
 
     Args:
-        is_free: compare nothing, such as for matrices that a quantiser takes apart in its own way.
+        is_free: compare nothing, such as for matrices that a quantizer takes apart in its own way.
     """
     shapes, tied = None, ()
     if not is_free:
@@ -294,7 +294,7 @@ def shards_of(index: Path) -> list[str]:
     """The files an index names, each a plain name beside it.
 
     Raises:
-        ValueError: an index that can not be read or points elsewhere.
+        ValueError: an index that cannot be read or points elsewhere.
     """
     weight_map = read_json(index).get("weight_map")
     require(isinstance(weight_map, dict) and len(weight_map) > 0, f"{index} is not an index of shards; get it again")
@@ -362,7 +362,7 @@ def _load_tensors(file: Path) -> Any:
     except RuntimeError as error:
         if "mmap" not in str(error):
             raise
-        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
+        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream cannot be mapped
 
 
 def _damage_of(file: Path, error: Exception) -> str:

@@ -155,7 +155,7 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingArgume
 
 
 def check_kinds(arguments: Mapping[str, Any]) -> None:
-    """Refuse values of a kind that an argument can not have; transformers and huggingface_hub would guess.
+    """Refuse values of a kind that an argument cannot have; transformers and huggingface_hub would guess.
 
     Raises:
         ValueError: in one sentence.
@@ -173,7 +173,7 @@ def check_kinds(arguments: Mapping[str, Any]) -> None:
 
 
 def check_saving(arguments: Mapping[str, Any]) -> None:
-    """Refuse what `JukeboxModel.save_pretrained` can not do.
+    """Refuse what `JukeboxModel.save_pretrained` cannot do.
 
     Raises:
         ValueError: in one sentence.
@@ -305,7 +305,7 @@ def device_map_of(device_map: Any, part: str) -> Any:
 
 
 def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
-    """Refuse what can not say where a model is.
+    """Refuse what cannot say where a model is.
 
     Args:
         has_weights: they were handed over, so no place is needed.

@@ -59,7 +59,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As transformers', but what is of the model can not be made another while it is read.
+        """As transformers', but what is of the model cannot be made another while it is read.
 
         Raises:
             ValueError: another sampling_rate or hop_length than the repository's.
@@ -97,7 +97,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
             `input_lengths` (B,) in samples.
 
         Raises:
-            ValueError: audio that can not be read, or is shorter than one code.
+            ValueError: audio that cannot be read, or is shorter than one code.
         """
         padding = read_padding("JukeboxFeatureExtractor", padding, how)
         given = [unpack(audio, "raw_audio") for audio in as_list(raw_audio)]

@@ -151,7 +151,7 @@ class _ByFfmpeg:
         told = self._told()
         if told and "matches no streams" in " ".join(told):
             return f"{self._what} holds no sound; give a recording"
-        return f"{self._what} can not be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
+        return f"{self._what} cannot be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
 
 
 class _ByTorchcodec:
@@ -169,7 +169,7 @@ class _ByTorchcodec:
             self._seconds = float(facts.duration_seconds_from_header or 0.0)
         except Exception as error:
             raise ValueError(
-                f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+                f"{self._what} cannot be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
             ) from None
 
     def __enter__(self) -> "_ByTorchcodec":
@@ -187,7 +187,7 @@ class _ByTorchcodec:
             found = self._decoder.get_samples_played_in_range(self._place, stop)
         except Exception as error:
             raise ValueError(
-                f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+                f"{self._what} cannot be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
             ) from None
         self._place = stop
         return np.ascontiguousarray(found.data.numpy().T, dtype=np.float32)

@@ -96,7 +96,7 @@ class LabelVocabulary:
 
 
 class NameIndex:
-    """Names made ready to be searched many times: what a name can not be like is ruled out for all names at once.
+    """Names made ready to be searched many times: what a name cannot be like is ruled out for all names at once.
 
     Args:
         names: id of every name.

@@ -113,10 +113,10 @@ def own_characters(characters: object, versions: Sequence[str]) -> str:
 
     Args:
         characters: a string, or a list of single characters; None: none.
-        versions: label versions; a character that all of them have can not be added. None given: all can.
+        versions: label versions; a character that all of them have cannot be added. None given: all can.
 
     Raises:
-        ValueError: what is no single character, can not be sung or stands there twice, in one sentence.
+        ValueError: what is no single character, cannot be sung or stands there twice, in one sentence.
     """
     if characters is None:
         return ""
@@ -141,7 +141,7 @@ def own_characters(characters: object, versions: Sequence[str]) -> str:
 
 
 def _check_character(character: str, index: int) -> None:
-    """Refuse what can not be one sung character."""
+    """Refuse what cannot be one sung character."""
     require(
         len(character) == 1,
         f"lyric_characters holds {character!r} at {index}, which is {len(character)} characters; give single ones, "

@@ -1,4 +1,4 @@
-"""Lyrics as people write them: headings such as [Chorus] are read, not sung, and what can not be sung is reported.
+"""Lyrics as people write them: headings such as [Chorus] are read, not sung, and what cannot be sung is reported.
 
 Flows in: lyrics as typed. Flows out: the sung part with a way back to the typed text, the headings, and sentences about
 what the vocabulary made of the rest. Standard library only.

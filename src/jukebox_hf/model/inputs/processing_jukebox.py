@@ -88,7 +88,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         readers = [prior.level for prior in priors if prior.lyrics != "none"]
         require(
             len({versions[level] for level in readers}) <= 1,
-            f"levels {readers} read lyrics in different characters; one song's lyric_ids can not serve both",
+            f"levels {readers} read lyrics in different characters; one song's lyric_ids cannot serve both",
         )
         for level in readers:
             tokenizer.check_alphabet(priors[level])

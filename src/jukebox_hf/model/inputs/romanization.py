@@ -86,7 +86,7 @@ def _composed(text: str) -> list[tuple[int, str]]:
 
 
 def _own_spelling(character: str, own: Collection[str]) -> str:
-    """A character in characters of one's own: itself, in its other case, or its parts; "" where that can not be.
+    """A character in characters of one's own: itself, in its other case, or its parts; "" where that cannot be.
 
     Marks that nobody added are dropped: an alphabet with the Greek alpha alone reads it with an accent too.
     """

@@ -53,7 +53,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         lyric_characters: one's own, read as they are typed; their ids follow those of the label version.
 
     Raises:
-        ValueError: missing or damaged lists, versions that are not `v2` or `v3`, or characters that can not be added.
+        ValueError: missing or damaged lists, versions that are not `v2` or `v3`, or characters that cannot be added.
     """
 
     vocab_files_names = {"artists_file": "artists.json", "genres_file": "genres.json"}
@@ -98,7 +98,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             characters: a string, whose blanks mean nothing, or single characters; known ones are skipped.
 
         Raises:
-            ValueError: no character at all, one that stands there twice or can not be sung.
+            ValueError: no character at all, one that stands there twice or cannot be sung.
         """
         given = "".join(characters.split()) if isinstance(characters, str) else characters
         require(
@@ -306,7 +306,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         """Turn lyric ids back into text; padding leaves nothing."""
         return self._characters(level).decode(ids)
 
-    # --- what other tokenizers can and this one can not ---
+    # --- what other tokenizers can and this one cannot ---
 
     def __call__(
         self, text: Any = None, text_pair: Any = None, text_target: Any = None, text_pair_target: Any = None, **how: Any
@@ -336,7 +336,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         new = [str(token) for token in tokens if str(token) not in known]
         require(
             not new,
-            f"{', '.join(map(repr, new[:3]))} can not be added, since every id needs an embedding in the prior; use "
+            f"{', '.join(map(repr, new[:3]))} cannot be added, since every id needs an embedding in the prior; use "
             f"tokenizer.with_lyric_characters, then prior.resize_lyric_embeddings",
         )
         return 0

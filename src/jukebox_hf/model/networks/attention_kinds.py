@@ -37,7 +37,7 @@ class Folded(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where one step writes and reads; every entry is a tensor on the device, so a step never waits for the host."""
+    """Where one step writes and reads; every entry is a device tensor: no synchronisation within a step."""
 
     write_slot: Tensor  # (1,)
     is_kept: Tensor  # () bool: False leaves the slot as it is
@@ -81,7 +81,7 @@ class AttentionKind(ABC):
             cache.index_copy_(2, self.slot(positions).to(kv.device), kept.to(cache.dtype))
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
-        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
+        """The positions of a run that `is_kept` says: a static range, no data-dependent shape under torch.compile."""
         return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
@@ -139,10 +139,6 @@ class Row(AttentionKind):
 
     def slot(self, positions: Tensor) -> Tensor:
         return positions % self.slots
-
-    def kept_positions(self, start: int, stop: int) -> Tensor:
-        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
-        return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
         return stop - self.slots

@@ -1,4 +1,4 @@
-"""What a prior is told beside its own codes: who sings what, where in the song, and the codes one level up.
+"""What a prior is conditioned on beside its own codes: artist and genres, timing, and the codes one level up.
 
 Flows in: label ids, timing in samples, upper codes. Flows out: a start embedding (B, 1, D) and conditioning per
 position (B, T, D) (paper section 4.2 to 4.4 and appendix A.1).
@@ -17,7 +17,7 @@ from .convolution import StackSettings, UpBlock
 from .initialization import scaled_embedding
 from .plain_modules import hook_on, patch_of
 
-UPPER_CODES_AT_ONCE = 512  # inputs of the last stage that are spread at once where memory is to be saved
+UPPER_CODES_AT_ONCE = 512  # chunk length of the last stage, in its inputs, without autograd: bounds activations
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def range_bins(start: Tensor, end: Tensor, bounds: tuple[float, float], num_bins
 
 
 class UpperConditioner(nn.Module):
-    """Reads the codes one level up and spreads them over the codes of this level."""
+    """Upsamples the codes one level up to conditioning for each code of this level."""
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class UpperConditioner(nn.Module):
             inner=int(config.conditioner_residual_multiplier * inner),
             dilations=dilations(depth, config.conditioner_dilation_growth, config.conditioner_dilation_cycle),
             scale=1 / math.sqrt(depth) if config.conditioner_scale_residual else 1.0,
-            is_silent=config.conditioner_zero_init_residual,
+            zero_init=config.conditioner_zero_init_residual,
         )
         self.embedding = scaled_embedding(config.codebook_size, width, 0.02 * config.init_scale)
         self.ratio = config.upper_ratio
@@ -131,8 +131,8 @@ class UpperConditioner(nn.Module):
             return self.norm(self.upsampler(embedded).transpose(1, 2))
         batch, length = upper_codes.shape
         conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0
-        for piece in self.upsampler.in_pieces(embedded, UPPER_CODES_AT_ONCE):
-            stop = start + piece.shape[-1]
-            conditioning[:, start:stop] = self.norm(piece.transpose(1, 2))
+        for chunk in self.upsampler.in_chunks(embedded, UPPER_CODES_AT_ONCE):
+            stop = start + chunk.shape[-1]
+            conditioning[:, start:stop] = self.norm(chunk.transpose(1, 2))
             start = stop
         return conditioning

@@ -1,4 +1,4 @@
-"""How a prior reads lyrics: not at all, as a prefix of its own sequence, or through an encoder of their own.
+"""How a prior is conditioned on lyrics: not at all, as a prefix of its own sequence, or by an encoder.
 
 One of three is chosen when the prior is built; all answer the same questions, so nothing else asks which it is (paper
 section 4.4).
@@ -23,7 +23,7 @@ CharacterTable = nn.Embedding | nn.Linear
 
 
 class NoLyrics(nn.Module):
-    """A prior that hears no words: the sequence is the codes."""
+    """A prior that is not conditioned on lyrics: the sequence is the codes."""
 
     def sequence(self, codes: Tensor, lyric_ids: Tensor | None) -> Tensor:
         """The tokens (B, N+T) the prior's own transformer reads."""
@@ -142,7 +142,7 @@ def resize_lyrics(config: JukeboxPriorConfig, tables: Sequence[CharacterTable], 
     before = config.lyric_vocab_size
     require(
         config.lyrics != "none",
-        f"new_size={new_size!r}, but this prior reads no lyrics; resize the one that does, mostly the top level's",
+        f"new_size={new_size!r}, but this prior is not conditioned on lyrics; resize the one that is",
     )
     require(
         is_integer(new_size) and new_size >= before,
@@ -168,8 +168,8 @@ def _grow(tables: Sequence[CharacterTable], before: int, after: int, new: NewRow
     for table in tables:
         require(
             table.weight.is_floating_point() and table.weight.device.type != "meta",
-            f"the lyric embeddings are {table.weight.dtype} on {table.weight.device}, which can not be resized; resize "
-            f"a prior that is in memory, and quantise afterwards",
+            f"the lyric embeddings are {table.weight.dtype} on {table.weight.device}, which cannot be resized; resize "
+            f"a prior that is in memory, and quantize afterwards",
         )
     generator = torch.Generator().manual_seed(new.seed)
     grown: dict[int, nn.Parameter] = {}

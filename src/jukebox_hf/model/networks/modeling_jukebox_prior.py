@@ -248,7 +248,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
     ) -> dict[int, Tensor]:
-        """How much the prediction of each code looks at each lyric position; layers above the last one are not run.
+        """Attention of the prediction of each code to each lyric position; layers above the last one are not run.
 
         Args:
             codes: (B, T), as in `forward`, and so are the other inputs.
@@ -266,7 +266,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         layers = list(self.config.lyric_layers)
         require(
             len(heads) > 0 and set(heads) <= set(layers),
-            f"heads names layers {list(heads)}, but must name one or more of those that look at lyrics: {layers}",
+            f"heads names layers {list(heads)}, but must name one or more of those that attend to lyrics: {layers}",
         )
         most = self.config.num_attention_heads
         for layer, wanted in heads.items():
@@ -285,8 +285,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         for layer, wanted in heads.items():
             block = self.transformer.layers[layer]
             hidden = block.attention_norm(trace.hidden_states.pop(layer))
-            looks = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
-            found[layer] = looks[:, :, prefix:, : self.config.lyric_length]
+            attention = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
+            found[layer] = attention[:, :, prefix:, : self.config.lyric_length]
         return found
 
     # --- sampling ---
@@ -299,7 +299,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
     ) -> Conditioning:
-        """Work out, once per window, all that conditions it; arguments as in `forward`."""
+        """Compute, once per window, all that conditions it; arguments as in `forward`."""
         inputs = {
             "upper_codes": upper_codes,
             "artist_ids": artist_ids,
@@ -343,10 +343,10 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         *,
         last_only: bool = False,
     ) -> Tensor:
-        """Read known tokens in one parallel pass and fill the caches; the last logits predict the next token.
+        """Run known tokens in one parallel pass and fill the caches; the last logits predict the next token.
 
-        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be read
-        in pieces of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
+        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be run
+        in chunks of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
 
         Args:
             tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
@@ -390,8 +390,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
         """Predict the token at the cache's position from the one before it (B, 1), and advance; after a `prefill`.
 
-        Nothing here waits for the device, so the call can be captured: that the token is one of the vocabulary, and the
-        position within the sequence, is the caller's to see to.
+        No device synchronisation, so a CUDA graph can record the call: the caller sees to it that the token is one of
+        the vocabulary, and the position within the sequence.
 
         Returns:
             Logits (B, 1, V), float32.
@@ -402,7 +402,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def enter_step(
         self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
     ) -> tuple[Tensor, Tensor | None]:
-        """What the layers read at the cache's position (B, 1, D), and what conditions that position, if anything does.
+        """The inputs of the layers at the cache's position (B, 1, D), and the conditioning of that position, if any.
 
         Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell rows apart.
         """
@@ -449,15 +449,15 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         return self._head(hidden, here)
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
-        """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
+        """The inputs of the layers, (B, stop - start, D); in chunks when autograd is off."""
         if torch.is_grad_enabled() or stop - start <= POSITIONS_AT_ONCE:
             return self._inputs_at_once(tokens, conditioning, start, stop)
         inputs = None
         for first in range(start, stop, POSITIONS_AT_ONCE):
-            piece = self._inputs_at_once(tokens, conditioning, first, min(first + POSITIONS_AT_ONCE, stop))
+            chunk = self._inputs_at_once(tokens, conditioning, first, min(first + POSITIONS_AT_ONCE, stop))
             if inputs is None:
-                inputs = piece.new_empty(len(piece), stop - start, piece.shape[-1])
-            inputs[:, first - start : first - start + piece.shape[1]] = piece
+                inputs = chunk.new_empty(len(chunk), stop - start, chunk.shape[-1])
+            inputs[:, first - start : first - start + chunk.shape[1]] = chunk
         return inputs
 
     def _inputs_at_once(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:

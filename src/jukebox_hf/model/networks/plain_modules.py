@@ -87,20 +87,20 @@ def hook_on(module: nn.Module, name: str) -> str | None:
     return None
 
 
-def overheard() -> str | None:
-    """What hears of torch's own functions: one that was patched, or a mode of torch's, such as a counter of FLOPs."""
+def interception() -> str | None:
+    """What intercepts torch's functions: one that was patched, or a torch mode, such as a counter of FLOPs."""
     for name, function in _TORCH_FUNCTIONS.items():
         is_shipped = not isinstance(function, FunctionType) or function.__globals__ is vars(F)
         if getattr(F, name) is not function or not is_shipped:
             return f"torch.nn.functional.{name} was patched"
     for mode in (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()):
         if type(mode) is not DeviceContext:  # torch.device as a context, which only says where new tensors lie
-            return f"a {type(mode).__name__.lstrip('_')} listens to torch"
+            return f"a {type(mode).__name__.lstrip('_')} intercepts torch"
     return None
 
 
 def hooks_made() -> int:
-    """A number that grows whenever a hook is put anywhere, so that nobody need look for them all the time."""
+    """A counter of all hooks ever registered, cheaper than looking for them."""
     return RemovableHandle.next_id
 
 
@@ -118,16 +118,16 @@ def check_in_memory(name: str, module: nn.Module) -> None:
 
 
 def compute_dtype(module: nn.Module) -> torch.dtype:
-    """What a projection takes: numbers of its matrix's type, or float32 where that is none to compute in.
+    """The dtype a projection computes in: that of its matrix, or float32 where that is no floating-point dtype.
 
-    Quantised matrices (8 bits, or two numbers to a byte) take what they are given.
+    Quantized matrices (8 bits, or two numbers to a byte) take what they are given.
     """
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.Tensor):  # something stands for it: its first matrix says
+    if not isinstance(weight, torch.Tensor):  # a wrapper: its first matrix tells
         weight = next((one for one in module.parameters() if one.dim() > 1), None)
     return weight.dtype if weight is not None and not is_packed(weight) else torch.float32
 
 
 def is_packed(weight: torch.Tensor) -> bool:
-    """Whether a matrix is not its numbers, but what a quantiser (bitsandbytes) keeps instead, whatever its dtype."""
+    """Whether a matrix is a quantizer's storage (bitsandbytes), not its numbers, whatever its dtype."""
     return weight.dtype not in FLOAT_DTYPES or nn.Parameter in type(weight).__mro__[1:]

@@ -21,7 +21,7 @@ def check_inputs(
     may_be_empty: bool = False,
     **inputs: Tensor | None,
 ) -> None:
-    """Refuse inputs that this prior needs and did not get, cannot use, or cannot read.
+    """Refuse inputs that this prior needs and did not get, or cannot use.
 
     Args:
         codes: (B, T), or None where there are none yet.
@@ -33,13 +33,13 @@ def check_inputs(
         "artist_ids": (config.has_labels, "it has no labels (num_artists is 0)"),
         "genre_ids": (config.has_labels, "it has no labels (num_genres is 0)"),
         "timing": (config.has_timing, "it has no timing (only labelled top priors have)"),
-        "lyric_ids": (config.lyrics != "none", "it reads no lyrics (lyrics='none')"),
+        "lyric_ids": (config.lyrics != "none", "it is not conditioned on lyrics (lyrics='none')"),
     }
     for name in only:
         is_needed, reason = needed[name]
         given = inputs.get(name)
         require(not is_needed or given is not None, f"{name} is missing, but this prior was built to need it; pass it")
-        require(is_needed or given is None, f"{name} was given, but this prior can not use it: {reason}; leave it out")
+        require(is_needed or given is None, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
     present = {name: inputs[name] for name in only if inputs.get(name) is not None}
     ranges = [] if codes is None else list(_codes(config, codes, may_be_empty))
     for name, value in present.items():
@@ -127,7 +127,7 @@ def _lyrics(config: JukeboxPriorConfig, lyric_ids: Tensor) -> Iterator[Allowed]:
     check_ids("lyric_ids", lyric_ids, "(B, N)", 2)
     require(
         lyric_ids.shape[1] == config.lyric_length,
-        f"lyric_ids has {lyric_ids.shape[1]} characters, but this prior reads exactly {config.lyric_length}; cut out "
+        f"lyric_ids has {lyric_ids.shape[1]} characters, but this prior takes exactly {config.lyric_length}; cut out "
         f"the window's own, or pad with 0 in front",
     )
     cure = "0 is padding and every unknown character, and resize_lyric_embeddings makes room for more"

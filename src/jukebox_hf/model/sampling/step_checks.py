@@ -16,7 +16,7 @@ from ..networks.attention import JukeboxAttention
 from ..networks.attention_kinds import ATTENTION_KINDS
 from ..networks.cache import JukeboxCache
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import hook_on, overheard, patch_of
+from ..networks.plain_modules import hook_on, interception, patch_of
 from ..networks.transformer import PLAIN, FloatLayerNorm, JukeboxBlock, JukeboxMLP, JukeboxTransformer
 
 _STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "_head")}
@@ -43,7 +43,7 @@ def listener(prior: JukeboxPrior) -> str | None:
     """
     if torch.is_autocast_enabled(next(prior.parameters()).device.type):
         return "autocast is on"
-    if (reason := overheard()) is not None:
+    if (reason := interception()) is not None:
         return reason
     patched = next((name for name in _STEPS if name in vars(prior)), None) or PLAIN.patched()
     if patched is not None:

@@ -15,9 +15,9 @@ from transformers.utils import logging
 from ..checks.validation import is_integer, require
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
-from ..networks.cpu_memory import give_back
+from ..networks.cpu_memory import trim_heap
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import check_in_memory, hooks_made, overheard
+from ..networks.plain_modules import check_in_memory, hooks_made, interception
 from .cpp_step import CppStepper, reason_against
 from .sampling_ops import SamplingSettings, check_backend
 from .step_checks import listener
@@ -159,11 +159,11 @@ class OpenWindow:
         self.reached = tokens.shape[1] - prefix
         self.kept_logits: list[Tensor] = []
         read = _read_song_by_song if backend == "cpp" else _read
-        give_back()  # what conditioning left
+        trim_heap()  # what conditioning left
         for logits in read(prior, tokens, conditioning, cache, chunk, last_only=not keep_logits):
             self._keep(logits)
             self._first = logits[:, -1]
-        give_back()  # what reading left
+        trim_heap()  # what reading left
         self._loop.open(tokens, conditioning, uniforms, length)
 
     @torch.no_grad()
@@ -176,7 +176,7 @@ class OpenWindow:
             if self._watch is not None:
                 self._watch(place)
             may_be_heard = place == self.reached or self._hook is not None or self._watch is not None
-            if self._hooks != hooks_made() or (may_be_heard and overheard() is not None):
+            if self._hooks != hooks_made() or (may_be_heard and interception() is not None):
                 self._hear_of_hooks()
             hook = None if self._hook is None else partial(_at_place, self._hook, place)
             if self._first is not None:

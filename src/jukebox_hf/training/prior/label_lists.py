@@ -40,7 +40,7 @@ def choose_labels(
         num_levels: of the VQ-VAE.
 
     Raises:
-        ValueError: nothing to keep or to add to, a folder without lists, or names that can not be listed.
+        ValueError: nothing to keep or to add to, a folder without lists, or names that cannot be listed.
     """
     wanted = wanted or ("songs" if own is None else "keep")
     if wanted in ("keep", "add"):

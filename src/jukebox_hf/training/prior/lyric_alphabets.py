@@ -29,7 +29,7 @@ def with_characters(tokenizer: JukeboxTokenizer, wanted: str, songs: Iterable[So
         songs: all that will be trained and evaluated on.
 
     Raises:
-        ValueError: a missing or unreadable file, nothing to add, or characters that can not be added.
+        ValueError: a missing or unreadable file, nothing to add, or characters that cannot be added.
     """
     extended = tokenizer.with_lyric_characters(_characters(wanted, songs))
     require(
