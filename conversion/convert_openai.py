@@ -233,11 +233,11 @@ def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPar
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:
-    write_doors(tokenizer, config, folder)
+    write_processor_files(tokenizer, config, folder)
     (folder / "README.md").write_text(model_card(source), encoding="utf-8")
 
 
-def write_doors(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
+def write_processor_files(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
     """Write what turns words into tensors, and the defaults of `generate`; without a tokenizer only the latter."""
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

@@ -4,7 +4,7 @@ Flows in: a repository of ours, or of transformers 4. Flows out: the same model 
 that `from_pretrained` opens like any other where torchao is installed; refused where int8 moves the logits too far.
 
 The gate: the exact priors write a few short windows from the top level down, each level on the codes of the one above,
-as a song is written. Both priors then read those codes, and what they expect at every position is compared. Codes
+as a song is written. Both priors then run on those codes, and their logits at every position are compared. Codes
 drawn evenly would be simpler and prove less: no song has them, and a prior that is lost agrees with nobody.
 """
 
@@ -44,7 +44,7 @@ def quantize_repository(
         source: a folder in our layout.
         out: the folder to make; it appears whole or not at all.
         force: replace an older repository at `out`, and save what fails the gate.
-        say: is told each level's agreement with the exact prior.
+        say: called with each level's agreement with the exact prior.
 
     Returns:
         Per level, coarsest first: level, largest_error, argmax_agreement, num_positions, as `LogitAgreement`; which
@@ -154,7 +154,7 @@ def written_codes(prior: JukeboxPrior, inputs: Mapping[str, Tensor], seed: int =
 def logit_agreement(
     exact: JukeboxPrior, quantized: JukeboxPrior, codes: Tensor, inputs: Mapping[str, Tensor]
 ) -> LogitAgreement:
-    """Have both priors read the same windows, and compare what they expect at every code.
+    """Run both priors on the same windows, and compare their logits at every code.
 
     Args:
         exact, quantized: of the same weights; the first as its repository stores it.

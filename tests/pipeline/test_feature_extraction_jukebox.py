@@ -148,5 +148,5 @@ def test_too_short_or_odd_requests_are_refused(extractor):
         extractor(np.zeros(100), sampling_rate=RATE)
     with pytest.raises(ValueError, match="padding_side='right' must be 'left'"):
         JukeboxFeatureExtractor(padding_side="right")
-    with pytest.raises(ValueError, match="Jukebox hears one channel"):
+    with pytest.raises(ValueError, match="Jukebox is mono"):
         JukeboxFeatureExtractor(feature_size=2)

@@ -27,7 +27,7 @@ class AudioFormat:
         container, subtype: libsndfile's names.
         suffix: of the file.
         rates: the only ones it can hold; empty for any.
-        is_lossy: what is heard differs from what was written, in its peaks too.
+        is_lossy: decoded samples differ from those written, in its peaks too.
     """
 
     container: str
@@ -160,9 +160,9 @@ def encode_audio(
     if format != "wavfloat":
         audio = audio.clip(-1, 1)
     encoded = _encoded(audio, rate, format, tags or {})
-    heard, clamped = _decoded(encoded), 0 if format == "wavfloat" else over
-    peak = round(float(np.abs(heard).max(initial=0)), 6)  # decoders of MP3 differ behind that from call to call
-    return encoded, WrittenAudio(format, rate, len(heard), peak, sampled_peak, clamped, heard)
+    decoded, clamped = _decoded(encoded), 0 if format == "wavfloat" else over
+    peak = round(float(np.abs(decoded).max(initial=0)), 6)  # decoders of MP3 differ behind that from call to call
+    return encoded, WrittenAudio(format, rate, len(decoded), peak, sampled_peak, clamped, decoded)
 
 
 def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> None:
@@ -212,7 +212,7 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
 
 
 def _decoded(encoded: bytes) -> np.ndarray:
-    """What a player will hear."""
+    """What a player decodes."""
     import soundfile
 
     with soundfile.SoundFile(io.BytesIO(encoded)) as file:

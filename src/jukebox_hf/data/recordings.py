@@ -31,7 +31,7 @@ from jukebox_hf.model.inputs.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
-_MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
+_MARGIN_FRAMES = 4096  # read around a stretch, so that resampling has context at its ends
 
 
 @dataclass(frozen=True)

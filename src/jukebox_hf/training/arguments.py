@@ -1,4 +1,4 @@
-"""What a training run can be told, beyond transformers' own TrainingArguments; defaults are the original's.
+"""Arguments of every training run, beyond transformers' own TrainingArguments; defaults are the original's.
 
 Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
 """

@@ -109,15 +109,15 @@ def _lists_of(prior: Path, config: JukeboxPriorConfig) -> JukeboxTokenizer | Non
     """The lists of a prior's names, or those of the whole Jukebox that it is a part of.
 
     Raises:
-        ValueError: a prior that hears names or lyrics, and has no lists.
+        ValueError: a prior that is conditioned on names or lyrics, and has no lists.
     """
     found = tokenizer_of(str(prior))
     if found is None and (prior.parent / CONFIG_FILE).is_file():
         found = tokenizer_of(str(prior.parent))
     require(
         found is not None or not needs_words(config),
-        f"--priors {prior} hears names or lyrics, but has no lists of artists and genres; put artists.json, "
-        f"genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
+        f"--priors {prior} is conditioned on names or lyrics, but has no lists of artists and genres; put "
+        f"artists.json, genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
     )
     return found
 

@@ -1,4 +1,4 @@
-"""What is said to a whole model reaches priors that are loaded later, too.
+"""Calls on a whole model are repeated on priors that are loaded later.
 
 Flows in: calls of torch and transformers that go through all modules there are. Flows out: the same calls to a prior
 when it is loaded; and priors that are loaded because somebody brings weights for them.

@@ -1,4 +1,4 @@
-"""What other models of transformers can be told and a Jukebox cannot: accepted where it is true anyway, else refused.
+"""Arguments of other models of transformers that a Jukebox does not use: accepted where true anyway, else refused.
 
 Flows in: the name and value of an argument. Flows out: nothing, or a ValueError that says what to say instead. Nothing
 is ever ignored that would have changed another model's answer.
@@ -135,7 +135,7 @@ PREPARE = {
     "return_token_type_ids": Foreign("lyrics are of one type", (False,)),
     "return_overflowing_tokens": Foreign(_LONGEST_ROW, (False,)),
     "return_special_tokens_mask": Foreign("lyrics have no special tokens", (False,)),
-    "return_offsets_mapping": Foreign("processor.encode_lyrics gives the place of every character", (False,)),
+    "return_offsets_mapping": Foreign("processor.encode_lyrics gives the offset of every character", (False,)),
     "return_length": Foreign("lengths are always given", (True, False)),
     "add_special_tokens": Foreign("lyrics have no special tokens", (True, False)),
     "is_split_into_words": Foreign("lyrics are one text per song", (False,)),
@@ -156,8 +156,8 @@ def check_foreign(caller: str, table: Mapping[str, Foreign], name: str, value: A
     """Refuse an argument that is not in the caller's own list, unless it asks for what happens anyway.
 
     Args:
-        caller: who was told, for the sentence.
-        table: what transformers could tell others.
+        caller: the function, for the sentence.
+        table: arguments of other models.
         takes: what the caller takes instead, for the sentence.
 
     Raises:
@@ -165,9 +165,9 @@ def check_foreign(caller: str, table: Mapping[str, Foreign], name: str, value: A
     """
     foreign = table.get(name)
     if foreign is None:
-        raise ValueError(f"{caller} does not know {name}; it takes {takes}")
+        raise ValueError(f"{caller}: unknown argument {name}; known: {takes}")
     shown = repr(value) if isinstance(plain(value), (bool, int, float, str)) else f"({type(value).__name__})"
-    require(foreign.allows(value), f"{caller} does not know {name}={shown[:80]}: {foreign.cure}")
+    require(foreign.allows(value), f"{caller} does not use {name}={shown[:80]}: {foreign.cure}")
 
 
 def no_text_generation(*args: Any, **kwargs: Any) -> None:

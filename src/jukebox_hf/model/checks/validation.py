@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
     from torch import Tensor
 
-MAX_SONG_SECONDS = 86_400  # no song, prompt or place in a song is longer
+MAX_SONG_SECONDS = 86_400  # no song, prompt or offset in a song is longer
 
 
 def require(condition: bool, message: str) -> None:
@@ -151,7 +151,7 @@ def check_range(name: str, values: "Tensor", low: float, high: float, cure: str)
 
 
 def check_finite(name: str, values: "Tensor", reason: str) -> None:
-    """No value may be infinite or no number; waits for the device."""
+    """No value may be infinite or NaN; one device synchronisation."""
     import torch
 
     if not torch.compiler.is_compiling():  # an exported graph cannot stop

@@ -177,7 +177,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         attention_multiplier, mlp_multiplier: widths inside attention and MLP, as multiples of hidden_size.
         attention_kinds: one word per layer out of `ATTENTION_KIND_NAMES`; None: row, column, previous_row in turn.
         attention_rows: rows of the grid (R); must divide the length of the sequence, lyric prefix included.
-        attention_tail: columns per row that `row_tails` layers read.
+        attention_tail: columns per row that `row_tails` layers attend to.
         scale_residual: multiply both residual branches by 1 / num_hidden_layers.
         zero_init_residual: start with zero output projections.
         init_scale: scale of the initial weights.
@@ -189,7 +189,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         timing_bins: bins of each of the three timing embeddings of a labelled top prior.
         min_song_seconds, max_song_seconds: song lengths the timing embeddings span.
         lyrics: `none`; `prefix`: characters stand before the codes in one sequence and one vocabulary; `encoder`: a
-            causal transformer of its own reads them.
+            causal transformer of its own encodes them.
         lyric_length, lyric_vocab_size: characters per window (N), and how many different ones.
         lyric_filler: the character that follows lyrics shorter than N, such as the blank where a model learnt that
             blanks are rests; None: 0 stands in front of them, as in the original.
@@ -198,7 +198,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         alignment_layer, alignment_head: the layer and head whose attention follows the lyrics while they are sung, both
             from 0; None: not known (`jukebox-hf find-alignment-head` finds them).
         upper_strides: strides of the level above; None: a top prior, which nothing conditions from above.
-        conditioner_*: the dilated convolutions that read the codes of the level above.
+        conditioner_*: the dilated convolutions that upsample the codes of the level above.
 
     Raises:
         ValueError: one sentence for every number, type or combination that cannot be built.
@@ -275,7 +275,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
 
     @property
     def has_timing(self) -> bool:
-        """Only labelled top priors know where in the song they are; upsamplers hear it from the level above."""
+        """Only labelled top priors know where in the song they are; upsamplers get it from the level above."""
         return self.has_labels and self.upper_strides is None
 
     @property
@@ -312,7 +312,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
 
     @property
     def lyric_layers(self) -> tuple[int, ...]:
-        """The layers whose codes look straight at lyrics, in order."""
+        """The layers in which codes attend to lyrics, in order."""
         kinds = {"none": (), "prefix": ("lyrics_prefix", "dense"), "encoder": ("lyrics_cross",)}[self.lyrics]
         return tuple(layer for layer, kind in enumerate(self.attention_kinds) if kind in kinds)
 

@@ -1,4 +1,4 @@
-"""What `from_pretrained` and `save_pretrained` may be told: each is used, true anyway, or refused.
+"""Arguments of `from_pretrained` and `save_pretrained`: each is used, true anyway, or refused.
 
 Flows in: keyword arguments as transformers 5 documents them. Flows out: `LoadingArguments`, and where each part of a
 model is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
@@ -126,8 +126,8 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingArgume
     options = {name: value for name in _PLACING if (value := left.pop(name, None)) not in (None, False)}
     require(
         not options or device_map is not None,
-        f"{', '.join(f'{name}={value!r}' for name, value in options.items())} says how device_map= places weights, but "
-        f"there is none; say device_map='auto'",
+        f"{', '.join(f'{name}={value!r}' for name, value in options.items())} says how device_map= spreads weights, "
+        f"but there is none; say device_map='auto'",
     )
     for name in ("variant", "disable_mmap"):
         if (value := plain(left.pop(name, None))) is not None:
@@ -308,7 +308,7 @@ def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
     """Refuse what cannot say where a model is.
 
     Args:
-        has_weights: they were handed over, so no place is needed.
+        has_weights: they were given, so no path is needed.
 
     Raises:
         ValueError: neither a word nor a path.
@@ -322,7 +322,7 @@ def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
 def check_part(
     part: str, name_or_path: Any, arguments: Mapping[str, Any], config_class: type[PreTrainedConfig]
 ) -> dict[str, Any]:
-    """Check what a part's own `from_pretrained` was told, and give what goes on to transformers'.
+    """Check the arguments of a part's own `from_pretrained`, and give those that go on to transformers'.
 
     A whole repository has the part in a folder: `vqvae` is found there, of priors there are several.
 

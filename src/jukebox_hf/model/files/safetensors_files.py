@@ -1,4 +1,4 @@
-"""What a safetensors file says it holds, checked without reading a tensor.
+"""Headers of safetensors files, checked without reading a tensor.
 
 Flows in: a path. Flows out: names, types and shapes of its tensors and its metadata, or one sentence that names the
 file and the cause. A checked header promises that the file is whole: every tensor lies inside it, none over another.

@@ -1,4 +1,4 @@
-"""What numbers weights may be, and what stays float32 where half precision is asked for, whichever way it is asked.
+"""Which dtypes weights may have, and what stays float32 where half precision is asked for, whichever way it is asked.
 
 Half precision is for the transformers' matrices: norms, embeddings, heads, conditioners and codebooks stay as trained.
 `from_pretrained(dtype=...)` goes by `_keep_in_fp32_modules_strict`; here `from_config(dtype=...)`, `.to(dtype)` and
@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from ..checks.validation import require
 
-FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
+FLOAT_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+)  # dtypes that are computed in; others are storage
 HALVES = (torch.float16, torch.bfloat16)
 
 

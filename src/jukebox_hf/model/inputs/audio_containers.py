@@ -1,7 +1,7 @@
-"""The boxes in which people hand over recordings: dictionaries, tuples with a rate, decoders, bytes, or plain samples.
+"""The forms in which recordings arrive: dictionaries, tuples with a rate, decoders, bytes, or plain samples.
 
 Flows in: what `datasets`, gradio, soundfile or transformers' pipelines give. Flows out: samples with their rate, or a
-file. What the numbers mean is not looked at here (`audio_input`).
+file. What the numbers mean is checked elsewhere (`audio_input`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ _ARRAYS, _RATES = ("array", "raw", "audio"), ("sampling_rate", "sample_rate")
 
 
 class Recording(NamedTuple):
-    """One recording out of its box.
+    """One recording, unpacked.
 
     Attributes:
         source: a path, the bytes of a file, or samples as an array.
-        rate: of samples, where the box said it.
+        rate: of samples, where the container gives it.
     """
 
     source: str | PathLike[str] | bytes | np.ndarray
@@ -38,7 +38,7 @@ class Recording(NamedTuple):
 
 
 def unpack(audio: Any, name: str = "audio") -> Recording:
-    """Take one recording out of its box.
+    """Unpack one recording.
 
     Raises:
         ValueError: what is no recording, in one sentence.

@@ -1,7 +1,7 @@
 """Artists and genres: which id a name had when the models were trained, and which names are close to one.
 
 Flows in: names as people write them. Flows out: ids. The rules differ between the two label versions: v2 knows
-lower-case words joined by underscores and hears a genre as a bag of words, v3 knows names as written in lower case.
+lower-case words joined by underscores and splits a genre into a bag of words, v3 knows names as written in lower case.
 """
 
 import re
@@ -78,7 +78,7 @@ class LabelVocabulary:
         return _find(name, self._key(name), self.artists)
 
     def find_genres(self, name: str) -> list[tuple[str, int | None]]:
-        """The words this version hears in a genre, in order, each with its id or None if it is not listed."""
+        """The words this version splits a genre into, in order, each with its id or None if it is not listed."""
         words = RULES[self.version].genre_words(self._key(name))
         return [(word, _find(name, word, self.genres)) for word in words]
 
@@ -153,7 +153,7 @@ def search(names: Mapping[str, int], text: str, limit: int) -> list[LabelMatch]:
 
 
 def fold(name: str) -> str:
-    """What people hear in a name: lower case, no accents, single blanks for everything but letters and digits."""
+    """A name normalised for search: lower case, no accents, single blanks for everything but letters and digits."""
     letters = (c for c in unicodedata.normalize("NFKD", name.lower()) if not unicodedata.combining(c))
     return " ".join("".join(c if c.isalnum() else " " for c in letters).split())
 

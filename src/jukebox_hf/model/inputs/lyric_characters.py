@@ -46,7 +46,7 @@ class LyricEncoding:
 
 @dataclass(frozen=True)
 class LyricVocabulary:
-    """The characters that priors of one label version read, by id: 80 in v2, 79 (no plus sign) in v3, then one's own.
+    """The lyric characters of one label version, by id: 80 in v2, 79 (no plus sign) in v3, then one's own.
 
     Attributes:
         version: `v2` or `v3`.

@@ -110,7 +110,7 @@ def _place(text: str, index: int) -> str:
 
 
 def _is_part(text: str, index: int, kept: Mapping[int, str]) -> bool:
-    """Whether a mark typed after its letter is heard with it, as one of the characters that a user added."""
+    """Whether a mark typed after its letter counts with it, as one of the characters that a user added."""
     first = next((offset for offset in range(index - 1, max(index - 8, -1), -1) if offset in kept), None)
     if first is None or kept[first].isascii():
         return False

@@ -1,7 +1,7 @@
-"""Which lyric characters belong to a window, and what a prior is told of its place in the song.
+"""Which lyric characters belong to a window, and the timing that conditions a prior on it.
 
 Flows in: lengths in samples and characters. Flows out: a timing as a value, and indices of characters. Integers only,
-but for the place of the lyrics, where the released models were trained on the rounding of floating point numbers.
+but for the position of the lyrics, where the released models were trained on the rounding of floating point numbers.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class SongTiming:
         total_samples: length of the song.
         offset_samples: of the window in it.
         window_samples: length of the window.
-        told_samples: the length that the prior is told, where it has not learnt songs as long or as short; else None.
+        told_samples: song length in the timing, where the prior has not learnt songs as long or as short; else None.
         lyrics_from_samples: where in the song its lyrics begin.
     """
 
@@ -50,7 +50,7 @@ class SongTiming:
         return self.told_samples is not None and self.told_samples < self.total_samples
 
     def told(self) -> "SongTiming":
-        """What the prior is told of this window: its place in a song of `told_samples`, which glides over the real one.
+        """The timing that conditions the prior: that of a song of `told_samples`, which glides over the real one.
 
         A long song begins with the windows of the told one's beginning and ends with those of its end; all between
         are told to be its middle. In too short a song offsets grow, so that its last window is the told one's last.

@@ -41,8 +41,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
     Args:
         feature_extractor: for prompts.
         tokenizer: for words.
-        max_genres: per level, finest first, how many genres its prior hears; 0 where it hears no labels.
-        lyric_level: the level whose prior reads lyrics: `lyric_ids` are in its characters. None: no level does.
+        max_genres: per level, finest first, how many genres condition its prior; 0 without labels.
+        lyric_level: the level with lyrics: `lyric_ids` are in its characters. None: no level does.
 
     Raises:
         ValueError: numbers that do not fit the tokenizer.
@@ -76,7 +76,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         """Make the processor of a model.
 
         Raises:
-            ValueError: a tokenizer of another model or alphabet, or levels that read lyrics in different characters.
+            ValueError: a tokenizer of another model or alphabet, or levels with different lyric characters.
         """
         priors = config.prior_configs
         versions = tokenizer.label_versions
@@ -180,7 +180,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
     def encode_lyrics(self, lyrics: str, *, warn: bool = False) -> LyricEncoding:
         """Number the characters of lyrics that are sung, each with its offset in the text as typed.
 
-        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level reads lyrics.
+        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level takes lyrics.
 
         Args:
             lyrics: as typed.
@@ -219,13 +219,13 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         artists, genres = [], []
         for level, most in enumerate(self.max_genres):
             artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
-            heard = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
+            ids = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
             require(
-                len(heard) <= most,
-                f"genre={genre!r} is {len(heard)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
-                f"level {level} hears at most {most}; use fewer words",
+                len(ids) <= most,
+                f"genre={genre!r} is {len(ids)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
+                f"level {level} takes at most {most}; use fewer words",
             )
-            genres.append([*heard, *[-1] * (slots - len(heard))])
+            genres.append([*ids, *[-1] * (slots - len(ids))])
         return {
             "artist_ids": artists,
             "genre_ids": genres,
@@ -313,7 +313,7 @@ def merged(song: Song | None, words: Mapping[str, Any], index: int) -> dict[str,
         require(words.get("lyrics") is None, "lyrics are given twice, as text and as lyrics=; give them once")
         song = {"lyrics": song}
     unknown = sorted({*map(str, song or ()), *map(str, words)} - set(SONG_WORDS))
-    require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
+    require(not unknown, f"unknown argument {', '.join(unknown)}; known: {', '.join(SONG_WORDS)}")
     said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
     if "seed" in said:
         _check_seed(said["seed"])

@@ -43,7 +43,7 @@ _NAMED_IN_WARNINGS = 3
 class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     """Turns lyrics, artist and genre into ids; each level's prior has its own label version, `v2` or `v3`.
 
-    Called with lyrics, it gives their ids for the top level, which is the one that reads lyrics. Padding is id 0 and
+    Called with lyrics, it gives their ids for the top level, the one with lyrics. Padding is id 0 and
     stands in front, where the priors expect it.
 
     Args:
@@ -207,7 +207,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
         Args:
             song: artist, genre, lyrics, and times in samples.
-            config: of the prior that will read the labels.
+            config: of the prior that the labels condition.
             strict: refuse names that its version does not list, instead of one warning.
 
         Raises:
@@ -225,7 +225,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             require(
                 len(genre_ids) <= config.max_genres,
                 f"genre={song.genre!r} is {len(genre_ids)} genres in {words.version}, but the prior of level "
-                f"{config.level} hears at most max_genres={config.max_genres}; use fewer words",
+                f"{config.level} takes at most max_genres={config.max_genres}; use fewer words",
             )
             genre_ids += (-1,) * (config.max_genres - len(genre_ids))
         return LevelLabels(config, artist_id, genre_ids, characters.encode(song.lyrics), timing)
@@ -246,7 +246,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         return found or UNKNOWN_ID
 
     def genre_ids(self, name: str | int, level: int, *, strict: bool = False) -> tuple[int, ...]:
-        """The ids a level hears in a genre: one per word in v2, just one in v3; 0 for what is not listed.
+        """The ids of a genre at a level: one per word in v2, just one in v3; 0 for what is not listed.
 
         An integer is an id already, which other label versions may have given to another genre.
 
@@ -384,7 +384,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         """Raise for one level, or warn once for all levels that do not list a name."""
         if strict:
             sentence = self._describe_unlisted(kind, name, self.label_versions[level], [level])
-            raise ValueError(f"{sentence}; use a listed name, or strict=False to let the level hear 'unknown'")
+            raise ValueError(f"{sentence}; use a listed name, or strict=False for 'unknown'")
         if (kind, name) in self._already_warned:
             return
         self._already_warned.add((kind, name))
@@ -393,7 +393,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             if self._is_unlisted(kind, name, version):
                 levels.setdefault(version, []).append(each)
         sentences = [self._describe_unlisted(kind, name, version, places) for version, places in levels.items()]
-        warnings.warn(f"{'; '.join(sentences)}; these levels hear 'unknown' instead", stacklevel=3)
+        warnings.warn(f"{'; '.join(sentences)}; these levels take 'unknown' instead", stacklevel=3)
 
     def _is_unlisted(self, kind: str, name: str, version: str) -> bool:
         words = self.vocabularies[version]
@@ -438,7 +438,7 @@ def _numbers(count: int) -> dict[str, int]:
 
 
 def _likely_version(prior: JukeboxPriorConfig) -> str:
-    """The label version of a prior, by the characters it reads, or else by how many genres it hears."""
+    """The label version of a prior, by its lyric characters, or else by its genre slots."""
     if prior.lyrics == "none":
         return "v2" if prior.max_genres > 1 else "v3"
     found = [version for version in CHARACTERS if prior.lyric_vocab_size == len(CHARACTERS[version]) + 1]

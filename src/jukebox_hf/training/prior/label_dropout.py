@@ -1,4 +1,4 @@
-"""Label dropout: a prior that sometimes hears nothing learns both what labels say and what music is without them.
+"""Label dropout: labels hidden at random, so that a prior learns music with and without them.
 
 Flows in: windows with words. Flows out: the same windows, some words hidden. What is hidden depends on the seed, the
 epoch and the window only, never on workers or on what was drawn before, so that a resumed run hides the same.

@@ -30,7 +30,7 @@ def choose_labels(
     songs: Iterable[Song],
     num_levels: int,
 ) -> JukeboxTokenizer:
-    """Decide which names a prior shall hear.
+    """Choose the names that condition a prior.
 
     Args:
         wanted: one of `LABEL_CHOICES`, or a folder with artists.json; None: "keep" where there are lists, else "songs".
@@ -78,7 +78,7 @@ def choose_labels(
 
 
 def version_of(config: JukeboxPriorConfig) -> str:
-    """The label version of a new prior: by the characters it reads, else by how many genres a song has.
+    """The label version of a new prior: by its lyric characters, else by how many genres a song has.
 
     Raises:
         ValueError: characters of no version.
@@ -130,7 +130,7 @@ def table_sizes(lists: LabelVocabulary) -> tuple[int, int]:
 
 
 def new_names(old: LabelVocabulary, new: LabelVocabulary) -> list[str]:
-    """Names that a prior trained on the old lists has never heard."""
+    """Names that a prior trained on the old lists was not trained on."""
     return [name for kind in ("artists", "genres") for name in getattr(new, kind) if name not in getattr(old, kind)]
 
 

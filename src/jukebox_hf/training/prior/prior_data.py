@@ -260,7 +260,7 @@ def _windows(
 def _within(
     shards: CodeShards, config: JukeboxPriorConfig, data_args: PriorDataArguments, split: str | None
 ) -> CodedSongs:
-    """The songs of a side of the split whose length the prior can hear."""
+    """The songs of a side of the split whose length the prior's timing spans."""
     low, high = _song_samples(config)
     side = [song for song in range(len(shards)) if in_split(shards.words[song]["name"], split, data_args.test_fraction)]
     require(
@@ -281,7 +281,7 @@ def _within(
 
 
 def _song_samples(config: JukeboxPriorConfig) -> tuple[float, float]:
-    """Lengths of songs, in samples, that a prior with timing can hear: from the first to under the second."""
+    """Lengths of songs, in samples, that a prior's timing spans: from the first to under the second."""
     if not config.has_timing:
         return 0.0, math.inf
     high = config.max_song_seconds * config.sampling_rate

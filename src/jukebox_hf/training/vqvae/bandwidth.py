@@ -1,4 +1,4 @@
-"""How loud the training audio is: what the losses are divided by, so that their weights mean the same everywhere.
+"""Loss normalisers, measured on the training audio, so that loss weights mean the same on any loudness.
 
 Flows in: windows of audio. Flows out: three numbers for the configuration (the original's `bandwidth`).
 """

@@ -1,7 +1,7 @@
 """The callback that makes codebooks follow the encoders while a Trainer trains a JukeboxVQVAE.
 
 Flows in: the model, before training. Flows out: one move of the codebooks per optimiser step, whatever the accumulation
-or recomputation of gradients, because the whole model's forward is listened to, and nothing inside it. Works with
+or recomputation of gradients, because the forward hook is on the whole model, and on nothing inside it. Works with
 transformers' own Trainer too.
 """
 
@@ -43,7 +43,7 @@ class CodebookEMACallback(CheckpointedCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen to the model's forward, and go on from a checkpoint's statistics when resuming."""
+        """Register the forward hook, and go on from a checkpoint's statistics when resuming."""
         model = _vqvae(kwargs["model"])
         folder = self.resumed_folder(args, state)
         self.ema = CodebookEMA(self.ema.settings, levels=self.levels)
@@ -74,11 +74,11 @@ class CodebookEMACallback(CheckpointedCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop listening."""
+        """Remove the forward hook."""
         self.detach(_vqvae(kwargs["model"]))
 
     def detach(self, model: JukeboxVQVAE) -> None:
-        """Stop listening to a model; also after an error inside the training."""
+        """Remove the forward hook of a model; also after an error inside the training."""
         model.moves_codebooks = False
         for hook in self._hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""A random sample of vectors out of a stream that comes in pieces, on several machines.
+"""Reservoir sampling: random vectors out of a stream that comes in chunks, on several ranks.
 
 Flows in: vectors, each with a random priority. Flows out: the K of the smallest priorities, in that order. What is kept
 depends on the priorities alone, not on how the stream was cut.
