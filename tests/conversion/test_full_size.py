@@ -11,7 +11,7 @@ from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys
-from jukebox_hf.model.checkpoints.checkpoint_keys import HEAD, turned
+from jukebox_hf.model.checkpoints.checkpoint_keys import HEAD, transposed
 from jukebox_hf.model.files.checkpoint_files import CheckpointFiles
 
 # Runs the command in a process of its own and prints its largest resident memory, and how much of that was its own.
@@ -55,7 +55,7 @@ def _compare_families(folder, file, pairs):
     families = {re.sub(r"\d+", "N", pair.ours): pair for pair in pairs if pair.ours in ours}
     assert {pair.ours for pair in pairs} - set(ours) <= {HEAD}, "of a tied pair one name is stored"
     for family, pair in families.items():
-        assert torch.equal(ours[pair.ours], turned(theirs[pair.theirs], pair)), family
+        assert torch.equal(ours[pair.ours], transposed(theirs[pair.theirs], pair)), family
     return len(families)
 
 

@@ -234,10 +234,10 @@ def _written(out: Path, settings: CorpusSettings, missing: list[int], processes:
 
 
 def _write_song(out: Path, settings: CorpusSettings, index: int) -> None:
-    order = synth_spec(settings, index)
-    song = synthesize(order)
-    tags = {"artist": order.artist, "genre": order.genre, "comment": "synthesized by jukebox_hf"}
-    write_audio(out / _name(settings, index), song.audio, order.sampling_rate, format=settings.format, tags=tags)
+    spec = synth_spec(settings, index)
+    song = synthesize(spec)
+    tags = {"artist": spec.artist, "genre": spec.genre, "comment": "synthesized by jukebox_hf"}
+    write_audio(out / _name(settings, index), song.audio, spec.sampling_rate, format=settings.format, tags=tags)
 
 
 def _name(settings: CorpusSettings, index: int) -> str:
@@ -249,7 +249,7 @@ def _metadata(settings: CorpusSettings, names: list[str]) -> bytes:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_LIST_COLUMNS)
     for index, name in enumerate(names):
-        order = synth_spec(settings, index)
-        times = [[round(start, 6), round(end, 6)] for start, end in lyric_timing(order.lyrics, order.slot).times]
-        table.writerow([name, order.artist, order.genre, order.lyrics, json.dumps(times, separators=(",", ":"))])
+        spec = synth_spec(settings, index)
+        times = [[round(start, 6), round(end, 6)] for start, end in lyric_timing(spec.lyrics, spec.slot).times]
+        table.writerow([name, spec.artist, spec.genre, spec.lyrics, json.dumps(times, separators=(",", ":"))])
     return text.getvalue().encode()

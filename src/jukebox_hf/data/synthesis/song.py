@@ -74,16 +74,16 @@ class SynthesizedSong:
     times: tuple[tuple[float, float], ...]
 
 
-def synthesize(order: SynthSpec) -> SynthesizedSong:
+def synthesize(spec: SynthSpec) -> SynthesizedSong:
     """Play a song."""
-    artist, genre = ARTISTS[order.artist], GENRES[order.genre]
-    random = np.random.default_rng([order.seed, 1])
+    artist, genre = ARTISTS[spec.artist], GENRES[spec.genre]
+    random = np.random.default_rng([spec.seed, 1])
     tonic = int(random.choice(artist.keys))
     chords = genre.progressions[random.integers(len(genre.progressions))]
-    timing = lyric_timing(order.lyrics, order.slot)
-    notes = melody(timing.sounds, artist, tonic, order.seconds, random)
-    voice = sing(timing.sounds, notes, artist, order.seconds, order.sampling_rate, random)
-    band = _band(order, genre, MODES[artist.mode], tonic, chords)
+    timing = lyric_timing(spec.lyrics, spec.slot)
+    notes = melody(timing.sounds, artist, tonic, spec.seconds, random)
+    voice = sing(timing.sounds, notes, artist, spec.seconds, spec.sampling_rate, random)
+    band = _band(spec, genre, MODES[artist.mode], tonic, chords)
     level = _loudness(band)
     if timing.sounds:
         voice *= np.float32(_VOICE_OVER_BAND * level / _loudness(voice[voice != 0]))
@@ -115,16 +115,16 @@ def melody(
     return tuple(notes)
 
 
-def _band(order: SynthSpec, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
-    beat = genre.slots_per_beat * order.slot
-    band = np.zeros(round(order.seconds * order.sampling_rate), np.float32)
-    for bar in range(math.ceil(order.seconds / (beat * _BEATS_PER_BAR))):
+def _band(spec: SynthSpec, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
+    beat = genre.slots_per_beat * spec.slot
+    band = np.zeros(round(spec.seconds * spec.sampling_rate), np.float32)
+    for bar in range(math.ceil(spec.seconds / (beat * _BEATS_PER_BAR))):
         start = bar * beat * _BEATS_PER_BAR
         for drum in genre.drums:
-            _strike(band, drum, start, beat, order.sampling_rate)
+            _strike(band, drum, start, beat, spec.sampling_rate)
         for part in genre.parts:
             tones = _chord(scale, tonic, chords[bar % len(chords)], part.lowest)
-            _play(band, part, tones, start, beat, order.sampling_rate)
+            _play(band, part, tones, start, beat, spec.sampling_rate)
     return band
 
 
