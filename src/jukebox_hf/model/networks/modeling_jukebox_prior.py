@@ -397,7 +397,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             Logits (B, 1, V), float32.
         """
         inputs, here = self.enter_step(token, conditioning, cache)
-        return self._head(self.transformer(inputs, start=cache.position, cache=cache), here)
+        return self.logits(self.transformer(inputs, start=cache.position, cache=cache), here)
 
     def enter_step(
         self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
@@ -412,6 +412,12 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             return inputs, None
         here = conditioning.positions.index_select(1, position.view(1))
         return inputs + here, here
+
+    def logits(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
+        """Logits (B, T, V), float32, of hidden states (B, T, D) and what conditions their positions, if anything."""
+        if self.config.tie_word_embeddings and conditioning is not None:
+            hidden = hidden + conditioning  # the second time; the first was at the input
+        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
 
     # --- inside the door ---
 
@@ -446,7 +452,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
         if last_only:
             hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
-        return self._head(hidden, here)
+        return self.logits(hidden, here)
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         """The inputs of the layers, (B, stop - start, D); in chunks when autograd is off."""
@@ -463,11 +469,6 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def _inputs_at_once(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         embedded = self.transformer.embed(tokens, conditioning.start, start, stop)
         return embedded if conditioning.positions is None else embedded + conditioning.positions[:, start:stop]
-
-    def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
-        if self.config.tie_word_embeddings and conditioning is not None:
-            hidden = hidden + conditioning  # the second time; the first was at the input
-        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
 
     def _weigh(self, code_loss: Tensor, num_codes: int, lyric_loss: Tensor | None) -> Tensor:
         """Mean over codes and characters, characters at their own weight."""
