@@ -175,8 +175,7 @@ def _target_dtype(part: ForeignPart, pair: KeyPair, dtype: torch.dtype | None) -
     if dtype is None:
         tensor = part.tensors[pair.theirs]
         return tensor.dtype if is_plain(tensor) else torch.float32  # which reading will refuse
-    kept = JukeboxPrior._keep_in_fp32_modules_strict
-    is_matrix = part.name != "vqvae" and not any(piece in kept for piece in pair.ours.split("."))
+    is_matrix = part.name != "vqvae" and JukeboxPrior.is_half_precision(pair.ours)
     return dtype if is_matrix else torch.float32
 
 

@@ -39,9 +39,8 @@ def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
     """
     with torch.device("meta"):
         prior = JukeboxPrior(config).eval()
-    kept = prior._keep_in_fp32_modules_strict
     linears = ((name, module) for name, module in prior.named_modules() if isinstance(module, nn.Linear))
-    small = [module for name, module in linears if not any(piece in kept for piece in name.split("."))]
+    small = [module for name, module in linears if prior.is_half_precision(name)]
     for linear in small:
         if weights == "bf16":
             linear.to(torch.bfloat16)

@@ -71,7 +71,7 @@ def int8_config() -> Any:
         raise ValueError('int8 needs torchao; pip install "jukebox_hf[quant]"') from None
     from transformers import TorchAoConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=JukeboxPrior._keep_in_fp32_modules_strict)
+    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=JukeboxPrior.float32_modules())
 
 
 def num_quantized(prior: JukeboxPrior) -> int:

@@ -25,11 +25,20 @@ HALVES = (torch.float16, torch.bfloat16)
 class KeepsFloat32:
     """For networks, before `PreTrainedModel`: some of their tensors never become half precision."""
 
+    @classmethod
+    def float32_modules(cls) -> list[str]:
+        """The names of modules whose tensors stay, which `from_pretrained` goes by."""
+        return list(cls._keep_in_fp32_modules_strict or ())
+
+    @classmethod
+    def is_half_precision(cls, name: str) -> bool:
+        """Whether half precision is for the tensor, or the module, of this name."""
+        return not set(cls.float32_modules()).intersection(name.split("."))
+
     def _float32_tensors(self) -> Iterator[Tensor]:
-        """Those that stay; by default those under one of the names that `from_pretrained` goes by."""
-        kept = set(self._keep_in_fp32_modules_strict or ())
+        """Those that stay; by default those under one of the names of `float32_modules`."""
         for tensors in (self.named_parameters(), self.named_buffers()):
-            yield from (tensor for name, tensor in tensors if kept.intersection(name.split(".")))
+            yield from (tensor for name, tensor in tensors if not self.is_half_precision(name))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         """Every move and every change of dtype of a module goes through here."""
