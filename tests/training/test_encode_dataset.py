@@ -12,7 +12,7 @@ import soundfile
 import torch
 from accelerate import PartialState
 
-from jukebox_hf.data.code_shards import CodeShards, vqvae_fingerprint
+from jukebox_hf.data.code_shards import CodeShards, vqvae_fingerprints
 from jukebox_hf.data.songs import SkippedSong
 from jukebox_hf.model.networks.convolution import Encoder
 from jukebox_hf.training import encode_dataset as module
@@ -80,7 +80,7 @@ def test_every_song_becomes_codes_of_every_level_with_its_words(sounds, vqvae, t
     assert len(list(out.glob("*.parquet"))) == 5
     found = contents(out)
     assert set(found) == {f"{number:02}.wav" for number in range(COUNT) if number != 3}
-    assert CodeShards(out).facts.fingerprint == vqvae_fingerprint(vqvae, range(2))
+    assert CodeShards(out).facts.fingerprints == vqvae_fingerprints(vqvae, range(2))
     sound = soundfile.read(sounds / "07.wav", dtype="float32")[0]
     song, total, fine, top = found["07.wav"]
     codes = vqvae.encode(torch.from_numpy(sound[: 349 // 16 * 16])[None, None]).audio_codes

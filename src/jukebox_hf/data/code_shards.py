@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,14 @@ class CodeFacts:
         sampling_rate: of the audio they stand for.
         hop_lengths: samples per code, finest level first.
         codebook_size: codes are below it.
-        fingerprint: of the levels of the VQ-VAE that made them (`fingerprint`).
+        fingerprints: of each level that is there of the VQ-VAE that made them (`vqvae_fingerprints`).
         levels: whose codes are there, finest first; None: all.
     """
 
     sampling_rate: int
     hop_lengths: tuple[int, ...]
     codebook_size: int
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     levels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -71,9 +71,27 @@ class CodeFacts:
             f"levels={levels!r:.60} are not of the {len(hops)} levels there; encode the songs again",
         )
         require(
-            isinstance(self.fingerprint, str),
-            f"fingerprint={self.fingerprint!r:.60} must be a string; encode the songs again",
+            isinstance(self.fingerprints, tuple) and all(isinstance(digits, str) for digits in self.fingerprints),
+            f"fingerprints={self.fingerprints!r:.60} must be a tuple of strings, one per level; encode the songs again",
         )
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "CodeFacts":
+        """Read what `to_dict` gave.
+
+        Raises:
+            TypeError: names that are missing or unknown.
+            ValueError: values that are no facts of codes.
+        """
+        rest = {name: value for name, value in stored.items() if name != "fingerprint"}
+        joined = stored.get("fingerprint")
+        require(isinstance(joined, str), f"fingerprint={joined!r:.60} must be a string; encode the songs again")
+        return cls(fingerprints=tuple(joined.split("-")), **rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; fingerprints are stored as one string, with hyphens between."""
+        stored = {("fingerprint" if name == "fingerprints" else name): value for name, value in asdict(self).items()}
+        return stored | {"fingerprint": "-".join(self.fingerprints)}
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -82,7 +100,7 @@ class CodeFacts:
 
     def is_same_vqvae(self, other: "CodeFacts", levels: Sequence[int]) -> bool:
         """Whether both come from the same network at the levels that both know; False where they share none."""
-        ours, theirs = (dict(zip(facts.present, facts.fingerprint.split("-"), strict=False)) for facts in (self, other))
+        ours, theirs = (dict(zip(facts.present, facts.fingerprints, strict=False)) for facts in (self, other))
         shared = [level for level in levels if level in ours and level in theirs]
         return bool(shared) and all(ours[level] == theirs[level] for level in shared)
 
@@ -119,12 +137,12 @@ class CodedSong:
     codes: tuple[np.ndarray, ...]
 
 
-def vqvae_fingerprint(vqvae: nn.Module, levels: Sequence[int]) -> str:
-    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level, with hyphens between.
+def vqvae_fingerprints(vqvae: nn.Module, levels: Sequence[int]) -> tuple[str, ...]:
+    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level.
 
     Levels are networks of their own, so that training one for longer leaves the codes of the others as they were.
     """
-    return "-".join(_fingerprint_of_level(vqvae, level) for level in levels)
+    return tuple(_fingerprint_of_level(vqvae, level) for level in levels)
 
 
 def _fingerprint_of_level(vqvae: nn.Module, level: int) -> str:
@@ -183,7 +201,7 @@ class CodeShardWriter:
         self.flush()
         self.written = {name for path in _shards(self.folder) for name in _names(path, self.facts)}
         require(len(self.written) > 0, f"{self.folder} has no songs; add at least one")
-        index = {"format": _CODES_FORMAT, "songs": len(self.written), **asdict(self.facts)}
+        index = {"format": _CODES_FORMAT, "songs": len(self.written), **self.facts.to_dict()}
         write_bytes(self.folder / _CODES_INDEX, json.dumps(index, indent=1).encode())
 
     def __enter__(self) -> "CodeShardWriter":
@@ -322,7 +340,7 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
         ends = np.cumsum([0, *map(len, codes)])
         values = pa.array(np.concatenate(codes).astype(kind.to_pandas_dtype()))
         columns[f"codes_{level}"] = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
-    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(asdict(facts)).encode()})
+    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts.to_dict()).encode()})
 
 
 def _read_group(path: Path, group: int, level: int) -> list[np.ndarray]:
@@ -340,7 +358,7 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 def _facts(given: dict[str, Any], where: str) -> CodeFacts:
     try:
-        return CodeFacts(**given)
+        return CodeFacts.from_dict(given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where} is damaged ({error})") from None
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
-from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprint
+from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprints
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.prior_batches import check_vocabulary
@@ -142,7 +142,7 @@ def facts_of(vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> CodeFa
     """What all codes of a VQ-VAE have in common, of all levels or those given."""
     config = vqvae.config
     chosen = None if levels is None else tuple(sorted(set(levels)))
-    prints = vqvae_fingerprint(vqvae, range(config.num_levels) if chosen is None else chosen)
+    prints = vqvae_fingerprints(vqvae, range(config.num_levels) if chosen is None else chosen)
     return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, prints, chosen)
 
 
@@ -154,8 +154,8 @@ def check_same_vqvae(name: str, found: CodeFacts, owner: str, wanted: CodeFacts,
     """
     require(
         found.is_same_vqvae(wanted, (config.level, config.level + 1)),
-        f"the codes of {name} were made by another VQ-VAE (fingerprint {found.fingerprint}) than {owner} "
-        f"({wanted.fingerprint}), so they mean other sounds; encode the songs with that one",
+        f"the codes of {name} were made by another VQ-VAE (fingerprint {'-'.join(found.fingerprints)}) than {owner} "
+        f"({'-'.join(wanted.fingerprints)}), so they mean other sounds; encode the songs with that one",
     )
 
 

@@ -6,7 +6,7 @@ are asked for.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from jukebox_hf.data.code_shards import CodeFacts
@@ -112,7 +112,7 @@ def read_facts(folder: Path) -> CodeFacts | None:
     if not file.is_file():
         return None
     try:
-        return CodeFacts(**read_json(file))
+        return CodeFacts.from_dict(read_json(file))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); remove it, if you know which VQ-VAE this prior belongs to"
@@ -122,7 +122,7 @@ def read_facts(folder: Path) -> CodeFacts | None:
 def write_facts(facts: CodeFacts, folder: Path) -> None:
     """Write down which codes a prior is trained on, so that it is never joined to another VQ-VAE."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+    (folder / FACTS_FILE).write_text(json.dumps(facts.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _configuration(name: str) -> JukeboxPriorConfig:
