@@ -153,6 +153,7 @@ def test_the_command_sings_the_words_it_is_given(tmp_path, command):
     ("changed", "sentence"),
     [
         ({"hours": float("nan")}, "hours=nan must be a number over 0 .*; choose one"),
+        ({"hours": True}, "hours=True must be a number over 0 .*; choose one"),
         ({"seed": -1}, "seed=-1 must be an integer"),
         ({"characters": 4}, "characters=4 must be from 8"),
         ({"instrumentals": 2}, "instrumentals=2 must be from 0 to 1"),

@@ -225,13 +225,13 @@ def test_heads_that_look_at_no_lyrics_are_refused(heads, sentence, tiny_prior, i
     _refused(lambda: prior.lyric_attention(inputs.pop("codes"), heads, **inputs), sentence)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None, True])
 def test_a_cache_for_no_songs_is_refused(batch_size, tiny_prior):
     prior = tiny_prior("bare")
     _refused(lambda: prior.new_cache(batch_size), f"batch_size={batch_size!r} must be a positive number of rows")
 
 
-@pytest.mark.parametrize("wanted", [[3], [-4], ["0"], 2, [1.0], "01"])
+@pytest.mark.parametrize("wanted", [[3], [-4], ["0"], 2, [1.0], "01", [True]])
 @pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
 def test_layers_that_do_not_exist_are_refused(wanted, name, tiny_prior, inputs_for):
     prior = tiny_prior("bare", num_hidden_layers=2 if name == "output_hidden_states" else 3)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from jukebox_hf.data.songs import CorruptSongsError, Song, Songs
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import is_integer, require
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def check_window(window_samples: int, sampling_rate: int, seed: int) -> None:
         ("seed", seed, 0),
     ):
         require(
-            isinstance(number, int) and not isinstance(number, bool) and least <= number < 2**63,
+            is_integer(number) and least <= number < 2**63,
             f"{name}={number!r} must be an integer, {least} or more",
         )
 

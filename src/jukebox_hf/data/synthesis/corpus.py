@@ -25,7 +25,7 @@ from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, lyri
 from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
-from jukebox_hf.model.checks.validation import is_integer, require
+from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 MAX_HOURS = 10_000
 _VERSION = 1  # of the sound: raise it when the same seed would sound different
@@ -63,25 +63,25 @@ class CorpusSettings:
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.hours, (int, float)) and 0 < self.hours <= MAX_HOURS,
+            is_number(self.hours) and 0 < self.hours <= MAX_HOURS,
             f"hours={self.hours!r} must be a number over 0 and at most {MAX_HOURS}; choose one",
         )
         require(
-            isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31,
+            is_integer(self.seed) and 0 <= self.seed < 2**31,
             f"seed={self.seed!r} must be an integer from 0 to 2**31 - 1",
         )
         require(
-            isinstance(self.characters, int) and 8 <= self.characters <= 4096,
+            is_integer(self.characters) and 8 <= self.characters <= 4096,
             f"characters={self.characters!r} must be from 8 to 4096 for each song",
         )
         for name in ("instrumentals", "invented"):
             value = getattr(self, name)
-            require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
+            require(is_number(value) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
         require(
             self.format in AUDIO_FORMATS, f"format={self.format!r} is none of {', '.join(AUDIO_FORMATS)}; choose one"
         )
         require(
-            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            is_number(self.slot) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} (--seconds-per-character) must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g}; shorter "
             f"vowels cannot be heard",
         )
@@ -140,7 +140,7 @@ def write_corpus(
         OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
     """
     require(
-        isinstance(processes, int) and 1 <= processes <= 256,
+        is_integer(processes) and 1 <= processes <= 256,
         f"processes={processes!r} must be from 1 to 256; choose one",
     )
     _claim(out, settings, force)

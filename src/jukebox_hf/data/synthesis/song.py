@@ -13,7 +13,7 @@ from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
 from jukebox_hf.data.synthesis.instruments import note, stroke
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, lyric_timing
 from jukebox_hf.data.synthesis.voice import Note, sing
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 _BEATS_PER_BAR = 4
 _VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing
@@ -46,12 +46,12 @@ class SynthSpec:
             require(value in table, f"{name}={value!r} is none of {', '.join(table)}; choose one")
         require(len(self.lyrics) > 0, "lyrics is empty; give blanks, one for each slot of an instrumental")
         require(
-            isinstance(self.sampling_rate, int) and 8000 <= self.sampling_rate <= 192_000,
+            is_integer(self.sampling_rate) and 8000 <= self.sampling_rate <= 192_000,
             f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels cannot be told "
             f"apart",
         )
         require(
-            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            is_number(self.slot) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g} seconds per character; shorter "
             f"vowels cannot be heard",
         )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks.text_input import check_text
-from ..checks.validation import require
+from ..checks.validation import is_integer, require
 
 UNKNOWN_ID = 0
 _LEAST_LIKENESS = 0.7
@@ -122,7 +122,7 @@ class NameIndex:
         require(isinstance(text, str), f"text={text!r} must be a string to search for")
         check_text("text", text)
         require(
-            isinstance(limit, int) and not isinstance(limit, bool) and limit > 0,
+            is_integer(limit) and limit > 0,
             f"limit={limit!r} must be a positive number of names",
         )
         wanted = fold(text)

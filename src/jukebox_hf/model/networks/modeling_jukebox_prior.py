@@ -322,7 +322,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             ValueError: no rows, or a prior that a device_map spread over devices.
         """
         require(
-            isinstance(batch_size, int) and batch_size > 0,
+            is_integer(batch_size) and batch_size > 0,
             f"batch_size={batch_size!r} must be a positive number of rows",
         )
         devices = {str(device) for device in getattr(self, "hf_device_map", {}).values()}

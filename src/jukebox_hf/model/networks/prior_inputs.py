@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor
 
-from ..checks.validation import Allowed, check_ids, check_ranges, require
+from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
 
 _ALL = ("upper_codes", "artist_ids", "genre_ids", "timing", "lyric_ids")
@@ -62,7 +62,7 @@ def chosen_layers(name: str, wanted: bool | Sequence[int] | None, count: int) ->
     if wanted is True:
         return tuple(range(count))
     require(
-        isinstance(wanted, Sequence) and all(isinstance(layer, int) and -count <= layer < count for layer in wanted),
+        isinstance(wanted, Sequence) and all(is_integer(layer) and -count <= layer < count for layer in wanted),
         f"{name}={wanted!r} must be True, False or a list of indices from {-count} to {count - 1}",
     )
     return tuple(layer % count for layer in wanted)
