@@ -103,7 +103,7 @@ WRONG_INPUTS = [
         "prefix",
         "lyric_ids",
         torch.zeros(2, 11, dtype=LONG),
-        "lyric_ids has 11 characters, but this prior reads exactly",
+        "lyric_ids has 11 characters, but this prior takes exactly",
     ),
     ("encoder", "lyric_ids", torch.full((2, 12), 11), "lyric_ids holds 11, but only 0 to 10 are allowed; 0 is padding"),
     ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of rows (codes: 2, artist_ids: 2"),

@@ -27,12 +27,12 @@ class LevelSound:
 
     Attributes:
         level: 0 is the finest.
-        hop: samples per code.
+        hop_length: samples per code.
         audio: (S,) decoded from this level's codes.
     """
 
     level: int
-    hop: int
+    hop_length: int
     audio: np.ndarray
 
 
@@ -83,7 +83,7 @@ def draw_song(
         image = _draw_spectrogram(panel, sound, start_second, sampling_rate)
         names = {0: " (finest)"} if sound.level == 0 else {}
         note = names.get(sound.level, " (top)" if sound is sounds[0] and len(sounds) > 1 else "")
-        rate = sampling_rate / sound.hop
+        rate = sampling_rate / sound.hop_length
         label = f"level {sound.level}{note}: {rate:,.0f} codes per second"
         panel.text(
             0.006, 0.96, label, transform=panel.transAxes, va="top", fontsize=9, color="white",

@@ -144,12 +144,12 @@ def _windows(data_args: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -
 
 def _window_samples(data_args: AudioArguments, config: JukeboxVQVAEConfig) -> int:
     """The window in whole codes of the coarsest level."""
-    hop = config.hop_lengths[-1]
-    samples = int(data_args.window_seconds * config.sampling_rate) // hop * hop
+    hop_length = config.hop_lengths[-1]
+    samples = int(data_args.window_seconds * config.sampling_rate) // hop_length * hop_length
     require(
         samples > 0,
-        f"window_seconds={data_args.window_seconds} is shorter than one code of the coarsest level, {hop} samples; try "
-        f"{max(1, round(100 * hop / config.sampling_rate))}",
+        f"window_seconds={data_args.window_seconds} is shorter than one code of the coarsest level, {hop_length} "
+        f"samples; try {max(1, round(100 * hop_length / config.sampling_rate))}",
     )
     check_window_samples("train_songs", samples, config)
     return samples

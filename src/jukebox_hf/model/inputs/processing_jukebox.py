@@ -92,9 +92,9 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         )
         for level in readers:
             tokenizer.check_alphabet(priors[level])
-        hop = config.vqvae_config.hop_lengths[len(priors) - 1]
+        hop_length = config.vqvae_config.hop_lengths[len(priors) - 1]
         return cls(
-            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop),
+            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop_length),
             tokenizer,
             max_genres=[prior.max_genres if prior.has_labels else 0 for prior in priors],
             lyric_level=readers[-1] if readers else None,

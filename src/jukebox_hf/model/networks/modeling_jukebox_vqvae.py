@@ -172,13 +172,13 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def _encode(self, audio: Tensor, wanted: Sequence[int], chunk_seconds: float | None) -> list[Tensor]:
         codes = []
         for level in wanted:
-            hop = self.config.hop_lengths[level]
+            hop_length = self.config.hop_lengths[level]
 
-            def encode_chunk(first: int, last: int, level: int = level, hop: int = hop) -> Tensor:
-                latents = self.encoders[level](audio[:, :, first * hop : last * hop].to(self.dtype))
+            def encode_chunk(first: int, last: int, level: int = level, hop_length: int = hop_length) -> Tensor:
+                latents = self.encoders[level](audio[:, :, first * hop_length : last * hop_length].to(self.dtype))
                 return self.codebooks[level].nearest(latents)[0]
 
-            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop, 1, level, chunk_seconds))
+            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop_length, 1, level, chunk_seconds))
         return codes
 
     @can_return_tuple
@@ -211,8 +211,8 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             vectors = self.codebooks[level].vectors(audio_codes[:, first:last])
             return self.decoders[level](vectors.to(self.dtype))
 
-        hop = self.config.hop_lengths[level]
-        audio = self._in_chunks(decode_chunk, audio_codes.shape[1], hop, level, chunk_seconds)
+        hop_length = self.config.hop_lengths[level]
+        audio = self._in_chunks(decode_chunk, audio_codes.shape[1], hop_length, level, chunk_seconds)
         return JukeboxVQVAEDecoderOutput(audio_values=audio)
 
     @can_return_tuple
@@ -243,9 +243,9 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
         if padding_mask is not None or input_lengths is not None:
-            hop = self.config.hop_lengths[wanted[-1]]
+            hop_length = self.config.hop_lengths[wanted[-1]]
             require(
-                not list(padded_rows(input_values, padding_mask, input_lengths, hop)),
+                not list(padded_rows(input_values, padding_mask, input_lengths, hop_length)),
                 "padding_mask names padding, whose silence would count as sound; cut the recordings to one length",
             )
         if return_loss:
@@ -411,11 +411,12 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             len(shape) == 3 and shape[1] == 1 and shape[0] > 0,
             f"input_values has shape {shape}, but must be (B, 1, S): songs, one channel, samples; reshape or mix down",
         )
-        hop = self.config.hop_lengths[coarsest]
+        hop_length = self.config.hop_lengths[coarsest]
         require(
-            shape[2] > 0 and shape[2] % hop == 0,
-            f"input_values has {shape[2]} samples, but level {coarsest} needs a positive multiple of its hop of {hop}; "
-            f"crop to {shape[2] // hop * hop} or pad to {max(1, -(-shape[2] // hop)) * hop}",
+            shape[2] > 0 and shape[2] % hop_length == 0,
+            f"input_values has {shape[2]} samples, but level {coarsest} needs a positive multiple of its hop of "
+            f"{hop_length}; crop to {shape[2] // hop_length * hop_length} or pad to "
+            f"{max(1, -(-shape[2] // hop_length)) * hop_length}",
         )
 
     def _check_long_enough(self, input_values: Tensor) -> None:

@@ -13,14 +13,16 @@ from ..checks.validation import require
 _AS_EXTRACTED = "give what JukeboxFeatureExtractor gives"
 
 
-def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop: int) -> Iterator[tuple[int, int, int]]:
+def padded_rows(
+    audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop_length: int
+) -> Iterator[tuple[int, int, int]]:
     """Find the rows that hold padding: row, first sample of sound, and the one behind its last.
 
     Args:
         audio: (B, 1, S).
         mask: (B, S), 1 where sound is; None: as `lengths` say.
         lengths: (B,) samples of sound at the end of each row; None: as `mask` says.
-        hop: samples per code of the coarsest level, on whose edges sound must begin and end.
+        hop_length: samples per code of the coarsest level, on whose edges sound must begin and end.
 
     Raises:
         ValueError: other shapes, sound in several pieces, none at all, or a mask and lengths that differ.
@@ -43,9 +45,9 @@ def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop:
         require(is_binary, f"padding_mask must hold 0 and 1 alone; {_AS_EXTRACTED}")
         require(count > 0, f"padding_mask has no sound in row {row}; leave that recording out")
         require(
-            stop - start == count and start % hop == 0 and stop % hop == 0,
+            stop - start == count and start % hop_length == 0 and stop % hop_length == 0,
             f"padding_mask has sound from {start} to {stop} in row {row}, but it must be one piece of whole codes of "
-            f"{hop} samples; {_AS_EXTRACTED}",
+            f"{hop_length} samples; {_AS_EXTRACTED}",
         )
         require(
             lengths is None or length == count,
