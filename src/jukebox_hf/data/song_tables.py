@@ -25,7 +25,7 @@ from jukebox_hf.data.song_lists import (
     checked_word,
     read_song_list,
 )
-from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.data.source_folders import OutsideError, SourceFolder
 from jukebox_hf.model.checks.file_kinds import check_file, read_head, refuse_kind
 from jukebox_hf.model.checks.text_input import MAX_PATH, check_text
 from jukebox_hf.model.checks.validation import require
@@ -84,8 +84,8 @@ def open_table(
     inner = _own_folder(Path(source), split)
     metadata = metadata_of(inner or source)
     if metadata is not None:
-        place = Place(inner or Path(source), allow_outside=allow_outside)
-        table = _recordings_alone(place) if metadata.is_dir() else _listed(place, metadata)
+        root = SourceFolder(inner or Path(source), allow_outside=allow_outside)
+        table = _recordings_alone(root) if metadata.is_dir() else _listed(root, metadata)
         if table.left_out:
             logger.warning(table.left_out)
         return table, inner is not None
@@ -100,7 +100,7 @@ def open_table(
     words = {name: arrow[:][name].to_pylist() for name in (*WORD_COLUMNS, TIMED_LYRICS) if name in columns}
     for name, values in words.items():
         words[name] = [checked_word(f"{source}, row {row},", name, value) for row, value in enumerate(values)]
-    audio = _ArrowAudio(arrow, place_of(source, allow_outside), str(source))
+    audio = _ArrowAudio(arrow, source_folder_of(source, allow_outside), str(source))
     names = [audio.name(row) for row in range(len(dataset))]
     return SongTable(names, audio, words, str(source), tuple(n for n in WORD_COLUMNS if n not in words)), is_split
 
@@ -159,16 +159,16 @@ def _check_own(source: object, split: str, splits: Collection[str]) -> None:
     )
 
 
-def place_of(source: str | PathLike[str], allow_outside: bool) -> Place:
+def source_folder_of(source: str | PathLike[str], allow_outside: bool) -> SourceFolder:
     """Where the files may lie that parquet files or a data set of the Hub name."""
     path = Path(source)
     if path.exists():
-        return Place(path if path.is_dir() else path.parent, allow_outside=allow_outside)
+        return SourceFolder(path if path.is_dir() else path.parent, allow_outside=allow_outside)
     datasets = import_datasets(f"{source} is to be opened")
     from huggingface_hub import constants
 
     own = Path(constants.HF_HUB_CACHE) / f"datasets--{str(source).replace('/', '--')}"
-    return Place(own, (Path(datasets.config.DOWNLOADED_DATASETS_PATH),), str(source), allow_outside)
+    return SourceFolder(own, (Path(datasets.config.DOWNLOADED_DATASETS_PATH),), str(source), allow_outside)
 
 
 def metadata_of(source: str | PathLike[str]) -> Path | None:
@@ -214,8 +214,8 @@ def open_dataset(
     if path.exists():
         files, is_split = _files_of(path, split) if path.is_dir() else ([str(path)], False)
         require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
-        place = place_of(source, allow_outside)
-        columns = [_columns_of_parquet(str(place.check(Path(file)))) for file in files]
+        root = source_folder_of(source, allow_outside)
+        columns = [_columns_of_parquet(str(root.check(Path(file)))) for file in files]
         for file, others in zip(files, columns, strict=True):
             different = sorted({*WORD_COLUMNS, TIMED_LYRICS} & (set(columns[0]) ^ set(others)))
             require(
@@ -330,21 +330,21 @@ class _ArrowAudio(Sequence):
         OutsideError: a row that names a file outside the data set.
     """
 
-    def __init__(self, arrow: Any, place: Place, where: str) -> None:
-        self.arrow, self.place, self.where = arrow, place, where
+    def __init__(self, arrow: Any, root: SourceFolder, where: str) -> None:
+        self.arrow, self.root, self.where = arrow, root, where
 
     def __len__(self) -> int:
         return len(self.arrow)
 
     def __getitem__(self, row: int) -> Source:
-        return self.place.source(f"{self.where}, row {row},", self._value(row))
+        return self.root.source(f"{self.where}, row {row},", self._value(row))
 
     def name(self, row: int) -> str:
         """A row's name; refuses one whose file lies outside the data set."""
         value, where = self._value(row), f"{self.where}, row {row},"
         if not (isinstance(value, Mapping) and value["bytes"] is not None):
             try:
-                self.place.source(where, value)
+                self.root.source(where, value)
             except OutsideError:
                 raise
             except ValueError:  # it is counted when its header is read
@@ -368,12 +368,12 @@ def _plain(value: Any) -> Any:
     return value.as_py()
 
 
-def _recordings_alone(place: Place) -> SongTable:
+def _recordings_alone(root: SourceFolder) -> SongTable:
     """All recordings of a folder that has no list; those of other kinds are counted."""
-    folder = place.folder
+    folder = root.folder
     found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path, folder) and path.is_file()]
     ours = (*SUFFIXES, *(_BY_FFMPEG if can_open_foreign() else ()))
-    files = [place.check(path) for path in found if path.suffix.lower() in ours]
+    files = [root.check(path) for path in found if path.suffix.lower() in ours]
     others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in {*_OTHER_SOUND}.difference(ours))
     left_out = None
     if others:
@@ -388,9 +388,9 @@ def _recordings_alone(place: Place) -> SongTable:
     return SongTable(names, files, {}, str(folder), WORD_COLUMNS, left_out)
 
 
-def _listed(place: Place, metadata: Path) -> SongTable:
+def _listed(root: SourceFolder, metadata: Path) -> SongTable:
     """The songs that a list names, and how many recordings it does not name."""
-    rows = read_song_list(place.check(metadata))
+    rows = read_song_list(root.check(metadata))
     cells = [row.cells for row in rows]
     unnamed = next((row.line for row in rows if not row.cells[FILE_NAME]), None)
     require(unnamed is None, f"{metadata}, line {unnamed}, has no file_name; write it, or remove the line")
@@ -402,7 +402,7 @@ def _listed(place: Place, metadata: Path) -> SongTable:
             before == row.line,
             f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r} as line {before} does; keep one of them",
         )
-    audio = [place.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
+    audio = [root.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
     recordings: dict[str, int] = {}
     for row, file in zip(rows, audio, strict=True):
         before = recordings.setdefault(os.path.realpath(file), row.line)
@@ -413,7 +413,7 @@ def _listed(place: Place, metadata: Path) -> SongTable:
         )
     words = {name: [row[name] for row in cells] for name in (*WORD_COLUMNS, TIMED_LYRICS) if name in cells[0]}
     missing = tuple(name for name in WORD_COLUMNS if name not in words)
-    return SongTable(names, audio, words, str(metadata), missing, _unlisted(place.folder, metadata, audio))
+    return SongTable(names, audio, words, str(metadata), missing, _unlisted(root.folder, metadata, audio))
 
 
 def _unlisted(folder: Path, metadata: Path, audio: Iterable[Path]) -> str | None:

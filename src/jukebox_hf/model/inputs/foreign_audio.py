@@ -161,7 +161,7 @@ class _ByTorchcodec:
 
     def __init__(self, decoder: Any, source: Path | bytes, what: str) -> None:
         self._what = what
-        self._place = 0.0
+        self._position = 0.0
         try:
             self._decoder = decoder(source if isinstance(source, bytes) else str(source))
             facts = self._decoder.metadata
@@ -180,16 +180,16 @@ class _ByTorchcodec:
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames, as many as ten seconds hold, (F, channels) float32; none at the end."""
-        if self._place >= self._seconds:
+        if self._position >= self._seconds:
             return np.zeros((0, self.channels), np.float32)
-        stop = min(self._place + _BLOCK_SECONDS, self._seconds)
+        stop = min(self._position + _BLOCK_SECONDS, self._seconds)
         try:
-            found = self._decoder.get_samples_played_in_range(self._place, stop)
+            found = self._decoder.get_samples_played_in_range(self._position, stop)
         except Exception as error:
             raise ValueError(
                 f"{self._what} cannot be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
             ) from None
-        self._place = stop
+        self._position = stop
         return np.ascontiguousarray(found.data.numpy().T, dtype=np.float32)
 
 

@@ -79,7 +79,9 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     ]
     sentences = []
     if lost:
-        named = ", ".join(f"{text[index]!r} at {index} ({_place(text, index)})" for index in lost[:_NAMED_AT_ONCE])
+        named = ", ".join(
+            f"{text[index]!r} at {index} ({_line_and_column(text, index)})" for index in lost[:_NAMED_AT_ONCE]
+        )
         more = f" and {len(lost) - _NAMED_AT_ONCE} more" if len(lost) > _NAMED_AT_ONCE else ""
         sentences.append(
             f"the lyrics hold characters that this model does not know, which are left out: {named}{more}; spell them "
@@ -104,7 +106,7 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     return sentences
 
 
-def _place(text: str, index: int) -> str:
+def _line_and_column(text: str, index: int) -> str:
     line = text.count("\n", 0, index) + 1
     return f"line {line}, column {index - (text.rfind(chr(10), 0, index) + 1) + 1}"
 

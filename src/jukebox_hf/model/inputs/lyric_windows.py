@@ -98,7 +98,7 @@ def lyric_span(
     if begin and begin >= timing.offset_samples + timing.window_samples:
         return np.full(length, -1)
     if is_filled_behind and (begin or timing.is_longer_than_told):
-        return _placed_span(num_characters, length, timing, is_blank)
+        return _timed_span(num_characters, length, timing, is_blank)
     return _span(num_characters, length, timing, np.float32, is_filled_behind)
 
 
@@ -116,7 +116,7 @@ def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -
     return np.arange(num_characters - length, num_characters).clip(min=-1)
 
 
-def _placed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
+def _timed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
     """The characters of a window for a prior that has learnt where in its N slots what is sung when: (N,).
 
     The N slots are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.

@@ -392,7 +392,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         for each, version in enumerate(self.label_versions):
             if self._is_unlisted(kind, name, version):
                 levels.setdefault(version, []).append(each)
-        sentences = [self._describe_unlisted(kind, name, version, places) for version, places in levels.items()]
+        sentences = [self._describe_unlisted(kind, name, version, own) for version, own in levels.items()]
         warnings.warn(f"{'; '.join(sentences)}; these levels take 'unknown' instead", stacklevel=3)
 
     def _is_unlisted(self, kind: str, name: str, version: str) -> bool:

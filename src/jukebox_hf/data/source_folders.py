@@ -26,7 +26,7 @@ class OutsideError(ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceFolder:
     """The folder that relative paths start from, and where else files may lie.
 
     Attributes:
