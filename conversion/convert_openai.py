@@ -73,8 +73,8 @@ def convert_openai(
             are then named by their ids.
         dtype: `keep`, `float32`, `bfloat16` or `float16`.
         force: replace an older repository at `out`.
-        say: told, line by line, what was read and written.
-        progress: told of downloads: file, bytes there, bytes in all.
+        say: called with each line of what was read and written.
+        progress: called during downloads: file, bytes there, bytes in all.
 
     Raises:
         ValueError: files that do not fit, cannot be read or fetched, or a target that is taken.
@@ -196,7 +196,7 @@ def _tokenizer(labels: Path | None, versions: Sequence[str], config: JukeboxConf
 
 
 def without_names(tokenizer: JukeboxTokenizer | None) -> str:
-    """What a repository without label lists can be told, in words."""
+    """How artists and genres are named without label lists, as the end of a sentence."""
     if tokenizer is None:
         return "the repository has no tokenizer: artists and genres are ids only"
     return "artists and genres have no names but their ids, such as --artist 17"

@@ -39,7 +39,7 @@ def download(
     Args:
         attempts: tries in a row that bring nothing new before giving up.
         pause_seconds: wait before another try, growing.
-        progress: told how many bytes are there, and of how many.
+        progress: called with the bytes there, and of how many.
 
     Raises:
         ValueError: the server has no such file, or the connection keeps breaking; what has arrived is kept.

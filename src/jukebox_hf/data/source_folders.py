@@ -1,6 +1,6 @@
 """Where the sound of a song may lie: inside its data set, whatever path or URL a list or table names.
 
-Flows in: paths and bytes that nobody vouches for. Flows out: a file inside the data set, bytes, or a refusal. Tables of
+Flows in: untrusted paths and bytes. Flows out: a file inside the data set, bytes, or a refusal. Tables of
 strangers could otherwise have any file of this machine encoded and trained on, or anything fetched.
 """
 

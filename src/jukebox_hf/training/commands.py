@@ -155,7 +155,7 @@ def run(main: Callable[[], None]) -> int:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Within, transformers' loggers tell of errors alone, unless its verbosity was changed or `log_level` says more."""
+    """A context: transformers' loggers at ERROR, unless its verbosity was changed or `log_level` says more."""
     level = logging.get_verbosity()
     if level == logging.WARNING:
         logging.set_verbosity_error()

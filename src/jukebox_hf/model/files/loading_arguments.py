@@ -262,7 +262,7 @@ def check_device_map(device_map: Any, num_levels: int) -> None:
 
 
 def check_devices(device_map: Any) -> None:
-    """Refuse devices that are none, or not here, before files are read; what is left on the disk is told elsewhere.
+    """Refuse devices that are none, or not here, before files are read; the disk is refused elsewhere.
 
     Raises:
         ValueError: in one sentence.

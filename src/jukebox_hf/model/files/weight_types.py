@@ -52,7 +52,7 @@ class KeepsFloat32:
         return super()._apply(carefully, *args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As torch's, which would make weights of integers and of complex numbers without a word."""
+        """As torch's, which would silently take weights of integers and of complex numbers."""
         check_numbers({} if getattr(self, "is_quantized", False) else state_dict)
         return super().load_state_dict(state_dict, *args, **kwargs)
 

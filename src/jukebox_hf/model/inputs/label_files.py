@@ -1,6 +1,6 @@
 """Label lists on disk: OpenAI's `name;id` lines, ours and transformers 4's JSON.
 
-Flows in: files that nobody vouches for. Flows out: dictionaries name -> id that are safe to look names up in.
+Flows in: untrusted files. Flows out: dictionaries name -> id that are safe to look names up in.
 """
 
 import json

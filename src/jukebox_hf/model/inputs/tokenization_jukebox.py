@@ -124,7 +124,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
     @classmethod
     def by_number(cls, config: JukeboxConfig, label_versions: Sequence[str] | None = None) -> "JukeboxTokenizer":
-        """Make a tokenizer for a model whose lists nobody has: artists and genres are named by their ids, as "17".
+        """Make a tokenizer for a model without lists: artists and genres are named by their ids, as "17".
 
         Args:
             config: of the model, which says how many artists and genres each level knows.
@@ -321,7 +321,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **how: Any) -> BatchEncoding:
         _refuse_texts(text_pair=text_pair)
-        if (name := "return_offsets_mapping") in how:  # which transformers leaves out without a word
+        if (name := "return_offsets_mapping") in how:  # which transformers drops silently
             check_foreign("JukeboxTokenizer", PREPARE, name, how[name], "")
         return super()._encode_plus(text, **how)
 

@@ -117,7 +117,7 @@ class JukeboxAttention(nn.Module):
         return self.output(out.flatten(-2))
 
     def probabilities(self, hidden: Tensor, lyric_states: Tensor | None, heads: Sequence[int]) -> Tensor:
-        """How much positions look at each other, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
+        """Attention probabilities, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
         queries, kv = self._split(self.entry(hidden), lyric_states, 0, None)
         folded = self.kind.fold(queries, kv, 0, None)
         queries, keys = (x[:, :, list(heads)].transpose(1, 2) for x in (folded.queries, folded.kv[0]))

@@ -62,7 +62,7 @@ class PlainClasses:
         return None
 
     def altered(self, module: nn.Module, cls: type, name: str) -> str | None:
-        """What stands where a module of a class was, or was patched into it; hooks are told by `hook_on`."""
+        """Which module replaced one of a class, or what was patched into it; hooks are found by `hook_on`."""
         if type(module) is not cls:
             return f"a {type(module).__name__} stands where a {cls.__name__} was ({name})"
         return patch_of(module, name)

@@ -25,7 +25,7 @@ def check_inputs(
 
     Args:
         codes: (B, T), or None where there are none yet.
-        only: the inputs to look at.
+        only: the inputs to check.
         may_be_empty: let codes of length 0 pass.
     """
     needed = {

@@ -38,7 +38,7 @@ class TransformerSettings:
 
 @dataclass
 class Trace:
-    """What a caller asked to look at while the layers run: indices in, tensors out."""
+    """Which hidden states and attentions to keep while the layers run: indices in, tensors out."""
 
     hidden_state_layers: Collection[int] = ()
     attention_layers: Collection[int] = ()
