@@ -215,7 +215,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
         self.config._attn_implementation = attn_implementation
         names = [f"prior_{level}" for level in self.loaded_levels]
-        for name, chosen in attention_by_part(attn_implementation, self.config._attention_parts()).items():
+        for name, chosen in attention_by_part(attn_implementation, self.config.attention_parts()).items():
             if name in names:
                 getattr(self, name).set_attn_implementation(chosen)
 

@@ -82,14 +82,14 @@ class ChoosesAttention:
 
     @_attn_implementation.setter
     def _attn_implementation(self, asked: Any) -> None:
-        parts = self._attention_parts()
+        parts = self.attention_parts()
         chosen = attention_by_part(asked, parts)
         before = getattr(self, "_attn_implementation_internal", None) if isinstance(asked, Mapping) else None
         self._attn_implementation_internal = chosen.pop("", before)
         for name, value in chosen.items():
             parts[name]._attn_implementation = value
 
-    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+    def attention_parts(self) -> dict[str, PreTrainedConfig]:
         """The configurations of its parts, by name; none but for a whole model."""
         return {}
 

@@ -452,7 +452,7 @@ class JukeboxConfig(ChoosesAttention, PreTrainedConfig):
         output["prior_configs"] = [prior.to_diff_dict() for prior in self.prior_configs]
         return output
 
-    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+    def attention_parts(self) -> dict[str, PreTrainedConfig]:
         """The VQ-VAE, which has no attention, goes along under both its names, as transformers' models of parts do."""
         vqvae = dict.fromkeys(("vqvae", "vqvae_config"), self.vqvae_config)
         return vqvae | {f"prior_{level}": prior for level, prior in enumerate(self.prior_configs)}
