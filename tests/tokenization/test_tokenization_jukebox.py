@@ -229,6 +229,6 @@ def test_names_must_be_strings(tokenizer):
 
 
 def test_offsets_are_refused_with_where_they_are(tokenizer):
-    with pytest.raises(ValueError, match=r"return_offsets_mapping=True: processor\.encode_lyrics gives the place of"):
+    with pytest.raises(ValueError, match=r"return_offsets_mapping=True: processor\.encode_lyrics gives the offset of"):
         tokenizer("ab", return_offsets_mapping=True)
     assert tokenizer("ab", return_offsets_mapping=False)["input_ids"] == tokenizer("ab")["input_ids"]
