@@ -224,7 +224,7 @@ def _backend(prior: JukeboxPrior, way: str, batch: int) -> Iterator[_Bench]:
 
 
 def _build(shape: str, weights: str, device: torch.device, is_rehearsal: bool) -> JukeboxPrior | None:
-    """A prior with random weights of the released shape; None if they can not be quantised here."""
+    """A prior with random weights of the released shape; None if they cannot be quantized here."""
     if weights == "int8" and importlib.util.find_spec("torchao") is None:
         return None
     config = JukeboxPriorConfig(**_REHEARSED) if is_rehearsal else prior_preset(SHAPES[shape])

@@ -15,7 +15,7 @@ from torch import Tensor
 from jukebox_hf.conversion.download import download, mark_as_ours, remove_downloads
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import label_version, prior_config, vqvae_config
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_theirs, vqvae_keys
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys, to_theirs
 from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checks.validation import require
@@ -73,11 +73,11 @@ def convert_openai(
             are then named by their ids.
         dtype: `keep`, `float32`, `bfloat16` or `float16`.
         force: replace an older repository at `out`.
-        say: told, line by line, what was read and written.
-        progress: told of downloads: file, bytes there, bytes in all.
+        say: called with each line of what was read and written.
+        progress: called during downloads: file, bytes there, bytes in all.
 
     Raises:
-        ValueError: files that do not fit, can not be read or fetched, or a target that is taken.
+        ValueError: files that do not fit, cannot be read or fetched, or a target that is taken.
     """
     require(
         preset is not None or files is not None,
@@ -126,8 +126,8 @@ def convert_openai(
 def to_openai_state_dict(part: JukeboxVQVAE | JukeboxPrior, conditioner_units: str = "blocks") -> dict[str, Tensor]:
     """Name and lay out the tensors of a network as OpenAI's checkpoints do, key for key."""
     if isinstance(part, JukeboxVQVAE):
-        return to_theirs(part.state_dict(), vqvae_keys(part.config))
-    return to_theirs(part.state_dict(), prior_keys(part.config, conditioner_units))
+        return to_theirs(part.state_dict(), openai_vqvae_keys(part.config))
+    return to_theirs(part.state_dict(), openai_prior_keys(part.config, conditioner_units))
 
 
 def _fetch(preset: str, folder: Path, root: str, progress: Callable[[str, int, int], None]) -> OpenAIFiles:
@@ -196,7 +196,7 @@ def _tokenizer(labels: Path | None, versions: Sequence[str], config: JukeboxConf
 
 
 def without_names(tokenizer: JukeboxTokenizer | None) -> str:
-    """What a repository without label lists can be told, in words."""
+    """How artists and genres are named without label lists, as the end of a sentence."""
     if tokenizer is None:
         return "the repository has no tokenizer: artists and genres are ids only"
     return "artists and genres have no names but their ids, such as --artist 17"
@@ -228,16 +228,16 @@ def check_tables(tokenizer: JukeboxTokenizer, priors: Sequence[JukeboxPriorConfi
 
 def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPart:
     _, state = _read(file, name) if is_given else read_checkpoint(file)
-    pairs = vqvae_keys(config) if name == "vqvae" else prior_keys(config, conditioner_units_of(state))
+    pairs = openai_vqvae_keys(config) if name == "vqvae" else openai_prior_keys(config, conditioner_units_of(state))
     return ForeignPart(name, config, state, tuple(pairs), file)
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:
-    write_doors(tokenizer, config, folder)
+    write_processor_files(tokenizer, config, folder)
     (folder / "README.md").write_text(model_card(source), encoding="utf-8")
 
 
-def write_doors(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
+def write_processor_files(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
     """Write what turns words into tensors, and the defaults of `generate`; without a tokenizer only the latter."""
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

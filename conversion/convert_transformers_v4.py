@@ -15,7 +15,7 @@ from jukebox_hf.conversion.convert_openai import (
     model_card,
     numbered_tokenizer,
     without_names,
-    write_doors,
+    write_processor_files,
 )
 from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, write_repository
 from jukebox_hf.conversion.staging import check_target
@@ -98,5 +98,5 @@ def _tokenizer(source: str) -> JukeboxTokenizer | None:
 
 
 def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
-    write_doors(tokenizer, config, folder)
+    write_processor_files(tokenizer, config, folder)
     (folder / "README.md").write_text(model_card("a repository of transformers 4"), encoding="utf-8")

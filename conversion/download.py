@@ -19,9 +19,10 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.atomic_files import replace_file
 
-_BLOCK = 2**20
-_SPARE = 2**26  # bytes that a disk keeps
+_DOWNLOADED_AT_ONCE = 2**20
+_KEPT_FREE = 2**26  # bytes that a disk keeps
 _MOST_UNSAID = 2**35  # bytes of a file whose length nobody says; the largest released one has 11 * 10**9
 
 
@@ -38,7 +39,7 @@ def download(
     Args:
         attempts: tries in a row that bring nothing new before giving up.
         pause_seconds: wait before another try, growing.
-        progress: told how many bytes are there, and of how many.
+        progress: called with the bytes there, and of how many.
 
     Raises:
         ValueError: the server has no such file, or the connection keeps breaking; what has arrived is kept.
@@ -46,7 +47,7 @@ def download(
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(target)
+    part = _PartialFile(target)
     failures, furthest = 0, part.size
     while True:
         try:
@@ -69,7 +70,7 @@ def download(
         furthest = max(furthest, part.size)
         if failures >= attempts:
             raise ValueError(
-                f"{url} can not be fetched ({reason}); {part.size:,} bytes are kept in {part.file}, run the same "
+                f"{url} cannot be fetched ({reason}); {part.size:,} bytes are kept in {part.file}, run the same "
                 f"command again"
             ) from None
         time.sleep(pause_seconds * 2**failures)
@@ -101,7 +102,7 @@ def _mark(target: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PartialFile:
     """What has arrived of a file, and the ETag of the file it is of ("" where the server gives none)."""
 
     target: Path
@@ -129,11 +130,11 @@ class _Part:
 
     def become(self, target: Path) -> None:
         """Call the part the file; it is whole."""
-        os.replace(self.file, target)
+        replace_file(self.file, target)
         self.note.unlink(missing_ok=True)
 
 
-def _fetch_rest(url: str, part: _Part, progress: Callable[[int, int], None]) -> bool:
+def _fetch_rest(url: str, part: _PartialFile, progress: Callable[[int, int], None]) -> bool:
     """Append what is missing of the file; False where the part is of another file, so that nothing fits it."""
     have, headers = part.size, {}
     if have:
@@ -157,7 +158,7 @@ def _fetch_rest(url: str, part: _Part, progress: Callable[[int, int], None]) -> 
         have, most = start, total if total is not None else start + _MOST_UNSAID
         _check_room(part.file, most - start if total is not None else 0)
         with part.file.open("ab") as file:
-            while block := answer.read(_BLOCK):
+            while block := answer.read(_DOWNLOADED_AT_ONCE):
                 if have + len(block) > most:
                     raise ValueError(f"{url} sends more than the {most:,} bytes it may; give local files instead")
                 if total is None:
@@ -180,13 +181,13 @@ def _check_room(file: Path, wanted: int) -> None:
     """
     free = shutil.disk_usage(file.parent).free
     require(
-        free >= wanted + _SPARE,
-        f"{file.parent} has {free:,} bytes free, but {wanted + _SPARE:,} are needed to go on with the download; free "
-        f"some space, what has arrived is kept",
+        free >= wanted + _KEPT_FREE,
+        f"{file.parent} has {free:,} bytes free, but {wanted + _KEPT_FREE:,} are needed to go on with the download; "
+        f"free some space, what has arrived is kept",
     )
 
 
-def _is_of(etag: str | None, part: _Part) -> bool:
+def _is_of(etag: str | None, part: _PartialFile) -> bool:
     """Whether an answer is of the file that the part began with."""
     return (etag or "") == part.etag
 

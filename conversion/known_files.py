@@ -14,6 +14,7 @@ from typing import Any
 from jukebox_hf.model.checkpoints.remote_code import code_files
 from jukebox_hf.model.checks.file_kinds import check_inside
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.repository_names import PART_FOLDER
 
 _JSON = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
@@ -30,9 +31,8 @@ _TEXT = (
     "CITATION.cff",
     ".gitattributes",
 )
-_WEIGHTS = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
-_PART = re.compile(r"vqvae|prior_\d+")
-_INDEX = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")
+_WEIGHT_NAME = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
+_INDEX_NAME = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")
 
 
 def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
@@ -45,7 +45,7 @@ def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambd
         ValueError: one of them is a link out of its repository, or damaged JSON.
     """
     for path in sorted(source.iterdir()):
-        is_json = path.name in _JSON or _INDEX.fullmatch(path.name) is not None
+        is_json = path.name in _JSON or _INDEX_NAME.fullmatch(path.name) is not None
         if not is_known(path.name) or not wanted(path.name) or not (path.is_file() or path.is_symlink()):
             continue
         check_inside(path)
@@ -64,7 +64,7 @@ def foreign_in(repository: Path) -> Path | None:
     """
     code = {file.name for file in code_files()}
     for path in sorted(repository.iterdir()):
-        is_part = _PART.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
+        is_part = PART_FOLDER.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
         for file in sorted(path.iterdir()) if is_part else [path]:
             is_ours = is_known(file.name) or (not is_part and file.name in code)
             if not is_ours or not file.is_file() or file.is_symlink():
@@ -74,7 +74,7 @@ def foreign_in(repository: Path) -> Path | None:
 
 def is_known(name: str) -> bool:
     """Whether a file of this name belongs to a Jukebox, whole or a part."""
-    return name in (*_JSON, *_TEXT) or any(kind.fullmatch(name) for kind in (_INDEX, _WEIGHTS))
+    return name in (*_JSON, *_TEXT) or any(kind.fullmatch(name) for kind in (_INDEX_NAME, _WEIGHT_NAME))
 
 
 def without_code(content: Any) -> Any:

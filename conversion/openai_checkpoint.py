@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, vqvae_keys
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys, to_ours
 from jukebox_hf.model.checkpoints.checkpoint_keys import without_tied_head
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.files.checkpoint_files import read_pickled_tensors
@@ -41,7 +41,7 @@ def load_vqvae(path: str | PathLike[str]) -> JukeboxVQVAE:
     """Build a VQ-VAE, in evaluation mode, from a checkpoint and the hyper-parameters inside it."""
     hps, state = read_checkpoint(path)
     model = JukeboxVQVAE(vqvae_config(hps))
-    model.load_state_dict(to_ours(state, vqvae_keys(model.config)))
+    model.load_state_dict(to_ours(state, openai_vqvae_keys(model.config)))
     return model.eval()
 
 
@@ -52,7 +52,7 @@ def load_prior(path: str | PathLike[str], vqvae: JukeboxVQVAEConfig) -> JukeboxP
     """
     hps, state = read_checkpoint(path)
     model = JukeboxPrior(prior_config(hps, vqvae))
-    pairs = prior_keys(model.config, conditioner_units_of(state))
+    pairs = openai_prior_keys(model.config, conditioner_units_of(state))
     if model.config.tie_word_embeddings:
         without_tied_head(state, {pair.ours: pair for pair in pairs}, model.lm_head.weight.shape)
     model.load_state_dict(to_ours(state, pairs))

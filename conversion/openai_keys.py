@@ -10,7 +10,15 @@ from jukebox_hf.model.checkpoints import checkpoint_keys
 from jukebox_hf.model.checkpoints.checkpoint_keys import Dialect, KeyPair, to_ours, to_theirs
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 
-__all__ = ["OPENAI", "attention_keys", "conditioner_units_of", "prior_keys", "to_ours", "to_theirs", "vqvae_keys"]
+__all__ = [
+    "OPENAI",
+    "conditioner_units_of",
+    "openai_attention_keys",
+    "openai_prior_keys",
+    "openai_vqvae_keys",
+    "to_ours",
+    "to_theirs",
+]
 
 OPENAI = Dialect(
     linear_weight="w",
@@ -41,12 +49,12 @@ OPENAI = Dialect(
 )
 
 
-def vqvae_keys(config: JukeboxVQVAEConfig) -> list[KeyPair]:
+def openai_vqvae_keys(config: JukeboxVQVAEConfig) -> list[KeyPair]:
     """Name every tensor of a VQ-VAE."""
     return checkpoint_keys.vqvae_keys(config, OPENAI)
 
 
-def prior_keys(config: JukeboxPriorConfig, conditioner_units: str = "blocks") -> list[KeyPair]:
+def openai_prior_keys(config: JukeboxPriorConfig, conditioner_units: str = "blocks") -> list[KeyPair]:
     """Name every tensor of a prior.
 
     Args:
@@ -56,7 +64,7 @@ def prior_keys(config: JukeboxPriorConfig, conditioner_units: str = "blocks") ->
     return checkpoint_keys.prior_keys(config, replace(OPENAI, upper_stack=f"model.{{next}}.0.{conditioner_units}"))
 
 
-def attention_keys(theirs: str, ours: str, kind: str) -> list[KeyPair]:
+def openai_attention_keys(theirs: str, ours: str, kind: str) -> list[KeyPair]:
     """Name the tensors of one attention layer."""
     return checkpoint_keys.attention_keys(theirs, ours, kind, OPENAI)
 

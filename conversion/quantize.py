@@ -1,10 +1,10 @@
 """A repository whose priors are int8, and how far its logits lie from the exact ones.
 
-Flows in: a repository of ours, or of transformers 4. Flows out: the same model with quantised matrices, as a repository
+Flows in: a repository of ours, or of transformers 4. Flows out: the same model with quantized matrices, as a repository
 that `from_pretrained` opens like any other where torchao is installed; refused where int8 moves the logits too far.
 
 The gate: the exact priors write a few short windows from the top level down, each level on the codes of the one above,
-as a song is written. Both priors then read those codes, and what they expect at every position is compared. Codes
+as a song is written. Both priors then run on those codes, and their logits at every position are compared. Codes
 drawn evenly would be simpler and prove less: no song has them, and a prior that is lost agrees with nobody.
 """
 
@@ -30,28 +30,28 @@ from jukebox_hf.model.sampling.window_decoder import sample_window
 # sound like another model; trained ones err less.
 LARGEST_ERROR = 0.5
 LEAST_AGREEMENT = 0.8
-WINDOWS = 4
-_WEIGHTS = ("model.safetensors", "pytorch_model")  # of repositories of transformers 4
-_ROWS, _LEAST_CODES, _MOST_CODES = 3, 64, 384
+COMPARED_WINDOWS = 4
+_LEGACY_WEIGHTS = ("model.safetensors", "pytorch_model")  # of repositories of transformers 4
+_GRID_ROWS, _LEAST_CODES, _MOST_CODES = 3, 64, 384
 
 
-def quantize(
+def quantize_repository(
     source: Path, out: Path, *, force: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> list[dict[str, Any]]:
-    """Quantise every prior of a repository to int8.
+    """Quantize every prior of a repository to int8.
 
     Args:
         source: a folder in our layout.
         out: the folder to make; it appears whole or not at all.
         force: replace an older repository at `out`, and save what fails the gate.
-        say: is told each level's agreement with the exact prior.
+        say: called with each level's agreement with the exact prior.
 
     Returns:
         Per level, coarsest first: level, largest_error, argmax_agreement, num_positions, as `LogitAgreement`; which
         `LogitAgreement.stored` reads again from the repository.
 
     Raises:
-        ValueError: torchao is missing, nothing was quantised, or is already, a target that is taken, or logits that
+        ValueError: torchao is missing, nothing was quantized, or is already, a target that is taken, or logits that
             int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions.
     """
     source, out = Path(source), Path(out)
@@ -65,7 +65,7 @@ def quantize(
             prior = exact.prior(level)
             require(
                 num_quantized(prior) == 0,
-                f"prior_{level} of {source} is quantised already; quantise the model that it was made from",
+                f"prior_{level} of {source} is quantized already; quantize the model that it was made from",
             )
             inputs = compared_inputs(prior.config, codes)
             codes = written_codes(prior, inputs)
@@ -82,7 +82,7 @@ def quantize(
         for level, agreement in found.items():
             agreement.save(staging / f"prior_{level}")
         # Tokenizer, processor, card: all that is no weights and not written already.
-        copy_known(source, staging, lambda name: not name.startswith(_WEIGHTS) and not (staging / name).exists())
+        copy_known(source, staging, lambda name: not name.startswith(_LEGACY_WEIGHTS) and not (staging / name).exists())
     return [{"level": level, **asdict(agreement)} for level, agreement in found.items()]
 
 
@@ -104,26 +104,28 @@ def compared_inputs(config: JukeboxPriorConfig, upper_codes: Tensor | None = Non
 
     Args:
         config: of the prior.
-        upper_codes: (WINDOWS, any number) of the level above, repeated or cut to fit; None draws them evenly.
+        upper_codes: (COMPARED_WINDOWS, any number) of the level above, repeated or cut to fit; None draws them evenly.
         seed: of what is drawn: artist, genre and lyrics of all windows but the first.
     """
     draw = torch.Generator().manual_seed(seed)
 
     def ids(high: int, *shape: int) -> Tensor:
-        return torch.cat([torch.zeros(1, *shape).long(), torch.randint(high, (WINDOWS - 1, *shape), generator=draw)])
+        return torch.cat(
+            [torch.zeros(1, *shape).long(), torch.randint(high, (COMPARED_WINDOWS - 1, *shape), generator=draw)]
+        )
 
     inputs = {}
     if config.upper_strides:
         wanted = -(-num_codes(config) // config.upper_ratio)
         if upper_codes is None:
-            upper_codes = torch.randint(config.codebook_size, (WINDOWS, wanted), generator=draw)
+            upper_codes = torch.randint(config.codebook_size, (COMPARED_WINDOWS, wanted), generator=draw)
         inputs["upper_codes"] = upper_codes.repeat(1, -(-wanted // upper_codes.shape[1]))[:, :wanted]
     if config.has_labels:
         inputs |= {"artist_ids": ids(config.num_artists), "genre_ids": ids(config.num_genres, 1)}
     if config.has_timing:
         seconds = max(config.min_song_seconds, config.window_samples / config.sampling_rate)
         timing = [round(seconds * config.sampling_rate), 0, config.window_samples]
-        inputs["timing"] = torch.tensor([timing] * WINDOWS)
+        inputs["timing"] = torch.tensor([timing] * COMPARED_WINDOWS)
     if config.lyrics != "none":
         inputs["lyric_ids"] = ids(config.lyric_vocab_size, config.lyric_length)
     return inputs
@@ -134,16 +136,16 @@ def num_codes(config: JukeboxPriorConfig) -> int:
 
     Released shapes have 192 or 306, which four windows side by side write in a minute or two (5b: in about five).
     """
-    rows = _ROWS * config.sequence_length // config.attention_rows
+    rows = _GRID_ROWS * config.sequence_length // config.attention_rows
     return min(max(rows, _LEAST_CODES), _MOST_CODES, config.context_length)
 
 
 @torch.no_grad()
 def written_codes(prior: JukeboxPrior, inputs: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-    """Let a prior write the windows that `inputs` condition: (WINDOWS, num_codes)."""
+    """Let a prior write the windows that `inputs` condition: (COMPARED_WINDOWS, num_codes)."""
     inputs, length = {name: value.to(prior.device) for name, value in inputs.items()}, num_codes(prior.config)
-    nothing = torch.zeros(WINDOWS, 0, dtype=torch.long, device=prior.device)
-    uniforms = torch.rand(WINDOWS, length, generator=torch.Generator().manual_seed(seed)).to(prior.device)
+    nothing = torch.zeros(COMPARED_WINDOWS, 0, dtype=torch.long, device=prior.device)
+    uniforms = torch.rand(COMPARED_WINDOWS, length, generator=torch.Generator().manual_seed(seed)).to(prior.device)
     tokens, settings = prior.sequence(nothing, inputs.get("lyric_ids")), SamplingSettings(temperature=0.99)
     return sample_window(prior, tokens, prior.condition(**inputs), length, settings, uniforms=uniforms).codes
 
@@ -152,7 +154,7 @@ def written_codes(prior: JukeboxPrior, inputs: Mapping[str, Tensor], seed: int =
 def logit_agreement(
     exact: JukeboxPrior, quantized: JukeboxPrior, codes: Tensor, inputs: Mapping[str, Tensor]
 ) -> LogitAgreement:
-    """Have both priors read the same windows, and compare what they expect at every code.
+    """Run both priors on the same windows, and compare their logits at every code.
 
     Args:
         exact, quantized: of the same weights; the first as its repository stores it.
@@ -165,9 +167,9 @@ def logit_agreement(
         torch.cat(
             [
                 prior(
-                    **{name: value[place, None].to(prior.device) for name, value in inputs.items()}, return_loss=False
+                    **{name: value[row, None].to(prior.device) for name, value in inputs.items()}, return_loss=False
                 ).logits[0, prefix:, offset:]
-                for place in range(len(codes))
+                for row in range(len(codes))
             ]
         ).float()
         for prior in (exact, quantized)

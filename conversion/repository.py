@@ -31,13 +31,13 @@ from jukebox_hf.model.checkpoints.checkpoint_keys import (
 )
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.files.atomic_files import BYTES_AT_ONCE
 from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.networks.modeling_jukebox_prior import MATRIX, JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
-DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+STORED_DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_BYTES = 2**30
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -86,21 +86,21 @@ def write_repository(
     check_dtype(dtype)
     with staged(out, force, sources) as staging:
         for open_part in parts:
-            _write_part(staging, open_part(), DTYPES[dtype])
+            _write_part(staging, open_part(), STORED_DTYPES[dtype])
         finish(staging)
         save_root_config(config, staging)
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse a dtype that the transformers' matrices can not have."""
-    require(dtype in DTYPES, f"dtype={dtype!r} is none of {', '.join(DTYPES)}; choose one")
+    """Refuse a dtype that the transformers' matrices cannot have."""
+    require(dtype in STORED_DTYPES, f"dtype={dtype!r} is none of {', '.join(STORED_DTYPES)}; choose one")
 
 
 def sha256_of(file: Path) -> str:
     """Checksum of a file, read in blocks."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
+        while block := stream.read(BYTES_AT_ONCE):
             digest.update(block)
     return digest.hexdigest()
 
@@ -132,11 +132,11 @@ def check_archive(file: Path) -> None:
             for info in archive.infolist():
                 entry = info.filename
                 with archive.open(info) as stream:
-                    while info.CRC and stream.read(_BLOCK):
+                    while info.CRC and stream.read(BYTES_AT_ONCE):
                         pass
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        place = f"in its entry {entry[:80]!r}" if entry else "in its list of entries"
-        raise ValueError(f"{file} is damaged {place} ({str(error)[:160]}); remove it and get it again") from None
+        where = f"in its entry {entry[:80]!r}" if entry else "in its list of entries"
+        raise ValueError(f"{file} is damaged {where} ({str(error)[:160]}); remove it and get it again") from None
 
 
 def _write_part(root: Path, part: ForeignPart, dtype: torch.dtype | None) -> None:
@@ -175,8 +175,7 @@ def _target_dtype(part: ForeignPart, pair: KeyPair, dtype: torch.dtype | None) -
     if dtype is None:
         tensor = part.tensors[pair.theirs]
         return tensor.dtype if is_plain(tensor) else torch.float32  # which reading will refuse
-    kept = JukeboxPrior._keep_in_fp32_modules_strict
-    is_matrix = part.name != "vqvae" and not any(piece in kept for piece in pair.ours.split("."))
+    is_matrix = part.name != "vqvae" and JukeboxPrior.is_half_precision(pair.ours)
     return dtype if is_matrix else torch.float32
 
 
@@ -192,5 +191,5 @@ def _converted(part: ForeignPart, pair: KeyPair, shape: torch.Size, dtype: torch
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    place = folder.parent.parent  # where the repository will be
-    require(free > needed, f"{place} has {free:,} bytes free, but {needed:,} are needed; free some space")
+    parent = folder.parent.parent  # where the repository will be
+    require(free > needed, f"{parent} has {free:,} bytes free, but {needed:,} are needed; free some space")

@@ -36,9 +36,9 @@ try:
 except ImportError:  # Windows has no such locks: nobody can tell there whether a run still lives
     fcntl = None
 
-_LOCK, _NEW, _OLD, _MARK = "lock", "new", "old", ".jukebox-hf"
-_HOLDER = re.compile(r"process \d+ on .*")
-_LONGEST_NAME = 200  # bytes; of the 255 that most disks allow, the hidden folder takes some more
+_LOCK_NAME, _NEW, _OLD, _MARK = "lock", "new", "old", ".jukebox-hf"
+_HOLDER_LINE = re.compile(r"process \d+ on .*")
+_MOST_NAME_BYTES = 200  # bytes; of the 255 that most disks allow, the hidden folder takes some more
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def staged(out: Path, force: bool, sources: Iterable[Path] = ()) -> Iterator[Pat
     before = _identity(out)
     work = out.parent / f".{out.name}.{secrets.token_hex(8)}{_MARK}"
     work.mkdir()  # whose mode follows the umask, as tempfile's does not
-    with open(work / _LOCK, "x") as lock:
+    with open(work / _LOCK_NAME, "x") as lock:
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -82,15 +82,15 @@ def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
     """
     name = out.name if len(out.name) < 80 else f"{out.name[:60]}..."
     require(
-        len(os.fsencode(out.name)) <= _LONGEST_NAME,
-        f"{name} is too long a name for a folder; choose one of at most {_LONGEST_NAME} bytes",
+        len(os.fsencode(out.name)) <= _MOST_NAME_BYTES,
+        f"{name} is too long a name for a folder; choose one of at most {_MOST_NAME_BYTES} bytes",
     )
     _clear_up(out)
     require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
     real = out.resolve()
     require(
         not Path.cwd().is_relative_to(real),
-        f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder, such as my-jukebox",
+        f"{out} is the folder you are in, or holds it, and cannot be replaced; name a new folder, such as my-jukebox",
     )
     for source in sources:
         theirs = source.resolve()
@@ -191,7 +191,7 @@ def _let_go(work: Path, out: Path) -> None:
     for name in (_NEW, _OLD):
         shutil.rmtree(work / name, ignore_errors=True)
     with contextlib.suppress(OSError):  # somebody put something into it
-        (work / _LOCK).unlink()
+        (work / _LOCK_NAME).unlink()
         work.rmdir()
 
 
@@ -208,11 +208,11 @@ def _clear_up(out: Path) -> None:
 
 
 def _clear_up_one(work: Path, out: Path) -> None:
-    if work.is_symlink() or not (work / _LOCK).is_file() or (work / _LOCK).is_symlink():
+    if work.is_symlink() or not (work / _LOCK_NAME).is_file() or (work / _LOCK_NAME).is_symlink():
         return
-    with open(work / _LOCK, "r+", errors="replace") as lock:
+    with open(work / _LOCK_NAME, "r+", errors="replace") as lock:
         holder = lock.read(200).strip()
-        if not _HOLDER.fullmatch(holder):
+        if not _HOLDER_LINE.fullmatch(holder):
             return
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

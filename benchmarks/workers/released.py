@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
-from jukebox_hf.model.networks.cpu_memory import give_back
+from jukebox_hf.model.networks.cpu_memory import trim_heap
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
 
@@ -39,9 +39,8 @@ def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
     """
     with torch.device("meta"):
         prior = JukeboxPrior(config).eval()
-    kept = prior._keep_in_fp32_modules_strict
     linears = ((name, module) for name, module in prior.named_modules() if isinstance(module, nn.Linear))
-    small = [module for name, module in linears if not any(piece in kept for piece in name.split("."))]
+    small = [module for name, module in linears if prior.is_half_precision(name)]
     for linear in small:
         if weights == "bf16":
             linear.to(torch.bfloat16)
@@ -50,7 +49,7 @@ def drawn(config: JukeboxPriorConfig, weights: str) -> JukeboxPrior:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
             quantize_(linear, Int8WeightOnlyConfig())
-            give_back()  # the large tensors it was made from leave holes between the small ones
+            trim_heap()  # the large tensors it was made from leave holes between the small ones
     done = set(small)
     _draw(module for module in prior.modules() if module not in done)
     prior.tie_weights()
@@ -94,5 +93,5 @@ def _all(prior: JukeboxPrior) -> Iterable[Tensor]:
 
 
 def _pieces(tensor: Tensor) -> Iterable[Tensor]:
-    """The tensors that a quantised one is made of."""
+    """The tensors that a quantized one is made of."""
     return (tensor.qdata, tensor.scale) if hasattr(tensor, "qdata") else (tensor,)

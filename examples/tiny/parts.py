@@ -73,7 +73,7 @@ class Networks:
         return self.vqvae.config.num_levels - 1
 
     def whole(self) -> JukeboxModel:
-        """A Jukebox of these parts; levels that are not trained yet can not be written.
+        """A Jukebox of these parts; levels that are not trained yet cannot be written.
 
         Raises:
             ValueError: no prior of the top level.

@@ -115,7 +115,7 @@ def test_what_can_not_be_aligned_is_refused_in_a_sentence(
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--layer", 31), "--layer and --head belong together")
     says_one_sentence(
         run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0),
-        "layer=30 does not look at lyrics; those that do: 15, 31",
+        "layer=30 does not attend to lyrics; those that do: 15, 31",
     )
     assert not list(tmp_path.glob("out/*"))
     assert run_cli(*align, song / "song.wav", *out, "--format", "srt").code == 0
@@ -135,7 +135,7 @@ def test_what_the_configuration_rules_out_is_refused_before_a_network_is_opened(
 ):
     align = ("align", repository, recording(0.2, "record.wav"), "--out", tmp_path / "new")
     says_one_sentence(
-        run_cli(*align, "--layer", 99, "--head", 0), "layer=99 does not look at lyrics; those that do: 15, 31"
+        run_cli(*align, "--layer", 99, "--head", 0), "layer=99 does not attend to lyrics; those that do: 15, 31"
     )
     says_one_sentence(run_cli(*align, "--layer", 31, "--head", 99), "head=99 must be from 0 to 1")
     says_one_sentence(run_cli(*align, "--artist", "The Tester"), "did you mean 'the testers'")

@@ -229,7 +229,7 @@ def test_an_exported_repository_carries_its_code(run_cli, repository, tmp_path, 
     says_one_sentence(run_cli("export", repository, tmp_path / "shared"), tmp_path / "shared", "--force")
 
 
-def test_int8_songs_from_a_flag_and_from_a_quantised_repository_are_the_same(
+def test_int8_songs_from_a_flag_and_from_a_quantized_repository_are_the_same(
     generate, run_cli, repository, tmp_path, codes_of
 ):
     done = run_cli("quantize", repository, tmp_path / "small", "--json")

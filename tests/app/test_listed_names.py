@@ -26,7 +26,7 @@ def test_misspelt_name_goes_on_as_unknown_when_told_so(dry_run):
     done = dry_run("--artist", "The Tester", "--no-strict")
     assert done.code == 0
     assert "artist='The Tester' is not listed" in done.err
-    assert "hear 'unknown' instead" in done.err
+    assert "take 'unknown' instead" in done.err
 
 
 def test_name_that_nothing_is_like_goes_on_as_unknown(dry_run):

@@ -102,6 +102,6 @@ def test_lyrics_longer_than_it_learnt_are_warned_of(run_cli, tmp_path):
 
 
 def test_a_package_without_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiny_model, "_FOLDER", tmp_path / "tiny")
+    monkeypatch.setattr(tiny_model, "_TINY_FOLDER", tmp_path / "tiny")
     with pytest.raises(FileNotFoundError, match="came without its tiny model"):
         jukebox_hf.tiny_repository()

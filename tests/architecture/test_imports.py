@@ -1,4 +1,4 @@
-"""Who may import whom. import-linter checks the floors in .ci/run; here is what it can not see."""
+"""Who may import whom. import-linter checks the floors in .ci/run; here is what it cannot see."""
 
 import ast
 import sys

@@ -10,7 +10,7 @@ import torch
 from jukebox_hf.app.label_names import known_names, listed_labels
 from jukebox_hf.app.repository_facts import describe
 from jukebox_hf.conversion.export_hub import export_hub
-from jukebox_hf.conversion.quantize import quantize
+from jukebox_hf.conversion.quantize import quantize_repository
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.model.files import checkpoint_files
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -54,11 +54,11 @@ def test_a_variant_is_exported(source, tmp_path):
     assert (tmp_path / "out" / "prior_0" / "model.fp16.safetensors").is_file()
 
 
-def test_a_broken_prior_is_refused_before_another_is_quantised(source, tmp_path):
+def test_a_broken_prior_is_refused_before_another_is_quantized(source, tmp_path):
     with_index(source / "prior_0", '{"weight_map": {}}')
     said = []
     with pytest.raises(ValueError, match="is not an index of shards"):
-        quantize(source, tmp_path / "out", say=said.append)
+        quantize_repository(source, tmp_path / "out", say=said.append)
     assert not said
 
 

@@ -10,8 +10,8 @@ import torch
 from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, vqvae_keys
-from jukebox_hf.model.checkpoints.checkpoint_keys import HEAD, turned
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys
+from jukebox_hf.model.checkpoints.checkpoint_keys import HEAD, transposed
 from jukebox_hf.model.files.checkpoint_files import CheckpointFiles
 
 # Runs the command in a process of its own and prints its largest resident memory, and how much of that was its own.
@@ -55,17 +55,17 @@ def _compare_families(folder, file, pairs):
     families = {re.sub(r"\d+", "N", pair.ours): pair for pair in pairs if pair.ours in ours}
     assert {pair.ours for pair in pairs} - set(ours) <= {HEAD}, "of a tied pair one name is stored"
     for family, pair in families.items():
-        assert torch.equal(ours[pair.ours], turned(theirs[pair.theirs], pair)), family
+        assert torch.equal(ours[pair.ours], transposed(theirs[pair.theirs], pair)), family
     return len(families)
 
 
 @pytest.mark.slow
 def test_full_size_conversion_peaks_at_its_largest_file_and_little_more(tmp_path):
     vqvae = vqvae_preset("vqvae")
-    files = {"vqvae": _save_random(JukeboxVQVAE, vqvae, vqvae_keys(vqvae), tmp_path / "vqvae.pth.tar")}
+    files = {"vqvae": _save_random(JukeboxVQVAE, vqvae, openai_vqvae_keys(vqvae), tmp_path / "vqvae.pth.tar")}
     for name in ("upsampler_level_0", "prior_1b_lyrics"):
         config = prior_preset(name)
-        files[name] = _save_random(JukeboxPrior, config, prior_keys(config), tmp_path / f"{name}.pth.tar")
+        files[name] = _save_random(JukeboxPrior, config, openai_prior_keys(config), tmp_path / f"{name}.pth.tar")
     upsampler = files["upsampler_level_0"]  # both upsamplers have the same sizes
     words = ["convert", "openai", tmp_path / "repo", "--preset", "1b_lyrics", "--vqvae", files["vqvae"]]
     for file in (upsampler, upsampler, files["prior_1b_lyrics"]):
@@ -79,9 +79,11 @@ def test_full_size_conversion_peaks_at_its_largest_file_and_little_more(tmp_path
     print("largest source file {}, peak resident {}, of that its own {}".format(*gigabytes))
     assert int(peak) <= source + 1.5e9
     assert int(own) <= 1.5e9, "no second copy of the model"
-    compared = [_compare_families(tmp_path / "repo" / "vqvae", files["vqvae"], vqvae_keys(vqvae))]
+    compared = [_compare_families(tmp_path / "repo" / "vqvae", files["vqvae"], openai_vqvae_keys(vqvae))]
     for folder, name in (("prior_0", "upsampler_level_0"), ("prior_2", "prior_1b_lyrics")):
-        compared.append(_compare_families(tmp_path / "repo" / folder, files[name], prior_keys(prior_preset(name))))
+        compared.append(
+            _compare_families(tmp_path / "repo" / folder, files[name], openai_prior_keys(prior_preset(name)))
+        )
     assert compared == [19, 27, 19]
 
 
@@ -89,10 +91,10 @@ def test_every_family_of_tensors_is_converted_unchanged(run_cli, convert_words, 
     """The comparison of the large test, on the small model of the chain references."""
     run_cli(*convert_words(tmp_path / "repo"))
     vqvae = vqvae_config(read_checkpoint(chain_files[0])[0])
-    assert _compare_families(tmp_path / "repo" / "vqvae", chain_files[0], vqvae_keys(vqvae)) == 19
+    assert _compare_families(tmp_path / "repo" / "vqvae", chain_files[0], openai_vqvae_keys(vqvae)) == 19
     compared = []
     for level, file in enumerate(chain_files[1]):
         hps, state = read_checkpoint(file)
-        pairs = prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
+        pairs = openai_prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
         compared.append(_compare_families(tmp_path / "repo" / f"prior_{level}", file, pairs))
     assert compared == [27, 27, 19]

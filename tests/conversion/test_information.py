@@ -212,7 +212,7 @@ def test_path_that_is_not_there_is_not_looked_up_on_the_hub(run_cli, tmp_path, c
     words = [*command, tmp_path / "gone"] + (["name"] if "search" in command else [])
     code, _, error = run_cli(*words)
     assert (code, error.count("\n")) == (2, 1)
-    assert "is no folder here and can not be a name on the Hub, such as someone/model; check the path" in error
+    assert "is no folder here and cannot be a name on the Hub, such as someone/model; check the path" in error
 
 
 def test_lists_with_ids_outside_the_embedding_are_refused(run_cli, convert_words, labels, tmp_path):

@@ -218,7 +218,7 @@ def test_target_that_holds_the_working_folder_is_refused(run_cli, legacy_copy, t
     monkeypatch.chdir(tmp_path / "in" / "here")
     code, _, error = run_cli("convert", "transformers", folder, out)
     assert (code, error.count("\n")) == (2, 1)
-    assert f"{out} is the folder you are in, or holds it, and can not be replaced; name a new folder" in error
+    assert f"{out} is the folder you are in, or holds it, and cannot be replaced; name a new folder" in error
     assert is_clean(tmp_path, "in", "legacy")
 
 

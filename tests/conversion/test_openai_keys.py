@@ -8,7 +8,13 @@ import torch
 from jukebox_hf import JukeboxPrior, JukeboxVQVAE, prior_preset, vqvae_preset
 from jukebox_hf.conversion.openai_checkpoint import load_prior, read_checkpoint
 from jukebox_hf.conversion.openai_config import prior_config, vqvae_config
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys, to_ours, to_theirs, vqvae_keys
+from jukebox_hf.conversion.openai_keys import (
+    conditioner_units_of,
+    openai_prior_keys,
+    openai_vqvae_keys,
+    to_ours,
+    to_theirs,
+)
 
 VQVAES = ("vqvae", "small_vqvae")
 PRIORS = (
@@ -46,7 +52,7 @@ def test_vqvae_table_covers_every_key_of_the_full_size_model(full_size, name):
     with torch.device("meta"):
         model = JukeboxVQVAE(vqvae_preset(name))
     wanted = {key: shape for key, (shape, _) in full_size[name]["keys_shapes"].items()}
-    assert _shapes_by_their_name(model, vqvae_keys(model.config)) == wanted
+    assert _shapes_by_their_name(model, openai_vqvae_keys(model.config)) == wanted
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -54,7 +60,7 @@ def test_prior_table_covers_every_key_of_the_full_size_model(full_size, name):
     with torch.device("meta"):
         model = JukeboxPrior(prior_preset(name))
     wanted = {key: shape for key, (shape, _) in full_size[name]["keys_shapes"].items()}
-    assert _shapes_by_their_name(model, prior_keys(model.config)) == wanted
+    assert _shapes_by_their_name(model, openai_prior_keys(model.config)) == wanted
 
 
 @pytest.mark.parametrize("name", ["upsampler_level_0", "upsampler_level_1", "small_upsampler"])
@@ -68,7 +74,7 @@ def test_other_naming_of_the_conditioner_covers_every_key_too(full_size, name):
     }
     assert conditioner_units_of(renamed) == "model"
     assert conditioner_units_of(full_size[name]["keys_shapes"]) == "blocks"
-    assert _shapes_by_their_name(model, prior_keys(model.config, "model")) == renamed
+    assert _shapes_by_their_name(model, openai_prior_keys(model.config, "model")) == renamed
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -92,9 +98,9 @@ def test_every_reference_checkpoint_goes_to_ours_and_back_unchanged(checkpoints,
         hps, state = read_checkpoint(file)
         is_vqvae = any(key.startswith("bottleneck.") for key in state)
         pairs = (
-            vqvae_keys(vqvae_config(hps))
+            openai_vqvae_keys(vqvae_config(hps))
             if is_vqvae
-            else prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
+            else openai_prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
         )
         back = to_theirs(to_ours(state, pairs), pairs)
         assert sorted(back) == sorted(state), file
@@ -107,7 +113,7 @@ def test_keys_missing_or_left_over_are_named(chain_files):
     _, state = read_checkpoint(chain_files[1][0])
     hps, _ = read_checkpoint(chain_files[1][0])
     vqvae = vqvae_config(read_checkpoint(chain_files[0])[0])
-    pairs = prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
+    pairs = openai_prior_keys(prior_config(hps, vqvae), conditioner_units_of(state))
     del state["prior.x_emb.weight"]
     state["stranger"] = torch.zeros(1)
     with pytest.raises(ValueError, match=r"1 missing \(prior\.x_emb\.weight\), 1 unexpected \(stranger\)"):

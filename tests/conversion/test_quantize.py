@@ -13,11 +13,11 @@ from transformers import TorchAoConfig
 from jukebox_hf import JukeboxModel, JukeboxPrior, prior_preset
 from jukebox_hf.conversion import quantize as gate
 from jukebox_hf.conversion.quantize import (
-    WINDOWS,
+    COMPARED_WINDOWS,
     compared_inputs,
     logit_agreement,
     num_codes,
-    quantize,
+    quantize_repository,
     written_codes,
 )
 from jukebox_hf.model.checkpoints.quantization import (
@@ -44,7 +44,7 @@ def _matrices(prior):
     return sum(isinstance(module, nn.Linear) for module in prior.transformer.layers.modules())
 
 
-def test_a_flag_quantises_every_matrix_of_every_prior_and_nothing_else(repository):
+def test_a_flag_quantizes_every_matrix_of_every_prior_and_nothing_else(repository):
     model = JukeboxModel.from_pretrained(repository, quantization_config=int8_config())
     for level in range(3):
         prior = model.prior(level)
@@ -53,9 +53,9 @@ def test_a_flag_quantises_every_matrix_of_every_prior_and_nothing_else(repositor
     assert num_quantized(model.vqvae) == 0
 
 
-def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repository, tmp_path):
+def test_a_quantized_repository_opens_like_any_other_and_says_its_agreement(repository, tmp_path):
     lines = []
-    found = quantize(repository, tmp_path / "small", say=lines.append)
+    found = quantize_repository(repository, tmp_path / "small", say=lines.append)
     assert [agreement["level"] for agreement in found] == [2, 1, 0]
     for agreement, line in zip(found, lines, strict=True):
         assert 0 < agreement["largest_error"] < 0.3
@@ -79,12 +79,12 @@ def test_a_quantised_repository_opens_like_any_other_and_says_its_agreement(repo
     assert (tmp_path / "small" / "tokenizer_config.json").is_file()
 
 
-def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(repository, tmp_path):
-    quantize(repository, tmp_path / "small")
+def test_what_is_int8_already_is_saved_as_it_is_and_not_quantized_again(repository, tmp_path):
+    quantize_repository(repository, tmp_path / "small")
     with pytest.raises(
-        ValueError, match=r"prior_2 of .*small is quantised already; quantise the model that it was made"
+        ValueError, match=r"prior_2 of .*small is quantized already; quantize the model that it was made"
     ):
-        quantize(tmp_path / "small", tmp_path / "smaller")
+        quantize_repository(tmp_path / "small", tmp_path / "smaller")
     assert not (tmp_path / "smaller").exists()
     stored = load_file(tmp_path / "small" / "prior_2" / "model.safetensors")
     for turn, (dtype, is_loaded) in enumerate(product((None, torch.bfloat16), (True, False))):
@@ -98,7 +98,7 @@ def test_what_is_int8_already_is_saved_as_it_is_and_not_quantised_again(reposito
 
 
 def test_an_int8_prior_that_was_changed_is_not_saved_as_it_was(repository, tmp_path):
-    quantize(repository, tmp_path / "small")
+    quantize_repository(repository, tmp_path / "small")
     model = JukeboxModel.from_pretrained(tmp_path / "small")
     with torch.no_grad():
         model.prior(1).lm_head.weight.mul_(0.5)
@@ -131,7 +131,7 @@ def test_windows_of_the_gate_reach_over_rows_so_that_every_kind_looks_back(tiny_
     inputs = compared_inputs(prior.config)
     codes = written_codes(prior, inputs)
     columns = prior.config.sequence_length // prior.config.attention_rows
-    assert codes.shape == (WINDOWS, min(3 * columns, prior.config.context_length))
+    assert codes.shape == (COMPARED_WINDOWS, min(3 * columns, prior.config.context_length))
     kinds = [layer.attention.kind for layer in prior.transformer.layers]
     seen = {}
     fold = {type(kind): type(kind).fold for kind in kinds}
@@ -167,27 +167,27 @@ def test_windows_of_the_gate_differ_and_the_first_knows_of_nothing(tiny_prior):
     assert not inputs["lyric_ids"][0].any()
     assert inputs["lyric_ids"][1:].any(dim=1).all()
     codes = written_codes(prior, inputs)
-    assert len(torch.unique(codes, dim=0)) == WINDOWS
+    assert len(torch.unique(codes, dim=0)) == COMPARED_WINDOWS
 
 
 def test_windows_of_the_gate_stand_on_the_codes_of_the_level_above(tiny_prior):
     config = tiny_prior("upsampler").config
-    upper = torch.arange(WINDOWS * 2).reshape(WINDOWS, 2)
+    upper = torch.arange(COMPARED_WINDOWS * 2).reshape(COMPARED_WINDOWS, 2)
     wanted = -(-num_codes(config) // config.upper_ratio)
     assert torch.equal(compared_inputs(config, upper)["upper_codes"], upper.repeat(1, wanted)[:, :wanted])
-    assert compared_inputs(config)["upper_codes"].shape == (WINDOWS, wanted)
+    assert compared_inputs(config)["upper_codes"].shape == (COMPARED_WINDOWS, wanted)
 
 
 @pytest.mark.parametrize("numbers", [(0.51, 1.0), (0.1, 0.79), (float("nan"), 1.0)])
 def test_a_model_that_int8_turns_into_another_is_not_saved_unless_forced(numbers, repository, tmp_path, monkeypatch):
     monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(*numbers, 64))
     with pytest.raises(ValueError, match=r"int8 moves a logit of level 2 by .* nothing was saved: use bfloat16"):
-        quantize(repository, tmp_path / "small")
+        quantize_repository(repository, tmp_path / "small")
     assert not (tmp_path / "small").exists()
-    quantize(repository, tmp_path / "small", force=True)
+    quantize_repository(repository, tmp_path / "small", force=True)
     assert LogitAgreement.stored(str(tmp_path / "small"), 0).num_positions == 64
     monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(0.5, 0.8, 64))
-    quantize(repository, tmp_path / "fine")
+    quantize_repository(repository, tmp_path / "fine")
 
 
 def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):
@@ -200,23 +200,23 @@ def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):
     (folder / AGREEMENT_FILE).write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         LogitAgreement.stored(str(tmp_path / "broken"), 1)
-    quantize(repository, tmp_path / "small")
+    quantize_repository(repository, tmp_path / "small")
     JukeboxModel.from_pretrained(tmp_path / "small").save_pretrained(tmp_path / "copy")
     found = [LogitAgreement.stored(str(tmp_path / name), 1) for name in ("small", "copy")]
     assert found[0] == found[1]
     config = JukeboxModel.from_pretrained(repository).config.prior_configs[1]
-    assert found[0].num_positions == WINDOWS * num_codes(config)
+    assert found[0].num_positions == COMPARED_WINDOWS * num_codes(config)
 
 
-def test_quantising_nothing_is_refused(repository):
+def test_quantizing_nothing_is_refused(repository):
     from torchao.quantization import Int8WeightOnlyConfig
 
-    with pytest.raises(ValueError, match=r"prior_2 was to be quantised, but none of its matrices was"):
+    with pytest.raises(ValueError, match=r"prior_2 was to be quantized, but none of its matrices was"):
         JukeboxModel.from_pretrained(
             repository,
             quantization_config=TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=["transformer"]),
         ).prior(2)
-    with pytest.raises(ValueError, match="x was to be quantised"):
+    with pytest.raises(ValueError, match="x was to be quantized"):
         check_quantized(JukeboxPrior.from_pretrained(repository, subfolder="prior_0"), "x")
 
 
@@ -230,7 +230,7 @@ def test_a_target_that_is_taken_is_refused_before_anything_is_read(repository, t
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
     with pytest.raises(ValueError, match="mine"):
-        quantize(repository, tmp_path / "mine")
+        quantize_repository(repository, tmp_path / "mine")
     assert (tmp_path / "mine" / "file").read_text() == "mine"
     with pytest.raises(ValueError, match="is the source itself"):
-        quantize(repository, repository)
+        quantize_repository(repository, repository)

@@ -8,17 +8,17 @@ import pytest
 import soundfile
 
 from jukebox_hf.data import audio_io
-from jukebox_hf.data.audio_io import FORMATS, encode_audio, format_of, suffix_of, write_audio
+from jukebox_hf.data.audio_io import AUDIO_FORMATS, encode_audio, format_of, suffix_of, write_audio
 
 RATE = 16000
-LOSSY = [name for name, kind in FORMATS.items() if kind.is_lossy]
+LOSSY = [name for name, kind in AUDIO_FORMATS.items() if kind.is_lossy]
 
 
 def _tone(seconds=0.5, rate=RATE, peak=0.4):
     return (peak * np.sin(2 * np.pi * 300 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", AUDIO_FORMATS)
 def test_facts_describe_the_file_as_it_is_read(tmp_path, name):
     path = tmp_path / f"a{suffix_of(name)}"
     written = write_audio(
@@ -42,7 +42,7 @@ def test_facts_describe_the_file_as_it_is_read(tmp_path, name):
     assert format_of(path) == {"wav24": "wav", "wavfloat": "wav", "flac24": "flac"}.get(name, name)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", AUDIO_FORMATS)
 def test_peak_normalisation_reaches_full_scale_and_never_beyond(name):
     written = encode_audio(_tone(), RATE, format=name, normalize="peak")[1]
     assert 0.8 < written.peak <= 1.0 if name != "opus" else written.peak > 0.8  # Opus overshoots at a sudden end

@@ -8,12 +8,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from jukebox_hf import JukeboxVQVAE
-from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShards, CodeShardWriter, fingerprint
+from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShards, CodeShardWriter, vqvae_fingerprints
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.songs import Song
 
 pytest.importorskip("pyarrow")
-FACTS = CodeFacts(8000, (4, 8, 16), 300, "abc")
+FACTS = CodeFacts(8000, (4, 8, 16), 300, ("abc",) * 3)
 
 
 def coded(number, units=20, **changed):
@@ -47,7 +47,7 @@ def test_what_is_read_is_what_was_written(folder):
 
 
 def test_codes_of_large_codebooks_keep_their_value(tmp_path):
-    facts = CodeFacts(8000, (16,), 70_000, "abc")
+    facts = CodeFacts(8000, (16,), 70_000, ("abc",))
     with CodeShardWriter(tmp_path, facts) as writer:
         writer.add(coded(0, 1, codes=(np.array([69_999]),)))
     assert CodeShards(tmp_path).codes(0, 0).tolist() == [69_999]
@@ -81,8 +81,8 @@ def test_finished_codes_are_not_written_over(folder):
 
 def test_codes_of_another_vqvae_are_not_mixed_in(folder):
     (folder / "codes.json").unlink()
-    with pytest.raises(ValueError, match="codes of different VQ-VAEs can not be mixed"):
-        CodeShardWriter(folder, CodeFacts(8000, (4, 8, 16), 300, "def"))
+    with pytest.raises(ValueError, match="codes of different VQ-VAEs cannot be mixed"):
+        CodeShardWriter(folder, CodeFacts(8000, (4, 8, 16), 300, ("def",) * 3))
 
 
 def test_a_damaged_or_missing_shard_is_named(folder):
@@ -134,22 +134,30 @@ def test_a_folder_without_songs_is_not_finished(tmp_path):
 def test_a_fingerprint_changes_with_one_weight(tiny_vqvae_config):
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(tiny_vqvae_config())
-    before = fingerprint(vqvae, range(3))
-    assert [len(digits) for digits in before.split("-")] == [16, 16, 16]
-    assert before == fingerprint(vqvae, range(3))
+    before = vqvae_fingerprints(vqvae, range(3))
+    assert [len(digits) for digits in before] == [16, 16, 16]
+    assert before == vqvae_fingerprints(vqvae, range(3))
     with torch.no_grad():
         next(vqvae.encoders[1].parameters()).view(-1)[0] += 1e-3
-    after = fingerprint(vqvae, range(3))
-    assert [one == other for one, other in zip(before.split("-"), after.split("-"), strict=True)] == [True, False, True]
-    assert fingerprint(vqvae, [0, 2]) == "-".join(before.split("-")[::2])
+    after = vqvae_fingerprints(vqvae, range(3))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert vqvae_fingerprints(vqvae, [0, 2]) == before[::2]
     old, new = (CodeFacts(8000, (4, 8, 16), 300, digits) for digits in (before, after))
     assert old.is_same_vqvae(new, (2, 3))
     assert not old.is_same_vqvae(new, (0, 1))
-    assert not old.is_same_vqvae(CodeFacts(8000, (4, 8, 16), 300, before.split("-")[2], levels=(2,)), (0, 1))
+    assert not old.is_same_vqvae(CodeFacts(8000, (4, 8, 16), 300, before[2:], levels=(2,)), (0, 1))
+
+
+def test_fingerprints_are_stored_as_one_word_as_they_always_were():
+    facts = CodeFacts(8000, (4, 8, 16), 300, ("ab", "cd"), levels=(1, 2))
+    stored = json.loads(json.dumps(facts.to_dict()))
+    assert list(stored) == ["sampling_rate", "hop_lengths", "codebook_size", "fingerprint", "levels"]
+    assert stored["fingerprint"] == "ab-cd"
+    assert CodeFacts.from_dict(stored) == facts
 
 
 def test_a_folder_may_hold_some_levels_alone(tmp_path):
-    facts = CodeFacts(8000, (4, 8, 16), 300, "def", levels=(1, 2))
+    facts = CodeFacts(8000, (4, 8, 16), 300, ("def",) * 2, levels=(1, 2))
     with CodeShardWriter(tmp_path / "some", facts) as writer:
         with pytest.raises(ValueError, match=r"has codes of 3 levels, but .* takes those of \[1, 2\]"):
             writer.add(coded(0))
@@ -218,7 +226,7 @@ def test_windows_that_mean_nothing_are_refused(folder, words, sentence):
 
 def test_codes_that_were_changed_on_disk_are_refused_when_read(folder):
     shards = CodeShards(folder)
-    shards.facts = CodeFacts(**json.loads(json.dumps(vars(FACTS) | {"codebook_size": 100})))
+    shards.facts = CodeFacts.from_dict(json.loads(json.dumps(FACTS.to_dict() | {"codebook_size": 100})))
     with pytest.raises(ValueError, match=r"the codes of 0\.flac in .* are damaged"):
         shards.codes(0, 0)
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.data.synthesis import corpus as corpus_module
-from jukebox_hf.data.synthesis.corpus import CorpusSettings, plan_song, write_corpus
+from jukebox_hf.data.synthesis.corpus import CorpusSettings, synth_spec, write_corpus
 
 SMALL = CorpusSettings(hours=6 * 1.5 / 3600, sampling_rate=8000, characters=8, format="wav")
 
@@ -45,12 +45,12 @@ def test_a_corpus_lists_every_song_with_its_words_and_times(corpus):
 
 
 def test_pairs_of_artist_and_genre_come_equally_often():
-    orders = [plan_song(CorpusSettings(), index) for index in range(60)]
+    orders = [synth_spec(CorpusSettings(), index) for index in range(60)]
     assert set(Counter((order.artist, order.genre) for order in orders).values()) == {3}
 
 
 def test_some_songs_have_no_words_and_some_invented_ones():
-    orders = [plan_song(CorpusSettings(), index) for index in range(300)]
+    orders = [synth_spec(CorpusSettings(), index) for index in range(300)]
     assert 8 <= sum(not order.lyrics.strip() for order in orders) <= 40
     assert len({order.lyrics for order in orders}) > 250
 
@@ -153,6 +153,7 @@ def test_the_command_sings_the_words_it_is_given(tmp_path, command):
     ("changed", "sentence"),
     [
         ({"hours": float("nan")}, "hours=nan must be a number over 0 .*; choose one"),
+        ({"hours": True}, "hours=True must be a number over 0 .*; choose one"),
         ({"seed": -1}, "seed=-1 must be an integer"),
         ({"characters": 4}, "characters=4 must be from 8"),
         ({"instrumentals": 2}, "instrumentals=2 must be from 0 to 1"),

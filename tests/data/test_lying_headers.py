@@ -41,9 +41,9 @@ def test_a_flac_that_promises_hours_takes_memory_for_what_is_there(bytes_of, tmp
     tracemalloc.start()
     try:
         header = read_header(path, "a.flac")
-        with pytest.raises(ValueError, match=r"a\.flac (ends [\d.]+ s before|can not be decoded)"):
+        with pytest.raises(ValueError, match=r"a\.flac (ends [\d.]+ s before|cannot be decoded)"):
             read_span(path, "a.flac", 0, header.num_frames, header.rate)
-        with pytest.raises(ValueError, match=r"a\.flac (ends [\d.]+ s before|can not be decoded)"):
+        with pytest.raises(ValueError, match=r"a\.flac (ends [\d.]+ s before|cannot be decoded)"):
             read_span(path, "a.flac", 0, header.num_samples(16_000), 16_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -54,9 +54,9 @@ def test_a_flac_that_promises_hours_takes_memory_for_what_is_there(bytes_of, tmp
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (lambda: lying(2**36 - 1), "s long, but at most|holds no samples|can not be read"),
-        (lambda: lying(3600 * 300_000, rate=300_000, channels=8), "samples in 8 channels, but at most|can not be"),
-        (lambda: lying(8000, rate=700_000), "samples per second, but|can not be read"),
+        (lambda: lying(2**36 - 1), "s long, but at most|holds no samples|cannot be read"),
+        (lambda: lying(3600 * 300_000, rate=300_000, channels=8), "samples in 8 channels, but at most|cannot be"),
+        (lambda: lying(8000, rate=700_000), "samples per second, but|cannot be read"),
         (lambda: sound("FLAC", rate=600), "600 samples per second, but 1000 to"),
         (lambda: sound("WAV", channels=65, seconds=0.1), "65 channels, but at most 64"),
     ],

@@ -108,7 +108,7 @@ def test_the_sides_of_a_streamed_split_are_those_of_the_file(tmp_path, hub_cache
 def test_a_damaged_song_is_skipped_and_listed(tmp_path, hub_cache):
     stream = open_songs(make_parquet(tmp_path / "songs.parquet", broken=[3]), streaming=True)
     assert len(list(StreamedAudioWindows(stream, RATE, RATE))) == 38
-    assert stream.report().startswith("1 of 20 songs were skipped: 3.flac can not be read")
+    assert stream.report().startswith("1 of 20 songs were skipped: 3.flac cannot be read")
 
 
 def test_more_than_a_tenth_of_damaged_songs_stop_the_run(tmp_path, hub_cache):

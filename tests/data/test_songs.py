@@ -169,7 +169,7 @@ def test_files_that_can_not_be_opened_are_skipped_and_listed(tmp_path):
     songs = open_songs(folder)
     assert len(songs) == 11
     assert "4.flac" not in {song.name for song in songs}
-    assert songs.report().startswith("1 of 12 songs were skipped: 4.flac can not be read as audio (")
+    assert songs.report().startswith("1 of 12 songs were skipped: 4.flac cannot be read as audio (")
 
 
 def test_more_than_a_tenth_of_corrupt_files_stop_at_once(tmp_path):
@@ -251,7 +251,7 @@ def test_sources_without_songs_are_refused_in_a_sentence(tmp_path, source, optio
 
 
 def test_a_name_that_the_hub_does_not_have_is_refused_in_a_sentence(hub_cache):
-    with pytest.raises(ValueError, match="source='nobody/nothing-here' can not be opened"):
+    with pytest.raises(ValueError, match="source='nobody/nothing-here' cannot be opened"):
         open_songs("nobody/nothing-here")
 
 
@@ -365,7 +365,7 @@ def test_objects_and_what_save_to_disk_writes_are_refused_with_the_way_out(tmp_p
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a git-LFS pointer.*git lfs pull"),
         (b"", "is empty; get the file again"),
-        (b"PAR1" + bytes(100), r"can not be read as parquet \(.*; get the file again"),
+        (b"PAR1" + bytes(100), r"cannot be read as parquet \(.*; get the file again"),
         (b"<!DOCTYPE html>", "is a web page, not the file"),
     ],
 )

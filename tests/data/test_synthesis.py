@@ -7,7 +7,7 @@ import pytest
 
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import known_words, time_lyrics, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import known_words, lyric_timing, write_lyrics
 from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 from jukebox_hf.data.synthesis.sounds import SOUNDS, VOWELS
 from jukebox_hf.data.synthesis.voice import Note, sing
@@ -29,7 +29,7 @@ def features(audio):
 
 def vowel(letter, artist="Bo Vale"):
     """One vowel of a singer, sung for 0.6 seconds on A2, alone: its mean spectrum (257,)."""
-    timing = time_lyrics(letter, 0.6)
+    timing = lyric_timing(letter, 0.6)
     audio = sing(timing.sounds, (Note(0, 0.6, 45.0),), ARTISTS[artist], 0.6, RATE, np.random.default_rng(0))
     return spectra(audio)[5:-5].mean(0)
 
@@ -114,7 +114,7 @@ def test_vowels_of_a_mix_are_found_by_a_linear_reader_in_other_songs(songs):
 
 
 def test_the_voice_is_silent_where_nothing_is_sung():
-    timing = time_lyrics("la   la", SLOT)
+    timing = lyric_timing("la   la", SLOT)
     audio = sing(timing.sounds, (Note(0, 2, 48.0),), ARTISTS["Bo Vale"], 7 * SLOT, RATE, np.random.default_rng(0))
     rest = audio[round((2 * SLOT + 0.06) * RATE) : round((5 * SLOT - 0.02) * RATE)]
     assert np.abs(rest).max() < 1e-4
@@ -123,7 +123,7 @@ def test_the_voice_is_silent_where_nothing_is_sung():
 
 def test_every_vowel_fills_its_slot_and_no_character_leaves_its_own():
     text = "strange  moonlit quay"
-    timing = time_lyrics(text, SLOT)
+    timing = lyric_timing(text, SLOT)
     assert len(timing.times) == len(text)
     for place, (letter, (start, end)) in enumerate(zip(text, timing.times, strict=True)):
         assert place * SLOT - 1e-9 <= start < (place + 1) * SLOT
@@ -136,7 +136,7 @@ def test_every_vowel_fills_its_slot_and_no_character_leaves_its_own():
 
 
 def test_a_vowel_is_held_until_the_consonant_that_ends_its_syllable():
-    timing = time_lyrics("sun", SLOT)
+    timing = lyric_timing("sun", SLOT)
     assert timing.times == (
         (pytest.approx(SLOT - 0.09), SLOT),
         (SLOT, pytest.approx(3 * SLOT - 0.09)),

@@ -1,4 +1,4 @@
-"""Every example of every page runs, here or in the test that is named; what can not run is listed with its reason.
+"""Every example of every page runs, here or in the test that is named; what cannot run is listed with its reason.
 
 Those of this file run in this process, in one folder, with a tiny model under the name that the pages use. Training
 takes one step, on small things of the kind that the pages read.
@@ -210,7 +210,7 @@ def _train(words, run_cli, replaced=None):
         return
     at = words.index("-m")  # python, torchrun or accelerate: one process here
     module = import_module(words[at + 1])
-    quick = [f"--{name}={value}" for name, value in QUICK.items()] if hasattr(module, "KINDS") else []
+    quick = [f"--{name}={value}" for name, value in QUICK.items()] if hasattr(module, "ARGUMENT_CLASSES") else []
     assert module.main([*words[at + 2 :], *quick]) == 0, words
 
 
@@ -283,8 +283,8 @@ def test_training_commands_are_read_to_their_end(page, here, monkeypatch):
             at = words.index("-m")
             module = import_module(words[at + 1])
             own = [str(ROOT / word) if word.startswith("examples/") else word for word in words[at + 2 :]]
-            if hasattr(module, "KINDS"):
-                read_arguments(module.KINDS, [*own, "--bf16", "false", "--use_cpu", "true"])
+            if hasattr(module, "ARGUMENT_CLASSES"):
+                read_arguments(module.ARGUMENT_CLASSES, [*own, "--bf16", "false", "--use_cpu", "true"])
             else:
                 with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()):
                     module.main([*own, "--help"])

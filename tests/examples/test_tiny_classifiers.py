@@ -15,7 +15,7 @@ from examples.tiny.classifiers import (
     vowels_right,
 )
 from examples.tiny.metrics import CLASSES, classes_of
-from jukebox_hf.data.synthesis.song import SongBatch, synthesize
+from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 
 RATE, SLOT = 16_000, 0.1875
 LYRICS = ("la sel i mo ru ye", "mo ni la tu ye sa", "ru lo mi sa ne ly", "ye tu so la mi re")
@@ -25,7 +25,7 @@ LYRICS = ("la sel i mo ru ye", "mo ni la tu ye sa", "ru lo mi sa ne ly", "ye tu 
 def songs():
     """Audio (B, S), lyrics and genres; two of the genres, one singer."""
     orders = [
-        SongBatch("Bo Vale", genre, text, seed, RATE, SLOT)
+        SynthSpec("Bo Vale", genre, text, seed, RATE, SLOT)
         for seed, text in enumerate(LYRICS * 2)
         for genre in ("folk", "rock")
     ]

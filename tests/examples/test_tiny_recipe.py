@@ -81,7 +81,7 @@ BEGUN_FROM = {
 
 @pytest.mark.parametrize("part", [*CODECS, *PRIORS])
 def test_the_training_commands_read_every_setting(part, tmp_path):
-    kinds = train_vqvae.KINDS if part in CODECS else train_prior.KINDS
+    kinds = train_vqvae.ARGUMENT_CLASSES if part in CODECS else train_prior.ARGUMENT_CLASSES
     read = read_arguments(kinds, [str(TINY / f"{part}.yaml"), "--output_dir", str(tmp_path)])
     if part in BEGUN_FROM:
         assert read[0].model_name_or_path == f"runs/tiny/{BEGUN_FROM[part]}"
@@ -150,7 +150,7 @@ def test_every_prior_learns_codes_that_the_script_makes_and_the_evaluation_knows
     )
     used = {}
     for part in PRIORS:
-        data = next(each for each in read_arguments(train_prior.KINDS, [str(TINY / f"{part}.yaml")])
+        data = next(each for each in read_arguments(train_prior.ARGUMENT_CLASSES, [str(TINY / f"{part}.yaml")])
                     if hasattr(each, "train_codes"))  # fmt: skip
         name = data.train_codes.removeprefix("runs/tiny/")
         level = {"top": 2, "1": 1, "0": 0}[part.split("_")[1]]

@@ -1,4 +1,4 @@
-"""At the door: every input that can not be read is refused in one sentence with a cure."""
+"""At the door: every input that cannot be read is refused in one sentence with a cure."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_a_missing_input_and_an_unwanted_one_are_refused_by_name(name, flavour_,
         _refused(lambda: prior.condition(**_conditions(without)), sentence)
     else:
         too_much = {**inputs, name: torch.zeros(2, 1, dtype=torch.long)}
-        sentence = f"{name} was given, but this prior can not use it: it "
+        sentence = f"{name} was given, but this prior cannot use it: it "
         _refused(lambda: prior(**too_much), sentence)
         _refused(lambda: prior.condition(**_conditions(too_much)), sentence)
 
@@ -52,7 +52,7 @@ WRONG_INPUTS = [
     ("bare", "codes", torch.zeros(24, dtype=LONG), "codes has shape (24,), but must be (B, T); reshape it"),
     ("bare", "codes", torch.zeros(2, 0, dtype=LONG), "codes has 0 codes, but a window of this prior holds 1 to 24"),
     ("bare", "codes", torch.zeros(2, 25, dtype=LONG), "codes has 25 codes, but a window of this prior holds 1 to 24"),
-    ("bare", "codes", torch.zeros(0, 24, dtype=LONG), "of different numbers of songs (codes: 0); give every song one"),
+    ("bare", "codes", torch.zeros(0, 24, dtype=LONG), "of different numbers of rows (codes: 0); give each as many"),
     ("bare", "codes", torch.full((2, 24), 24), "codes holds 24, but only 0 to 23 are allowed; use codes of the VQ-VAE"),
     ("bare", "codes", torch.full((2, 24), -1), "codes holds -1, but only 0 to 23 are allowed"),
     (
@@ -66,7 +66,7 @@ WRONG_INPUTS = [
         "labelled",
         "artist_ids",
         torch.tensor([0]),
-        "of different numbers of songs (codes: 2, artist_ids: 1, genre_ids: 2",
+        "of different numbers of rows (codes: 2, artist_ids: 1, genre_ids: 2",
     ),
     ("labelled", "genre_ids", torch.tensor([[0], [4]]), "genre_ids holds 4, but only -1 to 3 are allowed; 0 is the"),
     ("labelled", "genre_ids", torch.tensor([[0], [-2]]), "genre_ids holds -2, but only -1 to 3 are allowed"),
@@ -74,13 +74,13 @@ WRONG_INPUTS = [
         "labelled",
         "genre_ids",
         torch.zeros(2, 3, dtype=LONG),
-        "genre_ids has 3 slots a song, but this prior takes 1 to 2",
+        "genre_ids has 3 slots a row, but this prior takes 1 to 2",
     ),
     (
         "labelled",
         "genre_ids",
         torch.zeros(2, 0, dtype=LONG),
-        "genre_ids has 0 slots a song, but this prior takes 1 to 2",
+        "genre_ids has 0 slots a row, but this prior takes 1 to 2",
     ),
     ("labelled", "timing", torch.zeros(2, 3), "timing must be a tensor of int64 (B, 3), not of torch.float32; convert"),
     (
@@ -96,17 +96,17 @@ WRONG_INPUTS = [
         "labelled",
         "timing",
         torch.tensor([[500, 500, 9]] * 2),
-        "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0",
+        "timing[:, 1] / timing[:, 0] (position in the song) holds 1.0",
     ),
     ("labelled", "timing", torch.tensor([[500, 9, -1]] * 2), "timing[:, 2] (window length, in samples) holds -1"),
     (
         "prefix",
         "lyric_ids",
         torch.zeros(2, 11, dtype=LONG),
-        "lyric_ids has 11 characters, but this prior reads exactly",
+        "lyric_ids has 11 characters, but this prior takes exactly",
     ),
     ("encoder", "lyric_ids", torch.full((2, 12), 11), "lyric_ids holds 11, but only 0 to 10 are allowed; 0 is padding"),
-    ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of songs (codes: 2, artist_ids: 2"),
+    ("encoder", "lyric_ids", torch.zeros(3, 12, dtype=LONG), "of different numbers of rows (codes: 2, artist_ids: 2"),
     ("encoder", "lyric_ids", "la la la", "lyric_ids must be a tensor of int64 (B, N), not str; give such a tensor"),
     ("upsampler", "upper_codes", torch.zeros(2, 7, dtype=LONG), "upper_codes has 7 codes, but a window takes 1 to 6"),
     ("upsampler", "upper_codes", torch.zeros(2, 0, dtype=LONG), "upper_codes has 0 codes, but a window takes 1 to 6"),
@@ -151,7 +151,10 @@ def test_a_sequence_needs_its_lyrics(tiny_prior):
     _refused(lambda: prior.sequence(nothing_yet), "lyric_ids is missing, but this prior was built to need it; pass it")
     assert prior.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)).shape == (2, 12)
     bare = tiny_prior("bare")
-    _refused(lambda: bare.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)), "it reads no lyrics (lyrics='none')")
+    _refused(
+        lambda: bare.sequence(nothing_yet, torch.zeros(2, 12, dtype=LONG)),
+        "it is not conditioned on lyrics (lyrics='none')",
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_a_sequence_needs_its_lyrics(tiny_prior):
             torch.zeros(3, 5, dtype=LONG),
             0,
             None,
-            "tokens has 3 songs, but the cache was made for 2; make another cache",
+            "tokens has 3 rows, but the cache was made for 2; make another cache",
         ),
         (torch.zeros(2, 5), 0, None, "tokens must be a tensor of int64 (B, known), not of torch.float32; convert it"),
         (torch.zeros(5, dtype=LONG), 0, None, "tokens has shape (5,), but must be (B, known); reshape it"),
@@ -208,9 +211,9 @@ def test_nothing_is_read_without_what_conditions_it(tiny_prior):
 @pytest.mark.parametrize(
     ("heads", "sentence"),
     [
-        ({}, "heads names layers [], but must name one or more of those that look at lyrics: [3]"),
-        ({0: [0]}, "heads names layers [0], but must name one or more of those that look at lyrics: [3]"),
-        ({3: [0], 2: [0]}, "heads names layers [3, 2], but must name one or more of those that look at lyrics: [3]"),
+        ({}, "heads names layers [], but must name one or more of those that attend to lyrics: [3]"),
+        ({0: [0]}, "heads names layers [0], but must name one or more of those that attend to lyrics: [3]"),
+        ({3: [0], 2: [0]}, "heads names layers [3, 2], but must name one or more of those that attend to lyrics: [3]"),
         ({3: [2]}, "heads[3]=[2] must be one or more heads of the layer, from 0 to 1"),
         ({3: [-1]}, "heads[3]=[-1] must be one or more heads of the layer, from 0 to 1"),
         ({3: []}, "heads[3]=[] must be one or more heads of the layer, from 0 to 1"),
@@ -222,13 +225,13 @@ def test_heads_that_look_at_no_lyrics_are_refused(heads, sentence, tiny_prior, i
     _refused(lambda: prior.lyric_attention(inputs.pop("codes"), heads, **inputs), sentence)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None, True])
 def test_a_cache_for_no_songs_is_refused(batch_size, tiny_prior):
     prior = tiny_prior("bare")
-    _refused(lambda: prior.new_cache(batch_size), f"batch_size={batch_size!r} must be a positive number of songs")
+    _refused(lambda: prior.new_cache(batch_size), f"batch_size={batch_size!r} must be a positive number of rows")
 
 
-@pytest.mark.parametrize("wanted", [[3], [-4], ["0"], 2, [1.0], "01"])
+@pytest.mark.parametrize("wanted", [[3], [-4], ["0"], 2, [1.0], "01", [True]])
 @pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
 def test_layers_that_do_not_exist_are_refused(wanted, name, tiny_prior, inputs_for):
     prior = tiny_prior("bare", num_hidden_layers=2 if name == "output_hidden_states" else 3)
@@ -376,6 +379,6 @@ def test_a_window_that_float32_moves_to_the_end_of_its_song_is_refused(tiny_prio
     inputs = inputs_for(prior.config, batch=1)
     total = 500 * 44100  # over 2**24: float32 holds even numbers only
     inputs["timing"] = torch.tensor([[total, total - 1, 0]])
-    _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (place in the song) holds 1.0")
+    _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (position in the song) holds 1.0")
     inputs["timing"] = torch.tensor([[total, total - 2, 0]])
     assert prior(**inputs).logits.isfinite().all()

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from jukebox_hf.conversion.openai_checkpoint import read_checkpoint
-from jukebox_hf.conversion.openai_keys import KeyPair, attention_keys, to_ours
+from jukebox_hf.conversion.openai_keys import KeyPair, openai_attention_keys, to_ours
 from jukebox_hf.model.configuration.attention_patterns import attention_kinds_of_order
 from jukebox_hf.model.configuration.configuration_jukebox import prefix_span
 from jukebox_hf.model.networks.attention import JukeboxAttention, LayerSettings
-from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
+from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS, Grid
 from jukebox_hf.model.networks.lyric_conditioning import bits
 from jukebox_hf.model.networks.transformer import JukeboxTransformer, TransformerSettings
 
@@ -68,9 +68,11 @@ each_order = pytest.mark.parametrize("order", range(13))
 def recorded_layer(recording, function):
     """The original's layer with its recorded parameters."""
     kind = FUNCTIONS[function]
-    layer = JukeboxAttention(KINDS[kind](RECORDED.grid), layer_settings(attention_size=8))
+    layer = JukeboxAttention(ATTENTION_KINDS[kind](RECORDED.grid), layer_settings(attention_size=8))
     state = {name: recording.given(name) for name in recording.names("param.*")}
-    pairs = [pair._replace(ours=pair.ours.removeprefix("layer.")) for pair in attention_keys("param", "layer", kind)]
+    pairs = [
+        pair._replace(ours=pair.ours.removeprefix("layer.")) for pair in openai_attention_keys("param", "layer", kind)
+    ]
     layer.load_state_dict(to_ours(state, pairs))
     return layer
 
@@ -131,7 +133,7 @@ def test_one_layer_depends_on_what_the_original_and_the_oracle_say(function, rec
 def random_layer(kind, shape):
     """A layer with random weights, and inputs and states for two songs."""
     torch.manual_seed(20 * FUNCTIONS.index(kind) + shape.length)
-    layer = JukeboxAttention(KINDS[kind](shape.grid), layer_settings())
+    layer = JukeboxAttention(ATTENTION_KINDS[kind](shape.grid), layer_settings())
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
     return layer, torch.randn(2, shape.length, WIDTH), torch.randn(2, shape.states, WIDTH)
@@ -171,7 +173,7 @@ def test_every_kind_equals_the_mask_oracle_on_any_grid(kind, shape, with_probabi
 @each_kind
 @torch.no_grad()
 def test_single_steps_equal_the_mask_oracle_wherever_they_begin(kind, shape, mask_oracle):
-    """The first positions in one parallel pass, the others one by one; the original can not do it for two kinds."""
+    """The first positions in one parallel pass, the others one by one; the original cannot do it for two kinds."""
     layer, hidden, states = random_layer(kind, shape)
     whole = oracle_output(layer, kind, shape, hidden, states, mask_oracle)
     for first in sorted({1, 2, shape.columns, shape.length // 2 + 1}):
@@ -255,7 +257,7 @@ class Stack(nn.Module):
         names = {"ln_0": "attention_norm", "ln_1": "mlp_norm", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down"}
         for index, kind in enumerate(self.kinds):
             theirs, ours = f"transformer._attn_mods.{index}", f"transformer.layers.{index}"
-            yield from attention_keys(f"{theirs}.attn", f"{ours}.attention", kind)
+            yield from openai_attention_keys(f"{theirs}.attn", f"{ours}.attention", kind)
             for their_part, our_part in names.items():
                 weight, bias = ("w", "b") if "mlp" in their_part else ("weight", "bias")
                 yield KeyPair(f"{theirs}.{their_part}.{weight}", f"{ours}.{our_part}.weight", weight == "w")

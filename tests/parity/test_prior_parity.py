@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_hf.conversion.openai_keys import conditioner_units_of, prior_keys
+from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 from jukebox_hf.model.sampling.window_decoder import sample_window
 
@@ -61,7 +61,7 @@ def test_conditioning_equals_the_originals(name, recording, recorded_prior, labe
     if conditioning.positions is not None:
         over_lyrics, over_codes = conditioning.positions.tensor_split([prior.config.prefix_length], dim=1)
         recording.compare("x_cond", over_codes, "conditioning")
-        assert not over_lyrics.any()  # a lyric prefix has no place in the song
+        assert not over_lyrics.any()  # a lyric prefix has no position in the song
 
 
 @pytest.mark.parametrize("name", WITH_LYRIC_ENCODER)
@@ -97,7 +97,7 @@ def test_every_gradient_has_the_originals_norm(name, recording, load_prior, labe
     output = prior(recording.given("z"), **labels_of(recording, prior.config))
     recording.compare_number("train_mode_loss", recording.facts["train_mode_loss"], output.loss, "losses")
     output.loss.backward()
-    ours = {pair.theirs: pair.ours for pair in prior_keys(prior.config, conditioner_units_of(theirs))}
+    ours = {pair.theirs: pair.ours for pair in openai_prior_keys(prior.config, conditioner_units_of(theirs))}
     # A tied output layer is one parameter, which the original lists once, under its embedding; so do we.
     assert {ours[key] for key in theirs} == {key for key, _ in prior.named_parameters()}
     for key, norm in theirs.items():

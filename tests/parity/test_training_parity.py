@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_hf.conversion.openai_keys import prior_keys, to_theirs
+from jukebox_hf.conversion.openai_keys import openai_prior_keys, to_theirs
 from jukebox_hf.conversion.openai_labels import unpack_labels
 from jukebox_hf.training import JukeboxAdam, JukeboxTrainer, JukeboxTrainingArguments, WeightsEMACallback
 from jukebox_hf.training.optimizer import learning_rate_factor
@@ -112,7 +112,7 @@ def test_five_steps_of_a_small_prior_end_at_the_originals_weights(recording, loa
     for step, (entry, (loss, norm)) in enumerate(zip(logs, facts["loss_gradnorm"], strict=True)):
         recording.compare_number(f"loss of step {step}", loss, torch.tensor(entry["loss"]), "trained_weights")
         recording.compare_number(f"gradient of step {step}", norm, torch.tensor(entry["grad_norm"]), "trained_weights")
-    ours = to_theirs(model.state_dict(), prior_keys(model.config))
+    ours = to_theirs(model.state_dict(), openai_prior_keys(model.config))
     for name in recording.names("step.after.*"):
         values = ours[name.removeprefix("step.after.")]
         if not name.endswith("c_attn.b"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_hf.conversion.openai_keys import vqvae_keys
+from jukebox_hf.conversion.openai_keys import openai_vqvae_keys
 from jukebox_hf.model.networks import audio_losses
 from jukebox_hf.model.networks.audio_losses import Resolution
 from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
@@ -177,7 +177,7 @@ def test_a_training_step_gives_the_originals_losses_gradients_and_codebooks(name
     recording.compare("x_out", channels_first(output.audio_values), "audio")
     assert_losses(recording, facts, output, without=METRICS_OF_THE_CODEBOOK_UPDATE)
     output.loss.backward()
-    ours = {pair.theirs: pair.ours for pair in vqvae_keys(model.config)}
+    ours = {pair.theirs: pair.ours for pair in openai_vqvae_keys(model.config)}
     assert {ours[key] for key in facts["grad_norms"]} == {key for key, _ in model.named_parameters()}
     for key, theirs in facts["grad_norms"].items():
         gradient = model.get_parameter(ours[key]).grad

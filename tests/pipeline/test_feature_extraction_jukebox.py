@@ -128,11 +128,11 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     soundfile.write(tmp_path / "long.wav", np.zeros(4000), 1000)
     for name, message in (
-        ("text.wav", "can not be read as audio"),
+        ("text.wav", "cannot be read as audio"),
         ("empty.wav", "empty.wav is empty"),
         ("page.wav", "page.wav is a web page"),
         ("pointer.mp3", "pointer.mp3 is a git-LFS pointer"),
-        ("noise.mp3", r"can not be read as audio \(its format is not known"),
+        ("noise.mp3", r"cannot be read as audio \(its format is not known"),
         ("http://host/a.wav", "is an address, not a file; download it"),
         ("pipe.wav", "is not a file"),
         ("nothing.wav", "is not a file"),
@@ -148,5 +148,5 @@ def test_too_short_or_odd_requests_are_refused(extractor):
         extractor(np.zeros(100), sampling_rate=RATE)
     with pytest.raises(ValueError, match="padding_side='right' must be 'left'"):
         JukeboxFeatureExtractor(padding_side="right")
-    with pytest.raises(ValueError, match="Jukebox hears one channel"):
+    with pytest.raises(ValueError, match="Jukebox is mono"):
         JukeboxFeatureExtractor(feature_size=2)

@@ -358,8 +358,8 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
 @pytest.mark.parametrize(
     ("song", "options", "message"),
     [
-        ({}, {"speed": 2}, "generate does not know speed"),
-        ({}, {"num_beams": 4}, "generate does not know num_beams"),
+        ({}, {"speed": 2}, "generate: unknown argument speed"),
+        ({}, {"num_beams": 4}, "generate does not use num_beams"),
         ({}, {"generation_config": GenerationConfig(num_beams=4)}, "generation_config.num_beams=4 is not supported"),
         ({}, {"seconds": 1, "max_new_tokens": 3}, "choose one"),
         ({}, {"seconds": -1}, "seconds=-1 must be a number of seconds"),
@@ -418,7 +418,7 @@ def test_prompts_that_do_not_fit_are_refused(model, processor, sound):
 
 
 def test_damaged_inputs_are_refused(model, processor, words):
-    with pytest.raises(ValueError, match="song inputs hold input_ids"):
+    with pytest.raises(ValueError, match="unknown song inputs input_ids"):
         model.generate({"input_ids": torch.zeros(1, 1)})
     with pytest.raises(ValueError, match="artist_ids must be a tensor"):
         model.generate({**words, "artist_ids": torch.zeros(1, 2)})

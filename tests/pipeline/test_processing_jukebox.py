@@ -123,7 +123,7 @@ def test_audio_comes_back_without_its_padding(processor):
 @pytest.mark.parametrize(
     ("song", "words", "message"),
     [
-        ({"tempo": 3}, {}, "does not know tempo"),
+        ({"tempo": 3}, {}, "unknown argument tempo"),
         ("la", {"lyrics": "lo"}, "lyrics are given twice"),
         (3, {}, "must be lyrics or a dictionary"),
         ([], {}, "list of songs is empty"),

@@ -89,9 +89,9 @@ def test_a_variant_loads_again(repository, model, words, same, tmp_path, loaded)
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"safe_serialization": False}, "does not know safe_serialization=False"),
-        ({"state_dict": {"a": 1}}, "does not know state_dict"),
-        ({"nonsense": 1}, "does not know nonsense"),
+        ({"safe_serialization": False}, "does not use safe_serialization=False"),
+        ({"state_dict": {"a": 1}}, "does not use state_dict"),
+        ({"nonsense": 1}, "unknown argument nonsense"),
         ({"variant": "a/b"}, "must be a word"),
         ({"variant": "fp16", "push_to_hub": True}, "can not be uploaded"),
     ],

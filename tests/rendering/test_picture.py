@@ -6,8 +6,8 @@ import pytest
 from jukebox_hf.rendering import picture
 from jukebox_hf.rendering.lyric_panel import (
     COLUMN_WIDTH,
-    COLUMNS,
-    ROWS,
+    PANEL_COLUMNS,
+    PANEL_ROWS,
     columns_of,
     fits_over,
     shortened,
@@ -32,7 +32,7 @@ def test_few_lines_stand_over_the_waveform_and_many_in_columns():
 def test_columns_hold_every_letter_of_the_lyrics_and_no_row_is_wider_than_its_column(words):
     columns = columns_of(_lines(9, words), start_second=61)
     rows = [row for column in columns for row in column.split("\n")]
-    assert len(columns) <= COLUMNS
+    assert len(columns) <= PANEL_COLUMNS
     assert max(map(width, rows)) <= COLUMN_WIDTH + 4
     assert rows[0].startswith("1:01  ")
     letters = "".join("".join(rows).split())
@@ -42,7 +42,7 @@ def test_columns_hold_every_letter_of_the_lyrics_and_no_row_is_wider_than_its_co
 def test_lyrics_that_are_too_long_for_the_picture_are_cut_and_it_says_by_how_much():
     columns = columns_of(_lines(1000), start_second=0)
     rows = [row for column in columns for row in column.split("\n")]
-    assert len(rows) == COLUMNS * ROWS
+    assert len(rows) == PANEL_COLUMNS * PANEL_ROWS
     assert rows[-1] == f"... and {1000 - len(rows) + 1} more lines, which are in the .json beside this"
 
 

@@ -178,7 +178,7 @@ def test_an_unknown_name_is_warned_of_once_for_all_levels(tokenizer):
     assert [str(warning.message) for warning in caught] == [
         "artist='Frank Sinatre' is not listed in v2, read by levels 0 and 1 (close: 'frank_sinatra'); "
         "artist='Frank Sinatre' is not listed in v3, read by level 2 (close: 'frank sinatra'); "
-        "these levels hear 'unknown' instead"
+        "these levels take 'unknown' instead"
     ]
 
 
@@ -229,6 +229,6 @@ def test_names_must_be_strings(tokenizer):
 
 
 def test_offsets_are_refused_with_where_they_are(tokenizer):
-    with pytest.raises(ValueError, match=r"return_offsets_mapping=True: processor\.encode_lyrics gives the place of"):
+    with pytest.raises(ValueError, match=r"return_offsets_mapping=True: processor\.encode_lyrics gives the offset of"):
         tokenizer("ab", return_offsets_mapping=True)
     assert tokenizer("ab", return_offsets_mapping=False)["input_ids"] == tokenizer("ab")["input_ids"]

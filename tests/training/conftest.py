@@ -111,7 +111,7 @@ def coded_songs(tmp_path_factory):
         key = count, length, fingerprint
         if key not in made:
             made[key] = tmp_path_factory.mktemp("codes") / "codes"
-            with CodeShardWriter(made[key], CodeFacts(RATE, HOPS, CODEBOOK, f"{fingerprint}-{fingerprint}")) as writer:
+            with CodeShardWriter(made[key], CodeFacts(RATE, HOPS, CODEBOOK, (fingerprint,) * 2)) as writer:
                 for number in range(count):
                     writer.add(coded_song(number, length))
         return made[key]

@@ -60,7 +60,7 @@ def test_commands_show_neither_transformers_bars_nor_its_advice(tmp_path, tiny_v
         JukeboxVQVAE.from_pretrained(tmp_path)
         theirs.warning("You should probably TRAIN this model")
         logging.get_logger("jukebox_hf.training").warning("3 songs were skipped")
-        theirs.error("this can not go on")
+        theirs.error("this cannot go on")
 
     logging.set_verbosity_warning()
     logging.enable_progress_bar()
@@ -78,7 +78,7 @@ def test_commands_show_neither_transformers_bars_nor_its_advice(tmp_path, tiny_v
     assert "Loading" not in said
     assert "TRAIN" not in said
     assert "3 songs were skipped" in said
-    assert "this can not go on" in said
+    assert "this cannot go on" in said
 
 
 @pytest.mark.parametrize(

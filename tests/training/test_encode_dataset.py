@@ -12,7 +12,7 @@ import soundfile
 import torch
 from accelerate import PartialState
 
-from jukebox_hf.data.code_shards import CodeShards, fingerprint
+from jukebox_hf.data.code_shards import CodeShards, vqvae_fingerprints
 from jukebox_hf.data.songs import SkippedSong
 from jukebox_hf.model.networks.convolution import Encoder
 from jukebox_hf.training import encode_dataset as module
@@ -80,7 +80,7 @@ def test_every_song_becomes_codes_of_every_level_with_its_words(sounds, vqvae, t
     assert len(list(out.glob("*.parquet"))) == 5
     found = contents(out)
     assert set(found) == {f"{number:02}.wav" for number in range(COUNT) if number != 3}
-    assert CodeShards(out).facts.fingerprint == fingerprint(vqvae, range(2))
+    assert CodeShards(out).facts.fingerprints == vqvae_fingerprints(vqvae, range(2))
     sound = soundfile.read(sounds / "07.wav", dtype="float32")[0]
     song, total, fine, top = found["07.wav"]
     codes = vqvae.encode(torch.from_numpy(sound[: 349 // 16 * 16])[None, None]).audio_codes
@@ -175,7 +175,7 @@ def test_what_cannot_be_encoded_is_refused_in_a_sentence(sounds, vqvae, tmp_path
         vqvae.codebooks[1].codes[0] += 1
     vqvae.save_pretrained(tmp_path / "vqvae")
     assert main(words) == 2
-    assert "codes of different VQ-VAEs can not be mixed, so use another folder" in capsys.readouterr().err
+    assert "codes of different VQ-VAEs cannot be mixed, so use another folder" in capsys.readouterr().err
     table = sounds / "metadata.csv"
     table.write_text(table.read_text().replace("artist,genre", "singer,style"))
     words[1] = str(tmp_path / "more")
@@ -190,7 +190,7 @@ def test_what_cannot_be_encoded_is_refused_in_a_sentence(sounds, vqvae, tmp_path
     [(["--songs-per-shard", "0"], "songs_per_shard=0 must be at least 1"), (["--workers", "-1"], "workers=-1 must be")],
 )
 def test_impossible_numbers_are_refused_before_a_model_is_loaded(words, said, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module, "load_vqvae", lambda name: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(module, "open_vqvae", lambda name: pytest.fail("a model was loaded"))
     assert main([str(tmp_path / "songs"), str(tmp_path / "codes"), "--model", "m", *words]) == 2
     assert said in capsys.readouterr().err
 
@@ -236,7 +236,7 @@ def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, mon
     audio = [{"bytes": memory.getvalue(), "path": "audio.wav"}] * 2
     parquet.write_table(pa.table({"audio": audio}), tmp_path / "songs.parquet")
     vqvae = SimpleNamespace(config=SimpleNamespace(num_levels=1), codebooks=[])
-    monkeypatch.setattr(module, "load_vqvae", lambda name: vqvae)
+    monkeypatch.setattr(module, "open_vqvae", lambda name: vqvae)
     with pytest.raises(ValueError, match=r"holds 2 songs named 'audio\.wav'; give every song a path of its own"):
         encode_dataset(str(tmp_path / "songs.parquet"), tmp_path / "out", "model", without_labels=True)
     assert not (tmp_path / "out").exists()

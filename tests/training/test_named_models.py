@@ -75,7 +75,10 @@ def test_parts_of_a_whole_jukebox_bring_its_names_along(tmp_path):
         (["prior_0", "prior_1", "prior_2", "prior_2"], "--priors names 4, but the VQ-VAE tiny has 3 levels"),
         (["prior_0", "prior_2", "prior_1"], "is of level 2, but stands where level 1 belongs; give one prior for each"),
         (["prior_0", "nowhere", "prior_2"], "nowhere is no folder; give one that training wrote, a whole Jukebox, or"),
-        (["prior_0", "", "alone"], "alone hears names or lyrics, but has no lists of artists and genres; put"),
+        (
+            ["prior_0", "", "alone"],
+            "alone is conditioned on names or lyrics, but has no lists of artists and genres; put",
+        ),
     ],
 )
 def test_priors_that_make_no_jukebox_are_refused_in_one_sentence(priors, said, tmp_path, capsys):
@@ -122,6 +125,6 @@ def test_a_file_of_values_may_say_model_too(tmp_path):
 
 
 def test_priors_that_are_not_there_are_named_before_a_vqvae_is_opened(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(assemble, "load_vqvae", lambda name: pytest.fail("a network was opened"))
+    monkeypatch.setattr(assemble, "open_vqvae", lambda name: pytest.fail("a network was opened"))
     assert assemble.main([str(tmp_path / "out"), "--vqvae", TINY, "--priors", "nope"]) == 2
     assert "--priors nope is no folder; give one that training wrote" in capsys.readouterr().err

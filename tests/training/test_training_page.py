@@ -8,12 +8,12 @@ import yaml
 
 import jukebox_hf.training
 from jukebox_hf import JukeboxVQVAEConfig
-from jukebox_hf.training.train_vqvae import KINDS
+from jukebox_hf.training.train_vqvae import ARGUMENT_CLASSES
 
 
 def test_the_page_of_training_agrees_with_the_command(root):
     page = (root / "docs/how-to/train-a-vqvae.md").read_text(encoding="utf-8")
-    known = {field.name for kind in KINDS for field in fields(kind)}
+    known = {field.name for kind in ARGUMENT_CLASSES for field in fields(kind)}
     flags = set(re.findall(r"--(\w+)", page))
     assert len(flags) > 20
     assert flags - known == set()

@@ -176,7 +176,7 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
-    from jukebox_hf.conversion.quantize import quantize as make
+    from jukebox_hf.conversion.quantize import quantize_repository as make
 
     found = make(_named(source), out, force=force, say=(lambda line: None) if as_json else say_line)
     if as_json:

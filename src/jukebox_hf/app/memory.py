@@ -50,9 +50,9 @@ Needs = dict[str, list[LevelMemory]]
 
 def weight_bytes(prior: JukeboxPrior, dtype: str) -> int:
     """Bytes of a prior's weights with matrices of a dtype, by its name in torch; what stays float32 has 4 each."""
-    kept, narrow = JukeboxPrior._keep_in_fp32_modules_strict, getattr(torch, dtype).itemsize
+    narrow = getattr(torch, dtype).itemsize
     return sum(
-        parameter.numel() * (4 if any(piece in kept for piece in name.split(".")) else narrow)
+        parameter.numel() * (narrow if JukeboxPrior.is_half_precision(name) else 4)
         for name, parameter in prior.named_parameters()
     )
 

@@ -11,25 +11,25 @@ _PAGE_HEADER = 27  # bytes, before the table of segments (RFC 3533, section 6)
 
 def stop_clock(content: bytearray) -> None:
     """Put 0 for the time that the PEAK chunk of a float WAV holds."""
-    place = 12  # after "RIFF", size, "WAVE"
-    while place + 8 <= len(content):
-        (size,) = struct.unpack_from("<I", content, place + 4)
-        if content[place : place + 4] == b"PEAK":
-            struct.pack_into("<I", content, place + 12, 0)
+    offset = 12  # after "RIFF", size, "WAVE"
+    while offset + 8 <= len(content):
+        (size,) = struct.unpack_from("<I", content, offset + 4)
+        if content[offset : offset + 4] == b"PEAK":
+            struct.pack_into("<I", content, offset + 12, 0)
             return
-        place += 8 + size + size % 2
+        offset += 8 + size + size % 2
 
 
 def number_ogg(content: bytearray) -> None:
     """Put 1 for the random number of an Ogg stream, and right the checksum of every page."""
-    place = 0
-    while place + _PAGE_HEADER <= len(content):
-        lengths = place + _PAGE_HEADER + content[place + 26]
-        stop = lengths + sum(content[place + _PAGE_HEADER : lengths])
-        struct.pack_into("<I", content, place + 14, 1)
-        struct.pack_into("<I", content, place + 22, 0)
-        struct.pack_into("<I", content, place + 22, _checksum(content[place:stop]))
-        place = stop
+    offset = 0
+    while offset + _PAGE_HEADER <= len(content):
+        lengths = offset + _PAGE_HEADER + content[offset + 26]
+        stop = lengths + sum(content[offset + _PAGE_HEADER : lengths])
+        struct.pack_into("<I", content, offset + 14, 1)
+        struct.pack_into("<I", content, offset + 22, 0)
+        struct.pack_into("<I", content, offset + 22, _checksum(content[offset:stop]))
+        offset = stop
 
 
 def _checksum(page: bytes) -> int:

@@ -27,7 +27,7 @@ class AudioFormat:
         container, subtype: libsndfile's names.
         suffix: of the file.
         rates: the only ones it can hold; empty for any.
-        is_lossy: what is heard differs from what was written, in its peaks too.
+        is_lossy: decoded samples differ from those written, in its peaks too.
     """
 
     container: str
@@ -39,7 +39,7 @@ class AudioFormat:
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-FORMATS = {
+AUDIO_FORMATS = {
     "wav": AudioFormat("WAV", "PCM_16", ".wav"),
     "wav24": AudioFormat("WAV", "PCM_24", ".wav"),
     "wavfloat": AudioFormat("WAV", "FLOAT", ".wav"),
@@ -60,8 +60,8 @@ class WrittenAudio:
     """What was written; all of it describes the file, as it sounds when it is read.
 
     Attributes:
-        format: one of `FORMATS`.
-        sampling_rate: that of the model, unless the format can not hold it.
+        format: one of `AUDIO_FORMATS`.
+        sampling_rate: that of the model, unless the format cannot hold it.
         num_samples: length.
         peak: largest magnitude.
         sampled_peak: largest magnitude before clamping, normalising or compressing.
@@ -86,11 +86,11 @@ class WrittenAudio:
 def format_of(path: str | Path) -> str:
     """The format that a file's suffix asks for; WAV where it says nothing of any."""
     suffix = Path(path).suffix.lower()
-    return next((name for name, kind in FORMATS.items() if kind.suffix == suffix), "wav")
+    return next((name for name, kind in AUDIO_FORMATS.items() if kind.suffix == suffix), "wav")
 
 
 def spelt_format(name: str) -> str:
-    """A format as `FORMATS` writes it: MP3 and .mp3 are mp3."""
+    """A format as `AUDIO_FORMATS` writes it: MP3 and .mp3 are mp3."""
     return name.strip().lower().removeprefix(".")
 
 
@@ -100,8 +100,8 @@ def suffix_of(name: str) -> str:
     Raises:
         ValueError: an unknown format.
     """
-    require(spelt_format(name) in FORMATS, f"format={name!r} is none of {', '.join(FORMATS)}; choose one")
-    return FORMATS[spelt_format(name)].suffix
+    require(spelt_format(name) in AUDIO_FORMATS, f"format={name!r} is none of {', '.join(AUDIO_FORMATS)}; choose one")
+    return AUDIO_FORMATS[spelt_format(name)].suffix
 
 
 def write_audio(
@@ -119,8 +119,8 @@ def write_audio(
     Args:
         path: the file to make; an older one is replaced.
         audio: float samples. Beyond [-1, 1] they are clamped, but for `wavfloat`, which can hold them.
-        sampling_rate: of them; where the format can not hold it, they are resampled to the next rate that it can.
-        format: one of `FORMATS`.
+        sampling_rate: of them; where the format cannot hold it, they are resampled to the next rate that it can.
+        format: one of `AUDIO_FORMATS`.
         normalize: `peak` scales so that the loudest sample is at full scale, in lossy formats 1 dB under it; `none`
             leaves the loudness.
         tags: title, artist, genre, comment, software, copyright; kept where the container has a place for them.
@@ -151,18 +151,18 @@ def encode_audio(
     require(audio.ndim == 1 and len(audio) > 0, f"audio has shape {audio.shape}, but must be mono samples (S,)")
     require(bool(np.isfinite(audio).all()), "audio holds samples that are not finite; decode it again in float32")
     sampled_peak = float(np.abs(audio).max())
-    rate = _rate_in(FORMATS[format], sampling_rate)
+    rate = _rate_in(AUDIO_FORMATS[format], sampling_rate)
     audio = resample(audio, sampling_rate, rate)
     peak = float(np.abs(audio).max())
     if normalize == "peak" and peak > 0:
-        audio = audio / np.float32(peak) * np.float32(_LOSSY_PEAK if FORMATS[format].is_lossy else 1)
+        audio = audio / np.float32(peak) * np.float32(_LOSSY_PEAK if AUDIO_FORMATS[format].is_lossy else 1)
     over = int((np.abs(audio) > 1).sum())
     if format != "wavfloat":
         audio = audio.clip(-1, 1)
     encoded = _encoded(audio, rate, format, tags or {})
-    heard, clamped = _decoded(encoded), 0 if format == "wavfloat" else over
-    peak = round(float(np.abs(heard).max(initial=0)), 6)  # decoders of MP3 differ behind that from call to call
-    return encoded, WrittenAudio(format, rate, len(heard), peak, sampled_peak, clamped, heard)
+    decoded, clamped = _decoded(encoded), 0 if format == "wavfloat" else over
+    peak = round(float(np.abs(decoded).max(initial=0)), 6)  # decoders of MP3 differ behind that from call to call
+    return encoded, WrittenAudio(format, rate, len(decoded), peak, sampled_peak, clamped, decoded)
 
 
 def write_bytes(path: Path, content: bytes, *, staging: Path | None = None) -> None:
@@ -185,7 +185,7 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
     """The file as bytes: made in memory, because libsndfile leaves a short but valid WAV on a full disk."""
     import soundfile
 
-    kind = FORMATS[format]
+    kind = AUDIO_FORMATS[format]
     names = soundfile.available_subtypes(kind.container) if kind.container in soundfile.available_formats() else ()
     require(
         kind.subtype in names,
@@ -212,7 +212,7 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
 
 
 def _decoded(encoded: bytes) -> np.ndarray:
-    """What a player will hear."""
+    """What a player decodes."""
     import soundfile
 
     with soundfile.SoundFile(io.BytesIO(encoded)) as file:

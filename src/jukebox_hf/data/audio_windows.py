@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from jukebox_hf.data.songs import CorruptSongsError, Song, Songs
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import is_integer, require
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,11 @@ class AudioWindows(Dataset):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, item: int) -> dict[str, Any]:
-        """One window; where its song can not be decoded, one of the next song that can.
+        """One window; where its song cannot be decoded, one of the next song that can.
 
         Raises:
             IndexError: an item that is not there.
-            ValueError: more than a tenth of the songs can not be decoded.
+            ValueError: more than a tenth of the songs cannot be decoded.
         """
         if not -len(self) <= item < len(self):
             raise IndexError(f"item={item} is not one of the {len(self)} windows")
@@ -148,7 +148,7 @@ class AudioWindows(Dataset):
         raise CorruptSongsError(self.songs.report() or "no window can be decoded")
 
     def _window(self, item: int) -> dict[str, Any] | None:
-        """One window, or None if it can not be decoded."""
+        """One window, or None if it cannot be decoded."""
         random = item_random(self.seed, self.epoch, item)
         half = self.window_samples // 2
         shift = int(random.integers(-half, half)) if self.shift and half else 0
@@ -193,7 +193,7 @@ def check_window(window_samples: int, sampling_rate: int, seed: int) -> None:
         ("seed", seed, 0),
     ):
         require(
-            isinstance(number, int) and not isinstance(number, bool) and least <= number < 2**63,
+            is_integer(number) and least <= number < 2**63,
             f"{name}={number!r} must be an integer, {least} or more",
         )
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from jukebox_hf.data.songs import Song, parse_times
 from jukebox_hf.model.checks.json_files import parse_json, read_json
 from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
+from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
-_FORMAT, _INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
-_MOST_LEVELS, _LARGEST_INDEX = 16, 1 << 20
+_CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
+_LARGEST_INDEX = 1 << 20
 _ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
-_CURE = 'pip install "jukebox_hf[train]"'
+INSTALL_TRAIN = 'pip install "jukebox_hf[train]"'
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class CodeFacts:
         sampling_rate: of the audio they stand for.
         hop_lengths: samples per code, finest level first.
         codebook_size: codes are below it.
-        fingerprint: of the levels of the VQ-VAE that made them (`fingerprint`).
+        fingerprints: of each level that is there of the VQ-VAE that made them (`vqvae_fingerprints`).
         levels: whose codes are there, finest first; None: all.
     """
 
     sampling_rate: int
     hop_lengths: tuple[int, ...]
     codebook_size: int
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     levels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class CodeFacts:
             _is_count(self.sampling_rate, 10**6)
             and _is_count(self.codebook_size, 2**31 - 1)
             and isinstance(hops, tuple)
-            and 0 < len(hops) <= _MOST_LEVELS
+            and 0 < len(hops) <= MAX_LEVELS
             and all(_is_count(hop, 2**31 - 1) for hop in hops)
             and all(coarse % fine == 0 for fine, coarse in itertools.pairwise(hops)),
             f"sampling_rate={self.sampling_rate!r:.60}, hop_lengths={hops!r:.60}, codebook_size="
@@ -70,9 +71,27 @@ class CodeFacts:
             f"levels={levels!r:.60} are not of the {len(hops)} levels there; encode the songs again",
         )
         require(
-            isinstance(self.fingerprint, str),
-            f"fingerprint={self.fingerprint!r:.60} must be a string; encode the songs again",
+            isinstance(self.fingerprints, tuple) and all(isinstance(digits, str) for digits in self.fingerprints),
+            f"fingerprints={self.fingerprints!r:.60} must be a tuple of strings, one per level; encode the songs again",
         )
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "CodeFacts":
+        """Read what `to_dict` gave.
+
+        Raises:
+            TypeError: names that are missing or unknown.
+            ValueError: values that are no facts of codes.
+        """
+        rest = {name: value for name, value in stored.items() if name != "fingerprint"}
+        joined = stored.get("fingerprint")
+        require(isinstance(joined, str), f"fingerprint={joined!r:.60} must be a string; encode the songs again")
+        return cls(fingerprints=tuple(joined.split("-")), **rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; fingerprints are stored as one string, with hyphens between."""
+        stored = {("fingerprint" if name == "fingerprints" else name): value for name, value in asdict(self).items()}
+        return stored | {"fingerprint": "-".join(self.fingerprints)}
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -81,7 +100,7 @@ class CodeFacts:
 
     def is_same_vqvae(self, other: "CodeFacts", levels: Sequence[int]) -> bool:
         """Whether both come from the same network at the levels that both know; False where they share none."""
-        ours, theirs = (dict(zip(facts.present, facts.fingerprint.split("-"), strict=False)) for facts in (self, other))
+        ours, theirs = (dict(zip(facts.present, facts.fingerprints, strict=False)) for facts in (self, other))
         shared = [level for level in levels if level in ours and level in theirs]
         return bool(shared) and all(ours[level] == theirs[level] for level in shared)
 
@@ -118,12 +137,12 @@ class CodedSong:
     codes: tuple[np.ndarray, ...]
 
 
-def fingerprint(vqvae: nn.Module, levels: Sequence[int]) -> str:
-    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level, with hyphens between.
+def vqvae_fingerprints(vqvae: nn.Module, levels: Sequence[int]) -> tuple[str, ...]:
+    """Tell one VQ-VAE from another by its weights: 16 hexadecimal digits per level.
 
     Levels are networks of their own, so that training one for longer leaves the codes of the others as they were.
     """
-    return "-".join(_fingerprint_of_level(vqvae, level) for level in levels)
+    return tuple(_fingerprint_of_level(vqvae, level) for level in levels)
 
 
 def _fingerprint_of_level(vqvae: nn.Module, level: int) -> str:
@@ -157,7 +176,7 @@ class CodeShardWriter:
         self._waiting: list[CodedSong] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         require(
-            not (self.folder / _INDEX).exists(),
+            not (self.folder / _CODES_INDEX).exists(),
             f"{folder} holds finished codes; name another folder, or remove it to write them again",
         )
         shards = _shards(self.folder)
@@ -182,8 +201,8 @@ class CodeShardWriter:
         self.flush()
         self.written = {name for path in _shards(self.folder) for name in _names(path, self.facts)}
         require(len(self.written) > 0, f"{self.folder} has no songs; add at least one")
-        index = {"format": _FORMAT, "songs": len(self.written), **asdict(self.facts)}
-        write_bytes(self.folder / _INDEX, json.dumps(index, indent=1).encode())
+        index = {"format": _CODES_FORMAT, "songs": len(self.written), **self.facts.to_dict()}
+        write_bytes(self.folder / _CODES_INDEX, json.dumps(index, indent=1).encode())
 
     def __enter__(self) -> "CodeShardWriter":
         return self
@@ -237,14 +256,14 @@ class CodeShards:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        index = self.folder / _INDEX
+        index = self.folder / _CODES_INDEX
         require(
             index.is_file(),
-            f"{folder} has no {_INDEX}, so it holds no finished codes; encode the songs first, or run that again to "
-            f"finish",
+            f"{folder} has no {_CODES_INDEX}, so it holds no finished codes; encode the songs first, or run that again "
+            f"to finish",
         )
         facts = read_json(index, largest=_LARGEST_INDEX)
-        require(facts.pop("format", None) == _FORMAT, f"{index} is of another format; encode the songs again")
+        require(facts.pop("format", None) == _CODES_FORMAT, f"{index} is of another format; encode the songs again")
         songs = facts.pop("songs", None)
         self.facts = _facts(facts, str(index))
         self.paths = _shards(self.folder)
@@ -256,7 +275,7 @@ class CodeShards:
             self.rows += [(shard, row) for row in range(len(words))]
         require(
             len(self.rows) == songs,
-            f"{folder} holds {len(self.rows)} songs, but its {_INDEX} counts {songs}; encode the songs again",
+            f"{folder} holds {len(self.rows)} songs, but its {_CODES_INDEX} counts {songs}; encode the songs again",
         )
         self._groups: OrderedDict[tuple[int, int, int], list[np.ndarray]] = OrderedDict()
 
@@ -287,14 +306,14 @@ class CodeShards:
         """
         self.facts.check_present(level, str(self.folder))
         shard, row = self.rows[song]
-        group, place = divmod(row, _ROWS_PER_GROUP)
+        group, index = divmod(row, _ROWS_PER_GROUP)
         key = (shard, group, level)
         if key not in self._groups:
             self._groups[key] = _read_group(self.paths[shard], group, level)
             if len(self._groups) > _CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
-        codes = self._groups[key][place]
+        codes = self._groups[key][index]
         require(
             len(codes) == self.num_codes(song, level)
             and codes.dtype.kind in "iu"
@@ -316,12 +335,12 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
     times = [coded.song.lyric_times for coded in songs]
     columns["timed_lyrics"] = pa.array([None if each is None else json.dumps(each) for each in times], pa.string())
     columns["total_samples"] = pa.array([coded.total_samples for coded in songs], pa.int64())
-    for place, level in enumerate(facts.present):
-        codes = [coded.codes[place] for coded in songs]
+    for index, level in enumerate(facts.present):
+        codes = [coded.codes[index] for coded in songs]
         ends = np.cumsum([0, *map(len, codes)])
         values = pa.array(np.concatenate(codes).astype(kind.to_pandas_dtype()))
         columns[f"codes_{level}"] = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
-    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(asdict(facts)).encode()})
+    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts.to_dict()).encode()})
 
 
 def _read_group(path: Path, group: int, level: int) -> list[np.ndarray]:
@@ -339,7 +358,7 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 def _facts(given: dict[str, Any], where: str) -> CodeFacts:
     try:
-        return CodeFacts(**given)
+        return CodeFacts.from_dict(given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where} is damaged ({error})") from None
 
@@ -378,7 +397,7 @@ def _open(path: Path, facts: CodeFacts) -> Any:
         raise _damaged(path, error) from None
     require(
         found == facts,
-        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs can not be mixed, so use another "
+        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs cannot be mixed, so use another "
         f"folder",
     )
     return file
@@ -396,5 +415,5 @@ def _parquet() -> Any:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
-        raise ImportError(f"code shards are parquet files, but pyarrow is not installed; {_CURE}") from None
+        raise ImportError(f"code shards are parquet files, but pyarrow is not installed; {INSTALL_TRAIN}") from None
     return parquet

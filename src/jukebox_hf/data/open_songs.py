@@ -6,11 +6,11 @@ Flows in: a folder, parquet files or the name of a data set. Flows out: `Songs`,
 from os import PathLike
 
 from jukebox_hf.data.song_streams import SongStream, open_stream
-from jukebox_hf.data.song_tables import check_source, open_table, place_of
+from jukebox_hf.data.song_tables import check_song_source, open_table, source_folder_of
 from jukebox_hf.data.songs import Songs, in_split
 from jukebox_hf.model.checks.validation import is_number, plain, require
 
-_SPLITS = (None, "train", "test")
+_SPLIT_NAMES = (None, "train", "test")
 
 
 def open_songs(
@@ -40,8 +40,8 @@ def open_songs(
             side, or more than a tenth of the files corrupt.
         ImportError: parquet or the Hub without `datasets`.
     """
-    source = check_source(source)
-    require(split in _SPLITS, f"split={split!r} must be 'train', 'test' or None")
+    source = check_song_source(source)
+    require(split in _SPLIT_NAMES, f"split={split!r} must be 'train', 'test' or None")
     for name, value in (("streaming", streaming), ("allow_outside_files", allow_outside_files)):
         require(isinstance(value, bool), f"{name}={value!r} must be True or False")
     test_fraction = plain(test_fraction)
@@ -55,7 +55,7 @@ def open_songs(
             split=split,
             test_fraction=test_fraction,
             revision=revision,
-            place=place_of(source, allow_outside_files),
+            root=source_folder_of(source, allow_outside_files),
         )
     table, is_split = open_table(source, revision=revision, split=split, allow_outside=allow_outside_files)
     rows = [row for row, name in enumerate(table.names) if is_split or in_split(name, split, test_fraction)]

@@ -40,7 +40,7 @@ def prior_inputs(
         Those of `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3), `lyric_ids` (B, N) that the prior takes, int64.
 
     Raises:
-        ValueError: more genres than the prior hears, or lyrics that can not be romanised.
+        ValueError: more genres than the prior takes, or lyrics that cannot be romanised.
     """
     songs, rows = [], []
     for window in windows:
@@ -84,10 +84,10 @@ def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_fil
 
 
 def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxPriorConfig) -> None:
-    """Refuse songs whose artists or genres the prior's lists do not hold: it would hear "unknown" for them.
+    """Refuse songs whose artists or genres the prior's lists do not hold: they would become "unknown".
 
     Raises:
-        ValueError: unlisted names, too many genres, or lyrics that can not be romanised.
+        ValueError: unlisted names, too many genres, or lyrics that cannot be romanised.
     """
     songs.check_labels()
     artists: dict[str, int] = {}
@@ -101,10 +101,10 @@ def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxP
         _refuse("artist", artists, lambda name: words.find_artist(name) is None, words.version)
         _refuse("genre", genres, lambda name: any(found is None for _, found in words.find_genres(name)), words.version)
         for name in genres:
-            heard = len(words.find_genres(name))
+            count = len(words.find_genres(name))
             require(
-                heard <= config.max_genres,
-                f"genre={name!r} is {heard} genres in {words.version}, but the prior hears at most max_genres="
+                count <= config.max_genres,
+                f"genre={name!r} is {count} genres in {words.version}, but the prior takes at most max_genres="
                 f"{config.max_genres}; use fewer words",
             )
 
@@ -129,5 +129,5 @@ def _lyric_row(labels: LevelLabels, times: Sequence[tuple[float, float]] | None)
         span = first_lyric_span(len(lyrics.ids), length, timing, is_filled_behind)
     else:
         middle = (timing.offset_samples + timing.window_samples / 2) / labels.config.sampling_rate
-        span = timed_lyric_span([times[place][0] for place in lyrics.offsets], length, middle, is_filled_behind)
+        span = timed_lyric_span([times[offset][0] for offset in lyrics.offsets], length, middle, is_filled_behind)
     return labels.lyric_ids(span)

@@ -31,7 +31,7 @@ from jukebox_hf.model.inputs.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
-_MARGIN_FRAMES = 4096  # read around a stretch, so that resampling does not hear its ends
+_MARGIN_FRAMES = 4096  # read around a stretch, so that resampling has context at its ends
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_header(source: Source, name: str) -> Header:
     """Read how long a recording is.
 
     Raises:
-        ValueError: what can not be read as audio, is empty, cut short, or beyond the caps.
+        ValueError: what cannot be read as audio, is empty, cut short, or beyond the caps.
     """
     _check_whole(source, name, thorough=False)
     with _opened(source, name) as file:
@@ -102,7 +102,7 @@ def read_span(source: Source, name: str, start: int, length: int, sampling_rate:
         float32 (channels, length).
 
     Raises:
-        ValueError: audio that can not be decoded, ends more than 0.1 s before its header says, or is not finite.
+        ValueError: audio that cannot be decoded, ends more than 0.1 s before its header says, or is not finite.
     """
     with _opened(source, name) as file:
         rate, channels = file.samplerate, file.channels
@@ -141,7 +141,7 @@ def _opened(source: Source, name: str) -> Any:
     try:
         return soundfile.SoundFile(source if isinstance(source, Path) else _stream(source))
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise ValueError(f"{name} can not be read as audio ({reason_of(error).split(': ')[-1]})") from None
+        raise ValueError(f"{name} cannot be read as audio ({reason_of(error).split(': ')[-1]})") from None
 
 
 @functools.lru_cache(maxsize=1)  # windows of one song are often read one after another
@@ -182,7 +182,7 @@ def _frames(file: Any, name: str, start: int, length: int) -> np.ndarray:
             missing -= len(block)
         frames = np.concatenate(blocks, axis=1) if blocks else np.zeros((file.channels, 0), np.float32)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise ValueError(f"{name} can not be decoded ({str(error).split(': ')[-1].rstrip('.')})") from None
+        raise ValueError(f"{name} cannot be decoded ({str(error).split(': ')[-1].rstrip('.')})") from None
     require(bool(np.isfinite(frames).all()), f"{name} holds samples that are not finite")
     check_scale(frames, name)
     return np.ascontiguousarray(frames)

@@ -24,11 +24,11 @@ from jukebox_hf.model.inputs.lyric_structure import with_new_lines
 logger = logging.get_logger(__name__)
 
 FILE_NAME = "file_name"
-LABELS = ("artist", "genre", "lyrics")
+WORD_COLUMNS = ("artist", "genre", "lyrics")
 TIMED_LYRICS = "timed_lyrics"
 _NOTHING = ("nan", "none", "null", "n/a", "#n/a", "<na>")  # what programs write where nothing is known
 _LIST = re.compile(r"\[\s*(?:(['\"]).*['\"])?\s*\]|[({]\s*(['\"]).*\2\s*[,:].*[)}]", re.S)
-_LARGEST = 2**31  # bytes: a million songs with their times
+_MOST_LIST_BYTES = 2**31  # bytes: a million songs with their times
 _LONGEST_CELL = 2**25
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -60,9 +60,9 @@ def checked_word(where: str, column: str, value: Any) -> Any:
         where: file and line, or data set and row.
 
     Raises:
-        ValueError: another kind of value, or text that can not be kept or sung; in one sentence.
+        ValueError: another kind of value, or text that cannot be kept or sung; in one sentence.
     """
-    if value is None or column not in (*LABELS, FILE_NAME):
+    if value is None or column not in (*WORD_COLUMNS, FILE_NAME):
         return value
     name = f"{where} {column}"
     require(
@@ -92,7 +92,7 @@ def check_column_names(where: object, columns: Sequence[str], first: str) -> Non
     Raises:
         ValueError: in one sentence.
     """
-    read = (first, *LABELS, TIMED_LYRICS)
+    read = (first, *WORD_COLUMNS, TIMED_LYRICS)
     unread = [name for name in columns if name and name not in read]
     for name in unread:
         near = difflib.get_close_matches(name.strip().lower(), [each for each in read if each not in columns], 1, 0.8)
@@ -113,7 +113,7 @@ def _kind(value: Any) -> str:
 
 def _text(path: Path) -> str:
     """The file as text; what is not UTF-8 is named with its line."""
-    check_file(path, _LARGEST)
+    check_file(path, _MOST_LIST_BYTES)
     content = path.read_bytes()
     refuse_kind(path, content[:512])
     require(
@@ -150,7 +150,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[ListedRow]:
             line = reader.line_num + 1 + before_header
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {line}, can not be read ({error}); put cells with quotes in quotes, and double those inside"
+            f"{path}, line {line}, cannot be read ({error}); put cells with quotes in quotes, and double those inside"
         ) from None
     finally:
         csv.field_size_limit(before)
@@ -178,7 +178,7 @@ def _column(name: str) -> str:
 
 def _columns(path: Path, cells: Sequence[str]) -> list[str]:
     columns = [_column(cell) for cell in cells]
-    double = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
+    double = next((name for index, name in enumerate(columns) if name and name in columns[:index]), None)
     require(double is None, f"{path} has the column {double!r} twice in its header; keep one")
     check_column_names(path, columns, FILE_NAME)
     return columns
@@ -215,7 +215,7 @@ def _json_rows(path: Path, text: str) -> Iterator[ListedRow]:
             columns = list(row)
             check_column_names(path, columns, FILE_NAME)
         require(FILE_NAME in row, f"{where}, has the columns {', '.join(row):.200}, but no {FILE_NAME}; add it")
-        missing = [name for name in (*LABELS, TIMED_LYRICS) if (name in columns) != (name in row)]
+        missing = [name for name in (*WORD_COLUMNS, TIMED_LYRICS) if (name in columns) != (name in row)]
         require(
             not missing,
             f"{where}, {'has' if missing and missing[0] in row else 'lacks'} {', '.join(missing)}, other than the "

@@ -16,8 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from jukebox_hf.data.audio_windows import check_window, item_random, labels_of, mix
 from jukebox_hf.data.recordings import Header, Source, read_header, read_span
-from jukebox_hf.data.song_lists import LABELS, TIMED_LYRICS, check_column_names, checked_word
-from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.data.song_lists import TIMED_LYRICS, WORD_COLUMNS, check_column_names, checked_word
 from jukebox_hf.data.song_tables import metadata_of, name_of, open_dataset
 from jukebox_hf.data.songs import (
     MAX_CORRUPT,
@@ -30,6 +29,7 @@ from jukebox_hf.data.songs import (
     in_split,
     parse_times,
 )
+from jukebox_hf.data.source_folders import OutsideError, SourceFolder
 from jukebox_hf.model.checks.validation import require
 
 _FEW = 20  # songs that pass before a share of corrupt ones means anything
@@ -42,7 +42,7 @@ class SongStream:
     Args:
         dataset: an iterable data set with an `audio` column.
         where: what was opened, for messages.
-        place: where the files may lie that its rows name.
+        root: where the files may lie that its rows name.
         split: "train" or "test", by the names of songs; None for all.
         test_fraction: share of "test".
         missing: columns of words that it does not have.
@@ -50,7 +50,7 @@ class SongStream:
 
     dataset: Any
     where: str
-    place: Place
+    root: SourceFolder
     split: str | None = None
     test_fraction: float = 0.1
     missing: tuple[str, ...] = ()
@@ -65,14 +65,16 @@ class SongStream:
             if not in_split(name, self.split, self.test_fraction):
                 continue
             try:
-                source = self.place.source(where, row["audio"])
+                source = self.root.source(where, row["audio"])
             except OutsideError:
                 raise
             except (ValueError, OSError) as error:
                 self.seen += 1
                 self.note(name, str(error))
                 continue
-            said = {label: checked_word(where, label, row[label]) for label in LABELS if row.get(label) is not None}
+            said = {
+                label: checked_word(where, label, row[label]) for label in WORD_COLUMNS if row.get(label) is not None
+            }
             song, times = Song(name, **said), row.get(TIMED_LYRICS)
             yield Song(name, **said, lyric_times=parse_times(times, song)) if times else song, source
 
@@ -92,7 +94,7 @@ class SongStream:
 
 
 def open_stream(
-    source: str | PathLike[str], *, split: str | None, test_fraction: float, revision: str | None, place: Place
+    source: str | PathLike[str], *, split: str | None, test_fraction: float, revision: str | None, root: SourceFolder
 ) -> SongStream:
     """Open parquet files or a data set of the Hub as a stream.
 
@@ -105,13 +107,13 @@ def open_stream(
         f"one window at a time anyway; drop it",
     )
     dataset, is_split = open_dataset(
-        source, revision=revision, split=split, streaming=True, allow_outside=place.allow_outside
+        source, revision=revision, split=split, streaming=True, allow_outside=root.allow_outside
     )
     columns = dataset.column_names or list(next(iter(dataset), {}))
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     check_column_names(source, columns, "audio")
-    missing = tuple(name for name in LABELS if name not in columns)
-    return SongStream(dataset, str(source), place, None if is_split else split, test_fraction, missing)
+    missing = tuple(name for name in WORD_COLUMNS if name not in columns)
+    return SongStream(dataset, str(source), root, None if is_split else split, test_fraction, missing)
 
 
 class StreamedAudioWindows(IterableDataset):
@@ -194,7 +196,7 @@ class StreamedAudioWindows(IterableDataset):
 
 
 class _WordsError(ValueError):
-    """Words that can not be trained on: these stop a run, where damaged sound is skipped."""
+    """Words that cannot be trained on: these stop a run, where damaged sound is skipped."""
 
 
 def _number_of(name: str) -> int:

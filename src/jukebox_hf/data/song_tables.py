@@ -17,8 +17,15 @@ from typing import Any
 from transformers.utils import logging
 
 from jukebox_hf.data.recordings import Source
-from jukebox_hf.data.song_lists import FILE_NAME, LABELS, TIMED_LYRICS, check_column_names, checked_word, read_song_list
-from jukebox_hf.data.song_places import OutsideError, Place
+from jukebox_hf.data.song_lists import (
+    FILE_NAME,
+    TIMED_LYRICS,
+    WORD_COLUMNS,
+    check_column_names,
+    checked_word,
+    read_song_list,
+)
+from jukebox_hf.data.source_folders import OutsideError, SourceFolder
 from jukebox_hf.model.checks.file_kinds import check_file, read_head, refuse_kind
 from jukebox_hf.model.checks.text_input import MAX_PATH, check_text
 from jukebox_hf.model.checks.validation import require
@@ -33,14 +40,14 @@ _OTHER_SOUND = (
     *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
     *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
 )
-_NAMES = ("metadata.csv", "metadata.jsonl")
+_SONG_LISTS = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
-_SPLITS = {
+_SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }  # as `datasets` reads them out of names
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_DATASET_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LAYOUT = "a folder with metadata.csv (file_name, artist, genre, lyrics), parquet files, or the name of a data set"
 
 
@@ -77,8 +84,8 @@ def open_table(
     inner = _own_folder(Path(source), split)
     metadata = metadata_of(inner or source)
     if metadata is not None:
-        place = Place(inner or Path(source), allow_outside=allow_outside)
-        table = _recordings_alone(place) if metadata.is_dir() else _listed(place, metadata)
+        root = SourceFolder(inner or Path(source), allow_outside=allow_outside)
+        table = _recordings_alone(root) if metadata.is_dir() else _listed(root, metadata)
         if table.left_out:
             logger.warning(table.left_out)
         return table, inner is not None
@@ -90,15 +97,15 @@ def open_table(
     require("audio" in columns, f"{source} has the columns {', '.join(columns)}, but no audio; name that column audio")
     check_column_names(source, columns, "audio")
     arrow = dataset.with_format("arrow")
-    words = {name: arrow[:][name].to_pylist() for name in (*LABELS, TIMED_LYRICS) if name in columns}
+    words = {name: arrow[:][name].to_pylist() for name in (*WORD_COLUMNS, TIMED_LYRICS) if name in columns}
     for name, values in words.items():
         words[name] = [checked_word(f"{source}, row {row},", name, value) for row, value in enumerate(values)]
-    audio = _ArrowAudio(arrow, place_of(source, allow_outside), str(source))
+    audio = _ArrowAudio(arrow, source_folder_of(source, allow_outside), str(source))
     names = [audio.name(row) for row in range(len(dataset))]
-    return SongTable(names, audio, words, str(source), tuple(n for n in LABELS if n not in words)), is_split
+    return SongTable(names, audio, words, str(source), tuple(n for n in WORD_COLUMNS if n not in words)), is_split
 
 
-def check_source(source: object) -> str | PathLike[str]:
+def check_song_source(source: object) -> str | PathLike[str]:
     """What songs are opened from must be a name; a list of songs stands for its folder.
 
     Raises:
@@ -111,7 +118,7 @@ def check_source(source: object) -> str | PathLike[str]:
     )
     require(str(source) != "", f"source='' names nothing; give {_LAYOUT} ('.' for this folder)")
     path = Path(source)
-    if path.name in _NAMES and path.is_file():
+    if path.name in _SONG_LISTS and path.is_file():
         return path.parent
     is_arrow = path.suffix == ".arrow" or ((path / "dataset_info.json").is_file() and any(path.rglob("*.arrow")))
     require(
@@ -124,12 +131,12 @@ def check_source(source: object) -> str | PathLike[str]:
 
 def _own_folder(folder: Path, split: str | None) -> Path | None:
     """The folder of the wanted split, where all songs of `folder` lie in folders of splits; None where they do not."""
-    if split is None or not folder.is_dir() or any((folder / name).is_file() for name in _NAMES):
+    if split is None or not folder.is_dir() or any((folder / name).is_file() for name in _SONG_LISTS):
         return None
     kinds = (*SUFFIXES, *_OTHER_SOUND, ".csv", ".jsonl")
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in kinds)
     tops = {path.parts[0] if len(path.parts) > 1 else "" for path in found if not path.parts[0].startswith(".")}
-    splits = {top: _SPLITS.get(top) for top in tops}
+    splits = {top: _SPLIT_FOLDERS.get(top) for top in tops}
     if len(set(splits.values())) < 2 or None in splits.values():
         return None
     _check_own(folder, split, set(splits.values()))
@@ -141,7 +148,7 @@ def _own_folder(folder: Path, split: str | None) -> Path | None:
 def split_of(file: Path, folder: Path) -> str | None:
     """The split that the Hub reads out of a file's name or those of its folders: train-00000.parquet, data/test/a."""
     words = [word for part in file.relative_to(folder).with_suffix("").parts for word in re.split(r"[-._ ]", part)]
-    return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), None)
+    return next((_SPLIT_FOLDERS[word] for word in reversed(words) if word in _SPLIT_FOLDERS), None)
 
 
 def _check_own(source: object, split: str, splits: Collection[str]) -> None:
@@ -152,16 +159,16 @@ def _check_own(source: object, split: str, splits: Collection[str]) -> None:
     )
 
 
-def place_of(source: str | PathLike[str], allow_outside: bool) -> Place:
+def source_folder_of(source: str | PathLike[str], allow_outside: bool) -> SourceFolder:
     """Where the files may lie that parquet files or a data set of the Hub name."""
     path = Path(source)
     if path.exists():
-        return Place(path if path.is_dir() else path.parent, allow_outside=allow_outside)
+        return SourceFolder(path if path.is_dir() else path.parent, allow_outside=allow_outside)
     datasets = import_datasets(f"{source} is to be opened")
     from huggingface_hub import constants
 
     own = Path(constants.HF_HUB_CACHE) / f"datasets--{str(source).replace('/', '--')}"
-    return Place(own, (Path(datasets.config.DOWNLOADED_DATASETS_PATH),), str(source), allow_outside)
+    return SourceFolder(own, (Path(datasets.config.DOWNLOADED_DATASETS_PATH),), str(source), allow_outside)
 
 
 def metadata_of(source: str | PathLike[str]) -> Path | None:
@@ -169,7 +176,7 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
     folder = Path(source)
     if not folder.is_dir() or any(parquet_files(folder)):
         return None
-    lists = [folder / name for name in _NAMES if (folder / name).is_file()]
+    lists = [folder / name for name in _SONG_LISTS if (folder / name).is_file()]
     require(len(lists) <= 1, f"{folder} holds metadata.csv and metadata.jsonl; keep the one that is right")
     if lists:
         return lists[0]
@@ -179,11 +186,11 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
         f"{folder} holds {other.name if other else ''}, but songs are listed in metadata.csv or metadata.jsonl; save "
         f"it as one of these",
     )
-    inner = next((path for name in _NAMES for path in folder.rglob(name) if not _is_hidden(path, folder)), None)
+    inner = next((path for name in _SONG_LISTS for path in folder.rglob(name) if not _is_hidden(path, folder)), None)
     require(
         inner is None,
         f"{folder} has no list, but holds {inner}, which lists the songs of its own folder; open that, or list all "
-        f"songs in {folder / _NAMES[0]}",
+        f"songs in {folder / _SONG_LISTS[0]}",
     )
     return folder
 
@@ -207,10 +214,10 @@ def open_dataset(
     if path.exists():
         files, is_split = _files_of(path, split) if path.is_dir() else ([str(path)], False)
         require(len(files) > 0 and Path(files[0]).suffix == ".parquet", f"{source} holds no songs; give {_LAYOUT}")
-        place = place_of(source, allow_outside)
-        columns = [_columns_of_parquet(str(place.check(Path(file)))) for file in files]
+        root = source_folder_of(source, allow_outside)
+        columns = [_columns_of_parquet(str(root.check(Path(file)))) for file in files]
         for file, others in zip(files, columns, strict=True):
-            different = sorted({*LABELS, TIMED_LYRICS} & (set(columns[0]) ^ set(others)))
+            different = sorted({*WORD_COLUMNS, TIMED_LYRICS} & (set(columns[0]) ^ set(others)))
             require(
                 not different,
                 f"{file} {'has' if different and different[0] in others else 'lacks'} {', '.join(different)}, other "
@@ -222,17 +229,17 @@ def open_dataset(
             dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
         except Exception as error:  # the library's errors have no common class
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"{source} can not be read as parquet ({reason[0]:.200}); write it again") from None
+            raise ValueError(f"{source} cannot be read as parquet ({reason[0]:.200}); write it again") from None
         return _undecoded(dataset, datasets), is_split
     require(
-        _HUB_NAME.fullmatch(str(source)) is not None,
+        _DATASET_NAME.fullmatch(str(source)) is not None,
         f"source={str(source)!r} is no folder, no file and no name on the Hub; give {_LAYOUT}",
     )
     try:
         splits = datasets.load_dataset(str(source), revision=revision, streaming=streaming)
     except Exception as error:  # the library's errors have no common class
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"source={str(source)!r} can not be opened ({reason[0]}); give {_LAYOUT}") from None
+        raise ValueError(f"source={str(source)!r} cannot be opened ({reason[0]}); give {_LAYOUT}") from None
     own = split is not None and split in splits and len(splits) > 1
     names = [split] if own else list(splits)
     require(
@@ -281,7 +288,7 @@ def _columns_of_parquet(file: str) -> list[str]:
         return parquet.read_schema(file).names
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(
-            f"{file} can not be read as parquet ({str(error).splitlines()[0]:.200}); get the file again, or write it "
+            f"{file} cannot be read as parquet ({str(error).splitlines()[0]:.200}); get the file again, or write it "
             f"again"
         ) from None
 
@@ -323,21 +330,21 @@ class _ArrowAudio(Sequence):
         OutsideError: a row that names a file outside the data set.
     """
 
-    def __init__(self, arrow: Any, place: Place, where: str) -> None:
-        self.arrow, self.place, self.where = arrow, place, where
+    def __init__(self, arrow: Any, root: SourceFolder, where: str) -> None:
+        self.arrow, self.root, self.where = arrow, root, where
 
     def __len__(self) -> int:
         return len(self.arrow)
 
     def __getitem__(self, row: int) -> Source:
-        return self.place.source(f"{self.where}, row {row},", self._value(row))
+        return self.root.source(f"{self.where}, row {row},", self._value(row))
 
     def name(self, row: int) -> str:
         """A row's name; refuses one whose file lies outside the data set."""
         value, where = self._value(row), f"{self.where}, row {row},"
         if not (isinstance(value, Mapping) and value["bytes"] is not None):
             try:
-                self.place.source(where, value)
+                self.root.source(where, value)
             except OutsideError:
                 raise
             except ValueError:  # it is counted when its header is read
@@ -361,12 +368,12 @@ def _plain(value: Any) -> Any:
     return value.as_py()
 
 
-def _recordings_alone(place: Place) -> SongTable:
+def _recordings_alone(root: SourceFolder) -> SongTable:
     """All recordings of a folder that has no list; those of other kinds are counted."""
-    folder = place.folder
+    folder = root.folder
     found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path, folder) and path.is_file()]
     ours = (*SUFFIXES, *(_BY_FFMPEG if can_open_foreign() else ()))
-    files = [place.check(path) for path in found if path.suffix.lower() in ours]
+    files = [root.check(path) for path in found if path.suffix.lower() in ours]
     others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in {*_OTHER_SOUND}.difference(ours))
     left_out = None
     if others:
@@ -378,12 +385,12 @@ def _recordings_alone(place: Place) -> SongTable:
         )
     require(len(files) > 0, f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give {_LAYOUT}")
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
-    return SongTable(names, files, {}, str(folder), LABELS, left_out)
+    return SongTable(names, files, {}, str(folder), WORD_COLUMNS, left_out)
 
 
-def _listed(place: Place, metadata: Path) -> SongTable:
+def _listed(root: SourceFolder, metadata: Path) -> SongTable:
     """The songs that a list names, and how many recordings it does not name."""
-    rows = read_song_list(place.check(metadata))
+    rows = read_song_list(root.check(metadata))
     cells = [row.cells for row in rows]
     unnamed = next((row.line for row in rows if not row.cells[FILE_NAME]), None)
     require(unnamed is None, f"{metadata}, line {unnamed}, has no file_name; write it, or remove the line")
@@ -395,7 +402,7 @@ def _listed(place: Place, metadata: Path) -> SongTable:
             before == row.line,
             f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r} as line {before} does; keep one of them",
         )
-    audio = [place.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
+    audio = [root.file(f"{metadata}, line {row.line},", row.cells[FILE_NAME]) for row in rows]
     recordings: dict[str, int] = {}
     for row, file in zip(rows, audio, strict=True):
         before = recordings.setdefault(os.path.realpath(file), row.line)
@@ -404,9 +411,9 @@ def _listed(place: Place, metadata: Path) -> SongTable:
             f"{metadata}, line {row.line}, names {row.cells[FILE_NAME]!r:.80}, which is the recording of line {before} "
             f"in another spelling; keep one of them",
         )
-    words = {name: [row[name] for row in cells] for name in (*LABELS, TIMED_LYRICS) if name in cells[0]}
-    missing = tuple(name for name in LABELS if name not in words)
-    return SongTable(names, audio, words, str(metadata), missing, _unlisted(place.folder, metadata, audio))
+    words = {name: [row[name] for row in cells] for name in (*WORD_COLUMNS, TIMED_LYRICS) if name in cells[0]}
+    missing = tuple(name for name in WORD_COLUMNS if name not in words)
+    return SongTable(names, audio, words, str(metadata), missing, _unlisted(root.folder, metadata, audio))
 
 
 def _unlisted(folder: Path, metadata: Path, audio: Iterable[Path]) -> str | None:

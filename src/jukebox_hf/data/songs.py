@@ -1,7 +1,7 @@
 """Songs: recordings with their artist, genre and lyrics, checked before anything is trained on them.
 
 Flows in: a folder, parquet shards or a data set of the Hub. Flows out: `Songs`, whose audio is decoded only where a
-window asks for it, inside the DataLoader's workers. What can not be decoded is skipped, counted and listed.
+window asks for it, inside the DataLoader's workers. What cannot be decoded is skipped, counted and listed.
 """
 
 import hashlib
@@ -50,8 +50,8 @@ def in_split(name: str, split: str | None, test_fraction: float) -> bool:
     """Whether a song is on a side of the split: decided by its name alone."""
     if split is None:
         return True
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    return (place < test_fraction) == (split == "test")
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return (share < test_fraction) == (split == "test")
 
 
 class Songs:
@@ -62,7 +62,7 @@ class Songs:
         rows: which of its rows to use.
 
     Raises:
-        ValueError: more than a tenth of the recordings can not be opened.
+        ValueError: more than a tenth of the recordings cannot be opened.
     """
 
     def __init__(self, table: SongTable, rows: list[int]) -> None:
@@ -98,7 +98,7 @@ class Songs:
         """Decode a stretch of a song, in samples at the wanted rate: float32 (channels, length).
 
         Raises:
-            ValueError: sound that can not be decoded; the song is noted as skipped.
+            ValueError: sound that cannot be decoded; the song is noted as skipped.
         """
         row = self.rows[index]
         try:
@@ -123,7 +123,7 @@ class Songs:
         return "; ".join(filter(None, (skipped, self.table.left_out))) or None
 
     def check_labels(self) -> None:
-        """Refuse songs that a prior can not be trained on.
+        """Refuse songs that a prior cannot be trained on.
 
         Raises:
             ValueError: missing columns, lyrics that are longer than their song can hold, or times that do not fit.
@@ -149,7 +149,7 @@ class Songs:
 
 
 class CorruptSongsError(ValueError):
-    """Too many songs can not be decoded: training on the rest would be training on something else."""
+    """Too many songs cannot be decoded: training on the rest would be training on something else."""
 
 
 def parse_times(times: str, song: Song) -> tuple[tuple[float, float], ...]:

@@ -33,8 +33,8 @@ from .files.loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
     check_device_map,
+    check_devices,
     check_kinds,
-    check_places,
     check_saving,
     check_source,
     read_dtype,
@@ -216,7 +216,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
         self.config._attn_implementation = attn_implementation
         names = [f"prior_{level}" for level in self.loaded_levels]
-        for name, chosen in attention_by_part(attn_implementation, self.config._attention_parts()).items():
+        for name, chosen in attention_by_part(attn_implementation, self.config.attention_parts()).items():
             if name in names:
                 getattr(self, name).set_attn_implementation(chosen)
 
@@ -229,7 +229,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             ValueError: no level reads lyrics, or what `JukeboxPrior.resize_lyric_embeddings` refuses.
         """
         readers = [level for level, prior in enumerate(self.config.prior_configs) if prior.lyrics != "none"]
-        require(bool(readers), f"new_size={new_size!r}, but no prior of this model reads lyrics; use one that does")
+        require(
+            bool(readers),
+            f"new_size={new_size!r}, but no prior of this model is conditioned on lyrics; use one that is",
+        )
         self.keep_loaded = True
         for level in readers:
             prior = self.prior(level)
@@ -500,7 +503,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         check_source(pretrained_model_name_or_path)
         check_kinds({"offload": offload, "keep_loaded": keep_loaded, "quantization_config": quantization_config})
         dtype = read_dtype(dtype, kwargs.pop("torch_dtype", None))
-        check_places(device_map)
+        check_devices(device_map)
         loading = read_loading(kwargs, device_map)
         require(
             not (offload and device_map is not None),

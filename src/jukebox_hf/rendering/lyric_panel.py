@@ -10,7 +10,7 @@ from collections.abc import Sequence
 Line = tuple[float, float, str]  # start and end in seconds, words
 
 LANES = 4  # heights over the waveform
-COLUMNS, ROWS = 3, 44  # of the panel, at most
+PANEL_COLUMNS, PANEL_ROWS = 3, 44  # of the panel, at most
 COLUMN_WIDTH = 62  # letters
 _SECONDS_PER_LETTER = 0.0056  # of the picture's width, in the small type of the waveform
 
@@ -18,11 +18,11 @@ _SECONDS_PER_LETTER = 0.0056  # of the picture's width, in the small type of the
 def fits_over(lines: Sequence[Line], seconds: float) -> bool:
     """Whether every line can stand where it is sung, beside its neighbours, without meeting them or the edge."""
     free = [0.0] * LANES
-    for place, (start, _, words) in enumerate(lines):
+    for index, (start, _, words) in enumerate(lines):
         stop = start + width(words) * _SECONDS_PER_LETTER * seconds
-        if stop > seconds or start < free[place % LANES] or "\n" in words:
+        if stop > seconds or start < free[index % LANES] or "\n" in words:
             return False
-        free[place % LANES] = stop
+        free[index % LANES] = stop
     return True
 
 
@@ -34,17 +34,17 @@ def columns_of(lines: Sequence[Line], start_second: float) -> list[str]:
     rows: list[str] = []
     counts: list[int] = []  # lines of lyrics that are whole up to each row
     for number, (start, _, words) in enumerate(lines, start=1):
-        if len(rows) > COLUMNS * ROWS:
+        if len(rows) > PANEL_COLUMNS * PANEL_ROWS:
             break
         stamp = f"{int(start_second + start) // 60}:{int(start_second + start) % 60:02d}  "
         pieces = wrapped(words, COLUMN_WIDTH - len(stamp)) or [""]
         rows += [stamp + pieces[0], *(" " * (2 * len(stamp) - 4) + piece for piece in pieces[1:])]
         counts += [number - 1] * (len(pieces) - 1) + [number]
-    most = COLUMNS * ROWS
+    most = PANEL_COLUMNS * PANEL_ROWS
     if len(rows) > most:
         shown = counts[most - 2]
         rows = [*rows[: most - 1], f"... and {len(lines) - shown} more lines, which are in the .json beside this"]
-    height = max(-(-len(rows) // COLUMNS), min(len(rows), 8))
+    height = max(-(-len(rows) // PANEL_COLUMNS), min(len(rows), 8))
     return ["\n".join(rows[start : start + height]) for start in range(0, len(rows), height)]
 
 
@@ -53,7 +53,7 @@ def wrapped(text: str, letters: int) -> list[str]:
     lines = []
     for line in textwrap.wrap(" ".join(text.split()), letters):
         while width(line) > letters:  # wide letters
-            cut = next(place for place in range(len(line), 0, -1) if width(line[:place]) <= letters)
+            cut = next(length for length in range(len(line), 0, -1) if width(line[:length]) <= letters)
             lines.append(line[:cut])
             line = line[cut:]
         lines.append(line)

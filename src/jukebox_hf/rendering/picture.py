@@ -14,8 +14,8 @@ import numpy as np
 
 from jukebox_hf.rendering.lyric_panel import LANES, Line, columns_of, fits_over, shortened
 
-_COLUMNS = 1200  # no more detail than the picture has pixels, however long the song
-_DECIBELS = 80
+_PIXELS = 1200  # no more detail than the picture has pixels, however long the song
+DECIBELS = 80
 _LONGEST_TITLE = 130  # letters
 _ROW = 0.144  # inches that a row of lyrics takes
 _INK, _ACCENT = "#223344", "#d1495b"
@@ -27,12 +27,12 @@ class LevelSound:
 
     Attributes:
         level: 0 is the finest.
-        hop: samples per code.
+        hop_length: samples per code.
         audio: (S,) decoded from this level's codes.
     """
 
     level: int
-    hop: int
+    hop_length: int
     audio: np.ndarray
 
 
@@ -82,9 +82,9 @@ def draw_song(
     for panel, sound in zip(axes[1:], sounds, strict=True):
         image = _draw_spectrogram(panel, sound, start_second, sampling_rate)
         names = {0: " (finest)"} if sound.level == 0 else {}
-        place = names.get(sound.level, " (top)" if sound is sounds[0] and len(sounds) > 1 else "")
-        rate = sampling_rate / sound.hop
-        label = f"level {sound.level}{place}: {rate:,.0f} codes per second"
+        note = names.get(sound.level, " (top)" if sound is sounds[0] and len(sounds) > 1 else "")
+        rate = sampling_rate / sound.hop_length
+        label = f"level {sound.level}{note}: {rate:,.0f} codes per second"
         panel.text(
             0.006, 0.96, label, transform=panel.transAxes, va="top", fontsize=9, color="white",
             bbox={"facecolor": _INK, "alpha": 0.85, "edgecolor": "none", "pad": 2.5},
@@ -108,13 +108,13 @@ def draw_song(
     return memory.getvalue()
 
 
-def envelope(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def envelope(audio: np.ndarray, columns: int = _PIXELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lowest and highest sample of each of at most `columns` pieces: (first sample, lowest, highest)."""
     edges = np.unique(np.linspace(0, len(audio), min(columns, len(audio)) + 1).astype(int))[:-1]
     return edges, np.minimum.reduceat(audio, edges), np.maximum.reduceat(audio, edges)
 
 
-def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray, int]:
+def spectrogram(audio: np.ndarray, columns: int = _PIXELS) -> tuple[np.ndarray, int]:
     """Decibels under the loudest (F, columns), and the size of the Fourier transform."""
     size = int(min(2048, max(64, 2 ** int(np.log2(max(len(audio) // 16, 1))))))
     padded = np.pad(audio.astype(np.float32), size // 2)
@@ -123,7 +123,7 @@ def spectrogram(audio: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray,
     frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size).astype(np.float32)
     power = np.abs(np.fft.rfft(frames, axis=1)).T ** 2
     decibels = 10 * np.log10(power / max(float(power.max()), 1e-20) + 1e-20)
-    return decibels.clip(-_DECIBELS, 0), size
+    return decibels.clip(-DECIBELS, 0), size
 
 
 def _write_title(panels: Any, figure: Any, title: str) -> None:
@@ -159,18 +159,18 @@ def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_wo
         panel.broken_barh(
             spans[first::2], (0, 1), color=_ACCENT, alpha=alpha, linewidth=0, transform=panel.get_xaxis_transform()
         )
-    for place, (start, _, words) in enumerate(lines if with_words else ()):
+    for index, (start, _, words) in enumerate(lines if with_words else ()):
         panel.text(
-            start_second + start, 0.96 - 0.12 * (place % LANES), words, va="top", fontsize=7.5,
+            start_second + start, 0.96 - 0.12 * (index % LANES), words, va="top", fontsize=7.5,
             color=_ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
 
 def _write_columns(below: Any, columns: Sequence[str]) -> None:
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         below.text(
-            0.05 + 0.31 * place, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
+            0.05 + 0.31 * index, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
         )
 
 
@@ -179,6 +179,6 @@ def _draw_spectrogram(panel: Any, sound: LevelSound, start_second: float, sampli
     stop_second = start_second + len(sound.audio) / sampling_rate
     panel.set_ylabel("kHz", color=_INK)
     return panel.imshow(
-        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-_DECIBELS, vmax=0, interpolation="nearest",
+        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0, interpolation="nearest",
         extent=(start_second, stop_second, 0, sampling_rate / 2000),
     )  # fmt: skip

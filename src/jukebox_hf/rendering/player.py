@@ -16,14 +16,13 @@ import numpy as np
 
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 from jukebox_hf.model.checks.text_input import without_controls
-from jukebox_hf.rendering.picture import spectrogram
+from jukebox_hf.rendering.picture import DECIBELS, spectrogram
 from jukebox_hf.rendering.player_page import SCRIPT, STYLE
 from jukebox_hf.rendering.png import heat_png, shrunk
 
 AUDIO_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
 AUDIO_TYPES |= {".opus": "audio/ogg", ".m4a": "audio/mp4", ".aac": "audio/aac"}
 _WIDTH, _HEIGHT = 1200, 300
-_DECIBELS = 80
 
 
 def write_player(
@@ -51,7 +50,7 @@ def write_player(
     """
     if audio_type not in AUDIO_TYPES.values():
         raise ValueError(f"audio_type={audio_type!r} is none of {', '.join(AUDIO_TYPES.values())}; convert the audio")
-    pictures = [("Spectrogram", heat_png(spectrogram(samples, _WIDTH)[0][::-1] / _DECIBELS + 1))]
+    pictures = [("Spectrogram", heat_png(spectrogram(samples, _WIDTH)[0][::-1] / DECIBELS + 1))]
     if attention is not None and attention.size:
         pictures.append(("Attention: time to the right, lyrics downwards", heat_png(_attention_picture(attention))))
     policy = (

@@ -71,8 +71,8 @@ function show() {
     word.button.classList.toggle('sung', word.is_sung && word.end <= now);
   }
   let current = -1;
-  lines.forEach((line, place) => { if (line.is_sung && line.start <= now) current = place; });
-  lines.forEach((line, place) => line.row.classList.toggle('now', place === current));
+  lines.forEach((line, index) => { if (line.is_sung && line.start <= now) current = index; });
+  lines.forEach((line, index) => line.row.classList.toggle('now', index === current));
   if (current !== shown && current >= 0 && !audio.paused) {
     lines[current].row.scrollIntoView({ block: 'center', behavior: 'smooth' });
   }

@@ -19,8 +19,8 @@ def heat_png(values: np.ndarray) -> bytes:
     levels = (np.nan_to_num(values).clip(0, 1) * 255).astype(np.uint8)
     rows = np.concatenate([np.zeros((height, 1), np.uint8), levels], axis=1)  # a 0 before each row: no filter
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    places = np.linspace(0, 1, 256)
-    palette = np.stack([np.interp(places, _STOPS[:, 0], _STOPS[:, colour]) for colour in (1, 2, 3)], axis=1)
+    points = np.linspace(0, 1, 256)
+    palette = np.stack([np.interp(points, _STOPS[:, 0], _STOPS[:, colour]) for colour in (1, 2, 3)], axis=1)
     chunks = [
         (b"IHDR", header),
         (b"PLTE", palette.round().astype(np.uint8).tobytes()),

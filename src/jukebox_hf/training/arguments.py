@@ -1,4 +1,4 @@
-"""What a training run can be told, beyond transformers' own TrainingArguments; defaults are the original's.
+"""Arguments of every training run, beyond transformers' own TrainingArguments; defaults are the original's.
 
 Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
 """
@@ -15,7 +15,7 @@ from jukebox_hf.model.checks.validation import is_integer, is_number, plain, req
 
 MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other
 
-# numbers of transformers' that it divides by, or takes without a word: the least, the largest, and whether whole
+# numbers of transformers' that it divides by, or accepts silently: the least, the largest, and whether whole
 _BOUNDS = {
     "per_device_train_batch_size": (1, math.inf, True),
     "per_device_eval_batch_size": (1, math.inf, True),

@@ -20,14 +20,14 @@ from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.training.commands import SentenceParser, run
+from jukebox_hf.training.commands import CONFIG_FILE, SentenceParser, run
 from jukebox_hf.training.prior.label_lists import relabel
 from jukebox_hf.training.prior.lyric_alphabets import add_characters
 from jukebox_hf.training.prior.prior_collators import needs_words
 from jukebox_hf.training.prior.prior_data import check_facts, check_same_vqvae, facts_of
-from jukebox_hf.training.prior.prior_sources import load_vqvae, read_facts, tokenizer_of
+from jukebox_hf.training.prior.prior_sources import open_vqvae, read_facts, tokenizer_of
 
-_CONFIG, _HUB_NAME = "config.json", re.compile(r"[\w.-]+/[\w.-]+")
+_PERSONAL_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
@@ -55,7 +55,7 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     require(not out.exists(), f"{out} exists already; name a new folder")
     for flag, name in (("--vqvae", vqvae), *(("--priors", str(prior)) for prior in priors)):
         check_named(flag, name)
-    sound = load_vqvae(vqvae)
+    sound = open_vqvae(vqvae)
     num_levels = sound.config.num_levels
     order = " ".join(f"LEVEL_{number}" for number in range(num_levels))
     require(
@@ -90,11 +90,11 @@ def check_named(flag: str, name: str) -> None:
         ValueError: in one sentence.
     """
     folder = Path(located(name))
-    is_hub_name = not folder.exists() and _HUB_NAME.fullmatch(name) is not None
+    is_hub_name = not folder.exists() and _PERSONAL_NAME.fullmatch(name) is not None
     require(
-        is_hub_name or (folder / _CONFIG).is_file(),
-        f"{flag} {name} {'holds no ' + _CONFIG if folder.exists() else 'is no folder'}; give one that training wrote, "
-        f"a whole Jukebox, or tiny",
+        is_hub_name or (folder / CONFIG_FILE).is_file(),
+        f"{flag} {name} {'holds no ' + CONFIG_FILE if folder.exists() else 'is no folder'}; give one that training "
+        f"wrote, a whole Jukebox, or tiny",
     )
 
 
@@ -102,22 +102,22 @@ def _part(prior: Path, level: int) -> Path:
     """The prior of a level where a whole Jukebox is named."""
     folder = Path(located(str(prior)))
     part = folder / f"prior_{level}"
-    return part if (part / _CONFIG).is_file() else prior
+    return part if (part / CONFIG_FILE).is_file() else prior
 
 
 def _lists_of(prior: Path, config: JukeboxPriorConfig) -> JukeboxTokenizer | None:
     """The lists of a prior's names, or those of the whole Jukebox that it is a part of.
 
     Raises:
-        ValueError: a prior that hears names or lyrics, and has no lists.
+        ValueError: a prior that is conditioned on names or lyrics, and has no lists.
     """
     found = tokenizer_of(str(prior))
-    if found is None and (prior.parent / _CONFIG).is_file():
+    if found is None and (prior.parent / CONFIG_FILE).is_file():
         found = tokenizer_of(str(prior.parent))
     require(
         found is not None or not needs_words(config),
-        f"--priors {prior} hears names or lyrics, but has no lists of artists and genres; put artists.json, "
-        f"genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
+        f"--priors {prior} is conditioned on names or lyrics, but has no lists of artists and genres; put "
+        f"artists.json, genres.json and tokenizer_config.json into that folder, as they lie where it was trained",
     )
     return found
 
@@ -156,7 +156,7 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
 
 
 def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | None) -> None:
-    """Refuse a target that a prior can not be put into; nothing is written.
+    """Refuse a target that a prior cannot be put into; nothing is written.
 
     Raises:
         ValueError: in one sentence.

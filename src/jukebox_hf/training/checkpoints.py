@@ -21,15 +21,14 @@ from transformers.utils import logging
 
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
-from jukebox_hf.model.files.atomic_files import flush
+from jukebox_hf.model.files.atomic_files import BYTES_AT_ONCE, flush, write_whole
 from jukebox_hf.model.files.file_modes import follow_umask
 from jukebox_hf.model.files.safetensors_files import check_safetensors
 
 logger = logging.get_logger(__name__)
 
 SEAL = "sealed.json"
-_FOLDER = re.compile(r"checkpoint-(\d+)")
-_PIECE = 2**24
+_CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def newest_checkpoint(output_dir: str | os.PathLike[str]) -> Path | None:
@@ -50,7 +49,7 @@ def checkpoint_folders(output_dir: str | os.PathLike[str]) -> list[Path]:
     """The folders `checkpoint-N` of a run, newest first."""
     root = Path(output_dir)
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
-    steps = {int(match[1]): folder for folder in folders if (match := _FOLDER.fullmatch(folder.name))}
+    steps = {int(match[1]): folder for folder in folders if (match := _CHECKPOINT_NAME.fullmatch(folder.name))}
     return [steps[step] for step in sorted(steps, reverse=True)]
 
 
@@ -97,11 +96,7 @@ def seal(folder: Path) -> None:
         flush(path)
     flush(folder)
     marks = {name: [path.stat().st_size, _checksum(path)] for name, path in files.items()}
-    staged = folder / f".{SEAL}"
-    staged.write_text(json.dumps({"files": marks}), encoding="utf-8")
-    flush(staged)
-    os.replace(staged, folder / SEAL)
-    flush(folder)
+    write_whole(folder / SEAL, json.dumps({"files": marks}).encode())
     flush(folder.parent)
 
 
@@ -125,7 +120,7 @@ def flaw_of(folder: Path) -> str | None:
 def _checksum(path: Path) -> int:
     total = 0
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(BYTES_AT_ONCE):
             total = zlib.crc32(piece, total)
     return total
 

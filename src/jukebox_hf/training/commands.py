@@ -5,7 +5,6 @@ Flows in: the words of a command line. Flows out: checked arguments, a checkpoin
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.repository_names import PART_FOLDER
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
@@ -26,8 +26,7 @@ from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders
 
 logger = logging.get_logger(__name__)
 
-_CONFIG = "config.json"
-_PART = re.compile(r"vqvae|prior_\d+")
+CONFIG_FILE = "config.json"
 _WRITTEN_BY_RUNS = ("trainer_state.json", "training_args.bin", "trained_on.json")
 
 
@@ -105,7 +104,7 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
         if source is None or not os.path.exists(source):
             continue
         theirs = Path(source).resolve()
-        folder = theirs.parent if theirs.name == _CONFIG else theirs
+        folder = theirs.parent if theirs.name == CONFIG_FILE else theirs
         is_inside = name == "into" and target.is_relative_to(folder)  # where nothing else may lie
         require(
             target != folder and not is_inside,
@@ -115,7 +114,7 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     for folder in (target, target.parent):
         is_whole = _kind_of(folder) == JukeboxConfig.model_type
         require(
-            not is_whole or not (folder == target or _PART.fullmatch(target.name)),
+            not is_whole or not (folder == target or PART_FOLDER.fullmatch(target.name)),
             f"output_dir={output_dir!r} is {'' if folder == target else 'a part of '}a whole Jukebox, which this run "
             f"would overwrite; name a new folder, and put the result into one with --into or assemble",
         )
@@ -123,17 +122,17 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     is_own = found == kind and any((target / name).is_file() for name in _WRITTEN_BY_RUNS)
     require(
         found == "" or is_own,
-        f"output_dir={output_dir!r} holds another model ({found}: {_CONFIG}), which this run would overwrite; name a "
-        f"new folder",
+        f"output_dir={output_dir!r} holds another model ({found}: {CONFIG_FILE}), which this run would overwrite; name "
+        f"a new folder",
     )
 
 
 def _kind_of(folder: Path) -> str:
     """The model_type that a folder's config.json says; "" where there is none."""
-    if not (folder / _CONFIG).is_file():
+    if not (folder / CONFIG_FILE).is_file():
         return ""
     try:
-        return str(read_json(folder / _CONFIG).get("model_type", "no model_type"))
+        return str(read_json(folder / CONFIG_FILE).get("model_type", "no model_type"))
     except (OSError, ValueError):
         return "unreadable"
 
@@ -156,7 +155,7 @@ def run(main: Callable[[], None]) -> int:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Within, transformers' loggers tell of errors alone, unless its verbosity was changed or `log_level` says more."""
+    """A context: transformers' loggers at ERROR, unless its verbosity was changed or `log_level` says more."""
     level = logging.get_verbosity()
     if level == logging.WARNING:
         logging.set_verbosity_error()

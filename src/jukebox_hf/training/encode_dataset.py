@@ -2,7 +2,7 @@
 
 Flows in: songs, and a VQ-VAE. Flows out: a folder of parquet shards with codes and words, from which priors train
 without sound. A stopped run goes on after its last shard; under `torchrun` or `accelerate launch` the processes share
-the songs. What can not be decoded is skipped, counted and listed in `skipped.json`.
+the songs. What cannot be decoded is skipped, counted and listed in `skipped.json`.
 """
 
 import datetime
@@ -26,14 +26,14 @@ from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.song_tables import check_source
+from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
 from jukebox_hf.training.commands import SentenceParser, run
 from jukebox_hf.training.prior.prior_data import facts_of
-from jukebox_hf.training.prior.prior_sources import load_vqvae
+from jukebox_hf.training.prior.prior_sources import open_vqvae
 
 logger = logging.get_logger(__name__)
 
@@ -89,14 +89,14 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
             that is not there, or more than a tenth of the songs corrupt.
     """
-    songs = str(check_source(songs))
+    songs = str(check_song_source(songs))
     _check_apart(songs, Path(out))
     require(songs_per_shard >= 1, f"songs_per_shard={songs_per_shard!r} must be at least 1")
     require(
         is_integer(workers) and 0 <= workers <= MOST_WORKERS,
         f"workers={workers!r} must be from 0 (no other process) to {MOST_WORKERS} on this machine; try 2",
     )
-    vqvae = load_vqvae(model)
+    vqvae = open_vqvae(model)
     for level in levels or ():
         check_level("levels", level, vqvae.config.num_levels)
     require(

@@ -20,7 +20,7 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import check_fits_into, put_prior
 from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
-from jukebox_hf.training.prior.label_lists import CHOICES, choose_labels, new_names, relabel, table_sizes
+from jukebox_hf.training.prior.label_lists import LABEL_CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
 from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
 from jukebox_hf.training.prior.prior_arguments import (
@@ -31,12 +31,12 @@ from jukebox_hf.training.prior.prior_arguments import (
 from jukebox_hf.training.prior.prior_collators import PriorCollator, needs_words
 from jukebox_hf.training.prior.prior_data import PriorSongs, check_same_vqvae, check_songs, open_prior_songs, windows_of
 from jukebox_hf.training.prior.prior_initialization import PriorInitialization, initialize
-from jukebox_hf.training.prior.prior_sources import PriorSource, load_vqvae, open_source, read_facts, write_facts
+from jukebox_hf.training.prior.prior_sources import PriorSource, open_source, open_vqvae, read_facts, write_facts
 from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
 
 logger = logging.get_logger(__name__)
 
-KINDS = (
+ARGUMENT_CLASSES = (
     PriorModelArguments,
     PriorDataArguments,
     PriorInitialization,
@@ -47,15 +47,15 @@ KINDS = (
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_prior(*read_arguments(KINDS, words)))
+    return run(lambda: train_prior(*read_arguments(ARGUMENT_CLASSES, words)))
 
 
 def train_prior(
-    which: PriorModelArguments,
-    data: PriorDataArguments,
-    first: PriorInitialization,
-    lora: LoRAArguments,
-    arguments: JukeboxPriorTrainingArguments,
+    model_args: PriorModelArguments,
+    data_args: PriorDataArguments,
+    init_args: PriorInitialization,
+    lora_args: LoRAArguments,
+    training_args: JukeboxPriorTrainingArguments,
 ) -> None:
     """Train, evaluate where there are songs for it, and save the prior in `output_dir`.
 
@@ -63,124 +63,129 @@ def train_prior(
         ValueError: anything that would stop the first step, in one sentence.
     """
     check_output_dir(
-        arguments.output_dir,
+        training_args.output_dir,
         JukeboxPriorConfig.model_type,
-        model_name_or_path=which.model_name_or_path,
-        vqvae=which.vqvae,
-        config=which.config,
-        labels=which.labels,
-        into=which.into,
-        train_codes=data.train_codes,
-        train_songs=data.train_songs,
-        eval_codes=data.eval_codes,
-        eval_songs=data.eval_songs,
+        model_name_or_path=model_args.model_name_or_path,
+        vqvae=model_args.vqvae,
+        config=model_args.config,
+        labels=model_args.labels,
+        into=model_args.into,
+        train_codes=data_args.train_codes,
+        train_songs=data_args.train_songs,
+        eval_codes=data_args.eval_codes,
+        eval_songs=data_args.eval_songs,
     )
-    folder = checkpoint_to_resume(arguments)
-    source = open_source(which)
-    _check_combination(which, source, first, lora, folder)
-    vqvae = source.vqvae if which.vqvae is None else load_vqvae(which.vqvae)
+    folder = checkpoint_to_resume(training_args)
+    source = open_source(model_args)
+    _check_combination(model_args, source, init_args, lora_args, folder)
+    vqvae = source.vqvae if model_args.vqvae is None else open_vqvae(model_args.vqvae)
     config = source.config
-    songs = open_prior_songs(data, config, vqvae)
-    _check_origin(songs, source, which, arguments)
-    tokenizer = _tokenizer(which, source, songs, folder)
+    songs = open_prior_songs(data_args, config, vqvae)
+    _check_origin(songs, source, model_args, training_args)
+    tokenizer = _tokenizer(model_args, source, songs, folder)
     check_songs(songs, tokenizer, _labelled(config, tokenizer))
-    _check_new_names(lora, source, tokenizer)
-    train, evaluation = windows_of(songs, data, config, arguments.seed)
-    if which.into is not None:
-        check_fits_into(_labelled(config, tokenizer), Path(which.into), which.model_name_or_path)
-    set_seed(arguments.seed)  # the same first weights in every run and on every rank
-    prior = _prior(which, source, tokenizer, first, None if lora.is_wanted else folder)
+    _check_new_names(lora_args, source, tokenizer)
+    train, evaluation = windows_of(songs, data_args, config, training_args.seed)
+    if model_args.into is not None:
+        check_fits_into(_labelled(config, tokenizer), Path(model_args.into), model_args.model_name_or_path)
+    set_seed(training_args.seed)  # the same first weights in every run and on every rank
+    prior = _prior(model_args, source, tokenizer, init_args, None if lora_args.is_wanted else folder)
     if folder is not None:
         check_fits(prior, folder)
     trainer = JukeboxPriorTrainer(
-        with_adapters(prior, lora) if lora.is_wanted else prior,
-        arguments,
-        data_collator=PriorCollator(prior.config, tokenizer, timed=data.timed_lyrics),
+        with_adapters(prior, lora_args) if lora_args.is_wanted else prior,
+        training_args,
+        data_collator=PriorCollator(prior.config, tokenizer, timed=data_args.timed_lyrics),
         train_dataset=train,
         eval_dataset=evaluation,
-        vqvae=vqvae if data.train_songs is not None else None,
+        vqvae=vqvae if data_args.train_songs is not None else None,
     )
-    if arguments.should_save:
-        write_facts(songs.facts, Path(arguments.output_dir))
+    if training_args.should_save:
+        write_facts(songs.facts, Path(training_args.output_dir))
     trainer.train(resume_from_checkpoint=folder)
     trainer.save_model()
     trainer.save_state()
     if evaluation is not None:
         trainer.save_metrics("eval", trainer.evaluate())
     trainer.create_model_card()
-    if arguments.push_to_hub:
+    if training_args.push_to_hub:
         trainer.push_to_hub()
-    if which.into is not None and arguments.should_save:
-        put_prior(Path(arguments.output_dir), Path(which.into), which.model_name_or_path)
+    if model_args.into is not None and training_args.should_save:
+        put_prior(Path(training_args.output_dir), Path(model_args.into), model_args.model_name_or_path)
     if report := songs.train.report():
         logger.warning(report)
 
 
 def _check_combination(
-    which: PriorModelArguments,
+    model_args: PriorModelArguments,
     source: PriorSource,
-    first: PriorInitialization,
-    lora: LoRAArguments,
+    init_args: PriorInitialization,
+    lora_args: LoRAArguments,
     folder: Path | None,
 ) -> None:
     """Refuse flags that do not go together."""
     require(
-        which.lyric_characters is None or source.config.lyrics != "none",
-        f"lyric_characters={which.lyric_characters!r:.80}, but this prior reads no lyrics (lyrics='none'); drop it",
+        model_args.lyric_characters is None or source.config.lyrics != "none",
+        f"lyric_characters={model_args.lyric_characters!r:.80}, but this prior is not conditioned on "
+        f"lyrics (lyrics='none'); drop it",
     )
     require(
-        source.load is None or not first.is_wanted,
+        source.load is None or not init_args.is_wanted,
         "shared_positions, tied_query_key and embedding_std draw first weights, but model_name_or_path has trained "
         "ones; drop them",
     )
-    first.check(source.config)
+    init_args.check(source.config)
     require(
-        source.load is not None or not lora.is_wanted,
-        f"lora_rank={lora.lora_rank} adapts trained weights, but config names a new prior; give model_name_or_path",
+        source.load is not None or not lora_args.is_wanted,
+        f"lora_rank={lora_args.lora_rank} adapts trained weights, but config names a new prior; give "
+        f"model_name_or_path",
     )
     if folder is not None:
-        check_adapters_fit(lora, folder)
+        check_adapters_fit(lora_args, folder)
 
 
 def _check_origin(
-    songs: PriorSongs, source: PriorSource, which: PriorModelArguments, arguments: JukeboxPriorTrainingArguments
+    songs: PriorSongs,
+    source: PriorSource,
+    model_args: PriorModelArguments,
+    training_args: JukeboxPriorTrainingArguments,
 ) -> None:
     """The codes must be of the VQ-VAE that this prior, and this run so far, were trained with."""
-    what = str(which.vqvae or "the training data")
+    what = str(model_args.vqvae or "the training data")
     if source.facts is not None:
-        check_same_vqvae(what, songs.facts, str(which.model_name_or_path), source.facts, source.config)
-    earlier = read_facts(Path(arguments.output_dir)) if arguments.resume_from_checkpoint is not None else None
+        check_same_vqvae(what, songs.facts, str(model_args.model_name_or_path), source.facts, source.config)
+    earlier = read_facts(Path(training_args.output_dir)) if training_args.resume_from_checkpoint is not None else None
     if earlier is not None:
-        check_same_vqvae(what, songs.facts, f"the run in {arguments.output_dir}", earlier, source.config)
+        check_same_vqvae(what, songs.facts, f"the run in {training_args.output_dir}", earlier, source.config)
 
 
 def _tokenizer(
-    which: PriorModelArguments, source: PriorSource, songs: PriorSongs, folder: Path | None
+    model_args: PriorModelArguments, source: PriorSource, songs: PriorSongs, folder: Path | None
 ) -> JukeboxTokenizer | None:
     """The lists of names and the lyric characters; a resumed run keeps those it began with."""
     if not needs_words(source.config):
         return None
     if folder is not None:
         return JukeboxTokenizer.from_pretrained(folder)
-    tokenizer = choose_labels(which.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
+    tokenizer = choose_labels(model_args.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
     if source.load is not None:
         tokenizer.check_alphabet(source.config)
-    if which.lyric_characters is not None:
-        tokenizer = with_characters(tokenizer, which.lyric_characters, songs)
+    if model_args.lyric_characters is not None:
+        tokenizer = with_characters(tokenizer, model_args.lyric_characters, songs)
     return tokenizer
 
 
-def _check_new_names(lora: LoRAArguments, source: PriorSource, tokenizer: JukeboxTokenizer | None) -> None:
+def _check_new_names(lora_args: LoRAArguments, source: PriorSource, tokenizer: JukeboxTokenizer | None) -> None:
     """Frozen embeddings of new names would stay those of "unknown", and those of new characters a guess."""
-    if not lora.is_wanted or tokenizer is None:
+    if not lora_args.is_wanted or tokenizer is None:
         return
     added = _labelled(source.config, tokenizer).lyric_vocab_size - source.config.lyric_vocab_size
     require(
         added == 0,
-        f"lyric_characters brings {added} new characters, but lora_rank={lora.lora_rank} keeps their embeddings "
+        f"lyric_characters brings {added} new characters, but lora_rank={lora_args.lora_rank} keeps their embeddings "
         f"frozen; train all weights, if only at first (lora_rank 0)",
     )
-    if lora.lora_labels or not source.config.has_labels:
+    if lora_args.lora_labels or not source.config.has_labels:
         return
     new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
     names = new_names(_own_lists(source, new), new)
@@ -212,10 +217,10 @@ def _labelled(config: JukeboxPriorConfig, tokenizer: JukeboxTokenizer | None) ->
 
 
 def _prior(
-    which: PriorModelArguments,
+    model_args: PriorModelArguments,
     source: PriorSource,
     tokenizer: JukeboxTokenizer | None,
-    first: PriorInitialization,
+    init_args: PriorInitialization,
     folder: Path | None,
 ) -> JukeboxPrior:
     """The network to train; where a checkpoint will fill it, only its shape."""
@@ -223,14 +228,14 @@ def _prior(
         return JukeboxPrior(JukeboxPriorConfig.from_pretrained(folder))
     if source.load is None:
         prior = JukeboxPrior(_labelled(source.config, tokenizer))
-        if first.is_wanted:
-            initialize(prior, first)
+        if init_args.is_wanted:
+            initialize(prior, init_args)
         return prior
     prior = source.load()
     if tokenizer is not None and prior.config.has_labels:
         new = tokenizer.vocabularies[tokenizer.label_versions[prior.config.level]]
         # A folder of lists for a prior that came without any: they are its own.
-        are_own = source.tokenizer is None and which.labels not in (None, *CHOICES)
+        are_own = source.tokenizer is None and model_args.labels not in (None, *LABEL_CHOICES)
         relabel(prior, new if are_own else _own_lists(source, new), new)
     if tokenizer is not None:
         add_characters(prior, tokenizer)

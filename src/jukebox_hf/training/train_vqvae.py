@@ -29,42 +29,44 @@ _LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_vqvae(*read_arguments(KINDS, words)))
+    return run(lambda: train_vqvae(*read_arguments(ARGUMENT_CLASSES, words)))
 
 
-KINDS = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)
+ARGUMENT_CLASSES = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)
 
 
-def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: JukeboxVQVAETrainingArguments) -> None:
+def train_vqvae(
+    model_args: VQVAEModelArguments, data_args: AudioArguments, training_args: JukeboxVQVAETrainingArguments
+) -> None:
     """Train, evaluate where there are songs for it, and save the model in `output_dir`.
 
     Raises:
         ValueError: anything that would stop the first step, in one sentence.
     """
-    arguments.codebook_settings()  # refuses bad numbers before anything is loaded
+    training_args.codebook_settings()  # refuses bad numbers before anything is loaded
     check_output_dir(
-        arguments.output_dir,
+        training_args.output_dir,
         JukeboxVQVAEConfig.model_type,
-        model_name_or_path=which.model_name_or_path,
-        config=which.config,
-        train_songs=audio.train_songs,
-        eval_songs=audio.eval_songs,
+        model_name_or_path=model_args.model_name_or_path,
+        config=model_args.config,
+        train_songs=data_args.train_songs,
+        eval_songs=data_args.eval_songs,
     )
-    folder = checkpoint_to_resume(arguments)
-    config = _configuration(which, folder)
-    train, evaluation = _windows(audio, config, arguments.seed)
+    folder = checkpoint_to_resume(training_args)
+    config = _configuration(model_args, folder)
+    train, evaluation = _windows(data_args, config, training_args.seed)
     check_windows("train_songs", train, config)
-    is_new = folder is None and which.model_name_or_path is None
-    if is_new and audio.bandwidth_seconds > 0:
-        seconds = _window_samples(audio, config) / config.sampling_rate
-        wanted = max(1, round(audio.bandwidth_seconds / seconds))
+    is_new = folder is None and model_args.model_name_or_path is None
+    if is_new and data_args.bandwidth_seconds > 0:
+        seconds = _window_samples(data_args, config) / config.sampling_rate
+        wanted = max(1, round(data_args.bandwidth_seconds / seconds))
         measure_bandwidth(spread_windows(train, wanted)).write_to(config)
-    set_seed(arguments.seed)  # the same first weights in every run and on every rank
-    is_trained = which.model_name_or_path is not None
-    model = _trained_model(which.model_name_or_path, config) if is_trained else JukeboxVQVAE(config)
+    set_seed(training_args.seed)  # the same first weights in every run and on every rank
+    is_trained = model_args.model_name_or_path is not None
+    model = _trained_model(model_args.model_name_or_path, config) if is_trained else JukeboxVQVAE(config)
     if folder is not None:
         check_fits(model, folder)
-    trainer = JukeboxVQVAETrainer(model, arguments, train_dataset=train, eval_dataset=evaluation)
+    trainer = JukeboxVQVAETrainer(model, training_args, train_dataset=train, eval_dataset=evaluation)
     trainer.train(resume_from_checkpoint=folder)
     trainer.save_model()
     trainer.save_state()
@@ -74,20 +76,22 @@ def train_vqvae(which: VQVAEModelArguments, audio: AudioArguments, arguments: Ju
         logger.warning(report)
 
 
-def _configuration(which: VQVAEModelArguments, folder: Path | None) -> JukeboxVQVAEConfig:
+def _configuration(model_args: VQVAEModelArguments, folder: Path | None) -> JukeboxVQVAEConfig:
     """A resumed run keeps the configuration it began with, measured loudness included."""
     if folder is not None:
         return JukeboxVQVAEConfig.from_pretrained(folder)
-    if which.model_name_or_path is not None:
-        config = JukeboxVQVAEConfig.from_pretrained(which.model_name_or_path)
-        return _overridden(config, which.config_overrides, is_trained=True)
-    path = Path(which.config)
+    if model_args.model_name_or_path is not None:
+        config = JukeboxVQVAEConfig.from_pretrained(model_args.model_name_or_path)
+        return _overridden(config, model_args.config_overrides, is_trained=True)
+    path = Path(model_args.config)
     if path.suffix == ".json" or path.is_dir():
-        require(path.exists(), f"config={which.config!r} is no file or folder; give a config.json or a preset's name")
+        require(
+            path.exists(), f"config={model_args.config!r} is no file or folder; give a config.json or a preset's name"
+        )
         config = JukeboxVQVAEConfig.from_pretrained(path)
     else:
-        config = vqvae_preset(which.config)
-    return _overridden(config, which.config_overrides, is_trained=False)
+        config = vqvae_preset(model_args.config)
+    return _overridden(config, model_args.config_overrides, is_trained=False)
 
 
 def _overridden(config: JukeboxVQVAEConfig, changes: str | None, is_trained: bool) -> JukeboxVQVAEConfig:
@@ -115,35 +119,37 @@ def _trained_model(name_or_path: str, config: JukeboxVQVAEConfig) -> JukeboxVQVA
     return model.float()  # the optimiser's steps would vanish in half precision; bf16=True computes in it
 
 
-def _windows(audio: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tuple[Any, Any]:
+def _windows(data_args: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tuple[Any, Any]:
     """Windows to train on, and to evaluate on or None."""
     from jukebox_hf.data.audio_windows import AudioWindows
     from jukebox_hf.data.open_songs import open_songs
 
-    samples, rate = _window_samples(audio, config), config.sampling_rate
+    samples, rate = _window_samples(data_args, config), config.sampling_rate
 
     def plain(songs: Any) -> AudioWindows:
         return AudioWindows(songs, samples, rate, seed=seed)
 
     evaluation = None
-    outside = {"allow_outside_files": audio.allow_outside_files}
-    if audio.test_fraction > 0:
-        songs = open_songs(audio.train_songs, split="train", test_fraction=audio.test_fraction, **outside)
-        evaluation = plain(open_songs(audio.train_songs, split="test", test_fraction=audio.test_fraction, **outside))
+    outside = {"allow_outside_files": data_args.allow_outside_files}
+    if data_args.test_fraction > 0:
+        songs = open_songs(data_args.train_songs, split="train", test_fraction=data_args.test_fraction, **outside)
+        evaluation = plain(
+            open_songs(data_args.train_songs, split="test", test_fraction=data_args.test_fraction, **outside)
+        )
     else:
-        songs = open_songs(audio.train_songs, **outside)
-        evaluation = None if audio.eval_songs is None else plain(open_songs(audio.eval_songs, **outside))
-    return AudioWindows(songs, samples, rate, seed=seed, shift=audio.shift, blend=audio.blend), evaluation
+        songs = open_songs(data_args.train_songs, **outside)
+        evaluation = None if data_args.eval_songs is None else plain(open_songs(data_args.eval_songs, **outside))
+    return AudioWindows(songs, samples, rate, seed=seed, shift=data_args.shift, blend=data_args.blend), evaluation
 
 
-def _window_samples(audio: AudioArguments, config: JukeboxVQVAEConfig) -> int:
+def _window_samples(data_args: AudioArguments, config: JukeboxVQVAEConfig) -> int:
     """The window in whole codes of the coarsest level."""
-    hop = config.hop_lengths[-1]
-    samples = int(audio.window_seconds * config.sampling_rate) // hop * hop
+    hop_length = config.hop_lengths[-1]
+    samples = int(data_args.window_seconds * config.sampling_rate) // hop_length * hop_length
     require(
         samples > 0,
-        f"window_seconds={audio.window_seconds} is shorter than one code of the coarsest level, {hop} samples; try "
-        f"{max(1, round(100 * hop / config.sampling_rate))}",
+        f"window_seconds={data_args.window_seconds} is shorter than one code of the coarsest level, {hop_length} "
+        f"samples; try {max(1, round(100 * hop_length / config.sampling_rate))}",
     )
     check_window_samples("train_songs", samples, config)
     return samples

@@ -15,7 +15,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
 
-STATE_FILE = "weights_ema.safetensors"
+AVERAGES_FILE = "weights_ema.safetensors"
 
 
 def default_decay(batch_size: int) -> float:
@@ -51,10 +51,10 @@ class WeightsEMACallback(CheckpointedCallback):
         if folder is None:
             return
         require(
-            (folder / STATE_FILE).is_file(),
-            f"{folder} holds no {STATE_FILE}; resume with weights_ema=False, as the run began",
+            (folder / AVERAGES_FILE).is_file(),
+            f"{folder} holds no {AVERAGES_FILE}; resume with weights_ema=False, as the run began",
         )
-        saved = load_tensors(folder / STATE_FILE)
+        saved = load_tensors(folder / AVERAGES_FILE)
         shapes = {name: tensor.shape for name, tensor in saved.items()}
         require(
             shapes == {name: average.shape for name, average in self.averages.items()},
@@ -74,7 +74,7 @@ class WeightsEMACallback(CheckpointedCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the averages into the checkpoint."""
         if args.should_save:
-            save_tensors(self.averages, self.folder(args, state) / STATE_FILE)
+            save_tensors(self.averages, self.folder(args, state) / AVERAGES_FILE)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPriorConfig, model_preset, prior_preset
-from jukebox_hf.model.alignment.alignment import align_song, assemble, evidence_of
+from jukebox_hf.model.alignment.alignment import align_song, evidence_of, join_windows
 from jukebox_hf.model.configuration.legacy_configuration import translate_legacy_config
 from jukebox_hf.model.configuration.released_sizes import PRIOR_SIZES
 from jukebox_hf.model.inputs.labels import LevelLabels
@@ -80,7 +80,7 @@ def test_layers_above_the_last_one_asked_for_are_not_run(kind, tiny_prior, input
 def test_earlier_windows_overwrite_later_ones_and_padding_is_cut():
     looks = {0: np.full((4, 3), 1.0), 2: np.full((4, 3), 2.0)}
     columns = {0: np.array([-1, 0, 1]), 2: np.array([0, 1, 2])}
-    assert assemble(looks, columns, 6, 4).tolist() == [
+    assert join_windows(looks, columns, 6, 4).tolist() == [
         [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 2, 0], [1, 1, 2, 0], [2, 2, 2, 0], [2, 2, 2, 0],
     ]  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_what_can_not_be_aligned_is_refused(tiny_prior):
         align_song(prior, codes, labels, layer=3, head=0, windows=[Window(0, 5), Window(9, 24)])
     with pytest.raises(ValueError, match="windows end at code 12, but codes has 24"):
         align_song(prior, codes, labels, layer=3, head=0, windows=[Window(0, 12)])
-    with pytest.raises(ValueError, match="this prior reads no lyrics"):
+    with pytest.raises(ValueError, match="this prior is not conditioned on lyrics"):
         align_song(tiny_prior("labelled"), codes, labels)
 
 

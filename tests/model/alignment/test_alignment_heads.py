@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from jukebox_hf.model.alignment.alignment_heads import judge, score_heads
+from jukebox_hf.model.alignment.alignment_heads import score_heads, score_map
 from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.lyric_characters import LyricEncoding
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
@@ -20,27 +20,29 @@ def diagonal(sharpness=0.8, reverse=False):
 
 
 def test_reading_along_is_judged_sharp_monotonic_and_linear():
-    assert judge(diagonal()) == pytest.approx((0.83, 1, 1), abs=0.06)
+    assert score_map(diagonal()) == pytest.approx((0.83, 1, 1), abs=0.06)
 
 
 def test_what_does_not_read_along_gets_nothing_where_it_fails():
     rng = np.random.default_rng(0)
-    sharp, monotonic, linear = judge(np.eye(COUNT)[rng.integers(0, COUNT, ROWS)])  # one place at a time, anywhere
+    sharp, monotonic, linear = score_map(np.eye(COUNT)[rng.integers(0, COUNT, ROWS)])  # one place at a time, anywhere
     assert sharp == 1
     assert monotonic * linear < 0.03
-    assert judge(diagonal(reverse=True))[1:] == (0, 0)
+    assert score_map(diagonal(reverse=True))[1:] == (0, 0)
     fixed = np.zeros((ROWS, COUNT))
     fixed[:, 7] = 0.9
-    assert judge(fixed)[1:] == (0, 0)
-    assert judge(diagonal(sharpness=0.1))[0] < 0.25
-    stop = judge(np.concatenate([np.repeat(np.eye(COUNT)[:1], 110, axis=0), np.eye(COUNT)[:10]]))  # waits, then runs
+    assert score_map(fixed)[1:] == (0, 0)
+    assert score_map(diagonal(sharpness=0.1))[0] < 0.25
+    stop = score_map(
+        np.concatenate([np.repeat(np.eye(COUNT)[:1], 110, axis=0), np.eye(COUNT)[:10]])
+    )  # waits, then runs
     assert stop[1] == 1
     assert stop[2] < 0.8
 
 
 @pytest.mark.parametrize("picture", [np.zeros((9, 4)), np.ones((9, 1)), np.ones((1, 4)), np.zeros((9, 0))])
 def test_nothing_is_said_of_nothing(picture):
-    assert judge(picture) == (0, 0, 0)
+    assert score_map(picture) == (0, 0, 0)
 
 
 def song(prior, num_codes=60, text_length=40, seed=0):
@@ -93,7 +95,8 @@ def test_padding_of_short_lyrics_is_no_way_forward(tiny_prior, monkeypatch):
     prior = tiny_prior("prefix")
     widths = []
     monkeypatch.setattr(
-        "jukebox_hf.model.alignment.alignment_heads.judge", lambda picture: widths.append(picture.shape[1]) or (0, 0, 0)
+        "jukebox_hf.model.alignment.alignment_heads.score_map",
+        lambda picture: widths.append(picture.shape[1]) or (0, 0, 0),
     )
     score_heads(prior, [song(prior, text_length=3)])
     assert set(widths) == {3}
@@ -111,11 +114,11 @@ def test_few_windows_of_a_long_song_are_looked_at(tiny_prior, monkeypatch):
 
 def test_what_can_not_be_scored_is_refused(tiny_prior):
     prior = tiny_prior("labelled")
-    with pytest.raises(ValueError, match="this prior reads no lyrics"):
+    with pytest.raises(ValueError, match="this prior is not conditioned on lyrics"):
         score_heads(prior, [])
     prior = tiny_prior("prefix")
     with pytest.raises(ValueError, match="no song has lyrics; give songs whose lyrics are known"):
         score_heads(prior, [song(prior, text_length=0)])
     prior = tiny_prior("prefix", attention_kinds=("row", "column", "previous_row", "row"))
-    with pytest.raises(ValueError, match="no layer of this prior looks straight at lyrics"):
+    with pytest.raises(ValueError, match="no layer of this prior attends to lyrics"):
         score_heads(prior, [song(prior)])

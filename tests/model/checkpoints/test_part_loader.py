@@ -68,7 +68,7 @@ def test_a_model_whose_folder_has_gone_is_saved_whole_or_not_at_all(repository, 
             opened.prior(level)
     shutil.rmtree(repository)
     for refused in (lambda: part.save_pretrained(tmp_path / "part"), part.own_processor):
-        with pytest.raises(FileNotFoundError, match=r"is no folder here and can not be a name .*; check the path"):
+        with pytest.raises(FileNotFoundError, match=r"is no folder here and cannot be a name .*; check the path"):
             refused()
     assert not (tmp_path / "part").exists()
     with pytest.warns(UserWarning, match="is gone since the model was opened, so its processor and card are not saved"):

@@ -1,4 +1,4 @@
-"""The gate for text: what files, terminals and tokenizers can not hold is refused in a sentence that can be printed."""
+"""The gate for text: what files, terminals and tokenizers cannot hold is refused in a sentence that can be printed."""
 
 from pathlib import Path
 

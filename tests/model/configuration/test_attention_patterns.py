@@ -6,12 +6,12 @@ import pytest
 
 from jukebox_hf import ATTENTION_ORDERS, prior_preset
 from jukebox_hf.model.configuration.attention_patterns import ATTENTION_KIND_NAMES, attention_kinds_of_order
-from jukebox_hf.model.networks.attention_kinds import KINDS
+from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS
 
 
 def test_every_kind_that_can_be_named_can_be_built():
-    assert tuple(KINDS) == ATTENTION_KIND_NAMES
-    assert {kind for pattern in ATTENTION_ORDERS.values() for kind in pattern} == set(KINDS)
+    assert tuple(ATTENTION_KINDS) == ATTENTION_KIND_NAMES
+    assert {kind for pattern in ATTENTION_ORDERS.values() for kind in pattern} == set(ATTENTION_KINDS)
 
 
 def test_there_are_thirteen_orders():

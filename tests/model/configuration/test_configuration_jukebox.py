@@ -247,7 +247,7 @@ def test_a_wrong_value_is_refused_on_assignment_and_leaves_the_old_one(config_cl
                 "attention_kinds": ["row"] * 72,
                 "lyric_encoder_attention_kinds": ["lyrics_cross"] * 18,
             },
-            "lyric_encoder_attention_kinds can not hold lyrics_prefix, lyrics_cross or row_tails; drop them",
+            "lyric_encoder_attention_kinds cannot hold lyrics_prefix, lyrics_cross or row_tails; drop them",
         ),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(converted, tmp_path):
     whole = converted("a.m4a").read_bytes()
     path = tmp_path / "cut.m4a"
     path.write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(ValueError, match=r"cut.m4a \(M4A or MP4\) can not be read by ffmpeg \(") as refusal:
+    with pytest.raises(ValueError, match=r"cut.m4a \(M4A or MP4\) cannot be read by ffmpeg \(") as refusal:
         read_audio(path, RATE)
     assert "\n" not in str(refusal.value)
 
@@ -75,7 +75,7 @@ def test_a_file_that_names_other_files_is_never_followed(wav, tmp_path):
     for content in (f"ffconcat version 1.0\nfile {wav}\n", f"#EXTM3U\n#EXTINF:1,\n{wav}\n", f"\0\0\0\x18ftyp\n{wav}\n"):
         path = tmp_path / "list.m4a"
         path.write_text(content)
-        with pytest.raises(ValueError, match="can not be read"):
+        with pytest.raises(ValueError, match="cannot be read"):
             read_audio(path, RATE)
 
 

@@ -63,7 +63,7 @@ def test_whole_recordings_are_read(kind, tmp_path):
 def test_what_is_cut_short_is_refused(kind, share, tmp_path):
     content = sound(kind)
     for said in refusals(content[: int(share * len(content))], tmp_path / "x"):
-        assert any(words in said for words in ("cut short", "can not be"))
+        assert any(words in said for words in ("cut short", "cannot be"))
         assert "holds no samples" not in said
         assert "object at" not in said
 
@@ -72,7 +72,7 @@ def test_what_is_cut_short_is_refused(kind, share, tmp_path):
 def test_a_short_recording_that_is_cut_is_not_said_to_hold_nothing(kind, tmp_path):
     content = sound(kind, 2.0)
     for said in refusals(content[: len(content) // 2], tmp_path / "x"):
-        assert "cut short" in said or "can not be" in said
+        assert "cut short" in said or "cannot be" in said
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac", "ogg", "opus"])
@@ -143,7 +143,7 @@ def test_the_bytes_of_an_m4a_are_read_as_its_file_is(tmp_path):
 
 
 def test_noise_as_bytes_is_refused_without_the_address_of_an_object():
-    with pytest.raises(ValueError, match="the audio can not be read as audio") as refused:
+    with pytest.raises(ValueError, match="the audio cannot be read as audio") as refused:
         read_audio(np.random.default_rng(0).bytes(5000), RATE)
     assert "0x" not in str(refused.value)
 
@@ -160,7 +160,7 @@ def test_an_open_file_is_read_as_its_bytes(tmp_path):
         assert np.array_equal(extractor([file], return_tensors="np").input_values, wanted)
         with pytest.raises(ValueError, match=r"raw_audio is an open file at its end; call its seek\(0\) first"):
             extractor(file)
-    with pytest.raises(ValueError, match="raw_audio is an open file that can not be read"):
+    with pytest.raises(ValueError, match="raw_audio is an open file that cannot be read"):
         extractor(file)
     with pytest.raises(ValueError, match="raw_audio is an open file that gives str, not bytes; open it with 'rb'"):
         extractor(io.StringIO("la"))

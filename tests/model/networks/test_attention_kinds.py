@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jukebox_hf import JukeboxPrior, prior_preset
 from jukebox_hf.model.networks.attention import LayerSettings
-from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
+from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS, Grid
 from jukebox_hf.model.networks.transformer import JukeboxTransformer, TransformerSettings
 
 WIDTH, HEADS = 12, 2
@@ -30,12 +30,12 @@ GRID = Grid(rows=5, columns=6, prefix=10, tail=2, cross=7)
     ],
 )
 def test_a_cache_holds_as_many_slots_as_its_kind_can_ever_read(kind, slots):
-    assert KINDS[kind](GRID).slots == slots
+    assert ATTENTION_KINDS[kind](GRID).slots == slots
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_a_step_reads_only_slots_that_exist_and_writes_one_of_them(kind):
-    kind = KINDS[kind](GRID)
+    kind = ATTENTION_KINDS[kind](GRID)
     for position in range(30):
         address = kind.address(torch.tensor(position))
         assert 0 <= int(address.write_slot) < kind.slots
@@ -44,9 +44,9 @@ def test_a_step_reads_only_slots_that_exist_and_writes_one_of_them(kind):
         assert address.is_visible.any(), "a softmax over nothing is not a number"
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"lyrics_cross"}))
+@pytest.mark.parametrize("kind", sorted(set(ATTENTION_KINDS) - {"lyrics_cross"}))
 def test_no_kind_gives_one_slot_to_two_positions_that_a_later_one_reads(kind):
-    kind = KINDS[kind](GRID)
+    kind = ATTENTION_KINDS[kind](GRID)
     held = {}
     for position in range(30):
         address = kind.address(torch.tensor(position))
@@ -110,7 +110,7 @@ def _in_pieces(model, inputs, states, cuts, first_step):
 
 @settings(max_examples=120, deadline=None)
 @given(
-    kind=st.sampled_from(sorted(KINDS)),
+    kind=st.sampled_from(sorted(ATTENTION_KINDS)),
     rows=st.integers(1, 5),
     columns=st.integers(1, 6),
     seed=st.integers(0, 1000),
@@ -131,7 +131,7 @@ def test_reading_in_any_pieces_and_steps_equals_reading_at_once(kind, rows, colu
     assert (_in_pieces(model, inputs, states, cuts, first_step) - at_once).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_a_shorter_run_equals_the_beginning_of_a_longer_one(kind, assert_same_but_for_rounding):
     model = _transformer((kind, kind), GRID)
     inputs, states = torch.randn(2, 30, WIDTH), torch.randn(2, 7, WIDTH)
@@ -141,7 +141,7 @@ def test_a_shorter_run_equals_the_beginning_of_a_longer_one(kind, assert_same_bu
             assert_same_but_for_rounding(model(inputs[:, :length], states), whole[:, :length], model)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_a_change_is_heard_exactly_where_the_kind_says(kind):
     model = _transformer((kind,), GRID)
     inputs, states = torch.randn(1, 30, WIDTH), torch.randn(1, 7, WIDTH)
@@ -156,7 +156,7 @@ def test_a_change_is_heard_exactly_where_the_kind_says(kind):
 
 
 def _heard(kind, position):
-    return _readable(KINDS[kind](GRID), position)
+    return _readable(ATTENTION_KINDS[kind](GRID), position)
 
 
 @torch.no_grad()
@@ -174,14 +174,14 @@ def test_the_first_row_hears_nothing_from_a_row_above():
 def test_null_keys_take_a_share_of_the_attention(kind):
     model = _transformer((kind,), GRID)
     _, probabilities = model.layers[0].attention(torch.randn(2, 30, WIDTH), with_probabilities=True)
-    nulls = KINDS[kind](GRID).tail
-    assert probabilities.shape == (2, HEADS, 30, KINDS[kind](GRID).slots)
+    nulls = ATTENTION_KINDS[kind](GRID).tail
+    assert probabilities.shape == (2, HEADS, 30, ATTENTION_KINDS[kind](GRID).slots)
     assert torch.allclose(probabilities[:, :, 0, :nulls].sum(-1), torch.ones(2, HEADS))
     assert (probabilities[:, :, -1, :nulls] > 0).all()
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_probabilities_of_every_query_sum_to_one(kind):
     model = _transformer((kind,), GRID)
     _, probabilities = model.layers[0].attention(
@@ -190,9 +190,9 @@ def test_probabilities_of_every_query_sum_to_one(kind):
     assert torch.allclose(probabilities.sum(-1), torch.ones(()), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"lyrics_cross"}))
+@pytest.mark.parametrize("kind", sorted(set(ATTENTION_KINDS) - {"lyrics_cross"}))
 def test_the_positions_kept_of_a_run_are_those_that_the_kind_keeps(kind):
-    kind = KINDS[kind](GRID)
+    kind = ATTENTION_KINDS[kind](GRID)
     for start in range(30):
         for stop in range(start, 31):
             run = torch.arange(start, stop)

@@ -30,7 +30,7 @@ def test_upper_codes_spread_in_pieces_are_those_spread_at_once(
     codes = torch.randint(24, (2, 6))
     whole = upper(codes)
     assert whole.requires_grad
-    monkeypatch.setattr(conditioning, "PIECE", piece)
+    monkeypatch.setattr(conditioning, "UPPER_CODES_AT_ONCE", piece)
     with torch.no_grad():
         pieces = upper(codes)
     assert pieces.shape == (2, 6 * ratio, 16)

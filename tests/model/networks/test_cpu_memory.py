@@ -108,12 +108,12 @@ def test_what_is_freed_goes_back_to_the_system(run_python):
         _STATUS
         + """
 import torch
-from jukebox_hf.model.networks.cpu_memory import give_back
+from jukebox_hf.model.networks.cpu_memory import trim_heap
 
 kept = [torch.ones(5000) for _ in range(5000)]
 del kept[: len(kept) // 2], kept[::2]
 before = status("VmRSS")
-give_back()
+trim_heap()
 print(before - status("VmRSS"))
 """
     )
@@ -123,7 +123,7 @@ print(before - status("VmRSS"))
 
 def test_windows_begin_and_step_with_what_was_freed_given_back(tiny_prior, inputs_for, monkeypatch):
     calls = []
-    monkeypatch.setattr(window_decoder, "give_back", lambda: calls.append(True))
+    monkeypatch.setattr(window_decoder, "trim_heap", lambda: calls.append(True))
     prior = tiny_prior("bare")
     tokens = prior.sequence(inputs_for(prior.config)["codes"][:, :3])
     window_decoder.sample_window(prior, tokens, prior.condition(), 5, SamplingSettings(temperature=0))
@@ -134,8 +134,8 @@ def test_windows_begin_and_step_with_what_was_freed_given_back(tiny_prior, input
 def test_every_half_of_a_layer_gives_back_what_a_long_run_left_on_a_cpu(tiny_prior, monkeypatch, device, piece, times):
     """Elsewhere it would only keep the device waiting."""
     calls = []
-    monkeypatch.setattr(transformer, "give_back", lambda: calls.append(True))
-    monkeypatch.setattr(transformer, "PIECE", piece)
+    monkeypatch.setattr(transformer, "trim_heap", lambda: calls.append(True))
+    monkeypatch.setattr(transformer, "POSITIONS_AT_ONCE", piece)
     layer = tiny_prior("bare").transformer.layers[0].to(device)
     with torch.no_grad():
         layer(torch.zeros(1, 3, layer.attention_norm.normalized_shape[0], device=device), is_in_place=True)
@@ -146,6 +146,6 @@ def test_where_no_glibc_is_nothing_happens(monkeypatch):
     monkeypatch.setattr(cpu_memory.ctypes, "CDLL", lambda name: object())
     cpu_memory._trim.cache_clear()
     try:
-        cpu_memory.give_back()
+        cpu_memory.trim_heap()
     finally:
         cpu_memory._trim.cache_clear()

@@ -8,7 +8,7 @@ from torch import nn
 
 from jukebox_hf import JukeboxPrior
 
-OWN, OF_LYRICS = 0.7, 1.6  # scales that can not be taken for one another, nor for 1
+OWN, OF_LYRICS = 0.7, 1.6  # scales that cannot be taken for one another, nor for 1
 SIZES = {"hidden_size": 64, "init_scale": OWN, "codebook_size": 64}
 OF_ENCODER = {"lyric_encoder_hidden_size": 48, "lyric_encoder_init_scale": OF_LYRICS, "lyric_vocab_size": 40}
 
@@ -112,13 +112,13 @@ def test_what_is_not_normal_starts_as_in_torch(fresh):
         assert float(module.weight.std()) == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
 
 
-@pytest.mark.parametrize("is_silent", [False, True])
-def test_a_conditioners_stacks_start_silent_only_where_asked(is_silent, fresh):
-    upsampler = fresh("upsampler", conditioner_zero_init_residual=is_silent)
+@pytest.mark.parametrize("zero_init", [False, True])
+def test_a_conditioners_stacks_start_at_zero_only_where_asked(zero_init, fresh):
+    upsampler = fresh("upsampler", conditioner_zero_init_residual=zero_init)
     ends = [module for name, module in upsampler.named_modules() if name.endswith("pointwise")]
     assert ends
     for end in ends:
-        assert bool((end.weight == 0).all() and (end.bias == 0).all()) == is_silent
+        assert bool((end.weight == 0).all() and (end.bias == 0).all()) == zero_init
 
 
 def test_codebooks_start_as_zeros(tiny_vqvae_config):

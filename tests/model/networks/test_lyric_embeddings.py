@@ -149,7 +149,7 @@ def test_growing_twice_or_by_nothing_keeps_what_is_there(tiny_prior):
 @pytest.mark.parametrize(
     ("reader", "size", "how", "sentence"),
     [
-        ("labelled", 15, {}, "new_size=15, but this prior reads no lyrics; resize the one that does"),
+        ("labelled", 15, {}, "new_size=15, but this prior is not conditioned on lyrics; resize the one that is"),
         (
             "prefix",
             10,
@@ -183,7 +183,7 @@ def test_sizes_that_can_not_be_are_refused_and_change_nothing(reader, size, how,
 def test_weights_that_are_not_in_memory_are_refused(tiny_prior_config):
     with torch.device("meta"):
         prior = JukeboxPrior(tiny_prior_config("prefix"))
-    with pytest.raises(ValueError, match=r"the lyric embeddings are torch\.float32 on meta, which can not be resized"):
+    with pytest.raises(ValueError, match=r"the lyric embeddings are torch\.float32 on meta, which cannot be resized"):
         prior.resize_lyric_embeddings(NEW)
 
 
@@ -218,5 +218,5 @@ def test_a_whole_model_is_resized_where_it_reads_lyrics(singing_config, tmp_path
     assert [prior.lyric_vocab_size for prior in again.config.prior_configs] == [79, NEW]
     assert torch.equal(again.prior(1).lm_head.weight, model.prior(1).lm_head.weight)
     bare = JukeboxConfig(vqvae_config=singing_config.vqvae_config, prior_configs=singing_config.prior_configs[:1])
-    with pytest.raises(ValueError, match="new_size=15, but no prior of this model reads lyrics"):
+    with pytest.raises(ValueError, match="new_size=15, but no prior of this model is conditioned on lyrics"):
         JukeboxModel(bare).resize_lyric_embeddings(NEW)

@@ -456,7 +456,7 @@ def test_a_prior_that_steps_in_a_way_of_its_own_does(tiny_prior, name):
     if name == "a patched step":
         prior.step = prior.step
     elif name == "a patched head":
-        prior._head = prior._head
+        prior.logits = prior.logits
     else:
         own = {"step": lambda self, *arguments: cls.step(self, *arguments)} if name == "steps of its own" else {}
         prior.__class__ = type("Own", (cls,), own)

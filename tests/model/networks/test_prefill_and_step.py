@@ -198,8 +198,8 @@ def test_a_prefill_in_pieces_is_the_one_that_writes_over_nothing(
     caches, logits = [prior.new_cache(2), prior.new_cache(2)], []
     with torch.enable_grad():  # which nothing may be written over for
         logits.append(prior.prefill(tokens[:, :17], conditioning, caches[0]).detach())
-    monkeypatch.setattr(transformer, "PIECE", piece)
-    monkeypatch.setattr(modeling_jukebox_prior, "PIECE", piece)
+    monkeypatch.setattr(transformer, "POSITIONS_AT_ONCE", piece)
+    monkeypatch.setattr(modeling_jukebox_prior, "POSITIONS_AT_ONCE", piece)
     calls = _counted(monkeypatch)
     logits.append(prior.prefill(tokens[:, :17], conditioning, caches[1]))
     assert len(calls) == len(prior.transformer.layers)

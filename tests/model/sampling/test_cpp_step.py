@@ -1,4 +1,4 @@
-"""The native step gives what the plain step gives, or says why it can not."""
+"""The native step gives what the plain step gives, or says why it cannot."""
 
 import copy
 import ctypes
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jukebox_hf import SamplingSettings, sample_window
-from jukebox_hf.model.networks.attention_kinds import KINDS, Grid
+from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS, Grid
 from jukebox_hf.model.networks.conditioning import joined
 from jukebox_hf.model.sampling import cpp_step
 from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against, run_of
@@ -20,9 +20,9 @@ from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against, run_o
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ATTENTION_KINDS)
 def test_a_run_is_the_address_in_integers(name):
-    kind = KINDS[name](Grid(rows=4, columns=6, prefix=8, tail=2, cross=5))
+    kind = ATTENTION_KINDS[name](Grid(rows=4, columns=6, prefix=8, tail=2, cross=5))
     for position in range(24):
         address = kind.address(torch.tensor(position))
         write, is_kept, first, count = run_of(kind, position)
@@ -210,7 +210,7 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
 @needs_compiler
 def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
-    part = prior.new_cache(3).song(1)
+    part = prior.new_cache(3).row(1)
     with pytest.raises(ValueError, match="not contiguous"):
         CppStepper(prior, part)
     inputs = inputs_for(prior.config, batch=1)

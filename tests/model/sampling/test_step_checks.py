@@ -209,7 +209,7 @@ _PRIORS = {
         "the cache of layer 2 is of another dtype or device",
     ),
     "a part of a larger cache": (
-        lambda prior, cache: _set(cache, "layers", [prior.new_cache(3).song(1).layers[0] for _ in range(3)]),
+        lambda prior, cache: _set(cache, "layers", [prior.new_cache(3).row(1).layers[0] for _ in range(3)]),
         r"the cache of layer 0 is of another dtype or device, or a part of a larger one",
     ),
 }
@@ -238,7 +238,7 @@ def test_every_flavour_fits(reason_against, tiny_prior, flavour):
     assert reason_against(prior, prior.new_cache(2)) is None
 
 
-def test_other_quantised_matrices_are_refused(reason_against, tiny_prior):
+def test_other_quantized_matrices_are_refused(reason_against, tiny_prior):
     quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
     primitives = pytest.importorskip("torchao.quantization.quant_primitives")
     asymmetric = quantization.IntxWeightOnlyConfig(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior, SamplingSettings, prior_preset, sample_window
-from jukebox_hf.model.networks.attention_kinds import KINDS
+from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling import triton_kernels, triton_step
 from jukebox_hf.model.sampling.triton_step import MOST_ROWS, Tiles, TritonStepper, reason_against_fused
@@ -105,7 +105,7 @@ def _in(prior, dtype):
 
 
 @interpreted
-@pytest.mark.parametrize("name", [name for name in KINDS if "lyrics" not in name])
+@pytest.mark.parametrize("name", [name for name in ATTENTION_KINDS if "lyrics" not in name])
 def test_interpreted_kinds(name, tiny_prior, inputs_for):
     prior = tiny_prior("bare", attention_kinds=(name,), num_hidden_layers=1, attention_tail=2)
     _compare(prior, inputs_for(prior.config, batch=1), count=14)  # over the ends of rows

@@ -189,7 +189,7 @@ def test_levels_that_read_lyrics_in_different_alphabets_are_not_joined(
         (
             "labelled",
             {"lyric_characters": "жз"},
-            "lyric_characters='жз', but this prior reads no lyrics (lyrics='none')",
+            "lyric_characters='жз', but this prior is not conditioned on lyrics (lyrics='none')",
         ),
         (
             "prefix",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import jukebox_hf.training
-from jukebox_hf.training.train_prior import KINDS
+from jukebox_hf.training.train_prior import ARGUMENT_CLASSES
 
 OTHER_COMMANDS = {  # flags of encode_dataset, assemble, generate, torchrun
     "model", "workers", "vqvae", "priors", "artist", "genre", "lyrics", "seconds", "out", "nproc",
@@ -17,7 +17,7 @@ OTHER_COMMANDS = {  # flags of encode_dataset, assemble, generate, torchrun
 @pytest.mark.parametrize(("page", "count"), [("train-a-prior.md", 25), ("fine-tune-on-your-songs.md", 20)])
 def test_the_pages_of_priors_agree_with_the_commands(page, count, root):
     text = (root / "docs/how-to" / page).read_text(encoding="utf-8")
-    known = {field.name for kind in KINDS for field in fields(kind)}
+    known = {field.name for kind in ARGUMENT_CLASSES for field in fields(kind)}
     flags = set(re.findall(r"--(\w+)", text))
     assert len(flags) > count
     assert flags - known - OTHER_COMMANDS == set()

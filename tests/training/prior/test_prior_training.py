@@ -224,7 +224,7 @@ def test_labels_are_dropped_as_often_as_asked_for_and_alike_in_every_process():
         ("labelled", {"labels": "nowhere"}, "labels='nowhere' is none of keep, add, songs and no folder"),
         ("labelled", {"lora_rank": 4}, "lora_rank=4 adapts trained weights, but config names a new prior"),
         ("labelled", {"level": 1}, "level=1 is of a whole Jukebox named by model_name_or_path"),
-        ("labelled", {"shared_positions": True}, "shared_positions=True joins lyric positions and places in the song"),
+        ("labelled", {"shared_positions": True}, "shared_positions=True joins lyric positions and times in the song"),
         ("labelled", {"tied_query_key": True}, "tied_query_key=True is for layers of kind lyrics_prefix"),
         ("labelled", {"into": "nowhere"}, "into='nowhere' does not exist, and there is no whole Jukebox to copy"),
         ("labelled", {"lora_alpha": 4}, "lora_alpha=4.0 is of adapters, but lora_rank=0 trains all weights"),
@@ -286,7 +286,7 @@ def test_windows_without_words_are_refused_by_the_trainer(tmp_path, coded_config
     )
     with pytest.raises(ValueError, match="windows of train_dataset have codes, but no 'total_samples'; open the songs"):
         trainer.train()
-    with pytest.raises(ValueError, match="tokenizer=None, but this prior hears artists"):
+    with pytest.raises(ValueError, match="tokenizer=None, but this prior is conditioned on artists"):
         PriorCollator(config)
 
 

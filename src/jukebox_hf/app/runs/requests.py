@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.output import shell_word
-from jukebox_hf.data.audio_io import FORMATS, NORMALIZATIONS, spelt_format
+from jukebox_hf.data.audio_io import AUDIO_FORMATS, NORMALIZATIONS, spelt_format
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
 
-_CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(FORMATS), "normalize": NORMALIZATIONS}
+_CHOICES = {"kind": ("generate", "continue", "upsample"), "format": tuple(AUDIO_FORMATS), "normalize": NORMALIZATIONS}
 DEFAULT_SECONDS = 20.0
 MOST_SONGS = 10_000  # of one command
 _LONG_LYRICS = 120  # characters that a printed command may repeat

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jukebox_hf.data.audio_io import FORMATS, write_bytes
+from jukebox_hf.data.audio_io import AUDIO_FORMATS, write_bytes
 from jukebox_hf.model.checks.text_input import check_path, shown
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.songs.song_state import SongState
@@ -117,7 +117,7 @@ class SongTarget:
 
 def is_audio_of(file: object, song: str) -> bool:
     """Whether a file's name is that of a song's audio, in any format: a bare name, which leads to no other folder."""
-    suffixes = {kind.suffix for kind in FORMATS.values()}
+    suffixes = {kind.suffix for kind in AUDIO_FORMATS.values()}
     return isinstance(file, str) and file.startswith(song) and file[len(song) :].lower() in suffixes
 
 

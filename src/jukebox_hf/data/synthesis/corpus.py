@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_hf.data.audio_io import FORMATS, suffix_of, write_audio, write_bytes
+from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, time_lyrics, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, lyric_timing, write_lyrics
 from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
-from jukebox_hf.model.checks.validation import is_integer, require
+from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 MAX_HOURS = 10_000
 _VERSION = 1  # of the sound: raise it when the same seed would sound different
 _SETTINGS, _METADATA, _SONGS = "corpus.json", "metadata.csv", "songs"
 _LOSSY_SECONDS = 0.2  # by which a file of a lossy format may be shorter
-_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
+_LIST_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CorpusSettings:
         slot: seconds per character.
         instrumentals: share of songs without words (blank lyrics).
         invented: share of songs whose words no dictionary has.
-        format: of the files, one of `FORMATS`.
+        format: of the files, one of `AUDIO_FORMATS`.
         lyrics: sung in every song instead of written ones.
     """
 
@@ -63,25 +63,27 @@ class CorpusSettings:
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.hours, (int, float)) and 0 < self.hours <= MAX_HOURS,
+            is_number(self.hours) and 0 < self.hours <= MAX_HOURS,
             f"hours={self.hours!r} must be a number over 0 and at most {MAX_HOURS}; choose one",
         )
         require(
-            isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31,
+            is_integer(self.seed) and 0 <= self.seed < 2**31,
             f"seed={self.seed!r} must be an integer from 0 to 2**31 - 1",
         )
         require(
-            isinstance(self.characters, int) and 8 <= self.characters <= 4096,
+            is_integer(self.characters) and 8 <= self.characters <= 4096,
             f"characters={self.characters!r} must be from 8 to 4096 for each song",
         )
         for name in ("instrumentals", "invented"):
             value = getattr(self, name)
-            require(isinstance(value, (int, float)) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
-        require(self.format in FORMATS, f"format={self.format!r} is none of {', '.join(FORMATS)}; choose one")
+            require(is_number(value) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
         require(
-            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            self.format in AUDIO_FORMATS, f"format={self.format!r} is none of {', '.join(AUDIO_FORMATS)}; choose one"
+        )
+        require(
+            is_number(self.slot) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} (--seconds-per-character) must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g}; shorter "
-            f"vowels can not be heard",
+            f"vowels cannot be heard",
         )
         check_lyric_text("lyrics", self.lyrics or "")
         require(
@@ -96,7 +98,7 @@ class CorpusSettings:
         return math.ceil(self.hours * 3600 / (self.characters * self.slot))
 
 
-def plan_song(settings: CorpusSettings, index: int) -> SynthSpec:
+def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
     """What song number `index` of a corpus is; all pairs of artist and genre come equally often."""
     pairs = list(product(ARTISTS, GENRES))
     # Seeds of 32 bits each, so that no two songs of any two corpora share their draws.
@@ -138,7 +140,7 @@ def write_corpus(
         OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
     """
     require(
-        isinstance(processes, int) and 1 <= processes <= 256,
+        is_integer(processes) and 1 <= processes <= 256,
         f"processes={processes!r} must be from 1 to 256; choose one",
     )
     _claim(out, settings, force)
@@ -232,10 +234,10 @@ def _written(out: Path, settings: CorpusSettings, missing: list[int], processes:
 
 
 def _write_song(out: Path, settings: CorpusSettings, index: int) -> None:
-    order = plan_song(settings, index)
-    song = synthesize(order)
-    tags = {"artist": order.artist, "genre": order.genre, "comment": "synthesized by jukebox_hf"}
-    write_audio(out / _name(settings, index), song.audio, order.sampling_rate, format=settings.format, tags=tags)
+    spec = synth_spec(settings, index)
+    song = synthesize(spec)
+    tags = {"artist": spec.artist, "genre": spec.genre, "comment": "synthesized by jukebox_hf"}
+    write_audio(out / _name(settings, index), song.audio, spec.sampling_rate, format=settings.format, tags=tags)
 
 
 def _name(settings: CorpusSettings, index: int) -> str:
@@ -245,9 +247,9 @@ def _name(settings: CorpusSettings, index: int) -> str:
 def _metadata(settings: CorpusSettings, names: list[str]) -> bytes:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
+    table.writerow(_LIST_COLUMNS)
     for index, name in enumerate(names):
-        order = plan_song(settings, index)
-        times = [[round(start, 6), round(end, 6)] for start, end in time_lyrics(order.lyrics, order.slot).times]
-        table.writerow([name, order.artist, order.genre, order.lyrics, json.dumps(times, separators=(",", ":"))])
+        spec = synth_spec(settings, index)
+        times = [[round(start, 6), round(end, 6)] for start, end in lyric_timing(spec.lyrics, spec.slot).times]
+        table.writerow([name, spec.artist, spec.genre, spec.lyrics, json.dumps(times, separators=(",", ":"))])
     return text.getvalue().encode()

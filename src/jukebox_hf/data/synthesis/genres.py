@@ -96,7 +96,7 @@ GENRES = {
                     "steel_string",
                     1.0,
                     52,
-                    tuple((0.5 * place, (tone,), 1.5) for place, tone in enumerate((0, 2, 3, 1, 0, 2, 1, 3))),
+                    tuple((0.5 * beat, (tone,), 1.5) for beat, tone in enumerate((0, 2, 3, 1, 0, 2, 1, 3))),
                 ),
                 Part("steel_string", 0.8, 40, _each((0, 2), (0,), 2.0)),
             ),

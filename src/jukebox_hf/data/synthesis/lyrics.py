@@ -40,7 +40,7 @@ _LINES = tuple(
         "call pronoun verb and verb",
     )
 )
-_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
+_INVENTED_CONSONANTS, _INVENTED_VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def known_words() -> frozenset[str]:
     return frozenset({"and"}.union(*_WORDS.values()))
 
 
-def time_lyrics(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
+def lyric_timing(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
     """Say when each character is sung: a vowel from the start of its slot, a consonant in the last part of its own.
 
     The time before a consonant belongs to the sound before it, where that can be held, as singers do.
     """
     sounds: list[SungSound | None] = []
-    for place, character in enumerate(text):
-        sound, begin, end = SOUNDS.get(character.lower()), place * slot, (place + 1) * slot
+    for index, character in enumerate(text):
+        sound, begin, end = SOUNDS.get(character.lower()), index * slot, (index + 1) * slot
         if sound is None:
             sounds.append(None)
             continue
@@ -119,8 +119,8 @@ def time_lyrics(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
                 start = begin
         sounds.append(SungSound(sound, character.lower(), start, end))
     times = tuple(
-        (place * slot, (place + 1) * slot) if sung is None else (sung.start, sung.end)
-        for place, sung in enumerate(sounds)
+        (index * slot, (index + 1) * slot) if sung is None else (sung.start, sung.end)
+        for index, sung in enumerate(sounds)
     )
     return LyricTiming(tuple(sung for sung in sounds if sung is not None), times)
 
@@ -133,7 +133,8 @@ def _line(random: np.random.Generator) -> str:
 def _invented_line(random: np.random.Generator) -> str:
     return " ".join(
         "".join(
-            _CONSONANTS[random.integers(len(_CONSONANTS))] + _VOWELS[random.integers(len(_VOWELS))]
+            _INVENTED_CONSONANTS[random.integers(len(_INVENTED_CONSONANTS))]
+            + _INVENTED_VOWELS[random.integers(len(_INVENTED_VOWELS))]
             for _ in range(random.integers(1, 4))
         )
         for _ in range(random.integers(2, 5))

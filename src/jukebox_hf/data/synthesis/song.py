@@ -11,9 +11,9 @@ import numpy as np
 from jukebox_hf.data.synthesis.artists import ARTISTS, MODES, Artist
 from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
 from jukebox_hf.data.synthesis.instruments import note, stroke
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, time_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, lyric_timing
 from jukebox_hf.data.synthesis.voice import Note, sing
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 _BEATS_PER_BAR = 4
 _VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing
@@ -46,14 +46,14 @@ class SynthSpec:
             require(value in table, f"{name}={value!r} is none of {', '.join(table)}; choose one")
         require(len(self.lyrics) > 0, "lyrics is empty; give blanks, one for each slot of an instrumental")
         require(
-            isinstance(self.sampling_rate, int) and 8000 <= self.sampling_rate <= 192_000,
-            f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels can not be told "
+            is_integer(self.sampling_rate) and 8000 <= self.sampling_rate <= 192_000,
+            f"sampling_rate={self.sampling_rate!r} must be an integer from 8000 to 192000, or vowels cannot be told "
             f"apart",
         )
         require(
-            isinstance(self.slot, (int, float)) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
+            is_number(self.slot) and SHORTEST_SLOT <= self.slot <= LONGEST_SLOT,
             f"slot={self.slot!r} must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g} seconds per character; shorter "
-            f"vowels can not be heard",
+            f"vowels cannot be heard",
         )
 
     @property
@@ -74,16 +74,16 @@ class SynthesizedSong:
     times: tuple[tuple[float, float], ...]
 
 
-def synthesize(order: SynthSpec) -> SynthesizedSong:
+def synthesize(spec: SynthSpec) -> SynthesizedSong:
     """Play a song."""
-    artist, genre = ARTISTS[order.artist], GENRES[order.genre]
-    random = np.random.default_rng([order.seed, 1])
+    artist, genre = ARTISTS[spec.artist], GENRES[spec.genre]
+    random = np.random.default_rng([spec.seed, 1])
     tonic = int(random.choice(artist.keys))
     chords = genre.progressions[random.integers(len(genre.progressions))]
-    timing = time_lyrics(order.lyrics, order.slot)
-    notes = melody(timing.sounds, artist, tonic, order.seconds, random)
-    voice = sing(timing.sounds, notes, artist, order.seconds, order.sampling_rate, random)
-    band = _band(order, genre, MODES[artist.mode], tonic, chords)
+    timing = lyric_timing(spec.lyrics, spec.slot)
+    notes = melody(timing.sounds, artist, tonic, spec.seconds, random)
+    voice = sing(timing.sounds, notes, artist, spec.seconds, spec.sampling_rate, random)
+    band = _band(spec, genre, MODES[artist.mode], tonic, chords)
     level = _loudness(band)
     if timing.sounds:
         voice *= np.float32(_VOICE_OVER_BAND * level / _loudness(voice[voice != 0]))
@@ -100,8 +100,8 @@ def melody(
     """
     starts = [
         sung.start
-        for place, sung in enumerate(sounds)
-        if sung.sound.is_vowel and not (place and sounds[place - 1].sound.is_vowel)
+        for index, sung in enumerate(sounds)
+        if sung.sound.is_vowel and not (index and sounds[index - 1].sound.is_vowel)
     ] or [0.0]
     scale = [pitch for pitch in range(24, 96) if (pitch - tonic) % 12 in MODES[artist.mode]]
     low, high = artist.centre - artist.reach, artist.centre + artist.reach
@@ -115,16 +115,16 @@ def melody(
     return tuple(notes)
 
 
-def _band(order: SynthSpec, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
-    beat = genre.slots_per_beat * order.slot
-    band = np.zeros(round(order.seconds * order.sampling_rate), np.float32)
-    for bar in range(math.ceil(order.seconds / (beat * _BEATS_PER_BAR))):
+def _band(spec: SynthSpec, genre: Genre, scale: tuple[int, ...], tonic: int, chords: tuple[int, ...]) -> np.ndarray:
+    beat = genre.slots_per_beat * spec.slot
+    band = np.zeros(round(spec.seconds * spec.sampling_rate), np.float32)
+    for bar in range(math.ceil(spec.seconds / (beat * _BEATS_PER_BAR))):
         start = bar * beat * _BEATS_PER_BAR
         for drum in genre.drums:
-            _strike(band, drum, start, beat, order.sampling_rate)
+            _strike(band, drum, start, beat, spec.sampling_rate)
         for part in genre.parts:
             tones = _chord(scale, tonic, chords[bar % len(chords)], part.lowest)
-            _play(band, part, tones, start, beat, order.sampling_rate)
+            _play(band, part, tones, start, beat, spec.sampling_rate)
     return band
 
 
@@ -138,15 +138,15 @@ def _chord(scale: tuple[int, ...], tonic: int, degree: int, lowest: int) -> list
 
 def _strike(band: np.ndarray, drum: Drum, start: float, beat: float, rate: int) -> None:
     sound = stroke(drum.name, rate)
-    for place in drum.beats:
-        _add(band, sound, round((start + place * beat) * rate), drum.gain)
+    for position in drum.beats:
+        _add(band, sound, round((start + position * beat) * rate), drum.gain)
 
 
 def _play(band: np.ndarray, part: Part, tones: list[int], start: float, beat: float, rate: int) -> None:
-    for place, chosen, length in part.events:
+    for position, chosen, length in part.events:
         for tone in chosen:
             sound = note(part.name, tones[tone], round(length * beat * rate), rate)
-            _add(band, sound, round((start + place * beat) * rate), part.gain)
+            _add(band, sound, round((start + position * beat) * rate), part.gain)
 
 
 def _add(band: np.ndarray, sound: np.ndarray, start: int, gain: float) -> None:

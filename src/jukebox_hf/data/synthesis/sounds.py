@@ -19,7 +19,7 @@ class Sound:
         noise: loudness of the noise part.
         noise_hertz, noise_width: where its noise lies.
         seconds: how long it lasts at most; a vowel has no limit of its own.
-        is_burst: it is a closure followed by a short noise, and can not be held.
+        is_burst: it is a closure followed by a short noise, and cannot be held.
     """
 
     formants: tuple[float, ...] = ()

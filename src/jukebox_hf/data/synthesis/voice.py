@@ -15,11 +15,11 @@ from jukebox_hf.data.synthesis.lyrics import SungSound
 from jukebox_hf.data.synthesis.sounds import SOUNDS
 
 _CONTROL_HERTZ = 1000
-_PHASES = 8  # places of a pulse between two samples
+_PHASES = 8  # offsets of a pulse between two samples
 _GRAIN_SECONDS = 0.03
 _BLEND_SECONDS = 0.03  # from the mouth of one letter to that of the next
 _ATTACK_SECONDS = 0.02
-_LETTERS = tuple(SOUNDS)
+_SOUND_LETTERS = tuple(SOUNDS)
 _NOISE_SECONDS = 1.0
 _FORMANT_GAINS = (1.0, 0.8, 0.6, 0.4)
 _NOISE_LOUDNESS = 0.3
@@ -112,7 +112,7 @@ def _add_pulses(
     level = np.interp(times, clock, loudness)
     heard = level > 1e-3
     times, level = times[heard], level[heard]
-    letters = np.array([_LETTERS.index(sung.letter) for sung in sounds])
+    letters = np.array([_SOUND_LETTERS.index(sung.letter) for sung in sounds])
     starts = np.array([sung.start for sung in sounds])
     now = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, None)
     before = np.clip(now - 1, 0, None)
@@ -120,9 +120,9 @@ def _add_pulses(
     # A letter without voice has no mouth of its own: the voice rings on in the one beside it.
     voiced = np.array([bool(sung.sound.formants) for sung in sounds])
     share = np.where(voiced[now], np.where(voiced[before], share, 1.0), 0.0)
-    place = times * sampling_rate
-    phase = np.floor((place % 1) * _PHASES).astype(int)
-    whole = np.floor(place).astype(int)
+    position = times * sampling_rate
+    phase = np.floor((position % 1) * _PHASES).astype(int)
+    whole = np.floor(position).astype(int)
     rows = grains[letters[now], phase] * (level * share)[:, None].astype(np.float32)
     mixed = np.flatnonzero(share < 1)
     rows[mixed] += grains[letters[before[mixed]], phase[mixed]] * (level * (1 - share))[mixed, None].astype(np.float32)
@@ -143,8 +143,8 @@ def _grains(artist: str, sampling_rate: int) -> np.ndarray:
     fade = np.ones(length)
     fade[-length // 4 :] = np.linspace(1, 0, len(fade[-length // 4 :]))
     shifts = np.exp(-2j * np.pi * frequency[None] * np.arange(_PHASES)[:, None] / _PHASES / sampling_rate)
-    table = np.zeros((len(_LETTERS), _PHASES, length), np.float32)
-    for row, letter in enumerate(_LETTERS):
+    table = np.zeros((len(_SOUND_LETTERS), _PHASES, length), np.float32)
+    for row, letter in enumerate(_SOUND_LETTERS):
         formants = SOUNDS[letter].formants
         if formants:
             answer = _throat(frequency, singer.tilt, sampling_rate) * _mouth(frequency, formants, singer.formant_scale)
@@ -163,11 +163,11 @@ def _throat(frequency: np.ndarray, tilt: float, sampling_rate: int) -> np.ndarra
 def _mouth(frequency: np.ndarray, formants: tuple[float, ...], scale: float) -> np.ndarray:
     """Resonances side by side, so that the upper ones, which tell vowels apart, are not lost in a band."""
     answer = np.zeros(len(frequency), complex)
-    for place, formant in enumerate(formants):
+    for index, formant in enumerate(formants):
         centre = formant * scale
         width = 1j * frequency * (50 + 0.04 * centre)
         # Neighbours have opposite signs, or they would cancel each other between their peaks.
-        answer += (-1) ** place * _FORMANT_GAINS[place] * width / (centre**2 - frequency**2 + width)
+        answer += (-1) ** index * _FORMANT_GAINS[index] * width / (centre**2 - frequency**2 + width)
     return answer
 
 

@@ -1,6 +1,6 @@
-"""Alignment: which lyrics are sung when, read off the attention of the prior that sang them.
+"""Alignment: when each lyric character is sung, from the attention of a prior that is conditioned on lyrics.
 
-Flows in: the finished codes of the level that reads lyrics, and its labels. Flows out: attention of one layer and head
+Flows in: the finished codes of that level, and its labels. Flows out: attention of one layer and head
 over the whole song, and times of every character (paper section 4.4; SPEC of the original, 8). Pure: nothing is sampled
 and nothing is kept, so the prior may go as soon as this returns.
 """
@@ -29,8 +29,8 @@ class SongAlignment:
     """When each lyric character of a song is sung, in seconds after the beginning of its audio.
 
     Attributes:
-        attention: (T, C) float32, row t: how much the prediction of code t looks at the position that has just read
-            character c - 1, and so is about to sing character c; as the original assembles it. 0 where no window looks.
+        attention: (T, C) float32, row t: attention of the prediction of code t to the position that has just read
+            character c - 1, and so is about to sing character c; as the original assembles it. 0 outside all windows.
         starts, ends: (C,) float64; see `CharacterRows`.
         confidences: (C,) 0 to 1, how much of the attention lies there, over chance; 0 for what was laid between
             neighbours.
@@ -63,7 +63,7 @@ def align_song(
     """Find out when each character of a song is sung.
 
     Args:
-        prior: one that reads lyrics.
+        prior: one that is conditioned on lyrics.
         codes: (T,) of its level, generated or encoded from a recording.
         labels: of the song, for this prior.
         windows: in which the codes are read; None: as the original plans them.
@@ -80,12 +80,12 @@ def align_song(
     if num_characters == 0:
         attention, is_read = np.zeros((len(codes), 0), np.float32), np.zeros(0, bool)
     else:
-        looks = {
+        attentions = {
             window.start: window_attention(prior, codes, labels, window, {layer: [head]})[layer][0]
             for window in windows
         }
-        columns = {start: labels.window_characters(start * config.hop_length) for start in looks}
-        attention = assemble(looks, columns, len(codes), num_characters)
+        columns = {start: labels.window_characters(start * config.hop_length) for start in attentions}
+        attention = join_windows(attentions, columns, len(codes), num_characters)
         is_read = np.isin(np.arange(num_characters), np.concatenate(list(columns.values())))
     row_seconds = config.hop_length / config.sampling_rate
     times = _times(attention, is_read, 1 / config.lyric_length, row_seconds)
@@ -100,32 +100,32 @@ def times_as_rows(song: SongAlignment) -> np.ndarray:
 def window_attention(
     prior: JukeboxPrior, codes: Tensor, labels: LevelLabels, window: Window, heads: Mapping[int, Sequence[int]]
 ) -> dict[int, np.ndarray]:
-    """Attention of a window of a song to the characters it reads: by layer (heads, length, N), float32."""
+    """Attention of a window of a song to its lyric characters: by layer (heads, length, N), float32."""
     inputs = {name: value.to(prior.device) for name, value in _window_inputs(prior, labels, window).items()}
     own = codes[window.start : window.stop][None].long().to(prior.device)
     found = prior.lyric_attention(own, heads, **inputs)
-    return {layer: looks[0].float().cpu().numpy() for layer, looks in found.items()}
+    return {layer: attention[0].float().cpu().numpy() for layer, attention in found.items()}
 
 
-def assemble(
-    looks: Mapping[int, np.ndarray], columns: Mapping[int, np.ndarray], num_codes: int, num_characters: int
+def join_windows(
+    windows: Mapping[int, np.ndarray], columns: Mapping[int, np.ndarray], num_codes: int, num_characters: int
 ) -> np.ndarray:
-    """One picture (T, C) of the whole song out of those of its windows; where they overlap, the earlier one counts.
+    """Attention (T, C) of the whole song from that of its windows; where they overlap, the earlier one counts.
 
     Args:
-        looks: by first code of the window, (length, N).
+        windows: by first code of the window, (length, N).
         columns: by first code, the character (N,) of each column, -1 for padding.
     """
-    picture = np.zeros((num_codes, num_characters + 1), np.float32)  # padding, -1, lands in the extra column
-    for start in sorted(looks, reverse=True):
-        picture[start : start + len(looks[start]), columns[start]] = looks[start]
-    return picture[:, :-1]
+    whole = np.zeros((num_codes, num_characters + 1), np.float32)  # padding, -1, lands in the extra column
+    for start in sorted(windows, reverse=True):
+        whole[start : start + len(windows[start]), columns[start]] = windows[start]
+    return whole[:, :-1]
 
 
 def evidence_of(attention: np.ndarray) -> np.ndarray:
     """Attention as displayed by the original, one column to the left: column c speaks for character c.
 
-    The position that has just read a character is looked at while that character sounds. The last character of a song
+    The position that has just read a character is attended to while that character sounds. The last character of a song
     is read by no position; a lone one has only the position before it to speak for it.
     """
     if attention.shape[1] == 1:
@@ -141,7 +141,7 @@ def _times(
     seconds = num_rows * row_seconds
     read = np.flatnonzero(is_read)
     first, stop = (read[0], read[-1] + 1) if len(read) else (0, 0)
-    # Long lyrics are read in a few places: what lies outside of them is not copied.
+    # The windows read a part of long lyrics: what lies outside of it is not copied.
     begin = max(first - 1, 0)
     evidence = evidence_of(attention[:, begin : stop + 1])[:, first - begin : stop - begin]
     pooled, pool = _pooled(evidence, max(1, int(_FINEST_SECONDS / row_seconds)))
@@ -166,9 +166,9 @@ def _pooled(evidence: np.ndarray, wanted: int) -> tuple[np.ndarray, int]:
 
 
 def _check_memory(windows: Sequence[Window], num_codes: int, num_characters: int, lyric_length: int) -> None:
-    """Attention is dense: windows as they are read, the picture (T, C), its evidence and what is pooled of it."""
-    looks = sum(window.length for window in windows) * lyric_length
-    needed, free = 4 * (looks + 3 * num_codes * num_characters), free_bytes(torch.device("cpu"))
+    """Attention is dense: of the windows, of the song (T, C), its evidence and what is pooled of it."""
+    in_windows = sum(window.length for window in windows) * lyric_length
+    needed, free = 4 * (in_windows + 3 * num_codes * num_characters), free_bytes(torch.device("cpu"))
     require(
         needed <= free,
         f"attention of {num_codes:,} codes to {num_characters:,} characters takes {needed / 1e9:.1f} GB of memory, "
@@ -184,10 +184,11 @@ def choose_head(config: JukeboxPriorConfig, layer: int | None = None, head: int 
     """The layer and head to read, the configuration's unless said; needs no weights.
 
     Raises:
-        ValueError: a prior without lyrics or without a known head, or a layer or head that does not look at lyrics.
+        ValueError: a prior without lyrics or without a known head, or a layer or head that does not attend to lyrics.
     """
     require(
-        config.lyrics != "none", "this prior reads no lyrics (lyrics='none'), so nothing can be aligned; use its top"
+        config.lyrics != "none",
+        "this prior is not conditioned on lyrics (lyrics='none'), so nothing can be aligned; use its top",
     )
     require((layer is None) == (head is None), f"layer={layer} and head={head} must be given together")
     if layer is None:
@@ -198,7 +199,7 @@ def choose_head(config: JukeboxPriorConfig, layer: int | None = None, head: int 
         "`jukebox-hf find-alignment-head`, or give layer and head",
     )
     readers = ", ".join(map(str, config.lyric_layers)) or "none"
-    require(layer in config.lyric_layers, f"layer={layer} does not look at lyrics; those that do: {readers}")
+    require(layer in config.lyric_layers, f"layer={layer} does not attend to lyrics; those that do: {readers}")
     require(
         0 <= head < config.num_attention_heads,
         f"head={head} must be from 0 to {config.num_attention_heads - 1}",

@@ -1,4 +1,4 @@
-"""From a picture of attention to times: the one way through it that goes forward only, and what it says of each letter.
+"""The best monotonic path (Viterbi) through a matrix of attention, and where it passes each character.
 
 Flows in: how much every code looks at every character, (T, C). Flows out: for every character the rows in which it is
 sung. Numpy only. Dynamic programming over rows and characters, as in dynamic time warping (Sakoe and Chiba 1978), with
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SKIP = 0.5  # what passing over a character costs, in nats; one clear row earns about 4
-_LONGEST = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
+_SKIP = 0.5  # cost of skipping a character, in nats; the gain of one clear row is about 4
+_LONGEST_UNSEEN = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
 
 
 @dataclass(frozen=True)
@@ -60,31 +60,31 @@ def locate_characters(evidence: np.ndarray, diffuse: float) -> CharacterRows:
 
 
 def forward_path(gains: np.ndarray) -> np.ndarray:
-    """The character (T,) of each row that earns most in all, never going back; it may begin and stop anywhere.
+    """The monotonic path (T,) of the greatest total gain: a character per row; it may begin and stop anywhere.
 
     Args:
-        gains: (T, C), 0 or more, what a row earns at a character.
+        gains: (T, C), 0 or more, log-likelihood ratio of each character in each row.
     """
     num_rows, num_characters = gains.shape
-    places = np.arange(num_characters)
-    fares = _SKIP * places.astype(np.float32)
-    came_from = np.zeros((num_rows, num_characters), np.int32)
+    indices = np.arange(num_characters)
+    skip_costs = _SKIP * indices.astype(np.float32)
+    backpointers = np.zeros((num_rows, num_characters), np.int32)
     best = gains[0].copy()
     for row in range(1, num_rows):
-        # Coming from j < i costs _SKIP for each character between: best[j] + fare[j] - fare[i - 1].
-        offers = best + fares
-        highest = np.maximum.accumulate(offers)
-        holders = np.maximum.accumulate(np.where(offers == highest, places, 0))
-        moved = np.full(num_characters, -np.inf, np.float32)
-        moved[1:] = highest[:-1] - fares[:-1]
-        is_move = moved > best
-        came_from[row] = places
-        came_from[row, is_move] = holders[np.flatnonzero(is_move) - 1]
-        best = np.where(is_move, moved, best) + gains[row]
+        # A jump from j < i costs _SKIP per character between: best[j] + skip_costs[j] - skip_costs[i - 1].
+        candidates = best + skip_costs
+        highest = np.maximum.accumulate(candidates)
+        argmax = np.maximum.accumulate(np.where(candidates == highest, indices, 0))
+        best_jump = np.full(num_characters, -np.inf, np.float32)
+        best_jump[1:] = highest[:-1] - skip_costs[:-1]
+        is_jump = best_jump > best
+        backpointers[row] = indices
+        backpointers[row, is_jump] = argmax[np.flatnonzero(is_jump) - 1]
+        best = np.where(is_jump, best_jump, best) + gains[row]
     path = np.zeros(num_rows, np.int64)
     path[-1] = int(best.argmax())
     for row in range(num_rows - 1, 0, -1):
-        path[row - 1] = came_from[row, path[row]]
+        path[row - 1] = backpointers[row, path[row]]
     return path
 
 
@@ -95,7 +95,7 @@ def _lay_unseen(starts: np.ndarray, ends: np.ndarray, is_seen: np.ndarray, num_r
         edges = np.linspace(0, num_rows, count + 1)
         starts[:], ends[:] = edges[:-1], edges[1:]
         return
-    longest = _LONGEST * float(np.median((ends - starts)[is_seen]))
+    longest = _LONGEST_UNSEEN * float(np.median((ends - starts)[is_seen]))
     seen = np.flatnonzero(is_seen)
     for left, right in zip([-1, *seen], [*seen, count], strict=True):
         missing = right - left - 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..inputs.lyric_structure import Heading, read_structure, with_new_lines
 
-FORMAT = "jukebox-alignment-1"
+ALIGNMENT_FORMAT = "jukebox-alignment-1"
 # A word ends at a blank; Chinese characters and kana are words of their own, as the models were trained.
 _WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\s{_WIDE}]+")
@@ -78,7 +78,7 @@ class TimedLyrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"format": FORMAT, "confidence": self.confidence, **asdict(self)}
+        return {"format": ALIGNMENT_FORMAT, "confidence": self.confidence, **asdict(self)}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TimedLyrics":
@@ -88,7 +88,7 @@ class TimedLyrics:
             ValueError: anything else.
         """
         try:
-            if content["format"] != FORMAT:
+            if content["format"] != ALIGNMENT_FORMAT:
                 raise ValueError(content["format"])
             lines = tuple(
                 TimedLine(**{**line, "words": tuple(TimedSpan(**word) for word in line["words"])})
@@ -98,7 +98,7 @@ class TimedLyrics:
             return cls(content["lyrics"], content["seconds"], lines, characters)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"this is no alignment of format {FORMAT} ({error}); make it with jukebox-hf align"
+                f"this is no alignment of format {ALIGNMENT_FORMAT} ({error}); make it with jukebox-hf align"
             ) from None
 
 
@@ -126,10 +126,12 @@ def time_lyrics(text: str, times: CharacterTimes, seconds: float) -> TimedLyrics
     A word lasts from the first to the last of its characters that attention shows; where it shows none, as long as all
     that were laid between neighbours. A word of which the model read nothing, such as a picture, is a point in time.
     """
-    by_place: dict[int, list[int]] = {}
+    by_offset: dict[int, list[int]] = {}
     for number, offset in enumerate(times.offsets):
-        by_place.setdefault(int(offset), []).append(number)
-    characters = tuple(_span(text, place, place + 1, times, by_place[place], 0.0, False) for place in sorted(by_place))
+        by_offset.setdefault(int(offset), []).append(number)
+    characters = tuple(
+        _span(text, offset, offset + 1, times, by_offset[offset], 0.0, False) for offset in sorted(by_offset)
+    )
     lined = with_new_lines(text)
     headings = {lined.rfind("\n", 0, heading.first) + 1: heading for heading in read_structure(text).headings}
     lines: list[TimedLine] = []
@@ -140,7 +142,7 @@ def time_lyrics(text: str, times: CharacterTimes, seconds: float) -> TimedLyrics
             continue
         words = []
         for piece in _WORD.finditer(text, *found.span()):
-            ids = [number for place in range(*piece.span()) for number in by_place.get(place, ())]
+            ids = [number for offset in range(*piece.span()) for number in by_offset.get(offset, ())]
             words.append(_span(text, *piece.span(), times, ids, at, is_sung))
             at, is_sung = words[-1].end, words[-1].is_sung
         if words:

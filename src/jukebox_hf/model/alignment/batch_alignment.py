@@ -1,6 +1,6 @@
 """Alignment of the songs of a batch: from what `JukeboxProcessor` gives, and codes, to a `SongAlignment` per song.
 
-Flows in: a model, the tensors of song_inputs.py, codes of the level that reads lyrics; or songs that were just written.
+Flows in: a model, the tensors of song_inputs.py, codes of the level with lyrics; or songs that were just written.
 Flows out: alignments, in the order of the songs. The prior is let go at once.
 """
 
@@ -21,13 +21,16 @@ from .alignment import SongAlignment, align_song
 
 
 def lyric_level(config: JukeboxConfig) -> int:
-    """The coarsest level whose prior reads lyrics.
+    """The coarsest level whose prior is conditioned on lyrics.
 
     Raises:
         ValueError: no prior does.
     """
     readers = [prior.level for prior in config.prior_configs if prior.lyrics != "none"]
-    require(len(readers) > 0, "no prior of this model reads lyrics, so nothing can be aligned; use a model that does")
+    require(
+        len(readers) > 0,
+        "no prior of this model is conditioned on lyrics, so nothing can be aligned; use a model with lyrics",
+    )
     return readers[-1]
 
 
@@ -42,9 +45,9 @@ def align_songs(
     """Align songs whose codes are known, generated or encoded from recordings.
 
     Args:
-        model: gives the prior that reads lyrics; no other is asked for.
-        inputs: as for `JukeboxModel.generate`; only words and places in the song count.
-        codes: of at least the level that reads lyrics, as `generate` takes them.
+        model: lends the prior that is conditioned on lyrics; no other is asked for.
+        inputs: as for `JukeboxModel.generate`; only words and times in the song count.
+        codes: of at least the level with lyrics, as `generate` takes them.
         layer, head: instead of the configuration's.
 
     Raises:
@@ -61,13 +64,13 @@ def align_songs(
 
 
 def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes) -> list[tuple[Tensor, LevelLabels]]:
-    """The codes of each song at the level that reads lyrics, with their labels; arguments as in `align_songs`.
+    """The codes of each song at the level with lyrics, with their labels; arguments as in `align_songs`.
 
     Raises:
         ValueError: inputs, codes or times that do not fit, in one sentence.
     """
     level = lyric_level(config)
-    prior_config, hop = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
+    prior_config, hop_length = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
     words = {name: value for name, value in inputs.items() if not name.startswith("prompt")}
     codes = read_codes(codes)
     songs = read_songs(config, words, batch_size(words, codes))
@@ -76,22 +79,22 @@ def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Code
     _check_there(level, state.codes[level])
     found = []
     for song, own in enumerate(state.codes[level]):
-        total = song_samples(config, songs, song, len(own) * hop)
+        total = song_samples(config, songs, song, len(own) * hop_length)
         labels = level_labels(prior_config, songs, song, total)
-        check_timing(labels, max(0, len(own) - prior_config.context_length) * hop)
+        check_timing(labels, max(0, len(own) - prior_config.context_length) * hop_length)
         found.append((own, labels))
     warn_of_other_lengths(labels for _, labels in found)
     return found
 
 
 class BatchAligner:
-    """Aligns songs right after the level that reads lyrics is written, while its prior is still there.
+    """Aligns songs right after the level with lyrics is written, while its prior is still there.
 
     Attributes:
         found: the alignments so far, by row of the batch.
 
     Raises:
-        ValueError: a model that can not align, before anything is written.
+        ValueError: a model that cannot align, before anything is written.
     """
 
     def __init__(self, model: Priors, batches: Sequence[SongBatch]) -> None:

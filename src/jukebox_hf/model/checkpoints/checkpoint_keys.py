@@ -144,15 +144,15 @@ def to_ours(state: Mapping[str, Tensor], pairs: Iterable[KeyPair]) -> dict[str, 
     check_keys(state, pairs)
     for pair in pairs:
         _check_plain(state, pair)
-    return {pair.ours: turned(state[pair.theirs], pair) for pair in pairs}
+    return {pair.ours: transposed(state[pair.theirs], pair) for pair in pairs}
 
 
 def to_theirs(state: Mapping[str, Tensor], pairs: Iterable[KeyPair]) -> dict[str, Tensor]:
     """Rename and transpose our state dict into the foreign one, key for key."""
-    return {pair.theirs: turned(state[pair.ours], pair) for pair in pairs}
+    return {pair.theirs: transposed(state[pair.ours], pair) for pair in pairs}
 
 
-def turned(tensor: Tensor, pair: KeyPair) -> Tensor:
+def transposed(tensor: Tensor, pair: KeyPair) -> Tensor:
     """The tensor as the other side lays it out; the same operation both ways."""
     return tensor.T.contiguous() if pair.is_transposed else tensor
 
@@ -175,7 +175,7 @@ def read_checked(tensors: Mapping[str, Tensor], pair: KeyPair, shape: torch.Size
         raise ValueError(f"{pair.theirs} claims more numbers than the file holds; {_DAMAGED}")
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{pair.theirs} holds numbers that are not finite; {_DAMAGED}")
-    return turned(tensor, pair)
+    return transposed(tensor, pair)
 
 
 def without_tied_head(

@@ -1,4 +1,4 @@
-"""What is said to a whole model reaches priors that are loaded later, too.
+"""Calls on a whole model are repeated on priors that are loaded later.
 
 Flows in: calls of torch and transformers that go through all modules there are. Flows out: the same calls to a prior
 when it is loaded; and priors that are loaded because somebody brings weights for them.
@@ -29,9 +29,9 @@ class ReachesLaterPriors:
         unbuilt = []
         for level in sorted({int(found[1]) for name in state_dict if (found := _OF_PRIOR.match(name))}):
             if level >= self.num_levels:
-                continue  # told by torch
+                continue  # torch reports it
             if strict or self._source is not None or getattr(self, f"prior_{level}") is not None:
-                self.prior(level)  # nobody else may let it go again
+                self.prior(level)  # nobody else may release it
             else:
                 unbuilt += [name for name in state_dict if name.startswith(f"prior_{level}.")]
         report = super().load_state_dict(state_dict, strict=strict, **how)
@@ -39,7 +39,7 @@ class ReachesLaterPriors:
         return report
 
     def requires_grad_(self, requires_grad: bool = True) -> nn.Module:
-        """As torch's, also of priors to come; they have gradients unless told otherwise."""
+        """As torch's, also of priors to come; they have gradients by default."""
         self._said_to_all.pop("requires_grad_", None)
         if not requires_grad:
             self._said_to_all["requires_grad_"] = (False,), {}

@@ -40,8 +40,8 @@ def legacy_keys(config: JukeboxConfig) -> dict[str, list[KeyPair]]:
     """Name every tensor of a legacy checkpoint, by the part it belongs to: `vqvae`, `prior_0`, ..."""
     parts = {"vqvae": _within("vqvae", vqvae_keys(config.vqvae_config, TRANSFORMERS_4))}
     for level, prior in enumerate(config.prior_configs):
-        place = len(config.prior_configs) - 1 - level
-        parts[f"prior_{level}"] = _within(f"priors.{place}", prior_keys(prior, TRANSFORMERS_4))
+        index = len(config.prior_configs) - 1 - level
+        parts[f"prior_{level}"] = _within(f"priors.{index}", prior_keys(prior, TRANSFORMERS_4))
     return parts
 
 

@@ -151,8 +151,8 @@ class PartSource:
             )
         if prior is not None and (changed := _first_difference(prior, self._again(level))) is not None:
             raise ValueError(
-                f"{name} is int8 and was changed since it was loaded ({changed}), but its matrices can not be written "
-                f"again; change it before it is quantised, or let the changes go with model.release({level})"
+                f"{name} is int8 and was changed since it was loaded ({changed}), but its matrices cannot be written "
+                f"again; change it before it is quantized, or let the changes go with model.release({level})"
             )
 
     def _changed_by(self, kwargs: dict[str, Any]) -> list[str]:
@@ -185,8 +185,8 @@ class PartSource:
             if isinstance(dtype, torch.dtype):
                 prior = prior.to(dtype)
             if not self._is_int8(f"prior_{level}"):
-                places = work_out(prior, device_map, dict(limits), None)
-                require("disk" not in places.values(), _too_little(f"prior_{level}", device_map, limits))
+                devices = work_out(prior, device_map, dict(limits), None)
+                require("disk" not in devices.values(), _too_little(f"prior_{level}", device_map, limits))
 
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
         """A part's configuration must be the root's, and its files must hold what that asks for."""

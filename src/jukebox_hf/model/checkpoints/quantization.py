@@ -1,7 +1,7 @@
 """Priors whose matrices are int8 with a scale per row: a quarter of float32's memory, on CPUs over 3 times its speed.
 
-Flows out: what `from_pretrained` takes to quantise them (torchao does, which must be installed), a check that it did,
-and how far the logits moved by it. Only the transformers' matrices are quantised; embeddings, norms, heads and
+Flows out: what `from_pretrained` takes to quantize them (torchao does, which must be installed), a check that it did,
+and how far the logits moved by it. Only the transformers' matrices are quantized; embeddings, norms, heads and
 conditioners stay as they are.
 """
 
@@ -22,7 +22,7 @@ AGREEMENT_FILE = "int8_agreement.json"  # beside the weights of a prior
 
 @dataclass(frozen=True)
 class LogitAgreement:
-    """How well a quantised prior agrees with the exact one, on the same windows read by both.
+    """How well a quantized prior agrees with the exact one, on the same windows read by both.
 
     Attributes:
         largest_error: of any logit, in standard deviations of the exact logits.
@@ -35,7 +35,7 @@ class LogitAgreement:
     num_positions: int
 
     def save(self, folder: Path) -> None:
-        """Write it beside the weights of the quantised prior; JSON has no NaN, which stands there as null."""
+        """Write it beside the weights of the quantized prior; JSON has no NaN, which stands there as null."""
         facts = {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
         (folder / AGREEMENT_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -71,23 +71,23 @@ def int8_config() -> Any:
         raise ValueError('int8 needs torchao; pip install "jukebox_hf[quant]"') from None
     from transformers import TorchAoConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=JukeboxPrior._keep_in_fp32_modules_strict)
+    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=JukeboxPrior.float32_modules())
 
 
 def num_quantized(prior: JukeboxPrior) -> int:
-    """How many matrices of a prior are quantised."""
+    """How many matrices of a prior are quantized."""
     linears = (module for module in prior.modules() if isinstance(module, nn.Linear))
     return sum(type(linear.weight) not in (Tensor, nn.Parameter) for linear in linears)
 
 
 def check_quantized(prior: JukeboxPrior, name: str) -> None:
-    """Refuse a quantisation that did nothing.
+    """Refuse a quantization that did nothing.
 
     Raises:
-        ValueError: no matrix of the prior was quantised.
+        ValueError: no matrix of the prior was quantized.
     """
     require(
         num_quantized(prior) > 0,
-        f"{name} was to be quantised, but none of its matrices was; its layers are not torch's own, or the "
+        f"{name} was to be quantized, but none of its matrices was; its layers are not torch's own, or the "
         f"quantization_config leaves all of them out",
     )

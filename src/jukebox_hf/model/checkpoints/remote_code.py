@@ -12,8 +12,8 @@ from typing import Any
 from ..checks.json_files import read_json
 
 _MODEL = "modeling_jukebox.JukeboxModel"
-_PROCESSOR = "processing_jukebox.JukeboxProcessor"
-_EXTRACTOR = "feature_extraction_jukebox.JukeboxFeatureExtractor"
+_PROCESSOR_CLASS = "processing_jukebox.JukeboxProcessor"
+_EXTRACTOR_CLASS = "feature_extraction_jukebox.JukeboxFeatureExtractor"
 _RELATIVE = re.compile(r"from \.+(?:\w+\.)*(\w+) import")
 AUTO_MAPS: dict[str, dict[str, Any]] = {
     "config.json": {
@@ -21,10 +21,10 @@ AUTO_MAPS: dict[str, dict[str, Any]] = {
         "AutoModel": _MODEL,
         "AutoModelForTextToWaveform": _MODEL,
     },
-    "processor_config.json": {"AutoProcessor": _PROCESSOR, "AutoFeatureExtractor": _EXTRACTOR},
+    "processor_config.json": {"AutoProcessor": _PROCESSOR_CLASS, "AutoFeatureExtractor": _EXTRACTOR_CLASS},
     "tokenizer_config.json": {
         "AutoTokenizer": ["tokenization_jukebox.JukeboxTokenizer", None],
-        "AutoProcessor": _PROCESSOR,
+        "AutoProcessor": _PROCESSOR_CLASS,
     },
 }
 

@@ -6,7 +6,7 @@ Flows in: nothing, or the name of a model. Flows out: its folder.
 from pathlib import Path
 
 TINY = "tiny"  # its name on the command line
-_FOLDER = Path(__file__).parents[2] / "tiny"
+_TINY_FOLDER = Path(__file__).parents[2] / "tiny"
 
 
 def tiny_repository() -> str:
@@ -17,9 +17,9 @@ def tiny_repository() -> str:
     Raises:
         FileNotFoundError: a package without it.
     """
-    if not (_FOLDER / "config.json").is_file():
-        raise FileNotFoundError(f"this jukebox_hf came without its tiny model ({_FOLDER.name}/); install it again")
-    return str(_FOLDER)
+    if not (_TINY_FOLDER / "config.json").is_file():
+        raise FileNotFoundError(f"this jukebox_hf came without its tiny model ({_TINY_FOLDER.name}/); install it again")
+    return str(_TINY_FOLDER)
 
 
 def located(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .validation import require
 
 LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
-_AGAIN = "get the file again"
+GET_AGAIN = "get the file again"
 
 
 class _Kind(NamedTuple):
@@ -20,7 +20,7 @@ class _Kind(NamedTuple):
 
     is_it: Callable[[bytes], bool]
     words: str
-    cure: str = _AGAIN
+    cure: str = GET_AGAIN
 
 
 def _begins(*marks: bytes) -> Callable[[bytes], bool]:
@@ -37,7 +37,7 @@ def _is_web_page(head: bytes) -> bool:
     return begin.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<meta"))
 
 
-_KINDS = (
+_FILE_KINDS = (
     _Kind(
         _begins(b"version https://git-lfs.github.com/spec", b"version https://hawser.github.com/spec"),
         "is a git-LFS pointer, not the file it stands for",
@@ -71,12 +71,12 @@ def check_file(path: str | Path, largest: int | None = None) -> int:
         cause = "is a link to nothing" if os.path.islink(path) else "is missing"
         raise FileNotFoundError(f"{path} {cause}; name a file that is there") from None
     except ValueError as error:  # a NUL in a path
-        raise ValueError(f"{str(path)!r} can not be a path ({error}); name a file that is there") from None
+        raise ValueError(f"{str(path)!r} cannot be a path ({error}); name a file that is there") from None
     require(stat.S_ISREG(found.st_mode), f"{path} is no regular file; name one that holds what is asked for")
-    require(found.st_size > 0, f"{path} is empty; {_AGAIN}")
+    require(found.st_size > 0, f"{path} is empty; {GET_AGAIN}")
     require(
         largest is None or found.st_size <= largest,
-        f"{path} has {found.st_size:,} bytes, but such a file has at most {largest or 0:,}; {_AGAIN}",
+        f"{path} has {found.st_size:,} bytes, but such a file has at most {largest or 0:,}; {GET_AGAIN}",
     )
     return found.st_size
 
@@ -113,6 +113,6 @@ def refuse_kind(path: object, head: bytes, *, allowed: tuple[str, ...] = ()) -> 
     """
     if _is_safetensors(head):
         return
-    for kind in _KINDS:
+    for kind in _FILE_KINDS:
         if kind.is_it(head) and not any(word in kind.words for word in allowed):
             raise ValueError(f"{path} {kind.words}; {kind.cure}")

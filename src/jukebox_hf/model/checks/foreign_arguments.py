@@ -1,4 +1,4 @@
-"""What other models of transformers can be told and a Jukebox can not: accepted where it is true anyway, else refused.
+"""Arguments of other models of transformers that a Jukebox does not use: accepted where true anyway, else refused.
 
 Flows in: the name and value of an argument. Flows out: nothing, or a ValueError that says what to say instead. Nothing
 is ever ignored that would have changed another model's answer.
@@ -37,7 +37,7 @@ _PENALTIES = "codes are no words that could be repeated; a logits_processor may 
 _CUTS = "use top_k or top_p, or a logits_processor"
 _NOT_KEPT = "nothing is kept of single steps; JukeboxPrior.forward gives logits, hidden states and attentions"
 _LENGTH = "say seconds=, or max_new_tokens= for top-level codes"
-_STEPS = "how steps are computed is said by backend="
+_BY_BACKEND = "how steps are computed is said by backend="
 _DRAFTS = "no smaller model drafts codes; parallel_windows=True is what makes songs faster"
 _IDS = Foreign("the codes of songs have no special ones")
 
@@ -84,8 +84,11 @@ GENERATE = {
         name: Foreign("caches are made by the model itself")
         for name in ("cache_config", "max_cache_len", "past_key_values")
     },
-    **{name: Foreign(_STEPS, (False,)) for name in ("compile_config", "continuous_batching_config", "custom_generate")},
-    "disable_compile": Foreign(_STEPS, (False, True)),
+    **{
+        name: Foreign(_BY_BACKEND, (False,))
+        for name in ("compile_config", "continuous_batching_config", "custom_generate")
+    },
+    "disable_compile": Foreign(_BY_BACKEND, (False, True)),
     "prefill_chunk_size": Foreign("say chunk="),
     "synced_gpus": Foreign("a song is written on one device", (False,)),
     **{
@@ -124,15 +127,15 @@ FORWARD = {
     **{name: Foreign("codes answer no questions") for name in ("start_positions", "end_positions")},
     "num_items_in_batch": Foreign("losses are means already"),
 }
-_WHOLE = "nothing is cut or filled up beyond the longest row of a batch"
+_LONGEST_ROW = "nothing is cut or filled up beyond the longest row of a batch"
 PREPARE = {
     "truncation": Foreign("lyrics and recordings are taken whole, and each window reads its part of them", (False,)),
-    **{name: Foreign(_WHOLE) for name in ("max_length", "pad_to_multiple_of", "stride")},
+    **{name: Foreign(_LONGEST_ROW) for name in ("max_length", "pad_to_multiple_of", "stride")},
     "return_attention_mask": Foreign("lengths and padding_mask say where padding is", (True, False)),
     "return_token_type_ids": Foreign("lyrics are of one type", (False,)),
-    "return_overflowing_tokens": Foreign(_WHOLE, (False,)),
+    "return_overflowing_tokens": Foreign(_LONGEST_ROW, (False,)),
     "return_special_tokens_mask": Foreign("lyrics have no special tokens", (False,)),
-    "return_offsets_mapping": Foreign("processor.encode_lyrics gives the place of every character", (False,)),
+    "return_offsets_mapping": Foreign("processor.encode_lyrics gives the offset of every character", (False,)),
     "return_length": Foreign("lengths are always given", (True, False)),
     "add_special_tokens": Foreign("lyrics have no special tokens", (True, False)),
     "is_split_into_words": Foreign("lyrics are one text per song", (False,)),
@@ -153,8 +156,8 @@ def check_foreign(caller: str, table: Mapping[str, Foreign], name: str, value: A
     """Refuse an argument that is not in the caller's own list, unless it asks for what happens anyway.
 
     Args:
-        caller: who was told, for the sentence.
-        table: what transformers could tell others.
+        caller: the function, for the sentence.
+        table: arguments of other models.
         takes: what the caller takes instead, for the sentence.
 
     Raises:
@@ -162,9 +165,9 @@ def check_foreign(caller: str, table: Mapping[str, Foreign], name: str, value: A
     """
     foreign = table.get(name)
     if foreign is None:
-        raise ValueError(f"{caller} does not know {name}; it takes {takes}")
+        raise ValueError(f"{caller}: unknown argument {name}; known: {takes}")
     shown = repr(value) if isinstance(plain(value), (bool, int, float, str)) else f"({type(value).__name__})"
-    require(foreign.allows(value), f"{caller} does not know {name}={shown[:80]}: {foreign.cure}")
+    require(foreign.allows(value), f"{caller} does not use {name}={shown[:80]}: {foreign.cure}")
 
 
 def no_text_generation(*args: Any, **kwargs: Any) -> None:

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .file_kinds import check_file, refuse_kind
+from .file_kinds import GET_AGAIN, check_file, refuse_kind
 from .validation import require
 
 LARGEST_JSON = 2**26  # bytes: label lists have one million, a song's times ten
-_DEEPEST = 100  # what any of ours holds is under ten deep; deeper values can not even be printed
-_NAMES = {dict: "a JSON object", list: "a JSON list"}
-_AGAIN = "get the file again"
+_DEEPEST = 100  # what any of ours holds is under ten deep; deeper values cannot even be printed
+_JSON_KINDS = {dict: "a JSON object", list: "a JSON list"}
 
 
 def read_json(path: str | Path, kind: type | None = dict, *, largest: int = LARGEST_JSON) -> Any:
@@ -40,7 +39,7 @@ def read_json(path: str | Path, kind: type | None = dict, *, largest: int = LARG
 
 
 def parse_json(
-    text: str | bytes, source: object, kind: type | None = dict, *, cure: str = _AGAIN, largest: int = LARGEST_JSON
+    text: str | bytes, source: object, kind: type | None = dict, *, cure: str = GET_AGAIN, largest: int = LARGEST_JSON
 ) -> Any:
     """Read JSON out of a text, such as a line of a file or a fact of a state.
 
@@ -69,7 +68,7 @@ def parse_json(
     require(not _is_deep(value), f"{source} is nested too deeply; {cure}")
     require(
         kind is None or isinstance(value, kind),
-        f"{source} must hold {_NAMES.get(kind, kind)}, not a {type(value).__name__}; {cure}",
+        f"{source} must hold {_JSON_KINDS.get(kind, kind)}, not a {type(value).__name__}; {cure}",
     )
     return value
 

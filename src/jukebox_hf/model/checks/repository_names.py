@@ -4,8 +4,11 @@ Flows in: what a user typed. Flows out: nothing, or one sentence.
 """
 
 import os
+import re
 
 from .validation import require
+
+PART_FOLDER = re.compile(r"vqvae|prior_\d+")  # of a repository: one for each part of the model
 
 
 def check_name(name_or_path: str) -> None:
@@ -27,5 +30,5 @@ def check_name(name_or_path: str) -> None:
         validate_repo_id(name_or_path)
     except HFValidationError:
         raise FileNotFoundError(
-            f"{name_or_path} is no folder here and can not be a name on the Hub, such as someone/model; check the path"
+            f"{name_or_path} is no folder here and cannot be a name on the Hub, such as someone/model; check the path"
         ) from None

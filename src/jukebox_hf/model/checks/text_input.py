@@ -20,11 +20,11 @@ _CONTROL = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # but tabs and 
 _CONTROL_OR_BIDI = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ADDRESS = re.compile("([A-Za-z][A-Za-z0-9+.-]+:)/+")  # a single letter is a drive of Windows
-_SHOWN = 60
+_MOST_SHOWN = 60
 
 
 def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
-    """Refuse what is no text, is too long, or can not be written as UTF-8; gives the text as it is.
+    """Refuse what is no text, is too long, or cannot be written as UTF-8; gives the text as it is.
 
     Args:
         name: of the argument, or the file and line, for the sentence.
@@ -86,7 +86,7 @@ def check_lyric_text(name: str, text: object) -> str:
 
 
 def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:
-    """Refuse a path that can not be written down as UTF-8, or one of whose parts no folder can hold.
+    """Refuse a path that cannot be written down as UTF-8, or one of whose parts no folder can hold.
 
     Args:
         name: of the argument.
@@ -131,4 +131,4 @@ def shown(value: object) -> str:
     """A value for a sentence: short, and printable whatever it holds."""
     if not isinstance(value, str):
         return reprlib.repr(value)
-    return repr(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
+    return repr(value[:_MOST_SHOWN]) + ("..." if len(value) > _MOST_SHOWN else "")

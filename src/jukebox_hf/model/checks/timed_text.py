@@ -13,7 +13,7 @@ _KEYS = (
     "title|t|subtitle|st|artist|composer|key|capo|tempo|time|comment|ci?|define|meta|start_of_\\w+|so[cvbt]|eo[cvbt]"
 )
 
-_TAGS = "a|b|body|center|div|em|font|h[1-6]|i|li|ol|p|pre|small|span|strong|table|tbody|td|tr|u|ul"  # of HTML
+_HTML_TAGS = "a|b|body|center|div|em|font|h[1-6]|i|li|ol|p|pre|small|span|strong|table|tbody|td|tr|u|ul"  # of HTML
 
 # What the lines of timed text begin with, whatever its name: a time, numbers in brackets, two numbers as cells.
 _BEGINNING = re.compile(
@@ -30,7 +30,7 @@ class _Format(NamedTuple):
     line: re.Pattern[str]
 
 
-_FORMATS = (
+_TIMED_FORMATS = (
     _Format("WebVTT", re.compile(r"\A\s*WEBVTT\b.*")),
     _Format("SRT or WebVTT", re.compile(rf"^[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}.*", re.M)),
     _Format("LRC", re.compile(rf"^[ \t]*(?:\[|<){_STAMP}(?:\]|>).*", re.M)),
@@ -60,7 +60,7 @@ _FORMATS = (
     ),
     _Format(
         "a piece of a web page",
-        re.compile(rf"^.*(?:<br\s*/?>|<(?:{_TAGS})(?:\s[^<>\n]*)?>|</(?:{_TAGS})>).*", re.M | re.I),
+        re.compile(rf"^.*(?:<br\s*/?>|<(?:{_HTML_TAGS})(?:\s[^<>\n]*)?>|</(?:{_HTML_TAGS})>).*", re.M | re.I),
     ),
     _Format("JSON", re.compile(r"\A\s*\[\s*\"(?:[^\"\\\n]|\\.)*\"\s*,\s*\".*")),
     _Format("a zip archive", re.compile(r"\APK[\x03\x05]")),
@@ -72,7 +72,7 @@ _FORMATS = (
 def other_format(text: str) -> tuple[str, int, str] | None:
     """What a text is instead of lyrics: the format's name, and the first line that shows it, with its number."""
     text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").replace("\r\n", "\n").replace("\r", "\n")
-    for kind in _FORMATS:
+    for kind in _TIMED_FORMATS:
         if found := kind.line.search(text):
             line = found[0].strip().split("\n", 1)[0]
             return kind.name, text.count("\n", 0, found.start()) + 1, line

@@ -4,12 +4,12 @@ Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobod
 """
 
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
     from torch import Tensor
 
-MAX_SONG_SECONDS = 86_400  # no song, prompt or place in a song is longer
+MAX_SONG_SECONDS = 86_400  # no song, prompt or offset in a song is longer
 
 
 def require(condition: bool, message: str) -> None:
@@ -107,22 +107,54 @@ def _way_to_ids(given: object) -> str:
     return "give such a tensor"
 
 
-def check_range(name: str, ids: "Tensor", low: int, high: int, cure: str) -> None:
-    """Every id must lie in low .. high; waits for the device, so never inside a step."""
+class Allowed(NamedTuple):
+    """A tensor of which every number must lie in low .. high, bounds in the tensor's own dtype."""
+
+    name: str
+    values: "Tensor"
+    low: float
+    high: float
+    cure: str
+
+
+def check_ranges(*ranges: Allowed) -> None:
+    """Every number of every tensor must lie in its range; one device synchronisation for all, so never inside a step.
+
+    Raises:
+        ValueError: the first number that does not, in one sentence.
+    """
     import torch
 
-    if ids.numel() == 0 or torch.compiler.is_compiling():
+    ranges = tuple(allowed for allowed in ranges if allowed.values.numel() > 0)
+    if not ranges or torch.compiler.is_compiling():
         return
-    smallest, largest = torch.stack([ids.min(), ids.max()]).tolist()
-    found = smallest if smallest < low else largest
-    require(low <= found <= high, f"{name} holds {found}, but only {low} to {high} are allowed; {cure}")
+    device = ranges[0].values.device
+    extremes = [(allowed.values.min().to(device), allowed.values.max().to(device)) for allowed in ranges]
+    are_inside = [
+        (low >= allowed.low) & (high <= allowed.high) for (low, high), allowed in zip(extremes, ranges, strict=True)
+    ]
+    if torch.stack(are_inside).all():
+        return
+    for (low, high), allowed in zip(extremes, ranges, strict=True):
+        found = low.item() if low < allowed.low else high.item()
+        is_one = allowed.low == allowed.high
+        span = f"{allowed.low} is" if is_one else f"{allowed.low} to {allowed.high} are"
+        require(
+            allowed.low <= found <= allowed.high,
+            f"{allowed.name} holds {found}, but only {span} allowed; {allowed.cure}",
+        )
+
+
+def check_range(name: str, values: "Tensor", low: float, high: float, cure: str) -> None:
+    """Every number must lie in low .. high; see `check_ranges`."""
+    check_ranges(Allowed(name, values, low, high, cure))
 
 
 def check_finite(name: str, values: "Tensor", reason: str) -> None:
-    """No value may be infinite or no number; waits for the device."""
+    """No value may be infinite or NaN; one device synchronisation."""
     import torch
 
-    if not torch.compiler.is_compiling():  # an exported graph can not stop
+    if not torch.compiler.is_compiling():  # an exported graph cannot stop
         require(bool(torch.isfinite(values).all()), f"{name} holds numbers that are not finite, {reason}")
 
 

@@ -49,7 +49,8 @@ _FOREIGN_NAMES = {
 }
 
 ATTENTIONS = ("sdpa", "eager")
-_LONGEST = 1024  # of a list or a word in a configuration; one entry per layer is the longest
+MAX_LEVELS = 16
+_MOST_ENTRIES = 1024  # of a list or a word in a configuration; one entry per layer is the longest
 _MOST_UNKNOWN, _LONGEST_NAME = 1000, 200  # arguments of other versions are kept, but each is compared with ours
 
 
@@ -63,9 +64,11 @@ def attention_by_part(asked: Any, parts: Collection[str]) -> dict[str, str]:
     for name, value in by_part.items():
         if name != "" and name not in parts:
             cure = f"name {', '.join(parts)}, or '' for all" if parts else "say 'sdpa' or 'eager' alone"
-            raise ValueError(f"attn_implementation={shown(asked)} names {shown(name)}, which is no part; {cure}")
+            raise ValueError(
+                f"attn_implementation={short_repr(asked)} names {short_repr(name)}, which is no part; {cure}"
+            )
         if value is not None and not (isinstance(value, str) and value in ATTENTIONS):
-            raise ValueError(f"attn_implementation={shown(asked)} is not known to Jukebox; choose sdpa or eager")
+            raise ValueError(f"attn_implementation={short_repr(asked)} is not known to Jukebox; choose sdpa or eager")
     named = {name: value for name, value in by_part.items() if value is not None}
     return dict.fromkeys(parts, named[""]) | named if "" in named else named
 
@@ -79,14 +82,14 @@ class ChoosesAttention:
 
     @_attn_implementation.setter
     def _attn_implementation(self, asked: Any) -> None:
-        parts = self._attention_parts()
+        parts = self.attention_parts()
         chosen = attention_by_part(asked, parts)
         before = getattr(self, "_attn_implementation_internal", None) if isinstance(asked, Mapping) else None
         self._attn_implementation_internal = chosen.pop("", before)
         for name, value in chosen.items():
             parts[name]._attn_implementation = value
 
-    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+    def attention_parts(self) -> dict[str, PreTrainedConfig]:
         """The configurations of its parts, by name; none but for a whole model."""
         return {}
 
@@ -137,8 +140,10 @@ def strict_config(cls: type) -> type:
         @functools.wraps(method)
         def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
             for name, value in [args] if len(args) == 2 else kwargs.items():
-                if isinstance(value, (list, tuple, str)) and len(value) > _LONGEST:  # types are checked one by one
-                    raise ValueError(f"{cls.__name__}: {name:.80} has {len(value):,} entries; give at most {_LONGEST}")
+                if isinstance(value, (list, tuple, str)) and len(value) > _MOST_ENTRIES:  # types are checked one by one
+                    raise ValueError(
+                        f"{cls.__name__}: {name:.80} has {len(value):,} entries; give at most {_MOST_ENTRIES}"
+                    )
                 _refuse_derived(cls, name, value)
             try:
                 method(self, *args, **kwargs)
@@ -161,8 +166,8 @@ def _read_own(cls: type[PreTrainedConfig], file: str) -> dict[str, Any]:
     found, is_within = values.get("model_type", cls.model_type), cls.base_config_key and cls.base_config_key in values
     require(
         found == cls.model_type or is_within,
-        f"{file} is of another model (model_type={shown(found)}, but {cls.__name__} reads {cls.model_type!r}); name "
-        f"the folder of a {cls.model_type}",
+        f"{file} is of another model (model_type={short_repr(found)}, but {cls.__name__} reads {cls.model_type!r}); "
+        f"name the folder of a {cls.model_type}",
     )
     return cls._decode_special_floats(values)
 
@@ -171,7 +176,9 @@ def _refuse_derived(cls: type, name: str, value: Any) -> None:
     """What a configuration works out of its fields is nothing to be set."""
     if isinstance(vars(cls).get(name), property):
         of_part = " (of vqvae_config)" * (name == "sampling_rate")
-        raise ValueError(f"{cls.__name__}: {name}={shown(value)} follows from other arguments{of_part}; leave it out")
+        raise ValueError(
+            f"{cls.__name__}: {name}={short_repr(value)} follows from other arguments{of_part}; leave it out"
+        )
 
 
 def _sentence(cls: type, error: StrictDataclassError, args: tuple, kwargs: dict) -> str:
@@ -181,11 +188,11 @@ def _sentence(cls: type, error: StrictDataclassError, args: tuple, kwargs: dict)
         if f"field '{field.name}'" in str(error):
             value = args[1] if args else kwargs.get(field.name)
             advice = cause if isinstance(error.__cause__, ValueError) else f"give it the type {_type_name(field.type)}"
-            return f"{cls.__name__}: {field.name}={shown(value)} is not allowed; {advice}"
+            return f"{cls.__name__}: {field.name}={short_repr(value)} is not allowed; {advice}"
     return f"{cls.__name__}: {cause}"
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value as a sentence can hold it: one line, not long."""
     return _SHORT.repr(value)
 
@@ -214,15 +221,19 @@ def refuse_typos(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     names = [field.name for field in fields(config)]
     dtype = getattr(torch, config.dtype, None) if isinstance(config.dtype, str) else config.dtype
     if not isinstance(dtype, torch.dtype) and config.dtype is not None:
-        raise ValueError(f"{type(config).__name__}: dtype={shown(config.dtype)} is not one of torch's; choose float32")
+        raise ValueError(
+            f"{type(config).__name__}: dtype={short_repr(config.dtype)} is not one of torch's; choose float32"
+        )
     if len(unknown) > _MOST_UNKNOWN or any(len(key) > _LONGEST_NAME for key in unknown):
         raise ValueError(f"{type(config).__name__} got {len(unknown):,} arguments it does not know; leave them out")
     labels = unknown.get("num_labels")  # transformers makes a name for each
     if labels is not None and not (type(labels) is int and 0 <= labels <= _MOST_UNKNOWN):
-        raise ValueError(f"{type(config).__name__}: num_labels={shown(labels)} is nothing of a Jukebox; leave it out")
+        raise ValueError(
+            f"{type(config).__name__}: num_labels={short_repr(labels)} is nothing of a Jukebox; leave it out"
+        )
     for key, value in unknown.items():
         if key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
-            raise ValueError(f"{key}={shown(value)} would fetch code from the Hub; choose sdpa or eager")
+            raise ValueError(f"{key}={short_repr(value)} would fetch code from the Hub; choose sdpa or eager")
         if key in _FOREIGN_NAMES:
             raise ValueError(
                 f"{type(config).__name__} has no argument {key!r}, a name of OpenAI's or transformers 4's Jukebox; "

@@ -11,7 +11,16 @@ from transformers import PreTrainedConfig
 
 from ..checks.validation import require
 from .attention_patterns import ATTENTION_KIND_NAMES, ATTENTION_ORDERS, MAX_LAYERS, attention_kinds_of_order
-from .configuration_fields import ChoosesAttention, choice, number, numbers, refuse_typos, shown, strict_config
+from .configuration_fields import (
+    MAX_LEVELS,
+    ChoosesAttention,
+    choice,
+    number,
+    numbers,
+    refuse_typos,
+    short_repr,
+    strict_config,
+)
 from .legacy_configuration import is_legacy_config, translate_legacy_config
 from .parameter_counts import prior_parameters, transformer_sizes, vqvae_parameters
 from .released_sizes import MODEL_PARTS, PRIOR_SIZES
@@ -19,7 +28,6 @@ from .released_sizes import MODEL_PARTS, PRIOR_SIZES
 MAX_PARAMETERS = 20_000_000_000  # a config that asks for more is a mistake or an attack; nothing is allocated for it
 MAX_CACHE = 2**34  # numbers in the caches of one song, if every layer keeps every position; the 5b models need 2**30.5
 MAX_DILATION = 2**20
-MAX_LEVELS = 16
 
 Ints = list[int] | tuple[int, ...]
 Number = int | float
@@ -169,7 +177,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         attention_multiplier, mlp_multiplier: widths inside attention and MLP, as multiples of hidden_size.
         attention_kinds: one word per layer out of `ATTENTION_KIND_NAMES`; None: row, column, previous_row in turn.
         attention_rows: rows of the grid (R); must divide the length of the sequence, lyric prefix included.
-        attention_tail: columns per row that `row_tails` layers read.
+        attention_tail: columns per row that `row_tails` layers attend to.
         scale_residual: multiply both residual branches by 1 / num_hidden_layers.
         zero_init_residual: start with zero output projections.
         init_scale: scale of the initial weights.
@@ -181,7 +189,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         timing_bins: bins of each of the three timing embeddings of a labelled top prior.
         min_song_seconds, max_song_seconds: song lengths the timing embeddings span.
         lyrics: `none`; `prefix`: characters stand before the codes in one sequence and one vocabulary; `encoder`: a
-            causal transformer of its own reads them.
+            causal transformer of its own encodes them.
         lyric_length, lyric_vocab_size: characters per window (N), and how many different ones.
         lyric_filler: the character that follows lyrics shorter than N, such as the blank where a model learnt that
             blanks are rests; None: 0 stands in front of them, as in the original.
@@ -190,7 +198,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         alignment_layer, alignment_head: the layer and head whose attention follows the lyrics while they are sung, both
             from 0; None: not known (`jukebox-hf find-alignment-head` finds them).
         upper_strides: strides of the level above; None: a top prior, which nothing conditions from above.
-        conditioner_*: the dilated convolutions that read the codes of the level above.
+        conditioner_*: the dilated convolutions that upsample the codes of the level above.
 
     Raises:
         ValueError: one sentence for every number, type or combination that cannot be built.
@@ -267,7 +275,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
 
     @property
     def has_timing(self) -> bool:
-        """Only labelled top priors know where in the song they are; upsamplers hear it from the level above."""
+        """Only labelled top priors know where in the song they are; upsamplers get it from the level above."""
         return self.has_labels and self.upper_strides is None
 
     @property
@@ -304,7 +312,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
 
     @property
     def lyric_layers(self) -> tuple[int, ...]:
-        """The layers whose codes look straight at lyrics, in order."""
+        """The layers in which codes attend to lyrics, in order."""
         kinds = {"none": (), "prefix": ("lyrics_prefix", "dense"), "encoder": ("lyrics_cross",)}[self.lyrics]
         return tuple(layer for layer, kind in enumerate(self.attention_kinds) if kind in kinds)
 
@@ -345,7 +353,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
             _check_transformer(self, "lyric_encoder_", self.lyric_length)
             require(
                 not {"lyrics_prefix", "lyrics_cross", "row_tails"} & set(self.lyric_encoder_attention_kinds),
-                "lyric_encoder_attention_kinds can not hold lyrics_prefix, lyrics_cross or row_tails; drop them",
+                "lyric_encoder_attention_kinds cannot hold lyrics_prefix, lyrics_cross or row_tails; drop them",
             )
         require(
             (self.alignment_layer is None) == (self.alignment_head is None),
@@ -354,7 +362,7 @@ class JukeboxPriorConfig(ChoosesAttention, PreTrainedConfig):
         if self.alignment_layer is not None:
             require(
                 self.alignment_layer in self.lyric_layers,
-                f"alignment_layer={self.alignment_layer} must be a layer that looks at lyrics, which here are "
+                f"alignment_layer={self.alignment_layer} must be a layer that attends to lyrics, which here are "
                 f"{list(self.lyric_layers)}; choose one of them, or None",
             )
             require(
@@ -444,7 +452,7 @@ class JukeboxConfig(ChoosesAttention, PreTrainedConfig):
         output["prior_configs"] = [prior.to_diff_dict() for prior in self.prior_configs]
         return output
 
-    def _attention_parts(self) -> dict[str, PreTrainedConfig]:
+    def attention_parts(self) -> dict[str, PreTrainedConfig]:
         """The VQ-VAE, which has no attention, goes along under both its names, as transformers' models of parts do."""
         vqvae = dict.fromkeys(("vqvae", "vqvae_config"), self.vqvae_config)
         return vqvae | {f"prior_{level}": prior for level, prior in enumerate(self.prior_configs)}
@@ -479,7 +487,7 @@ def _own(part: dict[str, Any], name: str, kind: type[PreTrainedConfig]) -> dict[
     found = part.get("model_type", kind.model_type)
     require(
         found == kind.model_type,
-        f"{name} has model_type={shown(found)}, but must be a {kind.model_type!r}; give a {kind.__name__}",
+        f"{name} has model_type={short_repr(found)}, but must be a {kind.model_type!r}; give a {kind.__name__}",
     )
     return part
 
@@ -507,7 +515,7 @@ def _check_transformer(config: JukeboxPriorConfig, prefix: str, length: int) -> 
         len(kinds) == layers,
         f"{prefix}attention_kinds has {len(kinds)} words for {prefix}num_hidden_layers={layers}; give one per layer",
     )
-    unknown = shown(sorted(set(kinds) - set(ATTENTION_KIND_NAMES)))
+    unknown = short_repr(sorted(set(kinds) - set(ATTENTION_KIND_NAMES)))
     require(unknown == "[]", f"{prefix}attention_kinds holds {unknown}; choose from {', '.join(ATTENTION_KIND_NAMES)}")
     require(
         attention >= heads and attention % heads == 0,

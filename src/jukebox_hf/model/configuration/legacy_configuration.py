@@ -10,9 +10,7 @@ from typing import Any
 
 from ..checks.validation import require
 from .attention_patterns import attention_kinds_of_order
-from .configuration_fields import shown
-
-_MOST_LEVELS = 16
+from .configuration_fields import MAX_LEVELS, short_repr
 
 # Its attention patterns by name, as orders of the original.
 _PATTERNS = {
@@ -37,7 +35,7 @@ def translate_legacy_config(config: dict[str, Any]) -> dict[str, Any]:
     try:
         vqvae = _vqvae(config["vqvae_config"], config["sampling_rate"])
         priors = _prior_list(config)
-        ours = [_prior(prior, priors[0], vqvae, place=place) for place, prior in enumerate(priors)]
+        ours = [_prior(prior, priors[0], vqvae, index=index) for index, prior in enumerate(priors)]
     except KeyError as error:
         reason = f"lacks {error.args[0]!r}"
     except (TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -56,9 +54,9 @@ def strides_by_level(strides: object, counts: object) -> list[list[int]]:
     pair = (strides, counts)
     require(
         all(isinstance(numbers, (list, tuple)) for numbers in pair)
-        and len(strides) == len(counts) <= _MOST_LEVELS
+        and len(strides) == len(counts) <= MAX_LEVELS
         and all(type(number) is int and 0 < number <= 64 for numbers in pair for number in numbers),
-        f"strides {shown(strides)} and how many stages have them, {shown(counts)}, must be two lists of "
+        f"strides {short_repr(strides)} and how many stages have them, {short_repr(counts)}, must be two lists of "
         f"integers from 1 to 64, one of each per level; restore them from the original",
     )
     return [[stride] * count for stride, count in zip(strides, counts, strict=True)]
@@ -73,10 +71,10 @@ def multipliers_of(multipliers: object, levels: int) -> list[int]:
     found = multipliers or [1] * levels
     require(
         isinstance(found, (list, tuple))
-        and len(found) <= _MOST_LEVELS
+        and len(found) <= MAX_LEVELS
         and all(type(number) is int and 0 < number <= 64 for number in found),
-        f"multipliers={shown(multipliers)} must be a list of integers from 1 to 64, one per level; restore them from "
-        f"the original",
+        f"multipliers={short_repr(multipliers)} must be a list of integers from 1 to 64, one per level; restore them "
+        f"from the original",
     )
     return list(found)
 
@@ -89,7 +87,7 @@ def checked_count(name: str, value: object, most: int = 2**20) -> int:
     """
     require(
         type(value) is int and 0 < value <= most,
-        f"{name}={shown(value)} must be an integer from 1 to {most}; restore it from the original",
+        f"{name}={short_repr(value)} must be an integer from 1 to {most}; restore it from the original",
     )
     return value
 
@@ -99,22 +97,22 @@ def _prior_list(config: dict[str, Any]) -> list[dict[str, Any]]:
     is_older = "prior_config_list" not in config
     count = config.get("nb_priors", 3 if is_older else None)
     require(
-        (count is None and not is_older) or (type(count) is int and 0 < count <= _MOST_LEVELS),
-        f"nb_priors={shown(count)} in config.json must be an integer from 1 to {_MOST_LEVELS}; correct it",
+        (count is None and not is_older) or (type(count) is int and 0 < count <= MAX_LEVELS),
+        f"nb_priors={short_repr(count)} in config.json must be an integer from 1 to {MAX_LEVELS}; correct it",
     )
     if is_older:
-        priors = [config[f"prior_{place}"] for place in range(count)]
+        priors = [config[f"prior_{index}"] for index in range(count)]
         listed = sum(re.fullmatch("prior_[0-9]+", name) is not None for name in config)
     else:
         priors = config["prior_config_list"]
         require(
-            isinstance(priors, list) and 0 < len(priors) <= _MOST_LEVELS,
-            f"prior_config_list in config.json must list 1 to {_MOST_LEVELS} priors; restore it from the original",
+            isinstance(priors, list) and 0 < len(priors) <= MAX_LEVELS,
+            f"prior_config_list in config.json must list 1 to {MAX_LEVELS} priors; restore it from the original",
         )
         listed = len(priors)
     require(
         count is None or count == listed,
-        f"nb_priors={shown(count)} in config.json, but it describes {listed} priors; restore it from the original",
+        f"nb_priors={short_repr(count)} in config.json, but it describes {listed} priors; restore it from the original",
     )
     return priors
 
@@ -124,7 +122,7 @@ def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
     level_strides = strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])
     require(
         levels == len(level_strides),
-        f"vqvae_config.levels={shown(levels)} must be {len(level_strides)}, as res_strides_t has it; correct it",
+        f"vqvae_config.levels={short_repr(levels)} must be {len(level_strides)}, as res_strides_t has it; correct it",
     )
     multipliers = multipliers_of(legacy["multipliers"], levels)
     width, depth = (checked_count(name, legacy[name]) for name in ("res_conv_width", "res_conv_depth"))
@@ -145,10 +143,10 @@ def _vqvae(legacy: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
     }
 
 
-def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], place: int) -> dict[str, Any]:
+def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], index: int) -> dict[str, Any]:
     """One prior; what transformers 4 copies from its top prior onto all others is read from there."""
     strides = vqvae["level_strides"]
-    level = len(strides) - 1 - place
+    level = len(strides) - 1 - index
     depth = legacy["num_layers"]
     genres, artists = legacy["metadata_dims"][0], legacy["metadata_dims"][1]
     return dict(
@@ -179,7 +177,7 @@ def _prior(legacy: dict[str, Any], top: dict[str, Any], vqvae: dict[str, Any], p
         min_song_seconds=top["min_duration"],
         max_song_seconds=top["max_duration"],
         **_lyrics(legacy),
-        **(_conditioner(legacy, place) if place > 0 else {}),
+        **(_conditioner(legacy, index) if index > 0 else {}),
     )
 
 
@@ -187,7 +185,7 @@ def _kinds(legacy: dict[str, Any], depth: int) -> tuple[str, ...]:
     pattern = legacy["attention_pattern"]
     require(
         pattern in tuple(_PATTERNS),
-        f"attention_pattern={shown(pattern)} in config.json is none of {', '.join(_PATTERNS)}; correct it",
+        f"attention_pattern={short_repr(pattern)} in config.json is none of {', '.join(_PATTERNS)}; correct it",
     )
     return attention_kinds_of_order(_PATTERNS[pattern], depth)
 
@@ -231,9 +229,9 @@ def _alignment(legacy: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, int]
     return {"alignment_layer": layer, "alignment_head": head} if is_known and ours[layer] in kinds else {}
 
 
-def _conditioner(legacy: dict[str, Any], place: int) -> dict[str, Any]:
+def _conditioner(legacy: dict[str, Any], index: int) -> dict[str, Any]:
     return {
-        "upper_strides": strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])[place],
+        "upper_strides": strides_by_level(legacy["res_strides_t"], legacy["res_downs_t"])[index],
         "conditioner_hidden_size": legacy["res_conv_width"],
         "conditioner_residual_depth": legacy["res_conv_depth"],
         "conditioner_residual_multiplier": legacy["res_convolution_multiplier"],

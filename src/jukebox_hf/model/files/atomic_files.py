@@ -1,11 +1,12 @@
-"""Writing a file so that it is whole or the older one stays, whatever happens meanwhile.
+"""Atomic replacement: a file is whole, or the older one stays, whatever happens meanwhile.
 
-Flows in: bytes. Flows out: a file in its place, flushed to the disk.
+Flows in: bytes, or a file beside its target. Flows out: the file under its name, flushed to the disk.
 """
 
 import os
 from pathlib import Path
 
+BYTES_AT_ONCE = 2**22  # of a file that is read through
 _LONGEST_STAGED = 60  # letters, of an unfinished file's name: no more bytes than a name may have
 
 
@@ -21,10 +22,15 @@ def write_whole(path: Path, content: bytes, *, staging: Path | None = None) -> N
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(staged, path)
-        flush(path.parent)
+        replace_file(staged, path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def replace_file(staged: Path, path: Path) -> None:
+    """Give a file that is whole and flushed the name of its target, on the same disk; the name is flushed too."""
+    os.replace(staged, path)
+    flush(path.parent)
 
 
 def flush(path: Path) -> None:

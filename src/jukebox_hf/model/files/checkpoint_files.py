@@ -34,12 +34,12 @@ from .file_modes import follow_umask
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .weight_types import check_numbers
 
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _VARIANT = re.compile(r"^model\.(.+?)(?:-\d{5}-of-\d{5})?\.safetensors$")  # model.fp16.safetensors, and its shards
-_INDEX = tuple(f"{name}.index.json" for name in _WHOLE)
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-_AGAIN = "download or export it again"
+_INDEX_FILES = tuple(f"{name}.index.json" for name in _WEIGHT_FILES)
+_STORED_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_EXPORT_AGAIN = "download or export it again"
 _OLD_PICKLES = 4  # that a stream of torch.save begins with, before zip files
 _QUIETLY = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 
@@ -66,12 +66,14 @@ class CheckpointFiles(Mapping[str, Tensor]):
                 name_or_path, name, _raise_exceptions_for_missing_entries=False, **{"local_files_only": False, **hub}
             )
 
-        for whole, index in zip(_WHOLE, _INDEX, strict=True):
+        for whole, index in zip(_WEIGHT_FILES, _INDEX_FILES, strict=True):
             if found := find(whole):
                 return cls([Path(found)])
             if found := find(index):
                 return cls([Path(_found(find(shard), shard, name_or_path)) for shard in shards_of(Path(found))])
-        raise ValueError(f"{name_or_path} holds none of {', '.join(_WHOLE + _INDEX)}; is it a model's folder?")
+        raise ValueError(
+            f"{name_or_path} holds none of {', '.join(_WEIGHT_FILES + _INDEX_FILES)}; is it a model's folder?"
+        )
 
     def __getitem__(self, name: str) -> Tensor:
         return self._readers[name]()
@@ -106,7 +108,7 @@ class CheckedWeights:
 
 def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
     """Compare the files of a network with what its configuration asks for."""
-    hub = {key: said[key] for key in _HUB_ARGUMENTS if said.get(key) is not None}
+    hub = {key: said[key] for key in HUB_ARGUMENTS if said.get(key) is not None}
     subfolder, config = said.get("subfolder") or "", said.get("config")
     check_name(name)
     if not isinstance(config, PreTrainedConfig):
@@ -157,7 +159,7 @@ def check_format(
     require(variant is None, f"variant={variant!r}, but repositories of transformers 4 have none; leave it out")
     if use_safetensors is not None:
         quietly = {"_raise_exceptions_for_missing_entries": False}
-        found = any(cached_file(name_or_path, file, **quietly, **hub) for file in (_WHOLE[0], _INDEX[0]))
+        found = any(cached_file(name_or_path, file, **quietly, **hub) for file in (_WEIGHT_FILES[0], _INDEX_FILES[0]))
         require(
             found == use_safetensors,
             f"use_safetensors={use_safetensors}, but the weights of {name_or_path} are "
@@ -234,7 +236,7 @@ def check_weights_of(
     """`check_weights` against the tensors that a network makes of its configuration.
 
     Args:
-        is_free: compare nothing, such as for matrices that a quantiser takes apart in its own way.
+        is_free: compare nothing, such as for matrices that a quantizer takes apart in its own way.
     """
     shapes, tied = None, ()
     if not is_free:
@@ -270,11 +272,11 @@ def check_weights(
     def find(file: str) -> str | None:
         return _find_quietly(name_or_path, file, subfolder, **hub)
 
-    dtypes = None if shapes is None else _FLOATS
+    dtypes = None if shapes is None else _STORED_FLOATS
     found: dict[str, StoredTensor] = {}
-    if (file := find(with_variant(_WHOLE[0], variant))) is not None:
+    if (file := find(with_variant(_WEIGHT_FILES[0], variant))) is not None:
         found = check_safetensors(file, dtypes=dtypes).tensors
-    elif (file := find(with_variant(_INDEX[0], variant))) is not None:
+    elif (file := find(with_variant(_INDEX_FILES[0], variant))) is not None:
         shards = [_found(find(shard), shard, name_or_path) for shard in shards_of(Path(file))]
         found = _check_shards(Path(file), [check_safetensors(shard, dtypes=dtypes) for shard in shards])
     if shapes is not None and found:
@@ -292,7 +294,7 @@ def shards_of(index: Path) -> list[str]:
     """The files an index names, each a plain name beside it.
 
     Raises:
-        ValueError: an index that can not be read or points elsewhere.
+        ValueError: an index that cannot be read or points elsewhere.
     """
     weight_map = read_json(index).get("weight_map")
     require(isinstance(weight_map, dict) and len(weight_map) > 0, f"{index} is not an index of shards; get it again")
@@ -343,7 +345,7 @@ def read_pickled_tensors(file: Path) -> Any:
     check_file(file)
     refuse_kind(file, read_head(file), allowed=("zip", "pickle"))
     is_cut = read_head(file).startswith(b"PK") and not zipfile.is_zipfile(file)
-    require(not is_cut, f"{file} is not a checkpoint of plain tensors: it was cut short; {_AGAIN}")
+    require(not is_cut, f"{file} is not a checkpoint of plain tensors: it was cut short; {_EXPORT_AGAIN}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's advice about other people's pickles
@@ -360,19 +362,19 @@ def _load_tensors(file: Path) -> Any:
     except RuntimeError as error:
         if "mmap" not in str(error):
             raise
-        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream can not be mapped
+        return torch.load(file, map_location="cpu", weights_only=True)  # an old stream cannot be mapped
 
 
 def _damage_of(file: Path, error: Exception) -> str:
     """Why a pickle could not be read, in our words: torch's own advise to switch its protection off."""
     name, is_cut = _names_in(file)
     if is_cut or isinstance(error, EOFError) or re.search("EOF|truncated", str(error)):
-        return f"it was cut short; {_AGAIN}"
+        return f"it was cut short; {_EXPORT_AGAIN}"
     if (found := re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))) is not None:
         name = found[1]
     if name is not None:
         return f"it holds code ({name[:80]}), which is never run; save it again with nothing but tensors"
-    return f"it is damaged, or of another kind; {_AGAIN}"
+    return f"it is damaged, or of another kind; {_EXPORT_AGAIN}"
 
 
 def _names_in(file: Path) -> tuple[str | None, bool]:

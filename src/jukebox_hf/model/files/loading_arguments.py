@@ -1,4 +1,4 @@
-"""What `from_pretrained` and `save_pretrained` may be told: each is used, true anyway, or refused.
+"""Arguments of `from_pretrained` and `save_pretrained`: each is used, true anyway, or refused.
 
 Flows in: keyword arguments as transformers 5 documents them. Flows out: `LoadingArguments`, and where each part of a
 model is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
@@ -19,17 +19,16 @@ from transformers.utils import logging
 
 from ..checks.foreign_arguments import Foreign, check_foreign
 from ..checks.validation import is_integer, plain, read_flag, require
-from .checkpoint_files import read_json_beside
+from .checkpoint_files import HUB_ARGUMENTS, read_json_beside
 
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
 _WHOLE_MODEL = "jukebox"  # the model_type of a repository with all parts
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate works out
 _INTERNAL = ("_from_auto", "_from_pipeline", "_commit_hash")  # transformers tells us that it is transformers
 
-_FLAGS = ("offload", "keep_loaded", "offload_buffers", "disable_mmap", "force_download", "local_files_only")
-_KINDS = {
+_YES_OR_NO = ("offload", "keep_loaded", "offload_buffers", "disable_mmap", "force_download", "local_files_only")
+_ARGUMENT_TYPES = {
     "revision": (str, "the name of a branch, tag or commit"),
     "cache_dir": ((str, PathLike), "a folder"),
     "offload_folder": ((str, PathLike), "a folder"),
@@ -127,8 +126,8 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingArgume
     options = {name: value for name in _PLACING if (value := left.pop(name, None)) not in (None, False)}
     require(
         not options or device_map is not None,
-        f"{', '.join(f'{name}={value!r}' for name, value in options.items())} says how device_map= places weights, but "
-        f"there is none; say device_map='auto'",
+        f"{', '.join(f'{name}={value!r}' for name, value in options.items())} says how device_map= spreads weights, "
+        f"but there is none; say device_map='auto'",
     )
     for name in ("variant", "disable_mmap"):
         if (value := plain(left.pop(name, None))) is not None:
@@ -156,14 +155,14 @@ def read_loading(arguments: Mapping[str, Any], device_map: Any) -> LoadingArgume
 
 
 def check_kinds(arguments: Mapping[str, Any]) -> None:
-    """Refuse values of a kind that an argument can not have; transformers and huggingface_hub would guess.
+    """Refuse values of a kind that an argument cannot have; transformers and huggingface_hub would guess.
 
     Raises:
         ValueError: in one sentence.
     """
-    for name in _FLAGS:
+    for name in _YES_OR_NO:
         read_flag(name, arguments.get(name))
-    for name, (kinds, words) in _KINDS.items():
+    for name, (kinds, words) in _ARGUMENT_TYPES.items():
         value = arguments.get(name)
         require(value is None or isinstance(value, kinds), f"{name}={value!r:.80} must be {words}")
     quantization = arguments.get("quantization_config")
@@ -174,7 +173,7 @@ def check_kinds(arguments: Mapping[str, Any]) -> None:
 
 
 def check_saving(arguments: Mapping[str, Any]) -> None:
-    """Refuse what `JukeboxModel.save_pretrained` can not do.
+    """Refuse what `JukeboxModel.save_pretrained` cannot do.
 
     Raises:
         ValueError: in one sentence.
@@ -252,43 +251,45 @@ def check_device_map(device_map: Any, num_levels: int) -> None:
                 bool(device_map_of(device_map, part)),
                 f"device_map={dict(device_map)!r} says nothing of {part}; add it, or '' for all parts",
             )
-        places = device_map.values()
+        devices = device_map.values()
     else:
-        places = [device_map]
+        devices = [device_map]
     require(
-        "disk" not in places,
+        "disk" not in devices,
         f"device_map={device_map!r} leaves weights on the disk, from where each of a song's many thousand steps would "
         f"read them again; say offload=True, which keeps priors in the CPU's memory, or nothing: they come one by one",
     )
 
 
-def check_places(device_map: Any) -> None:
-    """Refuse devices that are none, or not here, before files are read; what is left on the disk is told elsewhere.
+def check_devices(device_map: Any) -> None:
+    """Refuse devices that are none, or not here, before files are read; the disk is refused elsewhere.
 
     Raises:
         ValueError: in one sentence.
     """
     if device_map is None or (isinstance(device_map, str) and device_map in AUTOMATIC):
         return
-    for place in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
-        if place != "disk":
-            check_present("device_map", device_map, place)
+    for device in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
+        if device != "disk":
+            check_present("device_map", device_map, device)
 
 
-def check_present(name: str, said: Any, place: Any) -> None:
+def check_present(name: str, said: Any, device: Any) -> None:
     """Refuse a device that this machine does not have, before files are read for it.
 
     Raises:
         ValueError: in one sentence.
     """
     require(
-        _is_place(place), f"{name}={said!r:.200} names {place!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
+        _is_device(device), f"{name}={said!r:.200} names {device!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
     )
     try:
-        torch.empty(0, device=place, dtype=torch.float32)
+        torch.empty(0, device=device, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError):  # each backend has its own
         cure = "leave it out, or say 'cpu'"
-        raise ValueError(f"{name}={said!r:.200} needs {place!r}, but torch finds no such device here; {cure}") from None
+        raise ValueError(
+            f"{name}={said!r:.200} needs {device!r}, but torch finds no such device here; {cure}"
+        ) from None
 
 
 def device_map_of(device_map: Any, part: str) -> Any:
@@ -296,16 +297,18 @@ def device_map_of(device_map: Any, part: str) -> Any:
     if not isinstance(device_map, Mapping):
         return device_map
     own = {
-        name[len(part) :].lstrip("."): place for name, place in device_map.items() if f"{name}.".startswith(f"{part}.")
+        name[len(part) :].lstrip("."): device
+        for name, device in device_map.items()
+        if f"{name}.".startswith(f"{part}.")
     }
     return own or ({"": device_map[""]} if "" in device_map else {})
 
 
 def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
-    """Refuse what can not say where a model is.
+    """Refuse what cannot say where a model is.
 
     Args:
-        has_weights: they were handed over, so no place is needed.
+        has_weights: they were given, so no path is needed.
 
     Raises:
         ValueError: neither a word nor a path.
@@ -319,7 +322,7 @@ def check_source(name_or_path: Any, *, has_weights: bool = False) -> None:
 def check_part(
     part: str, name_or_path: Any, arguments: Mapping[str, Any], config_class: type[PreTrainedConfig]
 ) -> dict[str, Any]:
-    """Check what a part's own `from_pretrained` was told, and give what goes on to transformers'.
+    """Check the arguments of a part's own `from_pretrained`, and give those that go on to transformers'.
 
     A whole repository has the part in a folder: `vqvae` is found there, of priors there are several.
 
@@ -338,7 +341,7 @@ def check_part(
     check_variant(arguments.get("variant"))
     check_kinds(arguments)
     check_source(name_or_path, has_weights="state_dict" in arguments)
-    check_places(arguments.get("device_map"))
+    check_devices(arguments.get("device_map"))
     given = {name: value for name, value in arguments.items() if name not in LOAD or name in _MEANT_FOR_PARTS}
     if name_or_path is None:
         return given
@@ -368,11 +371,11 @@ def check_part(
     return {**given, "subfolder": f"{inside}vqvae"}
 
 
-def _is_place(place: Any) -> bool:
-    if is_integer(place):
-        return place >= 0
+def _is_device(device: Any) -> bool:
+    if is_integer(device):
+        return device >= 0
     try:
-        return torch.device(place).type != "meta"
+        return torch.device(device).type != "meta"
     except (RuntimeError, TypeError):
         return False
 

@@ -1,4 +1,4 @@
-"""What a safetensors file says it holds, checked without reading a tensor.
+"""Headers of safetensors files, checked without reading a tensor.
 
 Flows in: a path. Flows out: names, types and shapes of its tensors and its metadata, or one sentence that names the
 file and the cause. A checked header promises that the file is whole: every tensor lies inside it, none over another.
@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checks.file_kinds import LARGEST_HEADER, check_file, refuse_kind
+from ..checks.file_kinds import GET_AGAIN, LARGEST_HEADER, check_file, refuse_kind
 from ..checks.json_files import parse_json
 from ..checks.validation import is_integer, require
 
-_AGAIN = "get the file again"
 # bits of an element
 _BITS = (
     {"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
@@ -43,7 +42,7 @@ def check_safetensors(
     shapes: Mapping[str, Sequence[int] | None] | None = None,
     *,
     dtypes: Collection[str] | None = None,
-    cure: str = _AGAIN,
+    cure: str = GET_AGAIN,
 ) -> SafetensorsHeader:
     """Read the header of a safetensors file and refuse a file that is damaged or is none; no tensor is read.
 
@@ -79,29 +78,29 @@ def check_safetensors(
 
 
 def _tensors(path: object, content: dict[str, Any], size: int, cure: str) -> dict[str, StoredTensor]:
-    tensors, places = {}, []
+    tensors, extents = {}, []
     for name, said in content.items():
-        dtype, shape, place = (
+        dtype, shape, extent = (
             (said.get(key) for key in ("dtype", "shape", "data_offsets")) if isinstance(said, dict) else (None,) * 3
         )
         is_known = (
             _are_sizes(shape)
-            and _are_sizes(place)
-            and len(place) == 2
+            and _are_sizes(extent)
+            and len(extent) == 2
             and isinstance(dtype, str)
-            and place[0] <= place[1]
+            and extent[0] <= extent[1]
         )
         require(is_known, f"the header of {path} does not say what {_named(name)} is; {cure}")
         require(dtype in _BITS, f"{path} holds {_named(name)} as {dtype[:20]!r}, which is no known type; {cure}")
-        size_said = place[1] - place[0]
+        size_said = extent[1] - extent[0]
         require(
             math.prod(shape) * _BITS[dtype] == 8 * size_said,
             f"the header of {path} gives {_named(name)} {size_said:,} bytes, which its shape does not have; {cure}",
         )
         tensors[name] = StoredTensor(dtype, tuple(shape))
-        places.append((*place, name))
+        extents.append((*extent, name))
     end = 0
-    for begin, stop, name in sorted(places):
+    for begin, stop, name in sorted(extents):
         require(begin == end, f"in {path} {_named(name)} overlaps another tensor or leaves a hole; {cure}")
         end = stop
     require(end <= size, f"{path} was cut short: {end - size:,} of its bytes are missing; {cure}")

@@ -1,4 +1,4 @@
-"""What numbers weights may be, and what stays float32 where half precision is asked for, whichever way it is asked.
+"""Which dtypes weights may have, and what stays float32 where half precision is asked for, whichever way it is asked.
 
 Half precision is for the transformers' matrices: norms, embeddings, heads, conditioners and codebooks stay as trained.
 `from_pretrained(dtype=...)` goes by `_keep_in_fp32_modules_strict`; here `from_config(dtype=...)`, `.to(dtype)` and
@@ -13,18 +13,32 @@ from torch import Tensor, nn
 
 from ..checks.validation import require
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what is computed in; others are storage
+FLOAT_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+)  # dtypes that are computed in; others are storage
 HALVES = (torch.float16, torch.bfloat16)
 
 
 class KeepsFloat32:
     """For networks, before `PreTrainedModel`: some of their tensors never become half precision."""
 
+    @classmethod
+    def float32_modules(cls) -> list[str]:
+        """The names of modules whose tensors stay, which `from_pretrained` goes by."""
+        return list(cls._keep_in_fp32_modules_strict or ())
+
+    @classmethod
+    def is_half_precision(cls, name: str) -> bool:
+        """Whether half precision is for the tensor, or the module, of this name."""
+        return not set(cls.float32_modules()).intersection(name.split("."))
+
     def _float32_tensors(self) -> Iterator[Tensor]:
-        """Those that stay; by default those under one of the names that `from_pretrained` goes by."""
-        kept = set(self._keep_in_fp32_modules_strict or ())
+        """Those that stay; by default those under one of the names of `float32_modules`."""
         for tensors in (self.named_parameters(), self.named_buffers()):
-            yield from (tensor for name, tensor in tensors if kept.intersection(name.split(".")))
+            yield from (tensor for name, tensor in tensors if not self.is_half_precision(name))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         """Every move and every change of dtype of a module goes through here."""
@@ -38,7 +52,7 @@ class KeepsFloat32:
         return super()._apply(carefully, *args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As torch's, which would make weights of integers and of complex numbers without a word."""
+        """As torch's, which would silently take weights of integers and of complex numbers."""
         check_numbers({} if getattr(self, "is_quantized", False) else state_dict)
         return super().load_state_dict(state_dict, *args, **kwargs)
 
@@ -62,7 +76,7 @@ def check_numbers(tensors: Mapping[str, Any], where: str = "the state dict") -> 
     """
     for name, tensor in tensors.items():
         require(
-            type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype in FLOATS,
+            type(tensor) not in (Tensor, nn.Parameter) or tensor.dtype in FLOAT_DTYPES,
             f"{where} holds {name} as {getattr(tensor, 'dtype', None)}, but weights must be float32, float64, bfloat16 "
             f"or float16; convert the model again",
         )

@@ -1,7 +1,7 @@
-"""The boxes in which people hand over recordings: dictionaries, tuples with a rate, decoders, bytes, or plain samples.
+"""The forms in which recordings arrive: dictionaries, tuples with a rate, decoders, bytes, or plain samples.
 
 Flows in: what `datasets`, gradio, soundfile or transformers' pipelines give. Flows out: samples with their rate, or a
-file. What the numbers mean is not looked at here (`audio_input`).
+file. What the numbers mean is checked elsewhere (`audio_input`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ _ARRAYS, _RATES = ("array", "raw", "audio"), ("sampling_rate", "sample_rate")
 
 
 class Recording(NamedTuple):
-    """One recording out of its box.
+    """One recording, unpacked.
 
     Attributes:
         source: a path, the bytes of a file, or samples as an array.
-        rate: of samples, where the box said it.
+        rate: of samples, where the container gives it.
     """
 
     source: str | PathLike[str] | bytes | np.ndarray
@@ -38,7 +38,7 @@ class Recording(NamedTuple):
 
 
 def unpack(audio: Any, name: str = "audio") -> Recording:
-    """Take one recording out of its box.
+    """Unpack one recording.
 
     Raises:
         ValueError: what is no recording, in one sentence.
@@ -102,7 +102,7 @@ def _content(file: Any, name: str) -> bytes:
     try:
         content = file.read()
     except (OSError, ValueError, TypeError) as error:  # closed, or written only
-        raise ValueError(f"{name} is an open file that can not be read ({error}); give its path") from None
+        raise ValueError(f"{name} is an open file that cannot be read ({error}); give its path") from None
     require(
         isinstance(content, (bytes, bytearray)),
         f"{name} is an open file that gives {type(content).__name__}, not bytes; open it with 'rb', or give its path",
@@ -151,7 +151,7 @@ def _array(samples: Any, name: str) -> np.ndarray:
         try:
             samples = samples.detach().cpu().resolve_conj().resolve_neg()
             samples = (samples.float() if samples.is_floating_point() else samples).numpy()
-        except (RuntimeError, TypeError):  # sparse, nested, quantised, on the meta device: each has its own
+        except (RuntimeError, TypeError):  # sparse, nested, quantized, on the meta device: each has its own
             kind = f"{type(samples).__name__} of {samples.dtype}, {samples.layout}, on {samples.device}"
             cure = "give a plain tensor that holds them, such as .to_dense() of a sparse one"
             raise ValueError(f"{name} is a {kind}, out of which no samples can be read; {cure}") from None

@@ -1,7 +1,7 @@
 """Audio that people give: a file or an array, of any rate and channels, becomes mono float32 at the model's rate.
 
 Flows in: a path or samples. Flows out: samples (S,). A file's header is checked before any sample is read, and samples
-are read in blocks, so a hostile file can not ask for much memory.
+are read in blocks, so a hostile file cannot ask for much memory.
 """
 
 import io
@@ -35,7 +35,7 @@ BLOCK_VALUES = 1 << 20
 _SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
 _OBJECT = re.compile(r"<_io\.BytesIO object at 0x[0-9a-fA-F]+>(?:: )?")  # what libsndfile was given, in its words
-_CURE = "convert it to WAV or FLAC"
+_CONVERT = "convert it to WAV or FLAC"
 
 
 def read_audio(
@@ -59,7 +59,7 @@ def read_audio(
         float32 (S,), the mean of the channels, resampled by soxr (very high quality). Values are not clamped.
 
     Raises:
-        ValueError: what can not be read, is too long, has impossible channels or rates, or is not finite.
+        ValueError: what cannot be read, is too long, has impossible channels or rates, or is not finite.
         ImportError: soundfile or soxr is needed and not installed.
     """
     check_rate("sampling_rate", sampling_rate)
@@ -87,15 +87,15 @@ def read_audio(
     return resample(samples, rate, sampling_rate)
 
 
-def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
+def write_samples(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
     """Write samples (S,) as an audio file, cut to [-1, 1]; an older file stays until all is there.
 
     Raises:
-        ValueError: samples or a format that can not be written.
+        ValueError: samples or a format that cannot be written.
         ImportError: soundfile is not installed.
     """
     path, samples = Path(path), np.asarray(samples)
-    check_target(path)
+    check_audio_target(path)
     require(
         samples.ndim == 1 and samples.dtype.kind == "f" and bool(np.isfinite(samples).all()),
         f"audio must be finite floating-point samples (S,), not {samples.dtype} {samples.shape}",
@@ -106,7 +106,7 @@ def write_audio(path: str | PathLike[str], samples: np.ndarray, sampling_rate: i
     write_whole(path, memory.getvalue())
 
 
-def check_target(path: Path) -> None:
+def check_audio_target(path: Path) -> None:
     """Refuse a path at which no audio file can be written.
 
     Raises:
@@ -212,7 +212,7 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = reason_of(error)
-        raise ValueError(f"{path} can not be read as audio ({reason}); {_CURE}") from None
+        raise ValueError(f"{path} cannot be read as audio ({reason}); {_CONVERT}") from None
 
 
 def reason_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""JukeboxFeatureExtractor: recordings become what the VQ-VAE reads, mono, at its rate, in whole codes.
+"""JukeboxFeatureExtractor: recordings to mono samples at the rate of the VQ-VAE, in whole codes.
 
 Flows in: waveforms or audio files. Flows out: `input_values` (B, 1, S). Shorter recordings are padded in front, where
 the tokenizer pads too: in a batch the end of every prompt is where its song goes on.
@@ -24,7 +24,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
     """Turns recordings into mono samples at the model's rate, cut to whole codes of the coarsest level.
 
     Args:
-        feature_size: channels; Jukebox hears one.
+        feature_size: channels; Jukebox is mono.
         sampling_rate: of the model.
         padding_value: what stands in front of shorter recordings.
         hop_length: samples per code of the coarsest level.
@@ -42,7 +42,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
     ) -> None:
         kwargs = {"padding_side": "left"} | kwargs
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
-        require(feature_size == 1, f"feature_size={feature_size!r:.80} must be 1: Jukebox hears one channel")
+        require(feature_size == 1, f"feature_size={feature_size!r:.80} must be 1: Jukebox is mono")
         for name, value, least, most in (
             ("sampling_rate", sampling_rate, 1000, 384_000),
             ("hop_length", hop_length, 1, 2**20),
@@ -59,7 +59,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As transformers', but what is of the model can not be made another while it is read.
+        """As transformers', but what is of the model cannot be made another while it is read.
 
         Raises:
             ValueError: another sampling_rate or hop_length than the repository's.
@@ -90,14 +90,14 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
             sampling_rate: of samples that come without one; they are resampled where it is not the model's.
             padding: False refuses recordings of different lengths; True and "longest" are the same.
             return_tensors: "pt" or "np"; None gives lists.
-            how: what other extractors are told, where it is true of this one anyway.
+            how: arguments of other extractors, where true of this one anyway.
 
         Returns:
             `input_values` (B, 1, S), zeros in front of shorter recordings; `padding_mask` (B, S), 1 where sound is;
             `input_lengths` (B,) in samples.
 
         Raises:
-            ValueError: audio that can not be read, or is shorter than one code.
+            ValueError: audio that cannot be read, or is shorter than one code.
         """
         padding = read_padding("JukeboxFeatureExtractor", padding, how)
         given = [unpack(audio, "raw_audio") for audio in as_list(raw_audio)]

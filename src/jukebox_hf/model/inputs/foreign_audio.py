@@ -33,17 +33,17 @@ _BEGINNINGS = (
     (0, b"wvpk", "wv", "WavPack"),
     (0, b"\x0b\x77", "ac3", "AC-3"),
 )
-_CURE = "install ffmpeg (such as with apt-get install ffmpeg), or convert it to WAV or FLAC"
+_INSTALL_FFMPEG = "install ffmpeg (such as with apt-get install ffmpeg), or convert it to WAV or FLAC"
 _PATIENCE = 600.0  # seconds after which ffmpeg is stopped
-_AU_HEADER = struct.Struct(">4s5I")  # ".snd", place of the samples, size, encoding, rate, channels
+_AU_HEADER = struct.Struct(">4s5I")  # ".snd", offset of the samples, size, encoding, rate, channels
 _BLOCK_SECONDS = 10.0
 
 
 def foreign_kind(source: Path | bytes) -> tuple[str, str] | None:
     """ffmpeg's and our name of the container of a file, or of its bytes; None for what libsndfile may try."""
     beginning = source[:16] if isinstance(source, bytes) else read_head(source, 16)
-    for place, mark, name, ours in _BEGINNINGS:
-        if beginning[place : place + len(mark)] == mark:
+    for offset, mark, name, ours in _BEGINNINGS:
+        if beginning[offset : offset + len(mark)] == mark:
             return name, ours
     is_adts = len(beginning) > 1 and beginning[0] == 0xFF and beginning[1] & 0xF6 == 0xF0
     return ("aac", "AAC") if is_adts else None
@@ -74,7 +74,7 @@ def open_foreign(source: Path | bytes, kind: tuple[str, str], max_seconds: float
     try:
         from torchcodec.decoders import AudioDecoder
     except Exception:  # it is there, and its libraries are not: any error
-        raise ValueError(f"{name} is {kind[1]}, which needs ffmpeg to be read; {_CURE}") from None
+        raise ValueError(f"{name} is {kind[1]}, which needs ffmpeg to be read; {_INSTALL_FFMPEG}") from None
     return _ByTorchcodec(AudioDecoder, source, what)
 
 
@@ -140,8 +140,8 @@ class _ByFfmpeg:
         if len(header) < _AU_HEADER.size:
             self._process.wait()
             raise ValueError(self._refusal())
-        _, place, _, _, self.samplerate, self.channels = _AU_HEADER.unpack(header)
-        self._process.stdout.read(max(place - _AU_HEADER.size, 0))
+        _, offset, _, _, self.samplerate, self.channels = _AU_HEADER.unpack(header)
+        self._process.stdout.read(max(offset - _AU_HEADER.size, 0))
 
     def _told(self) -> list[str]:
         self._errors.seek(0)
@@ -151,7 +151,7 @@ class _ByFfmpeg:
         told = self._told()
         if told and "matches no streams" in " ".join(told):
             return f"{self._what} holds no sound; give a recording"
-        return f"{self._what} can not be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
+        return f"{self._what} cannot be read by ffmpeg ({told[-1] if told else 'it was stopped'}); check the file"
 
 
 class _ByTorchcodec:
@@ -161,14 +161,16 @@ class _ByTorchcodec:
 
     def __init__(self, decoder: Any, source: Path | bytes, what: str) -> None:
         self._what = what
-        self._place = 0.0
+        self._position = 0.0
         try:
             self._decoder = decoder(source if isinstance(source, bytes) else str(source))
             facts = self._decoder.metadata
             self.samplerate, self.channels = int(facts.sample_rate), int(facts.num_channels)
             self._seconds = float(facts.duration_seconds_from_header or 0.0)
         except Exception as error:
-            raise ValueError(f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_CURE}") from None
+            raise ValueError(
+                f"{self._what} cannot be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+            ) from None
 
     def __enter__(self) -> "_ByTorchcodec":
         return self
@@ -178,14 +180,16 @@ class _ByTorchcodec:
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames, as many as ten seconds hold, (F, channels) float32; none at the end."""
-        if self._place >= self._seconds:
+        if self._position >= self._seconds:
             return np.zeros((0, self.channels), np.float32)
-        stop = min(self._place + _BLOCK_SECONDS, self._seconds)
+        stop = min(self._position + _BLOCK_SECONDS, self._seconds)
         try:
-            found = self._decoder.get_samples_played_in_range(self._place, stop)
+            found = self._decoder.get_samples_played_in_range(self._position, stop)
         except Exception as error:
-            raise ValueError(f"{self._what} can not be read by torchcodec ({_first_line(error)}); {_CURE}") from None
-        self._place = stop
+            raise ValueError(
+                f"{self._what} cannot be read by torchcodec ({_first_line(error)}); {_INSTALL_FFMPEG}"
+            ) from None
+        self._position = stop
         return np.ascontiguousarray(found.data.numpy().T, dtype=np.float32)
 
 

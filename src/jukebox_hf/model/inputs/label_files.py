@@ -1,6 +1,6 @@
 """Label lists on disk: OpenAI's `name;id` lines, ours and transformers 4's JSON.
 
-Flows in: files that nobody vouches for. Flows out: dictionaries name -> id that are safe to look names up in.
+Flows in: untrusted files. Flows out: dictionaries name -> id that are safe to look names up in.
 """
 
 import json
@@ -15,7 +15,7 @@ from ..checks.validation import require
 from .label_vocabulary import RULES
 from .lyric_characters import CHARACTERS, UNKNOWN_CHARACTER
 
-Table = dict[str, int]
+LabelTable = dict[str, int]
 MAX_ID = 10**7  # as many rows as a configuration allows
 _V2_SUFFIX = ".v2"
 NO_LISTS = (
@@ -37,7 +37,7 @@ def checked_versions(versions: object) -> list[str]:
     return list(versions)
 
 
-def read_label_list(path: Path) -> Table:
+def read_label_list(path: Path) -> LabelTable:
     """Read one of OpenAI's lists, a `name;id` on each line.
 
     Lines are stripped, names are not. Where a name stands twice, the last line counts.
@@ -45,7 +45,7 @@ def read_label_list(path: Path) -> Table:
     Raises:
         ValueError: a missing file, or a line that is not `name;id`, with file and line.
     """
-    table: Table = {}
+    table: LabelTable = {}
     for number, line in enumerate(_read(path).split("\n"), start=1):
         if number > 1 and not line.strip():
             continue
@@ -59,7 +59,7 @@ def read_label_list(path: Path) -> Table:
     return table
 
 
-def read_tables(path: Path, versions: Sequence[str]) -> dict[str, Table]:
+def read_tables(path: Path, versions: Sequence[str]) -> dict[str, LabelTable]:
     """Read the lists of the given versions from JSON, ours or transformers 4's.
 
     Ours holds one dictionary per version. transformers 4's is one flat dictionary, where v2 names end in ".v2".
@@ -82,7 +82,7 @@ def read_tables(path: Path, versions: Sequence[str]) -> dict[str, Table]:
     return {version: checked_table(str(path), found[version]) for version in dict.fromkeys(versions)}
 
 
-def checked_table(source: str, table: object) -> Table:
+def checked_table(source: str, table: object) -> LabelTable:
     """Refuse a table that is not names with ids."""
     require(isinstance(table, dict), f"{source} must map names to ids, not be a {type(table).__name__}")
     for name, label_id in table.items():
@@ -104,7 +104,7 @@ def check_lyrics_file(path: Path, version: str) -> None:
     )
 
 
-def write_tables(path: Path, tables: dict[str, Table]) -> None:
+def write_tables(path: Path, tables: dict[str, LabelTable]) -> None:
     """Write the lists as plain JSON, one name a line."""
     path.write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

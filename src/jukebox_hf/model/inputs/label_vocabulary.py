@@ -1,7 +1,7 @@
 """Artists and genres: which id a name had when the models were trained, and which names are close to one.
 
 Flows in: names as people write them. Flows out: ids. The rules differ between the two label versions: v2 knows
-lower-case words joined by underscores and hears a genre as a bag of words, v3 knows names as written in lower case.
+lower-case words joined by underscores and splits a genre into a bag of words, v3 knows names as written in lower case.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks.text_input import check_text
-from ..checks.validation import require
+from ..checks.validation import is_integer, require
 
 UNKNOWN_ID = 0
 _LEAST_LIKENESS = 0.7
@@ -78,7 +78,7 @@ class LabelVocabulary:
         return _find(name, self._key(name), self.artists)
 
     def find_genres(self, name: str) -> list[tuple[str, int | None]]:
-        """The words this version hears in a genre, in order, each with its id or None if it is not listed."""
+        """The words this version splits a genre into, in order, each with its id or None if it is not listed."""
         words = RULES[self.version].genre_words(self._key(name))
         return [(word, _find(name, word, self.genres)) for word in words]
 
@@ -96,7 +96,7 @@ class LabelVocabulary:
 
 
 class NameIndex:
-    """Names made ready to be searched many times: what a name can not be like is ruled out for all names at once.
+    """Names made ready to be searched many times: what a name cannot be like is ruled out for all names at once.
 
     Args:
         names: id of every name.
@@ -107,9 +107,9 @@ class NameIndex:
         self._lengths = np.array([len(name) for name in self._folded])
         self._letters = np.stack([_letters(name) for name in self._folded]) if names else np.zeros((0, _BINS))
         self._of_word: dict[str, set[int]] = {}
-        for place, name in enumerate(self._folded):
+        for index, name in enumerate(self._folded):
             for word in name.split():
-                self._of_word.setdefault(word, set()).add(place)
+                self._of_word.setdefault(word, set()).add(index)
 
     def search(self, text: str, limit: int) -> list[LabelMatch]:
         """List the names closest to a text, best first; accents, case and punctuation do not count.
@@ -122,7 +122,7 @@ class NameIndex:
         require(isinstance(text, str), f"text={text!r} must be a string to search for")
         check_text("text", text)
         require(
-            isinstance(limit, int) and not isinstance(limit, bool) and limit > 0,
+            is_integer(limit) and limit > 0,
             f"limit={limit!r} must be a positive number of names",
         )
         wanted = fold(text)
@@ -130,8 +130,8 @@ class NameIndex:
             return []
         matcher = SequenceMatcher(autojunk=False)
         matcher.set_seq2(wanted)
-        scored = ((_likeness(matcher, wanted, self._folded[place]), place) for place in self._candidates(wanted))
-        best = sorted((-score, *self._names[place]) for score, place in scored if score >= _LEAST_LIKENESS)
+        scored = ((_likeness(matcher, wanted, self._folded[index]), index) for index in self._candidates(wanted))
+        best = sorted((-score, *self._names[index]) for score, index in scored if score >= _LEAST_LIKENESS)
         return [LabelMatch(name, label_id) for _, name, label_id in best[:limit]]
 
     def _candidates(self, wanted: str) -> list[int]:
@@ -153,7 +153,7 @@ def search(names: Mapping[str, int], text: str, limit: int) -> list[LabelMatch]:
 
 
 def fold(name: str) -> str:
-    """What people hear in a name: lower case, no accents, single blanks for everything but letters and digits."""
+    """A name normalised for search: lower case, no accents, single blanks for everything but letters and digits."""
     letters = (c for c in unicodedata.normalize("NFKD", name.lower()) if not unicodedata.combining(c))
     return " ".join("".join(c if c.isalnum() else " " for c in letters).split())
 

@@ -1,4 +1,4 @@
-"""Labels: what a prior is told about a song, for the whole song and for each of its windows.
+"""Labels: what conditions a prior on a song, for the whole song and for each of its windows.
 
 Flows in: ids of artist and genres, numbered lyrics, and times in samples. Flows out: OpenAI's packed label rows, and
 the arguments that `JukeboxPrior.forward` takes.
@@ -44,10 +44,10 @@ class SongDescription:
 
 @dataclass(frozen=True)
 class LevelLabels:
-    """The labels of one song as the prior of one level reads them (SPEC of the original, 6.3 and 5.3).
+    """The labels of one song as the prior of one level takes them (SPEC of the original, 6.3 and 5.3).
 
     Args:
-        config: the prior that will read them.
+        config: of the prior that they condition.
         artist_id: 0 is "unknown".
         genre_ids: one for each of the prior's genre slots, -1 in empty ones.
         lyrics: all of the song's lyrics, numbered for this level.

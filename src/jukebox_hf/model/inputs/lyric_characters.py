@@ -1,6 +1,6 @@
 """Lyric characters: the two vocabularies that OpenAI trained on, and characters of one's own behind them.
 
-Flows in: lyrics as typed. Flows out: ids, and for each id the place it came from. The vocabularies cover ASCII; other
+Flows in: lyrics as typed. Flows out: ids, and for each id the offset it came from. The vocabularies cover ASCII; other
 scripts are romanised first, with an offset table of its own (romanization.py), unless their characters were added.
 """
 
@@ -23,7 +23,7 @@ CHARACTERS = {
 
 @dataclass(frozen=True)
 class LyricEncoding:
-    """Lyrics as ids, each with its place in the text as typed.
+    """Lyrics as ids, each with its offset in the text as typed.
 
     Args:
         text: the lyrics as typed.
@@ -46,7 +46,7 @@ class LyricEncoding:
 
 @dataclass(frozen=True)
 class LyricVocabulary:
-    """The characters that priors of one label version read, by id: 80 in v2, 79 (no plus sign) in v3, then one's own.
+    """The lyric characters of one label version, by id: 80 in v2, 79 (no plus sign) in v3, then one's own.
 
     Attributes:
         version: `v2` or `v3`.
@@ -72,13 +72,13 @@ class LyricVocabulary:
         """
         romanized = romanize(text, self.own)
         spelled = romanized.text.replace("\\", "\n")
-        known = [place for place, character in enumerate(spelled) if character in self.ids]
-        cleaned = "".join(spelled[place] for place in known)
+        known = [index for index, character in enumerate(spelled) if character in self.ids]
+        cleaned = "".join(spelled[index] for index in known)
         return LyricEncoding(
             text=text,
             cleaned=cleaned,
             ids=tuple(self.ids[character] for character in cleaned),
-            offsets=tuple(romanized.sources[place] for place in known),
+            offsets=tuple(romanized.sources[index] for index in known),
         )
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -113,10 +113,10 @@ def own_characters(characters: object, versions: Sequence[str]) -> str:
 
     Args:
         characters: a string, or a list of single characters; None: none.
-        versions: label versions; a character that all of them have can not be added. None given: all can.
+        versions: label versions; a character that all of them have cannot be added. None given: all can.
 
     Raises:
-        ValueError: what is no single character, can not be sung or stands there twice, in one sentence.
+        ValueError: what is no single character, cannot be sung or stands there twice, in one sentence.
     """
     if characters is None:
         return ""
@@ -125,36 +125,36 @@ def own_characters(characters: object, versions: Sequence[str]) -> str:
         f"lyric_characters={characters!r:.80} must be a string or a list of single characters",
     )
     seen: set[str] = set()
-    for place, character in enumerate(characters):
-        _check_character(character, place)
+    for index, character in enumerate(characters):
+        _check_character(character, index)
         require(
             character not in seen,
-            f"lyric_characters holds {character!r} twice, again at {place}; name every character once",
+            f"lyric_characters holds {character!r} twice, again at {index}; name every character once",
         )
         require(
             not versions or not all(character in CHARACTERS[version] for version in versions),
-            f"lyric_characters holds {character!r} at {place}, which {' and '.join(dict.fromkeys(versions))} have "
+            f"lyric_characters holds {character!r} at {index}, which {' and '.join(dict.fromkeys(versions))} have "
             f"already; leave it out, or use with_lyric_characters, which skips what is known",
         )
         seen.add(character)
     return "".join(characters)
 
 
-def _check_character(character: str, place: int) -> None:
-    """Refuse what can not be one sung character."""
+def _check_character(character: str, index: int) -> None:
+    """Refuse what cannot be one sung character."""
     require(
         len(character) == 1,
-        f"lyric_characters holds {character!r} at {place}, which is {len(character)} characters; give single ones, "
+        f"lyric_characters holds {character!r} at {index}, which is {len(character)} characters; give single ones, "
         f"composed (Unicode NFC) where they were typed in parts",
     )
     is_joiner = character in "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
     require(
         is_joiner or unicodedata.category(character)[0] != "C",
-        f"lyric_characters holds {character!r} at {place}, a control character or none at all (category "
+        f"lyric_characters holds {character!r} at {index}, a control character or none at all (category "
         f"{unicodedata.category(character)}); leave it out",
     )
     require(
         not character.isspace() and character != "\\",
-        f"lyric_characters holds {character!r} at {place}, but blanks are known already and a backslash is read as a "
+        f"lyric_characters holds {character!r} at {index}, but blanks are known already and a backslash is read as a "
         f"new line; leave it out",
     )

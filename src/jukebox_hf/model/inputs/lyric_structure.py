@@ -1,4 +1,4 @@
-"""Lyrics as people write them: headings such as [Chorus] are read, not sung, and what can not be sung is reported.
+"""Lyrics as people write them: headings such as [Chorus] are read, not sung, and what cannot be sung is reported.
 
 Flows in: lyrics as typed. Flows out: the sung part with a way back to the typed text, the headings, and sentences about
 what the vocabulary made of the rest. Standard library only.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
 _LINE_END = re.compile("\r(?!\n)|[\v\f\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
-_SHOWN = 5
+_NAMED_AT_ONCE = 5
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def with_new_lines(text: str) -> str:
 
 def read_structure(text: str) -> SungLyrics:
     """Take lines that are nothing but one pair of brackets, such as `[Verse 1]`, out of lyrics."""
-    headings, kept, place = [], [], 0
+    headings, kept, offset = [], [], 0
     typed, text = text, with_new_lines(text)
     for line in re.findall(r"[^\n]*\n|[^\n]+\Z", text):
         if found := _HEADING.fullmatch(line):
-            headings.append(Heading(found[1].strip(), place + found.start(1) - 1, place + found.end(1) + 1))
+            headings.append(Heading(found[1].strip(), offset + found.start(1) - 1, offset + found.end(1) + 1))
         else:
-            kept.extend(range(place, place + len(line)))
-        place += len(line)
+            kept.extend(range(offset, offset + len(line)))
+        offset += len(line)
     return SungLyrics(typed, "".join(text[index] for index in kept), tuple(kept), tuple(headings))
 
 
@@ -79,8 +79,10 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     ]
     sentences = []
     if lost:
-        named = ", ".join(f"{text[index]!r} at {index} ({_place(text, index)})" for index in lost[:_SHOWN])
-        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+        named = ", ".join(
+            f"{text[index]!r} at {index} ({_line_and_column(text, index)})" for index in lost[:_NAMED_AT_ONCE]
+        )
+        more = f" and {len(lost) - _NAMED_AT_ONCE} more" if len(lost) > _NAMED_AT_ONCE else ""
         sentences.append(
             f"the lyrics hold characters that this model does not know, which are left out: {named}{more}; spell them "
             f"out to have them sung"
@@ -93,10 +95,10 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     foreign = [found for found in words if found.start() not in unsung]
     if foreign:
         pairs = []
-        for found in foreign[:_SHOWN]:
+        for found in foreign[:_NAMED_AT_ONCE]:
             result = "".join(kept.get(index, "") for index in range(*found.span())).strip()
             pairs.append(f"{found[0]!r} becomes {result!r}")
-        more = f" and {len(foreign) - _SHOWN} more words" if len(foreign) > _SHOWN else ""
+        more = f" and {len(foreign) - _NAMED_AT_ONCE} more words" if len(foreign) > _NAMED_AT_ONCE else ""
         sentences.append(
             f"the lyrics are romanised, for this model does not know all of their letters: {', '.join(pairs)}{more}; "
             f"write them in Latin letters to choose the spelling"
@@ -104,14 +106,14 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     return sentences
 
 
-def _place(text: str, index: int) -> str:
+def _line_and_column(text: str, index: int) -> str:
     line = text.count("\n", 0, index) + 1
     return f"line {line}, column {index - (text.rfind(chr(10), 0, index) + 1) + 1}"
 
 
 def _is_part(text: str, index: int, kept: Mapping[int, str]) -> bool:
-    """Whether a mark typed after its letter is heard with it, as one of the characters that a user added."""
-    first = next((place for place in range(index - 1, max(index - 8, -1), -1) if place in kept), None)
+    """Whether a mark typed after its letter counts with it, as one of the characters that a user added."""
+    first = next((offset for offset in range(index - 1, max(index - 8, -1), -1) if offset in kept), None)
     if first is None or kept[first].isascii():
         return False
     return len(unicodedata.normalize("NFC", text[first : index + 1])) == 1

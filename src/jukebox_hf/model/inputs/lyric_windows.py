@@ -1,7 +1,7 @@
-"""Which lyric characters belong to a window, and what a prior is told of its place in the song.
+"""Which lyric characters belong to a window, and the timing that conditions a prior on it.
 
 Flows in: lengths in samples and characters. Flows out: a timing as a value, and indices of characters. Integers only,
-but for the place of the lyrics, where the released models were trained on the rounding of floating point numbers.
+but for the position of the lyrics, where the released models were trained on the rounding of floating point numbers.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class SongTiming:
         total_samples: length of the song.
         offset_samples: of the window in it.
         window_samples: length of the window.
-        told_samples: the length that the prior is told, where it has not learnt songs as long or as short; else None.
+        told_samples: song length in the timing, where the prior has not learnt songs as long or as short; else None.
         lyrics_from_samples: where in the song its lyrics begin.
     """
 
@@ -50,7 +50,7 @@ class SongTiming:
         return self.told_samples is not None and self.told_samples < self.total_samples
 
     def told(self) -> "SongTiming":
-        """What the prior is told of this window: its place in a song of `told_samples`, which glides over the real one.
+        """The timing that conditions the prior: that of a song of `told_samples`, which glides over the real one.
 
         A long song begins with the windows of the told one's beginning and ends with those of its end; all between
         are told to be its middle. In too short a song offsets grow, so that its last window is the told one's last.
@@ -98,7 +98,7 @@ def lyric_span(
     if begin and begin >= timing.offset_samples + timing.window_samples:
         return np.full(length, -1)
     if is_filled_behind and (begin or timing.is_longer_than_told):
-        return _placed_span(num_characters, length, timing, is_blank)
+        return _timed_span(num_characters, length, timing, is_blank)
     return _span(num_characters, length, timing, np.float32, is_filled_behind)
 
 
@@ -116,30 +116,30 @@ def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -
     return np.arange(num_characters - length, num_characters).clip(min=-1)
 
 
-def _placed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
-    """The characters of a window for a prior that has learnt where in its N places what is sung when: (N,).
+def _timed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:
+    """The characters of a window for a prior that has learnt where in its N slots what is sung when: (N,).
 
-    The N places are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.
+    The N slots are those of the told song. In a longer song words keep the pace that was learnt, and rests part them.
     """
     told, begin = timing.told(), timing.lyrics_from_samples
-    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the places, in the song
+    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the slots, in the song
     silent = length * begin // told.total_samples
     room = length * timing.total_samples // told.total_samples - silent
     if num_characters > room:
         middle = (timing.offset_samples + timing.window_samples // 2 - begin) * num_characters
         middle //= max(timing.total_samples - begin, 1)
         start = max(min(middle - length // 2, num_characters - length), min(first - silent, 0))
-        places = np.arange(start, start + length)
-        return np.where((places >= 0) & (places < num_characters), places, -1)
-    characters, places = np.arange(num_characters), np.arange(num_characters) + silent
+        slots = np.arange(start, start + length)
+        return np.where((slots >= 0) & (slots < num_characters), slots, -1)
+    characters, slots = np.arange(num_characters), np.arange(num_characters) + silent
     if timing.is_longer_than_told and num_characters:
         is_blank = np.zeros(num_characters, bool) if is_blank is None else is_blank
         begins_word = np.append(True, ~is_blank[1:] & is_blank[:-1])
         word = np.maximum.accumulate(np.where(begins_word, characters, 0))
-        places = characters - word + silent + word * room // num_characters
-    is_inside = (places >= first) & (places < first + length)
+        slots = characters - word + silent + word * room // num_characters
+    is_inside = (slots >= first) & (slots < first + length)
     shown = np.full(length, -1)
-    shown[places[is_inside] - first] = characters[is_inside]
+    shown[slots[is_inside] - first] = characters[is_inside]
     return shown
 
 

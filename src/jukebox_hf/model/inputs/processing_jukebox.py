@@ -22,7 +22,7 @@ from ..checks.text_input import check_lyric_text, check_words
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .audio_containers import as_list, one_each, read_rate, unpack
-from .audio_input import check_target, write_audio
+from .audio_input import check_audio_target, write_samples
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
@@ -42,8 +42,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
     Args:
         feature_extractor: for prompts.
         tokenizer: for words.
-        max_genres: per level, finest first, how many genres its prior hears; 0 where it hears no labels.
-        lyric_level: the level whose prior reads lyrics: `lyric_ids` are in its characters. None: no level does.
+        max_genres: per level, finest first, how many genres condition its prior; 0 without labels.
+        lyric_level: the level with lyrics: `lyric_ids` are in its characters. None: no level does.
 
     Raises:
         ValueError: numbers that do not fit the tokenizer.
@@ -77,7 +77,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         """Make the processor of a model.
 
         Raises:
-            ValueError: a tokenizer of another model or alphabet, or levels that read lyrics in different characters.
+            ValueError: a tokenizer of another model or alphabet, or levels with different lyric characters.
         """
         priors = config.prior_configs
         versions = tokenizer.label_versions
@@ -89,13 +89,13 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         readers = [prior.level for prior in priors if prior.lyrics != "none"]
         require(
             len({versions[level] for level in readers}) <= 1,
-            f"levels {readers} read lyrics in different characters; one song's lyric_ids can not serve both",
+            f"levels {readers} read lyrics in different characters; one song's lyric_ids cannot serve both",
         )
         for level in readers:
             tokenizer.check_alphabet(priors[level])
-        hop = config.vqvae_config.hop_lengths[len(priors) - 1]
+        hop_length = config.vqvae_config.hop_lengths[len(priors) - 1]
         return cls(
-            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop),
+            JukeboxFeatureExtractor(sampling_rate=config.sampling_rate, hop_length=hop_length),
             tokenizer,
             max_genres=[prior.max_genres if prior.has_labels else 0 for prior in priors],
             lyric_level=readers[-1] if readers else None,
@@ -146,7 +146,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         require(len(texts) > 0, "the list of songs is empty; give at least one")
         prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
         pairs = enumerate(zip(texts, prompts, strict=True))
-        songs = [merged(song, {**words, "prompt": prompt}, place) for place, (song, prompt) in pairs]
+        songs = [merged(song, {**words, "prompt": prompt}, index) for index, (song, prompt) in pairs]
         rows = [self._row(song, strict) for song in songs]
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
@@ -179,9 +179,9 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         )
 
     def encode_lyrics(self, lyrics: str, *, warn: bool = False) -> LyricEncoding:
-        """Number the characters of lyrics that are sung, each with its place in the text as typed.
+        """Number the characters of lyrics that are sung, each with its offset in the text as typed.
 
-        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level reads lyrics.
+        Lines that are nothing but a heading, such as [Chorus], are not sung. Empty if no level takes lyrics.
 
         Args:
             lyrics: as typed.
@@ -220,13 +220,13 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         artists, genres = [], []
         for level, most in enumerate(self.max_genres):
             artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
-            heard = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
+            ids = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
             require(
-                len(heard) <= most,
-                f"genre={genre!r} is {len(heard)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
-                f"level {level} hears at most {most}; use fewer words",
+                len(ids) <= most,
+                f"genre={genre!r} is {len(ids)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
+                f"level {level} takes at most {most}; use fewer words",
             )
-            genres.append([*heard, *[-1] * (slots - len(heard))])
+            genres.append([*ids, *[-1] * (slots - len(ids))])
         return {
             "artist_ids": artists,
             "genre_ids": genres,
@@ -272,9 +272,9 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
         for path in map(Path, paths):  # all, before the first is written
-            check_target(path)
+            check_audio_target(path)
         for path, (song, own_rate) in zip(paths, songs, strict=True):
-            write_audio(path, song, own_rate or self.sampling_rate)
+            write_samples(path, song, own_rate or self.sampling_rate)
 
 
 def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:
@@ -300,7 +300,7 @@ def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
     return recording.source, sampling_rate
 
 
-def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str, Any]:
+def merged(song: Song | None, words: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The words of one song: its own, else those said for all; a seed said for all counts on from song to song.
 
     Raises:
@@ -314,11 +314,11 @@ def merged(song: Song | None, words: Mapping[str, Any], place: int) -> dict[str,
         require(words.get("lyrics") is None, "lyrics are given twice, as text and as lyrics=; give them once")
         song = {"lyrics": song}
     unknown = sorted({*map(str, song or ()), *map(str, words)} - set(SONG_WORDS))
-    require(not unknown, f"a song does not know {', '.join(unknown)}; its words are {', '.join(SONG_WORDS)}")
+    require(not unknown, f"unknown argument {', '.join(unknown)}; known: {', '.join(SONG_WORDS)}")
     said = {name: plain(value) if name in _NUMBERS else value for name, value in words.items() if value is not None}
     if "seed" in said:
         check_seed(said["seed"])
-        said["seed"] = later_seed(said["seed"], place)
+        said["seed"] = later_seed(said["seed"], index)
     own = {name: plain(value) if name in _NUMBERS else value for name, value in (song or {}).items()}
     blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
     said.update({name: value for name, value in own.items() if value is not None and name not in blank})
@@ -340,8 +340,8 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
     seconds = song[name]
     if seconds is None:
         return NOT_SAID
-    is_place = name in ("offset", "lyrics_from")
-    return round(read_seconds(name, seconds, at_least=0 if is_place else 1 / rate) * rate)
+    is_moment = name in ("offset", "lyrics_from")
+    return round(read_seconds(name, seconds, at_least=0 if is_moment else 1 / rate) * rate)
 
 
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..checks.validation import require
-from ..files.checkpoint_files import read_json_beside
-from ..files.loading_arguments import HUB_ARGUMENTS
+from ..files.checkpoint_files import HUB_ARGUMENTS, read_json_beside
 
-_PROCESSOR, _EXTRACTOR, _TOKENIZER = "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"
+_PROCESSOR_FILE, _EXTRACTOR_FILE, _TOKENIZER_FILE = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+)
 _READ_BY = {  # which words about classes each of ours depends on
     "JukeboxTokenizer": ("tokenizer_class",),
     "JukeboxFeatureExtractor": ("feature_extractor_type",),
@@ -42,15 +45,15 @@ def _check_files(cls: type, name_or_path: str, subfolder: str, hub: Mapping[str,
     def read(file: str) -> dict[str, Any]:
         return read_json_beside(name_or_path, file, subfolder, **hub) or {}
 
-    own = read(_PROCESSOR) if kind != "JukeboxTokenizer" else {}
+    own = read(_PROCESSOR_FILE) if kind != "JukeboxTokenizer" else {}
     inner = own.get("feature_extractor")
-    says = {"processor_class": (_PROCESSOR, own.get("processor_class"))}
+    says = {"processor_class": (_PROCESSOR_FILE, own.get("processor_class"))}
     if isinstance(inner, dict):
-        says["feature_extractor_type"] = _PROCESSOR, inner.get("feature_extractor_type")
+        says["feature_extractor_type"] = _PROCESSOR_FILE, inner.get("feature_extractor_type")
     elif kind != "JukeboxTokenizer":
-        says["feature_extractor_type"] = _EXTRACTOR, read(_EXTRACTOR).get("feature_extractor_type")
+        says["feature_extractor_type"] = _EXTRACTOR_FILE, read(_EXTRACTOR_FILE).get("feature_extractor_type")
     if "tokenizer_class" in _READ_BY[kind]:
-        says["tokenizer_class"] = _TOKENIZER, read(_TOKENIZER).get("tokenizer_class")
+        says["tokenizer_class"] = _TOKENIZER_FILE, read(_TOKENIZER_FILE).get("tokenizer_class")
     for name in _READ_BY[kind]:
         file, found = says[name]
         require(

@@ -1,4 +1,4 @@
-"""Romanisation: lyrics of any script to the ASCII that the lyric vocabulary is made of, and back to their places.
+"""Romanisation: lyrics of any script to the ASCII that the lyric vocabulary is made of, and back to their offsets.
 
 Flows in: text as typed. Flows out: ASCII, and for each of its characters the index of the typed one it came from;
 characters that a user added to the alphabet are not romanised, and gather their other spellings. The
@@ -65,28 +65,28 @@ def romanize(text: str, own: Collection[str] = ()) -> Romanized:
     pieces = _composed(text) if own else list(enumerate(text))
     kept = {character: _own_spelling(character, own) for _, character in pieces} if own else {}
     if anyascii is None:
-        _refuse_unknown([(place, character) for place, character in pieces if not kept.get(character)])
+        _refuse_unknown([(offset, character) for offset, character in pieces if not kept.get(character)])
     spelled = {character: kept.get(character) or _spell(character) for _, character in pieces}
     return Romanized(
         "".join(spelled[character] for _, character in pieces),
-        tuple(place for place, character in pieces for _ in spelled[character]),
+        tuple(offset for offset, character in pieces for _ in spelled[character]),
     )
 
 
 def _composed(text: str) -> list[tuple[int, str]]:
-    """Characters with their places; what was typed in parts, as macOS writes file names, is one, at its first part."""
+    """Characters with their offsets; what was typed in parts, as macOS writes file names, is one, at its first part."""
     pieces: list[tuple[int, str]] = []
-    for place, character in enumerate(text):
+    for offset, character in enumerate(text):
         joined = unicodedata.normalize("NFC", pieces[-1][1] + character) if pieces else ""
         if len(joined) == 1:
             pieces[-1] = pieces[-1][0], joined
         else:
-            pieces.append((place, character))
+            pieces.append((offset, character))
     return pieces
 
 
 def _own_spelling(character: str, own: Collection[str]) -> str:
-    """A character in characters of one's own: itself, in its other case, or its parts; "" where that can not be.
+    """A character in characters of one's own: itself, in its other case, or its parts; "" where that cannot be.
 
     Marks that nobody added are dropped: an alphabet with the Greek alpha alone reads it with an accent too.
     """
@@ -117,14 +117,14 @@ def _spell(character: str) -> str:
 
 
 def _refuse_unknown(pieces: list[tuple[int, str]]) -> None:
-    places: dict[str, list[int]] = {}
+    found: dict[str, list[int]] = {}
     for index, character in pieces:
         if not character.isascii() and character not in OVERRIDES:
-            places.setdefault(character, []).append(index)
-    named = [f"{character!r} at {indices[0]}" for character, indices in list(places.items())[:_NAMED_IN_ERRORS]]
-    more = f" and {len(places) - len(named)} more" if len(places) > len(named) else ""
+            found.setdefault(character, []).append(index)
+    named = [f"{character!r} at {indices[0]}" for character, indices in list(found.items())[:_NAMED_IN_ERRORS]]
+    more = f" and {len(found) - len(named)} more" if len(found) > len(named) else ""
     require(
-        not places,
+        not found,
         f"text holds characters that only the anyascii package can write in ASCII: {', '.join(named)}{more}; run "
         f"`pip install anyascii`, or replace them",
     )

@@ -4,7 +4,7 @@ Every tensor has one row per song, so that any batching works.
 
     artist_ids       (B, levels)     0 is unknown
     genre_ids        (B, levels, G)  -1 in empty slots
-    lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level that reads lyrics
+    lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level with lyrics
     lyric_lengths    (B,)            how many of them are lyrics
     wanted_samples   (B,)            length of the audio, prompts included; -1: not said
     song_samples     (B,)            length of the song it is part of; -1: not said
@@ -47,7 +47,7 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         ValueError: a name, shape or kind that does not fit.
     """
     unknown = sorted(set(inputs) - set(SONG_INPUTS))
-    require(not unknown, f"song inputs hold {', '.join(unknown)}; only {', '.join(SONG_INPUTS)} are known")
+    require(not unknown, f"unknown song inputs {', '.join(unknown)}; known: {', '.join(SONG_INPUTS)}")
     num_levels, slots = len(config.prior_configs), max(prior.max_genres for prior in config.prior_configs)
     given = {name: value for name, value in inputs.items() if value is not None}
     shapes = {
@@ -88,7 +88,7 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
 
 
 def _whole(name: str, tensor: Tensor) -> Tensor:
-    """Ids, lengths and places as int64; floating-point numbers only where they are whole."""
+    """Ids, lengths and offsets as int64; floating-point numbers only where they are whole."""
     require(
         not (tensor.dtype == torch.bool or tensor.is_complex()),
         f"{name} is of {tensor.dtype}, but holds whole numbers; make it with JukeboxProcessor",

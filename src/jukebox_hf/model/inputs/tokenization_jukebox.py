@@ -1,7 +1,7 @@
 """The tokenizer: a song in words becomes the ids that each prior was trained on.
 
 Flows in: artist, genre and lyrics as people write them. Flows out: label rows and forward arguments (labels.py), lyric
-ids with their places in the text, names close to a search.
+ids with their offsets in the text, names close to a search.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from ..checks.foreign_arguments import PREPARE, check_foreign
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .label_files import (
-    Table,
+    LabelTable,
     check_lyrics_file,
     checked_table,
     checked_versions,
@@ -43,7 +43,7 @@ _NAMED_IN_WARNINGS = 3
 class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     """Turns lyrics, artist and genre into ids; each level's prior has its own label version, `v2` or `v3`.
 
-    Called with lyrics, it gives their ids for the top level, which is the one that reads lyrics. Padding is id 0 and
+    Called with lyrics, it gives their ids for the top level, the one with lyrics. Padding is id 0 and
     stands in front, where the priors expect it.
 
     Args:
@@ -53,7 +53,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         lyric_characters: one's own, read as they are typed; their ids follow those of the label version.
 
     Raises:
-        ValueError: missing or damaged lists, versions that are not `v2` or `v3`, or characters that can not be added.
+        ValueError: missing or damaged lists, versions that are not `v2` or `v3`, or characters that cannot be added.
     """
 
     vocab_files_names = {"artists_file": "artists.json", "genres_file": "genres.json"}
@@ -98,7 +98,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             characters: a string, whose blanks mean nothing, or single characters; known ones are skipped.
 
         Raises:
-            ValueError: no character at all, one that stands there twice or can not be sung.
+            ValueError: no character at all, one that stands there twice or cannot be sung.
         """
         given = "".join(characters.split()) if isinstance(characters, str) else characters
         require(
@@ -124,7 +124,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
     @classmethod
     def by_number(cls, config: JukeboxConfig, label_versions: Sequence[str] | None = None) -> "JukeboxTokenizer":
-        """Make a tokenizer for a model whose lists nobody has: artists and genres are named by their ids, as "17".
+        """Make a tokenizer for a model without lists: artists and genres are named by their ids, as "17".
 
         Args:
             config: of the model, which says how many artists and genres each level knows.
@@ -207,7 +207,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
         Args:
             song: artist, genre, lyrics, and times in samples.
-            config: of the prior that will read the labels.
+            config: of the prior that the labels condition.
             strict: refuse names that its version does not list, instead of one warning.
 
         Raises:
@@ -225,7 +225,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             require(
                 len(genre_ids) <= config.max_genres,
                 f"genre={song.genre!r} is {len(genre_ids)} genres in {words.version}, but the prior of level "
-                f"{config.level} hears at most max_genres={config.max_genres}; use fewer words",
+                f"{config.level} takes at most max_genres={config.max_genres}; use fewer words",
             )
             genre_ids += (-1,) * (config.max_genres - len(genre_ids))
         return LevelLabels(config, artist_id, genre_ids, characters.encode(song.lyrics), timing)
@@ -246,7 +246,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         return found or UNKNOWN_ID
 
     def genre_ids(self, name: str | int, level: int, *, strict: bool = False) -> tuple[int, ...]:
-        """The ids a level hears in a genre: one per word in v2, just one in v3; 0 for what is not listed.
+        """The ids of a genre at a level: one per word in v2, just one in v3; 0 for what is not listed.
 
         An integer is an id already, which other label versions may have given to another genre.
 
@@ -279,7 +279,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     # --- lyrics ---
 
     def encode_lyrics(self, text: str, level: int | None = None) -> LyricEncoding:
-        """Number the characters of lyrics, each with its place in the text as typed; by default for the top level."""
+        """Number the characters of lyrics, each with its offset in the text as typed; by default for the top level."""
         return self._characters(level).encode(text)
 
     def check_alphabet(self, config: JukeboxPriorConfig) -> None:
@@ -306,7 +306,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         """Turn lyric ids back into text; padding leaves nothing."""
         return self._characters(level).decode(ids)
 
-    # --- what other tokenizers can and this one can not ---
+    # --- what other tokenizers can and this one cannot ---
 
     def __call__(
         self, text: Any = None, text_pair: Any = None, text_target: Any = None, text_pair_target: Any = None, **how: Any
@@ -321,7 +321,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **how: Any) -> BatchEncoding:
         _refuse_texts(text_pair=text_pair)
-        if (name := "return_offsets_mapping") in how:  # which transformers leaves out without a word
+        if (name := "return_offsets_mapping") in how:  # which transformers drops silently
             check_foreign("JukeboxTokenizer", PREPARE, name, how[name], "")
         return super()._encode_plus(text, **how)
 
@@ -336,7 +336,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         new = [str(token) for token in tokens if str(token) not in known]
         require(
             not new,
-            f"{', '.join(map(repr, new[:3]))} can not be added, since every id needs an embedding in the prior; use "
+            f"{', '.join(map(repr, new[:3]))} cannot be added, since every id needs an embedding in the prior; use "
             f"tokenizer.with_lyric_characters, then prior.resize_lyric_embeddings",
         )
         return 0
@@ -384,7 +384,7 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         """Raise for one level, or warn once for all levels that do not list a name."""
         if strict:
             sentence = self._describe_unlisted(kind, name, self.label_versions[level], [level])
-            raise ValueError(f"{sentence}; use a listed name, or strict=False to let the level hear 'unknown'")
+            raise ValueError(f"{sentence}; use a listed name, or strict=False for 'unknown'")
         if (kind, name) in self._already_warned:
             return
         self._already_warned.add((kind, name))
@@ -392,8 +392,8 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         for each, version in enumerate(self.label_versions):
             if self._is_unlisted(kind, name, version):
                 levels.setdefault(version, []).append(each)
-        sentences = [self._describe_unlisted(kind, name, version, places) for version, places in levels.items()]
-        warnings.warn(f"{'; '.join(sentences)}; these levels hear 'unknown' instead", stacklevel=3)
+        sentences = [self._describe_unlisted(kind, name, version, own) for version, own in levels.items()]
+        warnings.warn(f"{'; '.join(sentences)}; these levels take 'unknown' instead", stacklevel=3)
 
     def _is_unlisted(self, kind: str, name: str, version: str) -> bool:
         words = self.vocabularies[version]
@@ -438,7 +438,7 @@ def _numbers(count: int) -> dict[str, int]:
 
 
 def _likely_version(prior: JukeboxPriorConfig) -> str:
-    """The label version of a prior, by the characters it reads, or else by how many genres it hears."""
+    """The label version of a prior, by its lyric characters, or else by its genre slots."""
     if prior.lyrics == "none":
         return "v2" if prior.max_genres > 1 else "v3"
     found = [version for version in CHARACTERS if prior.lyric_vocab_size == len(CHARACTERS[version]) + 1]
@@ -457,7 +457,7 @@ def _finest_first(versions: object) -> list[str]:
 
 def _tables(
     name: str, tables: Mapping[str, Mapping[str, int]] | None, file: str | None, versions: list[str]
-) -> dict[str, Table]:
+) -> dict[str, LabelTable]:
     require(
         (tables is None) != (file is None),
         f"{name} and {name}_file are {'both' if tables is not None else 'neither'} given, but the tokenizer needs one "

@@ -51,7 +51,7 @@ class JukeboxAttention(nn.Module):
             self.key_value = scaled_linear(settings.states_width, 2 * size, std)
         else:
             self.query_key_value = scaled_linear(width, 3 * size, std)
-        # Cross layers start silent, as the original's do.
+        # Cross layers start with a zero output projection (zero_init), as the original's do.
         self.output = scaled_linear(size, width, 0.0 if settings.zero_init_residual or self.is_cross else std)
 
     @property
@@ -117,7 +117,7 @@ class JukeboxAttention(nn.Module):
         return self.output(out.flatten(-2))
 
     def probabilities(self, hidden: Tensor, lyric_states: Tensor | None, heads: Sequence[int]) -> Tensor:
-        """How much positions look at each other, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
+        """Attention probabilities, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""
         queries, kv = self._split(self.entry(hidden), lyric_states, 0, None)
         folded = self.kind.fold(queries, kv, 0, None)
         queries, keys = (x[:, :, list(heads)].transpose(1, 2) for x in (folded.queries, folded.kv[0]))
@@ -162,7 +162,7 @@ def widened(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]
     if dtype != torch.float32 or all(parameter.dtype != torch.bfloat16 for parameter in parameters.values()):
         return module
     if any(map(is_packed, parameters.values())):
-        return module  # a quantiser's own, which takes what it is given
+        return module  # a quantizer's own, which takes what it is given
     wide = {name: parameter.float() for name, parameter in parameters.items()}
     return lambda hidden: functional_call(module, wide, (hidden,))
 

@@ -37,7 +37,7 @@ class Folded(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where one step writes and reads; every entry is a tensor on the device, so a step never waits for the host."""
+    """Where one step writes and reads; every entry is a device tensor: no synchronisation within a step."""
 
     write_slot: Tensor  # (1,)
     is_kept: Tensor  # () bool: False leaves the slot as it is
@@ -81,7 +81,7 @@ class AttentionKind(ABC):
             cache.index_copy_(2, self.slot(positions).to(kv.device), kept.to(cache.dtype))
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
-        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
+        """The positions of a run that `is_kept` says: a static range, no data-dependent shape under torch.compile."""
         return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
@@ -139,10 +139,6 @@ class Row(AttentionKind):
 
     def slot(self, positions: Tensor) -> Tensor:
         return positions % self.slots
-
-    def kept_positions(self, start: int, stop: int) -> Tensor:
-        """The positions of a run that `is_kept` says, as a range that no data decide, so that it can be compiled."""
-        return torch.arange(start, stop, device="cpu")
 
     def _oldest_kept(self, stop: int) -> int:
         return stop - self.slots
@@ -306,7 +302,7 @@ class LyricsCross(AttentionKind):
         return Address(slots[:1], nothing_is_kept, slots, torch.ones_like(slots, dtype=torch.bool)[None])
 
 
-KINDS: dict[str, type[AttentionKind]] = {
+ATTENTION_KINDS: dict[str, type[AttentionKind]] = {
     "dense": Dense,
     "row": Row,
     "previous_row": PreviousRow,
@@ -326,8 +322,8 @@ def _causal(queries: Tensor, kv: Tensor, start: int) -> Folded:
     num_queries, num_keys = queries.shape[1], kv.shape[2]
     if start == 0 and num_queries == num_keys:
         return Folded(queries, kv, is_causal=True)
-    places = torch.arange(start, start + num_queries, device=kv.device)
-    return Folded(queries, kv, mask=torch.arange(num_keys, device=kv.device) <= places[:, None])
+    positions = torch.arange(start, start + num_queries, device=kv.device)
+    return Folded(queries, kv, mask=torch.arange(num_keys, device=kv.device) <= positions[:, None])
 
 
 def _whole_rows(x: Tensor, column: int, columns: int) -> Tensor:

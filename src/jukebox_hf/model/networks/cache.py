@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class JukeboxCache:
-    """Caches of all layers of one transformer for one batch of songs.
+    """Caches of all layers of one transformer for one batch.
 
     Attributes:
         layers: per layer, keys and values (2, B, slots, H, E).
@@ -40,10 +40,10 @@ class JukeboxCache:
     def num_bytes(self) -> int:
         return sum(layer.nbytes for layer in self.layers)
 
-    def song(self, place: int) -> "JukeboxCache":
-        """The caches of one song of the batch, in the same memory; the position is a copy."""
+    def row(self, index: int) -> "JukeboxCache":
+        """The caches of one row of the batch, in the same memory; the position is a copy."""
         view = copy.copy(self)
-        view.layers = [layer[:, place : place + 1] for layer in self.layers]
+        view.layers = [layer[:, index : index + 1] for layer in self.layers]
         view.position = self.position.clone()
         return view
 

@@ -1,4 +1,4 @@
-"""What a prior is told beside its own codes: who sings what, where in the song, and the codes one level up.
+"""What a prior is conditioned on beside its own codes: artist and genres, timing, and the codes one level up.
 
 Flows in: label ids, timing in samples, upper codes. Flows out: a start embedding (B, 1, D) and conditioning per
 position (B, T, D) (paper section 4.2 to 4.4 and appendix A.1).
@@ -17,7 +17,7 @@ from .convolution import StackSettings, UpBlock
 from .initialization import scaled_embedding
 from .plain_modules import hook_on, patch_of
 
-PIECE = 512  # inputs of the last stage that are spread at once where memory is to be saved
+UPPER_CODES_AT_ONCE = 512  # chunk length of the last stage, in its inputs, without autograd: bounds activations
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Conditioning:
     positions: Tensor | None = None
     lyric_states: Tensor | None = None
 
-    def song(self, place: int) -> "Conditioning":
-        """That of one song of the batch."""
+    def row(self, index: int) -> "Conditioning":
+        """That of one row of the batch."""
         parts = (self.start, self.positions, self.lyric_states)
-        return Conditioning(*(None if part is None else part[place : place + 1] for part in parts))
+        return Conditioning(*(None if part is None else part[index : index + 1] for part in parts))
 
 
-def joined(songs: Sequence[Conditioning]) -> Conditioning:
-    """One of all songs, from one of each; where some condition fewer positions than others, zeros follow theirs."""
-    reaches = [song.positions.shape[1] for song in songs if song.positions is not None]
+def joined(rows: Sequence[Conditioning]) -> Conditioning:
+    """A batch, from one of each row; where some condition fewer positions than others, zeros follow theirs."""
+    reaches = [row.positions.shape[1] for row in rows if row.positions is not None]
     if len(set(reaches)) > 1:
         gaps = [(0, 0, 0, max(reaches) - reach) for reach in reaches]
-        pairs = zip(songs, gaps, strict=True)
-        songs = [replace(song, positions=F.pad(song.positions, gap)) for song, gap in pairs]
+        pairs = zip(rows, gaps, strict=True)
+        rows = [replace(row, positions=F.pad(row.positions, gap)) for row, gap in pairs]
     names = [field.name for field in fields(Conditioning)]
-    parts = {name: [getattr(song, name) for song in songs] for name in names}
+    parts = {name: [getattr(row, name) for row in rows] for name in names}
     return Conditioning(**{name: None if part[0] is None else torch.cat(part) for name, part in parts.items()})
 
 
@@ -94,15 +94,15 @@ class TimingEmbedding(nn.Module):
 
 
 def range_bins(start: Tensor, end: Tensor, bounds: tuple[float, float], num_bins: int, num_positions: int) -> Tensor:
-    """Bin of each of `num_positions` evenly spaced places from start (B, 1) to just before end: (B, num_positions)."""
+    """Bin of each of `num_positions` evenly spaced points from start (B, 1) to just before end: (B, num_positions)."""
     low, high = bounds
     steps = torch.arange(num_positions, dtype=torch.float32, device=start.device) / num_positions
-    places = start + (end - start) * steps
-    return (num_bins * ((places - low) / (high - low))).floor().long().clamp(0, num_bins - 1)
+    points = start + (end - start) * steps
+    return (num_bins * ((points - low) / (high - low))).floor().long().clamp(0, num_bins - 1)
 
 
 class UpperConditioner(nn.Module):
-    """Reads the codes one level up and spreads them over the codes of this level."""
+    """Upsamples the codes one level up to conditioning for each code of this level."""
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class UpperConditioner(nn.Module):
             inner=int(config.conditioner_residual_multiplier * inner),
             dilations=dilations(depth, config.conditioner_dilation_growth, config.conditioner_dilation_cycle),
             scale=1 / math.sqrt(depth) if config.conditioner_scale_residual else 1.0,
-            is_silent=config.conditioner_zero_init_residual,
+            zero_init=config.conditioner_zero_init_residual,
         )
         self.embedding = scaled_embedding(config.codebook_size, width, 0.02 * config.init_scale)
         self.ratio = config.upper_ratio
@@ -131,8 +131,8 @@ class UpperConditioner(nn.Module):
             return self.norm(self.upsampler(embedded).transpose(1, 2))
         batch, length = upper_codes.shape
         conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0
-        for piece in self.upsampler.in_pieces(embedded, PIECE):
-            stop = start + piece.shape[-1]
-            conditioning[:, start:stop] = self.norm(piece.transpose(1, 2))
+        for chunk in self.upsampler.in_chunks(embedded, UPPER_CODES_AT_ONCE):
+            stop = start + chunk.shape[-1]
+            conditioning[:, start:stop] = self.norm(chunk.transpose(1, 2))
             start = stop
         return conditioning

@@ -1,10 +1,10 @@
 """Dilated residual stacks and the strided blocks around them (paper section A.2).
 
 Flows in: (B, C, T). Flows out: (B, C', T / hop) from an `Encoder` or `DownBlock`, (B, C', T * hop) from their mirrors.
-Each block also says how far it looks, so that long audio can be cut into overlapping chunks without a change.
+`reach_in_codes` bounds the receptive field, so that long audio can be cut into overlapping chunks without a change.
 
-On a CPU float32 runs on (B, C, 1, T) with channels last, which the CPU's library does 1.5 to 2 times as fast; so does
-bfloat16 where the processor multiplies it. The last two convolutions of a decoder, which nothing lies between, run as
+On a CPU float32 runs on (B, C, 1, T) with channels last, which oneDNN computes 1.5 to 2 times as fast; so does
+bfloat16 where the processor has its matmul. The last two convolutions of a decoder, which nothing lies between, run as
 one (`merged_end`): the widest signal of the network, at the rate of samples, is never made.
 """
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
-from .cpu_memory import give_back, has_bfloat16
+from .cpu_memory import has_bfloat16, trim_heap
 
 
 class Conv1d(nn.Conv1d):
@@ -51,7 +51,7 @@ class StackSettings:
     inner: int
     dilations: tuple[int, ...]
     scale: float = 1.0
-    is_silent: bool = False  # start with zero output projections
+    zero_init: bool = False  # output projections start at zero
 
 
 class ResidualUnit(GradientCheckpointingLayer):
@@ -61,7 +61,7 @@ class ResidualUnit(GradientCheckpointingLayer):
         super().__init__()
         self.dilated = Conv1d(settings.width, settings.inner, 3, padding=dilation, dilation=dilation)
         self.pointwise = Conv1d(settings.inner, settings.width, 1)
-        if settings.is_silent:
+        if settings.zero_init:
             self.pointwise.init_std = 0.0
         self.scale = settings.scale
 
@@ -111,13 +111,13 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.ups[-1](self.before_last(x))
 
-    def in_pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:
-        """The same, (B, C', T * hop), from its beginning to its end in pieces: of `size` inputs of the last stage."""
+    def in_chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
+        """The same, (B, C', T * hop), in chunks from start to end: of `size` inputs of the last stage each."""
         x, last = self.before_last(x), self.ups[-1]
-        give_back()  # what the stacks left
+        trim_heap()  # after the stacks
         stride, length = last.stride[0], x.shape[-1]
         for start in range(0, length, size):
-            stop, before = min(start + size, length), min(start, 1)  # an output hears the inputs beside its own
+            stop, before = min(start + size, length), min(start, 1)  # an output depends on the inputs beside its own
             y = last(x[..., start - before : stop + 1])
             yield y[..., before * stride : (before + stop - start) * stride]
 
@@ -166,10 +166,10 @@ class Decoder(nn.Module):
 def merged_end(x: Tensor, up: nn.ConvTranspose1d, out: nn.Conv1d) -> Tensor:
     """`out(up(x))` of (B, C, T) or (B, C, 1, T) as one convolution: (B, 1, T * stride), for even strides.
 
-    With `up` 2 * stride wide and `out` 3 wide, a sample hangs on the inputs of its own step, the one before and the
+    With `up` 2 * stride wide and `out` 3 wide, a sample depends on the inputs of its own step, the one before and the
     next. So the product of both is a 3-wide convolution with one output channel per sample of a step. Weights are
-    multiplied in float32. At both ends the product hears one value of `up` beyond the sound, where `out` pads with
-    zeros: that value is taken off again.
+    multiplied in float32. At both ends the product includes one value of `up` beyond the sound, where `out` pads
+    with zeros: that value is subtracted.
     """
     stride, samples = up.stride[0], torch.arange(up.stride[0], device=x.device)
     up_weight, out_weight = up.weight.float(), out.weight.float()

@@ -1,4 +1,4 @@
-"""The CPU: whether it multiplies bfloat16, and `malloc_trim`, which gives fragmented free memory back to the system."""
+"""The CPU: bfloat16 matmul, and `malloc_trim`, which returns fragmented free heap to the system."""
 
 import ctypes
 import functools
@@ -9,7 +9,7 @@ import torch
 
 @functools.cache
 def has_bfloat16() -> bool | None:
-    """Whether it multiplies bfloat16; None where torch does not tell (older versions, and processors that are no x86).
+    """Whether it has bfloat16 matmul; None where torch does not tell (older versions, and processors that are no x86).
 
     Large products without it take 5 times as long as those of float32, with it less than half as long.
     """
@@ -18,10 +18,10 @@ def has_bfloat16() -> bool | None:
     return True if True in found else False if found == {False} else None
 
 
-def give_back() -> None:
-    """Return freed memory of the CPU to the system, where the C library can; nothing that is in use is touched.
+def trim_heap() -> None:
+    """malloc_trim(0): return fragmented free heap to the system, where the C library can.
 
-    glibc keeps what was freed, up to some hundred MB of it in holes that the next, other sizes do not fit.
+    glibc keeps freed blocks; some hundred MB of them are too small for tensors of the next size.
     """
     if torch.compiler.is_compiling():  # a graph holds no calls of the C library
         return

@@ -1,4 +1,4 @@
-"""How a prior reads lyrics: not at all, as a prefix of its own sequence, or through an encoder of their own.
+"""How a prior is conditioned on lyrics: not at all, as a prefix of its own sequence, or by an encoder.
 
 One of three is chosen when the prior is built; all answer the same questions, so nothing else asks which it is (paper
 section 4.4).
@@ -19,11 +19,11 @@ from .initialization import scaled_linear
 from .plain_modules import compute_dtype
 from .transformer import FloatLayerNorm, JukeboxTransformer, TransformerSettings
 
-Table = nn.Embedding | nn.Linear
+CharacterTable = nn.Embedding | nn.Linear
 
 
 class NoLyrics(nn.Module):
-    """A prior that hears no words: the sequence is the codes."""
+    """A prior that is not conditioned on lyrics: the sequence is the codes."""
 
     def sequence(self, codes: Tensor, lyric_ids: Tensor | None) -> Tensor:
         """The tokens (B, N+T) the prior's own transformer reads."""
@@ -41,7 +41,7 @@ class NoLyrics(nn.Module):
         """Bits per character."""
         return None
 
-    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[Table, ...]:
+    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[CharacterTable, ...]:
         """Where characters have rows, before all else: of the prior's own tables, or of those in here."""
         return ()
 
@@ -62,7 +62,7 @@ class LyricPrefix(NoLyrics):
     def loss(self, logits: Tensor, states: Tensor | None, lyric_ids: Tensor | None) -> Tensor | None:
         return bits(logits[:, : self.config.prefix_length], lyric_ids)
 
-    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[Table, ...]:
+    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[CharacterTable, ...]:
         return embedding, head
 
 
@@ -86,7 +86,7 @@ class LyricEncoder(NoLyrics):
     def loss(self, logits: Tensor, states: Tensor | None, lyric_ids: Tensor | None) -> Tensor | None:
         return bits(self.head(states.to(compute_dtype(self.head))), lyric_ids)
 
-    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[Table, ...]:
+    def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[CharacterTable, ...]:
         return self.transformer.token_embedding, self.head
 
 
@@ -127,7 +127,7 @@ class NewRows:
         require(wrong is None, f"like holds {wrong!r}, but old characters have ids 0 to {before - 1}; use these")
 
 
-def resize_lyrics(config: JukeboxPriorConfig, tables: Sequence[Table], new_size: int, new: NewRows) -> None:
+def resize_lyrics(config: JukeboxPriorConfig, tables: Sequence[CharacterTable], new_size: int, new: NewRows) -> None:
     """Insert rows for new characters behind those of the old ones, in place; tied tables stay tied.
 
     Args:
@@ -142,7 +142,7 @@ def resize_lyrics(config: JukeboxPriorConfig, tables: Sequence[Table], new_size:
     before = config.lyric_vocab_size
     require(
         config.lyrics != "none",
-        f"new_size={new_size!r}, but this prior reads no lyrics; resize the one that does, mostly the top level's",
+        f"new_size={new_size!r}, but this prior is not conditioned on lyrics; resize the one that is",
     )
     require(
         is_integer(new_size) and new_size >= before,
@@ -164,12 +164,12 @@ def bits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _grow(tables: Sequence[Table], before: int, after: int, new: NewRows) -> None:
+def _grow(tables: Sequence[CharacterTable], before: int, after: int, new: NewRows) -> None:
     for table in tables:
         require(
             table.weight.is_floating_point() and table.weight.device.type != "meta",
-            f"the lyric embeddings are {table.weight.dtype} on {table.weight.device}, which can not be resized; resize "
-            f"a prior that is in memory, and quantise afterwards",
+            f"the lyric embeddings are {table.weight.dtype} on {table.weight.device}, which cannot be resized; resize "
+            f"a prior that is in memory, and quantize afterwards",
         )
     generator = torch.Generator().manual_seed(new.seed)
     grown: dict[int, nn.Parameter] = {}

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from ..checks.foreign_arguments import FORWARD, check_foreign, no_text_generation
-from ..checks.validation import check_ids, check_range, is_integer, require
+from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig, prefix_span
 from ..files.checkpoint_files import CheckedWeights
 from ..files.loading_arguments import check_part
@@ -31,7 +31,7 @@ from .initialization import init_module
 from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
-from .transformer import PIECE, JukeboxTransformer, Trace, TransformerSettings
+from .transformer import POSITIONS_AT_ONCE, JukeboxTransformer, Trace, TransformerSettings
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -248,7 +248,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
     ) -> dict[int, Tensor]:
-        """How much the prediction of each code looks at each lyric position; layers above the last one are not run.
+        """Attention of the prediction of each code to each lyric position; layers above the last one are not run.
 
         Args:
             codes: (B, T), as in `forward`, and so are the other inputs.
@@ -266,7 +266,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         layers = list(self.config.lyric_layers)
         require(
             len(heads) > 0 and set(heads) <= set(layers),
-            f"heads names layers {list(heads)}, but must name one or more of those that look at lyrics: {layers}",
+            f"heads names layers {list(heads)}, but must name one or more of those that attend to lyrics: {layers}",
         )
         most = self.config.num_attention_heads
         for layer, wanted in heads.items():
@@ -285,8 +285,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         for layer, wanted in heads.items():
             block = self.transformer.layers[layer]
             hidden = block.attention_norm(trace.hidden_states.pop(layer))
-            looks = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
-            found[layer] = looks[:, :, prefix:, : self.config.lyric_length]
+            attention = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
+            found[layer] = attention[:, :, prefix:, : self.config.lyric_length]
         return found
 
     # --- sampling ---
@@ -299,7 +299,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
     ) -> Conditioning:
-        """Work out, once per window, all that conditions it; arguments as in `forward`."""
+        """Compute, once per window, all that conditions it; arguments as in `forward`."""
         inputs = {
             "upper_codes": upper_codes,
             "artist_ids": artist_ids,
@@ -316,19 +316,19 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         return self.lyrics.sequence(codes, lyric_ids)
 
     def new_cache(self, batch_size: int) -> JukeboxCache:
-        """Allocate empty caches for `batch_size` songs.
+        """Allocate empty caches for `batch_size` rows.
 
         Raises:
-            ValueError: no songs, or a prior that a device_map spread over devices.
+            ValueError: no rows, or a prior that a device_map spread over devices.
         """
         require(
-            isinstance(batch_size, int) and batch_size > 0,
-            f"batch_size={batch_size!r} must be a positive number of songs",
+            is_integer(batch_size) and batch_size > 0,
+            f"batch_size={batch_size!r} must be a positive number of rows",
         )
-        places = {str(place) for place in getattr(self, "hf_device_map", {}).values()}
+        devices = {str(device) for device in getattr(self, "hf_device_map", {}).values()}
         require(
-            len(places) <= 1 and "disk" not in places,
-            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(places))}; use "
+            len(devices) <= 1 and "disk" not in devices,
+            f"a prior must lie on one device to sample, but device_map put it on {', '.join(sorted(devices))}; use "
             f'device_map="cuda:0" or "cpu", and JukeboxModel.from_pretrained(offload=True) where memory is short',
         )
         return self.transformer.new_cache(batch_size)
@@ -343,10 +343,10 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         *,
         last_only: bool = False,
     ) -> Tensor:
-        """Read known tokens in one parallel pass and fill the caches; the last logits predict the next token.
+        """Run known tokens in one parallel pass and fill the caches; the last logits predict the next token.
 
-        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be read
-        in pieces of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
+        Position i sees the tokens before it, so `stop` may be one past the number of tokens. A long prefix may be run
+        in chunks of any size: call again with `start` at the last `stop`. Starting at 0 empties the caches first.
 
         Args:
             tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
@@ -374,16 +374,15 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         )
         require(
             tokens.shape[0] == cache.batch_size,
-            f"tokens has {tokens.shape[0]} songs, but the cache was made for {cache.batch_size}; make another cache",
+            f"tokens has {tokens.shape[0]} rows, but the cache was made for {cache.batch_size}; make another cache",
         )
-        check_range("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")
+        ranges = [Allowed("tokens", tokens, 0, self.config.vocab_size - 1, "use tokens of `sequence`, or sampled ones")]
+        if start > 0:
+            cure = f"start={start} must be where the cache has got to, or 0 to begin again"
+            ranges.append(Allowed("cache.position", cache.position, start, start, cure))
+        check_ranges(*ranges)
         if start == 0:
             cache.reset()
-        reached = int(cache.position)
-        require(
-            start == reached,
-            f"start={start} must be {reached}, where the cache has got to, or 0 to begin again; leave nothing out",
-        )
         logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only)
         cache.position.fill_(stop)
         return logits
@@ -391,21 +390,21 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
         """Predict the token at the cache's position from the one before it (B, 1), and advance; after a `prefill`.
 
-        Nothing here waits for the device, so the call can be captured: that the token is one of the vocabulary, and the
-        position within the sequence, is the caller's to see to.
+        No device synchronisation, so a CUDA graph can record the call: the caller sees to it that the token is one of
+        the vocabulary, and the position within the sequence.
 
         Returns:
             Logits (B, 1, V), float32.
         """
         inputs, here = self.enter_step(token, conditioning, cache)
-        return self._head(self.transformer(inputs, start=cache.position, cache=cache), here)
+        return self.logits(self.transformer(inputs, start=cache.position, cache=cache), here)
 
     def enter_step(
         self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache
     ) -> tuple[Tensor, Tensor | None]:
-        """What the layers read at the cache's position (B, 1, D), and what conditions that position, if anything does.
+        """The inputs of the layers at the cache's position (B, 1, D), and the conditioning of that position, if any.
 
-        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell songs apart.
+        Every way to step begins here; inputs are (1, 1, D) where neither tokens nor conditioning tell rows apart.
         """
         position = cache.position.clone()
         inputs = self.transformer.embed_step(token, position)
@@ -413,6 +412,12 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             return inputs, None
         here = conditioning.positions.index_select(1, position.view(1))
         return inputs + here, here
+
+    def logits(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
+        """Logits (B, T, V), float32, of hidden states (B, T, D) and what conditions their positions, if anything."""
+        if self.config.tie_word_embeddings and conditioning is not None:
+            hidden = hidden + conditioning  # the second time; the first was at the input
+        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
 
     # --- inside the door ---
 
@@ -447,28 +452,23 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
         if last_only:
             hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
-        return self._head(hidden, here)
+        return self.logits(hidden, here)
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
-        """What the layers read, (B, stop - start, D); made in pieces where nothing remembers how."""
-        if torch.is_grad_enabled() or stop - start <= PIECE:
+        """The inputs of the layers, (B, stop - start, D); in chunks when autograd is off."""
+        if torch.is_grad_enabled() or stop - start <= POSITIONS_AT_ONCE:
             return self._inputs_at_once(tokens, conditioning, start, stop)
         inputs = None
-        for first in range(start, stop, PIECE):
-            piece = self._inputs_at_once(tokens, conditioning, first, min(first + PIECE, stop))
+        for first in range(start, stop, POSITIONS_AT_ONCE):
+            chunk = self._inputs_at_once(tokens, conditioning, first, min(first + POSITIONS_AT_ONCE, stop))
             if inputs is None:
-                inputs = piece.new_empty(len(piece), stop - start, piece.shape[-1])
-            inputs[:, first - start : first - start + piece.shape[1]] = piece
+                inputs = chunk.new_empty(len(chunk), stop - start, chunk.shape[-1])
+            inputs[:, first - start : first - start + chunk.shape[1]] = chunk
         return inputs
 
     def _inputs_at_once(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         embedded = self.transformer.embed(tokens, conditioning.start, start, stop)
         return embedded if conditioning.positions is None else embedded + conditioning.positions[:, start:stop]
-
-    def _head(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
-        if self.config.tie_word_embeddings and conditioning is not None:
-            hidden = hidden + conditioning  # the second time; the first was at the input
-        return self.lm_head(hidden.to(compute_dtype(self.lm_head))).float()
 
     def _weigh(self, code_loss: Tensor, num_codes: int, lyric_loss: Tensor | None) -> Tensor:
         """Mean over codes and characters, characters at their own weight."""

@@ -40,7 +40,7 @@ from .padding import padded_rows
 logger = logging.get_logger(__name__)
 
 _CHUNK_SECONDS = 30.0
-_LONGEST_RECORDING = 1e9  # seconds; a longer chunk is no other chunk
+_MOST_CHUNK_SECONDS = 1e9  # cap: avoids overflow of chunk_seconds * rate
 
 
 @dataclass
@@ -65,7 +65,7 @@ class JukeboxVQVAEOutput(ModelOutput):
         loss: the sum to minimise, over all levels; None with `return_loss=False`.
         audio_values: (B, 1, S) reconstruction from the finest level.
         audio_codes: per level (B, T).
-        latents: per level (B, C, T) float32, what the encoders gave before quantisation; codebook training needs them.
+        latents: per level (B, C, T) float32, what the encoders gave before quantization; codebook training needs them.
         metrics: scalars by the original's names (`recons_loss_l1` is level 0, ...), detached.
     """
 
@@ -122,10 +122,10 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **given)
 
     def get_input_embeddings(self) -> None:
-        """None: audio goes in, not tokens (quantisers ask)."""
+        """None: audio goes in, not tokens (quantizers ask)."""
 
     def get_output_embeddings(self) -> None:
-        """None: audio comes out, not tokens (quantisers ask)."""
+        """None: audio comes out, not tokens (quantizers ask)."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -143,7 +143,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         padding_mask: Tensor | None = None,
         input_lengths: Tensor | None = None,
     ) -> JukeboxVQVAEEncoderOutput:
-        """Turn audio into codes, doing the work of the wanted levels only.
+        """Encode audio to codes; only the encoders of the wanted levels run.
 
         Args:
             input_values: (B, 1, S) in [-1, 1] at the config's sampling rate, S a multiple of the coarsest wanted hop.
@@ -172,13 +172,13 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
     def _encode(self, audio: Tensor, wanted: Sequence[int], chunk_seconds: float | None) -> list[Tensor]:
         codes = []
         for level in wanted:
-            hop = self.config.hop_lengths[level]
+            hop_length = self.config.hop_lengths[level]
 
-            def encode_chunk(first: int, last: int, level: int = level, hop: int = hop) -> Tensor:
-                latents = self.encoders[level](audio[:, :, first * hop : last * hop].to(self.dtype))
+            def encode_chunk(first: int, last: int, level: int = level, hop_length: int = hop_length) -> Tensor:
+                latents = self.encoders[level](audio[:, :, first * hop_length : last * hop_length].to(self.dtype))
                 return self.codebooks[level].nearest(latents)[0]
 
-            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop, 1, level, chunk_seconds))
+            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop_length, 1, level, chunk_seconds))
         return codes
 
     @can_return_tuple
@@ -190,7 +190,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         chunk_seconds: float | None = _CHUNK_SECONDS,
         return_dict: bool | None = None,
     ) -> JukeboxVQVAEDecoderOutput:
-        """Turn the codes of one level into audio.
+        """Decode the codes of one level to audio.
 
         Args:
             audio_codes: (B, T) of `level`.
@@ -211,8 +211,8 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             vectors = self.codebooks[level].vectors(audio_codes[:, first:last])
             return self.decoders[level](vectors.to(self.dtype))
 
-        hop = self.config.hop_lengths[level]
-        audio = self._in_chunks(decode_chunk, audio_codes.shape[1], hop, level, chunk_seconds)
+        hop_length = self.config.hop_lengths[level]
+        audio = self._in_chunks(decode_chunk, audio_codes.shape[1], hop_length, level, chunk_seconds)
         return JukeboxVQVAEDecoderOutput(audio_values=audio)
 
     @can_return_tuple
@@ -226,7 +226,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         padding_mask: Tensor | None = None,
         input_lengths: Tensor | None = None,
     ) -> JukeboxVQVAEOutput:
-        """Encode, quantise and decode every level, with the training losses (paper section 3.2).
+        """Encode, quantize and decode every level, with the training losses (paper section 3.2).
 
         The codebooks are read, never changed; gradients pass straight through them to the encoders.
 
@@ -243,9 +243,9 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
         if padding_mask is not None or input_lengths is not None:
-            hop = self.config.hop_lengths[wanted[-1]]
+            hop_length = self.config.hop_lengths[wanted[-1]]
             require(
-                not list(padded_rows(input_values, padding_mask, input_lengths, hop)),
+                not list(padded_rows(input_values, padding_mask, input_lengths, hop_length)),
                 "padding_mask names padding, whose silence would count as sound; cut the recordings to one length",
             )
         if return_loss:
@@ -361,18 +361,18 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         level: int,
         chunk_seconds: float | None,
     ) -> Tensor:
-        """Run `work` on runs of codes that overlap by the receptive field, and join what lies between the overlaps."""
+        """Run `work` on chunks of codes that overlap by the receptive field, and join them without the overlaps."""
         size = self._chunk_codes(level, chunk_seconds)
         if size is None or num_codes <= size:
             return work(0, num_codes)
         reach = reach_in_codes(self.config.level_strides[: level + 1], self.config.dilations(level))
-        pieces = []
+        chunks = []
         for start in range(0, num_codes, size):
             stop = min(start + size, num_codes)
             first, last = max(start - reach, 0), min(stop + reach, num_codes)
-            piece = work(first, last)
-            pieces.append(piece[..., (start - first) * outputs_per_code : (stop - first) * outputs_per_code])
-        return torch.cat(pieces, dim=-1)
+            chunk = work(first, last)
+            chunks.append(chunk[..., (start - first) * outputs_per_code : (stop - first) * outputs_per_code])
+        return torch.cat(chunks, dim=-1)
 
     def _chunk_codes(self, level: int, chunk_seconds: float | None) -> int | None:
         if chunk_seconds is None:
@@ -383,7 +383,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             f"chunk_seconds={chunk_seconds!r} must be a positive number of seconds, or None for one pass",
         )
         return max(
-            1, int(min(chunk_seconds, _LONGEST_RECORDING) * self.config.sampling_rate / self.config.hop_lengths[level])
+            1, int(min(chunk_seconds, _MOST_CHUNK_SECONDS) * self.config.sampling_rate / self.config.hop_lengths[level])
         )
 
     # --- the door ---
@@ -411,11 +411,12 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             len(shape) == 3 and shape[1] == 1 and shape[0] > 0,
             f"input_values has shape {shape}, but must be (B, 1, S): songs, one channel, samples; reshape or mix down",
         )
-        hop = self.config.hop_lengths[coarsest]
+        hop_length = self.config.hop_lengths[coarsest]
         require(
-            shape[2] > 0 and shape[2] % hop == 0,
-            f"input_values has {shape[2]} samples, but level {coarsest} needs a positive multiple of its hop of {hop}; "
-            f"crop to {shape[2] // hop * hop} or pad to {max(1, -(-shape[2] // hop)) * hop}",
+            shape[2] > 0 and shape[2] % hop_length == 0,
+            f"input_values has {shape[2]} samples, but level {coarsest} needs a positive multiple of its hop of "
+            f"{hop_length}; crop to {shape[2] // hop_length * hop_length} or pad to "
+            f"{max(1, -(-shape[2] // hop_length)) * hop_length}",
         )
 
     def _check_long_enough(self, input_values: Tensor) -> None:

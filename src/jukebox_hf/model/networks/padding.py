@@ -10,17 +10,19 @@ from torch import Tensor
 
 from ..checks.validation import require
 
-_CURE = "give what JukeboxFeatureExtractor gives"
+_AS_EXTRACTED = "give what JukeboxFeatureExtractor gives"
 
 
-def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop: int) -> Iterator[tuple[int, int, int]]:
+def padded_rows(
+    audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop_length: int
+) -> Iterator[tuple[int, int, int]]:
     """Find the rows that hold padding: row, first sample of sound, and the one behind its last.
 
     Args:
         audio: (B, 1, S).
         mask: (B, S), 1 where sound is; None: as `lengths` say.
         lengths: (B,) samples of sound at the end of each row; None: as `mask` says.
-        hop: samples per code of the coarsest level, on whose edges sound must begin and end.
+        hop_length: samples per code of the coarsest level, on whose edges sound must begin and end.
 
     Raises:
         ValueError: other shapes, sound in several pieces, none at all, or a mask and lengths that differ.
@@ -28,30 +30,44 @@ def padded_rows(audio: Tensor, mask: Tensor | None, lengths: Tensor | None, hop:
     size, samples = audio.shape[0], audio.shape[-1]
     if lengths is not None:
         lengths = torch.as_tensor(lengths)
+        require(lengths.shape == (size,), f"input_lengths must be ({size},), from 1 to {samples}; {_AS_EXTRACTED}")
+    if mask is not None:
+        mask = torch.as_tensor(mask)
         require(
-            lengths.shape == (size,) and bool(((lengths > 0) & (lengths <= samples)).all()),
-            f"input_lengths must be ({size},), from 1 to {samples}; {_CURE}",
+            mask.shape == (size, samples),
+            f"padding_mask has shape {tuple(mask.shape)}, but must be ({size}, {samples}); {_AS_EXTRACTED}",
         )
-    if mask is None:
-        mask = torch.arange(samples, device="cpu") >= (samples - lengths.cpu().long())[:, None]
-    mask = torch.as_tensor(mask).cpu()
-    require(
-        mask.shape == (size, samples) and bool(((mask == 0) | (mask == 1)).all()),
-        f"padding_mask has shape {tuple(mask.shape)}, but must be ({size}, {samples}) and hold 0 and 1 alone; {_CURE}",
-    )
-    for row in range(size):
-        sound = mask[row].nonzero()[:, 0]
-        require(len(sound) > 0, f"padding_mask has no sound in row {row}; leave that recording out")
-        start, stop = int(sound[0]), int(sound[-1]) + 1
+    for row, (length, count, start, stop, is_binary) in enumerate(_spans(mask, lengths, samples)):
         require(
-            stop - start == len(sound) and start % hop == 0 and stop % hop == 0,
+            lengths is None or 0 < length <= samples,
+            f"input_lengths must be ({size},), from 1 to {samples}; {_AS_EXTRACTED}",
+        )
+        require(is_binary, f"padding_mask must hold 0 and 1 alone; {_AS_EXTRACTED}")
+        require(count > 0, f"padding_mask has no sound in row {row}; leave that recording out")
+        require(
+            stop - start == count and start % hop_length == 0 and stop % hop_length == 0,
             f"padding_mask has sound from {start} to {stop} in row {row}, but it must be one piece of whole codes of "
-            f"{hop} samples; {_CURE}",
+            f"{hop_length} samples; {_AS_EXTRACTED}",
         )
         require(
-            lengths is None or int(lengths[row]) == len(sound),
-            f"input_lengths says {int(lengths[row]) if lengths is not None else 0} samples in row {row}, and "
-            f"padding_mask {len(sound)}; {_CURE}",
+            lengths is None or length == count,
+            f"input_lengths says {length} samples in row {row}, and padding_mask {count}; {_AS_EXTRACTED}",
         )
-        if len(sound) < samples:
+        if count < samples:
             yield row, start, stop
+
+
+def _spans(mask: Tensor | None, lengths: Tensor | None, samples: int) -> list[list[int]]:
+    """By row: what `lengths` says, samples of sound, the first, the one behind the last, and whether the mask is 0 and
+    1 alone; one device synchronisation for all.
+    """
+    if mask is None:
+        lengths = lengths.long()
+        columns = (lengths, lengths, samples - lengths, torch.full_like(lengths, samples), torch.ones_like(lengths))
+    else:
+        is_sound = mask == 1
+        count, one_byte = is_sound.sum(dim=1), is_sound.to(torch.uint8)
+        start, stop = one_byte.argmax(dim=1), samples - one_byte.flip(1).argmax(dim=1)
+        is_binary = (is_sound | (mask == 0)).all(dim=1)
+        columns = (count if lengths is None else lengths.to(mask.device), count, start, stop, is_binary)
+    return torch.stack([column.long() for column in columns], dim=1).tolist()

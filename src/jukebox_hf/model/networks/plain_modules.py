@@ -20,12 +20,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
 
 from ..checks.validation import require
-from ..files.weight_types import FLOATS
+from ..files.weight_types import FLOAT_DTYPES
 
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
-_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
+_OWN_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
 # What plain steps call of torch, as it was when this was imported.
-_FUNCTIONS = {
+_TORCH_FUNCTIONS = {
     name: getattr(F, name)
     for name in ("linear", "layer_norm", "scaled_dot_product_attention", "dropout", "embedding", "pad")
 }
@@ -33,7 +33,7 @@ _FUNCTIONS = {
 
 def _own_functions(cls: type) -> dict[str, object]:
     """What a class itself says that calls run."""
-    return {name: vars(cls)[name] for name in (*_CALLS, *_STEPS) if name in vars(cls)}
+    return {name: vars(cls)[name] for name in (*_CALLS, *_OWN_STEPS) if name in vars(cls)}
 
 
 def _is_as_shipped(cls: type) -> bool:
@@ -62,7 +62,7 @@ class PlainClasses:
         return None
 
     def altered(self, module: nn.Module, cls: type, name: str) -> str | None:
-        """What stands where a module of a class was, or was patched into it; hooks are told by `hook_on`."""
+        """Which module replaced one of a class, or what was patched into it; hooks are found by `hook_on`."""
         if type(module) is not cls:
             return f"a {type(module).__name__} stands where a {cls.__name__} was ({name})"
         return patch_of(module, name)
@@ -71,7 +71,7 @@ class PlainClasses:
 def patch_of(module: nn.Module, name: str) -> str | None:
     """What was put over a class's functions in one module of it."""
     own = vars(module)
-    patched = next((one for one in (*_CALLS, *_STEPS) if one in own), None)
+    patched = next((one for one in (*_CALLS, *_OWN_STEPS) if one in own), None)
     if patched is not None:
         return f"{patched} of {name} was patched"
     return f"{name} is compiled" if module._compiled_call_impl is not None else None
@@ -87,20 +87,20 @@ def hook_on(module: nn.Module, name: str) -> str | None:
     return None
 
 
-def overheard() -> str | None:
-    """What hears of torch's own functions: one that was patched, or a mode of torch's, such as a counter of FLOPs."""
-    for name, function in _FUNCTIONS.items():
+def interception() -> str | None:
+    """What intercepts torch's functions: one that was patched, or a torch mode, such as a counter of FLOPs."""
+    for name, function in _TORCH_FUNCTIONS.items():
         is_shipped = not isinstance(function, FunctionType) or function.__globals__ is vars(F)
         if getattr(F, name) is not function or not is_shipped:
             return f"torch.nn.functional.{name} was patched"
     for mode in (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()):
         if type(mode) is not DeviceContext:  # torch.device as a context, which only says where new tensors lie
-            return f"a {type(mode).__name__.lstrip('_')} listens to torch"
+            return f"a {type(mode).__name__.lstrip('_')} intercepts torch"
     return None
 
 
 def hooks_made() -> int:
-    """A number that grows whenever a hook is put anywhere, so that nobody need look for them all the time."""
+    """A counter of all hooks ever registered, cheaper than looking for them."""
     return RemovableHandle.next_id
 
 
@@ -118,16 +118,16 @@ def check_in_memory(name: str, module: nn.Module) -> None:
 
 
 def compute_dtype(module: nn.Module) -> torch.dtype:
-    """What a projection takes: numbers of its matrix's type, or float32 where that is none to compute in.
+    """The dtype a projection computes in: that of its matrix, or float32 where that is no floating-point dtype.
 
-    Quantised matrices (8 bits, or two numbers to a byte) take what they are given.
+    Quantized matrices (8 bits, or two numbers to a byte) take what they are given.
     """
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.Tensor):  # something stands for it: its first matrix says
+    if not isinstance(weight, torch.Tensor):  # a wrapper: its first matrix tells
         weight = next((one for one in module.parameters() if one.dim() > 1), None)
     return weight.dtype if weight is not None and not is_packed(weight) else torch.float32
 
 
 def is_packed(weight: torch.Tensor) -> bool:
-    """Whether a matrix is not its numbers, but what a quantiser (bitsandbytes) keeps instead, whatever its dtype."""
-    return weight.dtype not in FLOATS or nn.Parameter in type(weight).__mro__[1:]
+    """Whether a matrix is a quantizer's storage (bitsandbytes), not its numbers, whatever its dtype."""
+    return weight.dtype not in FLOAT_DTYPES or nn.Parameter in type(weight).__mro__[1:]

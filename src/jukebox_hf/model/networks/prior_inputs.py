@@ -3,11 +3,11 @@
 Flows in: what a user passed to `forward`, `condition` or `sequence`. Out: nothing, or one clear ValueError.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor
 
-from ..checks.validation import check_ids, check_range, require
+from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
 
 _ALL = ("upper_codes", "artist_ids", "genre_ids", "timing", "lyric_ids")
@@ -21,11 +21,11 @@ def check_inputs(
     may_be_empty: bool = False,
     **inputs: Tensor | None,
 ) -> None:
-    """Refuse inputs that this prior needs and did not get, cannot use, or cannot read.
+    """Refuse inputs that this prior needs and did not get, or cannot use.
 
     Args:
         codes: (B, T), or None where there are none yet.
-        only: the inputs to look at.
+        only: the inputs to check.
         may_be_empty: let codes of length 0 pass.
     """
     needed = {
@@ -33,18 +33,17 @@ def check_inputs(
         "artist_ids": (config.has_labels, "it has no labels (num_artists is 0)"),
         "genre_ids": (config.has_labels, "it has no labels (num_genres is 0)"),
         "timing": (config.has_timing, "it has no timing (only labelled top priors have)"),
-        "lyric_ids": (config.lyrics != "none", "it reads no lyrics (lyrics='none')"),
+        "lyric_ids": (config.lyrics != "none", "it is not conditioned on lyrics (lyrics='none')"),
     }
     for name in only:
         is_needed, reason = needed[name]
         given = inputs.get(name)
         require(not is_needed or given is not None, f"{name} is missing, but this prior was built to need it; pass it")
-        require(is_needed or given is None, f"{name} was given, but this prior can not use it: {reason}; leave it out")
-    if codes is not None:
-        _check_codes(config, codes, may_be_empty)
+        require(is_needed or given is None, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
     present = {name: inputs[name] for name in only if inputs.get(name) is not None}
+    ranges = [] if codes is None else list(_codes(config, codes, may_be_empty))
     for name, value in present.items():
-        _CHECKS[name](config, value)
+        ranges += _CHECKS[name](config, value)
     _check_batch(codes, present)
     if codes is not None and "upper_codes" in present:
         reach = present["upper_codes"].shape[1] * config.upper_ratio
@@ -53,6 +52,7 @@ def check_inputs(
             f"codes has {codes.shape[1]} codes, but upper_codes conditions only {reach} ({config.upper_ratio} each); "
             f"pass more upper_codes or fewer codes",
         )
+    check_ranges(*ranges)  # last, and together: the device is waited for once
 
 
 def chosen_layers(name: str, wanted: bool | Sequence[int] | None, count: int) -> tuple[int, ...]:
@@ -62,46 +62,46 @@ def chosen_layers(name: str, wanted: bool | Sequence[int] | None, count: int) ->
     if wanted is True:
         return tuple(range(count))
     require(
-        isinstance(wanted, Sequence) and all(isinstance(layer, int) and -count <= layer < count for layer in wanted),
+        isinstance(wanted, Sequence) and all(is_integer(layer) and -count <= layer < count for layer in wanted),
         f"{name}={wanted!r} must be True, False or a list of indices from {-count} to {count - 1}",
     )
     return tuple(layer % count for layer in wanted)
 
 
-def _check_codes(config: JukeboxPriorConfig, codes: Tensor, may_be_empty: bool) -> None:
+def _codes(config: JukeboxPriorConfig, codes: Tensor, may_be_empty: bool) -> Iterator[Allowed]:
     check_ids("codes", codes, "(B, T)", 2)
     require(
         (0 if may_be_empty else 1) <= codes.shape[1] <= config.context_length,
         f"codes has {codes.shape[1]} codes, but a window of this prior holds 1 to {config.context_length}; cut it",
     )
-    check_range("codes", codes, 0, config.codebook_size - 1, "use codes of the VQ-VAE this prior was trained with")
+    yield Allowed("codes", codes, 0, config.codebook_size - 1, "use codes of the VQ-VAE this prior was trained with")
 
 
-def _check_upper_codes(config: JukeboxPriorConfig, upper_codes: Tensor) -> None:
+def _upper_codes(config: JukeboxPriorConfig, upper_codes: Tensor) -> Iterator[Allowed]:
     check_ids("upper_codes", upper_codes, "(B, U)", 2)
     require(
         1 <= upper_codes.shape[1] <= config.upper_length,
         f"upper_codes has {upper_codes.shape[1]} codes, but a window takes 1 to {config.upper_length} from the level "
         f"above; cut out the window's own",
     )
-    check_range("upper_codes", upper_codes, 0, config.codebook_size - 1, "use codes of the level above")
+    yield Allowed("upper_codes", upper_codes, 0, config.codebook_size - 1, "use codes of the level above")
 
 
-def _check_artists(config: JukeboxPriorConfig, artist_ids: Tensor) -> None:
+def _artists(config: JukeboxPriorConfig, artist_ids: Tensor) -> Iterator[Allowed]:
     check_ids("artist_ids", artist_ids, "(B,)", 1)
-    check_range("artist_ids", artist_ids, 0, config.num_artists - 1, "0 is the unknown artist")
+    yield Allowed("artist_ids", artist_ids, 0, config.num_artists - 1, "0 is the unknown artist")
 
 
-def _check_genres(config: JukeboxPriorConfig, genre_ids: Tensor) -> None:
+def _genres(config: JukeboxPriorConfig, genre_ids: Tensor) -> Iterator[Allowed]:
     check_ids("genre_ids", genre_ids, "(B, G)", 2)
     require(
         1 <= genre_ids.shape[1] <= config.max_genres,
-        f"genre_ids has {genre_ids.shape[1]} slots a song, but this prior takes 1 to {config.max_genres}; drop some",
+        f"genre_ids has {genre_ids.shape[1]} slots a row, but this prior takes 1 to {config.max_genres}; drop some",
     )
-    check_range("genre_ids", genre_ids, -1, config.num_genres - 1, "0 is the unknown genre, -1 an empty slot")
+    yield Allowed("genre_ids", genre_ids, -1, config.num_genres - 1, "0 is the unknown genre, -1 an empty slot")
 
 
-def _check_timing(config: JukeboxPriorConfig, timing: Tensor) -> None:
+def _timing(config: JukeboxPriorConfig, timing: Tensor) -> Iterator[Allowed]:
     check_ids("timing", timing, "(B, 3)", 2)
     require(
         timing.shape[1] == 3,
@@ -110,12 +110,12 @@ def _check_timing(config: JukeboxPriorConfig, timing: Tensor) -> None:
     low, high = (seconds * config.sampling_rate for seconds in (config.min_song_seconds, config.max_song_seconds))
     # As the network will see them: float32 can round a length up to the limit.
     total, offset, length = timing.float().unbind(dim=1)
-    check_range("timing[:, 0] (song length, in samples)", total, low, _below(high), _advice(config))
-    check_range("timing[:, 1] (offset, in samples)", offset, 0, _below(high), "count from the start of the song")
-    # A window may end after the song, even after the longest: codes that are not written have no place.
-    check_range("timing[:, 2] (window length, in samples)", length, 0, high, "give the length of the window")
-    check_range(
-        "timing[:, 1] / timing[:, 0] (place in the song)",
+    yield Allowed("timing[:, 0] (song length, in samples)", total, low, _below(high), _advice(config))
+    yield Allowed("timing[:, 1] (offset, in samples)", offset, 0, _below(high), "count from the start of the song")
+    # A window may end after the song, even after the longest: codes that are not written have no position.
+    yield Allowed("timing[:, 2] (window length, in samples)", length, 0, high, "give the length of the window")
+    yield Allowed(
+        "timing[:, 1] / timing[:, 0] (position in the song)",
         offset / total,
         0,
         _below(1.0),
@@ -123,23 +123,23 @@ def _check_timing(config: JukeboxPriorConfig, timing: Tensor) -> None:
     )
 
 
-def _check_lyrics(config: JukeboxPriorConfig, lyric_ids: Tensor) -> None:
+def _lyrics(config: JukeboxPriorConfig, lyric_ids: Tensor) -> Iterator[Allowed]:
     check_ids("lyric_ids", lyric_ids, "(B, N)", 2)
     require(
         lyric_ids.shape[1] == config.lyric_length,
-        f"lyric_ids has {lyric_ids.shape[1]} characters, but this prior reads exactly {config.lyric_length}; cut out "
+        f"lyric_ids has {lyric_ids.shape[1]} characters, but this prior takes exactly {config.lyric_length}; cut out "
         f"the window's own, or pad with 0 in front",
     )
     cure = "0 is padding and every unknown character, and resize_lyric_embeddings makes room for more"
-    check_range("lyric_ids", lyric_ids, 0, config.lyric_vocab_size - 1, cure)
+    yield Allowed("lyric_ids", lyric_ids, 0, config.lyric_vocab_size - 1, cure)
 
 
 _CHECKS = {
-    "upper_codes": _check_upper_codes,
-    "artist_ids": _check_artists,
-    "genre_ids": _check_genres,
-    "timing": _check_timing,
-    "lyric_ids": _check_lyrics,
+    "upper_codes": _upper_codes,
+    "artist_ids": _artists,
+    "genre_ids": _genres,
+    "timing": _timing,
+    "lyric_ids": _lyrics,
 }
 
 
@@ -148,8 +148,8 @@ def _check_batch(codes: Tensor | None, present: dict[str, Tensor]) -> None:
     sizes |= {name: value.shape[0] for name, value in present.items()}
     require(
         len(set(sizes.values())) <= 1 and 0 not in sizes.values(),
-        f"the inputs are of different numbers of songs ({', '.join(f'{k}: {v}' for k, v in sizes.items())}); "
-        f"give every song one row in each",
+        f"the inputs are of different numbers of rows ({', '.join(f'{k}: {v}' for k, v in sizes.items())}); "
+        f"give each as many",
     )
 
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings, widened
-from .attention_kinds import KINDS, Address, AttentionKind, Grid
+from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid
 from .cache import JukeboxCache
-from .cpu_memory import give_back, has_bfloat16
+from .cpu_memory import has_bfloat16, trim_heap
 from .initialization import scaled_embedding, scaled_linear
 from .plain_modules import PlainClasses, compute_dtype, hook_on
 
-PIECE = 768  # positions that pass a layer's matrices together where memory is to be saved
-MANY_ROWS = 32  # from which on products in float32 win back what widening the matrices takes
+POSITIONS_AT_ONCE = 768  # chunk length of a layer's matrix products without autograd: bounds activations
+MANY_ROWS = 32  # rows from which upcasting the weights to float32 pays off
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TransformerSettings:
 
 @dataclass
 class Trace:
-    """What a caller asked to look at while the layers run: indices in, tensors out."""
+    """Which hidden states and attentions to keep while the layers run: indices in, tensors out."""
 
     hidden_state_layers: Collection[int] = ()
     attention_layers: Collection[int] = ()
@@ -58,7 +58,7 @@ class JukeboxTransformer(nn.Module):
         if settings.has_start_embedding:
             self.start_embedding = scaled_embedding(1, layer.width, 0.01 * layer.init_scale)
         self.pattern = tuple(settings.kinds)
-        self.kinds = {name: KINDS[name](settings.grid) for name in settings.kinds}
+        self.kinds = {name: ATTENTION_KINDS[name](settings.grid) for name in settings.kinds}
         self.head_shape = (layer.num_heads, layer.attention_size // layer.num_heads)
         self.layers = nn.ModuleList(JukeboxBlock(self.kinds[name], layer) for name in settings.kinds)
         self.dropout = nn.Dropout(settings.embedding_dropout)
@@ -74,7 +74,7 @@ class JukeboxTransformer(nn.Module):
     ) -> Tensor:
         """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
 
-        A tensor as `start` is the cache's position, where one input is to be run: `step`, so that hooks hear of it.
+        A tensor as `start` is the cache's position, where one input is to be run: `step`, so that forward hooks run.
         With a cache, what lies before `start` is read from it and the run is stored in it; without gradients and a
         trace the layers then write over `inputs`, which saves most of the memory. `depth` stops before that layer.
         """
@@ -83,7 +83,7 @@ class JukeboxTransformer(nn.Module):
         is_in_place = cache is not None and trace is None and not torch.is_grad_enabled() and self._may_overwrite()
         trace = trace or Trace()
         depth = len(self.layers) if depth is None else depth
-        is_widened = is_in_place and inputs.shape[1] >= MANY_ROWS and self._multiplies_slowly()
+        is_widened = is_in_place and inputs.shape[1] >= MANY_ROWS and self._lacks_bfloat16_matmul()
         hidden = inputs.float() if is_widened else self._enter(inputs)
         lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
         for index, layer in islice(enumerate(self.layers), depth):
@@ -134,12 +134,12 @@ class JukeboxTransformer(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What the layers compute in: the dtype of their matrices; float32 where those are quantised."""
+        """The dtype the layers compute in: that of their matrices; float32 where those are quantized."""
         mlp = getattr(self.layers[0], "mlp", self.layers[0])
         return compute_dtype(getattr(mlp, "up", mlp))
 
-    def _multiplies_slowly(self) -> bool:
-        """Whether the matrices are of a type that this processor has no products for."""
+    def _lacks_bfloat16_matmul(self) -> bool:
+        """bfloat16 weights on a CPU without bfloat16 matmul."""
         return (
             self.compute_dtype == torch.bfloat16
             and next(self.layers.parameters()).device.type == "cpu"
@@ -148,12 +148,12 @@ class JukeboxTransformer(nn.Module):
 
     @property
     def drops_out(self) -> bool:
-        """Whether any part is in training mode that is another then."""
+        """Whether a part whose training mode differs from its evaluation mode is in training mode."""
         parts = (part for part in self.modules() if isinstance(part, (nn.Dropout, JukeboxAttention)))
         return self.training or any(part.training for part in parts)
 
     def _may_overwrite(self) -> bool:
-        """Whether nobody listens to the layers, and none is anything else than it was: all may then be left out."""
+        """Whether the layers may run out of their `forward`: no hooks, no patches, no replaced modules, no dropout."""
         if self.drops_out or PLAIN.patched() or hook_on(self, ""):
             return False
         return not any(
@@ -164,7 +164,7 @@ class JukeboxTransformer(nn.Module):
         )
 
     def _enter(self, inputs: Tensor) -> Tensor:
-        """Half-precision matrices take half-precision activations; embeddings and heads stay as they are."""
+        """Activations in the dtype of the matrices; embeddings and heads keep theirs."""
         return inputs.to(self.compute_dtype)
 
 
@@ -176,7 +176,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
         self.attention_norm = FloatLayerNorm(settings.width)
         self.attention = JukeboxAttention(kind, settings)
         self.mlp_norm = FloatLayerNorm(settings.width)
-        self.mlp = JukeboxMLP(settings, is_silent=self.attention.is_cross)
+        self.mlp = JukeboxMLP(settings, zero_init=self.attention.is_cross)
         self.dropout = nn.Dropout(settings.residual_dropout)
         self.residual_scale = settings.residual_scale
 
@@ -209,21 +209,21 @@ class JukeboxBlock(GradientCheckpointingLayer):
         return self._add(hidden, self.dropout(attended), self.mlp)
 
     def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
-        """The twin of the rest of `forward`: all but the attention itself runs piece by piece over the positions."""
-        leaves_holes = hidden.shape[1] > PIECE and hidden.device.type == "cpu"
+        """The twin of `forward` in place: all but the attention itself runs in chunks of positions."""
+        fragments_heap = hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
         mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
-        if leaves_holes:
-            give_back()  # those of one half do not fit the tensors of the next
+        if fragments_heap:
+            trim_heap()  # freed blocks of one half are too small for the tensors of the next
         self._finish(hidden, mixed)
-        if leaves_holes:
-            give_back()
+        if fragments_heap:
+            trim_heap()
         return hidden
 
     def _projected(self, hidden: Tensor) -> Tensor:
-        """What the attention reads of hidden states (B, T, D): (B, T, size)."""
+        """The first projection of the attention, in chunks: hidden states (B, T, D) to (B, T, size)."""
         entry = widened(self.attention.entry, hidden.dtype)
         whole, start = None, 0
-        for piece in hidden.split(PIECE, dim=1):
+        for piece in hidden.split(POSITIONS_AT_ONCE, dim=1):
             projected = entry(self.attention_norm(piece))
             if whole is None:
                 whole = hidden.new_empty(*hidden.shape[:2], projected.shape[-1])
@@ -232,9 +232,11 @@ class JukeboxBlock(GradientCheckpointingLayer):
         return whole
 
     def _finish(self, hidden: Tensor, mixed: Tensor) -> None:
-        """Write what the layer makes of hidden states, and of what its attention mixed, over them."""
+        """Overwrite hidden states with the output of the layer, in chunks, from them and the mixed values."""
         output, mlp = widened(self.attention.output, hidden.dtype), widened(self.mlp, hidden.dtype)
-        for piece, attended in zip(hidden.split(PIECE, dim=1), mixed.split(PIECE, dim=1), strict=True):
+        for piece, attended in zip(
+            hidden.split(POSITIONS_AT_ONCE, dim=1), mixed.split(POSITIONS_AT_ONCE, dim=1), strict=True
+        ):
             self._add(piece, output(attended), mlp, out=piece)
 
     def _add(
@@ -251,12 +253,12 @@ class JukeboxBlock(GradientCheckpointingLayer):
 class JukeboxMLP(nn.Module):
     """Two linear layers around a quick GELU."""
 
-    def __init__(self, settings: LayerSettings, is_silent: bool) -> None:
+    def __init__(self, settings: LayerSettings, zero_init: bool) -> None:
         super().__init__()
         std = 0.02 * settings.init_scale
         self.up = scaled_linear(settings.width, settings.mlp_size, std)
         self.down = scaled_linear(
-            settings.mlp_size, settings.width, 0.0 if settings.zero_init_residual or is_silent else std
+            settings.mlp_size, settings.width, 0.0 if settings.zero_init_residual or zero_init else std
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -276,7 +278,7 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * (1.702 * x).sigmoid_()
 
 
-# What compiled steps stand for, as it is defined here.
+# The classes that compiled steps reimplement, as they are defined here.
 PLAIN = PlainClasses(
     (
         JukeboxTransformer, JukeboxBlock, JukeboxAttention, JukeboxMLP, FloatLayerNorm,

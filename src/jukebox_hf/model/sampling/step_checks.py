@@ -11,15 +11,15 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from ..files.weight_types import FLOATS
+from ..files.weight_types import FLOAT_DTYPES
 from ..networks.attention import JukeboxAttention
-from ..networks.attention_kinds import KINDS
+from ..networks.attention_kinds import ATTENTION_KINDS
 from ..networks.cache import JukeboxCache
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import hook_on, overheard, patch_of
+from ..networks.plain_modules import hook_on, interception, patch_of
 from ..networks.transformer import PLAIN, FloatLayerNorm, JukeboxBlock, JukeboxMLP, JukeboxTransformer
 
-_STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "_head")}
+_STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "logits")}
 
 
 def misfit(prior: JukeboxPrior, cache: JukeboxCache, floats: Collection[torch.dtype]) -> str | None:
@@ -43,7 +43,7 @@ def listener(prior: JukeboxPrior) -> str | None:
     """
     if torch.is_autocast_enabled(next(prior.parameters()).device.type):
         return "autocast is on"
-    if (reason := overheard()) is not None:
+    if (reason := interception()) is not None:
         return reason
     patched = next((name for name in _STEPS if name in vars(prior)), None) or PLAIN.patched()
     if patched is not None:
@@ -175,7 +175,7 @@ def _is_row(tensor: Tensor, size: int, device: torch.device) -> bool:
     """So many ordinary numbers side by side, in the memory of a device."""
     return (
         type(tensor) in (Tensor, nn.Parameter)
-        and tensor.dtype in FLOATS
+        and tensor.dtype in FLOAT_DTYPES
         and tensor.shape == (size,)
         and tensor.is_contiguous()
         and not tensor.is_neg()
@@ -192,7 +192,7 @@ def _misfit_of_caches(prior: JukeboxPrior, cache: JukeboxCache, floats: Collecti
         return f"its caches are of {len(cache.layers)} layers, not of {len(layers)}"
     for number, (layer, tensor) in enumerate(zip(layers, cache.layers, strict=True)):
         attention = layer.attention
-        if type(attention.kind) not in KINDS.values():
+        if type(attention.kind) not in ATTENTION_KINDS.values():
             return f"a {type(attention.kind).__name__} is no kind of attention that it knows"
         size = attention.output.in_features // attention.num_heads
         wanted = (2, cache.batch_size, attention.kind.slots, attention.num_heads, size)

@@ -123,7 +123,7 @@ class TritonStepper:
             self._attend(layer, slots, matrices[:2], hidden, position)
             self._feed(layer, matrices[2:], hidden)
         cache.position.add_(1)
-        return self._prior._head(hidden, here)
+        return self._prior.logits(hidden, here)
 
     def _attend(
         self, layer: nn.Module, cache: Tensor, matrices: tuple[_Matrix, _Matrix], hidden: Tensor, position: Tensor

@@ -16,9 +16,9 @@ from torch import Tensor
 from ..checks.validation import is_integer, require
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
-from ..networks.cpu_memory import give_back
+from ..networks.cpu_memory import trim_heap
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import check_in_memory, hooks_made, overheard
+from ..networks.plain_modules import check_in_memory, hooks_made, interception
 from .backends import (
     GRAPHS,
     Step,
@@ -239,11 +239,11 @@ class WindowDecoder:
         self.reached, self._length = tokens.shape[1] - prior.config.prefix_length, length
         self.kept_logits = []
         read = _read_row_by_row if self.backend == "cpp" else _read
-        give_back()  # what conditioning left
+        trim_heap()  # what conditioning left
         for logits in read(prior, tokens, conditioning, cache, self.options.chunk, last_only=not self._keeps_logits):
             self._keep(logits)
             self._first = logits[:, -1]
-        give_back()  # what reading left
+        trim_heap()  # what reading left
         self._buffers.begin(tokens, conditioning, uniforms, length)
 
     @torch.no_grad()
@@ -256,7 +256,7 @@ class WindowDecoder:
                 self._look_for_other_parts()
             if self._watch is not None:
                 self._watch(position)
-            if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and overheard() is not None):
+            if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
                 self._look_for_hooks()
             hook = None if self._hook is None else partial(_changed_by, self._hook, position)
             if self._first is not None:
@@ -409,7 +409,7 @@ def _read_row_by_row(
 
     A product of few rows is summed in another order than one of many; backend cpp keeps one order (cpp_step.py).
     """
-    rows = [(tokens[i : i + 1], conditioning.song(i), cache.song(i), chunk) for i in range(cache.batch_size)]
+    rows = [(tokens[i : i + 1], conditioning.row(i), cache.row(i), chunk) for i in range(cache.batch_size)]
     for logits in zip(*(_read(prior, *row, last_only) for row in rows), strict=True):
         yield torch.cat(logits)
     cache.position.copy_(rows[0][2].position)

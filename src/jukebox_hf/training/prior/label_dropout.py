@@ -1,4 +1,4 @@
-"""Label dropout: a prior that sometimes hears nothing learns both what labels say and what music is without them.
+"""Label dropout: labels hidden at random, so that a prior learns music with and without them.
 
 Flows in: windows with words. Flows out: the same windows, some words hidden. What is hidden depends on the seed, the
 epoch and the window only, never on workers or on what was drawn before, so that a resumed run hides the same.
@@ -81,8 +81,8 @@ class WithLabelDropout(Dataset):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         """One window."""
-        place = item % len(self)
+        index = item % len(self)
         random = np.random.Generator(
-            np.random.Philox(key=[self.seed, _STREAM], counter=[0, int(self._epoch), place, 0])
+            np.random.Philox(key=[self.seed, _STREAM], counter=[0, int(self._epoch), index, 0])
         )
         return self.dropout.hide(self.windows[item], random.random(len(fields(self.dropout))))

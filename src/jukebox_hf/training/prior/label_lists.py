@@ -19,8 +19,8 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.initialization import scaled_embedding
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
-CHOICES = ("keep", "add", "songs")
-_UNKNOWN = {"unknown": UNKNOWN_ID}
+LABEL_CHOICES = ("keep", "add", "songs")
+_UNKNOWN_ALONE = {"unknown": UNKNOWN_ID}
 
 
 def choose_labels(
@@ -30,17 +30,17 @@ def choose_labels(
     songs: Iterable[Song],
     num_levels: int,
 ) -> JukeboxTokenizer:
-    """Decide which names a prior shall hear.
+    """Choose the names that condition a prior.
 
     Args:
-        wanted: one of `CHOICES`, or a folder with artists.json; None: "keep" where there are lists, else "songs".
+        wanted: one of `LABEL_CHOICES`, or a folder with artists.json; None: "keep" where there are lists, else "songs".
         own: the tokenizer of the model, if it has one.
         config: of the prior.
         songs: all that will be trained and evaluated on.
         num_levels: of the VQ-VAE.
 
     Raises:
-        ValueError: nothing to keep or to add to, a folder without lists, or names that can not be listed.
+        ValueError: nothing to keep or to add to, a folder without lists, or names that cannot be listed.
     """
     wanted = wanted or ("songs" if own is None else "keep")
     if wanted in ("keep", "add"):
@@ -51,10 +51,10 @@ def choose_labels(
         )
         if wanted == "keep":
             return own
-    if wanted not in CHOICES:
+    if wanted not in LABEL_CHOICES:
         require(
             Path(wanted).is_dir(),
-            f"labels={wanted!r} is none of {', '.join(CHOICES)} and no folder; choose one, or give a folder with "
+            f"labels={wanted!r} is none of {', '.join(LABEL_CHOICES)} and no folder; choose one, or give a folder with "
             f"artists.json, genres.json and tokenizer_config.json",
         )
         given = JukeboxTokenizer.from_pretrained(located(wanted))
@@ -68,7 +68,7 @@ def choose_labels(
         )
         return with_lists(own, version, given.vocabularies[version])
     version = own.label_versions[config.level] if own is not None else version_of(config)
-    before = own.vocabularies[version] if wanted == "add" else LabelVocabulary(version, _UNKNOWN, _UNKNOWN)
+    before = own.vocabularies[version] if wanted == "add" else LabelVocabulary(version, _UNKNOWN_ALONE, _UNKNOWN_ALONE)
     lists = with_songs(before, songs) if config.has_labels else before
     if own is not None:
         return with_lists(own, version, lists)
@@ -78,7 +78,7 @@ def choose_labels(
 
 
 def version_of(config: JukeboxPriorConfig) -> str:
-    """The label version of a new prior: by the characters it reads, else by how many genres a song has.
+    """The label version of a new prior: by its lyric characters, else by how many genres a song has.
 
     Raises:
         ValueError: characters of no version.
@@ -130,7 +130,7 @@ def table_sizes(lists: LabelVocabulary) -> tuple[int, int]:
 
 
 def new_names(old: LabelVocabulary, new: LabelVocabulary) -> list[str]:
-    """Names that a prior trained on the old lists has never heard."""
+    """Names that a prior trained on the old lists was not trained on."""
     return [name for kind in ("artists", "genres") for name in getattr(new, kind) if name not in getattr(old, kind)]
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from torch import nn
 
+from jukebox_hf.data.code_shards import INSTALL_TRAIN
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
 # Every matrix of every layer, of the prior's transformer and of the lyric encoder's.
 TARGETS = r"(lyrics\.)?transformer\.layers\.\d+\.(attention\.(query_key_value|query|key_value|output)|mlp\.(up|down))"
-LABELS = "labels"
+LABEL_TABLES = "labels"
 _SETTINGS_FILE = "adapter_config.json"
-_CURE = 'pip install "jukebox_hf[train]"'
 
 
 @dataclass
@@ -65,7 +65,7 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
-        raise ImportError(f"lora_rank={lora.lora_rank} needs peft, which is not installed; {_CURE}") from None
+        raise ImportError(f"lora_rank={lora.lora_rank} needs peft, which is not installed; {INSTALL_TRAIN}") from None
     require(
         not lora.lora_labels or prior.labels is not None,
         "lora_labels=True, but this prior has no labels (num_artists is 0); drop it",
@@ -81,7 +81,7 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
         lora_alpha=2 * lora.lora_rank if lora.lora_alpha is None else lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=TARGETS,
-        modules_to_save=[LABELS] if lora.lora_labels else None,
+        modules_to_save=[LABEL_TABLES] if lora.lora_labels else None,
     )
     model = get_peft_model(prior, settings)
     # peft would look for the base's vocabulary there, find the root config of a whole Jukebox, and save embeddings too.
@@ -117,7 +117,7 @@ def check_adapters_fit(lora: LoRAArguments, folder: Path) -> None:
     """
     file = folder / _SETTINGS_FILE
     found = read_json(file) if file.is_file() else {"r": 0}
-    saved = found.get("r"), LABELS in (found.get("modules_to_save") or ())
+    saved = found.get("r"), LABEL_TABLES in (found.get("modules_to_save") or ())
     require(
         saved == (lora.lora_rank, lora.lora_labels and lora.is_wanted),
         f"{folder} was written with lora_rank={saved[0]}, lora_labels={saved[1]}, not with lora_rank="

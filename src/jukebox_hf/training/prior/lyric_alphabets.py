@@ -16,7 +16,7 @@ from jukebox_hf.model.inputs.lyric_structure import is_foreign
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
-OF_SONGS = "songs"
+FROM_SONGS = "songs"
 
 
 def with_characters(tokenizer: JukeboxTokenizer, wanted: str, songs: Iterable[Song]) -> JukeboxTokenizer:
@@ -29,7 +29,7 @@ def with_characters(tokenizer: JukeboxTokenizer, wanted: str, songs: Iterable[So
         songs: all that will be trained and evaluated on.
 
     Raises:
-        ValueError: a missing or unreadable file, nothing to add, or characters that can not be added.
+        ValueError: a missing or unreadable file, nothing to add, or characters that cannot be added.
     """
     extended = tokenizer.with_lyric_characters(_characters(wanted, songs))
     require(
@@ -62,7 +62,7 @@ def characters_of_songs(songs: Iterable[Song]) -> str:
 
 
 def _characters(wanted: str, songs: Iterable[Song]) -> str:
-    if wanted == OF_SONGS:
+    if wanted == FROM_SONGS:
         found = characters_of_songs(songs)
         require(
             bool(found),

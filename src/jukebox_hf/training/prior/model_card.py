@@ -30,12 +30,12 @@ def prior_card(
     """
     kind = "upsampler" if config.upper_strides else "top prior"
     on_hub = base is not None and not Path(base).is_absolute() and not Path(base).exists() and base.count("/") == 1
-    hears = [word for word, is_heard in (
+    conditions = [word for word, is_used in (
         ("artist and genre", config.has_labels),
-        ("its place in the song", config.has_timing),
+        ("its position in the song", config.has_timing),
         ("lyrics", config.lyrics != "none"),
         (f"the codes of level {config.level + 1}", config.upper_strides is not None),
-    ) if is_heard]  # fmt: skip
+    ) if is_used]  # fmt: skip
     front = ["license: other", "library_name: transformers", "pipeline_tag: text-to-audio"]
     front += [f"base_model: {base}"] if on_hub else []
     front += ["tags:", "  - jukebox", "  - music-generation", *(["  - lora"] if has_adapters else [])]
@@ -48,8 +48,8 @@ def prior_card(
         f"# {name}",
         "",
         f"A Jukebox {kind} for level {config.level}: {config.parameter_count():,} parameters, windows of "
-        f"{config.context_length} codes ({seconds:.2f} s at {config.sampling_rate} Hz). It hears "
-        f"{', '.join(hears) or 'nothing but its own codes'}.",
+        f"{config.context_length} codes ({seconds:.2f} s at {config.sampling_rate} Hz). It is conditioned on "
+        f"{', '.join(conditions) or 'nothing but its own codes'}.",
         "",
         _measured(logs),
         "",

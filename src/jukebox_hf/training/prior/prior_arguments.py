@@ -1,4 +1,4 @@
-"""What the training of a prior can be told: which prior, which songs, how labels are dropped, how it is optimised.
+"""Arguments of training a prior: which prior, which songs, how labels are dropped, how it is optimised.
 
 Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
 """

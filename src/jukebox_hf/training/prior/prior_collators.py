@@ -20,7 +20,7 @@ _TENSORS = ("codes", "upper_codes", "input_values")
 
 
 def needs_words(config: JukeboxPriorConfig) -> bool:
-    """Whether a prior hears labels or lyrics."""
+    """Whether a prior is conditioned on labels or lyrics."""
     return config.has_labels or config.lyrics != "none"
 
 
@@ -30,11 +30,11 @@ class PriorCollator:
 
     Args:
         config: of the prior.
-        tokenizer: of its words; None for a prior that hears none.
+        tokenizer: of its words; None for a prior without labels and lyrics.
         timed: choose lyrics by the times at which they are sung, where these are known.
 
     Raises:
-        ValueError: no tokenizer for a prior that hears words.
+        ValueError: no tokenizer for a prior that is conditioned on words.
     """
 
     config: JukeboxPriorConfig
@@ -44,7 +44,8 @@ class PriorCollator:
     def __post_init__(self) -> None:
         require(
             self.tokenizer is not None or not needs_words(self.config),
-            "tokenizer=None, but this prior hears artists, genres or lyrics; pass the JukeboxTokenizer of its lists",
+            "tokenizer=None, but this prior is conditioned on artists, genres or lyrics; pass the JukeboxTokenizer of "
+            "its lists",
         )
 
     def __call__(self, windows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
-from jukebox_hf.data.code_shards import CodeFacts, CodeShards, fingerprint
+from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprints
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.prior_batches import check_vocabulary
@@ -90,11 +90,13 @@ class PriorSongs:
                 yield songs[index]
 
 
-def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae: JukeboxVQVAE | None) -> PriorSongs:
+def open_prior_songs(
+    data_args: PriorDataArguments, config: JukeboxPriorConfig, vqvae: JukeboxVQVAE | None
+) -> PriorSongs:
     """Open what to train on.
 
     Args:
-        data: as the user said.
+        data_args: as the user said.
         config: of the prior.
         vqvae: that encodes sound, or that belongs to the model; None where codes alone are known.
 
@@ -102,37 +104,37 @@ def open_prior_songs(data: PriorDataArguments, config: JukeboxPriorConfig, vqvae
         ValueError: sound without a VQ-VAE, codes of another VQ-VAE, or codes that this prior does not write.
     """
     own = None if vqvae is None else facts_of(vqvae)
-    if data.train_codes is not None:
-        shards = [CodeShards(folder) for folder in (data.train_codes, data.eval_codes) if folder is not None]
-        for folder, each in zip((data.train_codes, data.eval_codes), shards, strict=False):
+    if data_args.train_codes is not None:
+        shards = [CodeShards(folder) for folder in (data_args.train_codes, data_args.eval_codes) if folder is not None]
+        for folder, each in zip((data_args.train_codes, data_args.eval_codes), shards, strict=False):
             check_facts(each.facts, config)
-            check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data.train_codes,
+            check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data_args.train_codes,
                              own or shards[0].facts, config)  # fmt: skip
-        if data.test_fraction > 0:
-            train, evaluation = (_within(shards[0], config, data, split) for split in ("train", "test"))
+        if data_args.test_fraction > 0:
+            train, evaluation = (_within(shards[0], config, data_args, split) for split in ("train", "test"))
         else:
-            train = _within(shards[0], config, data, None)
-            evaluation = _within(shards[1], config, data, None) if len(shards) > 1 else None
+            train = _within(shards[0], config, data_args, None)
+            evaluation = _within(shards[1], config, data_args, None) if len(shards) > 1 else None
         return PriorSongs(train, evaluation, shards[0].facts)
     require(
         own is not None,
-        f"train_songs={data.train_songs!r} is sound, which a VQ-VAE must encode; pass --vqvae, or encode the songs "
-        f"first and pass --train_codes",
+        f"train_songs={data_args.train_songs!r} is sound, which a VQ-VAE must encode; pass --vqvae, or encode the "
+        f"songs first and pass --train_codes",
     )
     require(
         not any(codebook.is_untrained for codebook in vqvae.codebooks),
         "the codebooks of the VQ-VAE were never trained, so every code would be the same; train it first",
     )
     check_facts(own, config)
-    outside = {"allow_outside_files": data.allow_outside_files}
-    if data.test_fraction > 0:
+    outside = {"allow_outside_files": data_args.allow_outside_files}
+    if data_args.test_fraction > 0:
         train, evaluation = (
-            open_songs(data.train_songs, split=split, test_fraction=data.test_fraction, **outside)
+            open_songs(data_args.train_songs, split=split, test_fraction=data_args.test_fraction, **outside)
             for split in ("train", "test")
         )
     else:
-        train = open_songs(data.train_songs, **outside)
-        evaluation = None if data.eval_songs is None else open_songs(data.eval_songs, **outside)
+        train = open_songs(data_args.train_songs, **outside)
+        evaluation = None if data_args.eval_songs is None else open_songs(data_args.eval_songs, **outside)
     return PriorSongs(train, evaluation, own)
 
 
@@ -140,7 +142,7 @@ def facts_of(vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> CodeFa
     """What all codes of a VQ-VAE have in common, of all levels or those given."""
     config = vqvae.config
     chosen = None if levels is None else tuple(sorted(set(levels)))
-    prints = fingerprint(vqvae, range(config.num_levels) if chosen is None else chosen)
+    prints = vqvae_fingerprints(vqvae, range(config.num_levels) if chosen is None else chosen)
     return CodeFacts(config.sampling_rate, config.hop_lengths, config.codebook_size, prints, chosen)
 
 
@@ -152,8 +154,8 @@ def check_same_vqvae(name: str, found: CodeFacts, owner: str, wanted: CodeFacts,
     """
     require(
         found.is_same_vqvae(wanted, (config.level, config.level + 1)),
-        f"the codes of {name} were made by another VQ-VAE (fingerprint {found.fingerprint}) than {owner} "
-        f"({wanted.fingerprint}), so they mean other sounds; encode the songs with that one",
+        f"the codes of {name} were made by another VQ-VAE (fingerprint {'-'.join(found.fingerprints)}) than {owner} "
+        f"({'-'.join(wanted.fingerprints)}), so they mean other sounds; encode the songs with that one",
     )
 
 
@@ -185,7 +187,7 @@ def check_songs(songs: PriorSongs, tokenizer: JukeboxTokenizer | None, config: J
     """Look at every word once, so that none stops the run later.
 
     Raises:
-        ValueError: missing columns, unlisted names, too many genres, lyrics that are too long or can not be romanised.
+        ValueError: missing columns, unlisted names, too many genres, lyrics that are too long or cannot be romanised.
     """
     if not needs_words(config):
         return
@@ -205,14 +207,14 @@ def _check_words(song: Song, tokenizer: JukeboxTokenizer, config: JukeboxPriorCo
 
 
 def windows_of(
-    songs: PriorSongs, data: PriorDataArguments, config: JukeboxPriorConfig, seed: int
+    songs: PriorSongs, data_args: PriorDataArguments, config: JukeboxPriorConfig, seed: int
 ) -> tuple[Dataset, Dataset | None]:
     """Windows to train on, words hidden by chance; and windows to evaluate on, or None.
 
     Raises:
         ValueError: a window that the prior's context does not hold, or songs that are all shorter.
     """
-    codes = config.context_length if data.window_codes is None else data.window_codes
+    codes = config.context_length if data_args.window_codes is None else data_args.window_codes
     require(
         codes <= config.context_length,
         f"window_codes={codes} is longer than the prior's context_length={config.context_length}; shorten it",
@@ -221,8 +223,8 @@ def windows_of(
         codes % config.upper_ratio == 0,
         f"window_codes={codes} must be a multiple of {config.upper_ratio}, the codes that share one of the level above",
     )
-    train = _windows(songs.train, codes, data.shift, data.blend, config, seed)
-    dropout = data.dropout()
+    train = _windows(songs.train, codes, data_args.shift, data_args.blend, config, seed)
+    dropout = data_args.dropout()
     if needs_words(config):
         train = WithLabelDropout(train, dropout, seed)
     if songs.evaluation is None:
@@ -255,14 +257,16 @@ def _windows(
     return windows
 
 
-def _within(shards: CodeShards, config: JukeboxPriorConfig, data: PriorDataArguments, split: str | None) -> CodedSongs:
-    """The songs of a side of the split whose length the prior can hear."""
+def _within(
+    shards: CodeShards, config: JukeboxPriorConfig, data_args: PriorDataArguments, split: str | None
+) -> CodedSongs:
+    """The songs of a side of the split whose length the prior's timing spans."""
     low, high = _song_samples(config)
-    side = [song for song in range(len(shards)) if in_split(shards.words[song]["name"], split, data.test_fraction)]
+    side = [song for song in range(len(shards)) if in_split(shards.words[song]["name"], split, data_args.test_fraction)]
     require(
         len(side) > 0,
         f"split={split!r} of {shards.folder} holds none of its {len(shards)} songs; change test_fraction="
-        f"{data.test_fraction:g} or add songs",
+        f"{data_args.test_fraction:g} or add songs",
     )
     kept = [song for song in side if low <= shards.words[song]["total_samples"] < high]
     rate = config.sampling_rate
@@ -277,7 +281,7 @@ def _within(shards: CodeShards, config: JukeboxPriorConfig, data: PriorDataArgum
 
 
 def _song_samples(config: JukeboxPriorConfig) -> tuple[float, float]:
-    """Lengths of songs, in samples, that a prior with timing can hear: from the first to under the second."""
+    """Lengths of songs, in samples, that a prior's timing spans: from the first to under the second."""
     if not config.has_timing:
         return 0.0, math.inf
     high = config.max_song_seconds * config.sampling_rate

@@ -1,4 +1,4 @@
-"""First weights of a prior that are not the original's: what makes small priors learn to read lyrics soon.
+"""First weights of a prior that are not the original's: small priors then learn to follow lyrics sooner.
 
 Flows in: a fresh prior. Flows out: the same, some of its weights drawn anew. Off by default; nothing of this is in a
 configuration, because only the first step sees it. Figures are in docs/how-to/train-a-prior.md.
@@ -24,7 +24,7 @@ class PriorInitialization:
 
     shared_positions: bool = field(
         default=False,
-        metadata={"help": "Start lyric positions and places in the song from the same sinusoids."},
+        metadata={"help": "Start lyric positions and times in the song from the same sinusoids."},
     )
     shared_positions_std: float = field(default=0.3, metadata={"help": "Standard deviation of these sinusoids."})
     tied_query_key: bool = field(
@@ -57,7 +57,7 @@ class PriorInitialization:
         """
         require(
             not self.shared_positions or (config.lyrics != "none" and config.has_timing),
-            f"shared_positions=True joins lyric positions and places in the song, but lyrics={config.lyrics!r} and "
+            f"shared_positions=True joins lyric positions and times in the song, but lyrics={config.lyrics!r} and "
             f"num_artists={config.num_artists} give this prior only one or none of them; drop it",
         )
         require(
@@ -83,13 +83,13 @@ def initialize(prior: JukeboxPrior, how: PriorInitialization) -> None:
         _share_positions(prior, how.shared_positions_std)
 
 
-def sinusoids(places: Tensor, width: int, num_characters: int) -> Tensor:
-    """Places (n,) of a song, 0 its start and 1 its end, as waves (n, width) whose mean square is 1."""
+def sinusoids(times: Tensor, width: int, num_characters: int) -> Tensor:
+    """Times (n,) of a song, 0 its start and 1 its end, as waves (n, width) whose mean square is 1."""
     half = (width + 1) // 2
     cycles = torch.logspace(
-        math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64, device=places.device
+        math.log10(_SLOWEST), math.log10(max(num_characters / 2, 1.0)), half, dtype=torch.float64, device=times.device
     )
-    angles = 2 * math.pi * places.double()[:, None] * cycles
+    angles = 2 * math.pi * times.double()[:, None] * cycles
     return (math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1))[:, :width].float()
 
 
@@ -106,7 +106,7 @@ def _embeddings(prior: JukeboxPrior) -> list[nn.Embedding]:
 
 
 def _tie_queries_and_keys(prior: JukeboxPrior) -> None:
-    """Equal places then look at each other from the first step on."""
+    """Equal times then attend to each other from the first step on."""
     for kind, layer in zip(prior.config.attention_kinds, prior.transformer.layers, strict=True):
         if kind not in _READERS:
             continue
@@ -137,6 +137,6 @@ def _share_positions(prior: JukeboxPrior, std: float) -> None:
         return
     table = prior.lyrics.transformer.position_embedding.weight
     table.copy_(std * sinusoids(characters, table.shape[1], length))
-    # What the codes see of the encoder went through its projection, so that is what places in the song must look like.
+    # What the codes see of the encoder went through its projection, so that is what times in the song must equal.
     seen = prior.lyrics.projection(sinusoids(stretches, table.shape[1], length).to(table))
     prior.timing.relative.weight.copy_(std * seen / seen.square().mean().sqrt())

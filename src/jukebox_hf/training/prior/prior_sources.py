@@ -6,7 +6,7 @@ are asked for.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from jukebox_hf.data.code_shards import CodeFacts
@@ -44,22 +44,22 @@ class PriorSource:
     facts: CodeFacts | None = None
 
 
-def open_source(which: PriorModelArguments) -> PriorSource:
+def open_source(model_args: PriorModelArguments) -> PriorSource:
     """Find what is to be trained; no weights of a prior are read yet.
 
     Raises:
         ValueError: an unknown preset, a folder of something else, or a level that is not there.
         OSError: nothing there.
     """
-    if which.config is not None:
-        return PriorSource(_configuration(which.config))
-    name = located(which.model_name_or_path)
+    if model_args.config is not None:
+        return PriorSource(_configuration(model_args.config))
+    name = located(model_args.model_name_or_path)
     kind = read_config_json(name).get("model_type")
     if kind == JukeboxPriorConfig.model_type:
         config = JukeboxPriorConfig.from_pretrained(name)
         require(
-            which.level in (None, config.level),
-            f"level={which.level}, but {name} is a prior of level {config.level}; leave level out",
+            model_args.level in (None, config.level),
+            f"level={model_args.level}, but {name} is a prior of level {config.level}; leave level out",
         )
         return PriorSource(config, lambda: JukeboxPrior.from_pretrained(name).float(), tokenizer_of(name),
                            facts=read_facts(Path(name)))  # fmt: skip
@@ -68,13 +68,16 @@ def open_source(which: PriorModelArguments) -> PriorSource:
         f"model_name_or_path={name!r} is a {kind!r}; give a whole Jukebox with --level, or the folder of one prior",
     )
     whole = JukeboxModel.from_pretrained(name)
-    require(which.level is not None, f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level")
-    check_level("level", which.level, whole.num_levels)
-    config = whole.config.prior_configs[which.level]
-    return PriorSource(config, lambda: whole.prior(which.level).float(), tokenizer_of(name), whole.vqvae)
+    require(
+        model_args.level is not None,
+        f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level",
+    )
+    check_level("level", model_args.level, whole.num_levels)
+    config = whole.config.prior_configs[model_args.level]
+    return PriorSource(config, lambda: whole.prior(model_args.level).float(), tokenizer_of(name), whole.vqvae)
 
 
-def load_vqvae(name: str) -> JukeboxVQVAE:
+def open_vqvae(name: str) -> JukeboxVQVAE:
     """Load a VQ-VAE from its own folder or out of a whole Jukebox, in float32.
 
     Raises:
@@ -109,7 +112,7 @@ def read_facts(folder: Path) -> CodeFacts | None:
     if not file.is_file():
         return None
     try:
-        return CodeFacts(**read_json(file))
+        return CodeFacts.from_dict(read_json(file))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); remove it, if you know which VQ-VAE this prior belongs to"
@@ -119,7 +122,7 @@ def read_facts(folder: Path) -> CodeFacts | None:
 def write_facts(facts: CodeFacts, folder: Path) -> None:
     """Write down which codes a prior is trained on, so that it is never joined to another VQ-VAE."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+    (folder / FACTS_FILE).write_text(json.dumps(facts.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _configuration(name: str) -> JukeboxPriorConfig:

@@ -1,4 +1,4 @@
-"""How loud the training audio is: what the losses are divided by, so that their weights mean the same everywhere.
+"""Loss normalisers, measured on the training audio, so that loss weights mean the same on any loudness.
 
 Flows in: windows of audio. Flows out: three numbers for the configuration (the original's `bandwidth`).
 """
@@ -64,8 +64,8 @@ def spread_windows(dataset: object, num_windows: int) -> Iterable[Tensor]:
             yield _audio_of(item)
         return
     count = min(num_windows, len(dataset))
-    for place in range(count):
-        yield _audio_of(dataset[place * len(dataset) // count])
+    for index in range(count):
+        yield _audio_of(dataset[index * len(dataset) // count])
 
 
 def _audio_of(item: Mapping[str, Tensor]) -> Tensor:

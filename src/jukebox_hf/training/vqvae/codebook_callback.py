@@ -1,7 +1,7 @@
 """The callback that makes codebooks follow the encoders while a Trainer trains a JukeboxVQVAE.
 
 Flows in: the model, before training. Flows out: one move of the codebooks per optimiser step, whatever the accumulation
-or recomputation of gradients, because the whole model's forward is listened to, and nothing inside it. Works with
+or recomputation of gradients, because the forward hook is on the whole model, and on nothing inside it. Works with
 transformers' own Trainer too.
 """
 
@@ -17,7 +17,7 @@ from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
 from jukebox_hf.training.vqvae.codebook_ema import CodebookEMA, CodebookSettings
 
-STATE_FILE = "codebook_ema.safetensors"
+CODEBOOKS_FILE = "codebook_ema.safetensors"
 
 
 class CodebookEMACallback(CheckpointedCallback):
@@ -43,17 +43,17 @@ class CodebookEMACallback(CheckpointedCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen to the model's forward, and go on from a checkpoint's statistics when resuming."""
+        """Register the forward hook, and go on from a checkpoint's statistics when resuming."""
         model = _vqvae(kwargs["model"])
         folder = self.resumed_folder(args, state)
         self.ema = CodebookEMA(self.ema.settings, levels=self.levels)
         if folder is not None:
             require(
-                (folder / STATE_FILE).is_file(),
-                f"{folder} holds no {STATE_FILE}, so its codebooks cannot go on as they were; give its weights as "
+                (folder / CODEBOOKS_FILE).is_file(),
+                f"{folder} holds no {CODEBOOKS_FILE}, so its codebooks cannot go on as they were; give its weights as "
                 f"model_name_or_path and start a new run",
             )
-            self.ema.load_state_dict(load_tensors(folder / STATE_FILE), self._trained(model.codebooks))
+            self.ema.load_state_dict(load_tensors(folder / CODEBOOKS_FILE), self._trained(model.codebooks))
         self._step = state.global_step
         model.moves_codebooks = True
         self._hooks = [
@@ -69,16 +69,16 @@ class CodebookEMACallback(CheckpointedCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the statistics into the checkpoint."""
         if args.should_save:
-            save_tensors(self.ema.state_dict(), self.folder(args, state) / STATE_FILE)
+            save_tensors(self.ema.state_dict(), self.folder(args, state) / CODEBOOKS_FILE)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop listening."""
+        """Remove the forward hook."""
         self.detach(_vqvae(kwargs["model"]))
 
     def detach(self, model: JukeboxVQVAE) -> None:
-        """Stop listening to a model; also after an error inside the training."""
+        """Remove the forward hook of a model; also after an error inside the training."""
         model.moves_codebooks = False
         for hook in self._hooks:
             hook.remove()

@@ -198,9 +198,9 @@ class CodebookEMA:
     def _noise(self, purpose: str, step: int, level: int) -> Callable[[int], Tensor]:
         return lambda count: self._draw(purpose, step, self._level(level), 0, count)
 
-    def _level(self, place: int) -> int:
-        """The level of the model that the codebook at this place is of."""
-        return place if self.levels is None else self.levels[place]
+    def _level(self, index: int) -> int:
+        """The level of the model that the codebook at this index is of."""
+        return index if self.levels is None else self.levels[index]
 
     def _draw_by_counter(self, purpose: str, step: int, level: int, start: int, stop: int) -> Tensor:
         purposes = ("start", "restart", "start_noise", "restart_noise")
@@ -213,8 +213,8 @@ class CodebookEMA:
         """Tensors to save: `level_0.sums`, `level_0.counts`, ...; between optimiser steps only."""
         pairs = zip(self.sums, self.counts, strict=True)
         tensors = {}
-        for place, (sums, counts) in enumerate(pairs):
-            level = self._level(place)
+        for index, (sums, counts) in enumerate(pairs):
+            level = self._level(index)
             tensors |= {f"level_{level}.sums": sums.contiguous(), f"level_{level}.counts": counts.contiguous()}
         return tensors
 
@@ -226,10 +226,10 @@ class CodebookEMA:
         """
         wanted = {
             name: shape
-            for place, codebook in enumerate(codebooks)
+            for index, codebook in enumerate(codebooks)
             for name, shape in (
-                (f"level_{self._level(place)}.sums", tuple(codebook.codes.shape)),
-                (f"level_{self._level(place)}.counts", (len(codebook.codes),)),
+                (f"level_{self._level(index)}.sums", tuple(codebook.codes.shape)),
+                (f"level_{self._level(index)}.counts", (len(codebook.codes),)),
             )
         }
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -239,7 +239,7 @@ class CodebookEMA:
             f"configuration the run began with",
         )
         device = codebooks[0].codes.device
-        levels = [self._level(place) for place in range(len(codebooks))]
+        levels = [self._level(index) for index in range(len(codebooks))]
         self.sums = [tensors[f"level_{level}.sums"].to(device) for level in levels]
         self.counts = [tensors[f"level_{level}.counts"].to(device) for level in levels]
         self._is_drawn = [False] * len(codebooks)

@@ -1,4 +1,4 @@
-"""A random sample of vectors out of a stream that comes in pieces, on several machines.
+"""Reservoir sampling: random vectors out of a stream that comes in chunks, on several ranks.
 
 Flows in: vectors, each with a random priority. Flows out: the K of the smallest priorities, in that order. What is kept
 depends on the priorities alone, not on how the stream was cut.
@@ -24,13 +24,13 @@ class VectorSample:
 
     def add(self, vectors: Tensor, priorities: Tensor) -> "VectorSample":
         """Offer vectors (N, C) with priorities (N,), and keep what belongs to the smallest."""
-        # Choosing on the priorities' own device, the CPU, moves only the chosen places to the accelerator.
-        smallest, places = priorities.topk(min(self.size, len(priorities)), largest=False, sorted=True)
-        vectors, smallest = vectors[places.to(vectors.device)], smallest.to(vectors.device)
+        # Choosing on the priorities' own device, the CPU, moves only the chosen indices to the accelerator.
+        smallest, indices = priorities.topk(min(self.size, len(priorities)), largest=False, sorted=True)
+        vectors, smallest = vectors[indices.to(vectors.device)], smallest.to(vectors.device)
         if self._vectors is not None:
             vectors, smallest = torch.cat([self._vectors, vectors]), torch.cat([self._priorities, smallest])
-            smallest, places = smallest.topk(min(self.size, len(smallest)), largest=False, sorted=True)
-            vectors = vectors[places]
+            smallest, indices = smallest.topk(min(self.size, len(smallest)), largest=False, sorted=True)
+            vectors = vectors[indices]
         self._vectors, self._priorities = vectors, smallest
         return self
 

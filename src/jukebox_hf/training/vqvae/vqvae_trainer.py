@@ -140,15 +140,15 @@ def check_windows(name: str, dataset: Any, config: JukeboxVQVAEConfig) -> None:
 
 def check_window_samples(name: str, num_samples: int, config: JukeboxVQVAEConfig) -> None:
     """A window must be whole codes of the coarsest level, and long enough for the spectral losses."""
-    hop = config.hop_lengths[-1]
+    hop_length = config.hop_lengths[-1]
     shortest = max(SPECTRAL_RESOLUTION.fft_size, *config.multispectral_fft_sizes) // 2 + 1
     require(
-        num_samples % hop == 0,
-        f"windows of {name} have {num_samples} samples, which is no multiple of the coarsest hop of {hop}; cut them to "
-        f"{max(num_samples // hop, -(-shortest // hop)) * hop}",
+        num_samples % hop_length == 0,
+        f"windows of {name} have {num_samples} samples, which is no multiple of the coarsest hop of {hop_length}; cut "
+        f"them to {max(num_samples // hop_length, -(-shortest // hop_length)) * hop_length}",
     )
     require(
         num_samples >= shortest,
         f"windows of {name} have {num_samples} samples, but the spectral losses need at least {shortest}; cut them to "
-        f"{-(-shortest // hop) * hop} or more",
+        f"{-(-shortest // hop_length) * hop_length} or more",
     )

@@ -10,10 +10,10 @@ import soundfile
 
 from jukebox_hf.data.audio_windows import AudioWindows
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.song_places import OutsideError
 from jukebox_hf.data.song_streams import StreamedAudioWindows
-from jukebox_hf.data.song_tables import place_of
+from jukebox_hf.data.song_tables import source_folder_of
 from jukebox_hf.data.songs import CorruptSongsError
+from jukebox_hf.data.source_folders import OutsideError
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -117,7 +117,7 @@ def test_files_that_the_hub_s_client_keeps_as_links_are_inside(tmp_path):
 
 
 def test_a_data_set_of_the_hub_may_name_its_own_files_only():
-    place = place_of("someone/songs", allow_outside=True)
+    place = source_folder_of("someone/songs", allow_outside=True)
     for url in ("hf://datasets/someone/songs-2@main/a.wav", "hf://datasets/someone/songs@main/../../x/y@main/a.wav"):
         with pytest.raises(OutsideError, match="names the URL"):
             place.source("row 0", {"bytes": None, "path": url})
@@ -190,7 +190,7 @@ def test_parquet_written_by_the_datasets_library_is_not_decoded_by_it(tmp_path):
 def test_a_damaged_parquet_file_is_named(tmp_path):
     table(tmp_path, [{"bytes": sound(), "path": "a.wav"}])
     (tmp_path / "songs2.parquet").write_bytes((tmp_path / "songs.parquet").read_bytes()[:-50])
-    with pytest.raises(ValueError, match=r"songs2\.parquet can not be read as parquet"):
+    with pytest.raises(ValueError, match=r"songs2\.parquet cannot be read as parquet"):
         open_songs(tmp_path)
 
 

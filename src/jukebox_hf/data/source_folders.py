@@ -1,6 +1,6 @@
 """Where the sound of a song may lie: inside its data set, whatever path or URL a list or table names.
 
-Flows in: paths and bytes that nobody vouches for. Flows out: a file inside the data set, bytes, or a refusal. Tables of
+Flows in: untrusted paths and bytes. Flows out: a file inside the data set, bytes, or a refusal. Tables of
 strangers could otherwise have any file of this machine encoded and trained on, or anything fetched.
 """
 
@@ -16,9 +16,9 @@ from jukebox_hf.data.recordings import Source
 from jukebox_hf.model.checks.text_input import check_path, shown
 from jukebox_hf.model.checks.validation import require
 
-_LARGEST = 2**31  # bytes of one recording
+_MOST_RECORDING_BYTES = 2**31  # bytes of one recording
 OUTSIDE = "allow_outside_files"
-_CURE = f"copy it into the data set, or pass {OUTSIDE}=True (--{OUTSIDE}) if you trust the list"
+_COPY_INSIDE = f"copy it into the data set, or pass {OUTSIDE}=True (--{OUTSIDE}) if you trust the list"
 
 
 class OutsideError(ValueError):
@@ -26,7 +26,7 @@ class OutsideError(ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceFolder:
     """The folder that relative paths start from, and where else files may lie.
 
     Attributes:
@@ -99,7 +99,7 @@ class Place:
 
     def _require_inside(self, is_inside: bool, where: str, name: str) -> None:
         if not is_inside:
-            raise OutsideError(f"{where} names {shown(name)}, which is not inside {self.folder}; {_CURE}")
+            raise OutsideError(f"{where} names {shown(name)}, which is not inside {self.folder}; {_COPY_INSIDE}")
 
     def check(self, path: Path) -> Path:
         """Refuse a file that was found inside the folder, but is a link to one outside it.
@@ -123,8 +123,11 @@ class Place:
         import fsspec
 
         with fsspec.open(url, "rb") as file:
-            content = bytes(file.read(_LARGEST + 1))
-        require(len(content) <= _LARGEST, f"{where} names {shown(url)}, which has over {_LARGEST:,} bytes; cut it")
+            content = bytes(file.read(_MOST_RECORDING_BYTES + 1))
+        require(
+            len(content) <= _MOST_RECORDING_BYTES,
+            f"{where} names {shown(url)}, which has over {_MOST_RECORDING_BYTES:,} bytes; cut it",
+        )
         return content
 
 
