@@ -11,7 +11,7 @@ from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 from jukebox_hf.model.checks.foreign_arguments import GENERATE, UNASKED
 from jukebox_hf.model.files.loading_arguments import LOAD, read_loading
-from jukebox_hf.model.songs.generation_arguments import KNOWN, read_arguments
+from jukebox_hf.model.songs.generation_arguments import KNOWN, read_generate_arguments
 
 TINY = {"max_new_tokens": 1, "levels": [2]}
 
@@ -30,7 +30,7 @@ def words(processor):
 
 
 def _read(model, config=None, **said):
-    return read_arguments(model.config, model.generation_config, config, said)
+    return read_generate_arguments(model.config, model.generation_config, config, said)
 
 
 # --- generate ---

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogit
 
 from jukebox_hf import JukeboxModel
 from jukebox_hf.model.inputs.song_inputs import read_songs
-from jukebox_hf.model.songs.generation_arguments import read_arguments
+from jukebox_hf.model.songs.generation_arguments import read_generate_arguments
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_state import SongState
@@ -174,7 +174,7 @@ def test_a_models_own_hops_give_way_to_windows_side_by_side(model):
 
 
 def _read(model, config=None, **said):
-    return read_arguments(model.config, model.generation_config, config, said)
+    return read_generate_arguments(model.config, model.generation_config, config, said)
 
 
 def test_settings_may_differ_between_levels(model):

@@ -52,7 +52,7 @@ from .songs.generation_arguments import (
     GenerateArguments,
     check_generation_defaults,
     default_generation_config,
-    read_arguments,
+    read_generate_arguments,
     read_hook,
     refuse_listeners,
 )
@@ -372,7 +372,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         )
         check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
-        arguments = read_arguments(self.config, self.generation_config, generation_config, said)
+        arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
         inputs, codes = copied(inputs or by_name, codes, arguments.copies)
         return take_batches(self.config, self.vqvae, inputs, arguments, codes, hook), arguments, hook
 

@@ -39,7 +39,7 @@ from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_arguments
+from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_generate_arguments
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
@@ -172,7 +172,7 @@ def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: 
         with _naming(names, song):
             if request.prompt is not None:
                 check_recording(request.prompt)
-            for level in read_arguments(config, own, None, _how_to_draw(request)).levels or ():
+            for level in read_generate_arguments(config, own, None, _how_to_draw(request)).levels or ():
                 check_level("levels", level, len(config.prior_configs))
 
 
@@ -240,7 +240,7 @@ def _take_one(
         request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
     words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
     inputs = processor(words, seconds=request.seconds, prompt=prompt)
-    said = read_arguments(config, model.generation_config, None, arguments)
+    said = read_generate_arguments(config, model.generation_config, None, arguments)
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
     hops = config.vqvae_config.hop_lengths
     known = max(len(batch.state.codes[plan.level][0]) * hops[plan.level] for plan in batch.plan.levels)

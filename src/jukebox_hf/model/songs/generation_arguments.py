@@ -89,7 +89,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         require(is_known, f"{source} says {name}={value!r:.80}, which must be {words}; correct it")
 
 
-def read_arguments(
+def read_generate_arguments(
     config: JukeboxConfig, own: GenerationConfig, given: GenerationConfig | None, arguments: Mapping[str, Any]
 ) -> GenerateArguments:
     """Make one value of everything said; plain arguments win over `given`, `given` over the model's `own` defaults.
