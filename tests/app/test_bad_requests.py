@@ -10,7 +10,9 @@ import soundfile
 
 import jukebox_hf
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.runs.requests import SongRequest, by_level, read_request, read_text
+from jukebox_hf.app.runs.requests import read_text
+from jukebox_hf.app.runs.song_request import SongRequest, read_request
+from jukebox_hf.app.runs.song_values import by_level
 from jukebox_hf.model.checks.text_input import check_here
 
 

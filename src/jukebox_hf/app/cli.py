@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
+from jukebox_hf.app.options import in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
-from jukebox_hf.app.song_commands import add_song_commands, in_lower_case
+from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.model.checks.text_input import check_here
 
 app = typer.Typer(

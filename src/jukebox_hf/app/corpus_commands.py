@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from jukebox_hf.app.options import in_lower_case
 from jukebox_hf.app.output import say_json, say_line
-from jukebox_hf.app.song_commands import in_lower_case
 from jukebox_hf.model.checks.text_input import check_here
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"

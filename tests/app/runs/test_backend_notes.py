@@ -17,6 +17,6 @@ def test_a_song_of_an_older_version_goes_on_without_a_word_where_nothing_changed
     assert (backends_of(notes), said) == ({2: "cpp"}, [])
     backend_noted(notes, 1, "eager", said.append)
     assert said == [
-        "jukebox-hf: the song was begun with backend cpp and goes on with eager; its codes can differ from those of one "
-        "run"
+        "jukebox-hf: the song was begun with backend cpp and goes on with eager; its codes can differ from those of "
+        "one run"
     ]

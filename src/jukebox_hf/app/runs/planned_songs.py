@@ -20,15 +20,9 @@ from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.repository_facts import stored_dtype
 from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
-from jukebox_hf.app.runs.requests import (
-    DEFAULT_SECONDS,
-    SONG_WORDS_OF_REQUESTS,
-    SongRequest,
-    by_level,
-    check_recording,
-    level_list,
-)
+from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording
 from jukebox_hf.app.runs.song_folder import load_codes
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest, drawing_arguments
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import parse_json
@@ -165,7 +159,7 @@ def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: 
         with _naming(names, song):
             if request.prompt is not None:
                 check_recording(request.prompt)
-            for level in read_wishes(config, own, None, _how_to_draw(request)).levels or ():
+            for level in read_wishes(config, own, None, drawing_arguments(request)).levels or ():
                 check_level("levels", level, len(config.prior_configs))
 
 
@@ -221,7 +215,7 @@ def group_of(order: PlannedSongs) -> Group:
 def _take_one(
     request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, backend: str
 ) -> PlannedSongs:
-    config, arguments = model.config, _how_to_draw(request) | {"backend": backend}
+    config, arguments = model.config, drawing_arguments(request) | {"backend": backend}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
@@ -240,18 +234,6 @@ def _take_one(
     known = max(len(order.state.codes[plan.level][0]) * hops[plan.level] for plan in order.plan.levels)
     notes = _given([known], [[len(songs[0])] for songs in order.state.codes]) if begun is None else begun.notes
     return PlannedSongs((request,), order.plan, order.labels, SongState(order.state.codes, (request.seed,), notes))
-
-
-def _how_to_draw(request: SongRequest) -> dict[str, Any]:
-    """What a request says of levels and draws, as `generate` takes it."""
-    return {
-        "levels": level_list(request.levels),
-        "hop_fractions": by_level("hop_fraction", request.hop_fraction, float),
-        "temperature": by_level("temperature", request.temperature, float),
-        "top_k": by_level("top_k", request.top_k, int),
-        "top_p": by_level("top_p", request.top_p, float),
-        "parallel_windows": request.parallel_windows,
-    }
 
 
 def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
