@@ -19,6 +19,7 @@ from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.options import in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.song_commands import add_song_commands
+from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
 add_song_commands(app)
 add_alignment_commands(app)
 add_corpus_commands(app)
+add_training_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 
