@@ -14,7 +14,7 @@ from jukebox_hf.app.options import Json, as_command
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SongRequest, read_request
+from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 
 _WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
@@ -50,8 +50,8 @@ def align(
         list[str],
         typer.Argument(
             metavar="[MODEL] SONG",
-            help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: a converted repository, a name on "
-            "the Hub, or tiny; may be left out for a song that jukebox-hf made.",
+            help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: folder of a converted repository, "
+            "its name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
         ),
     ],
     *,
@@ -107,9 +107,7 @@ def align(
 
 
 def find_alignment_head(
-    model: Annotated[
-        str, typer.Argument(help="Folder of a converted repository, its name on the Hub, or tiny (in the package).")
-    ],
+    model: Annotated[str, typer.Argument(help=OPTIONS["model"].help)],
     songs: Annotated[
         list[Path],
         typer.Argument(

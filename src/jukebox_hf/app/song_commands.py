@@ -24,7 +24,10 @@ Count = Annotated[
     int, typer.Option(help="Number of songs to make, with seeds that count on.", rich_help_panel="The run")
 ]
 Codes = Annotated[
-    Path, typer.Argument(help="song.codes.safetensors, or the song.json or song.wav beside it.", callback=check_here)
+    Path,
+    typer.Argument(
+        help="File of codes, song.codes.safetensors, or the song.json or song.wav beside it.", callback=check_here
+    ),
 ]
 
 
