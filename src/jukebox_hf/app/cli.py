@@ -22,6 +22,7 @@ from jukebox_hf.app.runs.song_request import OPTIONS
 from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.validation import require
 
 app = typer.Typer(
     name="jukebox-hf",
@@ -39,6 +40,20 @@ add_training_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 
+
+def _folder_to_write(path: Path) -> Path:
+    """Refuse a way to the folder that leads back out of one that is not there yet, where work would end in vain.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    check_here(path)
+    through = [Path(*path.parts[:index]) for index, part in enumerate(path.parts) if part == ".." and index]
+    missing = next((folder for folder in through if not folder.is_dir()), None)
+    require(missing is None, f"{path} leads through {missing}, which is no folder; name the folder to write itself")
+    return path
+
+
 Dtype = Annotated[
     str,
     typer.Option(
@@ -47,7 +62,7 @@ Dtype = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the Jukebox repository that is at OUT.")]
-Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=check_here)]
+Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=_folder_to_write)]
 Repository = Annotated[str, typer.Argument(help=OPTIONS["model"].help)]
 
 
@@ -93,7 +108,6 @@ def convert_openai(
 ) -> None:
     """Convert OpenAI's checkpoints: the released ones, or of your own training."""
     from jukebox_hf.conversion import convert_openai as conversion
-    from jukebox_hf.model.checks.validation import require
 
     require(
         (vqvae is None) == (not prior),

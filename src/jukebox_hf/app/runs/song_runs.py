@@ -20,7 +20,7 @@ from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import (
-    check_wishes,
+    check_requests,
     group_of,
     noted,
     open_model,
@@ -104,7 +104,7 @@ class _Run:
         _check_one_model(requests)
         config = configuration_of(requests[0].model, revision=requests[0].revision)
         called = self._called([target.name for target, _ in new])
-        check_wishes([request for _, request in new], config, called)
+        check_requests([request for _, request in new], config, called)
         choice = choose_run(requests, self.options, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
