@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: test lint format wheel
+.PHONY: test lint format wheel pages
 
 test:
 	$(PYTHON) -m pytest -q -n 2 -m "not slow"
@@ -16,3 +16,6 @@ format:
 
 wheel:
 	$(PYTHON) -m build --wheel
+
+pages: # those that are written from the code
+	$(PYTHON) docs/reference/write_command_line_page.py

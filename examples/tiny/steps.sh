@@ -26,5 +26,5 @@ corpus() { # folder, hours, seed
 encode() { # songs, codes, VQ-VAE, levels
   [ -f "$run/$2/codes.json" ] && return
   step "encoding: $2" $run/encode.log \
-    -m jukebox_hf.training.encode_dataset "$run/$1" "$run/$2" --model "$3" --levels ${4}
+    -m jukebox_hf encode-dataset "$run/$1" "$run/$2" --model "$3" --levels ${4}
 }

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 train() { # part, command
   [ -f "$run/$1/model.safetensors" ] && return
   step "training: $1" "$run/$1.log" \
-    -m "jukebox_hf.training.$2" "examples/tiny/$1.yaml" --resume_from_checkpoint auto
+    -m jukebox_hf "$2" "examples/tiny/$1.yaml" --resume_from_checkpoint auto
 }
 
 corpus songs 4 0
@@ -16,7 +16,7 @@ corpus last-songs 12 4
 corpus unseen 0.4 1000
 corpus head-songs 0.02 1001
 for part in vqvae_start vqvae_top vqvae_top_fine vqvae_lower; do
-  train $part train_vqvae
+  train $part train-vqvae
 done
 if [ ! -d $run/vqvae ]; then
   step "joining the levels of the VQ-VAE" $run/vqvae.log \
@@ -28,10 +28,10 @@ encode last-songs last-codes $run/vqvae 2
 encode songs codes $run/vqvae "0 1 2"
 encode unseen unseen-codes $run/vqvae "0 1 2"
 for part in prior_top_start prior_1_start prior_0_start prior_top_next prior_0_next prior_top prior_1 prior_0; do
-  train $part train_prior
+  train $part train-prior
 done
 if [ ! -d $run/model ]; then
-  step "assembling" $run/model.log -m jukebox_hf.training.assemble $run/model --vqvae $run/vqvae \
+  step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae $run/vqvae \
     --priors $run/prior_0 $run/prior_1 $run/prior_top
 fi
 step "the head that follows the lyrics" $run/model.log -m jukebox_hf find-alignment-head $run/model $run/head-songs

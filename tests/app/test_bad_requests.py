@@ -10,7 +10,9 @@ import soundfile
 
 import jukebox_hf
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.runs.requests import SongRequest, by_level, read_request, read_text
+from jukebox_hf.app.runs.requests import read_text
+from jukebox_hf.app.runs.song_request import SongRequest, read_request
+from jukebox_hf.app.runs.song_values import by_level
 from jukebox_hf.model.checks.text_input import check_here
 
 
@@ -227,3 +229,26 @@ def test_a_recording_is_looked_for_before_its_model(run_cli, repository, tmp_pat
 def test_the_version_is_told(run_cli):
     done = run_cli("--version")
     assert (done.code, done.out) == (0, f"jukebox-hf {jukebox_hf.__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["quantize", "export"])
+def test_a_folder_behind_one_that_is_not_there_is_refused_at_once(
+    run_cli, tmp_path, monkeypatch, command, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    says_one_sentence(run_cli(command, "tiny", "q/../q"), "q/../q leads through q, which is no folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("artists.json", "artists.json is not JSON"), ("", "has no lists of artists")]
+)
+def test_lists_that_lack_or_are_damaged_are_told_apart(run_cli, repository, tmp_path, name, told, says_one_sentence):
+    model = shutil.copytree(repository, tmp_path / "model")
+    if name:
+        (model / name).write_text("{")
+    else:
+        (model / "artists.json").unlink()
+    done = run_cli("generate", "--model", model, "--seconds", "0.1", "--out", tmp_path / "a.wav")
+    says_one_sentence(done, told)
+    assert done.err.count("--labels") == (not name)

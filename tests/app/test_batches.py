@@ -32,9 +32,9 @@ def batch(tmp_path):
 
 @pytest.fixture
 def make(run_cli, repository, batch, tmp_path):
-    """`generate --batch`: (*more words), into tmp_path/songs/."""
+    """`generate --songs-file`: (*more words), into tmp_path/songs/."""
     return lambda *words: run_cli(
-        "generate", "--model", repository, "--batch", batch, "--out", f"{tmp_path / 'songs'}/", *words
+        "generate", "--model", repository, "--songs-file", batch, "--out", f"{tmp_path / 'songs'}/", *words
     )
 
 
@@ -85,7 +85,7 @@ def test_songs_are_written_side_by_side_as_memory_allows(make, tmp_path, codes_o
 
 def test_an_interrupted_batch_goes_on_where_it_was(make, start, repository, batch, tmp_path, codes_of):
     out = tmp_path / "songs"
-    words = ["generate", "--model", repository, "--batch", batch, "--seed", 3, "--batch-size", 2]
+    words = ["generate", "--model", repository, "--songs-file", batch, "--seed", 3, "--batch-size", 2]
     child = start(*words, "--out", f"{out}/")
     while not list(out.glob("*.partial/*.level_1.wav")):
         assert child.poll() is None, child.said
@@ -216,6 +216,6 @@ def test_a_song_of_a_batch_that_is_refused_after_reading_is_named_with_its_line(
     batch = tmp_path / "songs.jsonl"
     songs = [*before, {"name": "b", **line}]
     batch.write_text("\n".join(json.dumps({"seconds": 0.1} | song) for song in songs), encoding="utf-8")
-    done = run_cli("generate", "--model", repository, "--batch", batch, "--out", f"{tmp_path / 'songs'}/")
+    done = run_cli("generate", "--model", repository, "--songs-file", batch, "--out", f"{tmp_path / 'songs'}/")
     says_one_sentence(done, parts.format(where=f"{batch}, line {len(songs)}"))
     assert not (tmp_path / "songs").exists()

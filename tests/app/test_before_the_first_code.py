@@ -144,7 +144,7 @@ def test_a_path_that_is_no_text_is_refused(generate, tmp_path, says_one_sentence
 def test_half_an_emoji_in_a_batch_is_named_by_its_line(run_cli, repository, tmp_path, line, says_one_sentence):
     batch = tmp_path / "songs.jsonl"
     batch.write_text('{"lyrics": "fine"}\n' + json.dumps(line))
-    done = run_cli("generate", "--model", repository, "--batch", batch, "--out", f"{tmp_path}/songs/")
+    done = run_cli("generate", "--model", repository, "--songs-file", batch, "--out", f"{tmp_path}/songs/")
     says_one_sentence(done, "songs.jsonl, line 2", next(iter(line)))
     assert not (tmp_path / "songs").exists()
 
@@ -189,7 +189,7 @@ def test_a_count_is_capped_before_anything_is_made_of_it(run_cli, whole_song, tm
 
 def test_a_batch_of_too_many_lines_is_refused_at_the_line(run_cli, tmp_path, says_one_sentence):
     (tmp_path / "songs.jsonl").write_text("{}\n" * (MOST_SONGS + 1))
-    done = run_cli("generate", "--batch", tmp_path / "songs.jsonl", "--out", f"{tmp_path}/songs/")
+    done = run_cli("generate", "--songs-file", tmp_path / "songs.jsonl", "--out", f"{tmp_path}/songs/")
     says_one_sentence(done, f"line {MOST_SONGS + 1}", "at most 10,000")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jukebox_hf.app import cli
-from jukebox_hf.app.runs.requests import SongRequest, repeat_line
+from jukebox_hf.app.runs.requests import repeat_line
+from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 
 EVIL = "\x1b]0;owned\x07\x9b31m\u202egpj\u2066"

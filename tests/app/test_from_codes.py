@@ -13,7 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, tiny_repository
 from jukebox_hf.app.runs.song_folder import load_codes, save_codes
 from jukebox_hf.model.inputs.audio_input import read_audio
 
@@ -257,3 +257,31 @@ def test_a_side_car_of_a_later_version_is_refused(whole_song, run_cli, tmp_path,
     sidecar.write_text(sidecar.read_text().replace('"jukebox-song-1"', '"jukebox-song-2"'))
     done = run_cli("continue", tmp_path / "song.wav", "--seconds", 0.12, "--out", tmp_path / "a.wav")
     says_one_sentence(done, "song.json is the side-car of a song in the format 'jukebox-song-2'", "update jukebox_hf")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("continue", "{song}", "--seconds", "0.05"), ("--seconds 0.05 is shorter than the 0.0986", "--keep")),
+        (("continue", "{song}", "--seconds", "0.2", "--keep", "9"), ("--keep 9 is more than the 0.0986",)),
+        (("continue", "{song}", "--keep", "0.001"), ("--keep 0.001 is shorter than one code",)),
+        (("upsample", "{song}"), ("down to the finest level already",)),
+        (("decode", "{song}", "{out}", "--level", "7"), ("--level",)),
+    ],
+)
+def test_what_codes_and_configuration_tell_is_refused_before_weights_are_read(
+    whole_song, repository, run_cli, tmp_path, words, parts, says_one_sentence
+):
+    model = shutil.copytree(repository, tmp_path / "model")
+    (model / "vqvae" / "model.safetensors").write_bytes(b"")
+    names = {"song": whole_song.folder / "song.wav", "out": tmp_path / "a.wav"}
+    out = [] if "{out}" in words else ["--out", names["out"]]
+    says_one_sentence(run_cli(*(word.format(**names) for word in words), "--model", model, *out), *parts)
+
+
+def test_codes_of_other_sizes_are_refused_before_weights_are_read(whole_song, run_cli, tmp_path, says_one_sentence):
+    model = shutil.copytree(tiny_repository(), tmp_path / "model")
+    (model / "vqvae" / "model.safetensors").write_bytes(b"")
+    for command, out in (("decode", ()), ("continue", ("--out",))):
+        done = run_cli(command, whole_song.folder / "song.wav", *out, tmp_path / "a.wav", "--model", model)
+        says_one_sentence(done, "codes of another VQ-VAE", "sampling rate 44100 there, 16000 here")

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from jukebox_hf.app.accuracy import int8_accuracy
-from jukebox_hf.app.runs.requests import SongRequest, read_request, repeat_line
+from jukebox_hf.app.runs.requests import repeat_line
+from jukebox_hf.app.runs.song_request import SongRequest, read_request
 from jukebox_hf.model.checkpoints.quantization import AGREEMENT_FILE
 
 SAMPLES = 4352  # of 0.1 s in whole codes of the top level
@@ -218,7 +219,7 @@ def test_lyrics_from_a_file_are_the_same_as_typed(generate, tmp_path, codes_of):
 
 def test_a_request_is_the_same_after_a_trip_through_json():
     request = SongRequest(model="m", lyrics="a\nb", seconds=1.5, seed=2**61, temperature="2=0.9")
-    assert read_request(json.loads(json.dumps(request.as_json()))) == request
+    assert read_request(json.loads(json.dumps(request.to_dict()))) == request
 
 
 def test_an_exported_repository_carries_its_code(run_cli, repository, tmp_path, says_one_sentence):

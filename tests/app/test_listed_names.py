@@ -43,11 +43,11 @@ def test_listed_names_in_any_case_and_none_at_all_are_right(dry_run):
 def test_misspelt_names_of_a_batch_are_told_together_and_one_line_may_be_lenient(dry_run, says_one_sentence, tmp_path):
     batch = tmp_path / "songs.jsonl"
     batch.write_text('{"artist": "The Tester"}\n{"artist": "The Testers"}\n{"genre": "Soft Rok"}\n')
-    says_one_sentence(dry_run("--batch", batch), "artist='The Tester'", "genre='Soft Rok'", "are not listed")
+    says_one_sentence(dry_run("--songs-file", batch), "artist='The Tester'", "genre='Soft Rok'", "are not listed")
     batch.write_text('{"artist": "The Tester", "strict": false}\n{"artist": "The Testers"}\n')
-    assert dry_run("--batch", batch).code == 0
+    assert dry_run("--songs-file", batch).code == 0
     batch.write_text('{"artist": "The Tester", "strict": "no"}\n')
-    says_one_sentence(dry_run("--batch", batch), "strict='no', which must be true or false")
+    says_one_sentence(dry_run("--songs-file", batch), "strict='no', which must be true or false")
 
 
 def test_song_of_misspelt_names_can_be_repeated_resumed_and_refined(generate, run_cli, read_json, tmp_path):

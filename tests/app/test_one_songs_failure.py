@@ -14,10 +14,10 @@ NAMES = "abc"
 
 @pytest.fixture
 def batch(run_cli, repository, tmp_path):
-    """`generate --batch` of three songs of the top level: (*more words)."""
+    """`generate --songs-file` of three songs of the top level: (*more words)."""
     path = tmp_path / "songs.jsonl"
     path.write_text("\n".join(json.dumps({"name": name, "seed": place}) for place, name in enumerate(NAMES)))
-    words = ("generate", "--model", repository, "--batch", path, "--seconds", 0.05, "--levels", 2)
+    words = ("generate", "--model", repository, "--songs-file", path, "--seconds", 0.05, "--levels", 2)
     return lambda *more: run_cli(*words, "--out", f"{tmp_path}/songs/", *more)
 
 

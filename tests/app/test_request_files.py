@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from jukebox_hf.app.runs.requests import read_batch, read_request, read_text
+from jukebox_hf.app.runs.requests import read_songs_file, read_text
+from jukebox_hf.app.runs.song_request import read_request
 
 SONG = '{"name": "a", "lyrics": "la", "artist": "Bo Vale"}'
 
@@ -25,7 +26,7 @@ def write(tmp_path, content, name="songs.jsonl"):
     ],
 )
 def test_a_song_stands_on_each_line_whatever_ends_lines(tmp_path, content):
-    songs = read_batch(write(tmp_path, content))
+    songs = read_songs_file(write(tmp_path, content))
     assert [song["name"] for song in songs] == ["a", "a"]
     assert songs[0]["lyrics"].startswith("la")
 
@@ -54,7 +55,7 @@ def test_a_song_stands_on_each_line_whatever_ends_lines(tmp_path, content):
 def test_a_line_that_is_no_song_is_named(tmp_path, line, said):
     path = write(tmp_path, f"{SONG}\n\n{line}\n")
     with pytest.raises(ValueError, match=rf"songs\.jsonl, line 3,? .*{said}|songs\.jsonl, line 3, {said}") as caught:
-        read_batch(path)
+        read_songs_file(path)
     assert len(str(caught.value)) < 500
 
 

@@ -42,7 +42,7 @@ def test_side_car_describes_a_normalised_wav_and_keeps_what_was_sampled(generate
 def test_songs_of_a_batch_are_named_after_their_titles(run_cli, repository, tmp_path):
     batch = tmp_path / "songs.jsonl"
     batch.write_text('{"title": "One Song"}\n{"title": "Another", "name": "own"}\n')
-    words = ("--batch", batch, "--out", f"{tmp_path}/out/", "--format", "ogg", "--seconds", 0.1, *WORDS)
+    words = ("--songs-file", batch, "--out", f"{tmp_path}/out/", "--format", "ogg", "--seconds", 0.1, *WORDS)
     assert run_cli("generate", "--model", repository, *words).code == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("*.ogg")) == ["one-song.ogg", "own.ogg"]
 

@@ -204,14 +204,9 @@ QUICK |= {"report_to": "none", "save_strategy": "no", "eval_strategy": "no", "pe
 def _train(words, run_cli, replaced=None):
     """A line of a page that trains, assembles or sings: in one step, with what is replaced."""
     words = [(replaced or {}).get(word, word) for word in words]
-    if words[0] == "jukebox-hf":
-        done = run_cli(*words[1:])
-        assert done.code == 0, done.err
-        return
-    at = words.index("-m")  # python, torchrun or accelerate: one process here
-    module = import_module(words[at + 1])
-    quick = [f"--{name}={value}" for name, value in QUICK.items()] if hasattr(module, "ARGUMENT_CLASSES") else []
-    assert module.main([*words[at + 2 :], *quick]) == 0, words
+    quick = [f"--{name}={value}" for name, value in QUICK.items()] if words[1].startswith("train-") else []
+    done = run_cli(*words[1:], *quick)
+    assert done.code == 0, done.err
 
 
 def _lines(page):
@@ -223,7 +218,7 @@ def test_fine_tune_on_your_songs(here, run_cli):
     short = {"rock": "soft rock", "song.wav": "mine.wav"}
     for words in _lines("fine-tune-on-your-songs.md"):
         again = {"my-prior": "my-lora", "my-own-jukebox": "my-lora-jukebox"} if "--lora_rank" in words else {}
-        words += ["--seconds", "0.1"] if words[0] == "jukebox-hf" else []
+        words += ["--seconds", "0.1"] if words[1] == "generate" else []
         _train(words, run_cli, short | again)
     assert (here / "mine.wav").is_file()
     _run_python(_python("docs/how-to/fine-tune-on-your-songs.md"))
@@ -278,11 +273,14 @@ def test_training_commands_are_read_to_their_end(page, here, monkeypatch):
         (here / "run.yaml").write_text(yaml[0].replace("bf16: true", "bf16: false"))
     for language, block in _blocks(ROOT / "docs/how-to" / page):
         for words in _commands(block) if language == "bash" else ():
-            if "-m" not in words or not words[words.index("-m") + 1].startswith("jukebox_hf.training"):
+            found = set(words) & {"train-vqvae", "encode-dataset", "train-prior", "assemble"}
+            if not found:
                 continue
-            at = words.index("-m")
-            module = import_module(words[at + 1])
-            own = [str(ROOT / word) if word.startswith("examples/") else word for word in words[at + 2 :]]
+            (name,) = found
+            assert words[0] == "jukebox-hf" or words[words.index(name) - 2 : words.index(name)] == ["-m", "jukebox_hf"]
+            module = import_module(f"jukebox_hf.training.{name.replace('-', '_')}")
+            own = words[words.index(name) + 1 :]
+            own = [str(ROOT / word) if word.startswith("examples/") else word for word in own]
             if hasattr(module, "ARGUMENT_CLASSES"):
                 read_arguments(module.ARGUMENT_CLASSES, [*own, "--bf16", "false", "--use_cpu", "true"])
             else:

@@ -122,9 +122,9 @@ def test_the_page_says_what_the_script_does(called):
     page = [" ".join(line.split()) for line in block.replace("\\\n", " ").splitlines()]
     page = [line.replace("jukebox-hf ", "-m jukebox_hf ", 1).removeprefix("python ") for line in page]
     assert called("train.sh") == page
-    parts = [*(f"train_vqvae examples/tiny/{part}.yaml" for part in CODECS),
-             *(f"train_prior examples/tiny/{part}.yaml" for part in PRIORS)]  # fmt: skip
-    assert [line.split("training.")[1].split(" --")[0] for line in page if ".yaml" in line] == parts
+    parts = [*(f"train-vqvae examples/tiny/{part}.yaml" for part in CODECS),
+             *(f"train-prior examples/tiny/{part}.yaml" for part in PRIORS)]  # fmt: skip
+    assert [line.removeprefix("-m jukebox_hf ").split(" --")[0] for line in page if ".yaml" in line] == parts
 
 
 def test_a_fresh_clone_is_measured_with_codes_of_the_packaged_codec(called):

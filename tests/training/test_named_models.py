@@ -87,11 +87,11 @@ def test_priors_that_make_no_jukebox_are_refused_in_one_sentence(priors, said, t
     paths = [str(folder / prior) for folder, prior in zip(folders, priors, strict=True)]
     assert assemble.main([str(tmp_path / "whole"), "--vqvae", TINY, "--priors", *paths]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("jukebox_hf: --priors ")
+    assert told.startswith("jukebox-hf: --priors ")
     assert said in told
     assert not (tmp_path / "whole").exists()
     assert assemble.main([str(tmp_path / "whole"), "--vqvae", "nowhere", "--priors", *paths]) == 2
-    assert "jukebox_hf: --vqvae nowhere is no folder" in capsys.readouterr().err
+    assert "jukebox-hf: --vqvae nowhere is no folder" in capsys.readouterr().err
 
 
 def test_names_become_folders_in_one_place():
@@ -114,7 +114,7 @@ def test_words_that_no_command_knows_are_refused_in_one_sentence(main, words, ca
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("jukebox_hf: ")
+    assert said.startswith("jukebox-hf: ")
 
 
 def test_a_file_of_values_may_say_model_too(tmp_path):

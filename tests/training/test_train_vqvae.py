@@ -60,7 +60,7 @@ def refusal(words, capsys):
     """Run a command that must be refused; what it said."""
     assert main(words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("jukebox_hf: ")
+    assert said.startswith("jukebox-hf: ")
     return said
 
 

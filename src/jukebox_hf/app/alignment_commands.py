@@ -4,31 +4,20 @@ Flows in: words of a command line. Flows out: files the user named, one JSON or 
 imported when a command runs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jukebox_hf.app.options import Json, as_command
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
-from jukebox_hf.app.song_commands import in_lower_case
+from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 
-Model = Annotated[str, typer.Argument(help="A converted repository, a name on the Hub, or tiny.")]
-LyricsFile = Annotated[
-    Path | None, typer.Option(help="A text file with all lyrics of the song, or its .json.", callback=check_here)
-]
-Artist = Annotated[str | None, typer.Option(help="Who sings, as `jukebox-hf labels list` names them.")]
-Genre = Annotated[str | None, typer.Option(help="What kind of music it is, as `jukebox-hf labels list` names it.")]
-Strict = Annotated[
-    bool,
-    typer.Option(help="Stop where an artist or genre is not listed but a listed name is close, or go on without it."),
-]
-SongSeconds = Annotated[float | None, typer.Option(help="Length of the whole song that the audio is part of.")]
-Offset = Annotated[float | None, typer.Option(help="The second of the whole song where the audio begins.")]
-LyricsFrom = Annotated[float | None, typer.Option(help="The second of the audio where the lyrics begin.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda:1 ...", callback=in_lower_case)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
 
 
 def add_alignment_commands(app: typer.Typer) -> None:
@@ -36,9 +25,23 @@ def add_alignment_commands(app: typer.Typer) -> None:
     app.command(
         "align",
         epilog="Examples: jukebox-hf align song.wav --out timed/  |  ... align my-jukebox record.wav --out timed/",
-    )(align)
+    )(
+        as_command(
+            align,
+            "align",
+            RunOptions,
+            SongRequest,
+            only=(*_WORDS, "strict", "revision", "dtype", "device", "force"),
+        )
+    )
     app.command("find-alignment-head", epilog="Example: jukebox-hf find-alignment-head my-jukebox song.json --dry-run")(
-        find_alignment_head
+        as_command(
+            find_alignment_head,
+            "find-alignment-head",
+            RunOptions,
+            SongRequest,
+            only=("lyrics_file", "artist", "genre", "device"),
+        )
     )
 
 
@@ -47,27 +50,21 @@ def align(
         list[str],
         typer.Argument(
             metavar="[MODEL] SONG",
-            help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: a converted repository, a name on "
-            "the Hub, or tiny; may be left out for a song that jukebox-hf made.",
+            help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: folder of a converted repository, "
+            "its name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
         ),
     ],
-    out: Annotated[str, typer.Option(help="The folder to write into.", callback=check_here)],
-    lyrics_file: LyricsFile = None,
-    artist: Artist = None,
-    genre: Genre = None,
-    strict: Strict = True,
-    title: Annotated[str | None, typer.Option(help="What the song is called, on the karaoke page.")] = None,
-    song_seconds: SongSeconds = None,
-    offset: Offset = None,
-    lyrics_from: LyricsFrom = None,
-    format: Annotated[str, typer.Option(help="Some of lrc, srt, vtt, json, html.")] = "lrc,srt,vtt,json,html",
-    layer: Annotated[int | None, typer.Option(help="Instead of the model's alignment_layer.")] = None,
-    head: Annotated[int | None, typer.Option(help="Instead of the model's alignment_head.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Of a repository on the Hub.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="keep, float32, bfloat16, float16.", callback=in_lower_case)] = None,
-    device: Device = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    *,
+    out: Annotated[str, typer.Option(help="Folder to write into.", callback=check_here)],
+    format: Annotated[str, typer.Option(help="Formats to write, with commas between them.")] = "lrc,srt,vtt,json,html",
+    layer: Annotated[
+        int | None, typer.Option(help="Layer whose attention is read, instead of the model's alignment_layer.")
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(help="Head whose attention is read, instead of the model's alignment_head.")
+    ] = None,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
     from jukebox_hf.app.alignment_files import align_files, know_song, model_of, plan_files
@@ -81,19 +78,18 @@ def align(
     require(out != "", "--out is empty; name the folder to write into")
     require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
-    words = {"song_seconds": song_seconds, "offset": offset, "lyrics_from": lyrics_from}
-    said = _said(lyrics_file, artist=artist, genre=genre, title=title, **words)
+    said = _said(options)
     path = Path(check_here(song[-1]))
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording, after the MODEL if any")
     model, told = (song[0], None) if len(song) == 2 else model_of(path)
-    revision = revision or told
-    targets = plan_files(path, Path(out), format, force)
+    revision = options["revision"] or told
+    targets = plan_files(path, Path(out), format, options["force"])
     config = configuration_of(model, revision=revision)
     chosen = choose_head(config.prior_configs[lyric_level(config)], layer, head)
     processor = open_processor(config, model, revision)
-    if strict:
+    if options["strict"] is not False:
         check_listed([said], processor.tokenizer, config)
-    opened = open_model(model, revision=revision, dtype=dtype, device=device)
+    opened = open_model(model, revision=revision, dtype=options["dtype"], device=options["device"])
     known = know_song(path, opened, said)
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, targets, chosen)
@@ -111,25 +107,29 @@ def align(
 
 
 def find_alignment_head(
-    model: Model,
+    model: Annotated[str, typer.Argument(help=OPTIONS["model"].help)],
     songs: Annotated[
-        list[Path], typer.Argument(help="Songs with lyrics: codes, song.json, NAME.wav and NAME.txt, or a folder.")
+        list[Path],
+        typer.Argument(
+            help="Songs with lyrics: codes, song.json, a recording NAME.wav with NAME.txt beside it, or a folder."
+        ),
     ],
-    lyrics_file: LyricsFile = None,
-    artist: Artist = None,
-    genre: Genre = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, write nothing.")] = False,
-    device: Device = "auto",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table of heads; write nothing.")] = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Find the layer and head that follow the lyrics, and write them into the model's configuration."""
     from jukebox_hf.app.alignment_files import find_head, table_of_heads
     from jukebox_hf.model.checks.validation import require
 
-    require(lyrics_file is None or len(songs) == 1, "--lyrics-file is for one song; put NAME.txt beside each NAME.wav")
-    said = _said(lyrics_file, artist=artist, genre=genre)
+    require(
+        options["lyrics_file"] is None or len(songs) == 1,
+        "--lyrics-file is for one song; put NAME.txt beside each NAME.wav",
+    )
+    said = _said(options)
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
-        scores, level = find_head(model, songs, said, device=device, dry_run=dry_run)
+        scores, level = find_head(model, songs, said, device=options["device"], dry_run=dry_run)
     if as_json:
         rows = [vars(one) | {"score": one.score} for one in scores]
         say_json({"level": level, "written": not dry_run, "heads": rows})
@@ -141,11 +141,12 @@ def find_alignment_head(
     say_line(f"best: {best}; nothing was written" if dry_run else f"wrote {best} into {model}/config.json")
 
 
-def _said(lyrics_file: Path | None, **words: Any) -> dict[str, Any]:
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
-    from jukebox_hf.app.runs.requests import read_request
     from jukebox_hf.app.transcoding import read_lyrics
 
+    words = {name: options[name] for name in _WORDS if name in options and name != "lyrics_file"}
     read_request(words)  # refuses what is no such word, before a model is opened
-    lyrics = None if lyrics_file is None else read_lyrics(lyrics_file, "write the lyrics that are sung into it")
+    file = options["lyrics_file"]
+    lyrics = None if file is None else read_lyrics(file, "write the lyrics that are sung into it")
     return {"lyrics": lyrics, **words}

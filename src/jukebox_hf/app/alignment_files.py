@@ -19,9 +19,10 @@ import torch
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
 from jukebox_hf.app.runs.planned_songs import open_model, open_processor
-from jukebox_hf.app.runs.requests import SONG_WORDS_OF_REQUESTS, read_text
+from jukebox_hf.app.runs.requests import read_text
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes, refusals_named, slug
 from jukebox_hf.app.runs.song_making import decoded
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS
 from jukebox_hf.app.runs.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
 from jukebox_hf.data.audio_io import spelt_format, write_bytes

@@ -16,9 +16,13 @@ from tqdm import tqdm
 
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
+from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
-from jukebox_hf.app.song_commands import add_song_commands, in_lower_case
+from jukebox_hf.app.runs.song_request import OPTIONS
+from jukebox_hf.app.song_commands import add_song_commands
+from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.validation import require
 
 app = typer.Typer(
     name="jukebox-hf",
@@ -32,16 +36,34 @@ labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
 add_song_commands(app)
 add_alignment_commands(app)
 add_corpus_commands(app)
+add_training_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 
+
+def _folder_to_write(path: Path) -> Path:
+    """Refuse a way to the folder that leads back out of one that is not there yet, where work would end in vain.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    check_here(path)
+    through = [Path(*path.parts[:index]) for index, part in enumerate(path.parts) if part == ".." and index]
+    missing = next((folder for folder in through if not folder.is_dir()), None)
+    require(missing is None, f"{path} leads through {missing}, which is no folder; name the folder to write itself")
+    return path
+
+
 Dtype = Annotated[
     str,
-    typer.Option(help="keep, float32, bfloat16 or float16: of the transformers' matrices.", callback=in_lower_case),
+    typer.Option(
+        help="Data type of the priors' matrices: keep (as stored), float32, bfloat16 or float16.",
+        callback=in_lower_case,
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT.")]
-Out = Annotated[Path, typer.Argument(help="The folder to make.", callback=check_here)]
-Repository = Annotated[str, typer.Argument(help="The folder of a model, a name on the Hub, or tiny.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the Jukebox repository that is at OUT.")]
+Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=_folder_to_write)]
+Repository = Annotated[str, typer.Argument(help=OPTIONS["model"].help)]
 
 
 def _say_version(is_asked: bool) -> None:
@@ -68,19 +90,24 @@ def options(
 def convert_openai(
     out: Out,
     preset: Annotated[
-        str | None, typer.Option(help="1b_lyrics, 5b_lyrics or 5b; downloads unless files are given.")
+        str | None,
+        typer.Option(help="Released model: 1b_lyrics, 5b_lyrics or 5b; downloaded where no files are given."),
     ] = None,
-    vqvae: Annotated[Path | None, typer.Option(help="Local checkpoint of the VQ-VAE.")] = None,
-    prior: Annotated[list[Path] | None, typer.Option(help="Local checkpoint of a prior; finest level first.")] = None,
+    vqvae: Annotated[Path | None, typer.Option(help="Checkpoint file of the VQ-VAE.")] = None,
+    prior: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint file of a prior; once per level, finest level first.")
+    ] = None,
     label_folder: Annotated[
-        Path | None, typer.Option("--labels", help="Folder with OpenAI's lists, v2_artist_ids.txt and the like.")
+        Path | None,
+        typer.Option(
+            "--labels", help="Folder with OpenAI's lists of artists and genres, v2_artist_ids.txt and the like."
+        ),
     ] = None,
     dtype: Dtype = "keep",
     force: Force = False,
 ) -> None:
     """Convert OpenAI's checkpoints: the released ones, or of your own training."""
     from jukebox_hf.conversion import convert_openai as conversion
-    from jukebox_hf.model.checks.validation import require
 
     require(
         (vqvae is None) == (not prior),
@@ -102,7 +129,7 @@ def convert_openai(
 
 @convert.command("transformers", epilog="Example: jukebox-hf convert transformers openai/jukebox-1b-lyrics my-jukebox")
 def convert_transformers(
-    source: Annotated[str, typer.Argument(help="The folder of a model of transformers 4, or its name on the Hub.")],
+    source: Annotated[str, typer.Argument(help="Folder of a model of transformers 4, or its name on the Hub.")],
     out: Out,
     dtype: Dtype = "keep",
     force: Force = False,
@@ -117,9 +144,9 @@ def convert_transformers(
 @labels.command("search", epilog='Example: jukebox-hf labels search my-jukebox "beatles"')
 def search_labels(
     repository: Repository,
-    text: Annotated[str, typer.Argument(help="An artist or a genre, as you would write it.")],
-    limit: Annotated[int, typer.Option(help="How many close names to list per level.", min=1)] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    text: Annotated[str, typer.Argument(help="Name of an artist or a genre, as you would write it.")],
+    limit: Annotated[int, typer.Option(help="Number of close names to list per level.", min=1)] = 5,
+    as_json: Json = False,
 ) -> None:
     """List the artists and genres whose names are close to a text, for each level of the model."""
     from jukebox_hf.app.label_names import close_labels, search_in_words
@@ -131,10 +158,10 @@ def search_labels(
 @labels.command("list", epilog="Example: jukebox-hf labels list my-jukebox --limit 20")
 def list_labels(
     repository: Repository,
-    limit: Annotated[int, typer.Option(help="How many names of each list to print.", min=1)] = 50,
-    skip: Annotated[int, typer.Option(help="How many names of each list to pass over first.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Number of names of each list to print.", min=1)] = 50,
+    skip: Annotated[int, typer.Option(help="Number of names of each list to skip first.", min=0)] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Print all names, however many there are.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the artists and genres that a model knows, in the order of the alphabet, each with its id."""
     from jukebox_hf.app.label_names import listed_labels, lists_in_words
@@ -155,7 +182,7 @@ def _named(repository: str) -> Path:
 
 @app.command("export", epilog="Example: jukebox-hf export my-jukebox my-jukebox-with-code")
 def export(
-    source: Annotated[str, typer.Argument(help="A repository of this package, or tiny.")],
+    source: Annotated[str, typer.Argument(help="Folder of a converted repository, or tiny (inside the package).")],
     out: Out,
     force: Force = False,
 ) -> None:
@@ -168,12 +195,16 @@ def export(
 
 @app.command("quantize", epilog="Example: jukebox-hf quantize my-jukebox my-jukebox-int8")
 def quantize(
-    source: Annotated[str, typer.Argument(help="A repository of this package, or tiny.")],
+    source: Annotated[str, typer.Argument(help="Folder of a converted repository, or tiny (inside the package).")],
     out: Out,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an older Jukebox repository at OUT; save also what is far off.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace the Jukebox repository that is at OUT; save the result even where its logits are far off.",
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
     from jukebox_hf.conversion.quantize import quantize_repository as make
@@ -186,7 +217,7 @@ def quantize(
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")
 def info(
     repository: Repository,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a model is: levels, sizes, parameters, what fits into which memory, and names. Loads no weights."""
     from jukebox_hf.app.label_names import known_names, names_in_words

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import say_json, say_line
-from jukebox_hf.app.song_commands import in_lower_case
 from jukebox_hf.model.checks.text_input import check_here
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
@@ -24,21 +24,27 @@ def add_corpus_commands(app: typer.Typer) -> None:
 
 
 def synth_corpus(
-    out: Annotated[Path, typer.Argument(help="The folder to make.", callback=check_here)],
-    hours: Annotated[float, typer.Option(help="How much music.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same songs.")] = 0,
-    sampling_rate: Annotated[int, typer.Option(help="Samples per second.")] = 16_000,
-    characters: Annotated[int, typer.Option(help="Length of each song's lyrics.")] = 64,
-    seconds_per_character: Annotated[float, typer.Option(help="Pace; a song lasts characters times this.")] = 0.1875,
-    lyrics: Annotated[str | None, typer.Option(help="Sung in every song, instead of written ones.")] = None,
-    instrumentals: Annotated[float, typer.Option(help="Share of songs without words.")] = 0.07,
-    invented: Annotated[float, typer.Option(help="Share of songs with words that no dictionary has.")] = 0.3,
+    out: Annotated[Path, typer.Argument(help="Folder to write.", callback=check_here)],
+    hours: Annotated[float, typer.Option(help="Length of the whole corpus in hours.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed gives the same songs.")] = 0,
+    sampling_rate: Annotated[int, typer.Option(help="Sampling rate of the recordings in samples per second.")] = 16_000,
+    characters: Annotated[int, typer.Option(help="Length of the lyrics of each song in characters.")] = 64,
+    seconds_per_character: Annotated[
+        float, typer.Option(help="Pace in seconds per character; a song lasts --characters times this.")
+    ] = 0.1875,
+    lyrics: Annotated[str | None, typer.Option(help="Lyrics of every song, instead of generated ones.")] = None,
+    instrumentals: Annotated[float, typer.Option(help="Share of songs without lyrics.")] = 0.07,
+    invented: Annotated[float, typer.Option(help="Share of songs with invented words, which no dictionary has.")] = 0.3,
     format: Annotated[
-        str, typer.Option(help="flac, flac24, wav, wav24, wavfloat, mp3, ogg or opus.", callback=in_lower_case)
+        str,
+        typer.Option(
+            help="Format of the recordings: flac, flac24, wav, wav24, wavfloat, mp3, ogg or opus.",
+            callback=in_lower_case,
+        ),
     ] = "flac",
-    processes: Annotated[int, typer.Option(help="How many to work at once.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older corpus at OUT.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    processes: Annotated[int, typer.Option(help="Number of processes that work at once.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace the corpus that is at OUT.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make songs of five genres by four artists, with lyrics, and the time at which each character is sung.
 

@@ -34,14 +34,14 @@ class LabelLists:
     words: Mapping[str, LabelVocabulary]
 
 
-def open_lists(repository: str) -> LabelLists:
+def open_lists(repository: str, revision: str | None = None) -> LabelLists:
     """Read the lists of a repository, ours or transformers 4's.
 
     Raises:
         ValueError: a repository without lists, or with damaged ones.
         OSError: nothing to read there.
     """
-    settings, artists, genres = (_file(located(repository), name) for name in _FILES)
+    settings, artists, genres = (_file(located(repository), name, revision) for name in _FILES)
     facts = {} if settings is None else read_json_dictionary(settings)
     versions = checked_versions(facts.get("label_versions") or facts.get("version"))
     if "label_versions" not in facts:
@@ -156,7 +156,7 @@ def _rows(names: Any) -> list[dict[str, Any]]:
     return [{"name": name, "id": label_id} for name, label_id in names]
 
 
-def _file(repository: str, name: str) -> Path | None:
+def _file(repository: str, name: str, revision: str | None = None) -> Path | None:
     """A file of a folder, or of a repository of the Hub; None where it has none."""
     check_name(repository)
     if os.path.exists(repository):  # which a name of any length can be asked of
@@ -166,7 +166,7 @@ def _file(repository: str, name: str) -> Path | None:
     from huggingface_hub import errors
 
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
+        return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError:
         raise FileNotFoundError(
             f"{repository} is no folder here, and {name} of that name on the Hub can not be fetched now; check the "

@@ -9,11 +9,12 @@ import torch
 
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
-from jukebox_hf.app.runs.model_fingerprint import check_vqvae, vqvae_notes
+from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
-from jukebox_hf.app.runs.requests import check_recording, read_request, read_text
+from jukebox_hf.app.runs.requests import check_recording, read_text
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
+from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -80,6 +81,7 @@ def decode_file(
     require(model_name != "", NO_MODEL)
     config = configuration_of(model_name, revision=revision)
     state.check(config)
+    check_vqvae_sizes(state, config, codes)
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
     level = options.level if options.level is not None else min(there, default=0)
     check_level("--level", level, len(state.codes))

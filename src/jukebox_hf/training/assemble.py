@@ -33,7 +33,7 @@ _PARTS = ("config.json", "generation_config.json", "model.safetensors.index.json
 
 def main(words: Sequence[str] | None = None) -> int:
     """Assemble as the words of a command line say."""
-    parser = SentenceParser(prog="python -m jukebox_hf.training.assemble", description=__doc__.split("\n")[0])
+    parser = SentenceParser(prog="jukebox-hf assemble", description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to make")
     parser.add_argument("--vqvae", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")
     parser.add_argument(

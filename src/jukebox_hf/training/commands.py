@@ -145,7 +145,7 @@ def run(main: Callable[[], None]) -> int:
         except KeyboardInterrupt:
             return 130
         except (*USER_ERRORS, ImportError) as error:
-            say_line(f"jukebox_hf: {sentence_of(error)}", err=True)
+            say_line(f"jukebox-hf: {sentence_of(error)}", err=True)
             return 2
         except Exception:
             say(traceback.format_exc().rstrip(), err=True)

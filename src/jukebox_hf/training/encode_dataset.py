@@ -43,7 +43,7 @@ _LONGEST_WAIT = datetime.timedelta(days=30)  # for the other processes, whose so
 
 def main(words: Sequence[str] | None = None) -> int:
     """Encode as the words of a command line say."""
-    parser = SentenceParser(prog="python -m jukebox_hf.training.encode_dataset", description=__doc__.split("\n")[0])
+    parser = SentenceParser(prog="jukebox-hf encode-dataset", description=__doc__.split("\n")[0])
     parser.add_argument("songs", help="a folder, parquet files, or a data set of the Hub")
     parser.add_argument("out", type=Path, help="the folder to make, or to go on with")
     parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")

@@ -9,9 +9,10 @@ import torch
 from jukebox_hf import JukeboxModel, model_preset
 from jukebox_hf.app.memory import fit, memory_needs
 from jukebox_hf.app.runs import device_choice, song_runs
-from jukebox_hf.app.runs.device_choice import DeviceOptions, Group, backend_in_words, choose_run, settle
+from jukebox_hf.app.runs.device_choice import Group, backend_in_words, choose_run, settle
 from jukebox_hf.app.runs.planned_songs import open_model
-from jukebox_hf.app.runs.requests import SongRequest
+from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.model.sampling import cpp_step, triton_step
 from jukebox_hf.model.sampling.backends import chosen_backend
 from jukebox_hf.model.sampling.window_decoder import WindowDecoder
@@ -41,7 +42,7 @@ def machine(monkeypatch):
 def _choose(wanted=1, dtype=None, parallel_windows=False, is_begun=False, **wishes):
     """A choice for songs that are alike, settled for their groups."""
     request = SongRequest(model="m", dtype=dtype, parallel_windows=parallel_windows)
-    choice = choose_run([request] * wanted, DeviceOptions(**wishes), is_begun)
+    choice = choose_run([request] * wanted, RunOptions(**wishes), is_begun)
     groups = [min(choice.songs, wanted - first) for first in range(0, wanted, choice.songs)]
     rows = choice.rows if parallel_windows else choice.songs
     waiting = settle(choice, [Group(songs, {2: songs, 1: rows, 0: rows}) for songs in groups])
@@ -207,7 +208,7 @@ def test_what_needs_a_gpu_is_refused_without_one(machine):
 
 def test_songs_of_different_plans_are_counted_as_they_are_grouped(machine):
     machine(cpu=60 * GIGA)
-    choice = choose_run([SongRequest(model="m")] * 3, DeviceOptions())
+    choice = choose_run([SongRequest(model="m")] * 3, RunOptions())
     assert choice.songs == 3
     found = settle(choice, [Group(2, {2: 2, 1: 2, 0: 2}), Group(1, {2: 1, 1: 1, 0: 1})])
     assert "2 of 3 songs side by side" in found.line
@@ -219,7 +220,7 @@ def test_only_priors_that_are_needed_need_room(machine):
     machine(cpu=8 * GIGA, preset="5b_lyrics")
 
     def priors_for(**words):
-        return set(choose_run([SongRequest(model="m", **words)], DeviceOptions()).levels)
+        return set(choose_run([SongRequest(model="m", **words)], RunOptions()).levels)
 
     assert priors_for(kind="upsample", codes="c") == {0, 1}
     assert priors_for(kind="upsample", codes="c", levels="0") == {0}

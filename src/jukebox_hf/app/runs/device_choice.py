@@ -13,30 +13,15 @@ import torch
 
 from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
 from jukebox_hf.app.repository_facts import configuration_of, stored_dtype
-from jukebox_hf.app.runs.requests import SongRequest, level_list
+from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_request import SongRequest
+from jukebox_hf.app.runs.song_values import level_list
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.sampling.cpp_step import compile_native, why_not_compiled
 
 NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
 _LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some
-
-
-@dataclass(frozen=True)
-class DeviceOptions:
-    """What the user said about the machine.
-
-    Attributes:
-        device: "auto", "cpu", "cuda:1", ...
-        batch_size: songs, or windows side by side, at once; None for as many as fit.
-        offload: keep priors in the CPU's memory while they wait; None for where that helps.
-        backend: see `sample_window`.
-    """
-
-    device: str = "auto"
-    batch_size: int | None = None
-    offload: bool | None = None
-    backend: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,7 @@ class Residency:
     line: str
 
 
-def choose_run(requests: Sequence[SongRequest], wishes: DeviceOptions, is_begun: bool = False) -> DeviceChoice:
+def choose_run(requests: Sequence[SongRequest], options: RunOptions, is_begun: bool = False) -> DeviceChoice:
     """Choose for songs of one model.
 
     A step reads every weight once for all songs, so as many as fit are written side by side; where not all do, equally
@@ -107,20 +92,20 @@ def choose_run(requests: Sequence[SongRequest], wishes: DeviceOptions, is_begun:
     needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
     said = None if one.dtype in (None, "keep") else one.dtype
     is_open = one.dtype is None and not is_begun  # a smaller dtype may be chosen
-    rooms = {place: room(place) for place in _places(wishes.device)}
+    rooms = {place: room(place) for place in _places(options.device)}
     dtypes = _smaller(stored) if is_open else (sized_like(said or stored),)
     place, found = _first_fit(needs, rooms, dtypes, may_fail=is_open)
-    _refuse_without_gpu(place, wishes)
-    songs, rows = _at_once(needs, found, rooms[place], len(requests), wishes.batch_size)
+    _refuse_without_gpu(place, options)
+    songs, rows = _at_once(needs, found, rooms[place], len(requests), options.batch_size)
     first = sized_like(stored)
     dtype = found.dtype if is_open and found.dtype != first else one.dtype
     words = (
-        _place_in_words(place, rooms, wishes.device),
+        _place_in_words(place, rooms, options.device),
         _dtype_in_words(dtype, said, stored, fit(needs, 0, (first,)).gigabytes),
-        backend_in_words(place, dtype if dtype not in (None, "keep") else stored, wishes.backend),
+        backend_in_words(place, dtype if dtype not in (None, "keep") else stored, options.backend),
     )
     levels = dict(zip(needed, needs[found.dtype], strict=True))
-    return DeviceChoice(place, dtype, songs, rows, levels, rooms[place], wishes.offload, words)
+    return DeviceChoice(place, dtype, songs, rows, levels, rooms[place], options.offload, words)
 
 
 def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
@@ -198,13 +183,13 @@ def _levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> li
     return sorted(needed & set(range(count))) or list(range(count))
 
 
-def _refuse_without_gpu(place: torch.device, wishes: DeviceOptions) -> None:
+def _refuse_without_gpu(place: torch.device, options: RunOptions) -> None:
     require(
-        not (wishes.offload and place.type == "cpu"),
+        not (options.offload and place.type == "cpu"),
         "--offload moves priors between a GPU and the CPU's memory, but the device is cpu; leave it out",
     )
     require(
-        wishes.backend != "cuda_graph" or place.type == "cuda",
+        options.backend != "cuda_graph" or place.type == "cuda",
         f"--backend cuda_graph needs CUDA, but the device is {place}; leave it out, or use eager",
     )
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from jukebox_hf.model.checks.json_files import parse_json, read_json
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
@@ -90,13 +91,22 @@ def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
     Raises:
         ValueError: in one sentence, with what differs.
     """
+    _check_facts(state, _facts_of(model), where)
+
+
+def check_vqvae_sizes(state: SongState, config: JukeboxConfig, where: Path) -> None:
+    """The same for what a configuration tells, before weights are read; errors as in `check_vqvae`."""
+    _check_facts(state, _sizes_of(config), where)
+
+
+def _check_facts(state: SongState, facts: Mapping[str, Any], where: Path) -> None:
     if _VQVAE not in state.notes:
         return
     wrote = parse_json(state.notes[_VQVAE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote")
     there = [level for level, songs in enumerate(state.codes) if any(map(len, songs))]
     differ = [
         f"{what.replace('_', ' ')} {wrote.get(what)} there, {own} here" if what != "codebooks" else "other codebooks"
-        for what, own in sorted(_facts_of(model).items(), reverse=True)
+        for what, own in sorted(facts.items(), reverse=True)
         if _of_levels(wrote.get(what), there) != _of_levels(own, there)
     ]
     model_there = f", {state.notes['model']}" if state.notes.get("model") else ""
@@ -109,9 +119,14 @@ def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
 
 def _facts_of(model: JukeboxModel) -> dict[str, Any]:
     """A VQ-VAE's sampling rate, hop lengths and digests of its codebooks, as JSON gives them back."""
-    config, books = model.config.vqvae_config, model.vqvae.codebooks
+    books = model.vqvae.codebooks
     digests = [hashlib.sha256(book.codes.float().cpu().numpy().tobytes()).hexdigest() for book in books]
-    return {"sampling_rate": config.sampling_rate, "hop_lengths": list(config.hop_lengths), "codebooks": digests}
+    return _sizes_of(model.config) | {"codebooks": digests}
+
+
+def _sizes_of(config: JukeboxConfig) -> dict[str, Any]:
+    own = config.vqvae_config
+    return {"sampling_rate": own.sampling_rate, "hop_lengths": list(own.hop_lengths)}
 
 
 def _of_levels(fact: Any, levels: Iterable[int]) -> Any:

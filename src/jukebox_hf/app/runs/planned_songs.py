@@ -7,6 +7,7 @@ sampled and nothing is written.
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,26 +16,23 @@ from typing import Any
 import torch
 import transformers
 
+from jukebox_hf.app.label_names import open_lists
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.repository_facts import stored_dtype
 from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
-from jukebox_hf.app.runs.model_fingerprint import check_vqvae
-from jukebox_hf.app.runs.requests import (
-    DEFAULT_SECONDS,
-    SONG_WORDS_OF_REQUESTS,
-    SongRequest,
-    by_level,
-    check_recording,
-    level_list,
-)
+from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes
+from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording
 from jukebox_hf.app.runs.song_folder import load_codes
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest, drawing_arguments
+from jukebox_hf.app.runs.song_values import level_list
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.audio_input import read_audio
+from jukebox_hf.model.inputs.label_files import NO_LISTS
 from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -121,15 +119,24 @@ def open_processor(config: JukeboxConfig, name: str, revision: str | None = None
     """The processor of a model, made from its configuration and the lists of its repository.
 
     Raises:
-        ValueError: a repository without lists of artists and genres.
+        ValueError, OSError: a repository without lists of artists and genres, or with damaged ones.
     """
     try:
         tokenizer = JukeboxTokenizer.from_pretrained(located(name), revision=revision)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{name} has no lists of artists and genres; convert it again with --labels ({error})"
-        ) from None
+        if str(error) != NO_LISTS and _has_lists(name, revision):
+            raise
+        raise ValueError(f"{name} has no lists of artists and genres; convert it again with --labels") from None
     return JukeboxProcessor.from_config(config, tokenizer)
+
+
+def _has_lists(name: str, revision: str | None) -> bool:
+    """Whether a repository has lists, be they damaged."""
+    try:
+        open_lists(name, revision)
+    except (OSError, ValueError) as error:
+        return str(error) != NO_LISTS
+    return True
 
 
 def take(
@@ -161,8 +168,8 @@ def take(
     return orders
 
 
-def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
-    """Refuse a recording that is not there, or a level that a model has not, before the model is opened.
+def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
+    """Refuse what recordings, codes and the configuration alone can tell, before a model is opened.
 
     Raises:
         ValueError: in one sentence.
@@ -172,8 +179,10 @@ def check_wishes(requests: Sequence[SongRequest], config: JukeboxConfig, names: 
         with _naming(names, song):
             if request.prompt is not None:
                 check_recording(request.prompt)
-            for level in read_generate_arguments(config, own, None, _how_to_draw(request)).levels or ():
+            for level in read_generate_arguments(config, own, None, drawing_arguments(request)).levels or ():
                 check_level("levels", level, len(config.prior_configs))
+            if request.codes is not None:
+                _check_codes(request, config)
 
 
 def noted(order: PlannedSongs, notes: Mapping[str, str]) -> PlannedSongs:
@@ -228,11 +237,13 @@ def group_of(order: PlannedSongs) -> Group:
 def _take_one(
     request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, backend: str
 ) -> PlannedSongs:
-    config, arguments = model.config, _how_to_draw(request) | {"backend": backend}
+    config, arguments = model.config, drawing_arguments(request) | {"backend": backend}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
-        state = None if request.codes is None else _known_codes(request, model)
+        if request.codes is not None:
+            check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
+            state = _known_codes(request, config)
         if request.kind == "upsample":
             arguments["levels"], state = _refined_levels(arguments["levels"], state)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
@@ -247,18 +258,6 @@ def _take_one(
     notes = _given([known], [[len(songs[0])] for songs in batch.state.codes]) if begun is None else begun.notes
     state = SongState(batch.state.codes, (request.seed,), notes)
     return PlannedSongs((request,), batch.plan, batch.labels, state, said.compute)
-
-
-def _how_to_draw(request: SongRequest) -> dict[str, Any]:
-    """What a request says of levels and draws, as `generate` takes it."""
-    return {
-        "levels": level_list(request.levels),
-        "hop_fractions": by_level("hop_fraction", request.hop_fraction, float),
-        "temperature": by_level("temperature", request.temperature, float),
-        "top_k": by_level("top_k", request.top_k, int),
-        "top_p": by_level("top_p", request.top_p, float),
-        "parallel_windows": request.parallel_windows,
-    }
 
 
 def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
@@ -323,21 +322,36 @@ def _seconds_to_go_on_from(request: SongRequest, state: SongState | None, config
     return samples / config.sampling_rate
 
 
-def _known_codes(request: SongRequest, model: JukeboxModel) -> SongState:
+def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
+    """Refuse codes that can not be kept, refined or gone on from as a request says."""
+    state = _known_codes(request, config)
+    if request.kind == "upsample":
+        _refined_levels(level_list(request.levels), state)
+        return
+    hop, known = config.vqvae_config.hop_lengths[len(state.codes) - 1], len(state.codes[-1][0])
+    wanted = math.inf if request.seconds is None else request.seconds * config.sampling_rate
+    require(
+        known * hop < wanted + hop,
+        f"--seconds {request.seconds or 0:g} is shorter than the {known * hop / config.sampling_rate:.4g} s of "
+        f"{request.codes} that are kept; ask for more, or keep less with --keep",
+    )
+
+
+def _known_codes(request: SongRequest, config: JukeboxConfig) -> SongState:
     """The codes to go on from, cut to what is kept, under this request's seed."""
     state = load_codes(Path(request.codes))
     require(state.num_songs == 1, f"{request.codes} holds {state.num_songs} songs; give the codes of one")
-    state.check(model.config)
-    check_vqvae(state, model, Path(request.codes))
+    state.check(config)
+    check_vqvae_sizes(state, config, Path(request.codes))
     if request.keep_seconds is not None:
-        hops = model.config.vqvae_config.hop_lengths
-        top = hops[len(model.config.prior_configs) - 1]
-        samples = round(request.keep_seconds * model.config.sampling_rate) // top * top
+        hops = config.vqvae_config.hop_lengths
+        top = hops[len(config.prior_configs) - 1]
+        samples = round(request.keep_seconds * config.sampling_rate) // top * top
         require(samples > 0, f"--keep {request.keep_seconds:g} is shorter than one code; keep more, or use generate")
         known = max(len(songs[0]) * hop for songs, hop in zip(state.codes, hops, strict=True))
         require(
             samples <= known,
-            f"--keep {request.keep_seconds:g} is more than the {known / model.config.sampling_rate:g} s that "
+            f"--keep {request.keep_seconds:g} is more than the {known / config.sampling_rate:g} s that "
             f"{request.codes} holds; keep less, or leave it out",
         )
         state = replace(

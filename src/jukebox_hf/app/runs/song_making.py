@@ -71,7 +71,7 @@ def begin(job: Job, force: bool = False) -> None:
             with other.locked():
                 other.remove([target])
     with partial.locked():
-        partial.begin([request.as_json() for request in order.requests], job.targets, order.state, force)
+        partial.begin([request.to_dict() for request in order.requests], job.targets, order.state, force)
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _sidecar(
             "dtype": request.dtype or "keep",
             "device": str(model.device),
         },
-        "request": request.as_json(),
+        "request": request.to_dict(),
         "plan": plan_in_words(order, backends_of(notes)),
         "versions": {
             "jukebox_hf": jukebox_hf.__version__,

@@ -15,12 +15,12 @@ from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.repository_facts import configuration_of
-from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, DeviceOptions, Residency, choose_run, settle
+from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import (
-    check_wishes,
+    check_requests,
     group_of,
     noted,
     open_model,
@@ -29,30 +29,17 @@ from jukebox_hf.app.runs.planned_songs import (
     together,
     with_rows,
 )
-from jukebox_hf.app.runs.requests import MOST_SONGS, SongRequest, differences, new_seed, read_request
+from jukebox_hf.app.runs.requests import MOST_SONGS, new_seed
+from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
+from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(DeviceOptions):
-    """How to run, whatever the songs are.
-
-    Attributes:
-        out: a file for one song, a folder for many.
-        resume, force, dry_run: go on; replace; only say what would be done.
-    """
-
-    out: str
-    resume: bool = False
-    force: bool = False
-    dry_run: bool = False
 
 
 def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict[str, Any]]:
@@ -116,7 +103,7 @@ class _Run:
         _check_one_model(requests)
         config = configuration_of(requests[0].model, revision=requests[0].revision)
         called = self._called([target.name for target, _ in new])
-        check_wishes([request for _, request in new], config, called)
+        check_requests([request for _, request in new], config, called)
         choice = choose_run(requests, self.options, is_begun=bool(groups))
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]

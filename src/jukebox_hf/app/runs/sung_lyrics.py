@@ -6,7 +6,7 @@ Flows in: an alignment, or codes and words. Flows out: `TimedLyrics`.
 import warnings
 from collections.abc import Callable, Sequence
 
-from jukebox_hf.app.runs.requests import SONG_WORDS_OF_REQUESTS, SongRequest
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest
 from jukebox_hf.model.alignment.alignment import SongAlignment
 from jukebox_hf.model.alignment.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor

@@ -1,0 +1,224 @@
+"""One song in words, as a value: every option of a song is declared here, once, as a field.
+
+Flows in: options of a command line, a line of a songs.jsonl, a request saved earlier. Flows out: a `SongRequest`. From
+a field's metadata come its option and its help, its check, its place in songs.jsonl and the argument of `generate` that
+it becomes. docs/explanation/architecture.md shows how to add one.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from jukebox_hf.app.options import Option, declared, in_lower_case, options_of
+from jukebox_hf.app.runs import song_values as values
+from jukebox_hf.model.checks.validation import require
+
+COMMANDS = ("generate", "continue", "upsample")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongOption(Option):
+    """What a field of `SongRequest` says of itself.
+
+    Attributes:
+        check: refuses what is no such value, in one sentence.
+        argument: of `JukeboxModel.generate`, where the field becomes one; "" elsewhere.
+        parse: the value as that argument takes it, from the name and the value.
+        is_word: `JukeboxProcessor` takes it by the same name; seconds, prompt and seed are given to it apart.
+        is_inherited: `continue` and `upsample` take it from the older song.
+    """
+
+    check: values.Check
+    commands: tuple[str, ...] = COMMANDS
+    argument: str = ""
+    parse: Callable[[str, Any], Any] = lambda name, value: value
+    is_word: bool = False
+    is_inherited: bool = True
+
+
+def _of(part: str) -> Callable[..., Any]:
+    """Declares fields that are about one part: (default, help, check, ...)."""
+    return lambda default, help, check, **more: declared(default, SongOption(help=help, of=part, check=check, **more))
+
+
+_model, _file_option, _song, _drawing = map(_of, ("model", "file", "song", "drawing"))
+
+
+def _numbers_by_level(help: str, kind: Callable[[str], Any], argument: str) -> Any:
+    """A field of numbers for all levels or by level, which `generate` takes under the name `argument`."""
+    return _drawing(
+        None, help, values.read_numbers, argument=argument, parse=lambda name, value: values.by_level(name, value, kind)
+    )
+
+
+@dataclass(frozen=True)
+class SongRequest:
+    """One song in words; plain values only, so that it is the same after a trip through JSON.
+
+    Each field says in its `help` what it is. None is as if not said.
+    """
+
+    kind: str = _model("generate", "The command.", values.one_of(lambda: COMMANDS), commands=(), is_inherited=False)
+    model: str = _model(
+        "", "Folder of a converted repository, its name on the Hub, or tiny (inside the package).", values.read_path
+    )
+    revision: str | None = _model(None, "Branch, tag or commit of a model on the Hub.", values.read_name)
+    dtype: str | None = _model(
+        None,
+        "Data type of the priors' weights: keep (as stored), float32, bfloat16, float16, or int8 (needs torchao).",
+        values.read_name,
+        callback=in_lower_case,
+    )
+    lyrics: str = _song(
+        "",
+        "All lyrics of the song.",
+        values.read_lyric_text,
+        is_word=True,
+        file_help="Text file with the lyrics, or the .json of an older song.",
+    )
+    artist: str = _song(
+        "unknown", "Name of the artist, as `jukebox-hf labels list` writes it.", values.read_name, is_word=True
+    )
+    genre: str = _song(
+        "unknown", "Name of the genre, as `jukebox-hf labels list` writes it.", values.read_name, is_word=True
+    )
+    strict: bool = _song(
+        True,
+        "Refuse an artist or genre that is not listed where a listed name is close (the default), or use 'unknown' in "
+        "its place.",
+        values.read_switch,
+    )
+    title: str | None = _song(
+        None, "Title of the song: written into its file, side-car, picture and karaoke page.", values.read_name
+    )
+    seconds: float | None = _song(
+        None,
+        "Length of the audio in seconds, prompt included.",
+        values.seconds_from(values.LEAST_SECONDS),
+        is_inherited=False,
+    )
+    song_seconds: float | None = _song(
+        None,
+        "Length in seconds of the whole song that the audio is part of.",
+        values.seconds_from(values.LEAST_SECONDS),
+        is_word=True,
+    )
+    offset: float = _song(
+        0.0, "Second of the whole song at which the audio begins.", values.seconds_from(0), is_word=True
+    )
+    lyrics_from: float | None = _song(
+        None, "Second of the audio at which the lyrics begin.", values.seconds_from(0), is_word=True
+    )
+    prompt: str | None = _song(
+        None, "Recording that the song continues.", values.read_recording, commands=("generate",), is_inherited=False
+    )
+    prompt_seconds: float | None = _song(
+        None,
+        "Length of the prompt to keep, in seconds (default: all of it).",
+        values.seconds_from(values.LEAST_SECONDS),
+        commands=("generate",),
+        is_inherited=False,
+    )
+    codes: str | None = _song(
+        None, "File of codes that the song continues.", values.read_file, commands=(), is_inherited=False
+    )
+    keep_seconds: float | None = _song(
+        None,
+        "Length of the older song to keep, in seconds (default: all of it).",
+        values.seconds_from(values.LEAST_SECONDS),
+        flag="keep",
+        commands=("continue",),
+        is_inherited=False,
+    )
+    seed: int = _drawing(0, "Random seed: the same seed gives the same song (default: a new one).", values.read_seed)
+    levels: str | None = _drawing(
+        None,
+        "Levels to write, coarsest first: 2,1,0 for three, 2 for the top level alone (default: all).",
+        values.read_levels,
+        argument="levels",
+        parse=lambda name, value: values.level_list(value),
+        is_inherited=False,
+    )
+    hop_fraction: str | None = _numbers_by_level(
+        "New share of each next window: one number such as 0.5, or by level 2=0.125,1=0.5.",
+        float,
+        "hop_fractions",
+    )
+    temperature: str | None = _numbers_by_level(
+        "Sampling temperature: one number such as 0.99, or by level 2=0.99,1=0.9.",
+        float,
+        "temperature",
+    )
+    top_k: str | None = _numbers_by_level(
+        "Sample from the k likeliest codes only: one number, or by level 2=100 (default: all).",
+        int,
+        "top_k",
+    )
+    top_p: str | None = _numbers_by_level(
+        "Sample from the likeliest codes whose probabilities add up to p: one number, or by level 2=0.9 "
+        "(default: all).",
+        float,
+        "top_p",
+    )
+    parallel_windows: bool = _drawing(
+        False,
+        "Write the windows of the upsamplers side by side: faster; the result differs from the default.",
+        values.read_switch,
+        argument="parallel_windows",
+    )
+    format: str = _file_option(
+        "wav",
+        "Format of the audio file: wav (16 bit), wav24, wavfloat, flac, flac24, mp3, ogg or opus; by default that "
+        "of the file's suffix.",
+        values.one_of(values.audio_formats, values.audio_format),
+        callback=in_lower_case,
+        is_inherited=False,
+    )
+    normalize: str = _file_option(
+        "none",
+        "Loudness of the file: none keeps it as sampled, peak scales the loudest sample to full scale (mp3, ogg, opus: "
+        "1 dB below).",
+        values.one_of(values.normalizations),
+        callback=in_lower_case,
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that was said, for a file."""
+        return asdict(self)
+
+
+OPTIONS: dict[str, SongOption] = options_of(SongRequest)
+SONG_WORDS_OF_REQUESTS = tuple(name for name, option in OPTIONS.items() if option.is_word)
+
+
+def read_request(
+    given: Mapping[str, Any], where: str = "the request", known: Collection[str] = tuple(OPTIONS)
+) -> SongRequest:
+    """values.Check plain values from outside and make a request of them; None is as if not said.
+
+    Args:
+        given: by the names of the fields.
+        where: they stand, for the sentence.
+        known: names that may be given.
+
+    Raises:
+        ValueError: a name that is unknown, or a value of the wrong kind.
+    """
+    unknown = sorted(set(map(str, given)) - set(known))
+    require(not unknown, f"{where} has {', '.join(unknown)}, which is no option of a song; known: {', '.join(known)}")
+    kept = {name: OPTIONS[name].check(where, name, value) for name, value in given.items() if value is not None}
+    return SongRequest(**kept)
+
+
+def drawing_arguments(request: SongRequest) -> dict[str, Any]:
+    """What a request says of levels and draws, as `JukeboxModel.generate` takes it."""
+    return {
+        option.argument: option.parse(name, getattr(request, name))
+        for name, option in OPTIONS.items()
+        if option.argument
+    }
+
+
+def differences(one: SongRequest, other: SongRequest) -> list[str]:
+    """The names of what two requests do not agree on."""
+    return [field.name for field in fields(SongRequest) if getattr(one, field.name) != getattr(other, field.name)]

@@ -1,0 +1,154 @@
+"""Values that the options of a song can have: each is checked in one sentence, and read as `generate` takes it.
+
+Flows in: where a value stands, its name, and what somebody wrote there. Flows out: the value as a request keeps it.
+Imports neither torch nor transformers before a value is checked.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
+from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
+
+LEAST_SECONDS = 0.001  # no code is shorter
+Check = Callable[[str, str, Any], Any]  # where it stands, name, value -> value as it is kept
+
+
+def by_level(name: str, text: str | None, kind: Callable[[str], Any]) -> Any:
+    """`0.9` becomes a number for all levels, `2=0.9,1=0.8` a dictionary; None stays None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return kind(text)
+        pairs = [(int(level), kind(value)) for level, value in (piece.split("=") for piece in text.split(","))]
+    except ValueError:
+        raise ValueError(
+            f"--{name.replace('_', '-')} {text!r} must be a number, or numbers by level such as 2=0.9,1=0.8"
+        ) from None
+    twice = [level for level, count in Counter(level for level, _ in pairs).items() if count > 1]
+    require(not twice, f"--{name.replace('_', '-')} {text!r} says level {twice[0] if twice else ''} twice; keep one")
+    return dict(pairs)
+
+
+def level_list(text: str | None) -> list[int] | None:
+    """`2,1,0` becomes a list.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(piece) for piece in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--levels {text!r} must be levels with commas between them, such as 2,1,0") from None
+
+
+def read_name(where: str, name: str, value: Any) -> str:
+    """A line of text that people read."""
+    return check_words(f"{where} {name}", value, MAX_NAME)
+
+
+def read_path(where: str, name: str, value: Any) -> str:
+    """A path, or a name on the Hub, that need not exist."""
+    return check_text(f"{where} {name}", value, MAX_PATH)
+
+
+def read_file(where: str, name: str, value: Any) -> str:
+    """The path of a file."""
+    read_path(where, name, value)
+    require(value != "", f"{where} has {name}='', which must name a file; name one")
+    return value
+
+
+def read_recording(where: str, name: str, value: Any) -> str:
+    """The path of a recording on this machine."""
+    check_here(read_path(where, name, value))
+    return read_file(where, name, value)
+
+
+def read_lyric_text(where: str, name: str, value: Any) -> str:
+    """Lyrics, and no file of another kind."""
+    return check_lyric_text(f"{where} {name}", value)
+
+
+def seconds_from(least: float) -> Check:
+    """The check of a number of seconds, at least so many."""
+
+    def check(where: str, name: str, value: Any) -> float:
+        require(
+            _is_number(value) and least <= value <= MAX_SONG_SECONDS,
+            f"{where} has {name}={value!r}, which must be a number of seconds from {least:g} to {MAX_SONG_SECONDS}",
+        )
+        return float(value)
+
+    return check
+
+
+def read_seed(where: str, name: str, value: Any) -> int:
+    """A seed."""
+    require(
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62,
+        f"{where} has {name}={value!r}, which must be an integer from 0 to 2**62 - 1",
+    )
+    return value
+
+
+def read_switch(where: str, name: str, value: Any) -> bool:
+    """True or false."""
+    require(isinstance(value, bool), f"{where} has {name}={value!r}, which must be true or false")
+    return value
+
+
+def read_levels(where: str, name: str, value: Any) -> str:
+    """A list of levels, as the command line writes it."""
+    return read_numbers(where, name, ",".join(map(str, value)) if isinstance(value, list) else value)
+
+
+def read_numbers(where: str, name: str, value: Any) -> str:
+    """A number, or a dictionary by level, as the command line writes them."""
+    if isinstance(value, dict):
+        value = ",".join(f"{level}={number}" for level, number in value.items())
+    return read_name(where, name, str(value) if _is_number(value) else value)
+
+
+def one_of(choices: Callable[[], Collection[str]], spelt: Callable[[str], str] = str.lower) -> Check:
+    """The check of a word out of a few, which are looked up when it is read."""
+
+    def check(where: str, name: str, value: Any) -> str:
+        known, said = choices(), read_name(where, name, value)
+        require(spelt(said) in known, f"{where} has {name}={said!r}, which is none of {', '.join(known)}; choose one")
+        return spelt(said)
+
+    return check
+
+
+def audio_formats() -> tuple[str, ...]:
+    """The formats that audio is written in."""
+    from jukebox_hf.data.audio_io import AUDIO_FORMATS  # which imports transformers: too slow for --help
+
+    return tuple(AUDIO_FORMATS)
+
+
+def audio_format(name: str) -> str:
+    """A format as that list writes it."""
+    from jukebox_hf.data.audio_io import spelt_format
+
+    return spelt_format(name)
+
+
+def normalizations() -> tuple[str, ...]:
+    """What may be done to the loudness of a file."""
+    from jukebox_hf.data.audio_io import NORMALIZATIONS
+
+    return NORMALIZATIONS
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

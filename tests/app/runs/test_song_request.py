@@ -1,0 +1,162 @@
+"""An option is declared once, as a field: from there it is in --help, songs.jsonl, `again:`, the pages, the pipeline.
+
+A new option needs an example here, and no other list.
+"""
+
+import json
+import runpy
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from jukebox_hf import tiny_repository
+from jukebox_hf.app import transcoding
+from jukebox_hf.app.options import flag_of, options_of
+from jukebox_hf.app.repository_facts import configuration_of
+from jukebox_hf.app.runs import song_runs
+from jukebox_hf.app.runs.requests import SONGS_FILE_WORDS, read_songs_file, repeat_line
+from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_request import COMMANDS, OPTIONS, SongRequest, drawing_arguments, read_request
+from jukebox_hf.model.inputs.processing_jukebox import SONG_WORDS
+from jukebox_hf.model.pipeline_jukebox import _DIRECT
+from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_generate_arguments
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = {
+    "kind": "upsample",
+    "model": "my-jukebox",
+    "revision": "main",
+    "dtype": "bfloat16",
+    "lyrics": "row, row",
+    "artist": "Bo Vale",
+    "genre": "folk",
+    "strict": False,
+    "title": "Row",
+    "seconds": 12.5,
+    "song_seconds": 30.0,
+    "offset": 1.5,
+    "lyrics_from": 2.0,
+    "prompt": "prompt.wav",
+    "prompt_seconds": 3.0,
+    "codes": "a.codes.safetensors",
+    "keep_seconds": 4.0,
+    "seed": 17,
+    "levels": "2,1",
+    "hop_fraction": "2=0.125",
+    "temperature": "2=0.98,1=0.9",
+    "top_k": "100",
+    "top_p": "0.9",
+    "parallel_windows": True,
+    "format": "flac",
+    "normalize": "peak",
+}
+RUN_EXAMPLES = {
+    "out": "b.wav",
+    "batch_size": 3,
+    "device": "cpu",
+    "offload": False,
+    "backend": "eager",
+    "resume": True,
+    "force": True,
+    "dry_run": True,
+}
+TYPED = [name for name, option in OPTIONS.items() if option.commands]
+
+
+@pytest.fixture
+def said(run_cli, monkeypatch):
+    """What a command line asks for: (*words) -> what was said of the songs, and how to run; nothing is made."""
+    found = []
+    monkeypatch.setattr(song_runs, "run_songs", lambda *asked: found.append(asked) or [])
+    monkeypatch.setattr(transcoding, "find_codes", lambda path: (path, {"strict": True}))
+
+    def run(*words):
+        done = run_cli(*words, "--json")
+        assert done.code == 0, done.err
+        return found.pop()
+
+    return run
+
+
+def test_every_field_has_an_example_that_is_no_default():
+    assert list(EXAMPLES) == [field.name for field in fields(SongRequest)]
+    assert list(RUN_EXAMPLES) == [field.name for field in fields(RunOptions)]
+    for kind, examples in ((SongRequest, EXAMPLES), (RunOptions, RUN_EXAMPLES)):
+        assert all(examples[field.name] != field.default for field in fields(kind))
+        assert list(options_of(kind)) == list(examples)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_is_an_option_of_the_commands_that_it_names(run_cli, command):
+    told = run_cli(command, "--help").out
+    for name, option in (OPTIONS | options_of(RunOptions)).items():
+        assert (f"{flag_of(name, option)} " in told) == (command in option.commands), name
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_every_field_comes_back_from_a_side_car_through_the_printed_line(said, name):
+    kind = OPTIONS[name].commands[0]
+    codes = {} if kind == "generate" else {"codes": "a.codes.safetensors"}
+    request = read_request({"kind": kind, **codes, name: EXAMPLES[name]})
+    kept = read_request(json.loads(json.dumps(request.to_dict())))
+    assert kept == request
+    words = shlex.split(repeat_line(kept, Path("a.wav")))
+    assert words[:3] == ["python", "-m", "jukebox_hf"]
+    (song,), _ = said(*words[3:])
+    assert song[name] == EXAMPLES[name]
+    assert read_request(song) == request
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, name):
+    path, option = tmp_path / "songs.jsonl", OPTIONS[name]
+    path.write_text(json.dumps({name.replace("_", "-"): EXAMPLES[name]}))
+    if name in SONGS_FILE_WORDS:
+        assert read_songs_file(path)[0][name] == EXAMPLES[name]
+        return
+    assert option.of == "model" or "generate" not in option.commands
+    with pytest.raises(ValueError, match=f"line 1, has {name}, which is (the same for all songs|no option of a song)"):
+        read_songs_file(path)
+
+
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.argument])
+def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(name):
+    argument, request = OPTIONS[name].argument, read_request({name: EXAMPLES[name]})
+    assert argument in _DIRECT
+    config, arguments = configuration_of(tiny_repository()), drawing_arguments(request)
+    own = default_generation_config(config)
+    assert read_generate_arguments(config, own, None, arguments) != read_generate_arguments(config, own, None, {})
+
+
+def test_every_word_of_a_song_is_one_of_the_processor():
+    apart = {"seconds", "prompt", "seed"}  # cut, or counted on, before the processor has them
+    assert {name for name, option in OPTIONS.items() if option.is_word} | apart == set(SONG_WORDS)
+
+
+@pytest.mark.parametrize("name", RUN_EXAMPLES)
+def test_every_option_of_a_run_reaches_it(said, name):
+    value, flag = RUN_EXAMPLES[name], flag_of(name, options_of(RunOptions)[name], RUN_EXAMPLES[name])
+    _, options = said("generate", flag, *([] if isinstance(value, bool) else [value]))
+    assert getattr(options, name) == value
+
+
+def test_what_is_not_said_is_left_open(said):
+    songs, options = said("generate")
+    assert songs == [{"kind": "generate"}]
+    assert options == RunOptions(out="song.wav")
+
+
+def test_the_page_of_options_is_what_the_fields_say():
+    written = runpy.run_path(str(ROOT / "docs/reference/write_command_line_page.py"))
+    assert written["PAGE"].read_text(encoding="utf-8") == written["page"](), "run `make pages`"
+    for name, option in (OPTIONS | options_of(RunOptions)).items():
+        assert (f"`{flag_of(name, option)}`" in written["page"]()) == bool(option.commands)
+
+
+def test_the_old_name_of_the_songs_file_is_told(run_cli, says_one_sentence):
+    says_one_sentence(
+        run_cli("generate", "--batch", "songs.jsonl"), "--batch is called --songs-file now", "--songs-file songs.jsonl"
+    )
+    assert "--batch " not in run_cli("generate", "--help").out
