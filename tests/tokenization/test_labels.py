@@ -79,7 +79,7 @@ def test_six_genre_words_are_refused_by_v2_and_one_genre_in_v3(recorded, tokeniz
     for case in cases:
         name = case["config"]["name"] if isinstance(case["config"], dict) else case["config"]
         if "error" in case:
-            message = "is 6 genres in v2, but the prior of level 0 takes at most max_genres=5; use fewer words"
+            message = "in v2: 6 genres, but the prior of level 0 takes at most max_genres=5; use fewer"
             with pytest.raises(ValueError, match=message):
                 tokenizer.labels(song, config_of(configs[name]))
         else:

@@ -60,6 +60,29 @@ class LevelLabels:
     lyrics: LyricEncoding
     timing: SongTiming
 
+    @classmethod
+    def of(
+        cls,
+        config: JukeboxPriorConfig,
+        artist_id: int,
+        genre_ids: Sequence[int],
+        lyrics: LyricEncoding,
+        timing: SongTiming,
+        *,
+        said: str,
+    ) -> "LevelLabels":
+        """The labels of ids, of words or of tensors alike: the one road to what a prior is conditioned on.
+
+        Args:
+            genre_ids: as many as there are; empty slots are filled up.
+            said: what a refusal calls the genres, such as genre='rock pop' in v2.
+
+        Raises:
+            ValueError: more genres than the prior has slots for.
+        """
+        slots = genre_slots(genre_ids, config.max_genres, config.level, said) if config.has_labels else ()
+        return cls(config, artist_id if config.has_labels else 0, slots, lyrics, timing)
+
     def row(self) -> np.ndarray:
         """The packed label vector of the whole song, as OpenAI's labeller makes it.
 
@@ -98,6 +121,19 @@ class LevelLabels:
         """The ids of characters given as indices into `lyrics.ids`; -1 is what fills short lyrics up."""
         filler = self.config.lyric_filler or 0
         return np.array([filler, *self.lyrics.ids], dtype=np.int64)[characters + 1]
+
+
+def genre_slots(genre_ids: Sequence[int], most: int, level: int, said: str) -> tuple[int, ...]:
+    """The ids in a prior's genre slots, -1 in empty ones.
+
+    Raises:
+        ValueError: more genres than slots.
+    """
+    require(
+        len(genre_ids) <= most,
+        f"{said}: {len(genre_ids)} genres, but the prior of level {level} takes at most max_genres={most}; use fewer",
+    )
+    return (*genre_ids, *[-1] * (most - len(genre_ids)))
 
 
 def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[str, Tensor]:

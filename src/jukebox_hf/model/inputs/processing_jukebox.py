@@ -24,6 +24,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from .audio_containers import as_list, one_each, read_rate, unpack
 from .audio_input import check_audio_target, write_samples
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
+from .labels import genre_slots
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .processor_files import OwnFiles
@@ -221,12 +222,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         for level, most in enumerate(self.max_genres):
             artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
             ids = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
-            require(
-                len(ids) <= most,
-                f"genre={genre!r} is {len(ids)} genres in {self.tokenizer.label_versions[level]}, but the prior of "
-                f"level {level} takes at most {most}; use fewer words",
-            )
-            genres.append([*ids, *[-1] * (slots - len(ids))])
+            said = f"genre={genre!r} in {self.tokenizer.label_versions[level]}"
+            genres.append([*genre_slots(ids, most, level, said), *[-1] * (slots - most)])
         return {
             "artist_ids": artists,
             "genre_ids": genres,

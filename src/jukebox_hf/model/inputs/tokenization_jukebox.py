@@ -222,13 +222,8 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         if config.has_labels:
             artist_id = self.artist_id(song.artist, config.level, strict=strict)
             genre_ids = self.genre_ids(song.genre, config.level, strict=strict)
-            require(
-                len(genre_ids) <= config.max_genres,
-                f"genre={song.genre!r} is {len(genre_ids)} genres in {words.version}, but the prior of level "
-                f"{config.level} takes at most max_genres={config.max_genres}; use fewer words",
-            )
-            genre_ids += (-1,) * (config.max_genres - len(genre_ids))
-        return LevelLabels(config, artist_id, genre_ids, characters.encode(song.lyrics), timing)
+        said = f"genre={song.genre!r} in {words.version}"
+        return LevelLabels.of(config, artist_id, genre_ids, characters.encode(song.lyrics), timing, said=said)
 
     def artist_id(self, name: str | int, level: int, *, strict: bool = False) -> int:
         """The id of an artist at a level; 0 for one that is not listed, with one warning that names close ones.

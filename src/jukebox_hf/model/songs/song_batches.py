@@ -216,15 +216,9 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
     artist, genres = 0, ()
     if prior.has_labels:
         artist = int(songs["artist_ids"][song, prior.level])
-        heard = [genre for genre in songs["genre_ids"][song, prior.level].tolist() if genre != -1]
+        genres = [genre for genre in songs["genre_ids"][song, prior.level].tolist() if genre != -1]
         _check_ids("artist_ids", (artist,), 0, prior.num_artists)
-        _check_ids("genre_ids", heard, 0, prior.num_genres)
-        require(
-            len(heard) <= prior.max_genres,
-            f"genre_ids holds {len(heard)} genres for level {prior.level}, which hears at most {prior.max_genres}; "
-            f"use fewer",
-        )
-        genres = tuple(heard) + (-1,) * (prior.max_genres - len(heard))
+        _check_ids("genre_ids", genres, 0, prior.num_genres)
     told, offset = told_song_samples(prior, song_samples), int(songs["offset_samples"][song])
     lyrics_from = int(songs["lyrics_from_samples"][song])
     lyrics_from = lyrics_from + offset if lyrics_from > 0 else 0  # 0: as if not said
@@ -234,7 +228,7 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
         f"lyrics_from={(lyrics_from - offset) / prior.sampling_rate:g} leaves no time for lyrics: the song ends after "
         f"{(song_samples - offset) / prior.sampling_rate:g} s; let them begin before",
     )
-    return LevelLabels(prior, artist, genres, LyricEncoding("", "", ids, ()), timing)
+    return LevelLabels.of(prior, artist, genres, LyricEncoding("", "", ids, ()), timing, said="a row of genre_ids")
 
 
 def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
