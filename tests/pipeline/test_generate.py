@@ -502,3 +502,14 @@ def test_a_length_in_the_models_own_configuration_is_refused(repository, words):
     model.generation_config.max_length = 50
     with pytest.raises(ValueError, match=r"generation_config\.max_length=50 can not be a default.*; say seconds="):
         model.generate(words)
+
+
+@pytest.mark.parametrize("of_call", [True, False, None])
+def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call):
+    """And leaves the model's own choice as it is."""
+    model = JukeboxModel.from_pretrained(repository)
+    model.generate(words, max_new_tokens=1, levels=[2], keep_loaded=of_call)
+    assert model.loaded_levels == ((2,) if of_call else ())
+    assert not model.keep_loaded
+    with pytest.raises(ValueError, match="keep_loaded='yes' must be True or False"):
+        model.generate(words, keep_loaded="yes")
