@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel
 from jukebox_hf.app.runs import song_folder
-from jukebox_hf.app.runs.requests import MOST_SONGS
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND
 from jukebox_hf.app.runs.song_folder import SongTarget, plan_targets
 from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 
@@ -177,7 +177,7 @@ def test_a_path_longer_than_the_system_allows_is_refused(tmp_path):
         plan_targets(f"{folder}/{folder}", ["a"], ".wav")
 
 
-@pytest.mark.parametrize("count", [0, -1, MOST_SONGS + 1, 10**9, 10**30])
+@pytest.mark.parametrize("count", [0, -1, MOST_SONGS_PER_COMMAND + 1, 10**9, 10**30])
 @pytest.mark.parametrize("command", [("generate",), ("continue", "song.wav", "--seconds", "1")])
 def test_a_count_is_capped_before_anything_is_made_of_it(run_cli, whole_song, tmp_path, command, count):
     command = [whole_song.folder / word if word == "song.wav" else word for word in command]
@@ -188,9 +188,9 @@ def test_a_count_is_capped_before_anything_is_made_of_it(run_cli, whole_song, tm
 
 
 def test_a_batch_of_too_many_lines_is_refused_at_the_line(run_cli, tmp_path, says_one_sentence):
-    (tmp_path / "songs.jsonl").write_text("{}\n" * (MOST_SONGS + 1))
+    (tmp_path / "songs.jsonl").write_text("{}\n" * (MOST_SONGS_PER_COMMAND + 1))
     done = run_cli("generate", "--songs-file", tmp_path / "songs.jsonl", "--out", f"{tmp_path}/songs/")
-    says_one_sentence(done, f"line {MOST_SONGS + 1}", "at most 10,000")
+    says_one_sentence(done, f"line {MOST_SONGS_PER_COMMAND + 1}", "at most 10,000")
 
 
 def test_the_disk_must_have_room_for_all_songs_of_a_run(generate, tmp_path, monkeypatch, says_one_sentence):

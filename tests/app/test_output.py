@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_hf.app.output import as_json, clean, guarded_output, say, say_json, shell_word
+from jukebox_hf.app.output import clean, guarded_output, json_text, say, say_json, shell_word
 
 HARMFUL = [
     "\x1b[2J\x1b]0;owned\x07",
@@ -50,7 +50,7 @@ def test_json_stays_valid_and_means_the_same(text, capsys):
 
 
 def test_json_has_no_word_for_nan_but_null():
-    assert as_json({"a": [float("nan"), 1.5, (float("-inf"),)]}) == '{"a": [null, 1.5, [null]]}'
+    assert json_text({"a": [float("nan"), 1.5, (float("-inf"),)]}) == '{"a": [null, 1.5, [null]]}'
 
 
 @pytest.mark.parametrize("word", [*HARMFUL[:7], "\x1b7", "it's \\ \x1b'", "plain", "two words", "", "\udcff1"])

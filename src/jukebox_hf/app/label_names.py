@@ -17,7 +17,7 @@ from jukebox_hf.model.inputs.label_files import NO_LISTS, checked_versions, read
 from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary, search
 
 _FILES = ("tokenizer_config.json", "artists.json", "genres.json")
-KINDS = ("artists", "genres")
+LABEL_KINDS = ("artists", "genres")
 _A_FEW = 8
 
 
@@ -61,7 +61,7 @@ def close_labels(repository: str, text: str, limit: int) -> list[dict[str, Any]]
     """
     lists = open_lists(repository)
     found = {
-        version: {kind: _rows(search(getattr(words, kind), text, limit)) for kind in KINDS}
+        version: {kind: _rows(search(getattr(words, kind), text, limit)) for kind in LABEL_KINDS}
         for version, words in lists.words.items()
     }
     return [{"level": level, "version": version, **found[version]} for level, version in enumerate(lists.versions)]
@@ -84,7 +84,7 @@ def listed_labels(repository: str, limit: int | None, skip: int = 0) -> list[dic
         {
             "version": version,
             "levels": [level for level, own in enumerate(lists.versions) if own == version],
-            **{kind: _page(getattr(words, kind), skip, stop) for kind in KINDS},
+            **{kind: _page(getattr(words, kind), skip, stop) for kind in LABEL_KINDS},
         }
         for version, words in lists.words.items()
     ]
@@ -111,7 +111,7 @@ def search_in_words(found: list[dict[str, Any]]) -> str:
     lines = []
     for level in found:
         lines.append(f"level {level['level']} (lists {level['version']})")
-        lines += [f"  {kind}: {_names(level[kind]) or 'none is close'}" for kind in KINDS]
+        lines += [f"  {kind}: {_names(level[kind]) or 'none is close'}" for kind in LABEL_KINDS]
     return "\n".join(lines)
 
 
@@ -119,7 +119,7 @@ def lists_in_words(found: list[dict[str, Any]], skip: int = 0) -> str:
     """What `listed_labels` gives, for people: one name a line, with its id."""
     lines = []
     for lists in found:
-        for kind in KINDS:
+        for kind in LABEL_KINDS:
             total, rows = lists[kind]["total"], lists[kind]["names"]
             lines.append(f"{kind} of {_levels(lists)}: {total:,}")
             lines += [f"  {row['name']} ({row['id']})" for row in rows]
@@ -132,7 +132,7 @@ def names_in_words(found: list[dict[str, Any]]) -> str:
     """What `known_names` gives, in a line per list."""
     lines = [] if found else ["no lists of artists and genres: see jukebox-hf labels list"]
     for lists in found:
-        for kind in KINDS:
+        for kind in LABEL_KINDS:
             total, rows = lists[kind]["total"], lists[kind]["names"]
             more = "; ..." if total > len(rows) else ""
             lines.append(f"{kind} of {_levels(lists)}: {total:,}: {'; '.join(row['name'] for row in rows)}{more}")

@@ -13,10 +13,10 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, 
 from jukebox_hf.model.networks.free_memory import free_bytes as free_bytes
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 
-DTYPES = ("float32", "bfloat16", "int8")  # from the exact to the small
+DTYPES_BY_SIZE = ("float32", "bfloat16", "int8")  # from the exact to the small
 TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards
 _PROCESS = 500_000_000  # Python, torch and the VQ-VAE
-_MOST_SONGS = 64
+_MOST_SONGS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ def cache_bytes(prior: JukeboxPrior, dtype: str) -> int:
 
 def memory_needs(config: JukeboxConfig) -> Needs:
     """What every level takes, by dtype, finest level first."""
-    needs: Needs = {dtype: [] for dtype in DTYPES}
+    needs: Needs = {dtype: [] for dtype in DTYPES_BY_SIZE}
     for prior_config in config.prior_configs:
         with torch.device("meta"):
             prior = JukeboxPrior(prior_config)
         passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
-        for dtype in DTYPES:
+        for dtype in DTYPES_BY_SIZE:
             needs[dtype].append(LevelMemory(weight_bytes(prior, dtype), cache_bytes(prior, dtype) + passing))
     return needs
 
 
-def fit(needs: Needs, free: int, dtypes: Sequence[str] = DTYPES) -> Fit:
+def fit(needs: Needs, free: int, dtypes: Sequence[str] = DTYPES_BY_SIZE) -> Fit:
     """The first of `dtypes` in which a song fits into `free` bytes, and how many songs then do.
 
     Gives no songs, and the last dtype's need for one, where none fits.
@@ -84,7 +84,7 @@ def fit(needs: Needs, free: int, dtypes: Sequence[str] = DTYPES) -> Fit:
         levels = needs[dtype]
         songs = min((free - level.bytes_for(0)) // level.per_song for level in levels)
         if songs > 0:
-            songs = min(songs, _MOST_SONGS)
+            songs = min(songs, _MOST_SONGS_AT_ONCE)
             return Fit(dtype, songs, max(level.bytes_for(songs) for level in levels) / 1e9)
     return Fit(dtype, 0, max(level.bytes_for(1) for level in levels) / 1e9)
 
@@ -105,8 +105,8 @@ def tiers_in_words(found: Sequence[tuple[int, Fit]]) -> str:
 
 
 def sized_like(dtype: str) -> str:
-    """The one of `DTYPES` that takes as much memory: float16 is as large as bfloat16."""
-    return dtype if dtype in DTYPES else "bfloat16"
+    """The one of `DTYPES_BY_SIZE` that takes as much memory: float16 is as large as bfloat16."""
+    return dtype if dtype in DTYPES_BY_SIZE else "bfloat16"
 
 
 def _floats_per_position(config: JukeboxPriorConfig) -> int:

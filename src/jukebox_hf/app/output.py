@@ -57,7 +57,7 @@ def say_line(text: object, err: bool = False) -> None:
     say(clean(text), err)
 
 
-def as_json(value: Any, **options: Any) -> str:
+def json_text(value: Any, **options: Any) -> str:
     """JSON text of a value, in which all that can not be seen is escaped; a number that is not finite becomes null."""
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
     return "".join(c if c == "\n" or not _is_unseen(c) else json.dumps(c)[1:-1] for c in text)
@@ -65,7 +65,7 @@ def as_json(value: Any, **options: Any) -> str:
 
 def say_json(value: Any) -> None:
     """Print a value to stdout as one line of JSON."""
-    text = as_json(value)
+    text = json_text(value)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -12,16 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from jukebox_hf.app.options import Json, as_command
+from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import say, say_found, say_json, say_line
-from jukebox_hf.app.runs.requests import MOST_SONGS, read_songs_file, replaced_source, short_repeat_line
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
 
 Count = Annotated[
-    int, typer.Option(help="Number of songs to make, with seeds that count on.", rich_help_panel="The run")
+    int, typer.Option(help="Number of songs to make, with seeds that count on.", rich_help_panel=PANELS["run"])
 ]
 Codes = Annotated[
     Path,
@@ -61,7 +61,7 @@ def generate(
         typer.Option(
             help="File of songs, songs.jsonl: one song per line, in the names of these options.",
             callback=check_here,
-            rich_help_panel="The run",
+            rich_help_panel=PANELS["run"],
         ),
     ] = None,
     batch: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -72,7 +72,7 @@ def generate(
     from jukebox_hf.app.runs.song_runs import unfinished_in
     from jukebox_hf.data.audio_io import suffix_of
 
-    require(batch is None, f"--batch is called --songs-file now; say --songs-file {batch}")
+    require(batch is None, f"--batch is called --songs-file now: --songs-file {batch}")
     said, run = _said("generate", options), _run_options(options)
     seed, out = said.get("seed"), run.out
     require(
@@ -114,8 +114,8 @@ def encode(
     """Turn a recording into codes of every level."""
     from jukebox_hf.app.transcoding import encode_file
 
-    model, rest = options.pop("model") or "", options
-    found = encode_file(audio, out, model, **rest)
+    how = {name: options[name] for name in ("revision", "device", "force")}
+    found = encode_file(audio, out, options["model"] or "", **how)
     say_found(found, as_json, f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}")
 
 
@@ -157,7 +157,10 @@ def _run_options(options: Mapping[str, Any]) -> RunOptions:
 
 def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """So many songs of which the same was said; their seeds count on from one that was."""
-    require(0 < count <= MOST_SONGS, f"--count {count} must be 1 to {MOST_SONGS}; make more in several commands")
+    require(
+        0 < count <= MOST_SONGS_PER_COMMAND,
+        f"--count {count} must be 1 to {MOST_SONGS_PER_COMMAND}; make more in several commands",
+    )
     return [said | ({"seed": said["seed"] + index} if "seed" in said else {}) for index in range(count)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from jukebox_hf.app.memory import DTYPES, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
+from jukebox_hf.app.memory import DTYPES_BY_SIZE, Fit, LevelMemory, Needs, fit, free_bytes, memory_needs, sized_like
 from jukebox_hf.app.repository_facts import configuration_of, stored_dtype
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SongRequest
@@ -92,20 +92,20 @@ def choose_run(requests: Sequence[SongRequest], options: RunOptions, is_begun: b
     needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
     said = None if one.dtype in (None, "keep") else one.dtype
     is_open = one.dtype is None and not is_begun  # a smaller dtype may be chosen
-    rooms = {place: room(place) for place in _places(options.device)}
+    rooms = {device: room(device) for device in _devices(options.device)}
     dtypes = _smaller(stored) if is_open else (sized_like(said or stored),)
-    place, found = _first_fit(needs, rooms, dtypes, may_fail=is_open)
-    _refuse_without_gpu(place, options)
-    songs, rows = _at_once(needs, found, rooms[place], len(requests), options.batch_size)
+    device, found = _first_fit(needs, rooms, dtypes, may_fail=is_open)
+    _refuse_without_gpu(device, options)
+    songs, rows = _at_once(needs, found, rooms[device], len(requests), options.batch_size)
     first = sized_like(stored)
     dtype = found.dtype if is_open and found.dtype != first else one.dtype
     words = (
-        _place_in_words(place, rooms, options.device),
+        _device_in_words(device, rooms, options.device),
         _dtype_in_words(dtype, said, stored, fit(needs, 0, (first,)).gigabytes),
-        backend_in_words(place, dtype if dtype not in (None, "keep") else stored, options.backend),
+        backend_in_words(device, dtype if dtype not in (None, "keep") else stored, options.backend),
     )
     levels = dict(zip(needed, needs[found.dtype], strict=True))
-    return DeviceChoice(place, dtype, songs, rows, levels, rooms[place], options.offload, words)
+    return DeviceChoice(device, dtype, songs, rows, levels, rooms[device], options.offload, words)
 
 
 def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
@@ -116,7 +116,7 @@ def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
     if choice.offload is not None:
         keep_loaded, offload = keep_loaded and not choice.offload, choice.offload
     songs, wanted = max(group.songs for group in groups), sum(group.songs for group in groups)
-    windows, (place, priors, steps) = max(rows.values()), choice.words
+    windows, (device, priors, steps) = max(rows.values()), choice.words
     words = [
         priors,
         "1 song" if wanted == 1 else f"{songs} of {wanted} songs side by side",
@@ -128,12 +128,12 @@ def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
         steps,
     ]
     flags = "--device, --dtype, --batch-size, --offload and --backend override"
-    return Residency(offload, keep_loaded, f"{place}: {', '.join(words)}; {flags}")
+    return Residency(offload, keep_loaded, f"{device}: {', '.join(words)}; {flags}")
 
 
 def the_device(name: str) -> torch.device:
     """The device of a name; a bad one is refused."""
-    return _places(name)[0]
+    return _devices(name)[0]
 
 
 def room(device: torch.device) -> int:
@@ -143,18 +143,18 @@ def room(device: torch.device) -> int:
     return free_bytes(device) // max(share, 1)
 
 
-def backend_in_words(place: torch.device, dtype: str, backend: str) -> str:
+def backend_in_words(device: torch.device, dtype: str, backend: str) -> str:
     """The backend that `sample_window` will choose, and why not cpp, told before a prior is there."""
     if backend != "auto":
         return f"backend {backend} as asked"
-    if place.type == "cuda":
+    if device.type == "cuda":
         return "backend cuda_graph"
-    if place.type != "cpu" or dtype not in DTYPES:
-        return f"backend eager (cpp is not made for {dtype if place.type == 'cpu' else place})"
+    if device.type != "cpu" or dtype not in DTYPES_BY_SIZE:
+        return f"backend eager (cpp is not made for {dtype if device.type == 'cpu' else device})"
     return "backend cpp" if compile_native() is not None else f"backend eager ({why_not_compiled()})"
 
 
-def _places(name: str) -> list[torch.device]:
+def _devices(name: str) -> list[torch.device]:
     """Where a run may happen, the best first."""
     if name == "auto":
         if not torch.cuda.is_available():
@@ -183,20 +183,20 @@ def _levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> li
     return sorted(needed & set(range(count))) or list(range(count))
 
 
-def _refuse_without_gpu(place: torch.device, options: RunOptions) -> None:
+def _refuse_without_gpu(device: torch.device, options: RunOptions) -> None:
     require(
-        not (options.offload and place.type == "cpu"),
+        not (options.offload and device.type == "cpu"),
         "--offload moves priors between a GPU and the CPU's memory, but the device is cpu; leave it out",
     )
     require(
-        options.backend != "cuda_graph" or place.type == "cuda",
-        f"--backend cuda_graph needs CUDA, but the device is {place}; leave it out, or use eager",
+        options.backend != "cuda_graph" or device.type == "cuda",
+        f"--backend cuda_graph needs CUDA, but the device is {device}; leave it out, or use eager",
     )
 
 
 def _smaller(stored: str) -> tuple[str, ...]:
     """The dtypes that may be chosen, what the files hold first; int8 only where it can be made or read."""
-    smaller = DTYPES[DTYPES.index(sized_like(stored)) :]
+    smaller = DTYPES_BY_SIZE[DTYPES_BY_SIZE.index(sized_like(stored)) :]
     return smaller if stored == "int8" or _has_torchao() else tuple(d for d in smaller if d != "int8")
 
 
@@ -207,14 +207,14 @@ def _has_torchao() -> bool:
 def _first_fit(
     needs: Needs, rooms: dict[torch.device, int], dtypes: Sequence[str], may_fail: bool
 ) -> tuple[torch.device, Fit]:
-    """The first place in which a song fits, and in which dtype; the first place if none and that `may_fail` not."""
-    fits = {place: fit(needs, free, dtypes) for place, free in rooms.items()}
-    for place, found in fits.items():
+    """The first device that a song fits, and in which dtype; the first of all if none and that `may_fail` not."""
+    fits = {device: fit(needs, free, dtypes) for device, free in rooms.items()}
+    for device, found in fits.items():
         if found.songs:
-            return place, found
-    place, found = next(iter(fits.items()))
+            return device, found
+    device, found = next(iter(fits.items()))
     if may_fail:
-        free = " and ".join(f"{place} has {free / 1e9:.1f} GB free" for place, free in rooms.items())
+        free = " and ".join(f"{device} has {free / 1e9:.1f} GB free" for device, free in rooms.items())
         small, cure = fit(needs, max(rooms.values()), ("int8",)), ""
         if small.songs and "int8" not in dtypes:
             cure = f'; int8 would fit with {small.gigabytes:.1f} GB: pip install "jukebox_hf[quant]"'
@@ -222,7 +222,7 @@ def _first_fit(
             f"{free}, but one song needs about {found.gigabytes:.1f} GB even in {found.dtype}; free some, or use "
             f"another --device{cure}"
         )
-    return place, found
+    return device, found
 
 
 def _at_once(needs: Needs, found: Fit, free: int, wanted: int, said: int | None) -> tuple[int, int]:
@@ -252,12 +252,12 @@ def _shared(free: int) -> int:
     return free - free // _LEFT_FREE
 
 
-def _place_in_words(place: torch.device, rooms: dict[torch.device, int], said: str) -> str:
-    passed = list(rooms)[: list(rooms).index(place)]
+def _device_in_words(device: torch.device, rooms: dict[torch.device, int], said: str) -> str:
+    passed = list(rooms)[: list(rooms).index(device)]
     why = [f"{other} has {rooms[other] / 1e9:.1f}, too little" for other in passed]
-    if said == "auto" and place.type == "cpu" and not passed:
+    if said == "auto" and device.type == "cpu" and not passed:
         why = ["no GPU is here"]
-    return f"{place} with {rooms[place] / 1e9:.1f} GB free" + "".join(f" ({reason})" for reason in why)
+    return f"{device} with {rooms[device] / 1e9:.1f} GB free" + "".join(f" ({reason})" for reason in why)
 
 
 def _dtype_in_words(dtype: str | None, said: str | None, stored: str, needed: float) -> str:

@@ -1,6 +1,6 @@
 """How long and how large a song will be: measured on this machine in a few steps, then multiplied.
 
-Flows in: an order and an open model. Flows out: plain values per level. Nothing is written.
+Flows in: planned songs and an open model. Flows out: plain values per level. Nothing is written.
 """
 
 import time
@@ -23,36 +23,36 @@ from jukebox_hf.model.songs.song_plan import LevelPlan
 _MEASURED_STEPS = 8
 
 
-def estimate(order: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
-    """Steps, seconds and memory of an order, level by level, coarsest first."""
-    songs, one, at_once = len(order.requests), order.requests[0], group_of(order).rows
+def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
+    """Steps, seconds and memory of planned songs, level by level, coarsest first."""
+    songs, one, at_once = len(planned.requests), planned.requests[0], group_of(planned).rows
     dtype = stored_dtype(one.model, revision=one.revision) if one.dtype in (None, "keep") else one.dtype
     needs = memory_needs(model.config)[sized_like(dtype)]
     levels = []
-    for level_plan, words in zip(order.plan.levels, plan_in_words(order), strict=True):
+    for level_plan, words in zip(planned.plan.levels, plan_in_words(planned), strict=True):
         rows = at_once[level_plan.level]
-        there = min(map(len, order.state.codes[level_plan.level]))  # given, or written by a run that was interrupted
+        there = min(map(len, planned.state.codes[level_plan.level]))  # given, or written by a run that was interrupted
         levels.append(
             words
             | {
                 "steps": level_plan.total - there,
-                "seconds": round(_seconds(order, level_plan, model, there, rows), 1),
+                "seconds": round(_seconds(planned, level_plan, model, there, rows), 1),
                 "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
         )
         model.take_back(level_plan.level)
     return {
         "songs": songs,
-        "audio_seconds": order.plan.samples / model.config.sampling_rate,
+        "audio_seconds": planned.plan.samples / model.config.sampling_rate,
         "levels": levels,
         "seconds": round(sum(level["seconds"] for level in levels), 1),
         "memory_gb": max(level["memory_gb"] for level in levels),
     }
 
 
-def _seconds(order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
+def _seconds(planned: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
     """Reading windows, with as much known as they overlap, and writing the rest: each measured once."""
-    window, rounds = level_plan.windows[-1], level_plan.rounds(len(order.requests), order.compute.batch)
+    window, rounds = level_plan.windows[-1], level_plan.rounds(len(planned.requests), planned.compute.batch)
     known, reads, steps = 0, len(rounds), level_plan.total - given
     if level_plan.is_side_by_side:  # windows, and then their seams
         longest = sum(max(window.length for window in windows) for windows in rounds)
@@ -61,7 +61,7 @@ def _seconds(order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, gi
     elif len(level_plan.windows) > 1:
         known = level_plan.windows[-2].stop - window.start
     try:
-        read, step = _timed(order, level_plan, model, rows, min(known, window.length - 2))
+        read, step = _timed(planned, level_plan, model, rows, min(known, window.length - 2))
     except FloatingPointError as error:
         what, *_, cure = error.args
         raise FloatingPointError(f"{what}: level {level_plan.level}; {cure}") from None
@@ -69,19 +69,19 @@ def _seconds(order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, gi
 
 
 def _timed(
-    order: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int
+    planned: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, rows: int, known: int
 ) -> tuple[float, float]:
     """Seconds of reading a window of so many rows, conditioning included, and of a step."""
     prior, length = model.lend(level_plan.level), level_plan.windows[0].length
     known, device = max(known, 0), prior.device
-    inputs = window_inputs(list(order.labels[level_plan.level][:1]))
+    inputs = window_inputs(list(planned.labels[level_plan.level][:1]))
     if prior.config.upper_strides:
         inputs["upper_codes"] = torch.zeros(1, -(-length // prior.config.upper_ratio), dtype=torch.long, device="cpu")
     inputs = {name: value.to(device) for name, value in inputs.items()}
     tokens = prior.sequence(torch.zeros(1, known, dtype=torch.long, device=device), inputs.get("lyric_ids"))
     start = time.perf_counter()
     conditioning = joined([prior.condition(**inputs) for _ in range(rows)])
-    options = DecodeOptions(SamplingSettings(temperature=0), order.compute.backend, order.compute.chunk)
+    options = DecodeOptions(SamplingSettings(temperature=0), planned.compute.backend, planned.compute.chunk)
     decoder = WindowDecoder(prior, prior.new_cache(rows), options)
     decoder.prefill(tokens.expand(rows, -1), conditioning, length)
     decoder.decode_until(known + 1)

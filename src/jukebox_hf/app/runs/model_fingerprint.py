@@ -23,7 +23,7 @@ from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_NOTE, _VQVAE = "model_files", "vqvae"
+_FILES_NOTE, _VQVAE = "model_files", "vqvae"
 _BLOCK = 2**22
 _EXPONENTS = {  # of numbers of each type: all their bits are set in infinities and NaN alone
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
@@ -46,7 +46,7 @@ class Fingerprint:
 
     def as_notes(self) -> dict[str, str]:
         """To be kept with a state."""
-        return {_NOTE: json.dumps(self.digests, sort_keys=True)}
+        return {_FILES_NOTE: json.dumps(self.digests, sort_keys=True)}
 
     def check_same(self, notes: Mapping[str, str], where: Path, say: Callable[[str], None]) -> None:
         """Refuse to go on with a model whose files are not those a song was begun with.
@@ -54,10 +54,10 @@ class Fingerprint:
         Raises:
             ValueError: in one sentence, with the parts that differ.
         """
-        if _NOTE not in notes:
+        if _FILES_NOTE not in notes:
             say(f"jukebox-hf: {where} was begun by an older version, which did not note the model's files; going on")
             return
-        begun = parse_json(notes[_NOTE], f"the state in {where}", cure="start anew with --force")
+        begun = parse_json(notes[_FILES_NOTE], f"the state in {where}", cure="start anew with --force")
         names = sorted(begun.keys() | self.digests.keys())
         changed = [name or "its configurations" for name in names if begun.get(name) != self.digests.get(name)]
         require(

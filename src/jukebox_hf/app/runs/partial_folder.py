@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from jukebox_hf.app.runs.held_folder import HeldFolder
-from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_places
+from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_songs
 from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import require
@@ -28,7 +28,7 @@ except ImportError:  # Windows has no such locks: two processes on one song are 
 
 _LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
 _FIXED = (_REQUEST, _STATE, ".staged", *OWN_FILES)
-_NOTE = "request"  # in the state: the digest of what its codes belong to
+_REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
 _OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
 
@@ -120,8 +120,8 @@ class PartialFolder:
             }
             for target, request in zip(targets, requests, strict=True)
         ]
-        self.save_state(replace(state, notes={**state.notes, _NOTE: _digest(songs)}))
-        self.write(_REQUEST, as_json({"songs": songs}))
+        self.save_state(replace(state, notes={**state.notes, _REQUEST_NOTE: _digest_of_requests(songs)}))
+        self.write(_REQUEST, json_file({"songs": songs}))
 
     def songs(self) -> list[tuple[str, dict[str, Any]]]:
         """Names and requests of the unfinished songs.
@@ -146,9 +146,9 @@ class PartialFolder:
             ValueError: a file that is missing or was changed since it was saved, or the codes of another request.
         """
         state, songs = load_codes(self.path / _STATE), self._recorded()
-        noted = state.notes.get(_NOTE)  # None: begun by an older version
+        noted = state.notes.get(_REQUEST_NOTE)  # None: begun by an older version
         require(
-            noted in (None, _digest(songs)),
+            noted in (None, _digest_of_requests(songs)),
             f"{self.path / _REQUEST} was changed since its songs were begun; put it back as it was, or start anew with "
             f"--force",
         )
@@ -168,12 +168,12 @@ class PartialFolder:
 
     def finished(self) -> list[int]:
         """Which songs are in their places."""
-        return finished_places(self._held, len(self._names()))
+        return finished_songs(self._held, len(self._names()))
 
-    def finish(self, place: int, files: Mapping[str, tuple[str, bytes]]) -> None:
+    def finish(self, index: int, files: Mapping[str, tuple[str, bytes]]) -> None:
         """Put a song in its place, see `commit_song`."""
-        replaces = self._recorded()[place].get("replaces")  # None: begun by an older version, which replaced anything
-        commit_song(self._held, self._home, self._names(), place, files, replaces)
+        replaces = self._recorded()[index].get("replaces")  # None: begun by an older version, which replaced anything
+        commit_song(self._held, self._home, self._names(), index, files, replaces)
 
     def remove(self, targets: Sequence[SongTarget]) -> None:
         """The songs are whole; forget how they came to be. The request goes first, so that a rest means nothing.
@@ -253,7 +253,7 @@ class PartialFolder:
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def _digest(songs: Sequence[dict[str, Any]]) -> str:
+def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:
     """Of all that was asked for, but for where the model lies: it may move, and its files are compared apart."""
     requests = [{k: v for k, v in song["request"].items() if k not in ("model", "revision")} for song in songs]
     told = [[song["name"], request, song.get("replaces")] for song, request in zip(songs, requests, strict=True)]
@@ -264,6 +264,6 @@ def _are_names(replaces: object) -> bool:
     return replaces is None or (isinstance(replaces, list) and all(isinstance(name, str) for name in replaces))
 
 
-def as_json(content: Any) -> bytes:
+def json_file(content: Any) -> bytes:
     """JSON for people, as the bytes of a file."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")

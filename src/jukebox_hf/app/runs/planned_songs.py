@@ -1,4 +1,4 @@
-"""From requests to orders: the words of each song become a plan, labels and a first state, all checked at once.
+"""From requests to planned songs: the words of each song become a plan, labels and a first state, all checked at once.
 
 Flows in: requests and an open model. Flows out: `PlannedSongs`, none of which can fail for what a user said. Nothing is
 sampled and nothing is written.
@@ -43,7 +43,13 @@ from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
 
-DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
+TORCH_DTYPES = {
+    "keep": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": None,
+}
 _GIVEN, _GIVEN_CODES = "given_samples", "given_codes"
 
 
@@ -93,8 +99,8 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     """
     require(bool(name), NO_MODEL)
     dtype = dtype or "keep"
-    require(dtype in DTYPES, f"--dtype {dtype} is none of {', '.join(DTYPES)}; choose one")
-    place = the_device(device)
+    require(dtype in TORCH_DTYPES, f"--dtype {dtype} is none of {', '.join(TORCH_DTYPES)}; choose one")
+    resolved = the_device(device)
     transformers.utils.logging.disable_progress_bar()
     stored = stored_dtype(name, revision=revision)
     require(
@@ -105,12 +111,12 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     quantization = int8_config() if "int8" in (stored, dtype) else None  # refuses where torchao is missing
     model = JukeboxModel.from_pretrained(
         located(name),
-        dtype=DTYPES[dtype],
+        dtype=TORCH_DTYPES[dtype],
         revision=revision,
         quantization_config=None if stored == "int8" else quantization,
     )
     try:
-        return model.to(place)
+        return model.to(resolved)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
 
@@ -149,7 +155,7 @@ def take(
     backend: str = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> list[PlannedSongs]:
-    """Make an order of each request; what the tokenizer warns of is said once, as one line.
+    """Plan the song of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
         names: by which a refusal calls each song; "" or none where only one can be meant.
@@ -160,12 +166,12 @@ def take(
         ValueError: what can not be sampled to its end.
     """
     said: set[str] = set()
-    orders = []
+    all_planned = []
     for song, request in enumerate(requests):
         own = None if begun is None else replace(begun.only(song), notes=_notes_of(begun.notes, song))
         with _naming(names, song), warnings_said_after(say, said):
-            orders.append(_take_one(request, model, processor, own, backend))
-    return orders
+            all_planned.append(_take_one(request, model, processor, own, backend))
+    return all_planned
 
 
 def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
@@ -185,9 +191,9 @@ def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names
                 _check_codes(request, config)
 
 
-def noted(order: PlannedSongs, notes: Mapping[str, str]) -> PlannedSongs:
-    """The order with more said in the notes of its first state."""
-    return replace(order, state=replace(order.state, notes={**order.state.notes, **notes}))
+def noted(planned: PlannedSongs, notes: Mapping[str, str]) -> PlannedSongs:
+    """The same with more said in the notes of the first state."""
+    return replace(planned, state=replace(planned.state, notes={**planned.state.notes, **notes}))
 
 
 @contextlib.contextmanager
@@ -201,35 +207,37 @@ def _naming(names: Sequence[str], song: int) -> Iterator[None]:
         raise ValueError(f"{names[song]}: {sentence_of(error)}") from None
 
 
-def together(orders: Sequence[PlannedSongs], names: Sequence[Any], batch: int) -> list[tuple[PlannedSongs, list[Any]]]:
-    """Put up to `batch` songs with the same plan into one order; `names` go along."""
+def together(
+    all_planned: Sequence[PlannedSongs], names: Sequence[Any], batch: int
+) -> list[tuple[PlannedSongs, list[Any]]]:
+    """Put up to `batch` songs with the same plan together; `names` go along."""
     groups: dict[SamplingPlan, list[int]] = {}
-    for place, order in enumerate(orders):
-        groups.setdefault(order.plan, []).append(place)
+    for index, planned in enumerate(all_planned):
+        groups.setdefault(planned.plan, []).append(index)
     joined = []
-    for places in groups.values():
-        for start in range(0, len(places), batch):
-            chosen = places[start : start + batch]
-            joined.append((_joined([orders[place] for place in chosen]), [names[place] for place in chosen]))
+    for indices in groups.values():
+        for start in range(0, len(indices), batch):
+            chosen = indices[start : start + batch]
+            joined.append((_joined([all_planned[index] for index in chosen]), [names[index] for index in chosen]))
     return joined
 
 
-def only(order: PlannedSongs, song: int) -> PlannedSongs:
-    """The order of one of the songs alone."""
-    labels = tuple((songs[song],) for songs in order.labels)
-    state = replace(order.state.only(song), notes=_notes_of(order.state.notes, song))
-    return PlannedSongs((order.requests[song],), order.plan, labels, state, order.compute)
+def only(planned: PlannedSongs, song: int) -> PlannedSongs:
+    """One of the songs alone."""
+    labels = tuple((songs[song],) for songs in planned.labels)
+    state = replace(planned.state.only(song), notes=_notes_of(planned.state.notes, song))
+    return PlannedSongs((planned.requests[song],), planned.plan, labels, state, planned.compute)
 
 
-def with_rows(order: PlannedSongs, rows: int) -> PlannedSongs:
-    """The order with at most so many windows, of different songs or side by side, at once."""
-    return replace(order, compute=replace(order.compute, batch=rows))
+def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
+    """The same with at most so many windows, of different songs or side by side, at once."""
+    return replace(planned, compute=replace(planned.compute, batch=rows))
 
 
-def group_of(order: PlannedSongs) -> Group:
+def group_of(planned: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
-    songs, batch = len(order.requests), order.compute.batch
-    rounds = {plan.level: plan.rounds(songs, batch) for plan in order.plan.levels}
+    songs, batch = len(planned.requests), planned.compute.batch
+    rounds = {plan.level: plan.rounds(songs, batch) for plan in planned.plan.levels}
     rows = {level: songs * max(map(len, windows)) for level, windows in rounds.items()}
     return Group(songs, {level: min(count, batch or count) for level, count in rows.items()})
 
@@ -383,26 +391,26 @@ def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[in
     return levels, replace(state, codes=codes)
 
 
-def _joined(orders: Sequence[PlannedSongs]) -> PlannedSongs:
-    """Several orders with the same plan as one."""
-    labels = zip(*(order.labels for order in orders), strict=True)
-    codes = zip(*(order.state.codes for order in orders), strict=True)
+def _joined(all_planned: Sequence[PlannedSongs]) -> PlannedSongs:
+    """Several with the same plan as one."""
+    labels = zip(*(planned.labels for planned in all_planned), strict=True)
+    codes = zip(*(planned.state.codes for planned in all_planned), strict=True)
     return PlannedSongs(
-        tuple(request for order in orders for request in order.requests),
-        orders[0].plan,
+        tuple(request for planned in all_planned for request in planned.requests),
+        all_planned[0].plan,
         tuple(tuple(itertools.chain(*songs)) for songs in labels),
         SongState(
             tuple(tuple(itertools.chain(*songs)) for songs in codes),
-            tuple(seed for order in orders for seed in order.state.seeds),
-            {**orders[0].state.notes, **_joined_given(orders)},
+            tuple(seed for planned in all_planned for seed in planned.state.seeds),
+            {**all_planned[0].state.notes, **_joined_given(all_planned)},
         ),
-        orders[0].compute,
+        all_planned[0].compute,
     )
 
 
-def _joined_given(orders: Sequence[PlannedSongs]) -> dict[str, str]:
-    samples = [samples for order in orders for samples in order.given_samples]
-    if any(_GIVEN_CODES not in order.state.notes for order in orders):
+def _joined_given(all_planned: Sequence[PlannedSongs]) -> dict[str, str]:
+    samples = [samples for planned in all_planned for samples in planned.given_samples]
+    if any(_GIVEN_CODES not in planned.state.notes for planned in all_planned):
         return _given(samples, None)
-    codes = zip(*(json.loads(order.state.notes[_GIVEN_CODES]) for order in orders), strict=True)
+    codes = zip(*(json.loads(planned.state.notes[_GIVEN_CODES]) for planned in all_planned), strict=True)
     return _given(samples, [list(itertools.chain(*songs)) for songs in codes])

@@ -16,7 +16,7 @@ from jukebox_hf.model.checks.text_input import check_here, check_text
 from jukebox_hf.model.checks.validation import require
 
 DEFAULT_SECONDS = 20.0
-MOST_SONGS = 10_000  # of one command
+MOST_SONGS_PER_COMMAND = 10_000  # of one command
 _LONG_LYRICS = 120  # characters that a printed command may repeat
 _MAX_FILE_BYTES = 10 * 2**20
 _OF_ALL = tuple(name for name, option in OPTIONS.items() if option.of == "model" and option.commands)
@@ -45,7 +45,10 @@ def read_songs_file(path: Path) -> list[dict[str, Any]]:
         common = sorted(set(song) & set(_OF_ALL))
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where, SONGS_FILE_WORDS)
-        require(len(songs) < MOST_SONGS, f"{where} is one song too many: one command makes at most {MOST_SONGS:,}")
+        require(
+            len(songs) < MOST_SONGS_PER_COMMAND,
+            f"{where} is one song too many: one command makes at most {MOST_SONGS_PER_COMMAND:,}",
+        )
         songs.append({**song, "name": name, "where": where.removesuffix(",")})
     require(len(songs) > 0, f"{path} holds no song; write one JSON object per line")
     return songs

@@ -16,7 +16,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import is_integer, require
 
-KINDS = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
+FILE_KINDS = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
 _CURE = "remove that file, then go on with --resume"
@@ -26,7 +26,7 @@ def commit_song(
     partial: HeldFolder,
     home: HeldFolder,
     songs: Sequence[str],
-    place: int,
+    index: int,
     files: Mapping[str, tuple[str, bytes]],
     replaces: Sequence[str] | None,
 ) -> None:
@@ -35,19 +35,19 @@ def commit_song(
     Args:
         partial, home: the folder of the unfinished songs, and the one the song goes to.
         songs: the names of all that are written together.
-        place: of this song among them.
-        files: by `KINDS`, the name and the content of each.
+        index: of this song among them.
+        files: by `FILE_KINDS`, the name and the content of each.
         replaces: names that an older song may have there, its audio of another format too; None: any of these files.
 
     Raises:
         ValueError: a file of somebody else took a name meanwhile.
         OSError: the disk refuses.
     """
-    for kind in KINDS:
-        partial.write(f"{place}.{kind}", files[kind][1])
-    names = {f"{place}.{kind}": files[kind][0] for kind in KINDS}
+    for kind in FILE_KINDS:
+        partial.write(f"{index}.{kind}", files[kind][1])
+    names = {f"{index}.{kind}": files[kind][0] for kind in FILE_KINDS}
     _check_places(partial, home, names, replaces)
-    journal = {"place": place, "files": names, "replaces": replaces}
+    journal = {"place": index, "files": names, "replaces": replaces}
     partial.write(_JOURNAL, json.dumps(journal).encode())
     complete_commit(partial, home, songs)
 
@@ -68,17 +68,17 @@ def complete_commit(partial: HeldFolder, home: HeldFolder, songs: Sequence[str])
     require(
         _is_ours(journal, songs), f"{partial.path / _JOURNAL} does not say how a song of ours is put there; {_CURE}"
     )
-    place, names, replaces = (journal[name] for name in ("place", "files", "replaces"))
-    finished = {*finished_places(partial, len(songs)), place}
+    index, names, replaces = (journal[name] for name in ("place", "files", "replaces"))
+    finished = {*finished_songs(partial, len(songs)), index}
     partial.check()
     home.check()
     _check_places(partial, home, names, replaces)
-    others = {f"{place}{Path(name).suffix}.old": name for name in replaces or () if name not in names.values()}
+    others = {f"{index}{Path(name).suffix}.old": name for name in replaces or () if name not in names.values()}
     for staged, name in reversed(names.items()):
         if partial.has(staged) and home.has(name):  # the older song's: the new one has not moved
             home.move(name, partial, f"{staged}.old")
     for staged, name in others.items():
-        if partial.has(f"{place}.audio") and home.has(name):
+        if partial.has(f"{index}.audio") and home.has(name):
             home.move(name, partial, staged)
     home.flush()
     partial.flush()
@@ -92,33 +92,33 @@ def complete_commit(partial: HeldFolder, home: HeldFolder, songs: Sequence[str])
         partial.remove(staged)
 
 
-def finished_places(partial: HeldFolder, num_songs: int) -> list[int]:
+def finished_songs(partial: HeldFolder, num_songs: int) -> list[int]:
     """Which of the songs that are written together are in place.
 
     Raises:
         ValueError: a finished.json that nobody here wrote.
     """
-    places = _read(partial, _FINISHED, list) or []
+    indices = _read(partial, _FINISHED, list) or []
     require(
-        all(is_integer(place) and 0 <= place < num_songs for place in places),
+        all(is_integer(index) and 0 <= index < num_songs for index in indices),
         f"{partial.path / _FINISHED} does not say which of {num_songs} songs are finished; {_CURE}",
     )
-    return places
+    return indices
 
 
 def _is_ours(journal: Mapping[str, Any], songs: Sequence[str]) -> bool:
     """Whether a commit.json names only files that one of these songs has, or had in another format."""
-    place, files, replaces = (journal.get(name) for name in ("place", "files", "replaces"))
-    if not (is_integer(place) and 0 <= place < len(songs) and isinstance(files, dict)):
+    index, files, replaces = (journal.get(name) for name in ("place", "files", "replaces"))
+    if not (is_integer(index) and 0 <= index < len(songs) and isinstance(files, dict)):
         return False
-    audio = files.get(f"{place}.audio")
-    if not is_audio_of(audio, songs[place]):
+    audio = files.get(f"{index}.audio")
+    if not is_audio_of(audio, songs[index]):
         return False
-    own = [path.name for path in SongTarget(Path(), songs[place], Path(audio).suffix).files]
-    named = [(f"{place}.{kind}", name) for kind, name in zip(KINDS, own, strict=True)]
+    own = [path.name for path in SongTarget(Path(), songs[index], Path(audio).suffix).files]
+    named = [(f"{index}.{kind}", name) for kind, name in zip(FILE_KINDS, own, strict=True)]
     return list(files.items()) == named and (
         replaces is None
-        or (isinstance(replaces, list) and all(name in own or is_audio_of(name, songs[place]) for name in replaces))
+        or (isinstance(replaces, list) and all(name in own or is_audio_of(name, songs[index]) for name in replaces))
     )
 
 

@@ -198,7 +198,7 @@ def save_codes(state: SongState, path: Path) -> None:
 
 def with_digest(state: SongState) -> SongState:
     """The state with a digest of its codes among its notes."""
-    return replace(state, notes={**state.notes, "digest": _digest(state)})
+    return replace(state, notes={**state.notes, "digest": _digest_of_codes(state)})
 
 
 def load_codes(path: Path) -> SongState:
@@ -210,7 +210,7 @@ def load_codes(path: Path) -> SongState:
     require(path.is_file(), f"{path} is not a file; give codes that jukebox-hf wrote")
     state = SongState.load(path)
     require(
-        state.notes.get("digest") == _digest(state),
+        state.notes.get("digest") == _digest_of_codes(state),
         f"{path} was changed or damaged since it was written; its codes can not be trusted",
     )
     return state
@@ -243,7 +243,7 @@ def refusals_named(folder: Path) -> Iterator[None]:
         raise OSError(f"{folder} can not be written to ({error.strerror}); choose another folder for --out") from None
 
 
-def _digest(state: SongState) -> str:
+def _digest_of_codes(state: SongState) -> str:
     digest = hashlib.sha256(json.dumps(state.seeds).encode())
     for level, songs in enumerate(state.codes):
         for song, codes in enumerate(songs):

@@ -1,7 +1,7 @@
-"""From orders to files: sample, commit after every window, decode, draw, and tell how to make the song again.
+"""From planned songs to files: sample, commit after every window, decode, draw, and tell how to make the song again.
 
-Flows in: orders and targets. Flows out: the files of each song, and its side-car as a dictionary. All that touches the
-disk goes through `song_folder`.
+Flows in: planned songs and targets. Flows out: the files of each song, and its side-car as a dictionary. All that
+touches the disk goes through `song_folder`.
 """
 
 import platform
@@ -20,10 +20,10 @@ import jukebox_hf
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.runs.backend_notes import backend_noted, backends_of
 from jukebox_hf.app.runs.model_fingerprint import vqvae_notes
-from jukebox_hf.app.runs.partial_folder import PartialFolder, as_json
+from jukebox_hf.app.runs.partial_folder import PartialFolder, json_file
 from jukebox_hf.app.runs.planned_songs import PlannedSongs, only
 from jukebox_hf.app.runs.requests import repeat_line, replaced_source
-from jukebox_hf.app.runs.song_commit import KINDS
+from jukebox_hf.app.runs.song_commit import FILE_KINDS
 from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
 from jukebox_hf.app.runs.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
@@ -45,7 +45,7 @@ SIDECAR_FORMAT = "jukebox-song-1"
 class Job:
     """Songs that are written together, and where they go."""
 
-    order: PlannedSongs
+    planned: PlannedSongs
     targets: tuple[SongTarget, ...]
 
     @property
@@ -53,25 +53,25 @@ class Job:
         return PartialFolder(self.targets[0])
 
 
-def bytes_needed(order: PlannedSongs, model: JukeboxModel) -> int:
-    """About how much the files of an order take at their largest: audio, previews, and codes twice."""
+def bytes_needed(planned: PlannedSongs, model: JukeboxModel) -> int:
+    """About how much the files of planned songs take at their largest: audio, previews, and codes twice."""
     hops = model.config.vqvae_config.hop_lengths
-    per_song = order.plan.samples * (4 + 2 * len(order.plan.levels)) + sum(
-        16 * order.plan.samples // hop for hop in hops
+    per_song = planned.plan.samples * (4 + 2 * len(planned.plan.levels)) + sum(
+        16 * planned.plan.samples // hop for hop in hops
     )
-    return per_song * len(order.requests)
+    return per_song * len(planned.requests)
 
 
 def begin(job: Job, force: bool = False) -> None:
     """Put down what is to be done, so that `--resume` finds it; with `force`, older songs are then replaced."""
-    partial, order = job.partial, job.order
+    partial, planned = job.partial, job.planned
     for target in job.targets[1:]:
         other = PartialFolder(target)
         if other.exists:  # begun apart from these, and replaced by force now
             with other.locked():
                 other.remove([target])
     with partial.locked():
-        partial.begin([request.to_dict() for request in order.requests], job.targets, order.state, force)
+        partial.begin([request.to_dict() for request in planned.requests], job.targets, planned.state, force)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
         ValueError: another process is at it, or the saved state does not fit.
         OSError: the disk refuses; what was finished is saved.
     """
-    partial, order, made = job.partial, job.order, Made()
+    partial, planned, made = job.partial, job.planned, Made()
     with partial.locked():
         state = partial.load_state()
-        _check_fits(state, order, partial.path)
+        _check_fits(state, planned, partial.path)
         done = [song for song in partial.finished() if job.targets[song].is_whole]
-        for song, (request, target) in enumerate(zip(order.requests, job.targets, strict=True)):
+        for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
             if song not in done:
                 progress.say(f"{target.audio}: seed {request.seed}")
         state, failures = _Sampling(job, partial, model, progress).to_the_end(state)
@@ -105,7 +105,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
                 if song in done:
                     made.sidecars[target.name] = read_json(target.sidecar)
                     continue
-                files, sidecar = _files(order, song, target, state, model, processor, progress.say)
+                files, sidecar = _files(planned, song, target, state, model, processor, progress.say)
                 partial.finish(song, files)
                 made.sidecars[target.name] = sidecar
             except Exception as error:  # whatever it is, the other songs are whole
@@ -125,14 +125,14 @@ class _Sampling:
     """Samples the songs of a job, side by side; where one can not go on, the others do, one by one."""
 
     def __init__(self, job: Job, partial: PartialFolder, model: JukeboxModel, progress: Progress) -> None:
-        self._order, self._partial, self._model, self._progress = job.order, partial, model, progress
+        self._planned, self._partial, self._model, self._progress = job.planned, partial, model, progress
         self._previews = _Previews(partial, job.targets, model, progress)
 
     def to_the_end(self, state: SongState) -> tuple[SongState, dict[int, Exception]]:
         """The last state, and why songs have none; every window is saved."""
-        self._state, songs = state, range(len(self._order.requests))
+        self._state, songs = state, range(len(self._planned.requests))
         try:
-            self._sample(self._order, songs)
+            self._sample(self._planned, songs)
         except OSError as error:  # the disk is every song's
             return self._state, dict.fromkeys(songs, error)
         except Exception as error:
@@ -144,19 +144,19 @@ class _Sampling:
         failures: dict[int, Exception] = {}
         for song in songs:
             try:
-                self._sample(only(self._order, song), [song])
+                self._sample(only(self._planned, song), [song])
             except Exception as error:  # noqa: PERF203 - whatever it is, the others can do without this one
                 failures[song] = error
         return failures
 
-    def _sample(self, order: PlannedSongs, songs: Sequence[int]) -> None:
-        """Sample `order`, whose songs are those of these places in the state."""
+    def _sample(self, planned: PlannedSongs, songs: Sequence[int]) -> None:
+        """Sample `planned`, whose songs have these indices in the state."""
         own = SongState(
             tuple(tuple(codes[song] for song in songs) for codes in self._state.codes),
             tuple(self._state.seeds[song] for song in songs),
             self._state.notes,
         )
-        for step in _sampled(order, own, self._model, self._progress):
+        for step in _sampled(planned, own, self._model, self._progress):
             for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
@@ -166,7 +166,9 @@ class _Sampling:
             self._previews.show(self._state, step.level if step.level_is_done else None)
 
 
-def _sampled(order: PlannedSongs, state: SongState, model: JukeboxModel, progress: Progress) -> Iterator[WrittenWindow]:
+def _sampled(
+    planned: PlannedSongs, state: SongState, model: JukeboxModel, progress: Progress
+) -> Iterator[WrittenWindow]:
     """Sample to the end, giving what there is after each window."""
     level_now = None
 
@@ -174,14 +176,14 @@ def _sampled(order: PlannedSongs, state: SongState, model: JukeboxModel, progres
         nonlocal level_now
         if level != level_now:
             level_now = level
-            (total,) = (level_plan.total for level_plan in order.plan.levels if level_plan.level == level)
+            (total,) = (level_plan.total for level_plan in planned.plan.levels if level_plan.level == level)
             progress.begin_level(level, total, position)
         progress.reach(position)
 
     try:
         with progress.warnings_as_lines():
-            batch = replace(order.batch, state=state)
-            yield from sample_songs(model, [batch], order.compute, Listeners(watch=watch))
+            batch = replace(planned.batch, state=state)
+            yield from sample_songs(model, [batch], planned.compute, Listeners(watch=watch))
     except torch.OutOfMemoryError:
         raise ValueError(
             "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
@@ -191,16 +193,16 @@ def _sampled(order: PlannedSongs, state: SongState, model: JukeboxModel, progres
         progress.end_level()
 
 
-def _check_fits(state: SongState, order: PlannedSongs, path: Path) -> None:
+def _check_fits(state: SongState, planned: PlannedSongs, path: Path) -> None:
     """A state must be of these songs and not longer than planned."""
-    totals = {level_plan.level: level_plan.total for level_plan in order.plan.levels}
+    totals = {level_plan.level: level_plan.total for level_plan in planned.plan.levels}
     fits = (
-        state.seeds == order.state.seeds
-        and len(state.codes) == len(order.state.codes)
+        state.seeds == planned.state.seeds
+        and len(state.codes) == len(planned.state.codes)
         and all(len(codes) <= total for level, total in totals.items() for codes in state.codes[level])
         and all(
             torch.equal(codes[: len(given)], given)
-            for songs, firsts in zip(state.codes, order.state.codes, strict=True)
+            for songs, firsts in zip(state.codes, planned.state.codes, strict=True)
             for codes, given in zip(songs, firsts, strict=True)
         )
     )
@@ -237,7 +239,7 @@ class _Previews:
 
 
 def _files(
-    order: PlannedSongs,
+    planned: PlannedSongs,
     song: int,
     target: SongTarget,
     state: SongState,
@@ -246,10 +248,10 @@ def _files(
     say: Callable[[str], None],
 ) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
     """The files of one song, names and contents by kind, and its side-car as a dictionary."""
-    request, rate = order.requests[song], model.config.sampling_rate
+    request, rate = planned.requests[song], model.config.sampling_rate
     (lyrics,) = sung_lyrics([request], state.only(song), model, processor, say)
     levels = [level for level, songs in reversed(list(enumerate(state.codes))) if len(songs[song])]
-    levels = [level for level in levels if level >= order.plan.levels[-1].level]
+    levels = [level for level in levels if level >= planned.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths
     sounds = [LevelSound(level, hops[level], decoded(state, song, level, model)) for level in levels]
     described = f"{request.artist} · {request.genre} · seed {request.seed}"
@@ -263,7 +265,7 @@ def _files(
     }
     audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
     own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED, **vqvae_notes(model)})
-    given = order.given_samples[song] / rate
+    given = planned.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(
         sounds,
@@ -274,26 +276,26 @@ def _files(
         lines=lines,
         written=(written.samples, written.sampling_rate),
     )
-    sidecar = _sidecar(order, song, target, model, written, state.notes) | {"given_seconds": given, "command": line}
+    sidecar = _sidecar(planned, song, target, model, written, state.notes) | {"given_seconds": given, "command": line}
     if lyrics is not None:
         sidecar["lyrics"] = [
             {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
             for line in lyrics.sung_lines
         ]
-    contents = audio, with_digest(own).to_bytes(), picture, as_json(sidecar)
+    contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)
     names = (path.name for path in target.files)
-    return dict(zip(KINDS, zip(names, contents, strict=True), strict=True)), sidecar
+    return dict(zip(FILE_KINDS, zip(names, contents, strict=True), strict=True)), sidecar
 
 
 def _sidecar(
-    order: PlannedSongs,
+    planned: PlannedSongs,
     song: int,
     target: SongTarget,
     model: JukeboxModel,
     written: WrittenAudio,
     notes: Mapping[str, str],
 ) -> dict[str, Any]:
-    request = order.requests[song]
+    request = planned.requests[song]
     return {
         "format": SIDECAR_FORMAT,
         "generated": GENERATED,
@@ -309,7 +311,7 @@ def _sidecar(
             "device": str(model.device),
         },
         "request": request.to_dict(),
-        "plan": plan_in_words(order, backends_of(notes)),
+        "plan": plan_in_words(planned, backends_of(notes)),
         "versions": {
             "jukebox_hf": jukebox_hf.__version__,
             "torch": torch.__version__,
@@ -340,17 +342,17 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
-def plan_in_words(order: PlannedSongs, backends: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
     """What is done at each level, coarsest first; `backends` say by level how codes were found indeed."""
     return [
         {
             "level": level_plan.level,
             "codes": level_plan.total,
-            "known": min(order.given_codes(level_plan.level)),
+            "known": min(planned.given_codes(level_plan.level)),
             "windows": len(level_plan.windows),
             "window_codes": level_plan.windows[0].length,
-            "backend": (backends or {}).get(level_plan.level, order.compute.backend),
+            "backend": (backends or {}).get(level_plan.level, planned.compute.backend),
             **asdict(level_plan.settings),
         }
-        for level_plan in order.plan.levels
+        for level_plan in planned.plan.levels
     ]

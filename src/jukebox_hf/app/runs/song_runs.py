@@ -29,7 +29,7 @@ from jukebox_hf.app.runs.planned_songs import (
     together,
     with_rows,
 )
-from jukebox_hf.app.runs.requests import MOST_SONGS, new_seed
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
@@ -76,7 +76,7 @@ class _Song:
 
     target: SongTarget
     given: dict[str, Any]
-    where: str | None = None  # the line of a batch
+    where: str | None = None  # the line of a songs.jsonl
     is_own: bool = True
 
 
@@ -87,9 +87,9 @@ class _Run:
         self.options, self.progress, self.is_begun = options, progress, begun
         self.songs = _targets(given, options)
         self.by_name = {song.target.name: song for song in self.songs}
-        rank, world = _place_among_processes()
-        for place, song in enumerate(self.songs):
-            song.is_own = place % world == rank
+        rank, world = _rank_among_processes()
+        for index, song in enumerate(self.songs):
+            song.is_own = index % world == rank
         self.failures: dict[str, Exception] = {}
         self.unread: list[Path] = []  # unfinished folders of which nobody can tell which songs they hold
 
@@ -113,7 +113,7 @@ class _Run:
         processor = open_processor(model.config, requests[0].model, requests[0].revision)
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, model.config)
-        orders = take(
+        all_planned = take(
             [request for _, request in new],
             model,
             processor,
@@ -122,14 +122,16 @@ class _Run:
             say=self.progress.say,
         )
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
-        orders = [noted(order, files.as_notes()) for order in orders]
+        all_planned = [noted(planned, files.as_notes()) for planned in all_planned]
         jobs = self._begun_jobs(unfinished, model, processor, files)
-        fresh = together(orders, [target for target, _ in new], choice.songs)
-        fresh = [Job(order, tuple(targets)) for order, targets in fresh]
-        jobs, fresh = ([Job(with_rows(job.order, choice.rows), job.targets) for job in some] for some in (jobs, fresh))
+        fresh = together(all_planned, [target for target, _ in new], choice.songs)
+        fresh = [Job(planned, tuple(targets)) for planned, targets in fresh]
+        jobs, fresh = (
+            [Job(with_rows(job.planned, choice.rows), job.targets) for job in some] for some in (jobs, fresh)
+        )
         if not (jobs or fresh):
             return self._told(finished)
-        waiting = settle(choice, [group_of(job.order) for job in (*jobs, *fresh)])
+        waiting = settle(choice, [group_of(job.planned) for job in (*jobs, *fresh)])
         model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
         if not self.options.dry_run:
             self._check(fresh, model)
@@ -144,7 +146,7 @@ class _Run:
         return self._told(finished | self._made((*jobs, *fresh), model, processor))
 
     def _called(self, names: Sequence[str]) -> list[str]:
-        """What a refusal calls each song: by its name where there are several, and by its line of a batch."""
+        """What a refusal calls each song: by its name where there are several, and by its line of a songs.jsonl."""
         lines = [self.by_name[name].where for name in names]
         several = [f"the song {name}" + f" in {line}" * bool(line) for name, line in zip(names, lines, strict=True)]
         return several if len(self.songs) > 1 or any(lines) else [""] * len(names)
@@ -159,7 +161,7 @@ class _Run:
             try:
                 begun = PartialFolder(targets[0]).load_state()
                 files.check_same(begun.notes, targets[0].partial, self.progress.say)
-                orders = take(
+                all_planned = take(
                     [request for _, request in songs],
                     model,
                     processor,
@@ -168,11 +170,11 @@ class _Run:
                     backend=self.options.backend,
                     say=self.progress.say,
                 )
-                joined = together(orders, targets, len(orders))
+                joined = together(all_planned, targets, len(all_planned))
                 require(
                     len(joined) == 1, f"{targets[0].partial} holds songs that have no one plan any more; use --force"
                 )
-                jobs += [Job(order, tuple(names)) for order, names in joined]
+                jobs += [Job(planned, tuple(names)) for planned, names in joined]
             except (ValueError, OSError) as error:
                 self._fail([name for name, _ in songs], error)
         return jobs
@@ -182,8 +184,8 @@ class _Run:
         measured: dict[Any, dict[str, Any]] = {}
         estimates = []
         for job in jobs:
-            known = tuple(tuple(map(len, songs)) for songs in job.order.state.codes)
-            found = measured.get(alike := (job.order.plan, known)) or estimate(job.order, model)
+            known = tuple(tuple(map(len, songs)) for songs in job.planned.state.codes)
+            found = measured.get(alike := (job.planned.plan, known)) or estimate(job.planned, model)
             measured[alike] = found
             estimates.append(found | {"text": in_words(found)})
         return estimates
@@ -233,7 +235,7 @@ class _Run:
         self._check_begun(groups)
         led = {name for leader, songs in groups.items() for name, _ in songs if name != leader}
         base = new_seed()
-        for place, song in enumerate(self.songs):
+        for index, song in enumerate(self.songs):
             name = song.target.name
             if not song.is_own or name in self.failures or name in led:  # another song's folder holds it
                 if song.is_own and name in led:
@@ -251,7 +253,7 @@ class _Run:
                 reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with --resume"
                 self._fail([name], ValueError(reason))
             else:
-                defaults = {"seed": base + place, "format": format_of(self.options.out)}
+                defaults = {"seed": base + index, "format": format_of(self.options.out)}
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
                 require(bool(song.given.get("model") or defaults.get("model")), NO_MODEL)
@@ -347,13 +349,13 @@ class _Run:
                 target.check_free(self.options.force)
             job.partial.check_ours()
         if jobs:
-            check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.order, model) for job in jobs))
+            check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.planned, model) for job in jobs))
 
     def _check_backend(self, jobs: Sequence[Job], model: Any) -> None:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
         if self.options.backend != "auto":
-            order = jobs[0].order
-            check_backend_here(model.lend(order.plan.levels[0].level), len(order.requests), self.options.backend)
+            planned = jobs[0].planned
+            check_backend_here(model.lend(planned.plan.levels[0].level), len(planned.requests), self.options.backend)
 
 
 def _check_one_model(requests: Sequence[SongRequest]) -> None:
@@ -386,7 +388,10 @@ def _check_whole(target: SongTarget) -> None:
 
 
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:
-    require(len(given) <= MOST_SONGS, f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS:,}")
+    require(
+        len(given) <= MOST_SONGS_PER_COMMAND,
+        f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS_PER_COMMAND:,}",
+    )
     formats = {song.get("format") or format_of(options.out) for song in given}
     suffixes = {suffix_of(name) for name in formats}
     require(len(suffixes) == 1, "the songs of one command must all be of one kind of file, such as all WAV or all FLAC")
@@ -418,7 +423,7 @@ def _reason(error: Exception) -> str:
     return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
 
 
-def _place_among_processes() -> tuple[int, int]:
+def _rank_among_processes() -> tuple[int, int]:
     """Which share of the songs is ours under `accelerate launch` or torchrun."""
     try:
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
