@@ -5,7 +5,7 @@ from pathlib import Path
 from jukebox_hf.app.options import PANELS, flag_of, options_of
 from jukebox_hf.app.runs.requests import SONGS_FILE_WORDS
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import COMMANDS, SongRequest
+from jukebox_hf.app.runs.song_request import SONG_COMMANDS, SongRequest
 
 PAGE = Path(__file__).with_name("command-line.md")
 HEAD = """# Options of the commands that make songs
@@ -31,7 +31,7 @@ def page() -> str:
 
 def _row(name: str, option) -> str:  # noqa: ANN001 - an Option of either kind
     flags = f"`{flag_of(name, option)}`" + f", `{flag_of(f'{name}_file', option)}`" * bool(option.file_help)
-    only = "" if option.commands == COMMANDS else f" Only of `{'`, `'.join(option.commands)}`."
+    only = "" if option.commands == SONG_COMMANDS else f" Only of `{'`, `'.join(option.commands)}`."
     word = f"`{name}`" if name in SONGS_FILE_WORDS else ""
     return f"| {flags} | {word} | {option.help}{only} |"
 

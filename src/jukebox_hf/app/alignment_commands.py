@@ -14,10 +14,10 @@ from jukebox_hf.app.options import Json, as_command
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 
-_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
+_ALIGNED_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
 
 
 def add_alignment_commands(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def add_alignment_commands(app: typer.Typer) -> None:
             "align",
             RunOptions,
             SongRequest,
-            only=(*_WORDS, "strict", "revision", "dtype", "device", "force"),
+            only=(*_ALIGNED_WORDS, "strict", "revision", "dtype", "device", "force"),
         )
     )
     app.command("find-alignment-head", epilog="Example: jukebox-hf find-alignment-head my-jukebox song.json --dry-run")(
@@ -107,7 +107,7 @@ def align(
 
 
 def find_alignment_head(
-    model: Annotated[str, typer.Argument(help=OPTIONS["model"].help)],
+    model: Annotated[str, typer.Argument(help=SONG_OPTIONS["model"].help)],
     songs: Annotated[
         list[Path],
         typer.Argument(
@@ -145,7 +145,7 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
     from jukebox_hf.app.transcoding import read_lyrics
 
-    words = {name: options[name] for name in _WORDS if name in options and name != "lyrics_file"}
+    words = {name: options[name] for name in _ALIGNED_WORDS if name in options and name != "lyrics_file"}
     read_request(words)  # refuses what is no such word, before a model is opened
     file = options["lyrics_file"]
     lyrics = None if file is None else read_lyrics(file, "write the lyrics that are sung into it")

@@ -45,7 +45,7 @@ from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
 from jukebox_hf.rendering.srt import write_srt
 from jukebox_hf.rendering.webvtt import write_webvtt
 
-TIMED_FORMATS = ("lrc", "srt", "vtt", "json", "html")
+LYRIC_FILE_FORMATS = ("lrc", "srt", "vtt", "json", "html")
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
         ValueError: a format that nothing is written in, or a file that can not be written.
     """
     formats = [spelt_format(name) for name in text.split(",") if name.strip()]
-    unknown = sorted(set(formats) - set(TIMED_FORMATS))
-    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(TIMED_FORMATS)}")
+    unknown = sorted(set(formats) - set(LYRIC_FILE_FORMATS))
+    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(LYRIC_FILE_FORMATS)}")
     stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
     endings = {"json": "alignment.json"}
-    targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in TIMED_FORMATS if name in formats}
+    targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in LYRIC_FILE_FORMATS if name in formats}
     if "lrc" in formats:
         targets["words.lrc"] = out / f"{stem}.words.lrc"
     require(not out.is_file(), f"--out {out} is a file; name the folder to write into")

@@ -18,7 +18,7 @@ from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
-from jukebox_hf.app.runs.song_request import OPTIONS
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here
@@ -63,7 +63,7 @@ Dtype = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the Jukebox repository that is at OUT.")]
 Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=_folder_to_write)]
-Repository = Annotated[str, typer.Argument(help=OPTIONS["model"].help)]
+Repository = Annotated[str, typer.Argument(help=SONG_OPTIONS["model"].help)]
 
 
 def _say_version(is_asked: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
-_NAMED = ("artist", "genre")
+_LISTED_KINDS = ("artist", "genre")
 _MOST_NAMES, _MOST_TOLD = 3, 3
 
 
@@ -29,7 +29,7 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
     levels = [level for level, prior in enumerate(config.prior_configs) if prior.has_labels]
     typed: dict[tuple[str, str], str] = {}
     for song in songs:
-        for kind in _NAMED:
+        for kind in _LISTED_KINDS:
             if song.get(kind) is not None:
                 typed.setdefault((kind, song[kind]), song.get("where") or "")
     meant = {each: close for each in typed if (close := _may_mean(*each, tokenizer, levels))}

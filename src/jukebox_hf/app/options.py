@@ -17,7 +17,7 @@ from jukebox_hf.model.checks.text_input import check_here
 
 PANELS = {"model": None, "file": None, "song": "The song", "drawing": "How it is drawn", "run": "The run"}
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")]
-_KEY = "option"
+_OPTION_KEY = "option"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class Option:
 
 def declared(default: Any, option: Option) -> Any:
     """A field of a dataclass that is an option too."""
-    return field(default=default, metadata={_KEY: option})
+    return field(default=default, metadata={_OPTION_KEY: option})
 
 
 def options_of(kind: type) -> dict[str, Any]:
     """The options among the fields of a dataclass, by the names of the fields."""
-    return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
+    return {one.name: one.metadata[_OPTION_KEY] for one in fields(kind) if _OPTION_KEY in one.metadata}
 
 
 def flag_of(name: str, option: Option, value: Any = True) -> str:
@@ -93,7 +93,7 @@ def as_command(
 def _parameters(kind: type, command: str, only: Collection[str] | None) -> Iterator[inspect.Parameter]:
     hints, fills_in = get_type_hints(kind), getattr(kind, "FILLS_IN", False)
     for one in fields(kind):
-        option = one.metadata.get(_KEY)
+        option = one.metadata.get(_OPTION_KEY)
         if option is None:
             continue
         is_wanted = command in option.commands if only is None else one.name in only

@@ -16,7 +16,7 @@ from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
 
@@ -143,7 +143,7 @@ def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said of the song, by the names of `SongRequest`."""
     from jukebox_hf.app.transcoding import read_lyrics
 
-    said = {name: options[name] for name in OPTIONS if options.get(name) is not None}
+    said = {name: options[name] for name in SONG_OPTIONS if options.get(name) is not None}
     if (file := options["lyrics_file"]) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said["lyrics"] = read_lyrics(file)
@@ -171,7 +171,7 @@ def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
     path, older = find_codes(codes)
     said = said | {"codes": str(path)}
     told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
-    inherited = {k: v for k, v in told.items() if OPTIONS[k].is_inherited and v is not None}
+    inherited = {k: v for k, v in told.items() if SONG_OPTIONS[k].is_inherited and v is not None}
     if older is not None and not set(said) & {"artist", "genre"}:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
     else:

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from jukebox_hf.model.checks.validation import require
 
 PANEL = "Training"
-_COMMANDS = {
+_TRAINING_COMMANDS = {
     "train-vqvae": "Train a VQ-VAE on songs, or go on with one.",
     "encode-dataset": "Encode songs once, as codes that priors are trained on.",
     "train-prior": "Train a prior or an upsampler on songs or codes, or fine-tune one.",
@@ -32,7 +32,7 @@ class _PassedOn(TyperCommand):
 
 def add_training_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
-    for name, told in _COMMANDS.items():
+    for name, told in _TRAINING_COMMANDS.items():
         app.command(name, cls=_PassedOn, help=told, add_help_option=False, rich_help_panel=PANEL)(_run)
 
 

@@ -19,7 +19,7 @@ from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, genre_s
 from jukebox_hf.model.inputs.lyric_windows import first_lyric_span, short_lyric_span
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
-_NAMED = 3
+_SHOWN_NAMES = 3
 
 
 def prior_inputs(
@@ -109,7 +109,9 @@ def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], b
     total = sum(counts.values())
     missing = [name for name in counts if name not in ("", "unknown") and is_unlisted(name)]
     songs = sum(counts[name] for name in missing)
-    listed = ", ".join(map(repr, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" * (len(missing) > _NAMED))
+    listed = ", ".join(map(repr, missing[:_SHOWN_NAMES])) + (
+        f" and {len(missing) - _SHOWN_NAMES} more" * (len(missing) > _SHOWN_NAMES)
+    )
     require(
         not missing,
         f"{kind}={listed} of {songs} of the {total} songs is not listed in {version}; rename them, write 'unknown', or "

@@ -11,7 +11,7 @@ import torch
 from jukebox_hf.app.runs import held_folder
 from jukebox_hf.app.runs.held_folder import HeldFolder
 from jukebox_hf.app.runs.partial_folder import PartialFolder
-from jukebox_hf.app.runs.song_commit import FILE_KINDS
+from jukebox_hf.app.runs.song_commit import SONG_FILES
 from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.model.songs.song_state import SongState
 
@@ -25,7 +25,7 @@ def target(tmp_path):
 
 
 def _files(target, word):
-    return {kind: (path.name, f"{word} {kind}".encode()) for kind, path in zip(FILE_KINDS, target.files, strict=True)}
+    return {kind: (path.name, f"{word} {kind}".encode()) for kind, path in zip(SONG_FILES, target.files, strict=True)}
 
 
 def _make(target, word, force=False):
@@ -251,7 +251,7 @@ def _half(target):
     partial = PartialFolder(target)
     with partial.locked():
         partial.begin([{}], [target], STATE)
-    names = {f"0.{kind}": path.name for kind, path in zip(FILE_KINDS, target.files, strict=True)}
+    names = {f"0.{kind}": path.name for kind, path in zip(SONG_FILES, target.files, strict=True)}
     return {"place": 0, "files": names, "replaces": []}
 
 

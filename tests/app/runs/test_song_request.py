@@ -18,7 +18,7 @@ from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs import song_runs
 from jukebox_hf.app.runs.requests import SONGS_FILE_WORDS, read_songs_file, repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import COMMANDS, OPTIONS, SongRequest, drawing_arguments, read_request
+from jukebox_hf.app.runs.song_request import SONG_COMMANDS, SONG_OPTIONS, SongRequest, drawing_arguments, read_request
 from jukebox_hf.model.inputs.processing_jukebox import SONG_WORDS
 from jukebox_hf.model.pipeline_jukebox import _DIRECT
 from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_generate_arguments
@@ -62,7 +62,7 @@ RUN_EXAMPLES = {
     "force": True,
     "dry_run": True,
 }
-TYPED = [name for name, option in OPTIONS.items() if option.commands]
+TYPED = [name for name, option in SONG_OPTIONS.items() if option.commands]
 
 
 @pytest.fixture
@@ -88,16 +88,16 @@ def test_every_field_has_an_example_that_is_no_default():
         assert list(options_of(kind)) == list(examples)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SONG_COMMANDS)
 def test_every_field_is_an_option_of_the_commands_that_it_names(run_cli, command):
     told = run_cli(command, "--help").out
-    for name, option in (OPTIONS | options_of(RunOptions)).items():
+    for name, option in (SONG_OPTIONS | options_of(RunOptions)).items():
         assert (f"{flag_of(name, option)} " in told) == (command in option.commands), name
 
 
 @pytest.mark.parametrize("name", TYPED)
 def test_every_field_comes_back_from_a_side_car_through_the_printed_line(said, name):
-    kind = OPTIONS[name].commands[0]
+    kind = SONG_OPTIONS[name].commands[0]
     codes = {} if kind == "generate" else {"codes": "a.codes.safetensors"}
     request = read_request({"kind": kind, **codes, name: EXAMPLES[name]})
     kept = read_request(json.loads(json.dumps(request.to_dict())))
@@ -111,7 +111,7 @@ def test_every_field_comes_back_from_a_side_car_through_the_printed_line(said, n
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, name):
-    path, option = tmp_path / "songs.jsonl", OPTIONS[name]
+    path, option = tmp_path / "songs.jsonl", SONG_OPTIONS[name]
     path.write_text(json.dumps({name.replace("_", "-"): EXAMPLES[name]}))
     if name in SONGS_FILE_WORDS:
         assert read_songs_file(path)[0][name] == EXAMPLES[name]
@@ -121,9 +121,9 @@ def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, na
         read_songs_file(path)
 
 
-@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.argument])
+@pytest.mark.parametrize("name", [name for name, option in SONG_OPTIONS.items() if option.argument])
 def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(name):
-    argument, request = OPTIONS[name].argument, read_request({name: EXAMPLES[name]})
+    argument, request = SONG_OPTIONS[name].argument, read_request({name: EXAMPLES[name]})
     assert argument in _DIRECT
     config, arguments = configuration_of(tiny_repository()), drawing_arguments(request)
     own = default_generation_config(config)
@@ -132,7 +132,7 @@ def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(
 
 def test_every_word_of_a_song_is_one_of_the_processor():
     apart = {"seconds", "prompt", "seed"}  # cut, or counted on, before the processor has them
-    assert {name for name, option in OPTIONS.items() if option.is_word} | apart == set(SONG_WORDS)
+    assert {name for name, option in SONG_OPTIONS.items() if option.is_word} | apart == set(SONG_WORDS)
 
 
 @pytest.mark.parametrize("name", RUN_EXAMPLES)
@@ -151,7 +151,7 @@ def test_what_is_not_said_is_left_open(said):
 def test_the_page_of_options_is_what_the_fields_say():
     written = runpy.run_path(str(ROOT / "docs/reference/write_command_line_page.py"))
     assert written["PAGE"].read_text(encoding="utf-8") == written["page"](), "run `make pages`"
-    for name, option in (OPTIONS | options_of(RunOptions)).items():
+    for name, option in (SONG_OPTIONS | options_of(RunOptions)).items():
         assert (f"`{flag_of(name, option)}`" in written["page"]()) == bool(option.commands)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jukebox_hf.app.options import flag_of
 from jukebox_hf.app.output import shell_word
-from jukebox_hf.app.runs.song_request import OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import check_here, check_text
 from jukebox_hf.model.checks.validation import require
@@ -19,9 +19,9 @@ DEFAULT_SECONDS = 20.0
 MOST_SONGS_PER_COMMAND = 10_000  # of one command
 _LONG_LYRICS = 120  # characters that a printed command may repeat
 _MAX_FILE_BYTES = 10 * 2**20
-_OF_ALL = tuple(name for name, option in OPTIONS.items() if option.of == "model" and option.commands)
+_OF_ALL = tuple(name for name, option in SONG_OPTIONS.items() if option.of == "model" and option.commands)
 SONGS_FILE_WORDS = tuple(
-    name for name, option in OPTIONS.items() if option.of != "model" and "generate" in option.commands
+    name for name, option in SONG_OPTIONS.items() if option.of != "model" and "generate" in option.commands
 )
 
 
@@ -110,7 +110,7 @@ def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None
     words = ["python", "-m", "jukebox_hf", request.kind]
     if request.codes is not None:
         words.append(request.codes)
-    for name, option in OPTIONS.items():
+    for name, option in SONG_OPTIONS.items():
         value = getattr(request, name)
         is_default = name != "seed" and value == getattr(SongRequest, name)
         if not option.commands or value is None or is_default:

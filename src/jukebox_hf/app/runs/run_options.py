@@ -6,7 +6,7 @@ from typing import ClassVar
 from jukebox_hf.app.options import Option, declared, in_lower_case
 from jukebox_hf.model.checks.text_input import check_here
 
-_ALL = ("generate", "continue", "upsample")
+_TAKEN_BY = ("generate", "continue", "upsample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class RunOptions:
         Option(
             help="File to write, for one song; or a folder, ending in /, for any number of songs.",
             of="file",
-            commands=_ALL,
+            commands=_TAKEN_BY,
             callback=check_here,
         ),
     )
@@ -29,7 +29,7 @@ class RunOptions:
         Option(
             help="Number of songs, or of parallel windows, written at once (default: as many as fit into memory).",
             of="run",
-            commands=_ALL,
+            commands=_TAKEN_BY,
         ),
     )
     device: str = declared(
@@ -37,7 +37,7 @@ class RunOptions:
         Option(
             help="Device to compute on: auto, cpu, cuda, cuda:1 and so on.",
             of="run",
-            commands=_ALL,
+            commands=_TAKEN_BY,
             callback=in_lower_case,
         ),
     )
@@ -46,7 +46,7 @@ class RunOptions:
         Option(
             help="Keep idle priors in the CPU's memory, or do not (default: by number of songs and free memory).",
             of="run",
-            commands=_ALL,
+            commands=_TAKEN_BY,
         ),
     )
     backend: str = declared(
@@ -54,7 +54,7 @@ class RunOptions:
         Option(
             help="Implementation of each step of a prior: auto, eager, cpp, cuda_graph or triton.",
             of="run",
-            commands=_ALL,
+            commands=_TAKEN_BY,
             callback=in_lower_case,
         ),
     )
@@ -64,9 +64,9 @@ class RunOptions:
     )
     force: bool = declared(
         False,
-        Option(help="Replace what is there already.", of="run", commands=_ALL),
+        Option(help="Replace what is there already.", of="run", commands=_TAKEN_BY),
     )
     dry_run: bool = declared(
         False,
-        Option(help="Print what would be done, and its time and memory; write nothing.", of="run", commands=_ALL),
+        Option(help="Print what would be done, and its time and memory; write nothing.", of="run", commands=_TAKEN_BY),
     )

@@ -16,7 +16,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import is_integer, require
 
-FILE_KINDS = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
+SONG_FILES = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
 _CURE = "remove that file, then go on with --resume"
@@ -36,16 +36,16 @@ def commit_song(
         partial, home: the folder of the unfinished songs, and the one the song goes to.
         songs: the names of all that are written together.
         index: of this song among them.
-        files: by `FILE_KINDS`, the name and the content of each.
+        files: by `SONG_FILES`, the name and the content of each.
         replaces: names that an older song may have there, its audio of another format too; None: any of these files.
 
     Raises:
         ValueError: a file of somebody else took a name meanwhile.
         OSError: the disk refuses.
     """
-    for kind in FILE_KINDS:
+    for kind in SONG_FILES:
         partial.write(f"{index}.{kind}", files[kind][1])
-    names = {f"{index}.{kind}": files[kind][0] for kind in FILE_KINDS}
+    names = {f"{index}.{kind}": files[kind][0] for kind in SONG_FILES}
     _check_places(partial, home, names, replaces)
     journal = {"place": index, "files": names, "replaces": replaces}
     partial.write(_JOURNAL, json.dumps(journal).encode())
@@ -115,7 +115,7 @@ def _is_ours(journal: Mapping[str, Any], songs: Sequence[str]) -> bool:
     if not is_audio_of(audio, songs[index]):
         return False
     own = [path.name for path in SongTarget(Path(), songs[index], Path(audio).suffix).files]
-    named = [(f"{index}.{kind}", name) for kind, name in zip(FILE_KINDS, own, strict=True)]
+    named = [(f"{index}.{kind}", name) for kind, name in zip(SONG_FILES, own, strict=True)]
     return list(files.items()) == named and (
         replaces is None
         or (isinstance(replaces, list) and all(name in own or is_audio_of(name, songs[index]) for name in replaces))

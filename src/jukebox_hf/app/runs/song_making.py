@@ -23,7 +23,7 @@ from jukebox_hf.app.runs.model_fingerprint import vqvae_notes
 from jukebox_hf.app.runs.partial_folder import PartialFolder, json_file
 from jukebox_hf.app.runs.planned_songs import PlannedSongs, only
 from jukebox_hf.app.runs.requests import repeat_line, replaced_source
-from jukebox_hf.app.runs.song_commit import FILE_KINDS
+from jukebox_hf.app.runs.song_commit import SONG_FILES
 from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
 from jukebox_hf.app.runs.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
@@ -284,7 +284,7 @@ def _files(
         ]
     contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)
     names = (path.name for path in target.files)
-    return dict(zip(FILE_KINDS, zip(names, contents, strict=True), strict=True)), sidecar
+    return dict(zip(SONG_FILES, zip(names, contents, strict=True), strict=True)), sidecar
 
 
 def _sidecar(

@@ -13,7 +13,7 @@ from jukebox_hf.app.options import Option, declared, in_lower_case, options_of
 from jukebox_hf.app.runs import song_values as values
 from jukebox_hf.model.checks.validation import require
 
-COMMANDS = ("generate", "continue", "upsample")
+SONG_COMMANDS = ("generate", "continue", "upsample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class SongOption(Option):
     """
 
     check: values.Check
-    commands: tuple[str, ...] = COMMANDS
+    commands: tuple[str, ...] = SONG_COMMANDS
     argument: str = ""
     parse: Callable[[str, Any], Any] = lambda name, value: value
     is_word: bool = False
@@ -58,7 +58,9 @@ class SongRequest:
     Each field says in its `help` what it is. None is as if not said.
     """
 
-    kind: str = _model("generate", "The command.", values.one_of(lambda: COMMANDS), commands=(), is_inherited=False)
+    kind: str = _model(
+        "generate", "The command.", values.one_of(lambda: SONG_COMMANDS), commands=(), is_inherited=False
+    )
     model: str = _model(
         "", "Folder of a converted repository, its name on the Hub, or tiny (inside the package).", values.read_path
     )
@@ -187,12 +189,12 @@ class SongRequest:
         return asdict(self)
 
 
-OPTIONS: dict[str, SongOption] = options_of(SongRequest)
-SONG_WORDS_OF_REQUESTS = tuple(name for name, option in OPTIONS.items() if option.is_word)
+SONG_OPTIONS: dict[str, SongOption] = options_of(SongRequest)
+SONG_WORDS_OF_REQUESTS = tuple(name for name, option in SONG_OPTIONS.items() if option.is_word)
 
 
 def read_request(
-    given: Mapping[str, Any], where: str = "the request", known: Collection[str] = tuple(OPTIONS)
+    given: Mapping[str, Any], where: str = "the request", known: Collection[str] = tuple(SONG_OPTIONS)
 ) -> SongRequest:
     """values.Check plain values from outside and make a request of them; None is as if not said.
 
@@ -206,7 +208,7 @@ def read_request(
     """
     unknown = sorted(set(map(str, given)) - set(known))
     require(not unknown, f"{where} has {', '.join(unknown)}, which is no option of a song; known: {', '.join(known)}")
-    kept = {name: OPTIONS[name].check(where, name, value) for name, value in given.items() if value is not None}
+    kept = {name: SONG_OPTIONS[name].check(where, name, value) for name, value in given.items() if value is not None}
     return SongRequest(**kept)
 
 
@@ -214,7 +216,7 @@ def drawing_arguments(request: SongRequest) -> dict[str, Any]:
     """What a request says of levels and draws, as `JukeboxModel.generate` takes it."""
     return {
         option.argument: option.parse(name, getattr(request, name))
-        for name, option in OPTIONS.items()
+        for name, option in SONG_OPTIONS.items()
         if option.argument
     }
 
