@@ -36,7 +36,7 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("text_and_labels.md", "python"): "tests/tokenization/test_text_and_labels_page.py",
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",
     ("train-a-vqvae.md", "json"): "tests/training/test_training_page.py",
-    ("train-a-prior.md", "yaml"): "tests/training/test_prior_pages.py",
+    ("train-a-prior.md", "yaml"): "tests/training/prior/test_prior_pages.py",
 }
 NOT_RUN = {  # page: why its commands are only read
     "train-the-tiny-model.md": "takes days; tests/examples runs each of its steps on little",
