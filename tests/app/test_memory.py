@@ -10,7 +10,7 @@ import torch
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, model_preset
 from jukebox_hf.app.memory import (
-    DTYPES,
+    DTYPES_BY_SIZE,
     fit,
     free_bytes,
     memory_needs,
@@ -112,7 +112,7 @@ def test_tiers_of_the_released_models(released):
 
 
 def test_more_memory_never_fits_less(released):
-    order, needs = {dtype: rank for rank, dtype in enumerate(DTYPES)}, memory_needs(released["1b_lyrics"])
+    order, needs = {dtype: rank for rank, dtype in enumerate(DTYPES_BY_SIZE)}, memory_needs(released["1b_lyrics"])
     ranks = [(found.songs > 0, -order[found.dtype]) for found in (fit(needs, n * 10**8) for n in range(20, 90))]
     assert ranks == sorted(ranks)
 
