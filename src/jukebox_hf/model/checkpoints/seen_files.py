@@ -10,14 +10,14 @@ from pathlib import Path
 from ..checks.validation import require
 
 Stamp = tuple[object, ...]
-_SUFFIXES = (".safetensors", ".bin", ".json")
+_OF_PARTS = (".safetensors", ".bin", ".json")
 
 
 def see_files(root: str, parts: Iterable[str]) -> dict[str, dict[str, Stamp]]:
     """What the files of each part look like now; nothing for a repository on the Hub, whose commit is kept instead."""
     folders = {part: Path(root, part) for part in parts if Path(root, part).is_dir()}
     return {
-        part: {path.name: _stamp(path) for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()}
+        part: {path.name: _stamp(path) for path in folder.iterdir() if path.suffix in _OF_PARTS and path.is_file()}
         for part, folder in folders.items()
     }
 
