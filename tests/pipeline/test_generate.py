@@ -431,6 +431,18 @@ def test_damaged_inputs_are_refused(model, processor, words):
     assert read_songs(model.config, {}, 1)["seeds"].tolist() == [-1]
 
 
+def test_inputs_of_another_models_processor_are_refused(model, words):
+    for rate in (model.config.sampling_rate, -1):
+        assert read_songs(model.config, {**words, "sampling_rates": torch.tensor([rate])}, 1)
+    older = {name: value for name, value in words.items() if name != "sampling_rates"}
+    assert read_songs(model.config, older, 1)["sampling_rates"].tolist() == [-1]
+    other = {**words, "sampling_rates": torch.tensor([12_000])}
+    said = r"sampling_rate=12000, but this model sings at 44100; make them with the processor of its own repository"
+    for door in (lambda: model.generate(other, levels=[2]), lambda: model.align(other, [None, None, [1] * 24])):
+        with pytest.raises(ValueError, match=said):
+            door()
+
+
 def test_codes_of_every_form_are_the_same_codes(model, words, song):
     known = [codes[:, : 4 ** (2 - level) * 8] for level, codes in enumerate(song.codes)]
     wanted = model.generate(words, max_new_tokens=4, codes=known, return_codes=True).codes

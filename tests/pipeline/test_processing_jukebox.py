@@ -46,6 +46,7 @@ def test_words_for_all_stand_behind_a_songs_own(processor):
     )
     assert inputs["artist_ids"].tolist() == [[1, 1, 1], [2, 2, 2]]
     assert inputs["seeds"].tolist() == [4, 9]
+    assert inputs["sampling_rates"].tolist() == [RATE, RATE]
     assert inputs["wanted_samples"].tolist() == [RATE, 2 * RATE]
     assert inputs["song_samples"].tolist() == [3 * RATE, 3 * RATE]
     assert inputs["offset_samples"].tolist() == [RATE // 2, RATE // 2]

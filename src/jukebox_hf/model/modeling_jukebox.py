@@ -527,6 +527,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             **loading.options,
         }
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
+        source = source.seen_now()
         source.check_memory()
         with torch.device("meta"):
             model = cls(config, with_priors=False)
@@ -593,6 +594,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         save_root_config(self.config, folder)
         if getattr(self.config, "auto_map", None) or self.is_remote_code():
             write_code(folder)
+        if self._source is not None and folder.resolve() == Path(self._source.name_or_path).resolve():
+            self._source = self._source.seen_now()
         if push_to_hub:
             sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
             self.push_to_hub(repo_id, **hub, **sizes)

@@ -79,3 +79,59 @@ def test_a_model_whose_folder_has_gone_is_saved_whole_or_not_at_all(repository, 
 def test_a_part_that_is_not_there_is_told_from_those_that_are(repository):
     with pytest.raises(ValueError, match=r"subfolder='prior_3' is not in .*, which has prior_0, prior_1, vqvae;"):
         JukeboxPrior.from_pretrained(repository, subfolder="prior_3")
+
+
+def _overwritten(model, repository, tmp_path):
+    """Another prior of the same shape where the top prior was."""
+    with torch.no_grad():
+        model.prior(1).lm_head.weight.mul_(3)
+    model.prior(1).save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", repository / "prior_1" / "model.safetensors")
+
+
+def test_a_prior_that_was_replaced_since_the_model_was_opened_is_refused(repository, model, tmp_path):
+    opened = JukeboxModel.from_pretrained(repository)
+    _overwritten(model, repository, tmp_path)
+    said = r"prior_1.model\.safetensors changed since the model was opened, .*; open the model again with from_pretr"
+    doors = (
+        lambda: opened.generate(seconds=0.05, levels=[1]),
+        lambda: opened.prior(1),
+        lambda: opened.save_pretrained(tmp_path / "copy"),
+    )
+    for door in doors:
+        with pytest.raises(ValueError, match=said):
+            door()
+    assert opened.prior(0) is not None, "which is as it was"
+    assert torch.equal(_head(JukeboxModel.from_pretrained(repository)), _head(model))
+
+
+def test_shards_in_place_of_one_file_are_another_prior(repository, model):
+    opened = JukeboxModel.from_pretrained(repository)
+    (repository / "prior_1" / "model.safetensors").unlink()
+    model.prior(1).save_pretrained(repository / "prior_1", max_shard_size="1KB")
+    with pytest.raises(ValueError, match=r"prior_1.model-00001-of-\d+\.safetensors changed since the model was opened"):
+        opened.prior(1)
+
+
+def test_a_model_saved_over_its_own_folder_goes_on(repository):
+    opened = JukeboxModel.from_pretrained(repository)
+    with torch.no_grad():
+        opened.prior(1).lm_head.weight.mul_(3)
+    wanted = _head(opened).clone()
+    opened.save_pretrained(repository)
+    opened.release(1)
+    assert opened.loaded_levels == ()
+    assert torch.equal(_head(opened), wanted)
+
+
+def test_a_file_of_the_cache_that_was_fetched_again_is_the_same(hub, tmp_path):
+    snapshot, blobs = hub / "snapshots" / FIRST, hub / "blobs"
+    blobs.mkdir()
+    file = snapshot / "prior_1" / "model.safetensors"
+    shutil.move(file, blobs / "digest")
+    file.symlink_to(blobs / "digest")
+    opened = JukeboxModel.from_pretrained(snapshot)
+    content = (blobs / "digest").read_bytes()
+    (blobs / "digest").unlink()
+    (blobs / "digest").write_bytes(content)
+    assert opened.prior(1) is not None

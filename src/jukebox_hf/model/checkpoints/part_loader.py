@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .checkpoint_keys import HEAD, check_keys, read_checked, without_tied_head
 from .legacy_keys import legacy_keys, tied_names
 from .quantization import check_quantized, num_quantized
+from .seen_files import Stamp, check_unchanged, see_files
 
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -61,6 +62,12 @@ class PartSource:
     dtype: torch.dtype | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     hub: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, dict[str, Stamp]] = field(default_factory=dict)
+
+    def seen_now(self) -> "PartSource":
+        """The same, but what its files look like now is what they are to look like when a part is loaded."""
+        parts = ("vqvae", *(f"prior_{level}" for level in range(len(self.config.prior_configs))))
+        return replace(self, seen=see_files(self.name_or_path, ("",) if self.is_legacy else parts))
 
     def check_priors(self, levels: Iterable[int]) -> None:
         """Refuse priors that could not be loaded when their turn comes: configurations and headers, no tensor is read.
@@ -87,10 +94,10 @@ class PartSource:
         whole = [cached_file(self.name_or_path, name, **quietly, **hub) for name in _WHOLE_FILES]
         found = {"": [Path(path) for path in whole if path is not None]}
         if self.is_legacy:
-            return found | {"weights": self._weights("", (*_SAFETENSORS, *_PICKLED))}
+            return found | {"weights": self._weights("")}
         for name in ("vqvae", *(f"prior_{level}" for level in levels)):
             config = cached_file(self.name_or_path, "config.json", subfolder=name, **hub)
-            found[name] = [Path(config), *self._weights(name, _SAFETENSORS)]
+            found[name] = [Path(config), *self._weights(name)]
         return found
 
     def load_vqvae(self) -> JukeboxVQVAE:
@@ -191,7 +198,7 @@ class PartSource:
     def _check_part(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> None:
         """A part's configuration must be the root's, and its files must hold what that asks for."""
         is_int8 = self._check_config(name, config)  # whose matrices torchao takes apart in its own way
-        self._weights(name, _SAFETENSORS)
+        self._check_unchanged(name)
         how = {"variant": self.options.get("variant"), **self._hub_again}
         check_weights_of(part, config, self.name_or_path, name, is_free=is_int8, **how)
 
@@ -210,7 +217,7 @@ class PartSource:
         return "quantization_config" in own
 
     def _check_legacy(self, levels: Iterable[int]) -> None:
-        weights = self._weights("", (*_SAFETENSORS, *_PICKLED))
+        weights = self._check_unchanged("")
         if weights[0].suffix != ".safetensors":
             return  # one file for all parts, which was read for the VQ-VAE already
         stored = check_weights(self.name_or_path, variant=self.options.get("variant"), **self._hub_again)
@@ -229,8 +236,16 @@ class PartSource:
                         f"get it again",
                     )
 
-    def _weights(self, name: str, candidates: Sequence[str]) -> list[Path]:
+    def _check_unchanged(self, name: str) -> list[Path]:
+        """The files that hold the weights of a part, which must be those there were when the model was opened."""
+        weights = self._weights(name)
+        config = Path(self.name_or_path, name, "config.json")
+        check_unchanged(self.seen, name, [*weights, config] if name and config.is_file() else weights)
+        return weights
+
+    def _weights(self, name: str) -> list[Path]:
         """The files that hold the weights of a part: one, or the shards that an index names."""
+        candidates = (*_SAFETENSORS, *_PICKLED) if self.is_legacy else _SAFETENSORS
         quietly = {"subfolder": name, "_raise_exceptions_for_missing_entries": False, **self._hub_again}
         for candidate in (with_variant(file, self.options.get("variant")) for file in candidates):
             found = cached_file(self.name_or_path, candidate, **quietly)
@@ -274,6 +289,7 @@ class PartSource:
     def _load_alone(
         self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig, **options: Any
     ) -> PreTrainedModel:
+        self._check_unchanged("" if self.is_legacy else name)
         if self.is_legacy:
             state = self._legacy_state(part, name, config)
             if options["dtype"] == "auto":

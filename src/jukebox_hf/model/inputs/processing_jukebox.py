@@ -176,6 +176,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
                 ),
                 "prompt_values": prompts,
                 "prompt_lengths": prompt_lengths,
+                "sampling_rates": torch.full((len(songs),), rate, device="cpu"),
             }
         )
 

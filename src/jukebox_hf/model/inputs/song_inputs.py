@@ -13,6 +13,7 @@ Every tensor has one row per song, so that any batching works.
     seeds            (B,)            -1: not said
     prompt_values    (B, S)          sound to go on from, zeros in front
     prompt_lengths   (B,)            how many samples of it are sound; 0: no prompt
+    sampling_rates   (B,)            in which all these samples are counted, the model's; -1: not said
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ SONG_INPUTS = (
     "seeds",
     "prompt_values",
     "prompt_lengths",
+    "sampling_rates",
 )
 NOT_SAID = -1
 
@@ -57,7 +59,7 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         "prompt_values": (None,),
     }
     blank = {"genre_ids": (slots, NOT_SAID), "lyric_ids": (1, 0), "prompt_values": (1, 0)}
-    fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID}
+    fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID, "sampling_rates": NOT_SAID}
     songs = {}
     for name in SONG_INPUTS:
         shape = (batch, *shapes.get(name, ()))
@@ -83,6 +85,12 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         require(
             bool(((lengths >= 0) & (lengths <= width)).all()),
             f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",
+        )
+    for rate in songs["sampling_rates"].tolist():
+        require(
+            rate in (NOT_SAID, config.sampling_rate),
+            f"the inputs count samples at sampling_rate={rate}, but this model sings at {config.sampling_rate}; make "
+            f"them with the processor of its own repository",
         )
     return songs
 
