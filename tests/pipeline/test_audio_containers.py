@@ -236,3 +236,18 @@ def test_recordings_that_may_be_meant_otherwise_are_refused(processor, samples, 
     with pytest.raises(ValueError, match=message) as caught:
         processor(text, prompt=make(samples))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prompt", ["data:audio/wav;base64," + "QUJD" * 9000, "QUJD" * 9000, "a.b/" * 9000])
+def test_text_that_is_no_path_is_refused_shortly(processor, prompt):
+    with pytest.raises(
+        ValueError, match=r"prompt(?: is (?:a data URI|base64 text), not a path|=.* has 36,000 )"
+    ) as caught:
+        processor("a", prompt=prompt)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("rate", ["44100", None])
+def test_a_rate_that_is_none_is_named(processor, samples, rate):
+    with pytest.raises(ValueError, match=f"prompt has the sampling_rate {rate!r}, which must be a whole number"):
+        processor("a", prompt=(samples, rate))

@@ -1,5 +1,6 @@
 """Words of transformers' TrainingArguments: those that changed, with every supported version, and bad values."""
 
+import json
 import logging as standard_logging
 import math
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from transformers import HfArgumentParser
 from transformers.integrations import integration_utils
 from transformers.utils import logging
@@ -17,7 +19,7 @@ from transformers.utils import logging
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.training import JukeboxPriorTrainingArguments, JukeboxVQVAETrainingArguments, train_prior, train_vqvae
-from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
@@ -246,3 +248,40 @@ def test_the_measures_that_are_known_are_those_that_an_evaluation_finds(trainer_
     for name in ("eval_spectral_convergence", "recons_loss_l3", "eval_loss"):
         trainer.args.metric_for_best_model = name
         trainer._check_best_metric()
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+def test_mappings_in_a_file_of_values_are_dictionaries(ending, tmp_path):
+    file = tmp_path / f"run.{ending}"
+    values = {
+        "output_dir": str(tmp_path / "run"),
+        "lr_scheduler_kwargs": {"num_cycles": 2},
+        "accelerator_config": {"split_batches": True},
+    }
+    file.write_text(yaml.safe_dump(values) if ending == "yaml" else json.dumps(values))
+    (arguments,) = read_arguments([JukeboxVQVAETrainingArguments], [str(file)])
+    assert arguments.lr_scheduler_kwargs == {"num_cycles": 2}
+    assert arguments.accelerator_config.split_batches is True
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("learning_rate: {a: 1}", r"run.yaml: learning_rate is a mapping, but must be a single value; give one"),
+        ("lr_scheduler_kwargs: {day: 2020-01-01}", r"run.yaml: lr_scheduler_kwargs cannot be written as JSON \(.*\);"),
+        ("seed: 1\nmax_steps: 2\nseed: 3", r"run.yaml cannot be read: line 3 says 'seed' again; keep one"),
+        ("lr_scheduler_kwargs: {a: 1, a: 2}", r"run.yaml cannot be read: line 1 says 'a' again; keep one"),
+        ("learning_rat3: 1", r"run.yaml: unknown argument learning_rat3 \(did you mean learning_rate.*\?\); rename it"),
+        ("zzz: 1", r"run.yaml: unknown argument zzz; rename it, or take it out"),
+    ],
+)
+def test_a_file_of_values_is_refused_by_file_and_key(content, said, tmp_path):
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read_arguments([JukeboxVQVAETrainingArguments], [str(tmp_path / "run.yaml")])
+
+
+def test_an_unknown_flag_is_named_with_those_it_may_mean(tmp_path):
+    words = ["--output_dir", str(tmp_path), "--learning_rat3", "1"]
+    with pytest.raises(ValueError, match=r"unknown argument --learning_rat3 \(did you mean learning_rate"):
+        read_arguments([JukeboxVQVAETrainingArguments], words)

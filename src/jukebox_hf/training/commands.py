@@ -4,6 +4,8 @@ Flows in: the words of a command line. Flows out: checked arguments, a checkpoin
 """
 
 import argparse
+import difflib
+import json
 import os
 import sys
 import traceback
@@ -36,10 +38,12 @@ def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) ->
     Raises:
         ValueError: a file that cannot be read, or a value that is not allowed, in one sentence.
     """
-    words = list(sys.argv[1:] if words is None else words)
+    words, parser = list(sys.argv[1:] if words is None else words), _Parser(kinds)
     if words and Path(words[0]).suffix in (".yaml", ".yml", ".json"):
-        words = _words_of(Path(words[0])) + words[1:]
-    return _Parser(kinds).parse_args_into_dataclasses(words, look_for_args_file=False)
+        words = _words_of(Path(words[0]), parser) + words[1:]
+    *found, unknown = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
+    require(not unknown, f"{_unknown(unknown[0] if unknown else '', parser)}; --help lists all options")
+    return tuple(found)
 
 
 class SentenceParser(argparse.ArgumentParser):
@@ -52,18 +56,60 @@ class SentenceParser(argparse.ArgumentParser):
 class _Parser(SentenceParser, HfArgumentParser):
     """The same for dataclasses."""
 
+    @property
+    def names(self) -> list[str]:
+        """What may be said, as files say it."""
+        return [option.removeprefix("--") for action in self._actions for option in action.option_strings]
 
-def _words_of(path: Path) -> list[str]:
+    def takes_mapping(self, name: str) -> bool:
+        """Whether an argument is a dictionary, which is said as JSON."""
+        said = [vars(base).get("__annotations__", {}) for kind in self.dataclass_types for base in kind.__mro__]
+        return any("dict" in str(names.get(name)) for names in said)  # a field's type was made plain by transformers
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Reads YAML, where a key that is there twice is refused."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """As composed, once its keys were compared."""
+        node = super().compose_mapping_node(anchor)
+        found: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            require(key.value not in found, f"line {key.start_mark.line + 1} says {key.value[:60]!r} again; keep one")
+            found.add(key.value)
+        return node
+
+
+def _unknown(name: str, parser: _Parser) -> str:
+    """The beginning of a sentence: what is not known, and what may have been meant."""
+    close = difflib.get_close_matches(name.partition("=")[0].lstrip("-"), parser.names, n=2, cutoff=0.75)
+    return f"unknown argument {name[:60]}" + (f" (did you mean {' or '.join(close)}?)" if close else "")
+
+
+def _words_of(path: Path, parser: _Parser) -> list[str]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     require(isinstance(values, dict), f"{path} must hold names and values, such as `learning_rate: 0.0003`")
     words = []
     for name, value in values.items():
-        if value is not None:
+        is_known = any(known.startswith(str(name)) for known in parser.names)  # argparse takes beginnings, too
+        require(is_known, f"{path}: {_unknown(str(name), parser)}; rename it, or take it out")
+        if isinstance(value, dict):
+            words += [f"--{name}", _json_of(path, name, value, parser)]
+        elif value is not None:
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return words
+
+
+def _json_of(path: Path, name: str, value: dict[Any, Any], parser: _Parser) -> str:
+    """A mapping as TrainingArguments take it from a command line."""
+    require(parser.takes_mapping(name), f"{path}: {name} is a mapping, but must be a single value; give one")
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:  # dates, sets, aliases to itself
+        raise ValueError(f"{path}: {name} cannot be written as JSON ({error}); use numbers, text and lists") from None
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:

@@ -53,6 +53,8 @@ OTHERS = {
     "---\ntitle: Row\n---\nRow": "YAML",
     '["Row", "row"]': "JSON",
     "PK\x03\x04\x14": "zip",
+    'REM A\nPERFORMER "Dex"\nFILE "mix.wav" WAVE\n  TRACK 01 AUDIO\n    INDEX 01 00:00:00': "a cue sheet.*line 3",
+    'TRACK 01 AUDIO\n  TITLE "Row"\n  INDEX 01 00:00:00': "a cue sheet",
 }
 LYRICS = [
     "[Verse 1]\nRow\n[Chorus: Bo Vale & Ada]\nrow",

@@ -42,6 +42,13 @@ _TIMED_FORMATS = (
     _Format("KRC or QRC", re.compile(r"^[ \t]*\[\d+,\d+\].*", re.M)),
     _Format("MicroDVD", re.compile(r"^[ \t]*\{\d+\}\{\d+\}.*", re.M)),
     _Format("UltraStar", re.compile(r"\A\s*#[A-Z][A-Z0-9]*:.*")),
+    _Format(
+        "a cue sheet",
+        re.compile(
+            r"^[ \t]*(?:FILE[ \t]+.+[ \t]+(?:WAVE|MP3|AIFF|BINARY|MOTOROLA)|TRACK \d\d AUDIO|INDEX \d\d \d\d:.*)\s*$",
+            re.M,
+        ),
+    ),
     _Format("ChordPro", re.compile(rf"^[ \t]*\{{(?:{_KEYS})(?::[^}}\n]*)?\}}[ \t]*$", re.M | re.I)),
     _Format("ChordPro", re.compile(rf"^.*{_CHORD}(?=[^\W\d_]).*", re.M)),
     _Format(

@@ -4,6 +4,7 @@ Flows in: what `datasets`, gradio, soundfile or transformers' pipelines give. Fl
 file. What the numbers mean is checked elsewhere (`audio_input`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..checks.text_input import MAX_NAME, MAX_PATH, shown
 from ..checks.validation import is_integer, is_number, plain, require
 
 _FORMS = (
     "a path, an open file, an audio file's bytes, samples, (samples, rate), a dictionary with array and sampling_rate, "
     "or with path or bytes, or a decoder of datasets"
 )
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
 _ARRAYS, _RATES = ("array", "raw", "audio"), ("sampling_rate", "sample_rate")
 
 
@@ -44,6 +47,7 @@ def unpack(audio: Any, name: str = "audio") -> Recording:
         ValueError: what is no recording, in one sentence.
     """
     if isinstance(audio, (str, PathLike)):
+        _check_file_name(str(audio), name)
         return Recording(audio, None)
     if isinstance(audio, (bytes, bytearray)):
         return Recording(bytes(audio), None)
@@ -89,12 +93,28 @@ def one_each(audio: Any, count: int, name: str = "prompt") -> list[Any]:
             f"list the recordings, or give (samples, rate) if they are one for all",
         )
         return listed * count
+    if count != 2 and len(listed) == 2 and _is_sound(listed[0]) and (listed[1] is None or type(listed[1]) is str):
+        read_rate(listed[1], name)  # (samples, "44100")
     require(
         len(listed) == count,
         f"{name} lists {len(listed)} recordings for {count} song{'s' * (count != 1)}; give one for each song of a list "
         f"or one for all, whose channels are in one array",
     )
     return listed
+
+
+def _check_file_name(path: str, name: str) -> None:
+    """Refuse text that holds the file itself, and a path that none can be."""
+    is_data = re.match("data:[^,]*,", path, re.I) is not None
+    require(
+        not is_data and not (len(path) > MAX_NAME and _BASE64.fullmatch(path)),
+        f"{name} is {'a data URI' if is_data else 'base64 text'}, not a path ({shown(path)}); give the bytes, "
+        f"base64.b64decode({'what stands behind its comma' if is_data else name})",
+    )
+    require(
+        len(path) <= MAX_PATH,
+        f"{name}={shown(path)} has {len(path):,} characters, but a path has at most {MAX_PATH}; name a file",
+    )
 
 
 def _content(file: Any, name: str) -> bytes:
@@ -124,6 +144,11 @@ def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:
         f"{name} is a dictionary with {', '.join(map(str, audio)) or 'nothing'}; give {_FORMS}",
     )
     return Recording(said["path"], None)
+
+
+def _is_sound(audio: Any) -> bool:
+    """Whether these are samples."""
+    return isinstance(audio, (np.ndarray, Tensor)) or (isinstance(audio, list) and bool(audio) and is_number(audio[0]))
 
 
 def _is_with_rate(audio: Any) -> bool:
