@@ -94,7 +94,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     """Open a repository quietly; priors are loaded when their level comes.
 
     Raises:
-        ValueError, OSError: no model named or found, a dtype that its int8 matrices can not take or that torchao is
+        ValueError, OSError: no model named or found, a dtype that its int8 matrices cannot take or that torchao is
             missing for, or a device that is not here.
     """
     require(bool(name), NO_MODEL)
@@ -118,7 +118,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     try:
         return model.to(resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+        raise ValueError(f"--device {device} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
 
 
 def open_processor(config: JukeboxConfig, name: str, revision: str | None = None) -> JukeboxProcessor:
@@ -163,7 +163,7 @@ def take(
         backend: see `sample_window`.
 
     Raises:
-        ValueError: what can not be sampled to its end.
+        ValueError: what cannot be sampled to its end.
     """
     said: set[str] = set()
     all_planned = []
@@ -331,7 +331,7 @@ def _seconds_to_go_on_from(request: SongRequest, state: SongState | None, config
 
 
 def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
-    """Refuse codes that can not be kept, refined or gone on from as a request says."""
+    """Refuse codes that cannot be kept, refined or gone on from as a request says."""
     state = _known_codes(request, config)
     if request.kind == "upsample":
         _refined_levels(level_list(request.levels), state)

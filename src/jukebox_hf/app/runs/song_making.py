@@ -122,7 +122,7 @@ def decoded(state: SongState, song: int, level: int, model: JukeboxModel) -> np.
 
 
 class _Sampling:
-    """Samples the songs of a job, side by side; where one can not go on, the others do, one by one."""
+    """Samples the songs of a job, side by side; where one cannot go on, the others do, one by one."""
 
     def __init__(self, job: Job, partial: PartialFolder, model: JukeboxModel, progress: Progress) -> None:
         self._planned, self._partial, self._model, self._progress = job.planned, partial, model, progress

@@ -154,7 +154,7 @@ class _Run:
     def _begun_jobs(
         self, unfinished: dict[str, list], model: JukeboxModel, processor: JukeboxProcessor, files: Fingerprint
     ) -> list[Job]:
-        """What is to be gone on with; what can not be is one song's loss, or that of those written with it."""
+        """What is to be gone on with; what cannot be is one song's loss, or that of those written with it."""
         jobs = []
         for songs in unfinished.values():
             targets = [self.by_name[name].target for name, _ in songs]
