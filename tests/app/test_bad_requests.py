@@ -151,7 +151,7 @@ def test_lyrics_from_a_pipe_of_the_shell_are_read_and_no_other_pipe_is_waited_fo
 
 def test_what_the_system_refuses_names_file_and_cure():
     error = PermissionError(13, "Permission denied", "l.txt")
-    assert sentence_of(error) == "l.txt can not be used (Permission denied); check that path and who may use it"
+    assert sentence_of(error) == "l.txt cannot be used (Permission denied); check that path and who may use it"
     assert sentence_of(OSError(28, "No space left")) == "No space left"
 
 

@@ -232,7 +232,7 @@ def test_lyrics_in_time_are_written_all_or_none(whole_song, repository, start, t
     words = ("align", whole_song.folder / "song.wav", "--out", timed, "--force")
     child = start(*words, before=_no_large_files)
     assert child.wait() == 2, child.said
-    told = f"jukebox-hf: {timed} can not be written to (File too large); choose another folder for --out"
+    told = f"jukebox-hf: {timed} cannot be written to (File too large); choose another folder for --out"
     assert child.said.splitlines()[-1] == told
     assert {path.name: path.read_text() for path in timed.iterdir()} == older
 

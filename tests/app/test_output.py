@@ -111,7 +111,7 @@ def test_a_refusal_is_one_where_nobody_can_read_it(redirection):
 def test_a_full_stdout_is_named_once():
     done = _run_with(">/dev/full", "labels", "list", "tiny")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith("jukebox-hf: standard output can not be written (No space left on device); ")
+    assert done.stderr.startswith("jukebox-hf: standard output cannot be written (No space left on device); ")
     assert _run_with(">/dev/full 2>/dev/full", "labels", "list", "tiny").returncode == 2
 
 

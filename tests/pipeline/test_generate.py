@@ -388,7 +388,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"seed": -3}, "seed=-3 must be an integer"),
         ({}, {"batch": 0}, "batch=0 must be a positive integer"),
         ({}, {"streamer": object()}, "streamer follows the tokens of a text; JukeboxModel.stream gives"),
-        ({}, {"stopping_criteria": [1]}, "stopping_criteria can not stop a song"),
+        ({}, {"stopping_criteria": [1]}, "stopping_criteria cannot stop a song"),
         ({}, {"logits_processor": LogitsProcessorList([TemperatureLogitsWarper(0.5)])}, "codes are no text"),
         ({}, {"codes": {2: torch.zeros(2, 3)}}, "must be integers"),
         ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
@@ -512,7 +512,7 @@ def test_a_hook_is_told_what_it_gave(model, words, given):
 def test_a_length_in_the_models_own_configuration_is_refused(repository, words):
     model = JukeboxModel.from_pretrained(repository)
     model.generation_config.max_length = 50
-    with pytest.raises(ValueError, match=r"generation_config\.max_length=50 can not be a default.*; say seconds="):
+    with pytest.raises(ValueError, match=r"generation_config\.max_length=50 cannot be a default.*; say seconds="):
         model.generate(words)
 
 

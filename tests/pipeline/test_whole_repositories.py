@@ -93,7 +93,7 @@ def test_a_variant_loads_again(repository, model, words, same, tmp_path, loaded)
         ({"state_dict": {"a": 1}}, "does not use state_dict"),
         ({"nonsense": 1}, "unknown argument nonsense"),
         ({"variant": "a/b"}, "must be a word"),
-        ({"variant": "fp16", "push_to_hub": True}, "can not be uploaded"),
+        ({"variant": "fp16", "push_to_hub": True}, "cannot be uploaded"),
     ],
 )
 def test_saving_refuses_what_it_can_not_do(model, tmp_path, said, message):

@@ -101,7 +101,7 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
         force: older files may be replaced.
 
     Raises:
-        ValueError: a format that nothing is written in, or a file that can not be written.
+        ValueError: a format that nothing is written in, or a file that cannot be written.
     """
     formats = [spelt_format(name) for name in text.split(",") if name.strip()]
     unknown = sorted(set(formats) - set(LYRIC_FILE_FORMATS))
@@ -126,7 +126,7 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         said: words that win over the side-car's; a recording's lyrics may also lie beside it in a .txt file.
 
     Raises:
-        ValueError, OSError: what can not be read, or has no lyrics.
+        ValueError, OSError: what cannot be read, or has no lyrics.
     """
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording")
     state, words, recording = None, {}, path if path.suffix.lower() in AUDIO_TYPES else None
@@ -166,7 +166,7 @@ def align_files(
         The files by format, seconds, lines, mean confidence, layer and head.
 
     Raises:
-        ValueError, OSError: words, codes or a folder that can not be used; before anything is written.
+        ValueError, OSError: words, codes or a folder that cannot be used; before anything is written.
     """
     check_folder(
         next(iter(targets.values())).parent, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0)
@@ -203,7 +203,7 @@ def find_head(
         The scores, and the level of the prior.
 
     Raises:
-        ValueError, OSError: songs or a model that can not be used, or a configuration that can not be written.
+        ValueError, OSError: songs or a model that cannot be used, or a configuration that cannot be written.
     """
     folder = Path(name)
     require(dry_run or folder.is_dir(), f"{name} is no folder to write to; convert or download it, or pass --dry-run")

@@ -101,7 +101,7 @@ def known_names(repository: str) -> list[dict[str, Any]]:
     except ValueError as error:
         if str(error) != NO_LISTS:
             raise
-    except OSError:  # lists that can not be fetched now are not what the model is
+    except OSError:  # lists that cannot be fetched now are not what the model is
         pass
     return []
 
@@ -169,11 +169,11 @@ def _file(repository: str, name: str, revision: str | None = None) -> Path | Non
         return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError:
         raise FileNotFoundError(
-            f"{repository} is no folder here, and {name} of that name on the Hub can not be fetched now; check the "
+            f"{repository} is no folder here, and {name} of that name on the Hub cannot be fetched now; check the "
             f"name and the connection"
         ) from None
     except errors.EntryNotFoundError:
         return None
     except (errors.HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise OSError(f"{repository} is no folder here, and can not be read on the Hub ({reason})") from None
+        raise OSError(f"{repository} is no folder here, and cannot be read on the Hub ({reason})") from None

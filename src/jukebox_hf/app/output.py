@@ -58,7 +58,7 @@ def say_line(text: object, err: bool = False) -> None:
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """JSON text of a value, in which all that can not be seen is escaped; a number that is not finite becomes null."""
+    """JSON text of a value, in which all that cannot be seen is escaped; a number that is not finite becomes null."""
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
     return "".join(c if c == "\n" or not _is_unseen(c) else json.dumps(c)[1:-1] for c in text)
 
@@ -84,13 +84,13 @@ def say_found(found: Any, is_json: bool, line: str) -> None:
 def sentence_of(error: BaseException) -> str:
     """What an error says, in one line; a system's error names its file, what is wrong and a cure."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, os.PathLike)):
-        return f"{os.fspath(error.filename)} can not be used ({error.strerror}); check that path and who may use it"
+        return f"{os.fspath(error.filename)} cannot be used ({error.strerror}); check that path and who may use it"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without [Errno 27]
     return " ".join(said.split()) or type(error).__name__
 
 
 def shell_word(word: str) -> str:
-    """Quote a word for bash, zsh or ksh; what can not be seen is written as in $'\\033'."""
+    """Quote a word for bash, zsh or ksh; what cannot be seen is written as in $'\\033'."""
     if not any(map(_is_unseen, word)):
         return shlex.quote(word)
     return "$'" + "".join(map(_shell_letter, word)) + "'"
@@ -101,7 +101,7 @@ def guarded_output() -> Iterator[None]:
     """Within, stdout and stderr clean all that is written to them: warnings, logs, tracebacks, other people's bars.
 
     A terminal still gets colours, and the moves between several bars. A stream that is closed is as good as /dev/null;
-    what stderr can not take is lost, as no song may end for it.
+    what stderr cannot take is lost, as no song may end for it.
     """
     old = tuple(_there(stream, number) for number, stream in ((1, sys.stdout), (2, sys.stderr)))
     new = _Cleaned(old[0], "standard output"), _Cleaned(old[1], None)
@@ -117,7 +117,7 @@ def guarded_output() -> Iterator[None]:
 class _Cleaned:
     """A stream that cleans what is written to it, and is the other stream in all else.
 
-    What can not be written is lost where the stream has no name, and else refused once, by that name.
+    What cannot be written is lost where the stream has no name, and else refused once, by that name.
     """
 
     def __init__(self, stream: TextIO, name: str | None) -> None:
@@ -153,7 +153,7 @@ class _Cleaned:
             _to_nowhere(self._stream)
             if self._name is not None:
                 raise OSError(
-                    f"{self._name} can not be written ({error.strerror}); free space, or send it elsewhere"
+                    f"{self._name} cannot be written ({error.strerror}); free space, or send it elsewhere"
                 ) from None
 
     def _cleaned(self, text: str) -> str:
@@ -215,7 +215,7 @@ def _seen(c: str) -> str:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """What a stream of another encoding, such as ASCII, can not write is shown as an escape too."""
+    """What a stream of another encoding, such as ASCII, cannot write is shown as an escape too."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

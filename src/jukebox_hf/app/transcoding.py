@@ -40,7 +40,7 @@ def encode_file(
     """Write the codes of a recording, whole codes of the coarsest level; the rest is cut off.
 
     Raises:
-        ValueError, OSError: audio, model or target that can not be used.
+        ValueError, OSError: audio, model or target that cannot be used.
     """
     require(model_name != "", NO_MODEL)
     check_recording(audio)
@@ -66,7 +66,7 @@ def decode_file(
     """Write what the codes of one level sound like.
 
     Raises:
-        ValueError, OSError: codes, level, model or target that can not be used.
+        ValueError, OSError: codes, level, model or target that cannot be used.
     """
     state = load_codes(codes)
     require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")

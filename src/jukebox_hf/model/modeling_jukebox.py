@@ -289,7 +289,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 `return_alignment`. See docs/reference/generation.md.
 
         Raises:
-            ValueError: what can not be sampled to its end, before the first step, in one sentence.
+            ValueError: what cannot be sampled to its end, before the first step, in one sentence.
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
         refuse_listeners(stopping_criteria, streamer)
@@ -328,7 +328,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 so much that nothing that comes later changes it.
 
         Raises:
-            ValueError: what `generate` refuses, and what can not be followed from its beginning on; before any piece.
+            ValueError: what `generate` refuses, and what cannot be followed from its beginning on; before any piece.
             FloatingPointError: as in `generate`.
         """
         refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
@@ -575,7 +575,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         kwargs = {name: value for name, value in kwargs.items() if name in PART_SAVING and value is not None}
         require(
             not (push_to_hub and "variant" in kwargs),
-            f"variant={kwargs.get('variant')!r} can not be uploaded by push_to_hub=True; save it and upload the folder "
+            f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
@@ -608,7 +608,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             prior.save_pretrained(folder / name, **kwargs)
 
     def _is_copied(self, level: int) -> bool:
-        """Whether a prior is saved as the repository has it: also int8, which transformers can not write again."""
+        """Whether a prior is saved as the repository has it: also int8, which transformers cannot write again."""
         prior = getattr(self, f"prior_{level}")
         return self._source is not None and (prior is None or self._source.stores_int8(prior))
 

@@ -285,7 +285,7 @@ def _lists(tokenizer: JukeboxTokenizer) -> tuple[Any, ...]:
 
 
 def _check_making(model: JukeboxModel, said: Mapping[str, Any]) -> None:
-    """Refuse what a pipeline can not be made with, before anything is moved."""
+    """Refuse what a pipeline cannot be made with, before anything is moved."""
     for name in ("image_processor", "video_processor"):
         require(said.get(name) is None, f"{name}= means nothing to a Jukebox, which neither sees nor shows; drop it")
     rate, own = said.get("sampling_rate"), model.config.sampling_rate

@@ -1,4 +1,4 @@
-"""`python -m jukebox_hf.training.assemble OUT --vqvae V --priors P0 P1 P2`: trained parts become a whole Jukebox.
+"""`jukebox-hf assemble OUT --vqvae V --priors P0 P1 P2`: trained parts become a whole Jukebox.
 
 Flows in: folders that training wrote. Flows out: a repository that `jukebox-hf generate --model OUT` sings from. It
 appears whole or not at all.
@@ -172,7 +172,7 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
     require(
         config.level < len(root.prior_configs),
         f"{origin} has priors of levels 0 to {len(root.prior_configs) - 1}, but this one is of level {config.level}; "
-        f"make a whole Jukebox with python -m jukebox_hf.training.assemble",
+        f"make a whole Jukebox with jukebox-hf assemble",
     )
     priors = list(root.prior_configs)
     priors[config.level] = config

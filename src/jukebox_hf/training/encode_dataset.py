@@ -1,4 +1,4 @@
-"""`python -m jukebox_hf.training.encode_dataset SONGS OUT --model M`: songs become codes, once.
+"""`jukebox-hf encode-dataset SONGS OUT --model M`: songs become codes, once.
 
 Flows in: songs, and a VQ-VAE. Flows out: a folder of parquet shards with codes and words, from which priors train
 without sound. A stopped run goes on after its last shard; under `torchrun` or `accelerate launch` the processes share

@@ -1,4 +1,4 @@
-"""`python -m jukebox_hf.training.train_prior`: train a prior or an upsampler on songs or codes, or fine-tune one.
+"""`jukebox-hf train-prior`: train a prior or an upsampler on songs or codes, or fine-tune one.
 
 Flows in: flags, or a YAML file and flags. Flows out: a prior's folder with its lists of names, checkpoints, and an exit
 code; with `--into`, a whole Jukebox. Run it under `accelerate launch` or `torchrun` for several devices.

@@ -1,4 +1,4 @@
-"""`python -m jukebox_hf.training.train_vqvae`: train a VQ-VAE on songs.
+"""`jukebox-hf train-vqvae`: train a VQ-VAE on songs.
 
 Flows in: flags, or a YAML file and flags. Flows out: a model folder, checkpoints, and an exit code. Run it under
 `accelerate launch` or `torchrun` for several devices.

@@ -168,7 +168,7 @@ def test_a_library_without_our_functions_is_no_native_step(monkeypatch, tmp_path
     monkeypatch.setattr(cpp_step, "_compiled", lambda: compiled)
     assert compile_native() is None
     prior = tiny_prior("bare")
-    assert "can not be used" in cpp_step.reason_against(prior, prior.new_cache(1))
+    assert "cannot be used" in cpp_step.reason_against(prior, prior.new_cache(1))
 
 
 @needs_compiler

@@ -29,9 +29,10 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
     dtype = stored_dtype(one.model, revision=one.revision) if one.dtype in (None, "keep") else one.dtype
     needs = memory_needs(model.config)[sized_like(dtype)]
     levels = []
-    for level_plan, words in zip(planned.plan.levels, plan_in_words(planned), strict=True):
+    for level_plan, words in zip(planned.batch.plan.levels, plan_in_words(planned), strict=True):
         rows = at_once[level_plan.level]
-        there = min(map(len, planned.state.codes[level_plan.level]))  # given, or written by a run that was interrupted
+        known = planned.batch.state.codes[level_plan.level]  # given, or written by a run that was interrupted
+        there = min(map(len, known))
         levels.append(
             words
             | {
@@ -43,7 +44,7 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
         model.take_back(level_plan.level)
     return {
         "songs": songs,
-        "audio_seconds": planned.plan.samples / model.config.sampling_rate,
+        "audio_seconds": planned.batch.plan.samples / model.config.sampling_rate,
         "levels": levels,
         "seconds": round(sum(level["seconds"] for level in levels), 1),
         "memory_gb": max(level["memory_gb"] for level in levels),
@@ -74,7 +75,7 @@ def _timed(
     """Seconds of reading a window of so many rows, conditioning included, and of a step."""
     prior, length = model.lend(level_plan.level), level_plan.windows[0].length
     known, device = max(known, 0), prior.device
-    inputs = window_inputs(list(planned.labels[level_plan.level][:1]))
+    inputs = window_inputs(list(planned.batch.labels[level_plan.level][:1]))
     if prior.config.upper_strides:
         inputs["upper_codes"] = torch.zeros(1, -(-length // prior.config.upper_ratio), dtype=torch.long, device="cpu")
     inputs = {name: value.to(device) for name, value in inputs.items()}

@@ -1,4 +1,4 @@
-"""A folder that is held open, so that what is written into it can not land anywhere else.
+"""A folder that is held open, so that what is written into it cannot land anywhere else.
 
 Whoever swaps a folder for a symbolic link while a song is written, by mistake or not, must not make us write through
 it. Where the system can (everywhere but on Windows), files are opened, moved and removed by their names within the open

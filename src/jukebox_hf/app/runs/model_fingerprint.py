@@ -174,7 +174,7 @@ def _of_blocks(file: BinaryIO, size: int, dtype: str = "", name: str = "") -> st
         size -= len(block)
         require(
             integers is None or not bool(((np.frombuffer(block, integers) & exponent) == exponent).any()),
-            f"{name} holds numbers that are not finite, which can not be sung; get the file again, or train it anew",
+            f"{name} holds numbers that are not finite, which cannot be sung; get the file again, or train it anew",
         )
     return digest.hexdigest()
 

@@ -91,7 +91,7 @@ class PartialFolder:
 
         Raises:
             ValueError: another process holds it.
-            OSError: the folder can not be made or written.
+            OSError: the folder cannot be made or written.
         """
         self.check_ours()
         with refusals_named(self.path.parent):

@@ -33,7 +33,6 @@ from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.inputs.label_files import NO_LISTS
-from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -59,42 +58,35 @@ class PlannedSongs:
 
     Attributes:
         requests: one per song.
-        plan: the same for all.
-        labels: per level, finest first, of every song.
-        state: what is known of them; its notes say how many samples of each were given, by a prompt or by codes.
-        compute: how they are computed.
+        batch: what is sampled; the notes of its state say how many samples of each song were given, by a prompt or by
+            codes.
+        compute: how it is computed.
     """
 
     requests: tuple[SongRequest, ...]
-    plan: SamplingPlan
-    labels: tuple[tuple[LevelLabels, ...], ...]
-    state: SongState
+    batch: SongBatch
     compute: ComputeOptions
-
-    @property
-    def batch(self) -> SongBatch:
-        """The same as what is sampled."""
-        return SongBatch(tuple(range(len(self.requests))), self.plan, self.labels, self.state)
 
     @property
     def given_samples(self) -> list[int]:
         """How much of each song was there before its first step."""
-        return _read_given(self.state.notes, self.state.num_songs)[0]
+        return _read_given(self.batch.state.notes, self.batch.state.num_songs)[0]
 
     def given_codes(self, level: int) -> list[int]:
         """How many codes of a level each song had before its first step."""
-        given, codes = _read_given(self.state.notes, self.state.num_songs)
+        given, codes = _read_given(self.batch.state.notes, self.batch.state.num_songs)
         if codes is not None:
             return codes[level]
-        hop = self.labels[level][0].config.hop_length
-        return [min(len(own), samples // hop) for own, samples in zip(self.state.codes[level], given, strict=True)]
+        hop = self.batch.labels[level][0].config.hop_length
+        pairs = zip(self.batch.state.codes[level], given, strict=True)
+        return [min(len(own), samples // hop) for own, samples in pairs]
 
 
 def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
     """Open a repository quietly; priors are loaded when their level comes.
 
     Raises:
-        ValueError, OSError: no model named or found, a dtype that its int8 matrices can not take or that torchao is
+        ValueError, OSError: no model named or found, a dtype that its int8 matrices cannot take or that torchao is
             missing for, or a device that is not here.
     """
     require(bool(name), NO_MODEL)
@@ -118,7 +110,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     try:
         return model.to(resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device} can not be used here ({str(error).splitlines()[0]}); try cpu") from None
+        raise ValueError(f"--device {device} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
 
 
 def open_processor(config: JukeboxConfig, name: str, revision: str | None = None) -> JukeboxProcessor:
@@ -163,7 +155,7 @@ def take(
         backend: see `sample_window`.
 
     Raises:
-        ValueError: what can not be sampled to its end.
+        ValueError: what cannot be sampled to its end.
     """
     said: set[str] = set()
     all_planned = []
@@ -193,7 +185,8 @@ def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names
 
 def noted(planned: PlannedSongs, notes: Mapping[str, str]) -> PlannedSongs:
     """The same with more said in the notes of the first state."""
-    return replace(planned, state=replace(planned.state, notes={**planned.state.notes, **notes}))
+    state = replace(planned.batch.state, notes={**planned.batch.state.notes, **notes})
+    return replace(planned, batch=replace(planned.batch, state=state))
 
 
 @contextlib.contextmanager
@@ -213,7 +206,7 @@ def together(
     """Put up to `batch` songs with the same plan together; `names` go along."""
     groups: dict[SamplingPlan, list[int]] = {}
     for index, planned in enumerate(all_planned):
-        groups.setdefault(planned.plan, []).append(index)
+        groups.setdefault(planned.batch.plan, []).append(index)
     joined = []
     for indices in groups.values():
         for start in range(0, len(indices), batch):
@@ -224,9 +217,10 @@ def together(
 
 def only(planned: PlannedSongs, song: int) -> PlannedSongs:
     """One of the songs alone."""
-    labels = tuple((songs[song],) for songs in planned.labels)
-    state = replace(planned.state.only(song), notes=_notes_of(planned.state.notes, song))
-    return PlannedSongs((planned.requests[song],), planned.plan, labels, state, planned.compute)
+    own = planned.batch
+    labels = tuple((songs[song],) for songs in own.labels)
+    state = replace(own.state.only(song), notes=_notes_of(own.state.notes, song))
+    return PlannedSongs((planned.requests[song],), SongBatch((0,), own.plan, labels, state), planned.compute)
 
 
 def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
@@ -237,7 +231,7 @@ def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
 def group_of(planned: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
     songs, batch = len(planned.requests), planned.compute.batch
-    rounds = {plan.level: plan.rounds(songs, batch) for plan in planned.plan.levels}
+    rounds = {plan.level: plan.rounds(songs, batch) for plan in planned.batch.plan.levels}
     rows = {level: songs * max(map(len, windows)) for level, windows in rounds.items()}
     return Group(songs, {level: min(count, batch or count) for level, count in rows.items()})
 
@@ -265,7 +259,7 @@ def _take_one(
     known = max(len(batch.state.codes[plan.level][0]) * hops[plan.level] for plan in batch.plan.levels)
     notes = _given([known], [[len(songs[0])] for songs in batch.state.codes]) if begun is None else begun.notes
     state = SongState(batch.state.codes, (request.seed,), notes)
-    return PlannedSongs((request,), batch.plan, batch.labels, state, said.compute)
+    return PlannedSongs((request,), replace(batch, state=state), said.compute)
 
 
 def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
@@ -331,7 +325,7 @@ def _seconds_to_go_on_from(request: SongRequest, state: SongState | None, config
 
 
 def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
-    """Refuse codes that can not be kept, refined or gone on from as a request says."""
+    """Refuse codes that cannot be kept, refined or gone on from as a request says."""
     state = _known_codes(request, config)
     if request.kind == "upsample":
         _refined_levels(level_list(request.levels), state)
@@ -393,24 +387,22 @@ def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[in
 
 def _joined(all_planned: Sequence[PlannedSongs]) -> PlannedSongs:
     """Several with the same plan as one."""
-    labels = zip(*(planned.labels for planned in all_planned), strict=True)
-    codes = zip(*(planned.state.codes for planned in all_planned), strict=True)
-    return PlannedSongs(
-        tuple(request for planned in all_planned for request in planned.requests),
-        all_planned[0].plan,
-        tuple(tuple(itertools.chain(*songs)) for songs in labels),
-        SongState(
-            tuple(tuple(itertools.chain(*songs)) for songs in codes),
-            tuple(seed for planned in all_planned for seed in planned.state.seeds),
-            {**all_planned[0].state.notes, **_joined_given(all_planned)},
-        ),
-        all_planned[0].compute,
+    batches = [planned.batch for planned in all_planned]
+    labels = zip(*(batch.labels for batch in batches), strict=True)
+    codes = zip(*(batch.state.codes for batch in batches), strict=True)
+    requests = tuple(request for planned in all_planned for request in planned.requests)
+    state = SongState(
+        tuple(tuple(itertools.chain(*songs)) for songs in codes),
+        tuple(seed for batch in batches for seed in batch.state.seeds),
+        {**batches[0].state.notes, **_joined_given(all_planned)},
     )
+    songs, joined = tuple(range(len(requests))), tuple(tuple(itertools.chain(*songs)) for songs in labels)
+    return PlannedSongs(requests, SongBatch(songs, batches[0].plan, joined, state), all_planned[0].compute)
 
 
 def _joined_given(all_planned: Sequence[PlannedSongs]) -> dict[str, str]:
     samples = [samples for planned in all_planned for samples in planned.given_samples]
-    if any(_GIVEN_CODES not in planned.state.notes for planned in all_planned):
+    if any(_GIVEN_CODES not in planned.batch.state.notes for planned in all_planned):
         return _given(samples, None)
-    codes = zip(*(json.loads(planned.state.notes[_GIVEN_CODES]) for planned in all_planned), strict=True)
+    codes = zip(*(json.loads(planned.batch.state.notes[_GIVEN_CODES]) for planned in all_planned), strict=True)
     return _given(samples, [list(itertools.chain(*songs)) for songs in codes])

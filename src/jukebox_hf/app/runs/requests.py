@@ -29,7 +29,7 @@ def read_songs_file(path: Path) -> list[dict[str, Any]]:
     """The songs of a songs.jsonl: a JSON object on each line, with the names of the command's options, and `where`.
 
     Raises:
-        ValueError: a file that can not be read, or a line that is no song, with its number.
+        ValueError: a file that cannot be read, or a line that is no song, with its number.
     """
     songs = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):  # U+2028 inside a text ends no line of JSON

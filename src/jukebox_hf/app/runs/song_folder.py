@@ -75,7 +75,7 @@ class SongTarget:
         return next((path for path in self.files if not (path.is_file() and path.stat().st_size > 0)), None)
 
     def check_names(self) -> None:
-        """Refuse names that the file system would refuse once the song is there, or that JSON can not hold.
+        """Refuse names that the file system would refuse once the song is there, or that JSON cannot hold.
 
         Raises:
             ValueError: in one sentence.
@@ -211,13 +211,13 @@ def load_codes(path: Path) -> SongState:
     state = SongState.load(path)
     require(
         state.notes.get("digest") == _digest_of_codes(state),
-        f"{path} was changed or damaged since it was written; its codes can not be trusted",
+        f"{path} was changed or damaged since it was written; its codes cannot be trusted",
     )
     return state
 
 
 def check_folder(folder: Path, num_bytes: int) -> None:
-    """Refuse, before anything is sampled, a folder that can not be written to or has too little room.
+    """Refuse, before anything is sampled, a folder that cannot be written to or has too little room.
 
     Raises:
         ValueError, OSError: in one sentence, with the folder and the bytes.
@@ -240,7 +240,7 @@ def refusals_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"{folder} can not be written to ({error.strerror}); choose another folder for --out") from None
+        raise OSError(f"{folder} cannot be written to ({error.strerror}); choose another folder for --out") from None
 
 
 def _digest_of_codes(state: SongState) -> str:

@@ -56,8 +56,8 @@ class Job:
 def bytes_needed(planned: PlannedSongs, model: JukeboxModel) -> int:
     """About how much the files of planned songs take at their largest: audio, previews, and codes twice."""
     hops = model.config.vqvae_config.hop_lengths
-    per_song = planned.plan.samples * (4 + 2 * len(planned.plan.levels)) + sum(
-        16 * planned.plan.samples // hop for hop in hops
+    per_song = planned.batch.plan.samples * (4 + 2 * len(planned.batch.plan.levels)) + sum(
+        16 * planned.batch.plan.samples // hop for hop in hops
     )
     return per_song * len(planned.requests)
 
@@ -71,7 +71,7 @@ def begin(job: Job, force: bool = False) -> None:
             with other.locked():
                 other.remove([target])
     with partial.locked():
-        partial.begin([request.to_dict() for request in planned.requests], job.targets, planned.state, force)
+        partial.begin([request.to_dict() for request in planned.requests], job.targets, planned.batch.state, force)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def decoded(state: SongState, song: int, level: int, model: JukeboxModel) -> np.
 
 
 class _Sampling:
-    """Samples the songs of a job, side by side; where one can not go on, the others do, one by one."""
+    """Samples the songs of a job, side by side; where one cannot go on, the others do, one by one."""
 
     def __init__(self, job: Job, partial: PartialFolder, model: JukeboxModel, progress: Progress) -> None:
         self._planned, self._partial, self._model, self._progress = job.planned, partial, model, progress
@@ -176,7 +176,7 @@ def _sampled(
         nonlocal level_now
         if level != level_now:
             level_now = level
-            (total,) = (level_plan.total for level_plan in planned.plan.levels if level_plan.level == level)
+            (total,) = (level_plan.total for level_plan in planned.batch.plan.levels if level_plan.level == level)
             progress.begin_level(level, total, position)
         progress.reach(position)
 
@@ -195,14 +195,14 @@ def _sampled(
 
 def _check_fits(state: SongState, planned: PlannedSongs, path: Path) -> None:
     """A state must be of these songs and not longer than planned."""
-    totals = {level_plan.level: level_plan.total for level_plan in planned.plan.levels}
+    totals = {level_plan.level: level_plan.total for level_plan in planned.batch.plan.levels}
     fits = (
-        state.seeds == planned.state.seeds
-        and len(state.codes) == len(planned.state.codes)
+        state.seeds == planned.batch.state.seeds
+        and len(state.codes) == len(planned.batch.state.codes)
         and all(len(codes) <= total for level, total in totals.items() for codes in state.codes[level])
         and all(
             torch.equal(codes[: len(given)], given)
-            for songs, firsts in zip(state.codes, planned.state.codes, strict=True)
+            for songs, firsts in zip(state.codes, planned.batch.state.codes, strict=True)
             for codes, given in zip(songs, firsts, strict=True)
         )
     )
@@ -251,7 +251,7 @@ def _files(
     request, rate = planned.requests[song], model.config.sampling_rate
     (lyrics,) = sung_lyrics([request], state.only(song), model, processor, say)
     levels = [level for level, songs in reversed(list(enumerate(state.codes))) if len(songs[song])]
-    levels = [level for level in levels if level >= planned.plan.levels[-1].level]
+    levels = [level for level in levels if level >= planned.batch.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths
     sounds = [LevelSound(level, hops[level], decoded(state, song, level, model)) for level in levels]
     described = f"{request.artist} · {request.genre} · seed {request.seed}"
@@ -354,5 +354,5 @@ def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = No
             "backend": (backends or {}).get(level_plan.level, planned.compute.backend),
             **asdict(level_plan.settings),
         }
-        for level_plan in planned.plan.levels
+        for level_plan in planned.batch.plan.levels
     ]

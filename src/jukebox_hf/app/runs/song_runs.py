@@ -154,7 +154,7 @@ class _Run:
     def _begun_jobs(
         self, unfinished: dict[str, list], model: JukeboxModel, processor: JukeboxProcessor, files: Fingerprint
     ) -> list[Job]:
-        """What is to be gone on with; what can not be is one song's loss, or that of those written with it."""
+        """What is to be gone on with; what cannot be is one song's loss, or that of those written with it."""
         jobs = []
         for songs in unfinished.values():
             targets = [self.by_name[name].target for name, _ in songs]
@@ -184,9 +184,10 @@ class _Run:
         measured: dict[Any, dict[str, Any]] = {}
         estimates = []
         for job in jobs:
-            known = tuple(tuple(map(len, songs)) for songs in job.planned.state.codes)
-            found = measured.get(alike := (job.planned.plan, known)) or estimate(job.planned, model)
-            measured[alike] = found
+            planned = job.planned
+            known = tuple(tuple(map(len, songs)) for songs in planned.batch.state.codes)
+            alike = planned.batch.plan, planned.compute, known
+            found = measured[alike] = measured.get(alike) or estimate(planned, model)
             estimates.append(found | {"text": in_words(found)})
         return estimates
 
@@ -355,7 +356,9 @@ class _Run:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
         if self.options.backend != "auto":
             planned = jobs[0].planned
-            check_backend_here(model.lend(planned.plan.levels[0].level), len(planned.requests), self.options.backend)
+            check_backend_here(
+                model.lend(planned.batch.plan.levels[0].level), len(planned.requests), self.options.backend
+            )
 
 
 def _check_one_model(requests: Sequence[SongRequest]) -> None:

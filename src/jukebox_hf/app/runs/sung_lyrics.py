@@ -30,7 +30,7 @@ def sung_lyrics(
 ) -> list[TimedLyrics | None]:
     """The lyrics of each song in time; None without lyrics, without their codes, or where no head is known to follow.
 
-    Where they can not be timed, as in too little memory, that is said and they are left out: the song itself is whole.
+    Where they cannot be timed, as in too little memory, that is said and they are left out: the song itself is whole.
     The prior that reads lyrics is loaded once more, after the last level, and let go again.
     """
     level = processor.lyric_level

@@ -65,7 +65,7 @@ class _Sizes(ctypes.Structure):
 
 
 def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
-    """Why a prior can not step natively; None if it can."""
+    """Why a prior cannot step natively; None if it can."""
     if cache.position.device.type != "cpu":
         return f"the prior is on {cache.position.device}, not on a CPU"
     if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
@@ -254,6 +254,6 @@ def _compiled() -> tuple[ctypes.CDLL | None, str]:
         told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
         return None, f"the C compiler {compiler} failed ({told.splitlines()[0][:200]})"
     except (OSError, AttributeError) as error:
-        return None, f"what the C compiler {compiler} makes can not be used ({error})"
+        return None, f"what the C compiler {compiler} makes cannot be used ({error})"
     scratch_size.restype, step.restype, head.restype = ctypes.c_int64, None, None
     return library, ""

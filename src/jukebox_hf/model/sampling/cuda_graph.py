@@ -56,7 +56,7 @@ class CudaGraph:
         return result
 
     def _capture(self) -> bool:
-        """Record one call; a function that can not be recorded stays as it is, with one warning."""
+        """Record one call; a function that cannot be recorded stays as it is, with one warning."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):

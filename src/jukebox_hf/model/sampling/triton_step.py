@@ -56,7 +56,7 @@ class Tiles:
 
 
 def reason_against_fused(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
-    """Why a prior can not step in fused kernels; None if it can."""
+    """Why a prior cannot step in fused kernels; None if it can."""
     device = cache.position.device
     if triton is None:
         return "triton is not installed"

@@ -108,7 +108,7 @@ def sample_window(
             `eager`.
 
     Raises:
-        ValueError: a length that the window can not hold or its conditioning does not reach, a chunk of no codes,
+        ValueError: a length that the window cannot hold or its conditioning does not reach, a chunk of no codes,
             missing uniforms, or a backend that is not possible here, in one sentence.
         FloatingPointError: logits that are not finite, or a hook that leaves nothing to draw; its arguments are what
             happened, the row, the position in the window and the cure.

@@ -158,7 +158,7 @@ def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | N
     is_of_transformers = isinstance(logits_processor, (list, LogitsProcessor))
     require(
         callable(logits_processor) and not is_of_transformers,
-        f"logits_processor={type(logits_processor).__name__} can not be used: codes are no text; give a function "
+        f"logits_processor={type(logits_processor).__name__} cannot be used: codes are no text; give a function "
         f"(logits, level, position) -> logits",
     )
     return logits_processor
@@ -168,7 +168,7 @@ def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
     """Refuse what could stop or watch a text, but not a song."""
     require(
         stopping_criteria is None or (isinstance(stopping_criteria, Sized) and len(stopping_criteria) == 0),
-        "stopping_criteria can not stop a song, whose length is decided before its first code; use seconds=",
+        "stopping_criteria cannot stop a song, whose length is decided before its first code; use seconds=",
     )
     require(
         streamer is None,
@@ -222,7 +222,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
         is_foreign = name not in KNOWN and name in GENERATE
         require(
             value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
-            f"the model's own generation_config.{name}={value!r} can not be a default of songs; "
+            f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
         if value is not None and name in (*_WINDOWS, *_ANSWERS) and name != "hop_fractions":

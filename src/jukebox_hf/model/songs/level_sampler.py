@@ -90,7 +90,7 @@ class LevelSampler:
         """The state with these rows sampled, in batches of those that know equally much.
 
         Raises:
-            FloatingPointError: logits that can not be drawn from, with level, song and position.
+            FloatingPointError: logits that cannot be drawn from, with level, song and position.
         """
         waiting, written = sorted(rows, key=lambda row: -len(row.known)), {}
         planned, tried = self._next_batch(waiting), None

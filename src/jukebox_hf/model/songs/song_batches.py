@@ -49,7 +49,7 @@ def take_batches(
         hook: will be called before every draw.
 
     Raises:
-        ValueError: tensors, lengths or codes that can not be sampled to their end.
+        ValueError: tensors, lengths or codes that cannot be sampled to their end.
     """
     codes = read_codes(codes)
     songs = read_songs(config, inputs, batch_size(inputs, codes))

@@ -112,7 +112,7 @@ def plan_song(
             of each again from what is before it: many times faster, but another song (decision 027).
 
     Raises:
-        ValueError: a length, level, fraction or size that can not be sampled, in one sentence.
+        ValueError: a length, level, fraction or size that cannot be sampled, in one sentence.
     """
     hops = config.vqvae_config.hop_lengths
     coarsest = hops[len(config.prior_configs) - 1]

@@ -59,7 +59,7 @@ def prior_card(
         f'prior = JukeboxPrior.from_pretrained("{name}")',
         "```",
         "",
-        "It writes codes; a whole Jukebox (`python -m jukebox_hf.training.assemble`) makes sound of them. Weights that "
+        "It writes codes; a whole Jukebox (`jukebox-hf assemble`) makes sound of them. Weights that "
         "were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.",
         "",
     ]
