@@ -119,7 +119,7 @@ def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
     assert song["parallel_windows_s"] == pytest.approx(6.89 + 1.5 * (6.892 + 1.024 + 7.876 + 1.024))
     assert song["first_sound_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 5.745, abs=0.003)
     assert song["first_sound_soon_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 0.551, abs=0.003)
-    assert "| bf16 | 1 | captured | 144.7 |" in capsys.readouterr().out
+    assert "| bf16 | 1 | cuda_graph | 144.7 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

@@ -212,3 +212,11 @@ def test_a_name_that_no_folder_can_hold_is_named_by_line(tmp_path):
     write(tmp_path, HEADER + GOOD.replace("a.wav", "a" * 300 + ".wav"))
     with pytest.raises(ValueError, match=r"line 2, file name has a part of 304 bytes.*shorten it"):
         open_songs(tmp_path)
+
+
+def test_recordings_that_are_listed_by_their_whole_paths_are_listed(tmp_path, monkeypatch):
+    (tmp_path / "songs").mkdir()
+    soundfile.write(tmp_path / "songs/a.wav", np.zeros(800), 8000)
+    write(tmp_path / "songs", HEADER + GOOD.replace("a.wav", str(tmp_path / "songs/a.wav")))
+    monkeypatch.chdir(tmp_path)
+    assert open_songs("songs").table.left_out is None

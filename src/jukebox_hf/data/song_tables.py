@@ -419,7 +419,7 @@ def _listed(root: SourceFolder, metadata: Path) -> SongTable:
 def _unlisted(folder: Path, metadata: Path, audio: Iterable[Path]) -> str | None:
     kinds = (*SUFFIXES, *_OTHER_SOUND)
     found = {path for path in folder.rglob("*") if path.suffix.lower() in kinds and not _is_hidden(path, folder)}
-    unlisted = len(found - set(audio))
+    unlisted = len(set(map(os.path.abspath, found)) - set(map(os.path.abspath, audio)))  # lists may name whole paths
     return f"{unlisted} of {len(found)} recordings in {folder} are not listed in {metadata.name}" if unlisted else None
 
 

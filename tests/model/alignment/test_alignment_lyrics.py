@@ -79,3 +79,25 @@ def test_only_the_first_few_of_many_are_listed():
     lost, foreign = remarks("%" * 9 + " я" * 7, "ia" * 7, [10 + 2 * (n // 2) for n in range(14)])
     assert "and 4 more; spell" in lost
     assert "and 2 more words; write" in foreign
+
+
+@pytest.mark.parametrize(
+    ("typed", "result"),
+    [
+        ("t\N{LATIN SMALL LETTER ESH}\N{LATIN LETTER SMALL CAPITAL I}", "tshi"),
+        ("\u2817\u2815\u283a", "row"),
+        ("\u02e5\u02e9", "51"),
+    ],
+    ids=["phonetic letters", "braille", "tone letters"],
+)
+def test_what_is_respelt_is_shown_whatever_alphabet_it_is_of(processor, typed, result):
+    with pytest.warns(UserWarning, match=f"romanised, .*: '{typed}' becomes '{result}'"):
+        processor(typed, seed=1)
+
+
+@pytest.mark.parametrize(
+    "typed", ["déjà vu, Straße, smørrebrød", "“naïve” \u2013 ½", "\uff46\uff55 ⓦⓘ ạ ơ"]
+)
+def test_accents_and_typographic_twins_are_no_other_letters(processor, typed, recwarn):
+    processor(typed, seed=1)
+    assert not [warning for warning in recwarn if "romanised" in str(warning.message)]

@@ -1,7 +1,7 @@
 """Lyrics as people write them: headings such as [Chorus] are read, not sung, and what cannot be sung is reported.
 
 Flows in: lyrics as typed. Flows out: the sung part with a way back to the typed text, the headings, and sentences about
-what the vocabulary made of the rest. Standard library only.
+what the vocabulary made of the rest.
 """
 
 import re
@@ -9,9 +9,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .romanization import OVERRIDES
+
 _HEADING = re.compile(r"[ \t]*\[([^\[\]\n\r]{1,80})\][ \t]*\r?(?:\n|\Z)")
 _LINE_END = re.compile("\r(?!\n)|[\v\f\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
 _NAMED_AT_ONCE = 5
+_BEYOND_EUROPE = 0x180  # letters of European alphabets come before; their plain spelling surprises nobody
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def remarks(text: str, cleaned: str, offsets: Sequence[int], headings: Sequence[
     words = [
         found
         for found in re.finditer(r"\S+", text)
-        if any(is_foreign(text[index]) and kept.get(index, "").isascii() for index in range(*found.span()))
+        if any(_is_respelt(text[index], kept.get(index, "")) for index in range(*found.span()))
     ]
     foreign = [found for found in words if found.start() not in unsung]
     if foreign:
@@ -117,6 +120,17 @@ def _is_part(text: str, index: int, kept: Mapping[int, str]) -> bool:
     if first is None or kept[first].isascii():
         return False
     return len(unicodedata.normalize("NFC", text[first : index + 1])) == 1
+
+
+def _is_respelt(character: str, spelling: str) -> bool:
+    """Whether a singer would read another letter than was typed: accents and typographic twins are the same one."""
+    if not spelling.isascii():
+        return False
+    if is_foreign(character):
+        return True
+    plain = "".join(part for part in unicodedata.normalize("NFKD", character) if part.isalnum())
+    is_well_known = ord(character) < _BEYOND_EUROPE or character in OVERRIDES
+    return not is_well_known and any(map(str.isalnum, spelling)) and plain.casefold() != spelling.strip().casefold()
 
 
 def is_foreign(character: str) -> bool:

@@ -176,7 +176,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
                 ),
                 "prompt_values": prompts,
                 "prompt_lengths": prompt_lengths,
-                "sampling_rates": torch.full((len(songs),), rate, device="cpu"),
+                "sampling_rates": torch.full((len(songs),), rate, dtype=torch.int64, device="cpu"),
             }
         )
 
