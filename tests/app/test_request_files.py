@@ -1,9 +1,12 @@
 """Files of songs and of lyrics: their lines mean one thing, or are refused with file and line."""
 
+import gzip
 import json
+import os
 
 import pytest
 
+from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.runs.requests import read_songs_file, read_text
 from jukebox_hf.app.runs.song_request import read_request
 
@@ -80,3 +83,27 @@ def test_lyrics_in_other_encodings_are_refused(tmp_path, content, said):
 def test_a_request_refuses_timed_text_from_wherever_it_comes():
     with pytest.raises(ValueError, match=r"the request lyrics is SRT or WebVTT.*give the words alone"):
         read_request({"lyrics": "1\n00:00:01,000 --> 00:00:02,000\nrow"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04" + b"word/document.xml" * 9, "is a document of Word, or another packed file; save what it says"),
+        (gzip.compress(b"row, row, row"), "is packed; unpack it"),
+        (b"%PDF-1.7 row, row", "is sound, a picture or a text"),
+    ],
+    ids=["docx", "gz", "pdf"],
+)
+def test_lyrics_in_another_kind_of_file_are_named_for_what_they_are(tmp_path, content, message):
+    (tmp_path / "lyrics.docx").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path / "lyrics.docx")
+
+
+def test_a_folder_that_was_removed_under_the_shell_is_said(tmp_path, monkeypatch):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    assert sentence_of(FileNotFoundError(2, "No such file or directory")) == "No such file or directory"
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert "the folder that this shell stands in was removed" in sentence_of(FileNotFoundError(2, "No such file"))

@@ -85,8 +85,18 @@ def sentence_of(error: BaseException) -> str:
     """What an error says, in one line; a system's error names its file, what is wrong and a cure."""
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, os.PathLike)):
         return f"{os.fspath(error.filename)} cannot be used ({error.strerror}); check that path and who may use it"
+    if isinstance(error, FileNotFoundError) and _is_here_gone():
+        return "the folder that this shell stands in was removed; go to one that is there, such as with cd ~"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without [Errno 27]
     return " ".join(said.split()) or type(error).__name__
+
+
+def _is_here_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def shell_word(word: str) -> str:

@@ -95,9 +95,7 @@ def test_what_is_respelt_is_shown_whatever_alphabet_it_is_of(processor, typed, r
         processor(typed, seed=1)
 
 
-@pytest.mark.parametrize(
-    "typed", ["déjà vu, Straße, smørrebrød", "“naïve” \u2013 ½", "\uff46\uff55 ⓦⓘ ạ ơ"]
-)
+@pytest.mark.parametrize("typed", ["déjà vu, Straße, smørrebrød", "“naïve” \u2013 ½", "\uff46\uff55 ⓦⓘ ạ ơ"])
 def test_accents_and_typographic_twins_are_no_other_letters(processor, typed, recwarn):
     processor(typed, seed=1)
     assert not [warning for warning in recwarn if "romanised" in str(warning.message)]

@@ -1,5 +1,6 @@
 """The gate for text: what files, terminals and tokenizers cannot hold is refused in a sentence that can be printed."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_a_value_is_shown_short_and_printable():
 def test_a_song_is_not_labelled_with_half_a_character(name):
     with pytest.raises(ValueError, match=f"{name} holds half a character"):
         SongDescription(1, **{name: "la \ud83d"})
+
+
+def test_the_locale_is_named_where_it_is_at_fault(monkeypatch):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(
+        ValueError, match=r"beyond ASCII, while this shell's locale is ascii at 3 .*LC_ALL=C\.UTF-8"
+    ):
+        check_text("--out", "caf\udcc3\udca9", 100)

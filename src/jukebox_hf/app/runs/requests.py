@@ -11,6 +11,7 @@ from typing import Any
 from jukebox_hf.app.options import flag_of
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import check_here, check_text
 from jukebox_hf.model.checks.validation import require
@@ -65,6 +66,11 @@ def read_text(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(_MAX_FILE_BYTES + 1)
     require(len(content) <= _MAX_FILE_BYTES, f"{path} has over the {_MAX_FILE_BYTES:,} bytes allowed; shorten it")
+    require(
+        not content.startswith(b"PK\x03\x04"),
+        f"{path} is a document of Word, or another packed file; save what it says as text in UTF-8",
+    )
+    refuse_kind(path, content[:512])
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from .validation import require
 
 LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
 GET_AGAIN = "get the file again"
+_UNPACK = f"unpack it if what is meant lies in it, or {GET_AGAIN}"
 
 
 class _Kind(NamedTuple):
@@ -44,7 +45,7 @@ _FILE_KINDS = (
         "fetch it with `git lfs pull`",
     ),
     _Kind(_is_web_page, "is a web page, not the file", "download it again, not the page that shows it"),
-    _Kind(_begins(b"PK\x03\x04", b"PK\x05\x06"), "is a zip archive, as torch.save and packers write"),
+    _Kind(_begins(b"PK\x03\x04", b"PK\x05\x06"), "is a zip archive, as torch.save and packers write", _UNPACK),
     _Kind(_begins(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "is a pickle, which can hold code"),
     _Kind(
         _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd"), "is packed", "unpack it"

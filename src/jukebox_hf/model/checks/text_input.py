@@ -7,6 +7,7 @@ only. Everything that takes text takes it through here, before any work is done.
 import os
 import re
 import reprlib
+import sys
 from typing import Any
 
 from .timed_text import other_format
@@ -41,6 +42,9 @@ def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
         code = ord(found[0])
         what = f"a byte that is not UTF-8 (0x{code - 0xDC00:02x})" if 0xDC80 <= code <= 0xDCFF else "half a character"
         cure = "save it as UTF-8" if 0xDC80 <= code <= 0xDCFF else "type that character again"
+        if sys.getfilesystemencoding() != "utf-8" and 0xDC80 <= code <= 0xDCFF:
+            what = f"a character beyond ASCII, while this shell's locale is {sys.getfilesystemencoding()}"
+            cure = "set LC_ALL=C.UTF-8"
         raise ValueError(
             f"{name} holds {what} at {found.start()} of {shown(text)}, which no file can keep; {cure}, or leave it out"
         )
