@@ -46,7 +46,7 @@ def test_every_argument_that_transformers_generate_documents_is_known_or_in_the_
 @pytest.mark.parametrize("name", sorted(GENERATE))
 def test_no_foreign_argument_is_ignored(model, name):
     value = object()
-    _refused(lambda: _read(model, **{name: value}), f"generate does not know {name}=")
+    _refused(lambda: _read(model, **{name: value}), f"generate does not use {name}=")
     assert _read(model, **{name: None}) == _read(model)
     for harmless in GENERATE[name].harmless:
         assert _read(model, **{name: harmless}) == _read(model)
