@@ -46,7 +46,7 @@ def test_every_argument_that_transformers_generate_documents_is_known_or_in_the_
 @pytest.mark.parametrize("name", sorted(GENERATE))
 def test_no_foreign_argument_is_ignored(model, name):
     value = object()
-    _refused(lambda: _read(model, **{name: value}), f"generate does not know {name}=")
+    _refused(lambda: _read(model, **{name: value}), f"generate does not use {name}=")
     assert _read(model, **{name: None}) == _read(model)
     for harmless in GENERATE[name].harmless:
         assert _read(model, **{name: harmless}) == _read(model)
@@ -58,7 +58,7 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"max_length": 20}, "say seconds="),
         ({"use_cache": False}, "always written with caches"),
         ({"return_dict_in_generate": False}, "take its .audio"),
-        ({"min_p": 0.1}, "use top_k or top_p"),
+        ({"typical_p": 0.5}, "use top_k, top_p or min_p"),
         ({"num_beams": 2}, "without beams"),
         ({"eos_token_id": 3}, "no special ones"),
         ({"bad_words_ids": [[1]]}, "logits_processor"),
@@ -68,6 +68,8 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"temperature": True}, "must be a number"),
         ({"top_p": True}, "must be a number"),
         ({"top_k": False}, "must be a number"),
+        ({"min_p": True}, "must be a number"),
+        ({"min_p": 1.5}, "must be 0 (keep all) or lie over 0 and up to 1"),
         ({"seed": True}, "must be an integer"),
         ({"seed": np.bool_(True)}, "must be an integer"),
         ({"num_return_sequences": 0}, "positive integer"),
@@ -80,7 +82,7 @@ def test_generate_refuses_with_a_cure(model, said, message):
     _refused(lambda: _read(model, **said), message)
 
 
-@pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"min_p": 0.1}])
+@pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"typical_p": 0.5}])
 def test_configurations_are_read_as_strictly_as_arguments(model, said, monkeypatch):
     _refused(lambda: _read(model, GenerationConfig(**said)), f"generation_config.{next(iter(said))}=")
     for name, value in said.items():

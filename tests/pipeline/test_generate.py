@@ -144,6 +144,7 @@ def test_do_sample_false_takes_the_likeliest_code(model, words):
     assert torch.equal(*greedy)
     assert torch.equal(model.generate(words, temperature=0, **options).codes[2], greedy[0])
     assert torch.equal(model.generate(words, top_k=1, **options).codes[2], greedy[0])
+    assert torch.equal(model.generate(words, min_p=1.0, **options).codes[2], greedy[0])
     assert torch.equal(model.generate(words, temperature={2: 0}, **options).codes[2], greedy[0])
     config = GenerationConfig(do_sample=False)
     assert torch.equal(model.generate(words, config, **options).codes[2], greedy[0])
@@ -178,11 +179,23 @@ def _read(model, config=None, **said):
 
 
 def test_settings_may_differ_between_levels(model):
-    arguments = _read(model, temperature={2: 0.98}, top_p={"0": 0.9}, top_k={1: 5}, hop_fractions={2: 0.5})
+    arguments = _read(
+        model, temperature={2: 0.98}, top_p={"0": 0.9}, top_k={1: 5}, min_p={2: 0.1}, hop_fractions={2: 0.5}
+    )
     assert [arguments.settings[level].temperature for level in range(3)] == [0.99, 0.99, 0.98]
     assert [arguments.settings[level].top_p for level in range(3)] == [0.9, 1.0, 1.0]
     assert [arguments.settings[level].top_k for level in range(3)] == [0, 5, 0]
+    assert [arguments.settings[level].min_p for level in range(3)] == [0.0, 0.0, 0.1]
     assert arguments.hop_fractions == {2: 0.5}
+
+
+def test_min_p_may_be_said_wherever_top_p_may(model):
+    assert _read(model, GenerationConfig(min_p=0.1)).settings[0].min_p == 0.1
+    changed = copy.copy(model)
+    changed.generation_config = GenerationConfig(min_p={"0": 0.1})
+    assert [_read(changed).settings[level].min_p for level in range(3)] == [0.1, 0.0, 0.0]
+    assert _read(changed, min_p=0).settings[0].min_p == 0
+    assert _read(model, min_p=0) == _read(model)
 
 
 def test_levels_left_out_keep_the_models_own_setting(model):
@@ -383,6 +396,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"temperature": "hot"}, "temperature='hot' must be a number"),
         ({}, {"temperature": {5: 1.0}}, "a key of temperature=5 is not a level"),
         ({}, {"top_k": 5, "top_p": 0.9}, "exclude each other"),
+        ({}, {"top_p": {2: 0.9}, "min_p": 0.1}, "top_p=0.9 and min_p=0.1 exclude each other"),
         ({}, {"hop_fractions": 2.0}, "must lie over 0"),
         ({}, {"do_sample": 1}, "do_sample=1 must be True"),
         ({}, {"seed": -3}, "seed=-3 must be an integer"),

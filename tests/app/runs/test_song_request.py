@@ -48,6 +48,7 @@ EXAMPLES = {
     "temperature": "2=0.98,1=0.9",
     "top_k": "100",
     "top_p": "0.9",
+    "min_p": "0.05",
     "parallel_windows": True,
     "format": "flac",
     "normalize": "peak",

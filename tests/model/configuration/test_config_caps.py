@@ -62,7 +62,14 @@ def test_lists_and_unknown_names_are_counted_before_they_are_read():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_new_tokens", 10**12), ("max_new_tokens", "many"), ("temperature", [1]), ("do_sample", "no"), ("top_k", -1)],
+    [
+        ("max_new_tokens", 10**12),
+        ("max_new_tokens", "many"),
+        ("temperature", [1]),
+        ("do_sample", "no"),
+        ("top_k", -1),
+        ("min_p", 1.5),
+    ],
 )
 def test_generation_defaults_of_other_kinds_are_refused_with_their_file(name, value):
     with pytest.raises(ValueError, match=f"generation_config.json says {name}="):

@@ -27,6 +27,7 @@ SETTINGS = {
     "bold": SamplingSettings(temperature=5.0),
     "top_k": SamplingSettings(temperature=3.0, top_k=6),
     "top_p": SamplingSettings(temperature=3.0, top_p=0.8),
+    "min_p": SamplingSettings(temperature=3.0, min_p=0.3),
 }
 
 

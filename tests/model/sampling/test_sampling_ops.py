@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import MinPLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import choose, draw, keep_top_k, keep_top_p
+from jukebox_hf.model.sampling.sampling_ops import choose, draw, keep_min_p, keep_top_k, keep_top_p
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
@@ -94,10 +95,25 @@ def test_top_p_goes_on_until_p_is_exceeded_not_only_reached(p, kept):
     assert _allowed(keep_top_p(halves, 0.5)) == [1, 3]
 
 
+@settings(max_examples=200, deadline=None)
+@given(values=some_logits, p=st.floats(0.001, 1))
+def test_min_p_keeps_what_transformers_keeps(values, p):
+    logits = torch.tensor([values])
+    assert torch.equal(keep_min_p(logits, p), MinPLogitsWarper(p)(None, logits))
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.2, [0, 1, 2, 3]), (0.25, [0, 1, 2, 3]), (0.26, [1]), (1.0, [1])])
+def test_min_p_keeps_what_reaches_the_share_and_not_only_what_exceeds_it(p, kept):
+    logits = torch.tensor([0.125, 0.5, 0.125, 0.125, 0.0]).log()  # shares of a quarter, and a token ruled out before
+    assert _allowed(keep_min_p(logits, p)) == kept
+    assert _allowed(keep_min_p(torch.zeros(4), p)) == [0, 1, 2, 3], "equals of the likeliest are kept"
+
+
 def test_filters_work_row_by_row():
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
     assert (keep_top_k(logits, 2) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
     assert (keep_top_p(logits, 0.5) > -math.inf).tolist() == [[True, False, False, False], [False, False, False, True]]
+    assert (keep_min_p(logits, 0.3) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
 
 
 def test_temperature_zero_takes_the_likeliest_without_a_uniform():
@@ -111,10 +127,23 @@ def test_temperature_divides_the_logits():
     assert not torch.equal(cold, choose(logits, SamplingSettings(temperature=4), uniforms))
 
 
-@pytest.mark.parametrize("settings_", [SamplingSettings(top_k=1), SamplingSettings(top_p=1e-6)])
+@pytest.mark.parametrize(
+    "settings_", [SamplingSettings(top_k=1), SamplingSettings(top_p=1e-6), SamplingSettings(min_p=1.0)]
+)
 def test_a_filter_that_leaves_one_token_takes_the_likeliest(settings_):
     logits = torch.randn(50, 9)
     assert torch.equal(choose(logits, settings_, torch.rand(50)), logits.argmax(-1))
+
+
+def test_min_p_is_a_share_of_what_the_temperature_leaves():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    found = choose(logits, SamplingSettings(temperature=0.5, min_p=0.2), uniforms)
+    assert torch.equal(found, draw(keep_min_p(logits / 0.5, 0.2), uniforms))
+
+
+def test_a_min_p_of_zero_keeps_all():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    assert torch.equal(choose(logits, SamplingSettings(min_p=0), uniforms), draw(logits, uniforms))
 
 
 def test_more_tokens_to_keep_than_there_are_keeps_all():
@@ -137,6 +166,14 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
         ({"top_p": 1.5}, r"^top_p=1.5 must lie over 0"),
         ({"top_p": math.nan}, r"^top_p=nan must lie over 0"),
         ({"top_k": 5, "top_p": 0.9}, r"^top_k=5 and top_p=0.9 exclude each other; set one of them$"),
+        ({"min_p": -0.1}, r"^min_p=-0.1 must be 0 \(keep all\) or lie over 0 and up to 1$"),
+        ({"min_p": 1.5}, r"^min_p=1.5 must be 0"),
+        ({"min_p": math.nan}, r"^min_p=nan must be 0"),
+        ({"min_p": True}, r"^min_p=True must be 0"),
+        ({"min_p": "some"}, r"^min_p='some' must be 0"),
+        ({"top_k": 5, "min_p": 0.1}, r"^top_k=5 and min_p=0.1 exclude each other; set one of them$"),
+        ({"top_p": 0.9, "min_p": 0.1}, r"^top_p=0.9 and min_p=0.1 exclude each other; set one of them$"),
+        ({"top_k": 5, "top_p": 0.9, "min_p": 0.1}, r"^top_k=5 and top_p=0.9 and min_p=0.1 exclude each other"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changes, sentence):

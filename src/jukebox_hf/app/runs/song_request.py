@@ -162,6 +162,12 @@ class SongRequest:
         float,
         "top_p",
     )
+    min_p: str | None = _numbers_by_level(
+        "Sample from the codes at least p times as likely as the likeliest: one number, or by level 2=0.05 "
+        "(default: all).",
+        float,
+        "min_p",
+    )
     parallel_windows: bool = _drawing(
         False,
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",

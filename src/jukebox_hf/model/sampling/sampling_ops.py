@@ -1,4 +1,4 @@
-"""From logits to a code: temperature, top-k, top-p, and a draw that needs no generator.
+"""From logits to a code: temperature, top-k, top-p, min-p, and a draw that needs no generator.
 
 Flows in: logits (B, V) and one uniform per song. Flows out: one token per song (B,). Everything stays on the device.
 """
@@ -21,11 +21,13 @@ class SamplingSettings:
         temperature: logits are divided by it; 0 takes the likeliest code.
         top_k: keep the k likeliest codes (ties with the k-th too); 0 keeps all.
         top_p: keep the likeliest codes, up to the one with which their probabilities exceed p; 1 keeps all.
+        min_p: keep the codes at least p times as likely as the likeliest; 0 keeps all.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         require(
@@ -41,9 +43,12 @@ class SamplingSettings:
             f"top_p={self.top_p!r} must lie over 0 and up to 1 (keep all)",
         )
         require(
-            not (self.top_k and self.top_p < 1),
-            f"top_k={self.top_k} and top_p={self.top_p} exclude each other; set one of them",
+            is_number(self.min_p) and 0 <= self.min_p <= 1,
+            f"min_p={self.min_p!r} must be 0 (keep all) or lie over 0 and up to 1",
         )
+        cuts = {"top_k": self.top_k > 0, "top_p": self.top_p < 1, "min_p": self.min_p > 0}
+        said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
+        require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
 
 
 def uniforms(seeds: Sequence[int], level: int, start: int, stop: int) -> Tensor:
@@ -70,6 +75,8 @@ def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) 
         logits = keep_top_k(logits, settings.top_k)
     if settings.top_p < 1:
         logits = keep_top_p(logits, settings.top_p)
+    if settings.min_p:
+        logits = keep_min_p(logits, settings.min_p)
     return draw(logits, uniforms)
 
 
@@ -85,6 +92,13 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     probabilities = descending.softmax(dim=-1)
     is_beyond = probabilities.cumsum(dim=-1) - probabilities > p  # the one that crosses p is kept
     return logits.masked_fill(torch.zeros_like(is_beyond).scatter(-1, order, is_beyond), float("-inf"))
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Rule out the tokens that are less than p times as likely as the likeliest (Nguyen et al. 2024)."""
+    probabilities = logits.softmax(dim=-1)
+    smallest_kept = p * probabilities.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(probabilities < smallest_kept, float("-inf"))
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:

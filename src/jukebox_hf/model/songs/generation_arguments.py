@@ -19,7 +19,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE, ComputeOptions
 
-_DRAWING = ("do_sample", "temperature", "top_k", "top_p")
+_DRAWING = ("do_sample", "temperature", "top_k", "top_p", "min_p")
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
@@ -80,6 +80,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         "temperature": (lambda value: is_number(value) and 0 < value <= 100, "a number over 0, at most 100"),
         "top_k": (lambda value: is_integer(value) and 0 <= value <= 2**31, "an integer, 0 or more"),
         "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
+        "min_p": (lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
         "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
     }
     for name, (is_fine, words) in kinds.items():
@@ -243,8 +244,11 @@ def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -
     temperature = by_level("temperature", TEMPERATURE)
     if do_sample is False:
         temperature = dict.fromkeys(temperature, 0)
-    top_k, top_p = by_level("top_k", 0), by_level("top_p", 1.0)
-    return {level: SamplingSettings(temperature[level], top_k[level], top_p[level]) for level in range(num_levels)}
+    top_k, top_p, min_p = by_level("top_k", 0), by_level("top_p", 1.0), by_level("min_p", 0.0)
+    return {
+        level: SamplingSettings(temperature[level], top_k[level], top_p[level], min_p[level])
+        for level in range(num_levels)
+    }
 
 
 def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, Any]:
