@@ -74,7 +74,5 @@ def test_a_song_is_not_labelled_with_half_a_character(name):
 
 def test_the_locale_is_named_where_it_is_at_fault(monkeypatch):
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
-    with pytest.raises(
-        ValueError, match=r"beyond ASCII, while this shell's locale is ascii at 3 .*LC_ALL=C\.UTF-8"
-    ):
+    with pytest.raises(ValueError, match=r"beyond ASCII, while this shell's locale is ascii at 3 .*LC_ALL=C\.UTF-8"):
         check_text("--out", "caf\udcc3\udca9", 100)

@@ -202,7 +202,7 @@ SONG_WORDS_OF_REQUESTS = tuple(name for name, option in SONG_OPTIONS.items() if 
 def read_request(
     given: Mapping[str, Any], where: str = "the request", known: Collection[str] = tuple(SONG_OPTIONS)
 ) -> SongRequest:
-    """values.Check plain values from outside and make a request of them; None is as if not said.
+    """Check plain values from outside and make a request of them; None is as if not said.
 
     Args:
         given: by the names of the fields.

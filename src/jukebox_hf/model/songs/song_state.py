@@ -97,7 +97,8 @@ class SongState:
         return _with_facts(as_safetensors(tensors), facts)
 
     def save(self, path: Path) -> None:
-        """Write the state so that the file is whole or the older one stays, whatever happens meanwhile."""
+        """Write the state so that the file is whole or the older one stays; runs of the command line do it in
+        their song.partial (`PartialFolder.save_state`)."""
         write_whole(path, self.to_bytes())
 
     @classmethod
