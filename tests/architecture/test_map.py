@@ -65,3 +65,20 @@ def test_the_drawing_is_of_the_imports(root):
     assert page == house.page_with(house.diagram()), "run python docs/explanation/house.py --write"
     with pytest.raises(ValueError, match="a circle: "):
         house.reduced({"a": {"b"}, "b": {"a"}})
+
+
+def test_what_the_map_says_to_be_somewhere_is_there():
+    page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| (`.+`) \| (`.+`) \|$", page.split("## Where is ...?")[1].split("##")[0], re.M)
+    assert len(rows) >= 10
+    for files, names in rows:
+        paths = [
+            ROOT / file if file.startswith("conversion") else ROOT / "src/jukebox_hf" / file for file in _quoted(files)
+        ]
+        text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+        for name in _quoted(names):
+            assert re.search(rf"^(def|class) {name}\b", text, re.M), f"{files} defines no {name}"
+
+
+def _quoted(cell):
+    return re.findall(r"`([^`]+)`", cell)
