@@ -17,6 +17,7 @@ from jukebox_hf.app.output import say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
 
@@ -86,7 +87,7 @@ def generate(
         songs = [said | {"name": name} for name in unfinished_in(Path(out))]
         require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
     if songs_file is not None and seed is not None:  # songs count on from it, unless a line says its own
-        songs = [song if song["seed"] != seed else song | {"seed": seed + i} for i, song in enumerate(songs)]
+        songs = [song if song["seed"] != seed else song | {"seed": later_seed(seed, i)} for i, song in enumerate(songs)]
     is_one = songs_file is None and count == 1
     _run(songs, run, f"song{suffix_of(said.get('format') or 'wav')}" if is_one else "songs/", as_json)
 
@@ -161,7 +162,9 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
         0 < count <= MOST_SONGS_PER_COMMAND,
         f"--count {count} must be 1 to {MOST_SONGS_PER_COMMAND}; make more in several commands",
     )
-    return [said | ({"seed": said["seed"] + index} if "seed" in said else {}) for index in range(count)]
+    if "seed" not in said:
+        return [said] * count
+    return [said | {"seed": later_seed(said["seed"], index)} for index in range(count)]
 
 
 def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:

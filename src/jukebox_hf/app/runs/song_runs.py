@@ -36,6 +36,7 @@ from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
+from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -254,7 +255,7 @@ class _Run:
                 reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with --resume"
                 self._fail([name], ValueError(reason))
             else:
-                defaults = {"seed": base + index, "format": format_of(self.options.out)}
+                defaults = {"seed": later_seed(base, index), "format": format_of(self.options.out)}
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
                 require(bool(song.given.get("model") or defaults.get("model")), NO_MODEL)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+from jukebox_hf.model.checks.seeds import check_seed
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
 
@@ -93,10 +94,7 @@ def seconds_from(least: float) -> Check:
 
 def read_seed(where: str, name: str, value: Any) -> int:
     """A seed."""
-    require(
-        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62,
-        f"{where} has {name}={value!r}, which must be an integer from 0 to 2**62 - 1",
-    )
+    check_seed(value, f"{where} has {name}=", ", which")
     return value
 
 

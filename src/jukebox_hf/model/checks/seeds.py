@@ -7,13 +7,13 @@ from .validation import is_integer, require
 SEEDS = 2**62  # so that a million songs can count on from any of them within 64 bits
 
 
-def check_seed(seed: object, said: str = "seed=") -> None:
+def check_seed(seed: object, said: str = "seed=", that: str = "") -> None:
     """Refuse what is no seed.
 
     Raises:
-        ValueError: in one sentence, which begins with what was said.
+        ValueError: in one sentence, which begins with what was said; `that` goes on from there.
     """
-    require(is_integer(seed) and 0 <= seed < SEEDS, f"{said}{seed!r} must be an integer from 0 to 2**62 - 1")
+    require(is_integer(seed) and 0 <= seed < SEEDS, f"{said}{seed!r}{that} must be an integer from 0 to 2**62 - 1")
 
 
 def later_seed(seed: Any, songs: Any) -> Any:
