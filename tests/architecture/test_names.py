@@ -15,8 +15,6 @@ SHARED = {
     "uninstall": "one of each library that is changed",
     "convert_openai": "a command, and what it runs",
     "ARGUMENT_CLASSES": "what a training command reads",
-    # Of rooms that are being renamed apart:
-    **dict.fromkeys(("Matrix", "Run", "Song", "as_json", "CURE", "DTYPES", "KINDS", "MOST_SONGS", "NOTE"), "for now"),
 }
 
 

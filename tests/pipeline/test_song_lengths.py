@@ -117,7 +117,7 @@ def test_what_is_shorter_than_any_code_is_refused_before_a_model_is_opened(name)
 
 
 def test_more_windows_than_anybody_can_wait_for_are_refused():
-    with pytest.raises(ValueError, match="hop=1 cuts 100,000,000 codes into 99,999,978 windows"):
+    with pytest.raises(ValueError, match="stride=1 cuts 100,000,000 codes into 99,999,978 windows"):
         plan_windows(100_000_000, 24, 1)
     assert len(plan_windows(3600 * 5512, 8192, 4096)) == 4844
 

@@ -45,8 +45,8 @@ def test_windows_cover_every_code_as_the_original_plans_them(total, length, data
     [
         ((0, 24, 6), "total=0 must be a positive number of codes"),
         ((24, 24.0, 6), "length=24.0 must be a positive"),
-        ((24, 24, 0), "hop=0 must be a positive"),
-        ((48, 24, 25), "hop=25 is longer than a window of 24 codes and would skip some; shorten it"),
+        ((24, 24, 0), "stride=0 must be a positive"),
+        ((48, 24, 25), "stride=25 is longer than a window of 24 codes and would skip some; shorten it"),
     ],
 )
 def test_impossible_plans_are_refused(arguments, sentence):

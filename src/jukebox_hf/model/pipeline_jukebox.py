@@ -136,7 +136,7 @@ class JukeboxPipeline(TextToAudioPipeline):
             text_inputs = map(text_inputs.__getitem__, range(len(text_inputs)))
         seed = plain(words.pop("seed", self._preprocess_params.get("seed")))
         pairs = enumerate(zip(text_inputs, prompts, strict=False))
-        songs = (merged(song, {"seed": seed, "prompt": prompt}, place) for place, (song, prompt) in pairs)
+        songs = (merged(song, {"seed": seed, "prompt": prompt}, index) for index, (song, prompt) in pairs)
         is_list = isinstance(text_inputs, (list, tuple))
         if is_list and not text_inputs:
             self._sanitize_parameters(**{name: word for name, word in words.items() if name not in _OF_BATCHES})

@@ -87,7 +87,7 @@ def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_
 def _products(library, weight, scale, bias, x):
     """What `head` of cpp_step.c makes of one matrix."""
     rows, columns = weight.shape
-    matrix = cpp_step._Matrix(
+    matrix = cpp_step._CMatrix(
         weight=weight.data_ptr(), scale=scale.data_ptr(), bias=bias.data_ptr(), rows=rows, columns=columns,
         type=cpp_step._TYPES[weight.dtype],
     )  # fmt: skip

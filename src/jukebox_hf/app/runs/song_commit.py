@@ -19,7 +19,7 @@ from jukebox_hf.model.checks.validation import is_integer, require
 SONG_FILES = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
-_CURE = "remove that file, then go on with --resume"
+_GO_ON = "remove that file, then go on with --resume"
 
 
 def commit_song(
@@ -66,7 +66,8 @@ def complete_commit(partial: HeldFolder, home: HeldFolder, songs: Sequence[str])
     if journal is None:
         return
     require(
-        _is_ours(journal, songs), f"{partial.path / _JOURNAL} does not say how a song of ours is put there; {_CURE}"
+        _is_ours(journal, songs),
+        f"{partial.path / _JOURNAL} does not say how a song of ours is put there; {_GO_ON}",
     )
     index, names, replaces = (journal[name] for name in ("place", "files", "replaces"))
     finished = {*finished_songs(partial, len(songs)), index}
@@ -101,7 +102,7 @@ def finished_songs(partial: HeldFolder, num_songs: int) -> list[int]:
     indices = _read(partial, _FINISHED, list) or []
     require(
         all(is_integer(index) and 0 <= index < num_songs for index in indices),
-        f"{partial.path / _FINISHED} does not say which of {num_songs} songs are finished; {_CURE}",
+        f"{partial.path / _FINISHED} does not say which of {num_songs} songs are finished; {_GO_ON}",
     )
     return indices
 
@@ -134,4 +135,4 @@ def _check_places(
 
 def _read(partial: HeldFolder, name: str, kind: type) -> Any:
     content = partial.read(name)
-    return None if content is None else parse_json(content, partial.path / name, kind, cure=_CURE)
+    return None if content is None else parse_json(content, partial.path / name, kind, cure=_GO_ON)

@@ -60,7 +60,7 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
     check_backend(options.backend)
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
-        return _Run(given, options, progress, is_begun).results()
+        return _SongRun(given, options, progress, is_begun).results()
 
 
 class SongsFailedError(ValueError):
@@ -72,7 +72,7 @@ class SongsFailedError(ValueError):
 
 
 @dataclass
-class _Song:
+class _OneSong:
     """One song of this run: its target and what was said."""
 
     target: SongTarget
@@ -81,7 +81,7 @@ class _Song:
     is_own: bool = True
 
 
-class _Run:
+class _SongRun:
     """The steps of a run; holds nothing that a crash could lose."""
 
     def __init__(self, given: Sequence[dict[str, Any]], options: RunOptions, progress: Progress, begun: list) -> None:
@@ -286,7 +286,7 @@ class _Run:
             groups[names[0]] = requests
         return groups
 
-    def _take_suffix(self, song: _Song, suffix: str) -> None:
+    def _take_suffix(self, song: _OneSong, suffix: str) -> None:
         """A song goes on in the format it was begun in."""
         if song.target.suffix.lower() != suffix:
             require(
@@ -305,11 +305,11 @@ class _Run:
                 f"nothing was begun {what}, so nothing can be resumed; leave --resume out to start",
             )
 
-    def _check_led(self, song: _Song, groups: Mapping[str, list[tuple[str, SongRequest]]]) -> None:
+    def _check_led(self, song: _OneSong, groups: Mapping[str, list[tuple[str, SongRequest]]]) -> None:
         recorded = next(dict(songs) for songs in groups.values() if song.target.name in dict(songs))
         self._check_same(song, recorded[song.target.name])
 
-    def _check_same(self, song: _Song, recorded: SongRequest) -> None:
+    def _check_same(self, song: _OneSong, recorded: SongRequest) -> None:
         """What is said again must be what was said at first."""
         said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
         wanted = replace(recorded, **{k: v for k, v in vars(read_request(song.given)).items() if k in said})
@@ -320,7 +320,7 @@ class _Run:
             f"start anew with --force",
         )
 
-    def _finished(self, song: _Song) -> dict[str, Any]:
+    def _finished(self, song: _OneSong) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         _check_told(sidecar, song.target.sidecar)
         recorded = read_request(sidecar["request"], str(song.target.sidecar))
@@ -391,7 +391,7 @@ def _check_whole(target: SongTarget) -> None:
     )
 
 
-def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song]:
+def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneSong]:
     require(
         len(given) <= MOST_SONGS_PER_COMMAND,
         f"{len(given):,} songs are asked for at once; make at most {MOST_SONGS_PER_COMMAND:,}",
@@ -407,7 +407,7 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_Song
     for target in targets:
         target.check_names()
     return [
-        _Song(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
+        _OneSong(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
         for target, song in zip(targets, given, strict=True)
     ]
 

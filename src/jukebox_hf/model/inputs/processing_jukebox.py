@@ -34,7 +34,7 @@ from .tokenization_jukebox import JukeboxTokenizer
 # A name may be an id.
 _NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "seed")
 SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "prompt", "seed")
-Song = str | Mapping[str, Any]
+SongWords = str | Mapping[str, Any]
 
 
 class JukeboxProcessor(OwnFiles, ProcessorMixin):
@@ -109,7 +109,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
 
     def __call__(
         self,
-        text: Song | Sequence[Song] | None = None,
+        text: SongWords | Sequence[SongWords] | None = None,
         *,
         strict: bool = False,
         padding: bool | str | None = True,
@@ -298,7 +298,7 @@ def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
     return recording.source, sampling_rate
 
 
-def merged(song: Song | None, words: Mapping[str, Any], index: int) -> dict[str, Any]:
+def merged(song: SongWords | None, words: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The words of one song: its own, else those said for all; a seed said for all counts on from song to song.
 
     Raises:

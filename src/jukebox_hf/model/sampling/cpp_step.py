@@ -31,7 +31,7 @@ _FUNCTIONS = ("scratch_size", "step", "head")
 _LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
 
 
-class _Matrix(ctypes.Structure):
+class _CMatrix(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("weight", "scale", "bias")] + [
         (name, ctypes.c_int64) for name in ("rows", "columns", "type")
     ]
@@ -44,13 +44,13 @@ class _Layer(ctypes.Structure):
             for norm in ("attention_norm", "mlp_norm")
             for part in ("weight", "bias")
         ),
-        *((name, _Matrix) for name in ("query", "output", "up", "down")),
+        *((name, _CMatrix) for name in ("query", "output", "up", "down")),
         ("cache", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("slots", "kind", "is_cross")),
     ]
 
 
-class _Run(ctypes.Structure):
+class _CRun(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("write", "is_kept", "first", "count")]
 
 
@@ -132,15 +132,15 @@ class CppStepper:
         Raises:
             ValueError: another cache than it was made for, or one that is full.
         """
-        place = int(cache.position)
-        if cache is not self._cache or not 0 <= place < self._length:
+        position = int(cache.position)
+        if cache is not self._cache or not 0 <= position < self._length:
             raise ValueError(
-                f"position {place} of {'this' if cache is self._cache else 'another'} cache is none of the "
+                f"position {position} of {'this' if cache is self._cache else 'another'} cache is none of the "
                 f"{self._length} that native steps were made for; make a CppStepper for each cache, and reset it"
             )
         inputs, here = self._prior.enter_step(token, conditioning, cache)
         hidden = inputs.float().expand(self._batch, -1, -1).contiguous()
-        runs = (_Run * len(self._kinds))(*(_checked_run(kind, place) for kind in self._kinds))
+        runs = (_CRun * len(self._kinds))(*(_checked_run(kind, position) for kind in self._kinds))
         pointer = ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._width), torch.float32))
         self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, ctypes.c_void_p(self._scratch))
         cache.position.add_(1)
@@ -174,10 +174,10 @@ class CppStepper:
             kind=self._kinds.index(attention.kind), is_cross=attention.is_cross,
         )  # fmt: skip
 
-    def _matrix(self, linear: nn.Linear) -> _Matrix:
+    def _matrix(self, linear: nn.Linear) -> _CMatrix:
         weight, scale = stored_matrix(linear)
         rows, columns = linear.out_features, linear.in_features
-        return _Matrix(
+        return _CMatrix(
             weight=self._pointer(weight, (rows, columns), weight.dtype),
             scale=None if scale is None else self._pointer(scale.float().reshape(-1), (rows,)),
             bias=None if linear.bias is None else self._pointer(linear.bias.float(), (rows,)),
@@ -213,12 +213,12 @@ def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
     raise TypeError(f"{type(kind).__name__} has no run of slots")
 
 
-def _checked_run(kind: AttentionKind, position: int) -> _Run:
+def _checked_run(kind: AttentionKind, position: int) -> _CRun:
     """`run_of` for C, which writes and reads where it says."""
     write, is_kept, first, count = run_of(kind, position)
     if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
         raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
-    return _Run(write, is_kept, first, count)
+    return _CRun(write, is_kept, first, count)
 
 
 def compile_native() -> ctypes.CDLL | None:

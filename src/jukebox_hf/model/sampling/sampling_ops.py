@@ -110,6 +110,6 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = logits.float().softmax(dim=-1).double().cumsum(dim=-1)
     tokens = torch.searchsorted(cumulative, uniforms.double().unsqueeze(-1).contiguous(), right=True)
     is_allowed = logits > float("-inf")
-    places = torch.arange(logits.shape[-1], device=logits.device)
-    last_allowed = torch.where(is_allowed, places, 0).amax(dim=-1, keepdim=True)
+    indices = torch.arange(logits.shape[-1], device=logits.device)
+    last_allowed = torch.where(is_allowed, indices, 0).amax(dim=-1, keepdim=True)
     return torch.minimum(tokens, last_allowed).squeeze(-1)

@@ -5,7 +5,7 @@ Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows o
 """
 
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE, ComputeOptions
 
-_DRAWING = ("do_sample", "temperature", "top_k", "top_p", "min_p")
+_DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
@@ -241,13 +241,12 @@ def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -
         do_sample is None or isinstance(do_sample, bool),
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
-    temperature = by_level("temperature", TEMPERATURE)
+    defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
+    settings = {name: by_level(name, default) for name, default in defaults.items()}
     if do_sample is False:
-        temperature = dict.fromkeys(temperature, 0)
-    top_k, top_p, min_p = by_level("top_k", 0), by_level("top_p", 1.0), by_level("min_p", 0.0)
+        settings["temperature"] = dict.fromkeys(range(num_levels), 0)
     return {
-        level: SamplingSettings(temperature[level], top_k[level], top_p[level], min_p[level])
-        for level in range(num_levels)
+        level: SamplingSettings(**{name: settings[name][level] for name in settings}) for level in range(num_levels)
     }
 
 

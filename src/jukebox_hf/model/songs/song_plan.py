@@ -141,7 +141,7 @@ def plan_song(
         if is_side_by_side:
             windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
         else:
-            windows = plan_windows(total, prior.context_length, _hop(prior, fraction))
+            windows = plan_windows(total, prior.context_length, _window_stride(prior, fraction))
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
         plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
@@ -180,12 +180,12 @@ def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:
     return wanted
 
 
-def _hop(prior: JukeboxPriorConfig, fraction: float | None) -> int:
+def _window_stride(prior: JukeboxPriorConfig, fraction: float | None) -> int:
     if fraction is None:
         fraction = UPSAMPLER_HOP_FRACTION if prior.upper_strides else TOP_HOP_FRACTION
     require(
         0 < fraction <= 1,
         f"hop_fractions[{prior.level}]={fraction!r} must lie over 0 and up to 1 (windows that do not overlap)",
     )
-    hop = int(fraction * prior.context_length)
-    return max(hop // prior.upper_ratio * prior.upper_ratio, prior.upper_ratio)
+    stride = int(fraction * prior.context_length)
+    return max(stride // prior.upper_ratio * prior.upper_ratio, prior.upper_ratio)

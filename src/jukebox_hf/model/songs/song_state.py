@@ -22,7 +22,7 @@ from ..files.safetensors_files import check_safetensors
 
 _FORMAT = "jukebox-song-1"
 _LEVELS = tuple(str(number) for number in range(1, 17))  # a VQ-VAE has at most 16
-_CURE = "give a state that jukebox_hf saved"
+_STATE_CURE = "give a state that jukebox_hf saved"
 
 
 @dataclass(frozen=True)
@@ -108,29 +108,29 @@ class SongState:
         Raises:
             ValueError: a file that is not such a state.
         """
-        header = check_safetensors(path, dtypes={"I64", "I32"}, cure=_CURE)
+        header = check_safetensors(path, dtypes={"I64", "I32"}, cure=_STATE_CURE)
         facts, said = header.metadata, f"{path} is not the state of a song"
-        require(facts.get("format") == _FORMAT, f"{said}; {_CURE}")
+        require(facts.get("format") == _FORMAT, f"{said}; {_STATE_CURE}")
         seeds, notes = (
-            parse_json(facts.get(name), f"what {path} says of its {name}", kind, cure=_CURE)
+            parse_json(facts.get(name), f"what {path} says of its {name}", kind, cure=_STATE_CURE)
             for name, kind in (("seeds", list), ("notes", dict))
         )
         levels = facts.get("levels", "")
-        require(levels in _LEVELS, f"{said} (levels={levels[:20]!r}); {_CURE}")
+        require(levels in _LEVELS, f"{said} (levels={levels[:20]!r}); {_STATE_CURE}")
         require(
             all(is_integer(seed) and abs(seed) < 2**64 for seed in seeds)
             and all(isinstance(note, str) for note in notes.values()),
-            f"{said} (seeds that are no integers, or notes that are no text); {_CURE}",
+            f"{said} (seeds that are no integers, or notes that are no text); {_STATE_CURE}",
         )
         # Counted before names are made: what a file claims may be far more than what it holds.
         require(
             int(levels) * len(seeds) == len(header.tensors),
-            f"{said} (its {len(header.tensors)} tensors are not {levels} levels of {len(seeds)} songs); {_CURE}",
+            f"{said} (its {len(header.tensors)} tensors are not {levels} levels of {len(seeds)} songs); {_STATE_CURE}",
         )
         names = [[f"level_{level}.song_{song}" for song in range(len(seeds))] for level in range(int(levels))]
         for name in (name for level in names for name in level):
-            require(name in header.tensors, f"{said} (it lacks {name}); {_CURE}")
-            require(len(header.tensors[name].shape) == 1, f"{said} ({name} is no row of codes); {_CURE}")
+            require(name in header.tensors, f"{said} (it lacks {name}); {_STATE_CURE}")
+            require(len(header.tensors[name].shape) == 1, f"{said} ({name} is no row of codes); {_STATE_CURE}")
         with safe_open(path, framework="pt", device="cpu") as file:
             codes = tuple(tuple(file.get_tensor(name) for name in level) for level in names)
         return cls(codes, tuple(seeds), notes)

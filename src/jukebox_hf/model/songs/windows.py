@@ -22,27 +22,29 @@ class Window:
         return self.stop - self.start
 
 
-def plan_windows(total: int, length: int, hop: int) -> tuple[Window, ...]:
-    """Cover `total` codes with windows of `length` that begin every `hop`; the last one is pushed back to fit.
+def plan_windows(total: int, length: int, stride: int) -> tuple[Window, ...]:
+    """Cover `total` codes with windows of `length` that begin every `stride`; the last one is pushed back to fit.
 
     A song shorter than a window gets one partial window. Source: SPEC of the original, 5.2; (6890, 6144, 768) gives
     windows at 0 and 746.
 
     Raises:
-        ValueError: a number that is not positive, or a hop that would leave codes out.
+        ValueError: a number that is not positive, or a stride that would leave codes out.
     """
-    for name, number in (("total", total), ("length", length), ("hop", hop)):
+    for name, number in (("total", total), ("length", length), ("stride", stride)):
         require(is_integer(number) and number > 0, f"{name}={number!r} must be a positive number of codes")
-    require(hop <= length, f"hop={hop} is longer than a window of {length} codes and would skip some; shorten it")
+    require(
+        stride <= length, f"stride={stride} is longer than a window of {length} codes and would skip some; shorten it"
+    )
     if total < length:
         return (Window(0, total),)
     last = total - length
     require(
-        last // hop < MOST_WINDOWS,
-        f"hop={hop} cuts {total:,} codes into {last // hop + 2:,} windows, over the {MOST_WINDOWS:,} allowed; use a "
-        f"longer hop or a shorter song",
+        last // stride < MOST_WINDOWS,
+        f"stride={stride} cuts {total:,} codes into {last // stride + 2:,} windows, over the {MOST_WINDOWS:,} allowed; "
+        f"use a longer stride or a shorter song",
     )
-    return tuple(Window(start, start + length) for start in (*range(0, last, hop), last))
+    return tuple(Window(start, start + length) for start in (*range(0, last, stride), last))
 
 
 def plan_side_by_side(total: int, length: int, unit: int = 1) -> tuple[Window, ...]:
