@@ -8,7 +8,7 @@ from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
 from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_plan import plan_song
+from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
 from jukebox_hf.model.songs.song_state import SongState
 
 TOPS = {"chain_top_single": "v3", "chain_top_sep": "v3"}
@@ -72,11 +72,10 @@ def sample(recording, model, top, case, samples, batch):
         levels=LEVELS.get(case, [2]),
         hop_fractions=dict(enumerate(recording.facts["hop_fraction"])),
         settings=SamplingSettings(temperature=0),
-        chunk=5 if batch == 1 else None,
-        batch=batch,
     )
-    state, windows = first_state(recording, model, case), []
-    for progress in sample_song(model, plan, labels_of_songs(recording, model, top), state, may_draw_lyrics=True):
+    compute = ComputeOptions(batch, chunk=5 if batch == 1 else None)
+    labels, state, windows = labels_of_songs(recording, model, top), first_state(recording, model, case), []
+    for progress in sample_song(model, plan, labels, state, compute, may_draw_lyrics=True):
         windows.append((progress.level, progress.window.start))
         state = progress.state
     return state, windows

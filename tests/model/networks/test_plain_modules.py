@@ -318,7 +318,7 @@ def test_a_mode_that_is_entered_within_a_window_hears_the_rest(tiny_prior, input
     window.decode_until(10)
     with FlopCounterMode(display=False) as counter:
         if backend == "cpp":
-            with pytest.raises(ValueError, match=r"'cpp' is not possible here: a FlopCounterMode listens to torch"):
+            with pytest.raises(ValueError, match=r"'cpp' is not possible here: a FlopCounterMode intercepts torch"):
                 window.decode_until(20)
             return
         window.decode_until(20)
