@@ -56,7 +56,7 @@ def chosen_backend(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> st
     reason = reason_against_backend(prior, cache, best)
     if reason is None:
         return best
-    refuse_backend(None if backend == "auto" else backend, reason)
+    refuse_backend(backend, reason)
     return "eager"
 
 
@@ -73,13 +73,13 @@ def unheard(prior: JukeboxPrior, backend: str, device: torch.device) -> str | No
     return None if backend == "eager" or (backend == "cuda_graph" and device.type != "cuda") else listener(prior)
 
 
-def refuse_backend(asked: str | None, reason: str) -> None:
-    """Say once why steps are eager; a backend that was asked for by name is refused.
+def refuse_backend(asked: str, reason: str) -> None:
+    """Say once why steps are eager where `auto` was asked for; a backend that was asked for by name is refused.
 
     Raises:
         ValueError: with the reason.
     """
-    require(asked is None, f"backend={asked!r} is not possible here: {reason}; use 'auto' or 'eager'")
+    require(asked == "auto", f"backend={asked!r} is not possible here: {reason}; use 'auto' or 'eager'")
     logger.warning_once(f"steps are eager, which is slower: {reason}")
 
 

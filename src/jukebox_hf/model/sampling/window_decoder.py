@@ -291,7 +291,7 @@ class WindowDecoder:
         """Go on eagerly where a hook, or who else listens, has come since the window was begun."""
         self._hooks = hooks_made()
         if reason := unheard(self.prior, self.backend, self.cache.position.device):
-            refuse_backend(None if self.options.backend == "auto" else self.options.backend, reason)
+            refuse_backend(self.options.backend, reason)
             self._go_on_by("eager")
 
     def _look_for_other_parts(self) -> None:
@@ -299,10 +299,13 @@ class WindowDecoder:
         if self.backend == "eager" or (fixed := fixed_parts(self.prior)) == self._fixed:
             return
         self._fixed = fixed
-        if self.backend == "cpp" and self.options.backend == "cpp":
-            chosen_backend(self.prior, self.cache, "cpp")
-        is_possible = self.backend == "cpp" and reason_against_backend(self.prior, self.cache, "cpp") is None
-        self._go_on_by("cpp" if is_possible else "eager")  # what is recorded lasts for a window
+        if self.backend != "cpp":
+            self._go_on_by("eager")  # what is recorded lasts for a window
+            return
+        reason = reason_against_backend(self.prior, self.cache, "cpp")
+        if reason is not None and self.options.backend == "cpp":
+            refuse_backend("cpp", reason)
+        self._go_on_by("cpp" if reason is None else "eager")
 
     def _go_on_by(self, backend: str) -> None:
         self.backend = backend
