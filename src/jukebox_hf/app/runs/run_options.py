@@ -1,12 +1,15 @@
 """How a command runs, whatever the songs are: each option is declared once, as a field."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jukebox_hf.app.options import Option, declared, in_lower_case
+from jukebox_hf.app.runs.song_request import SONG_COMMANDS
 from jukebox_hf.model.checks.text_input import check_here
 
-_TAKEN_BY = ("generate", "continue", "upsample")
+
+def _run(default: Any, help: str, of: str = "run", commands: tuple[str, ...] = SONG_COMMANDS, **more: Any) -> Any:
+    return declared(default, Option(help=help, of=of, commands=commands, **more))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,58 +18,24 @@ class RunOptions:
 
     FILLS_IN: ClassVar[bool] = True  # a default stands where nothing is said
 
-    out: str | None = declared(
+    out: str | None = _run(
         None,
-        Option(
-            help="File to write, for one song; or a folder, ending in /, for any number of songs.",
-            of="file",
-            commands=_TAKEN_BY,
-            callback=check_here,
-        ),
+        "File to write, for one song; or a folder, ending in /, for any number of songs.",
+        of="file",
+        callback=check_here,
     )
-    batch_size: int | None = declared(
-        None,
-        Option(
-            help="Number of songs, or of parallel windows, written at once (default: as many as fit into memory).",
-            of="run",
-            commands=_TAKEN_BY,
-        ),
+    batch_size: int | None = _run(
+        None, "Number of songs, or of parallel windows, written at once (default: as many as fit into memory)."
     )
-    device: str = declared(
+    device: str = _run("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.", callback=in_lower_case)
+    offload: bool | None = _run(
+        None, "Keep idle priors in the CPU's memory, or do not (default: by number of songs and free memory)."
+    )
+    backend: str = _run(
         "auto",
-        Option(
-            help="Device to compute on: auto, cpu, cuda, cuda:1 and so on.",
-            of="run",
-            commands=_TAKEN_BY,
-            callback=in_lower_case,
-        ),
+        "Implementation of each step of a prior: auto, eager, cpp, cuda_graph or triton.",
+        callback=in_lower_case,
     )
-    offload: bool | None = declared(
-        None,
-        Option(
-            help="Keep idle priors in the CPU's memory, or do not (default: by number of songs and free memory).",
-            of="run",
-            commands=_TAKEN_BY,
-        ),
-    )
-    backend: str = declared(
-        "auto",
-        Option(
-            help="Implementation of each step of a prior: auto, eager, cpp, cuda_graph or triton.",
-            of="run",
-            commands=_TAKEN_BY,
-            callback=in_lower_case,
-        ),
-    )
-    resume: bool = declared(
-        False,
-        Option(help="Go on where an interrupted run stopped.", of="run", commands=("generate",)),
-    )
-    force: bool = declared(
-        False,
-        Option(help="Replace what is there already.", of="run", commands=_TAKEN_BY),
-    )
-    dry_run: bool = declared(
-        False,
-        Option(help="Print what would be done, and its time and memory; write nothing.", of="run", commands=_TAKEN_BY),
-    )
+    resume: bool = _run(False, "Go on where an interrupted run stopped.", commands=("generate",))
+    force: bool = _run(False, "Replace what is there already.")
+    dry_run: bool = _run(False, "Print what would be done, and its time and memory; write nothing.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from jukebox_hf.model.checks.seeds import check_seed
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
-from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, require
+from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_number, require
 
 LEAST_SECONDS = 0.001  # no code is shorter
 Check = Callable[[str, str, Any], Any]  # where it stands, name, value -> value as it is kept
@@ -84,7 +84,7 @@ def seconds_from(least: float) -> Check:
 
     def check(where: str, name: str, value: Any) -> float:
         require(
-            _is_number(value) and least <= value <= MAX_SONG_SECONDS,
+            is_number(value) and least <= value <= MAX_SONG_SECONDS,
             f"{where} has {name}={value!r}, which must be a number of seconds from {least:g} to {MAX_SONG_SECONDS}",
         )
         return float(value)
@@ -113,7 +113,7 @@ def read_numbers(where: str, name: str, value: Any) -> str:
     """A number, or a dictionary by level, as the command line writes them."""
     if isinstance(value, dict):
         value = ",".join(f"{level}={number}" for level, number in value.items())
-    return read_name(where, name, str(value) if _is_number(value) else value)
+    return read_name(where, name, str(value) if is_number(value) else value)
 
 
 def one_of(choices: Callable[[], Collection[str]], spelt: Callable[[str], str] = str.lower) -> Check:
@@ -146,7 +146,3 @@ def normalizations() -> tuple[str, ...]:
     from jukebox_hf.data.audio_io import NORMALIZATIONS
 
     return NORMALIZATIONS
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
