@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.model.checks.validation import require
 
 PANEL = "Training"
@@ -19,7 +20,6 @@ _TRAINING_COMMANDS = {
     "train-prior": "Train a prior or an upsampler on songs or codes, or fine-tune one.",
     "assemble": "Put trained parts together to a whole Jukebox.",
 }
-_INSTALL = 'pip install "jukebox_hf[train]"'
 
 
 class _PassedOn(TyperCommand):
@@ -43,7 +43,7 @@ def _run(ctx: typer.Context) -> None:
         main = import_module(module).main
     except ModuleNotFoundError as error:
         is_ours = (error.name or "").startswith("jukebox_hf")
-        require(is_ours, f"jukebox-hf {name} needs {error.name}, which is not installed here; {_INSTALL}")
+        require(is_ours, f"jukebox-hf {name} needs {error.name}, which is not installed here; {INSTALL_TRAIN}")
         raise
     try:
         sys.argv = [f"jukebox-hf {name}", *ctx.args]  # whose first word parsers call themselves

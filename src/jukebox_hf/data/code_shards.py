@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
 from jukebox_hf.model.checks.json_files import parse_json, read_json
@@ -29,7 +30,6 @@ _CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_h
 _LARGEST_INDEX = 1 << 20
 _ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
-INSTALL_TRAIN = 'pip install "jukebox_hf[train]"'
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from jukebox_hf.data.songs import Songs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
-from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, genre_slots, window_inputs
+from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, check_genre_count, window_inputs
 from jukebox_hf.model.inputs.lyric_windows import first_lyric_span, short_lyric_span
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
@@ -101,8 +101,8 @@ def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxP
         _refuse("artist", artists, lambda name: words.find_artist(name) is None, words.version)
         _refuse("genre", genres, lambda name: any(found is None for _, found in words.find_genres(name)), words.version)
         for name in genres:
-            found = [0] * len(words.find_genres(name))
-            genre_slots(found, config.max_genres, config.level, f"genre={name!r} in {words.version}")
+            said = f"genre={name!r} in {words.version}"
+            check_genre_count(len(words.find_genres(name)), config.max_genres, config.level, said)
 
 
 def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], bool], version: str) -> None:

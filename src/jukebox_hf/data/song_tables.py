@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers.utils import logging
 
+from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.recordings import Source
 from jukebox_hf.data.song_lists import (
     FILE_NAME,
@@ -304,7 +305,7 @@ def import_datasets(what: str) -> Any:
     try:
         import datasets
     except ImportError:
-        raise ImportError(f'{what}, but datasets is not installed; pip install "jukebox_hf[train]"') from None
+        raise ImportError(f"{what}, but datasets is not installed; {INSTALL_TRAIN}") from None
     return datasets
 
 

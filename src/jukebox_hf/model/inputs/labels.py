@@ -129,11 +129,20 @@ def genre_slots(genre_ids: Sequence[int], most: int, level: int, said: str) -> t
     Raises:
         ValueError: more genres than slots.
     """
-    require(
-        len(genre_ids) <= most,
-        f"{said}: {len(genre_ids)} genres, but the prior of level {level} takes at most max_genres={most}; use fewer",
-    )
+    check_genre_count(len(genre_ids), most, level, said)
     return (*genre_ids, *[-1] * (most - len(genre_ids)))
+
+
+def check_genre_count(count: int, most: int, level: int, said: str) -> None:
+    """Refuse more genres than a prior has slots for.
+
+    Raises:
+        ValueError: in one sentence, which begins with what was said.
+    """
+    require(
+        count <= most,
+        f"{said}: {count} genres, but the prior of level {level} takes at most max_genres={most}; use fewer",
+    )
 
 
 def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[str, Tensor]:

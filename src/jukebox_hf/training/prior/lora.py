@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
-from jukebox_hf.data.code_shards import INSTALL_TRAIN
+from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
