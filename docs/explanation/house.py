@@ -7,6 +7,7 @@ An arrow is left out where a longer way down says the same.
 """
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,8 +76,13 @@ def _reach(path: Path, imported: dict[Path, set[Path]]) -> set[Path]:
     return found
 
 
-def _imported(path: Path) -> Iterator[Path]:
+@functools.cache
+def _imported(path: Path) -> frozenset[Path]:
     """The files that a file imports, wherever in it; not what only type checkers see."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[Path]:
     for node in _run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             parts = (node.module or "").split(".")
