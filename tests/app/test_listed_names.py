@@ -66,3 +66,22 @@ def test_song_of_misspelt_names_can_be_repeated_resumed_and_refined(generate, ru
 
     out.with_suffix(".json").write_text(json.dumps(sidecar))
     assert run_cli("upsample", out, "--out", tmp_path / "fine.wav", "--dry-run").code == 0
+
+
+def test_every_name_of_a_mix_is_looked_up(dry_run, says_one_sentence):
+    assert dry_run("--artist", "The Testers:1,Quiet Ones:2").code == 0
+    says_one_sentence(dry_run("--artist", "The Testers:1,Quiet One:2"), "artist='Quiet One' (did you mean 'quiet ones'")
+    says_one_sentence(dry_run("--artist", "The Testers:0,Quiet Ones:0"), "the weights sum to 0")
+    says_one_sentence(dry_run("--artist", "7=The Testers,0=Quiet Ones"), "names level 7")
+
+
+def test_a_mix_is_in_the_side_car_and_sung_again_from_it(generate, run_cli, read_json, tmp_path):
+    out, again = tmp_path / "song.wav", tmp_path / "again.wav"
+    assert generate(out, "--artist", "The Testers:1,Quiet Ones:3", "--seed", 3).code == 0
+    assert read_json(out.with_suffix(".json"))["request"]["artist"] == "The Testers:1,Quiet Ones:3"
+    lines = tmp_path / "songs.jsonl"
+    lines.write_text('{"artist": {"The Testers": 1, "Quiet Ones": 3}, "seed": 3, "name": "again"}\n')
+    assert generate(f"{tmp_path}/", "--songs-file", lines).code == 0
+    assert again.read_bytes() == out.read_bytes()
+    assert generate(tmp_path / "plain.wav", "--artist", "Quiet Ones", "--seed", 3).code == 0
+    assert (tmp_path / "plain.wav").read_bytes() != out.read_bytes()

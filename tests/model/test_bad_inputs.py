@@ -382,3 +382,38 @@ def test_a_window_that_float32_moves_to_the_end_of_its_song_is_refused(tiny_prio
     _refused(lambda: prior(**inputs), "timing[:, 1] / timing[:, 0] (position in the song) holds 1.0")
     inputs["timing"] = torch.tensor([[total, total - 2, 0]])
     assert prior(**inputs).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        (
+            {"artist_weights": torch.ones(2, 1)},
+            "artist_ids has shape (2,), but must be (B, A) beside its weights",
+        ),
+        (
+            {"artist_ids": torch.zeros(2, 2, dtype=LONG), "artist_weights": torch.ones(2, 3)},
+            "artist_weights must be floating-point numbers, one for each of artist_ids (2, 2), not (2, 3); give such",
+        ),
+        (
+            {"artist_ids": torch.zeros(2, 2, dtype=LONG), "artist_weights": torch.ones(2, 2, dtype=LONG)},
+            "artist_weights must be floating-point numbers",
+        ),
+        (
+            {"artist_ids": torch.full((2, 2), 5), "artist_weights": torch.ones(2, 2)},
+            "artist_ids holds 5, but only -1 to 4 are allowed",
+        ),
+        (
+            {"genre_ids": torch.zeros(2, 3, dtype=LONG), "genre_weights": torch.full((2, 3), -0.5)},
+            "genre_weights holds -0.5, but only 0 to",
+        ),
+        ({"genre_weights": [0.5]}, "genre_weights must be floating-point numbers"),
+    ],
+)
+def test_mixes_that_do_not_fit_are_refused(inputs, sentence, tiny_prior, inputs_for):
+    prior = tiny_prior("labelled")
+    _refused(lambda: prior.condition(**{**_conditions(inputs_for(prior.config)), **inputs}), sentence)
+
+
+def test_weights_of_labels_that_a_prior_has_not_are_refused(tiny_prior):
+    _refused(lambda: tiny_prior("bare").condition(artist_weights=torch.ones(1, 1)), "there are no artist_ids to weigh")

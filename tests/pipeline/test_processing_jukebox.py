@@ -178,3 +178,51 @@ def test_the_rate_of_a_model_is_not_changed_by_its_processor(repository, process
 def test_an_empty_path_is_no_prompt(processor):
     with pytest.raises(ValueError, match="the path of a recording is empty; give one"):
         processor("la", prompt="")
+
+
+# --- mixed labels ---
+
+
+def test_a_mix_is_by_level_with_shares_and_samples(processor):
+    inputs = processor(artist="The Testers:1,Quiet Ones:3,Quiet Ones@0.5", genre={2: "Soft Rock", 1: "soft", 0: "rock"})
+    assert inputs["artist_ids"].tolist() == [[2, 2, 2]], "the heaviest name that it begins with"
+    for level in inputs["artist_mix"][0]:
+        assert level[:3].tolist() == [[1, 0.25, 0], [2, 0.75, 0], [2, 1, RATE // 2]]
+        assert (level[3:] == -1).all()
+    assert inputs["genre_ids"].tolist() == [[[2, *[-1] * 4], [1, *[-1] * 4], [1, *[-1] * 4]]]
+    assert (inputs["genre_mix"] == -1).all(), "one name at each level is no mix"
+
+
+def test_a_batch_of_the_pipeline_may_mix(model, processor):
+    songs = [{"artist": "the testers", "seed": 1}, {"artist": {"The Testers": 1, "Quiet Ones": 1}, "seed": 2}]
+    sing = JukeboxPipeline(model=model, processor=processor)
+    together, apart = (sing(songs, seconds=0.1, batch_size=size, return_codes=True) for size in (2, 1))
+    for one, other in zip(together, apart, strict=True):
+        assert all(
+            torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+            for a, b in zip(one["codes"], other["codes"], strict=True)
+        )
+    plain = sing({"artist": "the testers", "seed": 2}, seconds=0.1, return_codes=True)
+    assert not torch.equal(torch.as_tensor(plain["codes"][2]), torch.as_tensor(apart[1]["codes"][2]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"artist": "3=The Testers,0=Quiet Ones"}, "names level 3, but the levels of this model are 0, 1, 2; choose"),
+        ({"artist": "2=The Testers"}, "artist names levels 2, but not level 0; add 0=NAME"),
+        ({"genre": "soft rock:0,country:0"}, "the weights sum to 0"),
+        ({"genre": "a b c d e f:1,rock:1"}, "genre='a b c d e f' in v2: 6 genres, but the prior of level 0 takes at"),
+    ],
+)
+def test_a_mix_that_cannot_be_heard_is_refused(processor, words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        processor(**words)
+
+
+@pytest.mark.parametrize("part", [(10_000, 1, 0), (1, -1, 0), (1, float("nan"), 0), (1, 1, -2), (1, 1, 5)])
+def test_a_mix_in_tensors_that_fits_no_model_is_refused(model, processor, part):
+    inputs = processor(artist="the testers", seconds=0.1)
+    inputs["artist_mix"][0, :, 0] = torch.tensor(part, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"artist_mix (holds|begins)"):
+        model.generate(**inputs)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.inputs.label_mixes import names_in
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 
 _LISTED_KINDS = ("artist", "genre")
@@ -30,8 +31,8 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
     typed: dict[tuple[str, str], str] = {}
     for song in songs:
         for kind in _LISTED_KINDS:
-            if song.get(kind) is not None:
-                typed.setdefault((kind, song[kind]), song.get("where") or "")
+            for name in names_in(kind, song[kind]) if song.get(kind) is not None else ():
+                typed.setdefault((kind, name), song.get("where") or "")
     meant = {each: close for each in typed if (close := _may_mean(*each, tokenizer, levels))}
     if not meant:
         return

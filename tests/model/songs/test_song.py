@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, SamplingSettings, sample_window
+from jukebox_hf.model.inputs.label_mixes import LabelPart
 from jukebox_hf.model.inputs.labels import LevelLabels, window_inputs
 from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
@@ -629,3 +630,78 @@ def test_codes_of_another_model_are_refused(model, config, labels_of):
         next(sample_song(model, plan_song(config, SAMPLES), labels_of(0), state))
     with pytest.raises(ValueError, match="the state has 3 levels, but the model has 2"):
         next(sample_song(model, plan_song(config, SAMPLES), labels_of(0), SongState.empty(3, [1])))
+
+
+# --- labels that are mixed, or change ---
+
+
+BOLD = SamplingSettings(8.0)  # so that codes differ wherever logits do
+
+
+def _mixed(labels, level, artists=(), genres=()):
+    """The labels with a mix of artists or genres at one level."""
+    own = [replace(song, artist_mix=tuple(artists), genre_mix=tuple(genres)) for song in labels[level]]
+    return [own if index == level else songs for index, songs in enumerate(labels)]
+
+
+def test_a_mix_of_one_is_that_one_bit_for_bit(config, model, labels_of):
+    plan, labels, state = plan_song(config, SAMPLES, settings=BOLD), labels_of(1), SongState.empty(2, (3,))
+    alone = _run(model, plan, labels, state)
+    for level in (0, 1):
+        song = labels[level][0]
+        artists = [LabelPart(song.artist_id, 1.0, 0), LabelPart(4, 0.0, 0)]
+        genres = [LabelPart(genre, 1.0, 0) for genre in song.genre_ids]
+        assert _same(_run(model, plan, _mixed(labels, level, artists, genres), state), alone)
+
+
+def test_a_mix_lies_between_its_parts_and_is_neither(config, model):
+    prior = model.prior(1)
+    timing, lyrics = torch.tensor([[2000, 0, 192]]), torch.zeros(1, 12, dtype=torch.long)
+    starts = [
+        prior.condition(
+            artist_ids=torch.tensor([artist]), genre_ids=torch.tensor([[2]]), timing=timing, lyric_ids=lyrics
+        )
+        for artist in (1, 3)
+    ]
+    mixed = prior.condition(
+        artist_ids=torch.tensor([[1, -1, 3]]),
+        genre_ids=torch.tensor([[2, 2]]),
+        timing=timing,
+        lyric_ids=lyrics,
+        artist_weights=torch.tensor([[0.25, 9.0, 0.75]]),
+        genre_weights=torch.tensor([[0.5, 0.5]]),
+    )
+    torch.testing.assert_close(mixed.start, 0.25 * starts[0].start + 0.75 * starts[1].start)
+
+
+def test_another_style_is_heard_from_the_first_window_that_adds_codes_behind_its_second(config, model, labels_of):
+    """Windows of the top level add codes from 0, 24 and 36 on; a code is 8 samples."""
+    plan, labels, state = (
+        plan_song(config, SAMPLES, hop_fractions={1: 0.5}, settings=BOLD),
+        labels_of(1),
+        SongState.empty(2, (3,)),
+    )
+    alone, song = _run(model, plan, labels, state), labels[1][0]
+    other = [[replace(song, artist_id=4)] if level == 1 else songs for level, songs in enumerate(labels)]
+    changes = [LabelPart(song.artist_id, 1.0, 0), LabelPart(4, 1.0, 24 * 8)]
+    changed = _run(model, plan, _mixed(labels, 1, changes), state)
+    assert torch.equal(changed.codes[1][0][:24], alone.codes[1][0][:24])
+    assert not torch.equal(changed.codes[1][0][24:], alone.codes[1][0][24:])
+    begun = state.with_codes(1, 0, alone.codes[1][0][:24])
+    assert torch.equal(_run(model, plan, other, begun).codes[1][0], changed.codes[1][0])
+    late = _mixed(labels, 1, [changes[0], LabelPart(4, 1.0, 36 * 8 + 1)])
+    assert torch.equal(_run(model, plan, late, state).codes[1][0], alone.codes[1][0]), "no window begins behind it"
+
+
+def test_songs_of_one_batch_may_mix_or_not(config, model, labels_of):
+    plan, labels = plan_song(config, SAMPLES, settings=BOLD), labels_of(0, 1)
+    mix = (LabelPart(2, 0.5, 0), LabelPart(3, 0.5, 0))
+    labels = [[songs[0], replace(songs[1], artist_mix=mix)] for songs in labels]
+    both = _run(model, plan, labels, SongState.empty(2, (1, 2)))
+    for song in (0, 1):
+        alone = _run(model, plan, [[songs[song]] for songs in labels], SongState.empty(2, (song + 1,)))
+        assert torch.equal(alone.codes[1][0], both.codes[1][song])
+    inputs = window_inputs(labels[1])
+    assert inputs["artist_ids"].tolist() == [[0, -1], [2, 3]]
+    assert inputs["artist_weights"].tolist() == [[1, 0], [0.5, 0.5]]
+    assert "genre_weights" not in inputs

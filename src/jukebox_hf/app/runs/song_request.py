@@ -79,10 +79,17 @@ class SongRequest:
         file_help="Text file with the lyrics, or the .json of an older song.",
     )
     artist: str = _song(
-        "unknown", "Name of the artist, as `jukebox-hf labels list` writes it.", values.read_name, is_word=True
+        "unknown",
+        "Name of the artist, as `jukebox-hf labels list` writes it; several mixed by weight as NAME:0.7,NAME:0.3, one "
+        "for each level as 2=NAME,0=NAME, or from a second on as NAME@0,NAME@6.5.",
+        values.labels_of("artist"),
+        is_word=True,
     )
     genre: str = _song(
-        "unknown", "Name of the genre, as `jukebox-hf labels list` writes it.", values.read_name, is_word=True
+        "unknown",
+        "Name of the genre, as `jukebox-hf labels list` writes it, or a mix as of artists.",
+        values.labels_of("genre"),
+        is_word=True,
     )
     strict: bool = _song(
         True,

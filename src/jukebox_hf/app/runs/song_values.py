@@ -11,6 +11,7 @@ from typing import Any
 from jukebox_hf.model.checks.seeds import check_seed
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_number, require
+from jukebox_hf.model.inputs.label_mixes import label_text, read_labels
 
 LEAST_SECONDS = 0.001  # no code is shorter
 Check = Callable[[str, str, Any], Any]  # where it stands, name, value -> value as it is kept
@@ -54,6 +55,17 @@ def level_list(text: str | None) -> list[int] | None:
 def read_name(where: str, name: str, value: Any) -> str:
     """A line of text that people read."""
     return check_words(f"{where} {name}", value, MAX_NAME)
+
+
+def labels_of(kind: str) -> Check:
+    """The check of an artist or a genre, or of a mix, which is kept as the command line writes it."""
+
+    def check(where: str, name: str, value: Any) -> str:
+        text = label_text(f"{where} {kind}", value)
+        read_labels(f"{where} {kind}", text)
+        return text
+
+    return check
 
 
 def read_path(where: str, name: str, value: Any) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..checks.text_input import check_lyric_text, check_words
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
+from .label_mixes import LabelPart, parts_at
 from .lyric_characters import LyricEncoding
 from .lyric_windows import SongTiming, first_lyric_span, lyric_span
 
@@ -52,6 +53,8 @@ class LevelLabels:
         genre_ids: one for each of the prior's genre slots, -1 in empty ones.
         lyrics: all of the song's lyrics, numbered for this level.
         timing: the song's length, its first window's offset, and the length of this level's windows, in samples.
+        artist_mix, genre_mix: artists or genres that are mixed, or follow each other; empty where one is heard, the
+            one above. Label rows, which hold one, have the one above in any case.
     """
 
     config: JukeboxPriorConfig
@@ -59,6 +62,8 @@ class LevelLabels:
     genre_ids: tuple[int, ...]
     lyrics: LyricEncoding
     timing: SongTiming
+    artist_mix: tuple[LabelPart, ...] = ()
+    genre_mix: tuple[LabelPart, ...] = ()
 
     @classmethod
     def of(
@@ -145,15 +150,20 @@ def check_genre_count(count: int, most: int, level: int, said: str) -> None:
     )
 
 
-def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[str, Tensor]:
+def window_inputs(
+    songs: Sequence[LevelLabels], start_sample: int = 0, style_sample: int | None = None
+) -> dict[str, Tensor]:
     """The labels of a window as arguments of `JukeboxPrior.forward`, one row per song; what it cannot use is left out.
 
     Args:
         songs: labels of one and the same prior.
         start_sample: where the window begins, in samples after each song's offset.
+        style_sample: where the style is looked up, for labels that change: the first code that the window adds; None:
+            where it begins.
 
     Returns:
-        `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3) and `lyric_ids` (B, N), int64.
+        `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3) and `lyric_ids` (B, N), int64; where labels are mixed,
+        `artist_ids` (B, A) with `artist_weights` (B, A), `genre_ids` (B, G) with `genre_weights` (B, G), float32.
 
     Raises:
         ValueError: no songs, or songs labelled for different priors.
@@ -168,6 +178,13 @@ def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[s
     if config.has_labels:
         inputs["artist_ids"] = torch.tensor([song.artist_id for song in songs], device="cpu")
         inputs["genre_ids"] = torch.tensor([song.genre_ids for song in songs], device="cpu")
+        at = start_sample if style_sample is None else style_sample
+        if any(song.artist_mix for song in songs):
+            mixes = [parts_at(song.artist_mix, at) or (LabelPart(song.artist_id, 1.0, 0),) for song in songs]
+            inputs["artist_ids"], inputs["artist_weights"] = _mixed(mixes)
+        if any(song.genre_mix for song in songs):
+            mixes = [parts_at(song.genre_mix, at) or [LabelPart(i, 1.0, 0) for i in song.genre_ids] for song in songs]
+            inputs["genre_ids"], inputs["genre_weights"] = _mixed(mixes)
     if config.has_timing:
         timings = [_samples(song.timing.later(start_sample).told()) for song in songs]
         inputs["timing"] = torch.tensor(timings, device="cpu")
@@ -175,6 +192,16 @@ def window_inputs(songs: Sequence[LevelLabels], start_sample: int = 0) -> dict[s
         rows = [song.lyric_ids(song.window_characters(start_sample)) for song in songs]
         inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))
     return inputs
+
+
+def _mixed(mixes: Sequence[Sequence[LabelPart]]) -> tuple[Tensor, Tensor]:
+    """Ids (B, most), int64, -1 in empty slots, and their weights, float32."""
+    ids = torch.full((len(mixes), max(map(len, mixes))), -1, dtype=torch.int64, device="cpu")
+    weights = torch.zeros(ids.shape, dtype=torch.float32, device="cpu")
+    for row, parts in enumerate(mixes):
+        for column, part in enumerate(parts):
+            ids[row, column], weights[row, column] = part.id, part.weight
+    return ids, weights
 
 
 def _samples(timing: SongTiming) -> tuple[int, int, int]:

@@ -6,7 +6,8 @@ one is saved with it.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from transformers import BatchFeature, ProcessorMixin
 
 from ..checks.foreign_arguments import PREPARE
 from ..checks.seeds import check_seed, later_seed
-from ..checks.text_input import check_lyric_text, check_words
+from ..checks.text_input import check_lyric_text, shown
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .audio_containers import as_list, one_each, read_rate, unpack
 from .audio_input import check_audio_target, write_samples
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
-from .labels import genre_slots
+from .label_mixes import LabelPart, at_level, label_parts, read_labels
+from .labels import check_genre_count
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
 from .processor_files import OwnFiles
-from .song_inputs import NOT_SAID
+from .song_inputs import NOT_SAID, mix_rows
 from .tokenization_jukebox import JukeboxTokenizer
 
 # A name may be an id.
@@ -130,8 +132,10 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
                 included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
                 the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
                 on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`,
-                from which the songs of a list count on. Artist and genre may be ids. What other processors are told is
-                accepted where it is true of this one anyway.
+                from which the songs of a list count on. Artist and genre may be ids, or mixed: weights by name
+                (`{"Ada Brook": 0.7, "Bo Vale": 0.3}`), names by level, or as the command line writes them
+                (docs/how-to/mix-styles.md). What other processors are told is accepted where it is true of this one
+                anyway.
 
         Returns:
             The tensors listed in song_inputs.py, whatever words were given, so that songs can be batched later.
@@ -161,6 +165,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             {
                 "artist_ids": torch.tensor([row["artist_ids"] for row in rows], device="cpu"),
                 "genre_ids": torch.tensor([row["genre_ids"] for row in rows], device="cpu"),
+                "artist_mix": _mixes([row["artist_mix"] for row in rows]),
+                "genre_mix": _mixes([row["genre_mix"] for row in rows]),
                 "lyric_ids": lyrics,
                 "lyric_lengths": lyric_lengths,
                 "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs], device="cpu"),
@@ -218,19 +224,51 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
     def _row(self, song: dict[str, Any], strict: bool) -> dict[str, Any]:
         """The words of one song in numbers."""
         artist, genre, lyrics = ("" if song[name] is None else song[name] for name in ("artist", "genre", "lyrics"))
+        artists = self._heard("artist", artist, partial(self._artist_ids, strict))
+        genres = self._heard("genre", genre, partial(self._genre_ids, strict))
         slots = max(*self.max_genres, 1)
-        artists, genres = [], []
-        for level, most in enumerate(self.max_genres):
-            artists.append(self.tokenizer.artist_id(artist, level, strict=strict) if most else 0)
-            ids = self.tokenizer.genre_ids(genre, level, strict=strict) if most else ()
-            said = f"genre={genre!r} in {self.tokenizer.label_versions[level]}"
-            genres.append([*genre_slots(ids, most, level, said), *[-1] * (slots - most)])
         return {
-            "artist_ids": artists,
-            "genre_ids": genres,
+            "artist_ids": [next(iter(ids), 0) for ids, _ in artists],
+            "genre_ids": [[*ids, *[-1] * (slots - len(ids))] for ids, _ in genres],
+            "artist_mix": [mix_rows(parts) for _, parts in artists],
+            "genre_mix": [mix_rows(parts) for _, parts in genres],
             "lyric_ids": self.encode_lyrics(lyrics, warn=True).ids,
             "prompt": () if song["prompt"] is None else self._prompt(song["prompt"]),
         }
+
+    def _heard(
+        self, kind: str, said: Any, ids: Callable[[int, str | int], tuple[int, ...]]
+    ) -> list[tuple[tuple[int, ...], tuple[LabelPart, ...]]]:
+        """What each level hears of an artist or a genre: the ids of a name, and the parts where names are mixed.
+
+        Those of a mix are the heaviest name that it begins with, for what can hear one alone.
+        """
+        entries, levels = read_labels(kind, said), range(len(self.max_genres))
+        foreign = [entry.level for entry in entries if entry.level is not None and entry.level not in levels]
+        require(
+            not foreign,
+            f"{kind}={shown(said)} names level {foreign[0] if foreign else ''}, but the levels of this model are "
+            f"{', '.join(map(str, levels))}; choose from these",
+        )
+        heard = []
+        for level in levels:
+            if not self.max_genres[level]:
+                heard.append(((), ()))
+                continue
+            own, ids_here = at_level(kind, entries, level), partial(ids, level)
+            main = max((entry for entry in own if entry.second == 0), key=lambda entry: entry.weight)
+            parts = label_parts(kind, own, level, self.sampling_rate, ids_here) if len(own) > 1 else ()
+            heard.append((ids_here(main.name), parts))
+        return heard
+
+    def _artist_ids(self, strict: bool, level: int, name: str | int) -> tuple[int, ...]:
+        return (self.tokenizer.artist_id(name, level, strict=strict),)
+
+    def _genre_ids(self, strict: bool, level: int, name: str | int) -> tuple[int, ...]:
+        ids = self.tokenizer.genre_ids(name, level, strict=strict)
+        said = f"genre={name!r} in {self.tokenizer.label_versions[level]}"
+        check_genre_count(len(ids), self.max_genres[level], level, said)
+        return ids
 
     def _prompt(self, prompt: Any) -> np.ndarray:
         """A prompt in any of its forms as samples (S,)."""
@@ -321,8 +359,7 @@ def merged(song: SongWords | None, words: Mapping[str, Any], index: int) -> dict
     blank = {name for name in ("lyrics", "artist", "genre") if _is_blank(own.get(name))}
     said.update({name: value for name, value in own.items() if value is not None and name not in blank})
     for name in ("artist", "genre"):
-        if not is_integer(said.get(name, "")):
-            check_words(name, said.get(name, ""))
+        read_labels(name, said.get(name, ""))
     check_lyric_text("lyrics", said.get("lyrics", ""))
     check_seed(said.get("seed", 0))
     return {name: said.get(name) for name in SONG_WORDS}
@@ -340,6 +377,11 @@ def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:
         return NOT_SAID
     is_moment = name in ("offset", "lyrics_from")
     return round(read_seconds(name, seconds, at_least=0 if is_moment else 1 / rate) * rate)
+
+
+def _mixes(rows: Sequence[Sequence[list[list[float]]]]) -> Tensor:
+    """Mixes (B, levels, 16, 3), float64: a sample of a long song is no float32."""
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
 
 def _left_padded(rows: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,9 @@ Every tensor has one row per song, so that any batching works.
 
     artist_ids       (B, levels)     0 is unknown
     genre_ids        (B, levels, G)  -1 in empty slots
+    artist_mix       (B, levels, 16, 3)  ids, -1 in empty slots, their weights, and the samples they begin at; all empty
+                                     where one artist is heard, that of artist_ids
+    genre_mix        (B, levels, 16, 3)  the same for genres
     lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level with lyrics
     lyric_lengths    (B,)            how many of them are lyrics
     wanted_samples   (B,)            length of the audio, prompts included; -1: not said
@@ -16,7 +19,7 @@ Every tensor has one row per song, so that any batching works.
     sampling_rates   (B,)            in which all these samples are counted, the model's; -1: not said
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +27,13 @@ from torch import Tensor
 
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
+from .label_mixes import MOST_PARTS, LabelPart
 
 SONG_INPUTS = (
     "artist_ids",
     "genre_ids",
+    "artist_mix",
+    "genre_mix",
     "lyric_ids",
     "lyric_lengths",
     "wanted_samples",
@@ -40,6 +46,7 @@ SONG_INPUTS = (
     "sampling_rates",
 )
 NOT_SAID = -1
+MIXES = ("artist_mix", "genre_mix")
 
 
 def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
@@ -55,11 +62,13 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
     shapes = {
         "artist_ids": (num_levels,),
         "genre_ids": (num_levels, None),
+        **dict.fromkeys(MIXES, (num_levels, MOST_PARTS, 3)),
         "lyric_ids": (None,),
         "prompt_values": (None,),
     }
     blank = {"genre_ids": (slots, NOT_SAID), "lyric_ids": (1, 0), "prompt_values": (1, 0)}
     fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID, "sampling_rates": NOT_SAID}
+    fill |= dict.fromkeys(MIXES, NOT_SAID)
     songs = {}
     for name in SONG_INPUTS:
         shape = (batch, *shapes.get(name, ()))
@@ -79,7 +88,7 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         )
         require(not tensor.is_meta, f"{name} is on the meta device and holds no numbers; give it on a real one")
         tensor = tensor.detach().cpu()
-        songs[name] = tensor if name == "prompt_values" else _whole(name, tensor)
+        songs[name] = tensor if name in ("prompt_values", *MIXES) else _whole(name, tensor)
     for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
         lengths = songs[f"{name}_lengths"]
         require(
@@ -93,6 +102,37 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
             f"them with the processor of its own repository",
         )
     return songs
+
+
+def mix_rows(parts: Sequence[LabelPart]) -> list[list[float]]:
+    """The parts of a mix as rows of `artist_mix` or `genre_mix`, empty ones behind them: (16, 3)."""
+    return [[*part] for part in parts] + [[NOT_SAID] * 3 for _ in range(MOST_PARTS - len(parts))]
+
+
+def read_mix(name: str, rows: Tensor, num_ids: int) -> tuple[LabelPart, ...]:
+    """The parts of a mix in rows (16, 3), for a prior that knows so many ids.
+
+    Raises:
+        ValueError: ids, weights or samples that no mix has.
+    """
+    parts = tuple(
+        LabelPart(int(number), weight, int(sample))
+        for number, weight, sample in torch.nan_to_num(rows.double(), nan=-2.0).tolist()
+        if number != NOT_SAID
+    )
+    wrong = next(
+        (one for one in parts if not (0 <= one.id < num_ids and one.weight >= 0 and one.from_sample >= 0)), None
+    )
+    require(
+        wrong is None,
+        f"{name} holds {tuple(wrong or ())}, but a part is an id from 0 to {num_ids - 1}, a weight and a sample, both "
+        f"0 or more; make it with the JukeboxProcessor that belongs to this model",
+    )
+    require(
+        not parts or any(part.from_sample == 0 for part in parts),
+        f"{name} begins at sample {parts[0].from_sample if parts else 0}; let one of its parts begin at 0",
+    )
+    return parts
 
 
 def _whole(name: str, tensor: Tensor) -> Tensor:

@@ -61,11 +61,26 @@ class LabelEmbedding(nn.Module):
         self.artist = scaled_embedding(config.num_artists, config.hidden_size, std)
         self.genre = scaled_embedding(config.num_genres, config.hidden_size, std)
 
-    def forward(self, artist_ids: Tensor, genre_ids: Tensor) -> Tensor:
-        """artist_ids (B,), genre_ids (B, G) filled up with -1 -> (B, 1, D): a sum, as trained, not a mean."""
-        is_genre = (genre_ids >= 0).unsqueeze(-1)
-        genres = (self.genre(genre_ids.clamp(min=0)) * is_genre).sum(dim=1, keepdim=True)
-        return self.artist(artist_ids).unsqueeze(1) + genres
+    def forward(
+        self,
+        artist_ids: Tensor,
+        genre_ids: Tensor,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
+    ) -> Tensor:
+        """artist_ids (B,), genre_ids (B, G) filled up with -1 -> (B, 1, D): a sum, as trained, not a mean.
+
+        With weights, ids are (B, A) and (B, G), both filled up with -1, and embeddings are added up by weight.
+        """
+        genres = self.genre(genre_ids.clamp(min=0)) * (genre_ids >= 0).unsqueeze(-1)
+        if genre_weights is not None:
+            genres = genres * genre_weights.to(genres.dtype).unsqueeze(-1)
+        if artist_weights is None:
+            artists = self.artist(artist_ids).unsqueeze(1)
+        else:
+            artists = self.artist(artist_ids.clamp(min=0)) * (artist_ids >= 0).unsqueeze(-1)
+            artists = (artists * artist_weights.to(artists.dtype).unsqueeze(-1)).sum(dim=1, keepdim=True)
+        return artists + genres.sum(dim=1, keepdim=True)
 
 
 class TimingEmbedding(nn.Module):

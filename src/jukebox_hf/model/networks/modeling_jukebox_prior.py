@@ -177,6 +177,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         genre_ids: Tensor | None = None,
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
         return_loss: bool = True,
         output_hidden_states: bool | Sequence[int] | None = None,
         output_attentions: bool | Sequence[int] | None = None,
@@ -192,6 +194,9 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             genre_ids: (B, G), G up to max_genres, filled up with -1.
             timing: (B, 3) int64 samples: song length, offset of the window, length of the window; for top priors.
             lyric_ids: (B, N), exactly lyric_length characters, for priors with lyrics; 0 is padding.
+            artist_weights: (B, A), to mix artists: `artist_ids` is then (B, A), filled up with -1, and embeddings are
+                added up by weight.
+            genre_weights: (B, G), the same for genres, of which there may then be any number.
             return_loss: False leaves the losses out.
             output_hidden_states: True for all, or indices: 0 is the input of layer 0, i the output of layer i-1; None:
                 as the configuration says.
@@ -207,6 +212,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             "genre_ids": genre_ids,
             "timing": timing,
             "lyric_ids": lyric_ids,
+            "artist_weights": artist_weights,
+            "genre_weights": genre_weights,
         }
         for name, value in foreign.items():
             check_foreign("JukeboxPrior", FORWARD, name, value, f"codes, {', '.join(inputs)}")
@@ -247,6 +254,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         genre_ids: Tensor | None = None,
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
     ) -> dict[int, Tensor]:
         """Attention of the prediction of each code to each lyric position; layers above the last one are not run.
 
@@ -261,7 +270,14 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         Raises:
             ValueError: an input or a layer that does not fit, in one sentence.
         """
-        inputs = {"artist_ids": artist_ids, "genre_ids": genre_ids, "timing": timing, "lyric_ids": lyric_ids}
+        inputs = {
+            "artist_ids": artist_ids,
+            "genre_ids": genre_ids,
+            "timing": timing,
+            "lyric_ids": lyric_ids,
+            "artist_weights": artist_weights,
+            "genre_weights": genre_weights,
+        }
         check_inputs(self.config, codes, **inputs)
         layers = list(self.config.lyric_layers)
         require(
@@ -298,6 +314,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         genre_ids: Tensor | None = None,
         timing: Tensor | None = None,
         lyric_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
     ) -> Conditioning:
         """Compute, once per window, all that conditions it; arguments as in `forward`."""
         inputs = {
@@ -306,6 +324,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             "genre_ids": genre_ids,
             "timing": timing,
             "lyric_ids": lyric_ids,
+            "artist_weights": artist_weights,
+            "genre_weights": genre_weights,
         }
         check_inputs(self.config, None, **inputs)
         return self._condition(**inputs)
@@ -428,8 +448,12 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         genre_ids: Tensor | None,
         timing: Tensor | None,
         lyric_ids: Tensor | None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
     ) -> Conditioning:
-        start = self.labels(artist_ids, genre_ids) if self.labels is not None else None
+        mixes = {"artist_weights": artist_weights, "genre_weights": genre_weights}
+        mixes = {name: weights for name, weights in mixes.items() if weights is not None}
+        start = self.labels(artist_ids, genre_ids, **mixes) if self.labels is not None else None
         positions = None
         if self.upper is not None:
             positions = self.upper(upper_codes)

@@ -5,12 +5,14 @@ Flows in: what a user passed to `forward`, `condition` or `sequence`. Out: nothi
 
 from collections.abc import Collection, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
 
 _ALL = ("upper_codes", "artist_ids", "genre_ids", "timing", "lyric_ids")
+_WEIGHTS = {"artist_weights": "artist_ids", "genre_weights": "genre_ids"}  # and what they weigh
 
 
 def check_inputs(
@@ -41,9 +43,13 @@ def check_inputs(
         require(not is_needed or given is not None, f"{name} is missing, but this prior was built to need it; pass it")
         require(is_needed or given is None, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
     present = {name: inputs[name] for name in only if inputs.get(name) is not None}
+    weights = {name: inputs[name] for name in _WEIGHTS if inputs.get(name) is not None}
+    mixed = {_WEIGHTS[name] for name in weights}
     ranges = [] if codes is None else list(_codes(config, codes, may_be_empty))
     for name, value in present.items():
-        ranges += _CHECKS[name](config, value)
+        ranges += _mixed_ids(config, name, value) if name in mixed else _CHECKS[name](config, value)
+    for name, value in weights.items():
+        ranges += _mix_weights(name, value, present.get(_WEIGHTS[name]))
     _check_batch(codes, present)
     if codes is not None and "upper_codes" in present:
         reach = present["upper_codes"].shape[1] * config.upper_ratio
@@ -99,6 +105,23 @@ def _genres(config: JukeboxPriorConfig, genre_ids: Tensor) -> Iterator[Allowed]:
         f"genre_ids has {genre_ids.shape[1]} slots a row, but this prior takes 1 to {config.max_genres}; drop some",
     )
     yield Allowed("genre_ids", genre_ids, -1, config.num_genres - 1, "0 is the unknown genre, -1 an empty slot")
+
+
+def _mixed_ids(config: JukeboxPriorConfig, name: str, ids: Tensor) -> Iterator[Allowed]:
+    check_ids(name, ids, "(B, A) beside its weights", 2)
+    most = config.num_artists if name == "artist_ids" else config.num_genres
+    yield Allowed(name, ids, -1, most - 1, "0 is the unknown one, -1 an empty slot")
+
+
+def _mix_weights(name: str, weights: Tensor, ids: Tensor | None) -> Iterator[Allowed]:
+    weighed = _WEIGHTS[name]
+    require(ids is not None, f"{name} was given, but there are no {weighed} to weigh; leave it out")
+    require(
+        isinstance(weights, Tensor) and weights.is_floating_point() and weights.shape == ids.shape,
+        f"{name} must be floating-point numbers, one for each of {weighed} {tuple(ids.shape)}, not "
+        f"{tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__}; give such a tensor",
+    )
+    yield Allowed(name, weights, 0, torch.finfo(weights.dtype).max, "make them shares that add up to 1")
 
 
 def _timing(config: JukeboxPriorConfig, timing: Tensor) -> Iterator[Allowed]:

@@ -180,7 +180,8 @@ class LevelSampler:
     def _inputs(self, state: SongState, row: WindowRow) -> dict[str, Tensor]:
         """What conditions a row: labels, and the codes of the level above that exist, never padding."""
         config = self.prior.config
-        inputs = window_inputs([self.labels[row.song]], row.window.start * config.hop_length)
+        start, first_new = row.window.start * config.hop_length, (row.window.start + len(row.known)) * config.hop_length
+        inputs = window_inputs([self.labels[row.song]], start, first_new)
         if config.upper_strides:
             first, last = row.window.start // config.upper_ratio, -(-row.window.stop // config.upper_ratio)
             inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]

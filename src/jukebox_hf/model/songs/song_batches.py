@@ -7,6 +7,7 @@ code.
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorCon
 from ..inputs.labels import LevelLabels
 from ..inputs.lyric_characters import LyricEncoding
 from ..inputs.lyric_windows import SongTiming
-from ..inputs.song_inputs import NOT_SAID, read_songs
+from ..inputs.song_inputs import NOT_SAID, read_mix, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .generation_arguments import GenerateArguments
 from .level_sampler import LogitsHook
@@ -213,12 +214,14 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
     ids = tuple(ids[len(ids) - count :])
     if prior.lyrics != "none":
         _check_ids("lyric_ids", ids, 0, prior.lyric_vocab_size)
-    artist, genres = 0, ()
+    artist, genres, mixes = 0, (), {}
     if prior.has_labels:
         artist = int(songs["artist_ids"][song, prior.level])
         genres = [genre for genre in songs["genre_ids"][song, prior.level].tolist() if genre != -1]
         _check_ids("artist_ids", (artist,), 0, prior.num_artists)
         _check_ids("genre_ids", genres, 0, prior.num_genres)
+        sizes = {"artist_mix": prior.num_artists, "genre_mix": prior.num_genres}
+        mixes = {name: read_mix(name, songs[name][song, prior.level], size) for name, size in sizes.items()}
     told, offset = told_song_samples(prior, song_samples), int(songs["offset_samples"][song])
     lyrics_from = int(songs["lyrics_from_samples"][song])
     lyrics_from = lyrics_from + offset if lyrics_from > 0 else 0  # 0: as if not said
@@ -228,7 +231,8 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
         f"lyrics_from={(lyrics_from - offset) / prior.sampling_rate:g} leaves no time for lyrics: the song ends after "
         f"{(song_samples - offset) / prior.sampling_rate:g} s; let them begin before",
     )
-    return LevelLabels.of(prior, artist, genres, LyricEncoding("", "", ids, ()), timing, said="a row of genre_ids")
+    labels = LevelLabels.of(prior, artist, genres, LyricEncoding("", "", ids, ()), timing, said="a row of genre_ids")
+    return replace(labels, **mixes)
 
 
 def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
