@@ -30,6 +30,7 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("README.md", "bash"): "tests/docs/test_readme.py",
     ("README.md", "python"): "tests/docs/test_readme.py",
     ("make-a-song.md", "bash"): "tests/docs/test_how_to.py",
+    ("mix-styles.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",
     ("generation.md", "python"): "tests/pipeline/test_generation_page.py",

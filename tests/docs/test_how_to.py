@@ -68,3 +68,9 @@ def test_resume_and_batches(folder):
     _run(many, folder)
     for out in ("songs", "shared"):
         assert sorted(path.name for path in (folder / out).glob("*.wav")) == ["first-try.wav", "unknown-unknown.wav"]
+
+
+def test_mix_styles(folder):
+    (mixed,) = _commands("mix-styles.md")
+    _run(mixed, folder)
+    assert (folder / "between.wav").is_file()

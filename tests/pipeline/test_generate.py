@@ -539,3 +539,19 @@ def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call
     assert not model.keep_loaded
     with pytest.raises(ValueError, match="keep_loaded='yes' must be True or False"):
         model.generate(words, keep_loaded="yes")
+
+
+@pytest.mark.parametrize(
+    ("recall", "sentence"),
+    [
+        ("0-8", "must be .start, stop. or .start, stop, from. in seconds"),
+        ((8,), "must be .start, stop."),
+        ((0.2, 0.1), "ends before it begins"),
+        ((0, float("nan")), "recall=nan must be a number of seconds"),
+        ((0, 0.1, 0.05), "is to be read again from 0.05 s on, before it ends; let that be 0.1 or later"),
+        ((0, 0.1), "is read by none of the 1 windows of this song"),
+    ],
+)
+def test_a_stretch_that_means_nothing_is_refused_before_the_first_code(model, processor, recall, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        model.generate(**processor("la", seconds=0.05), recall=recall)

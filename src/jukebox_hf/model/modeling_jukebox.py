@@ -285,7 +285,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `min_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the
                 likeliest code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows`
-                (see `plan_song`); `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
+                (see `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read
+                again; `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
                 `return_alignment`. See docs/reference/generation.md.
 
         Raises:

@@ -21,7 +21,7 @@ from jukebox_hf.model.songs.level_sampler import LevelSampler
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
 from jukebox_hf.model.songs.song_state import SongState
-from jukebox_hf.model.songs.windows import Window, plan_side_by_side
+from jukebox_hf.model.songs.windows import Recall, Window, plan_side_by_side
 
 PLAINLY = ComputeOptions()
 SAMPLES = 40 * 8  # 40 codes at the top, 160 below: more than one window at each level
@@ -635,7 +635,7 @@ def test_codes_of_another_model_are_refused(model, config, labels_of):
 # --- labels that are mixed, or change ---
 
 
-BOLD = SamplingSettings(8.0)  # so that codes differ wherever logits do
+BOLD = SamplingSettings(5.0)  # so that codes differ wherever logits do
 
 
 def _mixed(labels, level, artists=(), genres=()):
@@ -705,3 +705,62 @@ def test_songs_of_one_batch_may_mix_or_not(config, model, labels_of):
     assert inputs["artist_ids"].tolist() == [[0, -1], [2, 3]]
     assert inputs["artist_weights"].tolist() == [[1, 0], [0.5, 0.5]]
     assert "genre_weights" not in inputs
+
+
+# --- a stretch that returns ---
+
+
+def test_a_later_window_reads_an_earlier_stretch_in_place_of_its_oldest_codes(config, model, labels_of):
+    """Windows of 24 codes begin at 0, 12, 24, 36 and 40; the stretch has codes 2 to 8, read from code 40 on."""
+    plan = plan_song(config, 64 * 8, hop_fractions={1: 0.5}, settings=BOLD, levels=[1], recall=(16, 64, 320))
+    assert plan.levels[0].recall == Recall(2, 8, 40)
+    plainly = replace(plan, levels=(replace(plan.levels[0], recall=None),))
+    labels, state = labels_of(1), SongState.empty(2, (3,))
+    recalled, alone = _run(model, plan, labels, state).codes[1][0], _run(model, plainly, labels, state).codes[1][0]
+    assert torch.equal(recalled[:48], alone[:48]), "a window that adds codes before 40 reads its own"
+    assert not torch.equal(recalled[48:], alone[48:])
+    start, known = 36, recalled[36:48]
+    inputs = window_inputs([labels[1][0]], start * 8)
+    read = torch.cat([recalled[2:8], known[6:]])
+    tokens = model.prior(1).sequence(read[None], inputs["lyric_ids"])
+    codes, _ = sample_window(
+        model.prior(1),
+        tokens,
+        model.prior(1).condition(**inputs),
+        24,
+        BOLD,
+        uniforms=uniforms([3], 1, start, start + 24),
+    )
+    assert torch.equal(codes[0, 12:], recalled[48:60])
+    assert torch.equal(recalled[36:48], known), "what was read is not written"
+
+
+def test_a_recalled_song_goes_on_from_any_window(config, model, labels_of):
+    plan = plan_song(config, 64 * 8, hop_fractions={1: 0.5}, settings=BOLD, recall=(16, 64, None))
+    assert plan.levels[0].recall == Recall(2, 8, 8)
+    labels, start = labels_of(0, 1), SongState.empty(2, (3, 4))
+    states = [progress.state for progress in sample_song(model, plan, labels, start)]
+    assert len(states) > 6
+    for state in states[:5]:
+        assert _same(_run(model, plan, labels, state), states[-1])
+
+
+@pytest.mark.parametrize(
+    ("recall", "sentence"),
+    [
+        ((16, 16, None), "recall reads codes 2 to 2 again from code 2 on; let the stretch hold at least one code"),
+        ((16, 64, 8), "end before it is read again"),
+        ((16, 64, 64 * 8), "recall from code 64 on is read by none of the 5 windows of this song, which is 64 codes"),
+        ((0, 10 * 8, None), "recall of 10 codes is longer than the 9 that a window has room for; shorten it"),
+    ],
+)
+def test_a_stretch_that_cannot_be_recalled_is_refused(config, recall, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plan_song(config, 64 * 8, hop_fractions={1: 0.5}, recall=recall)
+
+
+def test_recall_is_of_the_level_that_no_other_stands_above(config):
+    with pytest.raises(ValueError, match=r"which is not among the levels \[0\] to write; leave it out"):
+        plan_song(config, SAMPLES, levels=[0], recall=(0, 8, None))
+    with pytest.raises(ValueError, match="read by none of the 1 windows"):
+        plan_song(config, 24 * 8, recall=(0, 8, None))

@@ -82,13 +82,13 @@ class SongRequest:
         "unknown",
         "Name of the artist, as `jukebox-hf labels list` writes it; several mixed by weight as NAME:0.7,NAME:0.3, one "
         "for each level as 2=NAME,0=NAME, or from a second on as NAME@0,NAME@6.5.",
-        values.labels_of("artist"),
+        values.label_mix_of("artist"),
         is_word=True,
     )
     genre: str = _song(
         "unknown",
         "Name of the genre, as `jukebox-hf labels list` writes it, or a mix as of artists.",
-        values.labels_of("genre"),
+        values.label_mix_of("genre"),
         is_word=True,
     )
     strict: bool = _song(
@@ -174,6 +174,15 @@ class SongRequest:
         "(default: all).",
         float,
         "min_p",
+    )
+    recall: str | None = _drawing(
+        None,
+        "Stretch of the song, in seconds, that later windows of the top level read again in place of the oldest codes "
+        "they know, as a chorus returns: 0-8, or 0-8@30 for from second 30 on.",
+        values.read_stretch,
+        argument="recall",
+        parse=values.stretch,
+        is_inherited=False,
     )
     parallel_windows: bool = _drawing(
         False,

@@ -52,12 +52,36 @@ def level_list(text: str | None) -> list[int] | None:
         raise ValueError(f"--levels {text!r} must be levels with commas between them, such as 2,1,0") from None
 
 
+def stretch(name: str, text: str | None) -> tuple[float, float, float | None] | None:
+    """`0-8` becomes a stretch of seconds, `0-8@20` one and from when it counts; None stays None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        seconds, _, begin = text.partition("@")
+        start, stop = map(float, seconds.split("-"))
+        return start, stop, float(begin) if begin else None
+    except ValueError:
+        raise ValueError(f"--{name} {text!r} must be seconds such as 0-8, or 0-8@20 for from second 20 on") from None
+
+
+def read_stretch(where: str, name: str, value: Any) -> str:
+    """A stretch of seconds, as the command line writes it, or a list of its numbers."""
+    if isinstance(value, list) and len(value) in (2, 3) and all(map(is_number, value)):
+        value = f"{value[0]:g}-{value[1]:g}" + "".join(f"@{second:g}" for second in value[2:])
+    stretch(f"{where} {name}", read_name(where, name, value))
+    return value
+
+
 def read_name(where: str, name: str, value: Any) -> str:
     """A line of text that people read."""
     return check_words(f"{where} {name}", value, MAX_NAME)
 
 
-def labels_of(kind: str) -> Check:
+def label_mix_of(kind: str) -> Check:
     """The check of an artist or a genre, or of a mix, which is kept as the command line writes it."""
 
     def check(where: str, name: str, value: Any) -> str:

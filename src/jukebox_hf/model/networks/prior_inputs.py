@@ -12,7 +12,7 @@ from ..checks.validation import Allowed, check_ids, check_ranges, is_integer, re
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
 
 _ALL = ("upper_codes", "artist_ids", "genre_ids", "timing", "lyric_ids")
-_WEIGHTS = {"artist_weights": "artist_ids", "genre_weights": "genre_ids"}  # and what they weigh
+_WEIGHED_BY = {"artist_weights": "artist_ids", "genre_weights": "genre_ids"}  # and what they weigh
 
 
 def check_inputs(
@@ -43,13 +43,13 @@ def check_inputs(
         require(not is_needed or given is not None, f"{name} is missing, but this prior was built to need it; pass it")
         require(is_needed or given is None, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
     present = {name: inputs[name] for name in only if inputs.get(name) is not None}
-    weights = {name: inputs[name] for name in _WEIGHTS if inputs.get(name) is not None}
-    mixed = {_WEIGHTS[name] for name in weights}
+    weights = {name: inputs[name] for name in _WEIGHED_BY if inputs.get(name) is not None}
+    mixed = {_WEIGHED_BY[name] for name in weights}
     ranges = [] if codes is None else list(_codes(config, codes, may_be_empty))
     for name, value in present.items():
         ranges += _mixed_ids(config, name, value) if name in mixed else _CHECKS[name](config, value)
     for name, value in weights.items():
-        ranges += _mix_weights(name, value, present.get(_WEIGHTS[name]))
+        ranges += _mix_weights(name, value, present.get(_WEIGHED_BY[name]))
     _check_batch(codes, present)
     if codes is not None and "upper_codes" in present:
         reach = present["upper_codes"].shape[1] * config.upper_ratio
@@ -114,7 +114,7 @@ def _mixed_ids(config: JukeboxPriorConfig, name: str, ids: Tensor) -> Iterator[A
 
 
 def _mix_weights(name: str, weights: Tensor, ids: Tensor | None) -> Iterator[Allowed]:
-    weighed = _WEIGHTS[name]
+    weighed = _WEIGHED_BY[name]
     require(ids is not None, f"{name} was given, but there are no {weighed} to weigh; leave it out")
     require(
         isinstance(weights, Tensor) and weights.is_floating_point() and weights.shape == ids.shape,

@@ -23,9 +23,9 @@ _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
-_OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
-_OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
+_OF_SONGS = ("seconds", "seed", "levels", "recall", "num_return_sequences")  # of a call, no defaults of a model
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
@@ -47,6 +47,7 @@ class GenerateArguments:
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
         copies: how many songs to write from each song that was given.
+        recall: seconds from and to which a stretch lies, and from which it is read again, or None; see `plan_song`.
     """
 
     seconds: float | None
@@ -61,6 +62,7 @@ class GenerateArguments:
     return_codes: bool
     return_alignment: bool
     copies: int = 1
+    recall: tuple[float, float, float | None] | None = None
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -145,7 +147,26 @@ def read_generate_arguments(
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),
         copies=said.get("num_return_sequences", 1),
+        recall=_read_recall(said.get("recall")),
     )
+
+
+def _read_recall(value: Any) -> tuple[float, float, float | None] | None:
+    """A stretch in seconds, and perhaps the second from which it is read again."""
+    if value is None:
+        return None
+    require(
+        isinstance(value, (list, tuple)) and len(value) in (2, 3),
+        f"recall={value!r:.80} must be (start, stop) or (start, stop, from) in seconds, such as (0, 8)",
+    )
+    start, stop = (read_seconds("recall", second) for second in value[:2])
+    require(start < stop, f"recall={value!r} ends before it begins; give the earlier second first")
+    begin = None if len(value) == 2 or value[2] is None else read_seconds("recall", value[2])
+    require(
+        begin is None or begin >= stop,
+        f"recall={value!r} is to be read again from {begin} s on, before it ends; let that be {stop} or later",
+    )
+    return start, stop, begin
 
 
 def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | None:

@@ -130,7 +130,8 @@ class LevelSampler:
             self._decoder = WindowDecoder(prior, prior.new_cache(len(rows)), self._options)
         self._decoder.prefill(
             prior.sequence(
-                torch.stack([row.known for row in rows]).to(device), torch.cat(lyric_ids) if lyric_ids else None
+                torch.stack([self._read(state, row) for row in rows]).to(device),
+                torch.cat(lyric_ids) if lyric_ids else None,
             ),
             conditioning,
             length,
@@ -150,10 +151,18 @@ class LevelSampler:
         """The state with what was written: (some,) codes by row, at most as many as it shall hold."""
         level = self.plan.level
         for row in sorted(written, key=lambda row: row.window.start):
-            own, new = state.codes[level][row.song], written[row].cpu()[: row.stop]
-            behind = own[row.window.start + len(new) :]
-            state = state.with_codes(level, row.song, torch.cat([own[: row.window.start], new, behind]))
+            own, known = state.codes[level][row.song], row.window.start + len(row.known)
+            new = written[row].cpu()[len(row.known) : row.stop]  # what was read may be another stretch
+            state = state.with_codes(level, row.song, torch.cat([own[:known], new, own[known + len(new) :]]))
         return state
+
+    def _read(self, state: SongState, row: WindowRow) -> Tensor:
+        """What a row reads before it is sampled: the codes it knows, the oldest of them perhaps an earlier stretch."""
+        recall = self.plan.recall
+        if recall is None or not recall.is_read_by(row.window, len(row.known)):
+            return row.known
+        stretch = state.codes[self.plan.level][row.song][recall.start : recall.stop]
+        return torch.cat([stretch, row.known[len(stretch) :]])
 
     def _next_batch(self, waiting: list[WindowRow]) -> list[WindowRow]:
         """The first rows that know equally much, as many as may be sampled at once."""

@@ -127,6 +127,7 @@ def _batch(
         levels=arguments.levels,
         hop_fractions=arguments.hop_fractions,
         parallel_windows=arguments.parallel_windows,
+        recall=_recall(arguments.recall, config.sampling_rate),
         settings=arguments.settings,
     )
     for level_plan in plan.levels:
@@ -150,6 +151,13 @@ def _batch(
         state.notes,
     )
     return SongBatch(tuple(rows), plan, labels, own)
+
+
+def _recall(seconds: Sequence[float | None] | None, rate: int) -> tuple[int, int, int | None] | None:
+    if seconds is None:
+        return None
+    start, stop, begin = seconds
+    return round(start * rate), round(stop * rate), None if begin is None else round(begin * rate)
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:

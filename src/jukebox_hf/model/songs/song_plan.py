@@ -14,7 +14,7 @@ from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from ..sampling.backends import check_backend
 from ..sampling.sampling_ops import SamplingSettings
-from .windows import Window, plan_side_by_side, plan_windows
+from .windows import Recall, Window, plan_recall, plan_side_by_side, plan_windows
 
 # The original's defaults: the top hops by an eighth of its window, upsamplers by half; it draws at 0.99 everywhere.
 TOP_HOP_FRACTION, UPSAMPLER_HOP_FRACTION, TEMPERATURE = 0.125, 0.5, 0.99
@@ -56,6 +56,7 @@ class LevelPlan:
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
+        recall: an earlier stretch that later windows read again.
     """
 
     level: int
@@ -64,6 +65,7 @@ class LevelPlan:
     settings: SamplingSettings
     is_side_by_side: bool = False
     mended: int = 0
+    recall: Recall | None = None
 
     def rounds(self, num_songs: int, batch: int | None = None) -> tuple[tuple[Window, ...], ...]:
         """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
@@ -99,6 +101,7 @@ def plan_song(
     hop_fractions: Mapping[int, float] | None = None,
     settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
     parallel_windows: bool = False,
+    recall: tuple[int, int, int | None] | None = None,
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
 
@@ -110,6 +113,8 @@ def plan_song(
         settings: for all levels, or by level; None draws at the original's 0.99.
         parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
             of each again from what is before it: many times faster, but another song (decision 027).
+        recall: start and stop of a stretch in samples, which windows of the top level read again in place of the oldest
+            codes they know, from a third sample on, or from the stretch's stop.
 
     Raises:
         ValueError: a length, level, fraction or size that cannot be sampled, in one sentence.
@@ -143,7 +148,13 @@ def plan_song(
         else:
             windows = plan_windows(total, prior.context_length, _window_stride(prior, fraction))
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
-        plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended))
+        own_recall = None if prior.upper_strides or recall is None else _recall(recall, hops[level], windows)
+        plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended, own_recall))
+    require(
+        recall is None or any(plan.recall for plan in plans),
+        f"recall is of the level that no other stands above, which is not among the levels {wanted} to write; leave it "
+        f"out",
+    )
     return SamplingPlan(whole, tuple(plans))
 
 
@@ -164,6 +175,12 @@ def told_song_samples(prior: JukeboxPriorConfig, samples: int) -> int | None:
     if low <= rounded <= longest:
         return None
     return shortest if rounded < low or high - low < prior.window_samples else int(longest)
+
+
+def _recall(recall: tuple[int, int, int | None], hop: int, windows: Sequence[Window]) -> Recall:
+    start, stop, begin = recall
+    start, stop = start // hop, stop // hop
+    return plan_recall(Recall(start, stop, stop if begin is None else begin // hop), windows)
 
 
 def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:

@@ -3,10 +3,13 @@
 Flows in: lengths in codes. Flows out: plans as values. Integers only.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..checks.validation import is_integer, require
 
+_RECENT_PART = 8  # of a window, which always reads what is right before it
 MOST_WINDOWS = 2_000_000  # of a level; a day of the released models has 116,000 at the finest
 
 
@@ -20,6 +23,52 @@ class Window:
     @property
     def length(self) -> int:
         return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Recall:
+    """An earlier stretch that later windows read in place of the oldest codes they know, as a chorus returns.
+
+    Attributes:
+        start, stop: codes of the stretch.
+        begin: windows that add codes from here on read it.
+    """
+
+    start: int
+    stop: int
+    begin: int
+
+    def is_read_by(self, window: Window, num_known: int) -> bool:
+        """Whether a window that knows so many codes reads it: not where it sees the stretch in its own place."""
+        return window.start > self.start and window.start + num_known >= self.begin
+
+
+def plan_recall(recall: Recall, windows: Sequence[Window]) -> Recall:
+    """Check that windows can read a stretch, beside at least an eighth of a window of what is right before them.
+
+    Raises:
+        ValueError: a stretch that is empty, does not fit, or is read by no window.
+    """
+    first, pairs = windows[0], itertools.pairwise(windows)
+    known = {window: before.stop - window.start for before, window in pairs}
+    require(
+        0 <= recall.start < recall.stop <= recall.begin,
+        f"recall reads codes {recall.start} to {recall.stop} again from code {recall.begin} on; let the stretch hold "
+        f"at least one code and end before it is read again",
+    )
+    readers = [window for window in known if recall.is_read_by(window, known[window])]
+    require(
+        len(readers) > 0,
+        f"recall from code {recall.begin} on is read by none of the {len(windows)} windows of this song, which is "
+        f"{windows[-1].stop} codes long; let it begin earlier, or ask for a longer song",
+    )
+    room = min(known[window] for window in readers) - first.length // _RECENT_PART
+    require(
+        recall.stop - recall.start <= room,
+        f"recall of {recall.stop - recall.start} codes is longer than the {room} that a window has room for; shorten "
+        f"it, or shorten the hop",
+    )
+    return recall
 
 
 def plan_windows(total: int, length: int, stride: int) -> tuple[Window, ...]:
