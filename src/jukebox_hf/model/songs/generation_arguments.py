@@ -16,7 +16,8 @@ from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..sampling.sampling_ops import SamplingSettings
+from ..sampling.sampling_ops import MOST_GUIDANCE, SamplingSettings
+from .contrasts import check_guidance
 from .song_plan import TEMPERATURE, ComputeOptions
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
@@ -39,7 +40,7 @@ class GenerateArguments:
         new_codes: top-level codes to write after what is known; None: not said.
         default_codes: the same, for songs of which nothing says the length.
         levels: which levels to write; None for all.
-        settings: how boldly to draw, by level.
+        settings: how boldly to draw, and guided how far, by level.
         hop_fractions: by level, see `plan_song`.
         parallel_windows: see `plan_song`.
         compute: how it is computed.
@@ -82,6 +83,10 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
         "min_p": (lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
         "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
+        **dict.fromkeys(
+            ("guidance_scale", "lyrics_guidance"),
+            (lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}"),
+        ),
     }
     for name, (is_fine, words) in kinds.items():
         value = said.get(name)
@@ -137,7 +142,7 @@ def read_generate_arguments(
         new_codes=said.get("max_new_tokens"),
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
-        settings=_settings(said, own, num_levels),
+        settings=_settings(config, said, own),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
         compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
@@ -231,7 +236,9 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     return found
 
 
-def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
+def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig) -> dict[int, SamplingSettings]:
+    num_levels = len(config.prior_configs)
+
     def by_level(name: str, otherwise: Any) -> dict[int, Any]:
         of_model = _by_level(name, getattr(own, name, None), dict.fromkeys(range(num_levels), otherwise))
         return _by_level(name, said.get(name), of_model)
@@ -242,12 +249,16 @@ def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
     defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
-    settings = {name: by_level(name, default) for name, default in defaults.items()}
+    by = said.get("guidance_on", getattr(own, "guidance_on", None)) or defaults.pop("guidance_on")
+    settings = {name: by_level(name, default) for name, default in defaults.items() if name != "guidance_on"}
+    settings["guidance_on"] = dict.fromkeys(range(num_levels), by)
     if do_sample is False:
         settings["temperature"] = dict.fromkeys(range(num_levels), 0)
-    return {
+    found = {
         level: SamplingSettings(**{name: settings[name][level] for name in settings}) for level in range(num_levels)
     }
+    check_guidance(config, found, said, said.get("levels"))
+    return found
 
 
 def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, Any]:

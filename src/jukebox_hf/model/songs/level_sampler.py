@@ -6,17 +6,18 @@ codes are rows of one batch; where memory runs out, half of them are sampled at 
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..inputs.labels import LevelLabels, window_inputs
-from ..networks.conditioning import joined
+from ..networks.conditioning import Conditioning, joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
+from .contrasts import told_less
 from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
@@ -54,7 +55,8 @@ class LevelSampler:
     """Samples the windows of one level; its cache, and graphs over it, live as long as it does.
 
     Attributes:
-        batch: rows that are sampled at once; fewer than asked for where memory runs out, or kernels take no more.
+        batch: rows that are sampled at once, those of guidance too; fewer than asked for where memory runs out, or
+            kernels take no more.
         backend: how the last codes were computed.
     """
 
@@ -121,16 +123,15 @@ class LevelSampler:
         """Read what rows that know equally many codes know; as long as the longest of them."""
         prior, device = self.prior, self.prior.device
         length = max(row.window.length for row in rows)
-        inputs = [{name: value.to(device) for name, value in self._inputs(state, row).items()} for row in rows]
-        # One by one: convolutions too may sum in another order for more songs, and a window's memory is large.
-        conditioning = joined([prior.condition(**one) for one in inputs])
-        lyric_ids = [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
-        if self._decoder is None or self._decoder.cache.batch_size != len(rows):
+        conditioning, lyric_ids = self._conditioned(state, rows)
+        contrasts = self.plan.settings.rows
+        if self._decoder is None or self._decoder.cache.batch_size != contrasts * len(rows):
             self._decoder = None  # before another is made
-            self._decoder = WindowDecoder(prior, prior.new_cache(len(rows)), self._options)
+            self._decoder = WindowDecoder(prior, prior.new_cache(contrasts * len(rows)), self._options)
         self._decoder.prefill(
             prior.sequence(
-                torch.stack([row.known for row in rows]).to(device), torch.cat(lyric_ids) if lyric_ids else None
+                torch.stack([row.known for row in rows] * contrasts).to(device),
+                torch.cat(lyric_ids) if lyric_ids else None,
             ),
             conditioning,
             length,
@@ -158,7 +159,7 @@ class LevelSampler:
     def _next_batch(self, waiting: list[WindowRow]) -> list[WindowRow]:
         """The first rows that know equally much, as many as may be sampled at once."""
         alike = [row for row in waiting if len(row.known) == len(waiting[0].known)]
-        return alike[: self.batch]
+        return alike[: self.plan.at_once(self.batch)]
 
     def _seam(self, state: SongState, row: WindowRow) -> WindowRow:
         """The window around the start of a row: what is before it is known, and what was given of the row itself."""
@@ -169,22 +170,34 @@ class LevelSampler:
         return WindowRow(row.song, window, known, min(seam + self.plan.mended, row.window.stop) - start)
 
     def _warn_of_memory(self, planned: int, size: int) -> None:
-        self.batch = size
+        self.batch = size * self.plan.settings.rows
         what, level = "windows" if self.plan.is_side_by_side else "songs", self.plan.level
         warnings.warn(
             f"memory ran out with {planned} {what} at once at level {level}; {size} at once work and give the same "
-            f"songs, ask for batch={size} to save the tries",
+            f"songs, ask for batch={self.batch} to save the tries",
             stacklevel=3,
         )
 
-    def _inputs(self, state: SongState, row: WindowRow) -> dict[str, Tensor]:
-        """What conditions a row: labels, and the codes of the level above that exist, never padding."""
+    def _conditioned(self, state: SongState, rows: Sequence[WindowRow]) -> tuple[Conditioning, list[Tensor]]:
+        """Conditioning and lyrics, if any, of all rows, then of all with what the first contrast hides, and so on."""
+        prior = self.prior
+        inputs = [self._inputs(state, row) for row in rows]
+        # One by one: convolutions too may sum in another order for more songs, and a window's memory is large.
+        parts = known = [prior.condition(**one) for one in inputs]
+        for hidden in self.plan.settings.contrasts:
+            less = [self._inputs(state, row, hidden) for row in rows]
+            inputs += less
+            parts = parts + [_told_less(prior, whole, own) for whole, own in zip(known, less, strict=True)]
+        return joined(parts), [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
+
+    def _inputs(self, state: SongState, row: WindowRow, hidden: Sequence[str] = ()) -> dict[str, Tensor]:
+        """What conditions a row: labels but for what is hidden, and the codes above that exist, never padding."""
         config = self.prior.config
-        inputs = window_inputs([self.labels[row.song]], row.window.start * config.hop_length)
+        inputs = window_inputs([told_less(self.labels[row.song], hidden)], row.window.start * config.hop_length)
         if config.upper_strides:
             first, last = row.window.start // config.upper_ratio, -(-row.window.stop // config.upper_ratio)
             inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]
-        return inputs
+        return {name: value.to(self.prior.device) for name, value in inputs.items()}
 
     def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
         """One number per code; a shorter row goes on with those that come next, and its codes are cut off."""
@@ -201,3 +214,9 @@ class LevelSampler:
         watch, level, at_once = self.listeners.watch, self.plan.level, len(set(windows))
         first, last = windows[0].start, windows[-1].stop - 1
         return None if watch is None else lambda position: watch(level, min(first + position * at_once, last))
+
+
+def _told_less(prior: JukeboxPrior, conditioning: Conditioning, inputs: dict[str, Tensor]) -> Conditioning:
+    """Conditioning with other words; what does not hang on words, codes above and time, is not worked out again."""
+    start = None if prior.labels is None else prior.labels(inputs["artist_ids"], inputs["genre_ids"])
+    return replace(conditioning, start=start, lyric_states=prior.lyrics.states(inputs.get("lyric_ids")))

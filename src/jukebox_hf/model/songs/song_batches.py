@@ -20,6 +20,7 @@ from ..inputs.lyric_characters import LyricEncoding
 from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from .contrasts import guided_plan
 from .generation_arguments import GenerateArguments
 from .level_sampler import LogitsHook
 from .song import SongBatch, check_batch
@@ -148,7 +149,7 @@ def _batch(
         tuple(state.seeds[song] for song in rows),
         state.notes,
     )
-    return SongBatch(tuple(rows), plan, labels, own)
+    return SongBatch(tuple(rows), guided_plan(plan, labels), labels, own)
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:

@@ -185,7 +185,7 @@ def _check_followable(
             "parallel_windows=True writes a level as a whole, so nothing can be heard before; leave it out to stream",
         )
         require(
-            compute.batch is None or compute.batch >= state.num_songs,
-            f"batch={compute.batch} is less than the {state.num_songs} songs, which are streamed side by side; "
-            f"stream fewer",
+            compute.batch is None or level_plan.at_once(compute.batch) >= state.num_songs,
+            f"batch={compute.batch} is less than the rows of the {state.num_songs} songs "
+            f"({level_plan.settings.rows} each), which are streamed side by side; stream fewer",
         )
