@@ -229,13 +229,20 @@ class WindowDecoder:
         *,
         hook: Hook | None = None,
         watch: Callable[[int], None] | None = None,
+        after: Callable[[Tensor], bool] | None = None,
     ) -> None:
-        """Begin a window: read its known tokens (R * B, N+known) at once. Arguments as in `sample_window`."""
+        """Begin a window: read its known tokens (R * B, N+known) at once.
+
+        Args:
+            after: given the codes of the window (B, some) after each that is drawn, says whether to stop there; it
+                waits for the device.
+            tokens, conditioning, length, uniforms, hook, watch: as in `sample_window`.
+        """
         prior, cache, settings = self.prior, self.cache, self.options.settings
         _check_request(prior, tokens, length, settings, uniforms)
         _check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
-        self._hooks, self._hook, self._watch = hooks_made(), hook, watch
+        self._hooks, self._hook, self._watch, self._after = hooks_made(), hook, watch, after
         self.backend = chosen_backend(prior, cache, self.options.backend)
         self._fixed = fixed_parts(prior)
         self._open(conditioning)
@@ -252,7 +259,7 @@ class WindowDecoder:
 
     @torch.no_grad()
     def decode_until(self, stop: int) -> Tensor:
-        """Decode until there are `stop` codes, and give all of them: (B, stop)."""
+        """Decode until there are `stop` codes, or `after` says so, and give all of them: (B, stop)."""
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
         for position in range(self.reached, stop):
             is_heard = position == self.reached or self._hook is not None  # code of others may have run before
@@ -268,6 +275,9 @@ class WindowDecoder:
                 self._first = None
             else:
                 self._keep(self._body(hook)[:, None])
+            if self._after is not None and self._after(self._codes(position + 1)):
+                stop = position + 1
+                break
         self.reached = stop
         return self._finished(stop)
 
@@ -321,14 +331,18 @@ class WindowDecoder:
 
     def _finished(self, stop: int) -> Tensor:
         """The codes so far (B, stop), looked at once a call: asking at every step would wait for the device."""
-        buffers, prefix = self._buffers, self.prior.config.prefix_length
+        buffers = self._buffers
         firsts = torch.stack([buffers.first_bad, buffers.first_unclear, buffers.first_empty]).tolist()
         for first, (what, cure) in zip(firsts, _WRONG, strict=True):
             position = min(first)
             if position < stop:
                 raise FloatingPointError(what, first.index(position), position, cure)
-        songs = len(buffers.first_bad)
-        return (buffers.tokens[:songs, prefix : prefix + stop] - self.prior.config.code_offset).clamp(min=0)
+        return self._codes(stop)
+
+    def _codes(self, stop: int) -> Tensor:
+        """The first codes of the window (B, stop)."""
+        songs, prefix = len(self._buffers.first_bad), self.prior.config.prefix_length
+        return (self._buffers.tokens[:songs, prefix : prefix + stop] - self.prior.config.code_offset).clamp(min=0)
 
 
 _WRONG = (

@@ -4,13 +4,13 @@ Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows o
 5.17 hands over configurations it has filled up itself; what it filled in is told from what a user set.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor
+from transformers import GenerationConfig
 
 from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
@@ -142,7 +142,7 @@ def read_generate_arguments(
         new_codes=said.get("max_new_tokens"),
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
-        settings=_settings(config, said, own),
+        settings=_settings(config, said, own, levels),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
         compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
@@ -150,35 +150,6 @@ def read_generate_arguments(
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),
         copies=said.get("num_return_sequences", 1),
-    )
-
-
-def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | None:
-    """A function that may change logits: (logits (B, V), level, position in the song) -> logits.
-
-    Raises:
-        ValueError: transformers' processors, which want the ids of a text.
-    """
-    if logits_processor is None or (isinstance(logits_processor, Sequence) and len(logits_processor) == 0):
-        return None
-    is_of_transformers = isinstance(logits_processor, (list, LogitsProcessor))
-    require(
-        callable(logits_processor) and not is_of_transformers,
-        f"logits_processor={type(logits_processor).__name__} cannot be used: codes are no text; give a function "
-        f"(logits, level, position) -> logits",
-    )
-    return logits_processor
-
-
-def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
-    """Refuse what could stop or watch a text, but not a song."""
-    require(
-        stopping_criteria is None or (isinstance(stopping_criteria, Sized) and len(stopping_criteria) == 0),
-        "stopping_criteria cannot stop a song, whose length is decided before its first code; use seconds=",
-    )
-    require(
-        streamer is None,
-        "streamer follows the tokens of a text; JukeboxModel.stream gives a song's sound while it is written",
     )
 
 
@@ -236,7 +207,9 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     return found
 
 
-def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig) -> dict[int, SamplingSettings]:
+def _settings(
+    config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig, levels: Sequence[int] | None
+) -> dict[int, SamplingSettings]:
     num_levels = len(config.prior_configs)
 
     def by_level(name: str, otherwise: Any) -> dict[int, Any]:
@@ -257,7 +230,7 @@ def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationCon
     found = {
         level: SamplingSettings(**{name: settings[name][level] for name in settings}) for level in range(num_levels)
     }
-    check_guidance(config, found, said, said.get("levels"))
+    check_guidance(config, found, said, levels)
     return found
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
 
 from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.conditioning import Conditioning, joined
@@ -17,12 +19,12 @@ from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
+from .code_listeners import Ending, LogitsHook, WindowListener
 from .contrasts import told_less
 from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
 
-LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, V), level, position in the song -> logits
 Watch = Callable[[int, int], None]  # level, codes of it that are there
 
 
@@ -31,14 +33,23 @@ class Listeners:
     """What else happens at every step.
 
     Attributes:
-        hook: may change the logits before each draw.
+        hook: may change the logits before each draw: a function, or processors of transformers.
         watch: told level and position of every code as its step is started, to show how far it is.
         may_draw_lyrics: see `sample_window`.
+        ending: may end songs early.
+        streamer: given every code once it is drawn, (B,).
     """
 
-    hook: LogitsHook | None = None
+    hook: LogitsHook | LogitsProcessorList | None = None
     watch: Watch | None = None
     may_draw_lyrics: bool = False
+    ending: Ending | None = None
+    streamer: BaseStreamer | None = None
+
+    @property
+    def follows_codes(self) -> bool:
+        """Whether anybody is told of every code."""
+        return isinstance(self.hook, LogitsProcessorList) or bool(self.ending or self.streamer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +69,8 @@ class LevelSampler:
         batch: rows that are sampled at once, those of guidance too; fewer than asked for where memory runs out, or
             kernels take no more.
         backend: how the last codes were computed.
+        ended: how many codes songs have that ended early. They stay rows until all have ended, so that who listens is
+            told of the same rows in every window, and are then cut.
     """
 
     def __init__(
@@ -74,10 +87,14 @@ class LevelSampler:
             self.batch = min(compute.batch or MOST_ROWS, MOST_ROWS)
         self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics)
         self._decoder: WindowDecoder | None = None  # one at a time: caches are large
+        self._listener: WindowListener | None = None  # of the window that is open
+        self.ended: dict[int, int] = {}
 
     def rows(self, state: SongState, windows: Sequence[Window]) -> list[WindowRow]:
         """The windows that are not full, window by window."""
         songs = state.codes[self.plan.level]
+        if len(self.ended) == len(songs):
+            return []
         rows = [
             WindowRow(song, w, codes[w.start : w.stop], w.length) for w in windows for song, codes in enumerate(songs)
         ]
@@ -104,7 +121,7 @@ class LevelSampler:
             except FloatingPointError as error:
                 raise self.located(error, batch) from None
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                if len(batch) == 1 or self.listeners.streamer is not None:  # who gets a code of every song at once
                     raise
             if codes is None:
                 self._decoder = None  # out here, where the error no longer holds the tensors of its frames
@@ -114,6 +131,8 @@ class LevelSampler:
             if tried is not None:
                 self._warn_of_memory(len(planned), len(batch))
             self.backend = self._decoder.backend
+            if self._listener is not None:
+                self.ended |= self._listener.ended
             written.update(zip(batch, codes, strict=True))
             waiting = waiting[len(batch) :]
             planned, tried = self._next_batch(waiting), None
@@ -128,6 +147,7 @@ class LevelSampler:
         if self._decoder is None or self._decoder.cache.batch_size != contrasts * len(rows):
             self._decoder = None  # before another is made
             self._decoder = WindowDecoder(prior, prior.new_cache(contrasts * len(rows)), self._options)
+        self._listener = self._listens(state, rows) if self.listeners.follows_codes else None
         self._decoder.prefill(
             prior.sequence(
                 torch.stack([row.known for row in rows] * contrasts).to(device),
@@ -138,6 +158,7 @@ class LevelSampler:
             self._uniforms(state, rows, length).to(device),
             hook=self._hook(rows[0].window),
             watch=self._watch([row.window for row in rows]) if is_watched else None,
+            after=None if self._listener is None else self._listener.heard,
         )
         return self._decoder
 
@@ -154,6 +175,12 @@ class LevelSampler:
             own, new = state.codes[level][row.song], written[row].cpu()[: row.stop]
             behind = own[row.window.start + len(new) :]
             state = state.with_codes(level, row.song, torch.cat([own[: row.window.start], new, behind]))
+        return state
+
+    def with_ends(self, state: SongState) -> SongState:
+        """The state with songs that ended early cut there."""
+        for song, stop in self.ended.items():
+            state = state.with_codes(self.plan.level, song, state.codes[self.plan.level][song][:stop])
         return state
 
     def _next_batch(self, waiting: list[WindowRow]) -> list[WindowRow]:
@@ -208,7 +235,24 @@ class LevelSampler:
 
     def _hook(self, window: Window) -> Callable[[Tensor, int], Tensor] | None:
         hook, level = self.listeners.hook, self.plan.level
+        if isinstance(hook, LogitsProcessorList):
+            return self._listener.changed
         return None if hook is None else lambda logits, position: hook(logits, level, window.start + position)
+
+    def _listens(self, state: SongState, rows: Sequence[WindowRow]) -> WindowListener:
+        """Who tells listeners of transformers of a window; all its rows know equally much, and begin together."""
+        listeners, start = self.listeners, rows[0].window.start
+        codes = [state.codes[self.plan.level][row.song][: start + len(row.known)] for row in rows]
+        return WindowListener(
+            [row.song for row in rows],
+            torch.stack(codes).to(self.prior.device),
+            start,
+            self.prior.config.code_offset,
+            listeners.hook if isinstance(listeners.hook, LogitsProcessorList) else None,
+            listeners.ending,
+            listeners.streamer,
+            {row.song: self.ended[row.song] for row in rows if row.song in self.ended},
+        )
 
     def _watch(self, windows: Sequence[Window]) -> Callable[[int], None] | None:
         watch, level, at_once = self.listeners.watch, self.plan.level, len(set(windows))

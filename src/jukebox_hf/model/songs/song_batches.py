@@ -20,9 +20,9 @@ from ..inputs.lyric_characters import LyricEncoding
 from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from .code_listeners import LogitsHook
 from .contrasts import guided_plan
 from .generation_arguments import GenerateArguments
-from .level_sampler import LogitsHook
 from .song import SongBatch, check_batch
 from .song_codes import Codes, read_codes, state_of
 from .song_plan import plan_song, told_song_samples

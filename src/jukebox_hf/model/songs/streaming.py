@@ -18,7 +18,8 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..networks.convolution import reach_in_codes
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..sampling.window_decoder import WindowDecoder
-from .level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
+from .code_listeners import LogitsHook
+from .level_sampler import LevelSampler, Listeners, WindowRow
 from .song import Priors, SongBatch
 from .song_plan import ComputeOptions, LevelPlan, SamplingPlan
 from .song_state import SongState
