@@ -1,8 +1,9 @@
 """`python -m examples.tiny.guidance`: what guidance does to the clips of the tiny model, scale by scale.
 
-Flows in: the folder of a run, with its `songs` and `test-songs` (measure.sh makes them), and a repository. Out: a
-Markdown table on stdout, and in the run's folder `guidance.json` and the picture `guidance.png`. Listeners, orders, seeds
-and temperatures are those of `examples.tiny.evaluate`, and every row of the table is on the same clips.
+Flows in: the folder of a run, with its `songs` and `test-songs` (measure.sh makes them), and a repository. Flows out: a
+Markdown table, and in the run's folder `guidance.json` and the picture `guidance.png`. Listeners, orders, seeds and
+temperatures are those of `examples.tiny.evaluate`, and every row is on the same clips; rows that are there already are
+not measured again.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from examples.tiny.parts import Networks, Recordings, open_recordings, open_repo
 matplotlib.use("agg")
 
 KINDS = ("labels", "lyrics", "both", "double")
+ORDER = ("reconstructions", "off", *KINDS)
 MEASURES = ("genre", "artist", "vowels", "picked", "codes")
 _TRAINING_SONGS, _UNSEEN_SONGS = 400, 240
 
@@ -34,8 +36,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.tiny.guidance", description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="the folder of the run")
     parser.add_argument("--model", type=Path, default=Path("src/jukebox_hf/tiny"), help="the repository to measure")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0, 5.0])
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="what guidance hides")
+    every = ["off", *(f"{kind}={scale}" for kind in KINDS for scale in (1.5, 2, 3, 5))]
+    parser.add_argument("--guided", nargs="+", default=every, help="off, or what guidance hides and its scale: both=2")
     parser.add_argument("--clips", type=int, default=200, help="clips to write at the top level")
     parser.add_argument("--final", type=int, default=200, help="clips to write at all three levels; 0 for none")
     said = parser.parse_args(words)
@@ -44,25 +46,42 @@ def main(words: Sequence[str] | None = None) -> int:
     hop = networks.vqvae.config.hop_lengths[-1]
     train = open_recordings(said.run / "songs", _TRAINING_SONGS, hop)
     unseen = open_recordings(said.run / "test-songs", _UNSEEN_SONGS, hop).sung()
-    rows: list[Row] = []
+    path, settings = said.run / "guidance.json", [setting_of(word) for word in said.guided]
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     for level, count in ((networks.top, said.clips), (0, said.final)):
-        for row in measure(networks, train, unseen, level, count, guidances(said.kinds, said.scales)) if count else ():
+        there = [_key(row) for row in rows]
+        wanted = [one for one in settings if (_name(level), *one[:2], count) not in there]
+        for row in measure(networks, train, unseen, level, count, wanted) if count and wanted else ():
             print(json.dumps(row), file=sys.stderr, flush=True)
-            rows.append(row)
-            (said.run / "guidance.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            rows = [one for one in rows if _key(one) != _key(row)] + [row]
+            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows.sort(key=lambda row: (row["clips"] == "final", [*ORDER].index(row["kind"]), row["scale"]))
     print(as_markdown(rows))
     draw(rows, said.run / "guidance.png")
     return 0
 
 
-def guidances(kinds: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float, dict[str, Any]]]:
-    """Kind, scale and the settings that they mean, off once; the double form has the scale for words and lyrics."""
-    found = [("off", 1.0, {})] if 1 in scales else []
-    for kind in kinds:
-        for scale in (scale for scale in scales if scale != 1):
-            by = {"lyrics_guidance": scale} if kind == "double" else {"guidance_on": kind}
-            found.append((kind, scale, {"guidance_scale": scale, **by}))
-    return found
+def setting_of(word: str) -> tuple[str, float, dict[str, Any]]:
+    """`both=2` as kind, scale and settings; the double form has the scale for all words and again for the lyrics.
+
+    Raises:
+        ValueError: another word.
+    """
+    kind, _, scale = word.partition("=")
+    if word == "off":
+        return "off", 1.0, {}
+    if kind not in KINDS:
+        raise ValueError(f"{word!r} is none of off, {', '.join(f'{kind}=2' for kind in KINDS)}; choose some")
+    by = {"lyrics_guidance": float(scale)} if kind == "double" else {"guidance_on": kind}
+    return kind, float(scale), {"guidance_scale": float(scale), **by}
+
+
+def _name(level: int) -> str:
+    return "top" if level else "final"
+
+
+def _key(row: Row) -> tuple[str, str, float, int]:
+    return row["clips"], row["kind"], row["scale"], row["count"]
 
 
 def measure(
@@ -79,7 +98,7 @@ def measure(
         listeners = made.train_listeners(made.through(networks, made.cut_clips(train, rate, samples), level), rate)
     orders = made.make_orders(count, [song.lyrics for song in unseen.songs], listeners.artists, listeners.genres)
     temperatures = {each: TEMPERATURES[each] for each in range(level, networks.top + 1)}
-    name = "top" if level else "final"
+    name = _name(level)
     ceiling = made.through(networks, made.cut_clips(unseen, rate, samples), level)
     yield _row(name, "reconstructions", 0.0, listeners, ceiling)
     for kind, scale, guidance in settings:

@@ -15,7 +15,7 @@ from ..inputs.lyric_characters import LyricEncoding
 from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import SamplingPlan
 
-_SCALES = ("guidance_scale", "lyrics_guidance")
+_GUIDES = ("guidance_scale", "lyrics_guidance")
 _OFF = "guidance_scale and lyrics_guidance are 1, so nothing is guided; say one of them too, or leave it out"
 
 
@@ -39,19 +39,19 @@ def guided_plan(plan: SamplingPlan, labels: Sequence[Sequence[LevelLabels]]) -> 
     if not any(level.settings.contrasts for level in plan.levels):
         return plan
     asked = max((level.settings for level in plan.levels), key=lambda settings: settings.rows)
-    scales = ", ".join(f"{name}={getattr(asked, name)}" for name in _SCALES if getattr(asked, name) != 1)
+    scales = ", ".join(f"{name}={getattr(asked, name)}" for name in _GUIDES if getattr(asked, name) != 1)
     for song in range(len(labels[plan.levels[0].level])):
         told = [_told(labels[level.level][song]) for level in plan.levels]
         pairs = list(zip(plan.levels, told, strict=True))
         require(
-            any(level.settings.contrasting(*parts).contrasts for level, parts in pairs),
-            f"{scales} on {asked.guidance_on} compares a song with one that is told less, but song {song} is told "
-            f"nothing that could be hidden there; say an artist, a genre or lyrics, or leave guidance out",
-        )
-        require(
             asked.lyrics_guidance == 1 or any(has_lyrics for _, has_lyrics in told),
             f"lyrics_guidance={asked.lyrics_guidance} listens harder to lyrics, but song {song} has none; give some, "
             f"or leave it out",
+        )
+        require(
+            any(level.settings.contrasting(*parts).contrasts for level, parts in pairs),
+            f"{scales} on {asked.guidance_on} compares a song with one that is told less, but song {song} is told "
+            f"nothing that could be hidden there; say an artist, a genre or lyrics, or leave guidance out",
         )
     levels = []
     for level in plan.levels:
@@ -81,7 +81,7 @@ def check_guidance(
     for level, prior in enumerate(config.prior_configs):
         possible[level] = settings[level].contrasting(prior.has_labels, prior.lyrics != "none")
     written = [level for level in possible if levels is None or level in levels]
-    for name in _SCALES:
+    for name in _GUIDES:
         value = asked.get(name)
         is_by_level = isinstance(value, Mapping)
         wanted = [level for level, own in settings.items() if getattr(own, name) != 1]

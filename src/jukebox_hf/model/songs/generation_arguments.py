@@ -16,7 +16,7 @@ from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..sampling.sampling_ops import MOST_GUIDANCE, SamplingSettings
+from ..sampling.sampling_ops import GUIDED_BY, MOST_GUIDANCE, SamplingSettings
 from .contrasts import check_guidance
 from .song_plan import TEMPERATURE, ComputeOptions
 
@@ -87,6 +87,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
             ("guidance_scale", "lyrics_guidance"),
             (lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}"),
         ),
+        "guidance_on": (GUIDED_BY.__contains__, f"one of {', '.join(GUIDED_BY)}"),
     }
     for name, (is_fine, words) in kinds.items():
         value = said.get(name)
