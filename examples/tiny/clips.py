@@ -4,9 +4,10 @@ Flows in: orders (artist, genre, lyrics, place in the song) and trained networks
 of what was ordered the listeners hear.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,7 +134,12 @@ def through(networks: Networks, clips: Clips, level: int) -> Clips:
 
 @torch.no_grad()
 def write_clips(
-    networks: Networks, orders: Sequence[Order], samples: int, temperatures: dict[int, float], seed: int = 0
+    networks: Networks,
+    orders: Sequence[Order],
+    samples: int,
+    temperatures: dict[int, float],
+    seed: int = 0,
+    guidance: Mapping[str, Any] | None = None,
 ) -> Clips:
     """Write clips at the levels that have a temperature, from the top down, and decode the finest.
 
@@ -143,9 +149,10 @@ def write_clips(
         samples: length of a clip, at most the top prior's window.
         temperatures: by level; the levels must be neighbours, the top one included.
         seed: clip n is drawn with seed + n.
+        guidance: further `SamplingSettings`, of all levels.
     """
     model, rate = networks.whole(), networks.vqvae.config.sampling_rate
-    settings = {level: SamplingSettings(temperature) for level, temperature in temperatures.items()}
+    settings = {level: SamplingSettings(number, **(guidance or {})) for level, number in temperatures.items()}
     plan = plan_song(model.config, samples, levels=sorted(temperatures), settings=settings)
     total = round(len(orders[0].song.lyrics) * SLOT * rate)
     songs = [

@@ -126,7 +126,7 @@ def test_levels_may_be_an_array(model):
 def test_empty_lists_of_listeners_are_none(model, words):
     empty = {"stopping_criteria": StoppingCriteriaList(), "logits_processor": LogitsProcessorList(), "streamer": None}
     assert model.generate(words, **TINY, **empty).audio.shape[0] == 1
-    _refused(lambda: model.generate(words, stopping_criteria=5), "stopping_criteria cannot stop a song")
+    _refused(lambda: model.generate(words, stopping_criteria=5), "stopping_criteria=int must be a StoppingCriteriaList")
 
 
 def test_several_songs_of_one_order_are_those_of_a_list(model, processor, same):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, TemperatureLogitsWarper, set_seed
+from transformers import GenerationConfig, set_seed
 
 from jukebox_hf import JukeboxModel
 from jukebox_hf.model.inputs.song_inputs import read_songs
@@ -401,9 +401,6 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"do_sample": 1}, "do_sample=1 must be True"),
         ({}, {"seed": -3}, "seed=-3 must be an integer"),
         ({}, {"batch": 0}, "batch=0 must be a positive integer"),
-        ({}, {"streamer": object()}, "streamer follows the tokens of a text; JukeboxModel.stream gives"),
-        ({}, {"stopping_criteria": [1]}, "stopping_criteria cannot stop a song"),
-        ({}, {"logits_processor": LogitsProcessorList([TemperatureLogitsWarper(0.5)])}, "codes are no text"),
         ({}, {"codes": {2: torch.zeros(2, 3)}}, "must be integers"),
         ({}, {"codes": {2: torch.full((1, 3), 99)}}, "holds 99"),
         ({}, {"codes": {7: torch.zeros(1, 3, dtype=torch.long)}}, "a level of codes=7 is not a level"),

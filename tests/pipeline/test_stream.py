@@ -129,7 +129,7 @@ def test_a_piece_may_be_as_long_as_the_song(model, processor):
         ([WORDS], {"return_codes": True}, "take the codes from the last piece's state"),
         ([{"seconds": 0.05}, {"seconds": 0.1}], {"max_new_tokens": None}, "the songs have 2 different lengths"),
         ([WORDS, WORDS, WORDS], {"batch": 2}, "batch=2 is less than the 3 songs"),
-        ([WORDS], {"streamer": object()}, "streamer follows the tokens of a text; JukeboxModel.stream gives"),
+        ([WORDS], {"streamer": object()}, "streamer is of generate; stream gives a song's sound"),
         ([WORDS], {"offload": True}, "offload=True keeps one prior on the device"),
         ([WORDS], {"temperature": -1}, "temperature=-1 must be"),
     ],

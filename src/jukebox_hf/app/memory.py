@@ -5,7 +5,7 @@ at a time, so the largest decides. Estimates lie above measured peaks, by under 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,7 +25,7 @@ class LevelMemory:
 
     Attributes:
         weights: of the prior.
-        per_song: caches, and what reading a whole window leaves about for a moment.
+        per_song: caches, and what reading a whole window leaves about for a moment; of every row with guidance.
     """
 
     weights: int
@@ -34,6 +34,10 @@ class LevelMemory:
     def bytes_for(self, songs: int) -> int:
         """With so many songs at once, the process itself included."""
         return _PROCESS + self.weights + songs * self.per_song
+
+    def with_rows(self, rows: int) -> "LevelMemory":
+        """The same where every song, or window, takes so many rows."""
+        return replace(self, per_song=rows * self.per_song)
 
 
 @dataclass(frozen=True)

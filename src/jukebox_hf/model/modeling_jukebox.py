@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedConfig,
+    PreTrainedModel,
+    StoppingCriteriaList,
+)
+from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
 from .alignment.alignment import SongAlignment
@@ -47,16 +55,16 @@ from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .networks.plain_modules import check_in_memory
+from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
+from .songs.early_ends import check_followable, codes_between_ends, end_early
 from .songs.generation_arguments import (
     LEFT_BY_TRANSFORMERS_4,
     GenerateArguments,
     check_generation_defaults,
     default_generation_config,
     read_generate_arguments,
-    read_hook,
-    refuse_listeners,
 )
-from .songs.level_sampler import Listeners, LogitsHook
+from .songs.level_sampler import Listeners
 from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
@@ -264,9 +272,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self,
         inputs: Mapping[str, Any] | None = None,
         generation_config: GenerationConfig | None = None,
-        logits_processor: LogitsHook | None = None,
-        stopping_criteria: Any = None,
-        streamer: Any = None,
+        logits_processor: LogitsHook | LogitsProcessorList | None = None,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        streamer: BaseStreamer | None = None,
         *,
         codes: Codes | None = None,
         offload: bool | None = None,
@@ -278,39 +286,52 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         Args:
             inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
             generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
-            logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw.
+            logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw; or
+                processors of transformers, which see the codes of a level so far (B, n) and scores (B, codes).
+            stopping_criteria: of transformers, asked with the codes so far (B, n) after each code of the coarsest level
+                that is written; a song that they end is refined and decoded as far as it goes.
+            streamer: gets, level by level from the coarsest, what is known (B, n) and then each code (B,).
             codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
                 (T,) will do, in tensors, arrays or lists.
             offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
-                `top_p`, `min_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the
-                likeliest code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows`
-                (see `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read
-                again; `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
-                `return_alignment`. See docs/reference/generation.md.
+                `top_p`, `min_p`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a number, or a dictionary by
+                level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed` (the songs of
+                a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as (0, 8) or
+                (0, 8, 30) of a stretch that later windows read again; `batch`, `chunk` to bound memory; `backend` (see
+                `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
             FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
         """
-        refuse_listeners(stopping_criteria, streamer)
+        criteria, streamer = read_criteria(stopping_criteria), read_streamer(streamer)
         offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
         batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
         aligner = BatchAligner(priors, batches) if arguments.return_alignment else None
         self._check_priors_of(batches)
+        coarsest, finest = batches[0].plan.levels[0].level, batches[0].plan.levels[-1].level
+        ending = criteria and Ending(criteria, codes_between_ends(self.config, coarsest))
+        listeners = Listeners(hook, ending=ending, streamer=streamer)
+        check_followable(batches, arguments.compute, listeners)
+        if ending is not None:
+            batches, listeners = end_early(priors, batches, arguments, listeners), replace(listeners, ending=None)
+            aligner = aligner and BatchAligner(priors, batches)
         states = [batch.state for batch in batches]
         after_level = aligner and aligner.after_level
-        for written in sample_songs(priors, batches, arguments.compute, Listeners(hook), after_level):
+        for written in sample_songs(priors, batches, arguments.compute, listeners, after_level):
             states[written.batch] = written.state
+        if streamer is not None:
+            streamer.end()
         alignment = aligner and tuple(aligner.finish(states))
-        return replace(self._listen(batches, states, arguments.return_codes), alignment=alignment)
+        return replace(self._listen(batches, states, finest, arguments.return_codes), alignment=alignment)
 
     def stream(
         self,
         inputs: Mapping[str, Any] | None = None,
         generation_config: GenerationConfig | None = None,
-        logits_processor: LogitsHook | None = None,
+        logits_processor: LogitsHook | LogitsProcessorList | None = None,
         *,
         codes: Codes | None = None,
         piece_seconds: float = PIECE_SECONDS,
@@ -332,7 +353,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             ValueError: what `generate` refuses, and what cannot be followed from its beginning on; before any piece.
             FloatingPointError: as in `generate`.
         """
-        refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
+        for name in ("stopping_criteria", "streamer"):
+            require(
+                not kwargs.pop(name, None),
+                f"{name} is of generate; stream gives a song's sound piece by piece, and who takes no more ends it",
+            )
         asked = read_flag("offload", kwargs.pop("offload", None))
         offload = self.offload or asked
         batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
@@ -361,10 +386,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self,
         inputs: Mapping[str, Any] | None,
         generation_config: GenerationConfig | None,
-        logits_processor: LogitsHook | None,
+        logits_processor: LogitsHook | LogitsProcessorList | None,
         codes: Codes | None,
         said: dict[str, Any],
-    ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | None]:
+    ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | LogitsProcessorList | None]:
         """What `generate` was given, checked: batches, arguments and the hook."""
         by_name = {name: said.pop(name) for name in SONG_INPUTS if name in said}
         require(
@@ -387,10 +412,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         return align_songs(self, inputs, codes, layer=layer, head=head)
 
     def _listen(
-        self, batches: Sequence[SongBatch], states: Sequence[SongState], return_codes: bool
+        self, batches: Sequence[SongBatch], states: Sequence[SongState], finest: int, return_codes: bool
     ) -> JukeboxGenerateOutput:
         """Decode the finest level that was written, every song in its row of the batch."""
-        finest, hops = batches[0].plan.levels[-1].level, self.config.vqvae_config.hop_lengths
+        hops = self.config.vqvae_config.hop_lengths
         rows: dict[int, tuple[Tensor, int, list[Tensor]]] = {}
         for batch, state in zip(batches, states, strict=True):
             for index, song in enumerate(batch.songs):

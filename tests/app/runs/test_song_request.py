@@ -50,6 +50,9 @@ EXAMPLES = {
     "top_p": "0.9",
     "min_p": "0.05",
     "recall": "0-2@8",
+    "guidance_scale": "2=3.0",
+    "guidance_on": "labels",
+    "lyrics_guidance": "2.5",
     "parallel_windows": True,
     "format": "flac",
     "normalize": "peak",
@@ -125,11 +128,12 @@ def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, na
 
 @pytest.mark.parametrize("name", [name for name, option in SONG_OPTIONS.items() if option.argument])
 def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(name):
-    argument, request = SONG_OPTIONS[name].argument, read_request({name: EXAMPLES[name]})
+    argument, beside = SONG_OPTIONS[name].argument, {"guidance_on": {"guidance_scale": "3"}}.get(name, {})
     assert argument in _DIRECT
-    config, arguments = configuration_of(tiny_repository()), drawing_arguments(request)
+    config = configuration_of(tiny_repository())
     own = default_generation_config(config)
-    assert read_generate_arguments(config, own, None, arguments) != read_generate_arguments(config, own, None, {})
+    said, without = (drawing_arguments(read_request(words)) for words in ({name: EXAMPLES[name], **beside}, beside))
+    assert read_generate_arguments(config, own, None, said) != read_generate_arguments(config, own, None, without)
 
 
 def test_every_word_of_a_song_is_one_of_the_processor():

@@ -29,6 +29,7 @@ SETTINGS = {
     "top_p": SamplingSettings(temperature=3.0, top_p=0.8),
     "min_p": SamplingSettings(temperature=3.0, min_p=0.3),
 }
+GUIDED = SamplingSettings(temperature=3.0, guidance_scale=2.0, lyrics_guidance=1.5)
 
 
 def _start(prior, inputs, known):
@@ -152,14 +153,14 @@ class _Watch(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), GUIDED], ids=[*SETTINGS, "guided"])
 def test_the_body_never_waits_for_the_device(flavour, settings, tiny_prior_config, monkeypatch):
     """On a device that is not the host's and has no values, so that an op that needs some, or mixes devices, fails."""
     with torch.device("meta"):
         prior = JukeboxPrior(tiny_prior_config(flavour)).eval()
-        config, cache = prior.config, prior.new_cache(2)
-        positions = torch.zeros(2, config.sequence_length, config.hidden_size)
-        buffers = WindowBuffers.empty(prior, cache, positions, is_greedy=settings.temperature == 0)
+        config, cache = prior.config, prior.new_cache(2 * settings.rows)
+        positions = torch.zeros(2 * settings.rows, config.sequence_length, config.hidden_size)
+        buffers = WindowBuffers.empty(prior, cache, positions, settings)
     assert cache.position.device.type == "meta"
     for name in ("tensor", "as_tensor", "from_numpy"):  # they copy from the host, which the watch does not see
         monkeypatch.setattr(torch, name, None)

@@ -7,7 +7,7 @@ once songs are grouped, where priors wait and the one line that says it all. Wha
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,7 +15,7 @@ from jukebox_hf.app.memory import DTYPES_BY_SIZE, Fit, LevelMemory, Needs, fit, 
 from jukebox_hf.app.repository_facts import configuration_of, stored_dtype
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SongRequest
-from jukebox_hf.app.runs.song_values import level_list
+from jukebox_hf.app.runs.song_values import by_level, level_list
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.sampling.cpp_step import compile_native, why_not_compiled
@@ -32,7 +32,8 @@ class DeviceChoice:
         device: where songs are written.
         dtype: of the priors; None for what the files hold.
         songs: written side by side, at most.
-        rows: windows written at once, at most, where those of one song may lie side by side.
+        rows: of a batch, at most: windows written at once, where those of one song may lie side by side, and with
+            guidance two or three of each.
         levels: what every prior takes that is needed, in the dtype.
         free: bytes that may be taken there.
         offload: what the user said of it.
@@ -51,10 +52,16 @@ class DeviceChoice:
 
 @dataclass(frozen=True)
 class Group:
-    """Songs that are written side by side: how many, and of how many windows at once at each level."""
+    """Songs that are written side by side: how many, and by level of how many windows at once, with rows of each."""
 
     songs: int
-    rows: Mapping[int, int]
+    windows: Mapping[int, int]
+    rows_each: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[int, int]:
+        """Rows of a batch at each level."""
+        return {level: count * self.rows_each.get(level, 1) for level, count in self.windows.items()}
 
 
 @dataclass(frozen=True)
@@ -90,18 +97,20 @@ def choose_run(requests: Sequence[SongRequest], options: RunOptions, is_begun: b
     config = configuration_of(one.model, revision=one.revision)
     stored, needed = stored_dtype(one.model, revision=one.revision), _levels_needed(requests, config)
     needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
+    guided = max(map(_rows_per_window, requests))
+    per_window = {dtype: [level.with_rows(guided) for level in levels] for dtype, levels in needs.items()}
     said = None if one.dtype in (None, "keep") else one.dtype
     is_open = one.dtype is None and not is_begun  # a smaller dtype may be chosen
     rooms = {device: room(device) for device in _devices(options.device)}
     dtypes = _smaller(stored) if is_open else (sized_like(said or stored),)
-    device, found = _first_fit(needs, rooms, dtypes, may_fail=is_open)
+    device, found = _first_fit(per_window, rooms, dtypes, may_fail=is_open)
     _refuse_without_gpu(device, options)
-    songs, rows = _at_once(needs, found, rooms[device], len(requests), options.batch_size)
+    songs, rows = _at_once(per_window, found, rooms[device], len(requests), options.batch_size, guided)
     first = sized_like(stored)
     dtype = found.dtype if is_open and found.dtype != first else one.dtype
     words = (
         _device_in_words(device, rooms, options.device),
-        _dtype_in_words(dtype, said, stored, fit(needs, 0, (first,)).gigabytes),
+        _dtype_in_words(dtype, said, stored, fit(per_window, 0, (first,)).gigabytes),
         backend_in_words(device, dtype if dtype not in (None, "keep") else stored, options.backend),
     )
     levels = dict(zip(needed, needs[found.dtype], strict=True))
@@ -116,11 +125,14 @@ def settle(choice: DeviceChoice, groups: Sequence[Group]) -> Residency:
     if choice.offload is not None:
         keep_loaded, offload = keep_loaded and not choice.offload, choice.offload
     songs, wanted = max(group.songs for group in groups), sum(group.songs for group in groups)
-    windows, (device, priors, steps) = max(rows.values()), choice.words
+    windows = max(max(group.windows.values()) for group in groups)
+    guided = max((each for group in groups for each in group.rows_each.values()), default=1)
+    device, priors, steps = choice.words
     words = [
         priors,
         "1 song" if wanted == 1 else f"{songs} of {wanted} songs side by side",
         *[f"at most {windows} windows at once"] * (windows > songs),
+        *[f"{guided} rows of each for guidance"] * (guided > 1),
         f"about {needed / 1e9:.1f} GB{' (more than is free)' * (needed > choice.free)}",
         *["priors stay loaded"] * keep_loaded,
         *["priors wait in the CPU's memory (offload)"] * offload,
@@ -225,12 +237,19 @@ def _first_fit(
     return device, found
 
 
-def _at_once(needs: Needs, found: Fit, free: int, wanted: int, said: int | None) -> tuple[int, int]:
-    """Songs written side by side, and rows at most."""
+def _rows_per_window(request: SongRequest) -> int:
+    """How many rows of a batch a window takes at most, as far as a request says it; plans know it of each level."""
+    said = (by_level(name, getattr(request, name), float) for name in ("guidance_scale", "lyrics_guidance"))
+    numbers = (scale.values() if isinstance(scale, dict) else [scale] for scale in said)
+    return 1 + sum(any(number not in (None, 1) for number in scales) for scales in numbers)
+
+
+def _at_once(needs: Needs, found: Fit, free: int, wanted: int, said: int | None, guided: int) -> tuple[int, int]:
+    """Songs written side by side, and rows at most; `needs` are of windows of `guided` rows."""
     if said is not None:
-        return min(said, wanted), said
+        return min(max(said // guided, 1), wanted), said
     most = max(fit(needs, _shared(free), (found.dtype,)).songs, 1)
-    return -(-wanted // -(-wanted // most)), most
+    return -(-wanted // -(-wanted // most)), most * guided
 
 
 def _while_they_wait(choice: DeviceChoice, rows: Mapping[int, int], num_groups: int) -> tuple[bool, bool]:

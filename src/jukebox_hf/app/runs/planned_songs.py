@@ -230,10 +230,11 @@ def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
 
 def group_of(planned: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
-    songs, batch = len(planned.requests), planned.compute.batch
-    rounds = {plan.level: plan.rounds(songs, batch) for plan in planned.batch.plan.levels}
-    rows = {level: songs * max(map(len, windows)) for level, windows in rounds.items()}
-    return Group(songs, {level: min(count, batch or count) for level, count in rows.items()})
+    songs, batch, windows = len(planned.requests), planned.compute.batch, {}
+    for plan in planned.batch.plan.levels:
+        count = songs * max(map(len, plan.rounds(songs, batch)))
+        windows[plan.level] = min(count, plan.at_once(batch) or count)
+    return Group(songs, windows, {plan.level: plan.settings.rows for plan in planned.batch.plan.levels})
 
 
 def _take_one(

@@ -25,7 +25,9 @@ class RunOptions:
         callback=check_here,
     )
     batch_size: int | None = _run(
-        None, "Number of songs, or of parallel windows, written at once (default: as many as fit into memory)."
+        None,
+        "Number of songs, or of parallel windows, written at once; with guidance each counts as two or three (default: "
+        "as many as fit into memory).",
     )
     device: str = _run("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.", callback=in_lower_case)
     offload: bool | None = _run(

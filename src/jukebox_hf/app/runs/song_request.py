@@ -184,6 +184,25 @@ class SongRequest:
         parse=values.stretch,
         is_inherited=False,
     )
+    guidance_scale: str | None = _numbers_by_level(
+        "How hard to listen to the words: 1 is off (the default), more moves away from a song that is told less; one "
+        "number, or by level 2=3.",
+        float,
+        "guidance_scale",
+    )
+    guidance_on: str | None = _drawing(
+        None,
+        "What guidance compares with: labels (an unknown artist and genre), lyrics (no lyrics), or both (the default).",
+        values.one_of(values.guided_by),
+        argument="guidance_on",
+        callback=in_lower_case,
+    )
+    lyrics_guidance: str | None = _numbers_by_level(
+        "How hard to listen to the lyrics, apart from artist and genre: 1 is off (the default); one number, or by "
+        "level 2=3.",
+        float,
+        "lyrics_guidance",
+    )
     parallel_windows: bool = _drawing(
         False,
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",

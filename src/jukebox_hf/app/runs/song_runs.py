@@ -357,9 +357,9 @@ class _SongRun:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
         if self.options.backend != "auto":
             planned = jobs[0].planned
-            check_backend_here(
-                model.lend(planned.batch.plan.levels[0].level), len(planned.requests), self.options.backend
-            )
+            first = planned.batch.plan.levels[0]
+            rows = len(planned.requests) * first.settings.rows
+            check_backend_here(model.lend(first.level), rows, self.options.backend)
 
 
 def _check_one_model(requests: Sequence[SongRequest]) -> None:

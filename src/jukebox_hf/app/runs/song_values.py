@@ -177,6 +177,13 @@ def audio_format(name: str) -> str:
     return spelt_format(name)
 
 
+def guided_by() -> tuple[str, ...]:
+    """What guidance may compare with."""
+    from jukebox_hf.model.sampling.sampling_ops import GUIDED_BY
+
+    return GUIDED_BY
+
+
 def normalizations() -> tuple[str, ...]:
     """What may be done to the loudness of a file."""
     from jukebox_hf.data.audio_io import NORMALIZATIONS

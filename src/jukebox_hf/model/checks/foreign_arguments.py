@@ -69,8 +69,10 @@ GENERATE = {
         )
     },
     **{
-        name: Foreign("words, artist and genre condition a song; there is nothing to guide it by", (1.0,))
-        for name in ("guidance_scale", "negative_prompt_ids", "negative_prompt_attention_mask")
+        name: Foreign(
+            "guidance_on= says what guidance_scale moves a song away from, and no song is that of other words"
+        )
+        for name in ("negative_prompt_ids", "negative_prompt_attention_mask")
     },
     **{name: Foreign(_OF_TEXT, (False,)) for name in ("token_healing", "watermarking_config", "tokenizer")},
     **{

@@ -4,7 +4,7 @@ Flows in: logits (B, V) and one uniform per song. Flows out: one token per song 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,22 +12,31 @@ from torch import Tensor
 
 from ..checks.validation import is_integer, is_number, require
 
+GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
+MOST_GUIDANCE = 100  # beyond, differences of logits could overflow
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How boldly to draw.
+    """How boldly to draw, and from what.
 
     Attributes:
         temperature: logits are divided by it; 0 takes the likeliest code.
         top_k: keep the k likeliest codes (ties with the k-th too); 0 keeps all.
         top_p: keep the likeliest codes, up to the one with which their probabilities exceed p; 1 keeps all.
         min_p: keep the codes at least p times as likely as the likeliest; 0 keeps all.
+        guidance_scale: classifier-free guidance, see `guided`; 1 is off.
+        guidance_on: what guidance contrasts: "labels" (artist and genre), "lyrics" or "both".
+        lyrics_guidance: how far to move away from a song without lyrics, first; 1 is off.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    guidance_scale: float = 1.0
+    guidance_on: str = "both"
+    lyrics_guidance: float = 1.0
 
     def __post_init__(self) -> None:
         require(
@@ -49,6 +58,47 @@ class SamplingSettings:
         cuts = {"top_k": self.top_k > 0, "top_p": self.top_p < 1, "min_p": self.min_p > 0}
         said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
         require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
+        self._check_guidance()
+
+    def _check_guidance(self) -> None:
+        for name in ("guidance_scale", "lyrics_guidance"):
+            scale = getattr(self, name)
+            require(
+                is_number(scale) and 1 <= scale <= MOST_GUIDANCE,
+                f"{name}={scale!r} must be 1 (off) or a larger number, at most {MOST_GUIDANCE}; try 2",
+            )
+        require(
+            self.guidance_on in GUIDED_BY,
+            f"guidance_on={self.guidance_on!r} is none of {', '.join(GUIDED_BY)}; choose one",
+        )
+        require(
+            self.guidance_on == "both" or 1 in (self.guidance_scale, self.lyrics_guidance),
+            f"guidance_on={self.guidance_on!r} and lyrics_guidance={self.lyrics_guidance} exclude each other: the "
+            f"double form hides lyrics, and then labels and lyrics; leave one of them out",
+        )
+
+    @property
+    def contrasts(self) -> tuple[tuple[str, ...], ...]:
+        """What each further row of a song hides, of "labels" and "lyrics"; none without guidance."""
+        everything, lyrics = ("labels", "lyrics"), ("lyrics",)
+        outer = everything if self.guidance_on == "both" else (self.guidance_on,)
+        inner = [lyrics] * (self.lyrics_guidance != 1)
+        return (*inner, *[outer] * (self.guidance_scale != 1))
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch a song, or a window, takes."""
+        return 1 + len(self.contrasts)
+
+    def contrasting(self, has_labels: bool, has_lyrics: bool) -> "SamplingSettings":
+        """The same, guided by what there is to hide alone; what is off is as if nobody had said it."""
+        lyrics = self.lyrics_guidance if has_lyrics else 1.0
+        there = {"labels": has_labels, "lyrics": has_lyrics}
+        hidden = [part for part, is_there in there.items() if is_there and self.guidance_on in (part, "both")]
+        scale = self.guidance_scale if hidden else 1.0
+        is_double = scale != 1 and lyrics != 1
+        by = hidden[0] if scale != 1 and len(hidden) == 1 and not is_double else "both"
+        return replace(self, guidance_scale=scale, lyrics_guidance=lyrics, guidance_on=by)
 
 
 def uniforms(seeds: Sequence[int], level: int, start: int, stop: int) -> Tensor:
@@ -64,6 +114,31 @@ def uniforms(seeds: Sequence[int], level: int, start: int, stop: int) -> Tensor:
         raw = generator.random_raw(stop - start // 4 * 4)[start % 4 :]
         rows.append((raw >> np.uint64(11)) * 2.0**-53)
     return torch.from_numpy(np.stack(rows))
+
+
+def guided(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """Move the logits of songs away from those of songs that are told less (classifier-free guidance).
+
+    u + s (c - u) as in MusicGen (Copet et al. 2023), with c of all that is known and u of what `guidance_on` leaves. In
+    the double form of MusicGen-Style (Rouard et al. 2024) it is u + a (w + b (c - w) - u), where w lacks the lyrics,
+    a is `guidance_scale` and b `lyrics_guidance`.
+
+    Args:
+        logits: (R * B, V), raw: all songs as they are, then all with the first of `contrasts`, and so on.
+
+    Returns:
+        (B, V); the same tensor without guidance.
+    """
+    if settings.rows == 1:
+        return logits
+    conditioned, *less = logits.chunk(settings.rows)
+    if settings.lyrics_guidance != 1:
+        conditioned = _away_from(less.pop(0), conditioned, settings.lyrics_guidance)
+    return _away_from(less[0], conditioned, settings.guidance_scale) if less else conditioned
+
+
+def _away_from(contrast: Tensor, logits: Tensor, scale: float) -> Tensor:
+    return contrast + scale * (logits - contrast)
 
 
 def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) -> Tensor:

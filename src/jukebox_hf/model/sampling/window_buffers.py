@@ -11,16 +11,17 @@ from torch import Tensor
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .sampling_ops import SamplingSettings
 
 
 class WindowBuffers(NamedTuple):
     """What `decode_one` reads and writes; never replaced while a window is decoded.
 
     Attributes:
-        tokens: (B, N+T), 0 where nothing is written yet.
-        token: (B, 1) the token that the step reads.
+        tokens: (R * B, N+T), 0 where nothing is written yet; R rows a song with guidance, all of the same codes.
+        token: (R * B, 1) the token that the step reads.
         uniforms: (B, T) float64; None at temperature 0.
-        conditioning: holds `positions` (B, N+T, D) alone; the rest is read by the prefill.
+        conditioning: holds `positions` (R * B, N+T, D) alone; the rest is read by the prefill.
         first_bad: (B,) the first position whose logits were not finite; the window's length if none was.
         first_empty: (B,) the first position where a hook left nothing to draw, likewise.
         first_unclear: (B,) the first position where a hook gave NaN or +inf, likewise.
@@ -36,20 +37,21 @@ class WindowBuffers(NamedTuple):
 
     @classmethod
     def empty(
-        cls, prior: JukeboxPrior, cache: JukeboxCache, positions: Tensor | None, is_greedy: bool
+        cls, prior: JukeboxPrior, cache: JukeboxCache, positions: Tensor | None, settings: SamplingSettings
     ) -> "WindowBuffers":
-        """Buffers of a prior's windows for as many rows as a cache has, over these (B, N+T, D) `positions`."""
-        config, device, batch = prior.config, cache.position.device, cache.batch_size
+        """Buffers of a prior's windows for as many rows as a cache has, over these (R * B, N+T, D) `positions`."""
+        config, device, rows = prior.config, cache.position.device, cache.batch_size
+        batch, is_greedy = rows // settings.rows, settings.temperature == 0
         return cls(
-            torch.zeros(batch, config.sequence_length, dtype=torch.long, device=device),
-            torch.zeros(batch, 1, dtype=torch.long, device=device),
+            torch.zeros(rows, config.sequence_length, dtype=torch.long, device=device),
+            torch.zeros(rows, 1, dtype=torch.long, device=device),
             None if is_greedy else torch.zeros(batch, config.context_length, dtype=torch.float64, device=device),
             Conditioning(positions=positions),
             *(torch.zeros(batch, dtype=torch.long, device=device) for _ in range(3)),
         )
 
     def begin(self, tokens: Tensor, conditioning: Conditioning, uniforms: Tensor | None, length: int) -> None:
-        """Turn to a new window: tokens (B, N+known), and what `sample_window` was given."""
+        """Turn to a new window: tokens (R * B, N+known), and what `sample_window` was given."""
         self.tokens.zero_()[:, : tokens.shape[1]].copy_(tokens)
         if self.uniforms is not None:
             self.uniforms[:, :length].copy_(uniforms)

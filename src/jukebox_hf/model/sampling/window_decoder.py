@@ -30,7 +30,7 @@ from .backends import (
     unheard,
 )
 from .cuda_graph import CudaGraph
-from .sampling_ops import SamplingSettings, choose
+from .sampling_ops import SamplingSettings, choose, guided
 from .window_buffers import WindowBuffers, note_first
 
 Hook = Callable[[Tensor, int], Tensor]  # logits (B, V), position in the window -> logits
@@ -41,7 +41,7 @@ class DecodeOptions:
     """How windows are decoded.
 
     Attributes:
-        settings: temperature, top-k, top-p and min-p.
+        settings: temperature, top-k, top-p, min-p and guidance.
         backend: how each step is computed, see `sample_window`.
         chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.
@@ -64,7 +64,7 @@ class WindowSample(NamedTuple):
 
     Attributes:
         codes: (B, length).
-        logits: (B, positions, V) of every position that was run; None unless they were asked for.
+        logits: (B, positions, V) of every position that was run, guided; None unless they were asked for.
     """
 
     codes: Tensor
@@ -90,8 +90,10 @@ def sample_window(
     """Continue one window of codes; what is already known is kept as it is.
 
     Args:
-        tokens: (B, known) from `prior.sequence`: the lyric prefix, if any, and the codes known so far.
-        conditioning: from `prior.condition`.
+        tokens: (B, known) from `prior.sequence`: the lyric prefix, if any, and the codes known so far. With guidance
+            (R * B, known): all songs as they are, then all of them with what the first of `settings.contrasts` hides,
+            and so on; the codes of a song are the same in all its rows.
+        conditioning: from `prior.condition`, of these rows.
         length: codes the window should hold at the end, known ones included.
         uniforms: (B, length) floating-point in [0, 1), one per code of the window; needed unless the temperature is 0.
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
@@ -137,10 +139,10 @@ def decode_one(
     """Predict the token at the cache's position from the one before it, and write it: the body of the loop.
 
     Returns:
-        Logits (B, V) before the hook; the next call may change them.
+        Logits (B, V), guided, before the hook; the next call may change them.
     """
     torch.index_select(buffers.tokens, 1, cache.position.view(1) - 1, out=buffers.token)
-    logits = step(buffers.token, buffers.conditioning, cache)[:, -1]
+    logits = guided(step(buffers.token, buffers.conditioning, cache)[:, -1], options.settings)
     draw_one(options, prior, buffers, cache, logits, hook)
     return logits
 
@@ -153,7 +155,7 @@ def draw_one(
     logits: Tensor,
     hook: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Draw from logits (B, V) the token that they predict, the one before the cache's position, and write it."""
+    """Draw from logits (B, V) the token that they predict, at the cache's position less 1; write it into all rows."""
     at = cache.position.view(1) - 1
     position, offset = at - prior.config.prefix_length, prior.config.code_offset
     note_first(buffers.first_bad, position, ~torch.isfinite(logits).all(dim=-1))
@@ -166,7 +168,8 @@ def draw_one(
         note_first(buffers.first_empty, position, largest == float("-inf"))
         note_first(buffers.first_unclear, position, ~(largest < float("inf")))
     uniforms = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
-    buffers.tokens.index_copy_(1, at, choose(allowed, options.settings, uniforms).unsqueeze(1))
+    chosen = choose(allowed, options.settings, uniforms).unsqueeze(1)
+    buffers.tokens.index_copy_(1, at, chosen if options.settings.rows == 1 else chosen.repeat(options.settings.rows, 1))
 
 
 Body = Callable[[Callable[[Tensor], Tensor] | None], Tensor]  # `decode_one` over given tensors: hook -> logits (B, V)
@@ -226,13 +229,20 @@ class WindowDecoder:
         *,
         hook: Hook | None = None,
         watch: Callable[[int], None] | None = None,
+        after: Callable[[Tensor], bool] | None = None,
     ) -> None:
-        """Begin a window: read its known tokens (B, N+known) at once. Arguments as in `sample_window`."""
+        """Begin a window: read its known tokens (R * B, N+known) at once.
+
+        Args:
+            after: given the codes of the window (B, some) after each that is drawn, says whether to stop there; it
+                waits for the device.
+            tokens, conditioning, length, uniforms, hook, watch: as in `sample_window`.
+        """
         prior, cache, settings = self.prior, self.cache, self.options.settings
         _check_request(prior, tokens, length, settings, uniforms)
         _check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
-        self._hooks, self._hook, self._watch = hooks_made(), hook, watch
+        self._hooks, self._hook, self._watch, self._after = hooks_made(), hook, watch, after
         self.backend = chosen_backend(prior, cache, self.options.backend)
         self._fixed = fixed_parts(prior)
         self._open(conditioning)
@@ -240,7 +250,8 @@ class WindowDecoder:
         self.kept_logits = []
         read = _read_row_by_row if self.backend == "cpp" else _read
         trim_heap()  # what conditioning left
-        for logits in read(prior, tokens, conditioning, cache, self.options.chunk, last_only=not self._keeps_logits):
+        for raw in read(prior, tokens, conditioning, cache, self.options.chunk, last_only=not self._keeps_logits):
+            logits = guided(raw, settings)
             self._keep(logits)
             self._first = logits[:, -1]
         trim_heap()  # what reading left
@@ -248,7 +259,7 @@ class WindowDecoder:
 
     @torch.no_grad()
     def decode_until(self, stop: int) -> Tensor:
-        """Decode until there are `stop` codes, and give all of them: (B, stop)."""
+        """Decode until there are `stop` codes, or `after` says so, and give all of them: (B, stop)."""
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
         for position in range(self.reached, stop):
             is_heard = position == self.reached or self._hook is not None  # code of others may have run before
@@ -264,22 +275,25 @@ class WindowDecoder:
                 self._first = None
             else:
                 self._keep(self._body(hook)[:, None])
+            if self._after is not None and self._after(self._codes(position + 1)):
+                stop = position + 1
+                break
         self.reached = stop
         return self._finished(stop)
 
     def _open(self, conditioning: Conditioning) -> None:
         """Buffers and the body of the loop for a window; recorded ones where they still hold."""
-        prior, cache, is_greedy = self.prior, self.cache, self.options.settings.temperature == 0
+        prior, cache, settings = self.prior, self.cache, self.options.settings
         positions = conditioning.positions
         if self.backend not in GRAPHS:
-            self._buffers = WindowBuffers.empty(prior, cache, positions, is_greedy)
+            self._buffers = WindowBuffers.empty(prior, cache, positions, settings)
             self._step_by(step_of(prior, cache, self.backend))
             return
         key = (self.backend, positions is None, self._fixed)
         if self._recorded is None or self._recorded.key != key:
             if positions is not None:  # of its own: a graph reads the same memory again
                 positions = positions.new_zeros(cache.batch_size, prior.config.sequence_length, positions.shape[-1])
-            buffers = WindowBuffers.empty(prior, cache, positions, is_greedy)
+            buffers = WindowBuffers.empty(prior, cache, positions, settings)
             body = recorded(step_of(prior, cache, self.backend), self.options, prior, buffers, cache)
             self._recorded = _Recorded(key, buffers, body)
         self._buffers, self._body = self._recorded.buffers, self._recorded.body
@@ -317,13 +331,18 @@ class WindowDecoder:
 
     def _finished(self, stop: int) -> Tensor:
         """The codes so far (B, stop), looked at once a call: asking at every step would wait for the device."""
-        buffers, prefix = self._buffers, self.prior.config.prefix_length
+        buffers = self._buffers
         firsts = torch.stack([buffers.first_bad, buffers.first_unclear, buffers.first_empty]).tolist()
         for first, (what, cure) in zip(firsts, _WRONG, strict=True):
             position = min(first)
             if position < stop:
                 raise FloatingPointError(what, first.index(position), position, cure)
-        return (buffers.tokens[:, prefix : prefix + stop] - self.prior.config.code_offset).clamp(min=0)
+        return self._codes(stop)
+
+    def _codes(self, stop: int) -> Tensor:
+        """The first codes of the window (B, stop)."""
+        songs, prefix = len(self._buffers.first_bad), self.prior.config.prefix_length
+        return (self._buffers.tokens[:songs, prefix : prefix + stop] - self.prior.config.code_offset).clamp(min=0)
 
 
 _WRONG = (
@@ -356,11 +375,17 @@ def _check_request(
     settings: SamplingSettings,
     uniforms: Tensor | None,
 ) -> None:
-    batch, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
+    rows, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
+    batch = rows // settings.rows
     shortest, longest = max(known, 1), prior.config.context_length
     require(
         is_integer(length) and shortest <= length <= longest,
         f"length={length!r} must be an integer from {shortest} (codes known already) to {longest} (the window)",
+    )
+    require(
+        rows % settings.rows == 0,
+        f"tokens has {rows} rows, but guidance takes {settings.rows} of every song; give the songs, then the same "
+        f"codes with what settings.contrasts hides",
     )
     require(
         settings.temperature == 0

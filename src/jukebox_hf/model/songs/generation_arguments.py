@@ -4,19 +4,20 @@ Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows o
 5.17 hands over configurations it has filled up itself; what it filled in is told from what a user set.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor
+from transformers import GenerationConfig
 
 from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..sampling.sampling_ops import SamplingSettings
+from ..sampling.sampling_ops import GUIDED_BY, MOST_GUIDANCE, SamplingSettings
+from .contrasts import check_guidance
 from .song_plan import TEMPERATURE, ComputeOptions
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
@@ -39,7 +40,7 @@ class GenerateArguments:
         new_codes: top-level codes to write after what is known; None: not said.
         default_codes: the same, for songs of which nothing says the length.
         levels: which levels to write; None for all.
-        settings: how boldly to draw, by level.
+        settings: how boldly to draw, and guided how far, by level.
         hop_fractions: by level, see `plan_song`.
         parallel_windows: see `plan_song`.
         compute: how it is computed.
@@ -84,6 +85,11 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
         "min_p": (lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
         "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
+        **dict.fromkeys(
+            ("guidance_scale", "lyrics_guidance"),
+            (lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}"),
+        ),
+        "guidance_on": (GUIDED_BY.__contains__, f"one of {', '.join(GUIDED_BY)}"),
     }
     for name, (is_fine, words) in kinds.items():
         value = said.get(name)
@@ -139,7 +145,7 @@ def read_generate_arguments(
         new_codes=said.get("max_new_tokens"),
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
-        settings=_settings(said, own, num_levels),
+        settings=_settings(config, said, own, levels),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
         compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
@@ -167,35 +173,6 @@ def _read_recall(value: Any) -> tuple[float, float, float | None] | None:
         f"recall={value!r} is to be read again from {begin} s on, before it ends; let that be {stop} or later",
     )
     return start, stop, begin
-
-
-def read_hook(logits_processor: Any) -> Callable[[Tensor, int, int], Tensor] | None:
-    """A function that may change logits: (logits (B, V), level, position in the song) -> logits.
-
-    Raises:
-        ValueError: transformers' processors, which want the ids of a text.
-    """
-    if logits_processor is None or (isinstance(logits_processor, Sequence) and len(logits_processor) == 0):
-        return None
-    is_of_transformers = isinstance(logits_processor, (list, LogitsProcessor))
-    require(
-        callable(logits_processor) and not is_of_transformers,
-        f"logits_processor={type(logits_processor).__name__} cannot be used: codes are no text; give a function "
-        f"(logits, level, position) -> logits",
-    )
-    return logits_processor
-
-
-def refuse_listeners(stopping_criteria: Any, streamer: Any) -> None:
-    """Refuse what could stop or watch a text, but not a song."""
-    require(
-        stopping_criteria is None or (isinstance(stopping_criteria, Sized) and len(stopping_criteria) == 0),
-        "stopping_criteria cannot stop a song, whose length is decided before its first code; use seconds=",
-    )
-    require(
-        streamer is None,
-        "streamer follows the tokens of a text; JukeboxModel.stream gives a song's sound while it is written",
-    )
 
 
 def _said_by(given: GenerationConfig | None, own: GenerationConfig) -> dict[str, Any]:
@@ -252,7 +229,11 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     return found
 
 
-def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -> dict[int, SamplingSettings]:
+def _settings(
+    config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig, levels: Sequence[int] | None
+) -> dict[int, SamplingSettings]:
+    num_levels = len(config.prior_configs)
+
     def by_level(name: str, otherwise: Any) -> dict[int, Any]:
         of_model = _by_level(name, getattr(own, name, None), dict.fromkeys(range(num_levels), otherwise))
         return _by_level(name, said.get(name), of_model)
@@ -263,12 +244,16 @@ def _settings(said: Mapping[str, Any], own: GenerationConfig, num_levels: int) -
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
     defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
-    settings = {name: by_level(name, default) for name, default in defaults.items()}
+    by = said.get("guidance_on", getattr(own, "guidance_on", None)) or defaults.pop("guidance_on")
+    settings = {name: by_level(name, default) for name, default in defaults.items() if name != "guidance_on"}
+    settings["guidance_on"] = dict.fromkeys(range(num_levels), by)
     if do_sample is False:
         settings["temperature"] = dict.fromkeys(range(num_levels), 0)
-    return {
+    found = {
         level: SamplingSettings(**{name: settings[name][level] for name in settings}) for level in range(num_levels)
     }
+    check_guidance(config, found, said, levels)
+    return found
 
 
 def _by_level(name: str, value: Any, otherwise: Mapping[int, Any]) -> dict[int, Any]:

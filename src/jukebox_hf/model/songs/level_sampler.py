@@ -6,22 +6,25 @@ codes are rows of one batch; where memory runs out, half of them are sampled at 
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
 
 from ..inputs.labels import LevelLabels, window_inputs
-from ..networks.conditioning import joined
+from ..networks.conditioning import Conditioning, joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
+from .code_listeners import Ending, LogitsHook, WindowListener
+from .contrasts import told_less
 from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
 
-LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, V), level, position in the song -> logits
 Watch = Callable[[int, int], None]  # level, codes of it that are there
 
 
@@ -30,14 +33,23 @@ class Listeners:
     """What else happens at every step.
 
     Attributes:
-        hook: may change the logits before each draw.
+        hook: may change the logits before each draw: a function, or processors of transformers.
         watch: told level and position of every code as its step is started, to show how far it is.
         may_draw_lyrics: see `sample_window`.
+        ending: may end songs early.
+        streamer: given every code once it is drawn, (B,).
     """
 
-    hook: LogitsHook | None = None
+    hook: LogitsHook | LogitsProcessorList | None = None
     watch: Watch | None = None
     may_draw_lyrics: bool = False
+    ending: Ending | None = None
+    streamer: BaseStreamer | None = None
+
+    @property
+    def follows_codes(self) -> bool:
+        """Whether anybody is told of every code."""
+        return isinstance(self.hook, LogitsProcessorList) or bool(self.ending or self.streamer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +66,11 @@ class LevelSampler:
     """Samples the windows of one level; its cache, and graphs over it, live as long as it does.
 
     Attributes:
-        batch: rows that are sampled at once; fewer than asked for where memory runs out, or kernels take no more.
+        batch: rows that are sampled at once, those of guidance too; fewer than asked for where memory runs out, or
+            kernels take no more.
         backend: how the last codes were computed.
+        ended: how many codes songs have that ended early. They stay rows until all have ended, so that who listens is
+            told of the same rows in every window, and are then cut.
     """
 
     def __init__(
@@ -72,10 +87,14 @@ class LevelSampler:
             self.batch = min(compute.batch or MOST_ROWS, MOST_ROWS)
         self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics)
         self._decoder: WindowDecoder | None = None  # one at a time: caches are large
+        self._listener: WindowListener | None = None  # of the window that is open
+        self.ended: dict[int, int] = {}
 
     def rows(self, state: SongState, windows: Sequence[Window]) -> list[WindowRow]:
         """The windows that are not full, window by window."""
         songs = state.codes[self.plan.level]
+        if len(self.ended) == len(songs):
+            return []
         rows = [
             WindowRow(song, w, codes[w.start : w.stop], w.length) for w in windows for song, codes in enumerate(songs)
         ]
@@ -102,7 +121,7 @@ class LevelSampler:
             except FloatingPointError as error:
                 raise self.located(error, batch) from None
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                if len(batch) == 1 or self.listeners.streamer is not None:  # who gets a code of every song at once
                     raise
             if codes is None:
                 self._decoder = None  # out here, where the error no longer holds the tensors of its frames
@@ -112,6 +131,8 @@ class LevelSampler:
             if tried is not None:
                 self._warn_of_memory(len(planned), len(batch))
             self.backend = self._decoder.backend
+            if self._listener is not None:
+                self.ended |= self._listener.ended
             written.update(zip(batch, codes, strict=True))
             waiting = waiting[len(batch) :]
             planned, tried = self._next_batch(waiting), None
@@ -121,16 +142,15 @@ class LevelSampler:
         """Read what rows that know equally many codes know; as long as the longest of them."""
         prior, device = self.prior, self.prior.device
         length = max(row.window.length for row in rows)
-        inputs = [{name: value.to(device) for name, value in self._inputs(state, row).items()} for row in rows]
-        # One by one: convolutions too may sum in another order for more songs, and a window's memory is large.
-        conditioning = joined([prior.condition(**one) for one in inputs])
-        lyric_ids = [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
-        if self._decoder is None or self._decoder.cache.batch_size != len(rows):
+        conditioning, lyric_ids = self._conditioned(state, rows)
+        contrasts = self.plan.settings.rows
+        if self._decoder is None or self._decoder.cache.batch_size != contrasts * len(rows):
             self._decoder = None  # before another is made
-            self._decoder = WindowDecoder(prior, prior.new_cache(len(rows)), self._options)
+            self._decoder = WindowDecoder(prior, prior.new_cache(contrasts * len(rows)), self._options)
+        self._listener = self._listens(state, rows) if self.listeners.follows_codes else None
         self._decoder.prefill(
             prior.sequence(
-                torch.stack([self._read(state, row) for row in rows]).to(device),
+                torch.stack([self._read(state, row) for row in rows] * contrasts).to(device),
                 torch.cat(lyric_ids) if lyric_ids else None,
             ),
             conditioning,
@@ -138,6 +158,7 @@ class LevelSampler:
             self._uniforms(state, rows, length).to(device),
             hook=self._hook(rows[0].window),
             watch=self._watch([row.window for row in rows]) if is_watched else None,
+            after=None if self._listener is None else self._listener.heard,
         )
         return self._decoder
 
@@ -156,6 +177,12 @@ class LevelSampler:
             state = state.with_codes(level, row.song, torch.cat([own[:known], new, own[known + len(new) :]]))
         return state
 
+    def with_ends(self, state: SongState) -> SongState:
+        """The state with songs that ended early cut there."""
+        for song, stop in self.ended.items():
+            state = state.with_codes(self.plan.level, song, state.codes[self.plan.level][song][:stop])
+        return state
+
     def _read(self, state: SongState, row: WindowRow) -> Tensor:
         """What a row reads before it is sampled: the codes it knows, the oldest of them perhaps an earlier stretch."""
         recall = self.plan.recall
@@ -167,7 +194,7 @@ class LevelSampler:
     def _next_batch(self, waiting: list[WindowRow]) -> list[WindowRow]:
         """The first rows that know equally much, as many as may be sampled at once."""
         alike = [row for row in waiting if len(row.known) == len(waiting[0].known)]
-        return alike[: self.batch]
+        return alike[: self.plan.at_once(self.batch)]
 
     def _seam(self, state: SongState, row: WindowRow) -> WindowRow:
         """The window around the start of a row: what is before it is known, and what was given of the row itself."""
@@ -178,23 +205,35 @@ class LevelSampler:
         return WindowRow(row.song, window, known, min(seam + self.plan.mended, row.window.stop) - start)
 
     def _warn_of_memory(self, planned: int, size: int) -> None:
-        self.batch = size
+        self.batch = size * self.plan.settings.rows
         what, level = "windows" if self.plan.is_side_by_side else "songs", self.plan.level
         warnings.warn(
             f"memory ran out with {planned} {what} at once at level {level}; {size} at once work and give the same "
-            f"songs, ask for batch={size} to save the tries",
+            f"songs, ask for batch={self.batch} to save the tries",
             stacklevel=3,
         )
 
-    def _inputs(self, state: SongState, row: WindowRow) -> dict[str, Tensor]:
-        """What conditions a row: labels, and the codes of the level above that exist, never padding."""
+    def _conditioned(self, state: SongState, rows: Sequence[WindowRow]) -> tuple[Conditioning, list[Tensor]]:
+        """Conditioning and lyrics, if any, of all rows, then of all with what the first contrast hides, and so on."""
+        prior = self.prior
+        inputs = [self._inputs(state, row) for row in rows]
+        # One by one: convolutions too may sum in another order for more songs, and a window's memory is large.
+        parts = known = [prior.condition(**one) for one in inputs]
+        for hidden in self.plan.settings.contrasts:
+            less = [self._inputs(state, row, hidden) for row in rows]
+            inputs += less
+            parts = parts + [_told_less(prior, whole, own) for whole, own in zip(known, less, strict=True)]
+        return joined(parts), [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
+
+    def _inputs(self, state: SongState, row: WindowRow, hidden: Sequence[str] = ()) -> dict[str, Tensor]:
+        """What conditions a row: labels but for what is hidden, and the codes above that exist, never padding."""
         config = self.prior.config
         start, first_new = row.window.start * config.hop_length, (row.window.start + len(row.known)) * config.hop_length
-        inputs = window_inputs([self.labels[row.song]], start, first_new)
+        inputs = window_inputs([told_less(self.labels[row.song], hidden)], start, first_new)
         if config.upper_strides:
             first, last = row.window.start // config.upper_ratio, -(-row.window.stop // config.upper_ratio)
             inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]
-        return inputs
+        return {name: value.to(self.prior.device) for name, value in inputs.items()}
 
     def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
         """One number per code; a shorter row goes on with those that come next, and its codes are cut off."""
@@ -205,9 +244,32 @@ class LevelSampler:
 
     def _hook(self, window: Window) -> Callable[[Tensor, int], Tensor] | None:
         hook, level = self.listeners.hook, self.plan.level
+        if isinstance(hook, LogitsProcessorList):
+            return self._listener.changed
         return None if hook is None else lambda logits, position: hook(logits, level, window.start + position)
+
+    def _listens(self, state: SongState, rows: Sequence[WindowRow]) -> WindowListener:
+        """Who tells listeners of transformers of a window; all its rows know equally much, and begin together."""
+        listeners, start = self.listeners, rows[0].window.start
+        codes = [state.codes[self.plan.level][row.song][: start + len(row.known)] for row in rows]
+        return WindowListener(
+            [row.song for row in rows],
+            torch.stack(codes).to(self.prior.device),
+            start,
+            self.prior.config.code_offset,
+            listeners.hook if isinstance(listeners.hook, LogitsProcessorList) else None,
+            listeners.ending,
+            listeners.streamer,
+            {row.song: self.ended[row.song] for row in rows if row.song in self.ended},
+        )
 
     def _watch(self, windows: Sequence[Window]) -> Callable[[int], None] | None:
         watch, level, at_once = self.listeners.watch, self.plan.level, len(set(windows))
         first, last = windows[0].start, windows[-1].stop - 1
         return None if watch is None else lambda position: watch(level, min(first + position * at_once, last))
+
+
+def _told_less(prior: JukeboxPrior, conditioning: Conditioning, inputs: dict[str, Tensor]) -> Conditioning:
+    """Conditioning with other words; what does not hang on words, codes above and time, is not worked out again."""
+    start = None if prior.labels is None else prior.labels(inputs["artist_ids"], inputs["genre_ids"])
+    return replace(conditioning, start=start, lyric_states=prior.lyrics.states(inputs.get("lyric_ids")))

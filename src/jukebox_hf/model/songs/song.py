@@ -13,7 +13,8 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from .level_sampler import LevelSampler, Listeners, LogitsHook, Watch
+from .code_listeners import LogitsHook
+from .level_sampler import LevelSampler, Listeners, Watch
 from .song_plan import ComputeOptions, SamplingPlan
 from .song_state import SongState
 from .windows import Window
@@ -154,6 +155,8 @@ def sample_songs(
         for number, batch in enumerate(batches):
             plan = batch.plan.levels[index]
             sampler = LevelSampler(prior, plan, batch.labels[level], compute, listeners)
+            if listeners.streamer is not None:
+                listeners.streamer.put(states[number].batch(level))
             for windows in plan.rounds(batch.state.num_songs, compute.batch):
                 rows = sampler.rows(states[number], windows)
                 if not rows:
@@ -164,6 +167,7 @@ def sample_songs(
                 yield WrittenWindow(
                     number, state, level, Window(windows[0].start, stop), stop == plan.total, sampler.backend
                 )
+            states[number] = sampler.with_ends(states[number])
             del sampler
         if after_level is not None:
             after_level(level, states)

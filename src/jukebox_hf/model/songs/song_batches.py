@@ -21,8 +21,9 @@ from ..inputs.lyric_characters import LyricEncoding
 from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_mix, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from .code_listeners import LogitsHook
+from .contrasts import guided_plan
 from .generation_arguments import GenerateArguments
-from .level_sampler import LogitsHook
 from .song import SongBatch, check_batch
 from .song_codes import Codes, read_codes, state_of
 from .song_plan import plan_song, told_song_samples
@@ -150,7 +151,7 @@ def _batch(
         tuple(state.seeds[song] for song in rows),
         state.notes,
     )
-    return SongBatch(tuple(rows), plan, labels, own)
+    return SongBatch(tuple(rows), guided_plan(plan, labels), labels, own)
 
 
 def _recall(seconds: Sequence[float | None] | None, rate: int) -> tuple[int, int, int | None] | None:

@@ -26,7 +26,8 @@ class ComputeOptions:
     """How a plan is computed: what it takes of memory and time, not which song it makes.
 
     Attributes:
-        batch: how many windows, of different songs or side by side, are written at once; None writes all.
+        batch: how many rows are written at once, windows of different songs or side by side; with guidance a window is
+            two or three rows. One window is always written; None writes all.
         chunk: known codes are read in pieces of this size; None reads them in one pass.
         backend: how each step is computed, see `sample_window`.
     """
@@ -52,7 +53,7 @@ class LevelPlan:
         level: 0 is the finest.
         total: codes the song has at this level in the end.
         windows: in the order they are written.
-        settings: temperature, top-k, top-p, min-p.
+        settings: temperature, top-k, top-p, min-p, guidance.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
@@ -67,11 +68,15 @@ class LevelPlan:
     mended: int = 0
     recall: Recall | None = None
 
+    def at_once(self, batch: int | None) -> int | None:
+        """How many windows are written at once where `batch` rows are; None for all."""
+        return None if batch is None else max(batch // self.settings.rows, 1)
+
     def rounds(self, num_songs: int, batch: int | None = None) -> tuple[tuple[Window, ...], ...]:
         """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""
-        size = 1
+        size, at_once = 1, self.at_once(batch)
         if self.is_side_by_side:
-            size = len(self.windows) if batch is None else max(batch // num_songs, 1)
+            size = len(self.windows) if at_once is None else max(at_once // num_songs, 1)
         return tuple(self.windows[first : first + size] for first in range(0, len(self.windows), size))
 
 
@@ -110,7 +115,8 @@ def plan_song(
         samples: rounded down to whole codes of the coarsest level.
         levels: which levels to write; None for all that have a prior. They must be neighbours.
         hop_fractions: by level, the part of a window that is new in each next one; rounded down to whole upper codes.
-        settings: for all levels, or by level; None draws at the original's 0.99.
+        settings: for all levels, or by level; None draws at the original's 0.99. Guidance is off where a prior reads
+            nothing that could be hidden.
         parallel_windows: at levels that refine another, write windows that do not overlap side by side, then an eighth
             of each again from what is before it: many times faster, but another song (decision 027).
         recall: start and stop of a stretch in samples, which windows of the top level read again in place of the oldest
@@ -136,7 +142,7 @@ def plan_song(
         prior, total = config.prior_configs[level], whole // hops[level]
         fraction = (hop_fractions or {}).get(level)
         own = settings.get(level) if isinstance(settings, Mapping) else settings
-        own = own or SamplingSettings(TEMPERATURE)
+        own = (own or SamplingSettings(TEMPERATURE)).contrasting(prior.has_labels, prior.lyrics != "none")
         is_side_by_side = parallel_windows and bool(prior.upper_strides)
         require(
             not is_side_by_side or fraction is None,

@@ -18,7 +18,8 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..networks.convolution import reach_in_codes
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..sampling.window_decoder import WindowDecoder
-from .level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
+from .code_listeners import LogitsHook
+from .level_sampler import LevelSampler, Listeners, WindowRow
 from .song import Priors, SongBatch
 from .song_plan import ComputeOptions, LevelPlan, SamplingPlan
 from .song_state import SongState
@@ -185,7 +186,7 @@ def _check_followable(
             "parallel_windows=True writes a level as a whole, so nothing can be heard before; leave it out to stream",
         )
         require(
-            compute.batch is None or compute.batch >= state.num_songs,
-            f"batch={compute.batch} is less than the {state.num_songs} songs, which are streamed side by side; "
-            f"stream fewer",
+            compute.batch is None or level_plan.at_once(compute.batch) >= state.num_songs,
+            f"batch={compute.batch} is less than the rows of the {state.num_songs} songs "
+            f"({level_plan.settings.rows} each), which are streamed side by side; stream fewer",
         )
