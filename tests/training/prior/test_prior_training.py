@@ -10,10 +10,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from jukebox_hf import JukeboxPrior
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.model.inputs.labels import SongDescription, window_inputs
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.songs.contrasts import told_less
 from jukebox_hf.training import (
     JukeboxPriorTrainer,
     JukeboxPriorTrainingArguments,
@@ -202,6 +204,57 @@ def test_labels_are_dropped_as_often_as_asked_for_and_alike_in_every_process():
     windows.set_epoch(1)
     assert [windows[item] for item in range(2000)] != seen
     assert Words()[3]["artist"] == "a"
+
+
+def test_artist_and_genre_are_hidden_together_with_lyrics_kept_and_older_draws_stay():
+    both = WithLabelDropout(Words(), LabelDropout(artist_genre_dropout=0.2), seed=4)
+    seen = [both[item] for item in range(2000)]
+    assert {(w["artist"], w["genre"], w["lyrics"]) for w in seen} == {("a", "g", "l"), ("unknown", "unknown", "l")}
+    assert np.mean([w["artist"] == "unknown" for w in seen]) == pytest.approx(0.2, abs=0.03)
+    older = WithLabelDropout(Words(), LabelDropout(label_dropout=0.1, lyric_dropout=0.3), seed=4)
+    silent = [item for item in range(40) if older[item]["lyrics"] == ""]
+    assert silent == [3, 4, 8, 9, 10, 12, 15, 18, 19, 20, 21, 22, 23, 24, 31, 37], "as before there was a fifth draw"
+
+
+@pytest.mark.parametrize("filler", [None, 5])
+def test_what_training_hides_is_what_guidance_compares_with(filler):
+    """The same ids, whether a window of training is told less or a song that is guided."""
+    config = JukeboxPriorConfig(
+        level=1,
+        codebook_size=24,
+        context_length=24,
+        hop_length=8,
+        sampling_rate=1000,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        attention_rows=4,
+        max_genres=2,
+        num_artists=2,
+        num_genres=2,
+        timing_bins=8,
+        min_song_seconds=0.1,
+        max_song_seconds=10.0,
+        lyrics="prefix",
+        lyric_length=12,
+        lyric_vocab_size=79,
+        lyric_filler=filler,
+        attention_kinds=("row", "column", "previous_row", "lyrics_prefix"),
+    )
+    words = {"artists": {"v3": {"unknown": 0, "a": 1}}, "genres": {"v3": {"unknown": 0, "g": 1}}}
+    tokenizer = JukeboxTokenizer(**words, label_versions=["v3", "v3"])
+    told = {"artist": "a", "genre": "g", "lyrics": "la la", "lyric_times": None}
+    hiding = {("labels",): "artist_genre_dropout", ("lyrics",): "lyric_dropout", ("labels", "lyrics"): "label_dropout"}
+
+    def inputs(words, hidden=()):
+        song = SongDescription(2000, words["artist"], words["genre"], words["lyrics"])
+        return window_inputs([told_less(tokenizer.labels(song, config), hidden)])
+
+    for hidden, option in hiding.items():
+        less = LabelDropout(**{option: 1.0}).hide(told, np.full(5, 0.5))
+        trained, guided = inputs(less), inputs(told, hidden)
+        assert all(torch.equal(trained[name], guided[name]) for name in ("artist_ids", "genre_ids", "lyric_ids"))
+        assert any(not torch.equal(guided[name], plain) for name, plain in inputs(told).items())
 
 
 # --- refusals ---

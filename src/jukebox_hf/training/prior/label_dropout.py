@@ -21,15 +21,17 @@ class LabelDropout:
     """Probabilities of hiding words of a window, each drawn on its own.
 
     Args:
-        label_dropout: all of them together, as unconditional guidance asks for.
+        label_dropout: all of them together, lyrics too: what guidance on both compares with.
         artist_dropout, genre_dropout: say "unknown" instead.
-        lyric_dropout: say no lyrics.
+        lyric_dropout: say no lyrics: what guidance on lyrics compares with.
+        artist_genre_dropout: say "unknown" of both, and keep the lyrics: what guidance on labels compares with.
     """
 
     label_dropout: float = 0.0
     artist_dropout: float = 0.0
     genre_dropout: float = 0.0
     lyric_dropout: float = 0.0
+    artist_genre_dropout: float = 0.0  # last, so that older runs draw as they did
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -40,14 +42,14 @@ class LabelDropout:
             )
 
     def hide(self, window: dict[str, Any], draws: np.ndarray) -> dict[str, Any]:
-        """A window whose words are hidden where a draw (4,) in [0, 1) is under its probability."""
-        everything, artist, genre, lyrics = (
+        """A window whose words are hidden where a draw (5,) in [0, 1) is under its probability."""
+        everything, artist, genre, lyrics, both = (
             draw < getattr(self, field.name) for draw, field in zip(draws, fields(self), strict=True)
         )
         hidden: dict[str, Any] = {}
-        if everything or artist:
+        if everything or artist or both:
             hidden["artist"] = "unknown"
-        if everything or genre:
+        if everything or genre or both:
             hidden["genre"] = "unknown"
         if everything or lyrics:
             hidden |= {"lyrics": "", "lyric_times": None}

@@ -3,7 +3,7 @@
 Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclasses.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import is_number, require
@@ -110,10 +110,15 @@ class PriorDataArguments:
     timed_lyrics: bool = field(
         default=False, metadata={"help": "Choose a window's lyrics by the times in timed_lyrics where songs have them."}
     )
-    label_dropout: float = field(default=0.0, metadata={"help": "Probability to hide all words of a window."})
+    label_dropout: float = field(
+        default=0.0, metadata={"help": "Probability to hide all words of a window, lyrics too."}
+    )
     artist_dropout: float = field(default=0.0, metadata={"help": "Probability to say an unknown artist."})
     genre_dropout: float = field(default=0.0, metadata={"help": "Probability to say an unknown genre."})
     lyric_dropout: float = field(default=0.0, metadata={"help": "Probability to say no lyrics."})
+    artist_genre_dropout: float = field(
+        default=0.0, metadata={"help": "Probability to say an unknown artist and genre, with the lyrics."}
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -156,4 +161,4 @@ class PriorDataArguments:
         Raises:
             ValueError: one that is none.
         """
-        return LabelDropout(self.label_dropout, self.artist_dropout, self.genre_dropout, self.lyric_dropout)
+        return LabelDropout(**{one.name: getattr(self, one.name) for one in fields(LabelDropout)})
