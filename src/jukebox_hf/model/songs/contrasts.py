@@ -106,4 +106,6 @@ def check_guidance(
 def _told(song: LevelLabels) -> tuple[bool, bool]:
     """Whether a song is told an artist or a genre, and lyrics, that its prior reads."""
     ids = (song.artist_id, *song.genre_ids, *(part.id for part in (*song.artist_mix, *song.genre_mix)))
-    return song.config.has_labels and any(number > 0 for number in ids), song.config.lyrics != "none" and len(song.lyrics.ids) > 0
+    return song.config.has_labels and any(number > 0 for number in ids), song.config.lyrics != "none" and len(
+        song.lyrics.ids
+    ) > 0
