@@ -15,7 +15,7 @@ def test_every_example_of_the_page_runs_as_printed(root, repository):
     )
     told = []
     failed, attempted = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(page, out=told.append)
-    assert attempted == 23
+    assert attempted == 29
     assert failed == 0, "".join(told)
 
 
@@ -24,5 +24,6 @@ def test_the_page_lists_every_word_and_argument(root):
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert set(SONG_WORDS) <= listed
     assert set(KNOWN) <= listed
-    direct = {"codes", "logits_processor", "offload", "keep_loaded", "generation_config"}
+    listeners = {"logits_processor", "stopping_criteria", "streamer"}
+    direct = {"codes", "offload", "keep_loaded", "generation_config"} | listeners
     assert listed == {*SONG_WORDS, *KNOWN} | direct

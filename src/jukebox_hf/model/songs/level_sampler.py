@@ -49,7 +49,8 @@ class Listeners:
     @property
     def follows_codes(self) -> bool:
         """Whether anybody is told of every code."""
-        return isinstance(self.hook, LogitsProcessorList) or bool(self.ending or self.streamer)
+        others = (self.ending, self.streamer)
+        return isinstance(self.hook, LogitsProcessorList) or any(one is not None for one in others)
 
 
 @dataclass(frozen=True, eq=False)
