@@ -111,7 +111,10 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
         (("continue", "{folder}", "--seconds", "1"), "is a folder; name the song"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
         (("upsample", "{song}"), "name the --levels to write anew"),
-        (("upsample", "{song}", "--levels", "2"), "level 3"),
+        (
+            ("upsample", "{song}", "--levels", "2"),
+            "--levels 2: 2 is the top level, which nothing stands above; use generate, or --levels 1,0",
+        ),
         (("decode", "{song}", "out.wav", "--level", "5"), "--level=5"),
         (("decode", "{song}", "out.m4a"), "must end in .wav"),
         (("decode", "{song}", "{song}"), "is a name among the files of a song"),

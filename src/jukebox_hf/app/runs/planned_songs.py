@@ -247,7 +247,7 @@ def _take_one(
             check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
             state = _known_codes(request, config)
         if request.kind == "upsample":
-            arguments["levels"], state = _refined_levels(arguments["levels"], state)
+            arguments["levels"], state = _refined_levels(arguments["levels"], state, config)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
     if request.seconds is None and request.kind != "upsample":
         request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
@@ -328,7 +328,7 @@ def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
     """Refuse codes that cannot be kept, refined or gone on from as a request says."""
     state = _known_codes(request, config)
     if request.kind == "upsample":
-        _refined_levels(level_list(request.levels), state)
+        _refined_levels(level_list(request.levels), state, config)
         return
     hop, known = config.vqvae_config.hop_lengths[len(state.codes) - 1], len(state.codes[-1][0])
     wanted = math.inf if request.seconds is None else request.seconds * config.sampling_rate
@@ -365,8 +365,15 @@ def _known_codes(request: SongRequest, config: JukeboxConfig) -> SongState:
     return replace(state, seeds=(request.seed,), notes={})
 
 
-def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[int], SongState]:
+def _refined_levels(levels: list[int] | None, state: SongState, config: JukeboxConfig) -> tuple[list[int], SongState]:
     """Which levels `upsample` writes, and the state without what it writes anew."""
+    top = len(config.prior_configs) - 1
+    finer = f", or --levels {','.join(map(str, reversed(range(top))))}" * (top > 0)
+    require(
+        top not in (levels or ()),
+        f"--levels {','.join(map(str, levels or ()))}: {top} is the top level, which nothing stands above; use generate"
+        f"{finer}",
+    )
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
     require(len(there) > 0, "the codes file holds no codes; give one that jukebox-hf wrote")
     if levels is None:
