@@ -257,7 +257,7 @@ def test_a_disk_that_fills_up_leaves_older_songs_and_a_state_to_go_on_from(
 
 def test_a_folder_that_can_not_be_written_to_is_refused(generate, tmp_path, monkeypatch, says_one_sentence):
     (tmp_path / "file").write_text("")
-    says_one_sentence(generate(tmp_path / "file" / "song.wav"), tmp_path / "file", "cannot be written to")
+    says_one_sentence(generate(tmp_path / "file" / "song.wav"), tmp_path / "file", "is a file, not a folder")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")

@@ -17,6 +17,7 @@ from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.songs.song_state import SongState
@@ -209,7 +210,8 @@ def _audio_of(sidecar: Path) -> str | None:
 
 
 def check_file_target(path: Path, force: bool) -> None:
-    """Refuse to replace a file, or to write through a link."""
+    """Refuse to replace a file, to write through a link, or into a folder that cannot be."""
+    check_way(str(path), path.parent)
     require(not path.is_symlink(), f"{path} is a symbolic link; remove it or name another file")
     require(not path.is_dir(), f"{path} is a folder; name a file")
     require(force or not path.exists(), f"{path} exists already; name another file, or pass --force to replace it")
