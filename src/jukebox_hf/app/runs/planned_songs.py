@@ -20,6 +20,7 @@ from jukebox_hf.app.label_names import open_lists
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.repository_facts import stored_dtype
+from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes
 from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording
@@ -139,7 +140,7 @@ def _has_lists(name: str, revision: str | None) -> bool:
 
 def take(
     requests: Sequence[SongRequest],
-    model: JukeboxModel,
+    model: JukeboxModel | ClosedModel,
     processor: JukeboxProcessor,
     *,
     names: Sequence[str] = (),
@@ -150,6 +151,7 @@ def take(
     """Plan the song of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
+        model: open, or closed: then nothing tells how prompts sound and whether codes are its own.
         names: by which a refusal calls each song; "" or none where only one can be meant.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
         backend: see `sample_window`.
@@ -164,6 +166,27 @@ def take(
         with _naming(names, song), warnings_said_after(say, said):
             all_planned.append(_take_one(request, model, processor, own, backend))
     return all_planned
+
+
+def with_sound(
+    all_planned: Sequence[PlannedSongs],
+    requests: Sequence[SongRequest],
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    *,
+    names: Sequence[str] = (),
+    backend: str = "auto",
+) -> list[PlannedSongs]:
+    """Plans that a closed model made, each song planned again whose prompt or codes only an open one knows.
+
+    Raises:
+        ValueError: as `take`.
+    """
+    unheard = [song for song, one in enumerate(requests) if one.prompt is not None or one.codes is not None]
+    own = [names[song] for song in unheard] if names else ()
+    heard = take([requests[song] for song in unheard], model, processor, names=own, backend=backend)
+    by_song = dict(zip(unheard, heard, strict=True))
+    return [by_song.get(song, planned) for song, planned in enumerate(all_planned)]
 
 
 def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
@@ -237,14 +260,19 @@ def group_of(planned: PlannedSongs) -> Group:
 
 
 def _take_one(
-    request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, backend: str
+    request: SongRequest,
+    model: JukeboxModel | ClosedModel,
+    processor: JukeboxProcessor,
+    begun: SongState | None,
+    backend: str,
 ) -> PlannedSongs:
     config, arguments = model.config, drawing_arguments(request) | {"backend": backend}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
         if request.codes is not None:
-            check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
+            if isinstance(model, JukeboxModel):
+                check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
             state = _known_codes(request, config)
         if request.kind == "upsample":
             arguments["levels"], state = _refined_levels(arguments["levels"], state, config)

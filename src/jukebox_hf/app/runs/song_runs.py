@@ -14,7 +14,8 @@ from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.repository_facts import configuration_of
+from jukebox_hf.app.repository_facts import check_parts, configuration_of
+from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
@@ -28,6 +29,7 @@ from jukebox_hf.app.runs.planned_songs import (
     take,
     together,
     with_rows,
+    with_sound,
 )
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
@@ -114,19 +116,17 @@ class _SongRun:
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
+        one = requests[0]
+        own = check_parts(one.model, config, choice.levels, revision=one.revision)
+        processor = open_processor(config, one.model, one.revision)
+        typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
+        check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
+        how = {"names": called, "backend": self.options.backend}
+        asked = [request for _, request in new]
+        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
         model = self._open(requests, choice)
         model.check_priors(choice.levels)
-        processor = open_processor(model.config, requests[0].model, requests[0].revision)
-        typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
-        check_listed([song for song in typed if song["strict"]], processor.tokenizer, model.config)
-        all_planned = take(
-            [request for _, request in new],
-            model,
-            processor,
-            names=called,
-            backend=self.options.backend,
-            say=self.progress.say,
-        )
+        all_planned = with_sound(all_planned, asked, model, processor, **how)
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
         all_planned = [noted(planned, files.as_notes()) for planned in all_planned]
         jobs = self._begun_jobs(unfinished, states, model, processor, files)
