@@ -11,7 +11,7 @@ import soundfile
 import jukebox_hf
 from jukebox_hf import JukeboxModel
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.runs.requests import read_text
+from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_request import SongRequest, read_request
 from jukebox_hf.app.runs.song_values import by_level
 from jukebox_hf.model.checks.text_input import check_here
@@ -145,12 +145,12 @@ def test_lyrics_from_a_pipe_of_the_shell_are_read_and_no_other_pipe_is_waited_fo
     inlet, outlet = os.pipe()
     os.write(outlet, b"row\r\nrow\n")
     os.close(outlet)
-    assert read_text(Path(f"/dev/fd/{inlet}")) == "row\nrow\n"
+    assert read_lyric_file(Path(f"/dev/fd/{inlet}")) == "row\nrow\n"
     os.close(inlet)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(ValueError, match="is not a file; check the path"):
-            read_text(path)
+            read_lyric_file(path)
 
 
 def test_what_the_system_refuses_names_file_and_cure():

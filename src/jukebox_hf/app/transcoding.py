@@ -11,7 +11,7 @@ from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
-from jukebox_hf.app.runs.requests import check_recording, read_text
+from jukebox_hf.app.runs.requests import check_recording, read_lyric_file
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
@@ -141,7 +141,7 @@ def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrume
         ValueError: neither, or no words in it; `cure` says what to do then.
     """
     if path.suffix.lower() != ".json":
-        lyrics = read_text(path)
+        lyrics = read_lyric_file(path)
         require(lyrics.strip() != "", f"{path} holds no words; {cure}")
         return lyrics
     require(path.is_file(), f"{path} is not a file; check the path")
