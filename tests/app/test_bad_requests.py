@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 import jukebox_hf
+from jukebox_hf import JukeboxModel
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.runs.requests import read_text
+from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_request import SongRequest, read_request
 from jukebox_hf.app.runs.song_values import by_level
 from jukebox_hf.model.checks.text_input import check_here
@@ -144,12 +145,12 @@ def test_lyrics_from_a_pipe_of_the_shell_are_read_and_no_other_pipe_is_waited_fo
     inlet, outlet = os.pipe()
     os.write(outlet, b"row\r\nrow\n")
     os.close(outlet)
-    assert read_text(Path(f"/dev/fd/{inlet}")) == "row\nrow\n"
+    assert read_lyric_file(Path(f"/dev/fd/{inlet}")) == "row\nrow\n"
     os.close(inlet)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(ValueError, match="is not a file; check the path"):
-            read_text(path)
+            read_lyric_file(path)
 
 
 def test_what_the_system_refuses_names_file_and_cure():
@@ -241,6 +242,28 @@ def test_a_folder_behind_one_that_is_not_there_is_refused_at_once(
     monkeypatch.chdir(tmp_path)
     says_one_sentence(run_cli(command, "tiny", "q/../q"), "q/../q leads through q, which is no folder")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("generate", "--dry-run", "--out", "file.wav/"), "--out file.wav/: file.wav is a file, not a folder"),
+        (("generate", "--dry-run", "--out", "file.wav/a/b.wav"), "--out file.wav/a/b.wav: file.wav is a file"),
+        (("generate", "--out", "lost/b.wav"), "--out lost/b.wav: lost is a link to nothing, not a folder"),
+        (("encode", "file.wav", "file.wav/a.safetensors", "--model", "tiny"), "file.wav is a file, not a folder"),
+        (("quantize", "tiny", "file.wav/q"), "file.wav/q: file.wav is a file, not a folder"),
+        (("synth-corpus", "file.wav/q"), "file.wav/q: file.wav is a file, not a folder"),
+    ],
+)
+def test_a_file_in_the_way_of_a_folder_is_seen_before_a_network_is_opened(
+    run_cli, tmp_path, monkeypatch, words, told, says_one_sentence
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(JukeboxModel, "from_pretrained", None)
+    Path("file.wav").write_bytes(b"older")
+    Path("lost").symlink_to("nowhere")
+    says_one_sentence(run_cli(*words), told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.wav", "lost"]
 
 
 @pytest.mark.parametrize(

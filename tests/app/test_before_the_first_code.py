@@ -123,6 +123,58 @@ def test_every_command_checks_the_priors_it_will_need(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def cut_open(repository, tmp_path):
+    """A copy of the tiny repository whose VQ-VAE was cut: whoever reads its weights complains of them."""
+    model = shutil.copytree(repository, tmp_path / "model")
+    weights = model / "vqvae" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:3000])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--levels", "2,0"), "levels=[2, 0] must be one or more neighbouring levels"),
+        (("--levels", "0"), "level 0 is to be written from"),
+        (("--hop-fraction", "1.5"), "hop_fractions[2]=1.5 must lie over 0"),
+        (("--prompt", "{prompt}"), "shorten the prompt"),
+        (("--prompt-seconds", "1"), "--prompt-seconds needs a --prompt"),
+        (("--song-seconds", "1", "--offset", "2"), "after the song's end"),
+    ],
+)
+def test_arguments_are_refused_before_weights_are_read(
+    cut_open, run_cli, recording, tmp_path, words, told, says_one_sentence
+):
+    words = [word.format(prompt=recording(0.2)) for word in words]
+    done = run_cli("generate", "--model", cut_open, "--seconds", 0.1, *words, "--out", tmp_path / "out" / "a.wav")
+    says_one_sentence(done, told)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("generation_config.json", [], "generation_config.json must hold a JSON object"),
+        ("generation_config.json", {"temperature": "hot"}, "says temperature='hot'"),
+        ("generation_config.json", {"seconds": 3}, "generation_config.seconds=3 cannot be a default of songs"),
+        (f"prior_2/{CONFIG}", {"num_hidden_layers": -3}, "num_hidden_layers=-3"),
+        (f"prior_2/{CONFIG}", {"hidden_size": 999_999_999}, "hidden_size=999999999"),
+        (f"vqvae/{CONFIG}", {"codebook_size": 7}, "vqvae/config.json says codebook_size=7"),
+    ],
+)
+def test_json_of_every_part_is_refused_before_weights_are_read_and_by_info(
+    cut_open, run_cli, tmp_path, file, content, told, says_one_sentence
+):
+    path = cut_open / file
+    older = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content and older | content))
+    for words in (("generate", "--model", cut_open, "--out", tmp_path / "out" / "a.wav"), ("info", cut_open)):
+        says_one_sentence(run_cli(*words), told)
+    if "generation" in file and "seconds" not in content:
+        with pytest.raises(ValueError, match=r"generation_config\.json"):
+            JukeboxModel.from_pretrained(cut_open)
+
+
 # --- text, names, numbers ---------------------------------------------------------------------------------------------
 
 

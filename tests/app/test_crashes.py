@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 
-from jukebox_hf.app.runs import device_choice, song_folder
+from jukebox_hf.app.runs import device_choice, song_folder, song_runs
 from jukebox_hf.app.runs.backend_notes import backends_of
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.song_folder import SongTarget, load_codes
@@ -220,6 +220,40 @@ def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp
     assert not unfinished.exists()
 
 
+def test_where_songs_lie_is_seen_before_a_network_is_opened(
+    unfinished, generate, run_cli, tmp_path, whole_song, monkeypatch, says_one_sentence
+):
+    def refuse(*_, **__):
+        raise AssertionError("a network is opened")
+
+    monkeypatch.setattr(song_runs, "open_model", refuse)
+    says_one_sentence(generate(tmp_path / "song.wav"), "holds an unfinished song", "--resume", "--force")
+    says_one_sentence(generate(whole_song.folder / "song.wav"), "already has song.wav")
+    (tmp_path / "a.partial").write_text("")
+    says_one_sentence(generate(tmp_path / "a.wav"), "a.partial is a file, but a song needs a folder there")
+    state = unfinished / "state.safetensors"
+    whole = state.read_bytes()
+    state.write_bytes(whole[:-9])
+    resume = ("generate", "--resume", "--out")
+    says_one_sentence(run_cli(*resume, tmp_path / "song.wav"), state)
+    state.write_bytes(whole)
+    with PartialFolder(SongTarget(tmp_path, "song", ".wav")).locked():
+        says_one_sentence(run_cli(*resume, tmp_path / "song.wav"), "is in use by process")
+
+
+def test_a_folder_that_was_renamed_is_told_how_it_was_called(
+    unfinished, run_cli, tmp_path, is_the_whole_song, says_one_sentence
+):
+    renamed, begun_as = unfinished.rename(tmp_path / "b.partial"), tmp_path / "song.wav"
+    cure = f"rename the folder back to song.partial and go on with --out {begun_as}"
+    for out in (tmp_path / "b.wav", f"{tmp_path}/"):
+        done = run_cli("generate", "--resume", "--out", out)
+        says_one_sentence(done, f"{renamed} was begun as {begun_as}; {cure}")
+    renamed.rename(unfinished)
+    assert run_cli("generate", "--resume", "--out", begun_as).code == 0
+    is_the_whole_song()
+
+
 def test_resuming_nothing_is_refused_and_resuming_a_finished_song_does_nothing(generate, tmp_path, says_one_sentence):
     says_one_sentence(
         generate(tmp_path / "song.wav", "--resume", "--seed", 1), "nothing was begun", "leave --resume out"
@@ -257,7 +291,7 @@ def test_a_disk_that_fills_up_leaves_older_songs_and_a_state_to_go_on_from(
 
 def test_a_folder_that_can_not_be_written_to_is_refused(generate, tmp_path, monkeypatch, says_one_sentence):
     (tmp_path / "file").write_text("")
-    says_one_sentence(generate(tmp_path / "file" / "song.wav"), tmp_path / "file", "cannot be written to")
+    says_one_sentence(generate(tmp_path / "file" / "song.wav"), tmp_path / "file", "is a file, not a folder")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")

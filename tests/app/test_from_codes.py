@@ -111,10 +111,13 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
         (("continue", "{folder}", "--seconds", "1"), "is a folder; name the song"),
         (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
         (("upsample", "{song}"), "name the --levels to write anew"),
-        (("upsample", "{song}", "--levels", "2"), "level 3"),
+        (
+            ("upsample", "{song}", "--levels", "2"),
+            "--levels 2: 2 is the top level, which nothing stands above; use generate, or --levels 1,0",
+        ),
         (("decode", "{song}", "out.wav", "--level", "5"), "--level=5"),
         (("decode", "{song}", "out.m4a"), "must end in .wav"),
-        (("decode", "{song}", "{song}"), "exists already"),
+        (("decode", "{song}", "{song}"), "is a name among the files of a song"),
         (("encode", "{song}", "out.wav", "--model", "m"), "must end in .safetensors"),
         (("encode", "{song}", "out.safetensors"), "--model is missing"),
     ],
@@ -140,6 +143,47 @@ def test_encode_replaces_codes_of_ours_and_never_weights(
     codes = tmp_path / "a.codes.safetensors"
     codes.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
     assert run_cli(*words[:2], codes, *words[2:]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "is_taken"),
+    [
+        ("song.wav", ("song.json",), True),
+        ("song.mp3", ("song.json",), True),  # of which `align` would make the song's sound
+        ("song.wav", ("song.codes.safetensors",), True),
+        ("song.codes.safetensors", ("song.json", "song.wav"), True),
+        ("song.codes.safetensors", ("song.partial/request.json",), True),
+        ("song.codes.safetensors", ("song.wav",), False),
+        ("song.safetensors", ("song.json",), False),
+    ],
+)
+def test_files_of_a_song_are_replaced_together_or_not_at_all(
+    whole_song, run_cli, recording, repository, tmp_path, name, beside, is_taken, says_one_sentence
+):
+    other = tmp_path / "other.codes.safetensors"
+    shutil.copy(whole_song.folder / "song.codes.safetensors", other)
+    for path in (tmp_path / file for file in beside):
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(whole_song.folder / ("song.json" if "partial" in str(path) else path.name), path)
+    target = tmp_path / name
+    if is_taken:
+        target.write_text("older")
+    source = ("encode", recording()) if name.endswith(".safetensors") else ("decode", other)
+    done = run_cli(*source, target, "--force", "--model", repository)
+    if not is_taken:
+        assert done.code == 0, done.err
+        return
+    says_one_sentence(done, f"{target} is a name among the files of a song ({tmp_path / beside[0]}", "another file")
+    assert target.read_text() == "older"
+
+
+def test_codes_of_a_song_become_audio_of_another_format_beside_it(whole_song, run_cli, tmp_path, says_one_sentence):
+    for path in whole_song.folder.iterdir():
+        shutil.copy(path, tmp_path)
+    for _ in range(2):
+        assert run_cli("decode", tmp_path / "song.json", tmp_path / "song.flac", "--force").code == 0
+    done = run_cli("decode", tmp_path / "song.json", tmp_path / "song.wav", "--level", 2, "--force")
+    says_one_sentence(done, "song.wav is a name among the files of a song")
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import os
 import pytest
 
 from jukebox_hf.app.output import sentence_of
-from jukebox_hf.app.runs.requests import read_songs_file, read_text
+from jukebox_hf.app.runs.requests import read_lyric_file, read_songs_file
 from jukebox_hf.app.runs.song_request import read_request
+from jukebox_hf.model.checks.json_files import read_json
 
 SONG = '{"name": "a", "lyrics": "la", "artist": "Bo Vale"}'
 
@@ -64,7 +65,7 @@ def test_a_line_that_is_no_song_is_named(tmp_path, line, said):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
-    assert read_text(write(tmp_path, f"\ufeffrow{end}boat", "a.txt")) == "row\nboat"
+    assert read_lyric_file(write(tmp_path, f"\ufeffrow{end}boat", "a.txt")) == "row\nboat"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
 )
 def test_lyrics_in_other_encodings_are_refused(tmp_path, content, said):
     with pytest.raises(ValueError, match=rf"a\.txt.*{said}"):
-        read_text(write(tmp_path, content, "a.txt"))
+        read_lyric_file(write(tmp_path, content, "a.txt"))
 
 
 def test_a_request_refuses_timed_text_from_wherever_it_comes():
@@ -90,14 +91,44 @@ def test_a_request_refuses_timed_text_from_wherever_it_comes():
     [
         (b"PK\x03\x04" + b"word/document.xml" * 9, "is a document of Word, or another packed file; save what it says"),
         (gzip.compress(b"row, row, row"), "is packed; unpack it"),
-        (b"%PDF-1.7 row, row", "is sound, a picture or a text"),
+        (b"%PDF-1.7 row, row", r"lyrics\.docx is a PDF, not lyrics; give a text file in UTF-8$"),
     ],
     ids=["docx", "gz", "pdf"],
 )
 def test_lyrics_in_another_kind_of_file_are_named_for_what_they_are(tmp_path, content, message):
     (tmp_path / "lyrics.docx").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        read_text(tmp_path / "lyrics.docx")
+        read_lyric_file(tmp_path / "lyrics.docx")
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"RIFF\0\1\0\0WAVEfmt ", "is sound"),
+        (b"\xff\xfb\x90\x64", "is sound"),
+        (b"\0\0\0\x20ftypM4A ", "is sound"),
+        (b"RIFF\0\1\0\0WEBPVP8 ", "is a picture"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (b"\x08\0\0\0\0\0\0\0{}", "holds tensors"),
+    ],
+)
+def test_a_song_given_for_its_words_is_told_where_they_are(tmp_path, head, what):
+    cure = "give a text file in UTF-8"
+    (tmp_path / "t.json").write_text("{}")
+    for name in ("t.wav", "t.codes.safetensors", "other.wav"):
+        (tmp_path / name).write_bytes(head + bytes(100))
+        beside = ", or the song's t.json" * name.startswith("t.")
+        with pytest.raises(ValueError, match=rf"{name} {what}, not lyrics; {cure}{beside}$"):
+            read_lyric_file(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{what}, not songs; {cure} with one JSON object per line"):
+        read_songs_file(tmp_path / "t.wav")
+    with pytest.raises(ValueError, match=f"{what}, not JSON; get the file again"):
+        read_json(tmp_path / "t.wav")
+
+
+@pytest.mark.parametrize("words", ["RIFF, raff, roff, ruff", "FORM a line", "the ftyp"])
+def test_lyrics_that_begin_like_a_mark_are_lyrics(tmp_path, words):
+    assert read_lyric_file(write(tmp_path, words, "a.txt")) == words
 
 
 def test_a_folder_that_was_removed_under_the_shell_is_said(tmp_path, monkeypatch):

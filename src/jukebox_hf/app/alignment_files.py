@@ -19,7 +19,7 @@ import torch
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
 from jukebox_hf.app.runs.planned_songs import open_model, open_processor
-from jukebox_hf.app.runs.requests import read_text
+from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes, refusals_named, slug
 from jukebox_hf.app.runs.song_making import decoded
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS
@@ -141,7 +141,7 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
         recording = recording or _audio_beside(codes)
     else:
         text = path.with_suffix(".txt")
-        words = {"lyrics": read_text(text)} if text.is_file() else {}
+        words = {"lyrics": read_lyric_file(text)} if text.is_file() else {}
     words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
     if state is None:

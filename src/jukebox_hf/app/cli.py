@@ -21,7 +21,7 @@ from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, sa
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.app.training_commands import add_training_commands
-from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.text_input import check_here, check_way
 from jukebox_hf.model.checks.validation import require
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def _folder_to_write(path: Path) -> Path:
     Raises:
         ValueError: in one sentence.
     """
-    check_here(path)
+    check_way(str(check_here(path)), path)
     through = [Path(*path.parts[:index]) for index, part in enumerate(path.parts) if part == ".." and index]
     missing = next((folder for folder in through if not folder.is_dir()), None)
     require(missing is None, f"{path} leads through {missing}, which is no folder; name the folder to write itself")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import say_json, say_line
-from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.text_input import check_here, check_way
 
 _EXAMPLE = "Example:  jukebox-hf synth-corpus songs --hours 1 --seed 0 --processes 2"
 
@@ -52,6 +52,7 @@ def synth_corpus(
     """
     from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
 
+    check_way(str(out), out)
     settings = CorpusSettings(
         hours, seed, sampling_rate, characters, seconds_per_character, instrumentals, invented, format, lyrics
     )

@@ -3,11 +3,14 @@
 Flows in: a folder or Hub name. Flows out: plain values, one entry per part or level, ready to print or to dump as JSON.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from jukebox_hf.app.memory import Fit, cache_bytes, tiers, weight_bytes
+from jukebox_hf.model.checkpoints.part_loader import PartSource
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
@@ -15,6 +18,7 @@ from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
 from jukebox_hf.model.files.checkpoint_files import read_config_json, read_root_config
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.songs.generation_arguments import generation_config_of, read_generate_arguments
 
 _COLUMNS = {
     "part": "part",
@@ -34,12 +38,13 @@ def describe(repository: str) -> list[dict[str, Any]]:
     Memory is what the weights and, for a prior, the caches of one song take in the dtype the files hold.
 
     Raises:
-        ValueError: a configuration that describes no Jukebox, or a part in a dtype that torch does not know.
+        ValueError: configurations that describe no Jukebox or differ, or a part in a dtype that torch does not know.
         OSError: nothing to read there.
     """
     repository = located(repository)
     root = read_root_config(repository)
     is_legacy, config = is_legacy_config(root), JukeboxConfig.from_dict(root)
+    check_parts(repository, config, range(len(config.prior_configs)))
     with torch.device("meta"):
         vqvae = JukeboxVQVAE(config.vqvae_config)
     parts = [
@@ -68,6 +73,26 @@ def configuration_of(repository: str, **hub: str | None) -> JukeboxConfig:
         OSError: nothing to read there.
     """
     return JukeboxConfig.from_dict(read_root_config(located(repository), **hub))
+
+
+def check_parts(repository: str, config: JukeboxConfig, levels: Iterable[int], **hub: str | None) -> GenerationConfig:
+    """Refuse JSON of a repository that no song could be made with, before weights are read; gives its defaults.
+
+    Args:
+        config: of the whole model.
+        levels: of the priors that will be needed.
+        hub: may name a revision.
+
+    Raises:
+        ValueError: a part's config.json that differs from the root's, or a generation_config.json of other kinds.
+        OSError: a part that is not there.
+    """
+    repository = located(repository)
+    is_legacy = is_legacy_config(read_root_config(repository, **hub))
+    PartSource(repository, is_legacy, config, hub=hub).check_configs(levels)
+    own = generation_config_of(repository, config, is_legacy, **hub)
+    read_generate_arguments(config, own, None, {})
+    return own
 
 
 def stored_dtype(repository: str, **hub: str | None) -> str:

@@ -70,7 +70,7 @@ def generate(
     **options: Any,
 ) -> None:
     """Make songs from words, or from a recording to go on from."""
-    from jukebox_hf.app.runs.song_runs import unfinished_in
+    from jukebox_hf.app.runs.partial_folder import unfinished_in
     from jukebox_hf.data.audio_io import suffix_of
 
     require(batch is None, f"--batch is called --songs-file now: --songs-file {batch}")

@@ -11,11 +11,13 @@ from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
-from jukebox_hf.app.runs.requests import check_recording, read_text
-from jukebox_hf.app.runs.song_folder import check_folder, load_codes, save_codes
+from jukebox_hf.app.runs.requests import check_recording, read_lyric_file
+from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.songs.song_state import SongState
@@ -45,6 +47,7 @@ def encode_file(
     require(model_name != "", NO_MODEL)
     check_recording(audio)
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
+    _check_no_song(out)
     check_file_target(out, force)
     _check_codes_target(out)
     model = open_model(model_name, revision=revision, device=device)
@@ -72,6 +75,7 @@ def decode_file(
     require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
     format = options.format or format_of(out)
     require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
+    _check_no_song(out, codes)
     check_file_target(out, options.force)
     require(
         options.normalize in NORMALIZATIONS,
@@ -137,7 +141,7 @@ def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrume
         ValueError: neither, or no words in it; `cure` says what to do then.
     """
     if path.suffix.lower() != ".json":
-        lyrics = read_text(path)
+        lyrics = read_lyric_file(path)
         require(lyrics.strip() != "", f"{path} holds no words; {cure}")
         return lyrics
     require(path.is_file(), f"{path} is not a file; check the path")
@@ -167,8 +171,47 @@ def _check_codes_target(path: Path) -> None:
             ) from None
 
 
+def _check_no_song(path: Path, source: Path | None = None) -> None:
+    """Refuse a name among the files of a song, which would then tell of two; by force whole songs are replaced alone.
+
+    Args:
+        path: the file to write, of audio or of codes.
+        source: the codes it is made from; a song's own may lie beside its audio in another format.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    name = path.name.removesuffix(_CODES)
+    song = SongTarget(path.parent, name if name != path.name else path.stem, path.suffix)
+    if path.suffix == ".safetensors" and path != song.codes:
+        return  # no file of a song is called so
+    audio = _audio_of(song.sidecar)
+    holders = [song.sidecar] if audio is not None else []
+    holders += [one for one in (song.codes, song.partial / "request.json") if one != path and one.exists()]
+    is_own = source is not None and source.resolve() == song.codes.resolve() and path.name != audio
+    require(
+        is_own or not holders,
+        f"{path} is a name among the files of a song ({', '.join(str(one) for one in holders)}), of which --force "
+        f"replaces none alone; name another file",
+    )
+
+
+def _audio_of(sidecar: Path) -> str | None:
+    """The file that a side-car says its song sounds like, "" where it says none; None for what is no side-car."""
+    try:
+        content = read_json(sidecar)
+    except (ValueError, OSError):
+        return None
+    if not str(content.get("format")).startswith("jukebox-song-"):
+        return None
+    files = content.get("files")
+    audio = files.get("audio") if isinstance(files, dict) else None
+    return audio if isinstance(audio, str) else ""
+
+
 def check_file_target(path: Path, force: bool) -> None:
-    """Refuse to replace a file, or to write through a link."""
+    """Refuse to replace a file, to write through a link, or into a folder that cannot be."""
+    check_way(str(path), path.parent)
     require(not path.is_symlink(), f"{path} is a symbolic link; remove it or name another file")
     require(not path.is_dir(), f"{path} is a folder; name a file")
     require(force or not path.exists(), f"{path} exists already; name another file, or pass --force to replace it")

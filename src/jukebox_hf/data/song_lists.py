@@ -115,7 +115,7 @@ def _text(path: Path) -> str:
     """The file as text; what is not UTF-8 is named with its line."""
     check_file(path, _MOST_LIST_BYTES)
     content = path.read_bytes()
-    refuse_kind(path, content[:512])
+    refuse_kind(path, content[:512], wanted="a list of songs", cure="name a text file in UTF-8")
     require(
         not content.startswith((b"\xff\xfe", b"\xfe\xff")),
         f"{path} is in UTF-16 or UTF-32, as spreadsheets write 'Unicode text'; save it as UTF-8",

@@ -36,7 +36,7 @@ from .checks.validation import check_level, plain, read_flag, require
 from .configuration.configuration_fields import attention_by_part
 from .configuration.configuration_jukebox import JukeboxConfig
 from .configuration.legacy_configuration import is_legacy_config
-from .files.checkpoint_files import check_format, check_name, inside, pin, read_json_beside, read_root_config
+from .files.checkpoint_files import check_format, check_name, inside, pin, read_root_config
 from .files.loading_arguments import (
     PART_SAVING,
     PUSH_ARGUMENTS,
@@ -58,10 +58,9 @@ from .networks.plain_modules import check_in_memory
 from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
 from .songs.early_ends import check_followable, codes_between_ends, end_early
 from .songs.generation_arguments import (
-    LEFT_BY_TRANSFORMERS_4,
     GenerateArguments,
-    check_generation_defaults,
     default_generation_config,
+    generation_config_of,
     read_generate_arguments,
 )
 from .songs.level_sampler import Listeners
@@ -555,12 +554,13 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         source = PartSource(name, is_legacy, config, dtype, {k: v for k, v in options.items() if v is not None}, hub)
         source = source.seen_now()
         source.check_memory()
+        generation_config = loading.generation_config or generation_config_of(name, config, is_legacy, **hub)
         with torch.device("meta"):
             model = cls(config, with_priors=False)
         model.vqvae = source.load_vqvae()
         model._source = source
         model.keep_loaded, model.offload = plain(keep_loaded), bool(offload)
-        model.generation_config = loading.generation_config or _generation_config(name, config, hub, is_legacy)
+        model.generation_config = generation_config
         model.eval()
         if adapter is not None:
             model.load_adapter(adapter.name_or_path, loading.adapter_name, adapter_kwargs=loading.adapter_options)
@@ -650,23 +650,6 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
         f"config={type(given).__name__} must be a JukeboxConfig, or where its config.json is",
     )
     return copy.deepcopy(given)
-
-
-def _generation_config(name: str, config: JukeboxConfig, hub: dict[str, Any], is_legacy: bool) -> GenerationConfig:
-    """The repository's generation_config.json; where there is none, or it is of transformers 4, our defaults."""
-    own = default_generation_config(config)
-    if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
-        check_generation_defaults(said, f"generation_config.json of {name}")
-    try:
-        found = GenerationConfig.from_pretrained(name, **hub)
-    except OSError:
-        return own
-    for field_name in LEFT_BY_TRANSFORMERS_4 if is_legacy else ():
-        setattr(found, field_name, None)
-    for field_name in ("do_sample", "temperature", "top_k", "max_new_tokens"):
-        if getattr(found, field_name, None) is None:
-            setattr(found, field_name, getattr(own, field_name))
-    return found
 
 
 def save_root_config(config: JukeboxConfig, folder: Path) -> None:

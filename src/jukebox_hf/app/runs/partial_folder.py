@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.runs.held_folder import HeldFolder
@@ -130,6 +131,23 @@ class PartialFolder:
             ValueError: a request.json that nobody here wrote.
         """
         return [(song["name"], song["request"]) for song in self._recorded()]
+
+    def check_not_renamed(self, songs: Sequence[tuple[str, dict[str, Any]]], suffix: str) -> None:
+        """Refuse a folder that lies beside another song than the one it holds; where it holds several, that is seen.
+
+        Args:
+            songs: as `songs` gives them.
+            suffix: of their audio.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        name, folder = songs[0][0], self.path.parent
+        if len(songs) > 1 or name == self.target.name:
+            return
+        rename = f"rename the folder back to {name}.partial and " * (not (folder / f"{name}.partial").exists())
+        begun_as = folder / f"{name}{suffix}"
+        raise ValueError(f"{self.path} was begun as {begun_as}; {rename}go on with --out {begun_as}")
 
     def save_state(self, state: SongState) -> None:
         """Commit: after this, a crash loses nothing of `state`.
@@ -262,6 +280,17 @@ def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:
 
 def _are_names(replaces: object) -> bool:
     return replaces is None or (isinstance(replaces, list) and all(isinstance(name, str) for name in replaces))
+
+
+def unfinished_in(folder: Path) -> Iterator[str]:
+    """Names of the unfinished songs of a folder, each with those that are written together with it."""
+    for path in sorted(folder.glob("*.partial/request.json")):
+        target = SongTarget(folder, path.parent.name.removesuffix(".partial"), ".wav")
+        try:
+            names = [name for name, _ in PartialFolder(target).songs()]
+            yield from names if names[0] == target.name else [target.name]  # renamed: going on with it will say so
+        except ValueError:  # damaged: going on with it will say so
+            yield target.name
 
 
 def json_file(content: Any) -> bytes:

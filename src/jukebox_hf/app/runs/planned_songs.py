@@ -20,6 +20,7 @@ from jukebox_hf.app.label_names import open_lists
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.repository_facts import stored_dtype
+from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes
 from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording
@@ -139,7 +140,7 @@ def _has_lists(name: str, revision: str | None) -> bool:
 
 def take(
     requests: Sequence[SongRequest],
-    model: JukeboxModel,
+    model: JukeboxModel | ClosedModel,
     processor: JukeboxProcessor,
     *,
     names: Sequence[str] = (),
@@ -150,6 +151,7 @@ def take(
     """Plan the song of each request; what the tokenizer warns of is said once, as one line.
 
     Args:
+        model: open, or closed: then nothing tells how prompts sound and whether codes are its own.
         names: by which a refusal calls each song; "" or none where only one can be meant.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
         backend: see `sample_window`.
@@ -164,6 +166,27 @@ def take(
         with _naming(names, song), warnings_said_after(say, said):
             all_planned.append(_take_one(request, model, processor, own, backend))
     return all_planned
+
+
+def with_sound(
+    all_planned: Sequence[PlannedSongs],
+    requests: Sequence[SongRequest],
+    model: JukeboxModel,
+    processor: JukeboxProcessor,
+    *,
+    names: Sequence[str] = (),
+    backend: str = "auto",
+) -> list[PlannedSongs]:
+    """Plans that a closed model made, each song planned again whose prompt or codes only an open one knows.
+
+    Raises:
+        ValueError: as `take`.
+    """
+    unheard = [song for song, one in enumerate(requests) if one.prompt is not None or one.codes is not None]
+    own = [names[song] for song in unheard] if names else ()
+    heard = take([requests[song] for song in unheard], model, processor, names=own, backend=backend)
+    by_song = dict(zip(unheard, heard, strict=True))
+    return [by_song.get(song, planned) for song, planned in enumerate(all_planned)]
 
 
 def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names: Sequence[str] = ()) -> None:
@@ -238,17 +261,22 @@ def group_of(planned: PlannedSongs) -> Group:
 
 
 def _take_one(
-    request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor, begun: SongState | None, backend: str
+    request: SongRequest,
+    model: JukeboxModel | ClosedModel,
+    processor: JukeboxProcessor,
+    begun: SongState | None,
+    backend: str,
 ) -> PlannedSongs:
     config, arguments = model.config, drawing_arguments(request) | {"backend": backend}
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
         if request.codes is not None:
-            check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
+            if isinstance(model, JukeboxModel):
+                check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
             state = _known_codes(request, config)
         if request.kind == "upsample":
-            arguments["levels"], state = _refined_levels(arguments["levels"], state)
+            arguments["levels"], state = _refined_levels(arguments["levels"], state, config)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
     if request.seconds is None and request.kind != "upsample":
         request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
@@ -329,7 +357,7 @@ def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
     """Refuse codes that cannot be kept, refined or gone on from as a request says."""
     state = _known_codes(request, config)
     if request.kind == "upsample":
-        _refined_levels(level_list(request.levels), state)
+        _refined_levels(level_list(request.levels), state, config)
         return
     hop, known = config.vqvae_config.hop_lengths[len(state.codes) - 1], len(state.codes[-1][0])
     wanted = math.inf if request.seconds is None else request.seconds * config.sampling_rate
@@ -366,8 +394,15 @@ def _known_codes(request: SongRequest, config: JukeboxConfig) -> SongState:
     return replace(state, seeds=(request.seed,), notes={})
 
 
-def _refined_levels(levels: list[int] | None, state: SongState) -> tuple[list[int], SongState]:
+def _refined_levels(levels: list[int] | None, state: SongState, config: JukeboxConfig) -> tuple[list[int], SongState]:
     """Which levels `upsample` writes, and the state without what it writes anew."""
+    top = len(config.prior_configs) - 1
+    finer = f", or --levels {','.join(map(str, reversed(range(top))))}" * (top > 0)
+    require(
+        top not in (levels or ()),
+        f"--levels {','.join(map(str, levels or ()))}: {top} is the top level, which nothing stands above; use generate"
+        f"{finer}",
+    )
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
     require(len(there) > 0, "the codes file holds no codes; give one that jukebox-hf wrote")
     if levels is None:

@@ -33,7 +33,8 @@ def read_songs_file(path: Path) -> list[dict[str, Any]]:
         ValueError: a file that cannot be read, or a line that is no song, with its number.
     """
     songs = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):  # U+2028 inside a text ends no line of JSON
+    text = read_text(path, "songs", "give a text file in UTF-8 with one JSON object per line")
+    for number, line in enumerate(text.split("\n"), start=1):  # U+2028 inside a text ends no line of JSON
         if not line.strip():
             continue
         where = f"{path}, line {number},"
@@ -55,8 +56,19 @@ def read_songs_file(path: Path) -> list[dict[str, Any]]:
     return songs
 
 
-def read_text(path: Path) -> str:
+def read_lyric_file(path: Path) -> str:
+    """Lyrics in a text file; errors as in `read_text`."""
+    sidecar = path.with_name(f"{path.name.removesuffix('.codes.safetensors').removesuffix(path.suffix)}.json")
+    is_there = sidecar != path and sidecar.is_file()
+    return read_text(path, "lyrics", "give a text file in UTF-8" + f", or the song's {sidecar.name}" * is_there)
+
+
+def read_text(path: Path, wanted: str, cure: str) -> str:
     """A text file of a user.
+
+    Args:
+        wanted: what it is to hold, such as "lyrics".
+        cure: what to give instead of sound, a picture and the like.
 
     Raises:
         ValueError: neither a file nor a pipe that the shell opened, too large, or not UTF-8.
@@ -70,7 +82,7 @@ def read_text(path: Path) -> str:
         not content.startswith(b"PK\x03\x04"),
         f"{path} is a document of Word, or another packed file; save what it says as text in UTF-8",
     )
-    refuse_kind(path, content[:512])
+    refuse_kind(path, content[:512], wanted=wanted, cure=cure)
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:

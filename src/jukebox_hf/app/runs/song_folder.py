@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, write_bytes
-from jukebox_hf.model.checks.text_input import check_path, shown
+from jukebox_hf.model.checks.text_input import check_path, check_way, shown
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.songs.song_state import SongState
 
@@ -94,6 +94,18 @@ class SongTarget:
             f"--out {shown(str(self.audio))} is too long a path ({most} bytes are allowed); choose a shorter one",
         )
 
+    def check_whole(self) -> None:
+        """Refuse a song that its side-car calls finished, but that lacks a file.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        require(
+            self.is_whole,
+            f"{self.lacks} is missing or empty, though {self.sidecar.name} says that its song is finished; put it "
+            f"back, or make the song again with --force",
+        )
+
     def check_free(self, force: bool) -> None:
         """Refuse to lose an older song, to write through a link, or to forget an unfinished one.
 
@@ -141,6 +153,7 @@ def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool
     check_path("--out", out)
     if is_folder(out):
         folder = Path(out)
+        check_way(f"--out {out}", folder)
         begun = {path.parent.name for path in folder.glob("*.partial/request.json")} if are_begun else ()
         slugs = distinct_slugs(names)
         pairs = zip(names, slugs, strict=True)
@@ -150,6 +163,7 @@ def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool
         f"--out {out} names one file, but {len(names)} songs are asked for; name a folder, such as --out songs/",
     )
     path = Path(out)
+    check_way(f"--out {out}", path.parent)
     require(
         path.suffix.lower() == suffix and path.name != suffix,
         f"--out {out} must end in {suffix} for this format, or in / for a folder (.wav, .flac, .mp3, .ogg, .opus)",

@@ -28,7 +28,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
 from jukebox_hf.app.runs.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.level_sampler import Listeners
@@ -340,6 +340,22 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         f"{path} is not the side-car of a song; give one that jukebox-hf wrote",
     )
     return content
+
+
+def check_told(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a side-car that does not say what is told of a finished song.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    audio, files = (content.get(name) for name in ("audio", "files"))
+    numbers = [audio.get(name) for name in ("seconds", "num_clamped")] if isinstance(audio, dict) else [None]
+    require(
+        isinstance(files, dict)
+        and all(isinstance(file, str) for file in (files.get("audio"), content.get("command")))
+        and all(map(is_number, (*numbers, content.get("seed")))),
+        f"{path} does not say what its song is (files, audio, seed and command); remove it, or pass --force",
+    )
 
 
 def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = None) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ Flows in: what was said of each song, and how to run. Flows out: side-cars, in t
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.repository_facts import configuration_of
+from jukebox_hf.app.repository_facts import check_parts, configuration_of
+from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
@@ -28,19 +29,21 @@ from jukebox_hf.app.runs.planned_songs import (
     take,
     together,
     with_rows,
+    with_sound,
 )
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
-from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
+from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
-from jukebox_hf.model.checks.validation import is_number, require
+from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
+from jukebox_hf.model.songs.song_state import SongState
 
 
 def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict[str, Any]]:
@@ -97,11 +100,15 @@ class _SongRun:
     def results(self) -> list[dict[str, Any]]:
         """All of it, in order."""
         unfinished, finished, new = self._sorted()
+        states = self._states(unfinished)
+        unfinished = {leader: songs for leader, songs in unfinished.items() if leader in states}
         groups = [[request for _, request in songs] for songs in unfinished.values()]
         requests = [*(request for group in groups for request in group), *(request for _, request in new)]
         if not requests:
             return self._told(finished)
         _check_one_model(requests)
+        if not self.options.dry_run:
+            self._check_places([target for target, _ in new])
         config = configuration_of(requests[0].model, revision=requests[0].revision)
         called = self._called([target.name for target, _ in new])
         check_requests([request for _, request in new], config, called)
@@ -109,22 +116,20 @@ class _SongRun:
         if not groups:  # a dtype that was chosen becomes part of the request
             new = [(target, replace(request, dtype=choice.dtype)) for target, request in new]
             requests = [request for _, request in new]
+        one = requests[0]
+        own = check_parts(one.model, config, choice.levels, revision=one.revision)
+        processor = open_processor(config, one.model, one.revision)
+        typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
+        check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
+        how = {"names": called, "backend": self.options.backend}
+        asked = [request for _, request in new]
+        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
         model = self._open(requests, choice)
         model.check_priors(choice.levels)
-        processor = open_processor(model.config, requests[0].model, requests[0].revision)
-        typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
-        check_listed([song for song in typed if song["strict"]], processor.tokenizer, model.config)
-        all_planned = take(
-            [request for _, request in new],
-            model,
-            processor,
-            names=called,
-            backend=self.options.backend,
-            say=self.progress.say,
-        )
+        all_planned = with_sound(all_planned, asked, model, processor, **how)
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
         all_planned = [noted(planned, files.as_notes()) for planned in all_planned]
-        jobs = self._begun_jobs(unfinished, model, processor, files)
+        jobs = self._begun_jobs(unfinished, states, model, processor, files)
         fresh = together(all_planned, [target for target, _ in new], choice.songs)
         fresh = [Job(planned, tuple(targets)) for planned, targets in fresh]
         jobs, fresh = (
@@ -152,15 +157,32 @@ class _SongRun:
         several = [f"the song {name}" + f" in {line}" * bool(line) for name, line in zip(names, lines, strict=True)]
         return several if len(self.songs) > 1 or any(lines) else [""] * len(names)
 
+    def _states(self, unfinished: dict[str, list]) -> dict[str, SongState]:
+        """What is known of unfinished songs, by leader; what nobody can go on with is their loss."""
+        states = {}
+        for leader, songs in unfinished.items():
+            partial = PartialFolder(self.by_name[leader].target)
+            try:
+                partial.check_idle()
+                states[leader] = partial.load_state()
+            except (ValueError, OSError) as error:
+                self._fail([name for name, _ in songs], error)
+        return states
+
     def _begun_jobs(
-        self, unfinished: dict[str, list], model: JukeboxModel, processor: JukeboxProcessor, files: Fingerprint
+        self,
+        unfinished: dict[str, list],
+        states: Mapping[str, SongState],
+        model: JukeboxModel,
+        processor: JukeboxProcessor,
+        files: Fingerprint,
     ) -> list[Job]:
         """What is to be gone on with; what cannot be is one song's loss, or that of those written with it."""
         jobs = []
-        for songs in unfinished.values():
+        for leader, songs in unfinished.items():
             targets = [self.by_name[name].target for name, _ in songs]
             try:
-                begun = PartialFolder(targets[0]).load_state()
+                begun = states[leader]
                 files.check_same(begun.notes, targets[0].partial, self.progress.say)
                 all_planned = take(
                     [request for _, request in songs],
@@ -277,6 +299,7 @@ class _SongRun:
                 self.unread.append(partial.path)
                 continue
             names = [name for name, _ in recorded]
+            partial.check_not_renamed(recorded, suffix_of(requests[0][1].format))
             require(
                 song.target.name == names[0] and all(name in self.by_name for name in names),
                 f"{partial.path} was begun with the songs {', '.join(names)}; name them all again to go on",
@@ -322,11 +345,11 @@ class _SongRun:
 
     def _finished(self, song: _OneSong) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
-        _check_told(sidecar, song.target.sidecar)
+        check_told(sidecar, song.target.sidecar)
         recorded = read_request(sidecar["request"], str(song.target.sidecar))
         self._take_suffix(song, suffix_of(recorded.format))
         self._check_same(song, recorded)
-        _check_whole(song.target)
+        song.target.check_whole()
         partial = PartialFolder(song.target)
         if (partial.path / "lock").is_file():  # what a crash in the very last moment left
             with partial.locked():
@@ -345,13 +368,18 @@ class _SongRun:
 
     def _check(self, jobs: Sequence[Job], model: Any) -> None:
         """Everything that can be refused is refused here, before the first file and the first step."""
-        for job in jobs:
-            for target in job.targets:
-                PartialFolder(target).check_idle()
-                target.check_free(self.options.force)
-            job.partial.check_ours()
+        for job in jobs:  # again: opening a model takes its time
+            self._check_places(job.targets)
         if jobs:
             check_folder(jobs[0].targets[0].folder, sum(bytes_needed(job.planned, model) for job in jobs))
+
+    def _check_places(self, targets: Sequence[SongTarget]) -> None:
+        """Refuse to begin songs where others are, finished or not."""
+        for target in targets:
+            partial = PartialFolder(target)
+            partial.check_idle()
+            target.check_free(self.options.force)
+            partial.check_ours()
 
     def _check_backend(self, jobs: Sequence[Job], model: Any) -> None:
         """A way to step that was asked for is tried on the prior that begins; `auto` is always possible."""
@@ -367,27 +395,6 @@ def _check_one_model(requests: Sequence[SongRequest]) -> None:
     require(
         all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
         "the songs were begun with different models; go on with them in separate commands",
-    )
-
-
-def _check_told(content: dict[str, Any], path: Path) -> None:
-    """What is said of a song that is finished must be in its side-car."""
-    audio, files = (content.get(name) for name in ("audio", "files"))
-    numbers = [audio.get(name) for name in ("seconds", "num_clamped")] if isinstance(audio, dict) else [None]
-    require(
-        isinstance(files, dict)
-        and all(isinstance(file, str) for file in (files.get("audio"), content.get("command")))
-        and all(map(is_number, (*numbers, content.get("seed")))),
-        f"{path} does not say what its song is (files, audio, seed and command); remove it, or pass --force",
-    )
-
-
-def _check_whole(target: SongTarget) -> None:
-    """All files of a song that its side-car calls finished must be there."""
-    require(
-        target.is_whole,
-        f"{target.lacks} is missing or empty, though {target.sidecar.name} says that its song is finished; put it "
-        f"back, or make the song again with --force",
     )
 
 
@@ -410,16 +417,6 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneS
         _OneSong(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
         for target, song in zip(targets, given, strict=True)
     ]
-
-
-def unfinished_in(folder: Path) -> Iterator[str]:
-    """Names of the unfinished songs of a folder, each with those that are written together with it."""
-    for path in sorted(folder.glob("*.partial/request.json")):
-        target = SongTarget(folder, path.parent.name.removesuffix(".partial"), ".wav")
-        try:
-            yield from (name for name, _ in PartialFolder(target).songs())
-        except ValueError:  # damaged: going on with it will say so
-            yield target.name
 
 
 def _reason(error: Exception) -> str:

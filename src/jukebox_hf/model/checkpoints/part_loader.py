@@ -28,6 +28,7 @@ from ..files.checkpoint_files import (
     check_weights,
     check_weights_of,
     read_config_json,
+    read_json_beside,
     shards_of,
     with_variant,
 )
@@ -83,6 +84,21 @@ class PartSource:
             return
         for level in levels:
             self._check_part(JukeboxPrior, f"prior_{level}", self.config.prior_configs[level])
+
+    def check_configs(self, levels: Iterable[int]) -> None:
+        """Refuse parts whose own config.json says something else than the root's, and read nothing else of them.
+
+        The VQ-VAE may be away, as where a configuration alone is looked at.
+
+        Raises:
+            ValueError, OSError: as `check_priors`.
+        """
+        if self.is_legacy:  # the root's is all there is
+            return
+        if read_json_beside(self.name_or_path, "config.json", "vqvae", **self.hub) is not None:
+            self._check_config("vqvae", self.config.vqvae_config)
+        for level in levels:
+            self._check_config(f"prior_{level}", self.config.prior_configs[level])
 
     def check_vqvae(self) -> None:
         """As `check_priors`, for the VQ-VAE of a repository in our layout."""

@@ -13,6 +13,7 @@ from .validation import require
 
 LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
 GET_AGAIN = "get the file again"
+_MP3 = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")  # of a frame, where no ID3 tag comes first
 _UNPACK = f"unpack it if what is meant lies in it, or {GET_AGAIN}"
 
 
@@ -22,6 +23,7 @@ class _Kind(NamedTuple):
     is_it: Callable[[bytes], bool]
     words: str
     cure: str = GET_AGAIN
+    is_whole: bool = False  # nothing went wrong with the file: another one is meant
 
 
 def _begins(*marks: bytes) -> Callable[[bytes], bool]:
@@ -38,6 +40,17 @@ def _is_web_page(head: bytes) -> bool:
     return begin.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<meta"))
 
 
+def _is_picture(head: bytes) -> bool:
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    return is_webp or head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
+
+
+def _is_sound(head: bytes) -> bool:
+    is_box = head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC")
+    is_m4a = head[:3] == b"\0\0\0" and head[4:8] == b"ftyp"
+    return is_box or is_m4a or head.startswith((b"fLaC", b"ID3", b"OggS", *_MP3))
+
+
 _FILE_KINDS = (
     _Kind(
         _begins(b"version https://git-lfs.github.com/spec", b"version https://hawser.github.com/spec"),
@@ -50,11 +63,14 @@ _FILE_KINDS = (
     _Kind(
         _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd"), "is packed", "unpack it"
     ),
-    _Kind(_begins(b"\x89HDF", b"GGUF", b"\x93NUMPY", b"PAR1"), "holds another format of tensors or tables"),
     _Kind(
-        _begins(b"RIFF", b"fLaC", b"ID3", b"OggS", b"\x89PNG", b"\xff\xd8\xff", b"%PDF"),
-        "is sound, a picture or a text",
+        _begins(b"\x89HDF", b"GGUF", b"\x93NUMPY", b"PAR1"),
+        "holds another format of tensors or tables",
+        is_whole=True,
     ),
+    _Kind(_is_picture, "is a picture", is_whole=True),
+    _Kind(_is_sound, "is sound", is_whole=True),
+    _Kind(_begins(b"%PDF"), "is a PDF", is_whole=True),
     _Kind(lambda head: bool(head) and not head.strip(b"\0"), "holds nothing but zeros, as a broken download leaves"),
 )
 
@@ -103,17 +119,24 @@ def read_head(path: str | Path, length: int = 512) -> bytes:
         return file.read(length)
 
 
-def refuse_kind(path: object, head: bytes, *, allowed: tuple[str, ...] = ()) -> None:
+def refuse_kind(
+    path: object, head: bytes, *, allowed: tuple[str, ...] = (), wanted: str = "", cure: str = GET_AGAIN
+) -> None:
     """Refuse a file whose first bytes are of something else, and say of what.
 
     Args:
         allowed: words of kinds that are wanted here, such as "zip" and "pickle".
+        wanted: what text is to be read, such as "lyrics"; "" where none is.
+        cure: what to give instead of a file that is whole, but none of that.
 
     Raises:
         ValueError: in one sentence.
     """
+    instead = f", not {wanted}" * bool(wanted)
     if _is_safetensors(head):
+        require(not wanted, f"{path} holds tensors{instead}; {cure}")
         return
     for kind in _FILE_KINDS:
         if kind.is_it(head) and not any(word in kind.words for word in allowed):
-            raise ValueError(f"{path} {kind.words}; {kind.cure}")
+            what, then = (instead, cure) if kind.is_whole else ("", kind.cure)
+            raise ValueError(f"{path} {kind.words}{what}; {then}")

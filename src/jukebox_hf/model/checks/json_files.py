@@ -34,7 +34,7 @@ def read_json(path: str | Path, kind: type | None = dict, *, largest: int = LARG
     check_file(path, largest)
     with open(path, "rb") as file:
         content = file.read(largest + 1)
-    refuse_kind(path, content[:512])
+    refuse_kind(path, content[:512], wanted="JSON")
     return parse_json(content, path, kind, largest=largest)
 
 

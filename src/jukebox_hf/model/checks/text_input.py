@@ -111,6 +111,25 @@ def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> Non
         )
 
 
+def check_way(name: str, folder: "str | os.PathLike[str]") -> None:
+    """Refuse a folder that cannot be there or be made, since a file, or a link to nothing, stands in its way.
+
+    Args:
+        name: of the argument and its value, as it was typed.
+        folder: that is to hold files; it need not exist.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    way, parts = os.fspath(folder), []
+    while way and way not in parts:
+        parts.append(way)
+        way = os.path.dirname(way)
+    found = next((one for one in parts if os.path.lexists(one) and not os.path.isdir(one)), None)
+    what = "a link to nothing" if found is not None and not os.path.exists(found) else "a file"
+    require(found is None, f"{name}: {found} is {what}, not a folder; name another folder")
+
+
 def check_here(path: Any) -> Any:
     """Refuse the address of a file elsewhere, which the system would take for a folder; gives the path as it is.
 

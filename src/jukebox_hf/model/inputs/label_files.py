@@ -118,7 +118,7 @@ def read_json_dictionary(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> str:
     require(path.is_file(), f"{path} is missing; give the folder that holds it")
     check_file(path, LARGEST_JSON)
-    refuse_kind(path, read_head(path))
+    refuse_kind(path, read_head(path), wanted="a list of names")
     try:
         return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
+from ..files.checkpoint_files import read_json_beside
 from ..sampling.sampling_ops import GUIDED_BY, MOST_GUIDANCE, SamplingSettings
 from .contrasts import check_guidance
 from .song_plan import TEMPERATURE, ComputeOptions
@@ -70,6 +71,27 @@ def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
     """The generation_config.json of a model: draw at the original's 0.99, and write one window of the top prior."""
     top = config.prior_configs[-1]
     return GenerationConfig(do_sample=True, temperature=TEMPERATURE, top_k=0, max_new_tokens=top.context_length)
+
+
+def generation_config_of(name: str, config: JukeboxConfig, is_legacy: bool, **hub: Any) -> GenerationConfig:
+    """The generation_config.json of a repository; where there is none, or it is of transformers 4, our defaults.
+
+    Raises:
+        ValueError: a file that is no JSON object, or whose values songs cannot use.
+    """
+    own = default_generation_config(config)
+    if (said := read_json_beside(name, "generation_config.json", "", **hub)) is not None:
+        check_generation_defaults(said, f"generation_config.json of {name}")
+    try:
+        found = GenerationConfig.from_pretrained(name, **hub)
+    except OSError:
+        return own
+    for field_name in LEFT_BY_TRANSFORMERS_4 if is_legacy else ():
+        setattr(found, field_name, None)
+    for field_name in ("do_sample", "temperature", "top_k", "max_new_tokens"):
+        if getattr(found, field_name, None) is None:
+            setattr(found, field_name, getattr(own, field_name))
+    return found
 
 
 def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:

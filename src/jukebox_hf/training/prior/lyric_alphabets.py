@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jukebox_hf.data.songs import Song
+from jukebox_hf.model.checks.file_kinds import read_head, refuse_kind
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_structure import is_foreign
@@ -75,6 +76,9 @@ def _characters(wanted: str, songs: Iterable[Song]) -> str:
             f"lyric_characters={wanted!r} is missing; name a file, or the characters themselves",
         )
         return wanted
+    refuse_kind(
+        wanted, read_head(wanted), wanted="characters of lyrics", cure="name a text file in UTF-8, or the characters"
+    )
     try:
         return Path(wanted).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
