@@ -62,6 +62,8 @@ from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
+from .takes.song_scores import SongScore, score_songs
+from .takes.takes import Take, check_memory, check_takes, refined, write_takes
 
 
 @dataclass
@@ -75,6 +77,8 @@ class JukeboxGenerateOutput(ModelOutput):
         codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
             unless asked for.
         alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
+        takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
+            that were kept, best first. None without `takes`.
     """
 
     audio: Tensor | None = None
@@ -82,6 +86,7 @@ class JukeboxGenerateOutput(ModelOutput):
     seeds: Tensor | None = None
     codes: tuple[Tensor, ...] | None = None
     alignment: tuple[SongAlignment, ...] | None = None
+    takes: tuple[tuple[Take, ...], ...] | None = None
 
 
 class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
@@ -285,8 +290,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `min_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the
                 likeliest code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows`
-                (see `plan_song`); `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
-                `return_alignment`. See docs/reference/generation.md.
+                (see `plan_song`); `takes` of the top level, of which the best `keep` are refined, `choose_by` "self" or
+                "lyrics" (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend`
+                (see `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
@@ -298,12 +304,19 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
         aligner = BatchAligner(priors, batches) if arguments.return_alignment else None
         self._check_priors_of(batches)
+        left, takes = batches, None
+        if arguments.taking is not None:
+            self._check_takes(batches, arguments)
+            batches, takes = write_takes(priors, batches, arguments.taking, arguments.compute, Listeners(hook))
+            left = [refined(batch) for batch in batches]
+            aligner = aligner and BatchAligner(priors, batches)
         states = [batch.state for batch in batches]
         after_level = aligner and aligner.after_level
-        for written in sample_songs(priors, batches, arguments.compute, Listeners(hook), after_level):
+        for written in sample_songs(priors, left, arguments.compute, Listeners(hook), after_level):
             states[written.batch] = written.state
         alignment = aligner and tuple(aligner.finish(states))
-        return replace(self._listen(batches, states, arguments.return_codes), alignment=alignment)
+        songs = self._listen(batches, states, arguments.return_codes)
+        return replace(songs, alignment=alignment, takes=takes and tuple(map(tuple, takes)))
 
     def stream(
         self,
@@ -340,6 +353,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             "return_codes and return_alignment are of finished songs; take the codes from the last piece's state",
         )
         require(
+            arguments.taking is None,
+            "takes cannot be streamed, since the best is known once all are there; use generate, or stream its seed",
+        )
+        require(
             len(batches) == 1,
             f"the songs have {len(batches)} different lengths, but are streamed side by side; say seconds= for all, or "
             f"stream them one by one",
@@ -355,6 +372,13 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
 
     def _check_priors_of(self, batches: Sequence[SongBatch]) -> None:
         self.check_priors(sorted({level_plan.level for batch in batches for level_plan in batch.plan.levels}))
+
+    def _check_takes(self, batches: Sequence[SongBatch], arguments: GenerateArguments) -> None:
+        check_takes(self.config, batches, arguments.taking)
+        prior, rows = getattr(self, f"prior_{self.num_levels - 1}"), max(len(batch.songs) for batch in batches)
+        itemsize = self.bytes_per_weight if prior is None else prior.dtype.itemsize
+        rows, said = min(rows, arguments.compute.batch or rows), f"takes={arguments.taking.takes}"
+        check_memory(self.config.prior_configs[-1], self.device, itemsize, rows, said)
 
     def _batches(
         self,
@@ -373,7 +397,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
         arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
-        inputs, codes = copied(inputs or by_name, codes, arguments.copies)
+        taking = arguments.taking
+        inputs, codes = copied(inputs or by_name, codes, arguments.copies if taking is None else taking.takes)
         return take_batches(self.config, self.vqvae, inputs, arguments, codes, hook), arguments, hook
 
     @torch.no_grad()
@@ -384,6 +409,15 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
         return align_songs(self, inputs, codes, layer=layer, head=head)
+
+    @torch.no_grad()
+    def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:
+        """Say how well finished or recorded songs fit their words, by the prior alone; arguments as in `score_songs`.
+
+        A `SongScore` per song: bits per code under its own labels, under unknown artist and genre, without lyrics, and
+        how far and how orderly the lyrics are followed.
+        """
+        return score_songs(self, inputs, codes, level)
 
     def _listen(
         self, batches: Sequence[SongBatch], states: Sequence[SongState], return_codes: bool

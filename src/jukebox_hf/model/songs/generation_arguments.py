@@ -18,12 +18,14 @@ from ..checks.validation import check_level, is_integer, is_number, level_key, p
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE, ComputeOptions
+from .takes_wanted import TakesWanted, read_takes
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
-_OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
+_TAKING = ("takes", "keep", "choose_by")
+_OTHERS = ("levels", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "num_return_sequences")  # of a call, no defaults of a model
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -47,6 +49,7 @@ class GenerateArguments:
         return_codes: give the codes of every level beside the audio.
         return_alignment: also say when the lyrics are sung.
         copies: how many songs to write from each song that was given.
+        taking: how many takes to write of each, and which to keep; None: one.
     """
 
     seconds: float | None
@@ -61,6 +64,7 @@ class GenerateArguments:
     return_codes: bool
     return_alignment: bool
     copies: int = 1
+    taking: TakesWanted | None = None
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -145,6 +149,7 @@ def read_generate_arguments(
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),
         copies=said.get("num_return_sequences", 1),
+        taking=read_takes(said),
     )
 
 
@@ -226,7 +231,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
             f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
-        if value is not None and name in (*_WINDOWS, *_ANSWERS) and name != "hop_fractions":
+        if value is not None and name in (*_WINDOWS, *_TAKING, *_ANSWERS) and name != "hop_fractions":
             found[name] = value
     return found
 

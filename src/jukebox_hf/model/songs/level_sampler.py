@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..configuration.configuration_jukebox import JukeboxPriorConfig
 from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.conditioning import joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
@@ -178,13 +179,9 @@ class LevelSampler:
         )
 
     def _inputs(self, state: SongState, row: WindowRow) -> dict[str, Tensor]:
-        """What conditions a row: labels, and the codes of the level above that exist, never padding."""
-        config = self.prior.config
-        inputs = window_inputs([self.labels[row.song]], row.window.start * config.hop_length)
-        if config.upper_strides:
-            first, last = row.window.start // config.upper_ratio, -(-row.window.stop // config.upper_ratio)
-            inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]
-        return inputs
+        config, level = self.prior.config, self.plan.level
+        upper_codes = state.codes[level + 1][row.song] if config.upper_strides else None
+        return conditions_of(config, self.labels[row.song], row.window, upper_codes)
 
     def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
         """One number per code; a shorter row goes on with those that come next, and its codes are cut off."""
@@ -201,3 +198,14 @@ class LevelSampler:
         watch, level, at_once = self.listeners.watch, self.plan.level, len(set(windows))
         first, last = windows[0].start, windows[-1].stop - 1
         return None if watch is None else lambda position: watch(level, min(first + position * at_once, last))
+
+
+def conditions_of(
+    config: JukeboxPriorConfig, labels: LevelLabels, window: Window, upper_codes: Tensor | None
+) -> dict[str, Tensor]:
+    """What conditions a window of a song: labels, and the codes (U,) of the level above that exist, never padding."""
+    inputs = window_inputs([labels], window.start * config.hop_length)
+    if config.upper_strides:
+        first, last = window.start // config.upper_ratio, -(-window.stop // config.upper_ratio)
+        inputs["upper_codes"] = upper_codes[first:last][None]
+    return inputs

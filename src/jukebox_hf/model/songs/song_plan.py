@@ -141,10 +141,15 @@ def plan_song(
         if is_side_by_side:
             windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
         else:
-            windows = plan_windows(total, prior.context_length, _window_stride(prior, fraction))
+            windows = level_windows(prior, total, fraction)
         mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
         plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
+
+
+def level_windows(prior: JukeboxPriorConfig, total: int, fraction: float | None = None) -> tuple[Window, ...]:
+    """The windows of a level of `total` codes, each of which has a `fraction` that is new; None: as the original's."""
+    return plan_windows(total, prior.context_length, _window_stride(prior, fraction))
 
 
 def told_song_samples(prior: JukeboxPriorConfig, samples: int) -> int | None:
