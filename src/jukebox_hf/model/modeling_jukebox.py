@@ -62,6 +62,7 @@ from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
+from .takes.repaint import RepaintScores, choose, read_repaint, refine, refuse_lengths, sing_takes
 from .takes.song_scores import SongScore, score_songs
 from .takes.takes import Take, check_memory, check_takes, refined, write_takes
 
@@ -79,6 +80,7 @@ class JukeboxGenerateOutput(ModelOutput):
         alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
         takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
             that were kept, best first. None without `takes`.
+        repaint: what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None elsewhere.
     """
 
     audio: Tensor | None = None
@@ -87,6 +89,7 @@ class JukeboxGenerateOutput(ModelOutput):
     codes: tuple[Tensor, ...] | None = None
     alignment: tuple[SongAlignment, ...] | None = None
     takes: tuple[tuple[Take, ...], ...] | None = None
+    repaint: RepaintScores | None = None
 
 
 class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
@@ -375,9 +378,12 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
 
     def _check_takes(self, batches: Sequence[SongBatch], arguments: GenerateArguments) -> None:
         check_takes(self.config, batches, arguments.taking)
-        prior, rows = getattr(self, f"prior_{self.num_levels - 1}"), max(len(batch.songs) for batch in batches)
+        rows = max(len(batch.songs) for batch in batches)
+        self._check_rows(rows, arguments, f"takes={arguments.taking.takes}")
+
+    def _check_rows(self, rows: int, arguments: GenerateArguments, said: str) -> None:
+        prior, rows = getattr(self, f"prior_{self.num_levels - 1}"), min(rows, arguments.compute.batch or rows)
         itemsize = self.bytes_per_weight if prior is None else prior.dtype.itemsize
-        rows, said = min(rows, arguments.compute.batch or rows), f"takes={arguments.taking.takes}"
         check_memory(self.config.prior_configs[-1], self.device, itemsize, rows, said)
 
     def _batches(
@@ -389,6 +395,19 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         said: dict[str, Any],
     ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | None]:
         """What `generate` was given, checked: batches, arguments and the hook."""
+        given, arguments, hook = self._read(inputs, generation_config, logits_processor, said)
+        taking = arguments.taking
+        given, codes = copied(given, codes, arguments.copies if taking is None else taking.takes)
+        return take_batches(self.config, self.vqvae, given, arguments, codes, hook), arguments, hook
+
+    def _read(
+        self,
+        inputs: Mapping[str, Any] | None,
+        generation_config: GenerationConfig | None,
+        logits_processor: LogitsHook | None,
+        said: dict[str, Any],
+    ) -> tuple[Mapping[str, Any], GenerateArguments, LogitsHook | None]:
+        """The song inputs among what was said, the arguments and the hook."""
         by_name = {name: said.pop(name) for name in SONG_INPUTS if name in said}
         require(
             inputs is None or (isinstance(inputs, Mapping) and not by_name),
@@ -397,9 +416,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
         arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
-        taking = arguments.taking
-        inputs, codes = copied(inputs or by_name, codes, arguments.copies if taking is None else taking.takes)
-        return take_batches(self.config, self.vqvae, inputs, arguments, codes, hook), arguments, hook
+        return inputs or by_name, arguments, hook
 
     @torch.no_grad()
     def align(
@@ -409,6 +426,64 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
         return align_songs(self, inputs, codes, layer=layer, head=head)
+
+    @torch.no_grad()
+    def repaint(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        codes: Codes | None = None,
+        stretch: Sequence[float] | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsHook | None = None,
+        *,
+        takes: int = 1,
+        offload: bool | None = None,
+        keep_loaded: bool | None = None,
+        **kwargs: Any,
+    ) -> JukeboxGenerateOutput:
+        """Sing a stretch of a finished song again; its other codes stay as they are.
+
+        Of several takes the one is kept under which the codes that follow are likeliest; at the end of a song, the one
+        whose artist and genre save most bits. The finer levels are written again in the stretch, and an eighth of a
+        window behind it, so that its seam is mended.
+
+        Args:
+            inputs: the words of the whole song, which may be others than before.
+            codes: of the song, every level that it has, as `generate(return_codes=True)` gives them.
+            stretch: second of the audio at which it begins, and at which it ends; each is moved to the nearest code of
+                the top level.
+            takes: how many to write; their seeds count on from `seed`.
+            generation_config, logits_processor, offload, keep_loaded: as in `generate`.
+            kwargs: what `generate` takes, but for lengths, levels and numbers of songs.
+
+        Returns:
+            As `generate`; `repaint` says what the takes and the song as it was are worth, and what may have changed.
+
+        Raises:
+            ValueError: what `generate` refuses, more than one song, one that is not finished, or a stretch that is
+                outside the song, empty or shorter than a code; before the first step, in one sentence.
+            FloatingPointError: as in `generate`.
+        """
+        offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
+        refuse_lengths(kwargs)
+        refuse_listeners(kwargs.pop("stopping_criteria", None), kwargs.pop("streamer", None))
+        given, arguments, hook = self._read(inputs, generation_config, logits_processor, kwargs | {"takes": takes})
+        count = 1 if arguments.taking is None else arguments.taking.takes
+        asked = read_repaint(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
+        self.check_priors(asked.spans)
+        self._check_rows(count, arguments, f"takes={count}")
+        priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
+        state = asked.batch.state
+        for step in sing_takes(priors, asked, arguments.compute, Listeners(hook)):
+            state = step.state
+        scores, row = choose(priors, asked, state)
+        asked = asked.of_row(row, state)
+        state = asked.batch.state
+        for step in refine(priors, asked, arguments.compute, Listeners(hook)):
+            state = step.state
+        alignment = tuple(align_songs(priors, given, state)) if arguments.return_alignment else None
+        songs = self._listen([asked.batch], [state], arguments.return_codes)
+        return replace(songs, alignment=alignment, repaint=scores)
 
     @torch.no_grad()
     def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:

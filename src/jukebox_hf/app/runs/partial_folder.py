@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.runs.held_folder import HeldFolder
@@ -26,10 +27,10 @@ try:
 except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
     fcntl = None
 
-_LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
-_FIXED = (_REQUEST, _STATE, ".staged", *OWN_FILES)
+_LOCK, _REQUEST, _STATE, _TAKES = "lock", "request.json", "state.safetensors", "takes.safetensors"
+_FIXED = (_REQUEST, _STATE, _TAKES, ".staged", *OWN_FILES)
 _REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
-_OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|sidecar)(\.old)?|\d+\.\w+\.old")
+_OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|takes|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
 
 
@@ -139,6 +140,19 @@ class PartialFolder:
         """
         self.write(_STATE, with_digest(state).to_bytes())
 
+    def save_takes(self, state: SongState) -> None:
+        """Put down takes that a song is to be chosen from, as `save_state` does."""
+        self.write(_TAKES, with_digest(state).to_bytes())
+
+    def load_takes(self) -> SongState | None:
+        """The takes so far; None where there are none.
+
+        Raises:
+            ValueError: a file that was changed since it was saved.
+        """
+        path = self.path / _TAKES
+        return load_codes(path) if path.is_file() else None
+
     def load_state(self) -> SongState:
         """The codes so far.
 
@@ -213,7 +227,7 @@ class PartialFolder:
 
     def _older(self, target: SongTarget) -> list[str]:
         """What a song replaces by force: files of its names, and the audio, of another format, of the song there."""
-        older = [path.name for path in target.files if self._home.has(path.name)]
+        older = [path.name for path in (*target.files, target.takes_picture) if self._home.has(path.name)]
         with contextlib.suppress(ValueError, TypeError, KeyError):  # no side-car of ours
             audio = parse_json(self._home.read(target.sidecar.name), target.sidecar)["files"]["audio"]
             if is_audio_of(audio, target.name) and audio not in older and (target.folder / audio).is_file():
@@ -251,6 +265,16 @@ class PartialFolder:
             raise ValueError(self._in_use_by(os.read(handle, 200)))
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def unfinished_in(folder: Path) -> Iterator[str]:
+    """Names of the unfinished songs of a folder, each with those that are written together with it."""
+    for path in sorted(folder.glob("*.partial/request.json")):
+        target = SongTarget(folder, path.parent.name.removesuffix(".partial"), ".wav")
+        try:
+            yield from (name for name, _ in PartialFolder(target).songs())
+        except ValueError:  # damaged: going on with it will say so
+            yield target.name
 
 
 def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:

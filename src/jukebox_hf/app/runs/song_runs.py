@@ -3,8 +3,7 @@
 Flows in: what was said of each song, and how to run. Flows out: side-cars, in the order of the songs.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,12 @@ from jukebox_hf.app.runs.planned_songs import (
     together,
     with_rows,
 )
-from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed, rank_among_processes
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
+from jukebox_hf.app.runs.song_takes import asked_for
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
@@ -78,7 +78,13 @@ class _OneSong:
     target: SongTarget
     given: dict[str, Any]
     where: str | None = None  # the line of a songs.jsonl
+    group: str | None = None  # of the songs that are kept of the same takes
     is_own: bool = True
+
+    @property
+    def group_name(self) -> str:
+        """What tells apart songs that may be made by different processes."""
+        return self.target.name if self.group is None else self.group
 
 
 class _SongRun:
@@ -88,9 +94,10 @@ class _SongRun:
         self.options, self.progress, self.is_begun = options, progress, begun
         self.songs = _targets(given, options)
         self.by_name = {song.target.name: song for song in self.songs}
-        rank, world = _rank_among_processes()
-        for index, song in enumerate(self.songs):
-            song.is_own = index % world == rank
+        rank, world = rank_among_processes()
+        places = {name: place for place, name in enumerate(dict.fromkeys(song.group_name for song in self.songs))}
+        for song in self.songs:
+            song.is_own = places[song.group_name] % world == rank
         self.failures: dict[str, Exception] = {}
         self.unread: list[Path] = []  # unfinished folders of which nobody can tell which songs they hold
 
@@ -123,7 +130,10 @@ class _SongRun:
             say=self.progress.say,
         )
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
-        all_planned = [noted(planned, files.as_notes()) for planned in all_planned]
+        all_planned = [
+            replace(noted(planned, files.as_notes()), group=self.by_name[target.name].group)
+            for planned, (target, _) in zip(all_planned, new, strict=True)
+        ]
         jobs = self._begun_jobs(unfinished, model, processor, files)
         fresh = together(all_planned, [target for target, _ in new], choice.songs)
         fresh = [Job(planned, tuple(targets)) for planned, targets in fresh]
@@ -171,6 +181,8 @@ class _SongRun:
                     backend=self.options.backend,
                     say=self.progress.say,
                 )
+                group = targets[0].name if all_planned[0].taking else None
+                all_planned = [replace(planned, group=group) for planned in all_planned]
                 joined = together(all_planned, targets, len(all_planned))
                 require(
                     len(joined) == 1, f"{targets[0].partial} holds songs that have no one plan any more; use --force"
@@ -323,7 +335,7 @@ class _SongRun:
     def _finished(self, song: _OneSong) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         _check_told(sidecar, song.target.sidecar)
-        recorded = read_request(sidecar["request"], str(song.target.sidecar))
+        recorded = read_request(asked_for(sidecar), str(song.target.sidecar))
         self._take_suffix(song, suffix_of(recorded.format))
         self._check_same(song, recorded)
         _check_whole(song.target)
@@ -407,34 +419,19 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneS
     for target in targets:
         target.check_names()
     return [
-        _OneSong(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
+        _OneSong(
+            target,
+            {key: value for key, value in song.items() if key not in ("name", "where", "group")},
+            song.get("where"),
+            song.get("group"),
+        )
         for target, song in zip(targets, given, strict=True)
     ]
-
-
-def unfinished_in(folder: Path) -> Iterator[str]:
-    """Names of the unfinished songs of a folder, each with those that are written together with it."""
-    for path in sorted(folder.glob("*.partial/request.json")):
-        target = SongTarget(folder, path.parent.name.removesuffix(".partial"), ".wav")
-        try:
-            yield from (name for name, _ in PartialFolder(target).songs())
-        except ValueError:  # damaged: going on with it will say so
-            yield target.name
 
 
 def _reason(error: Exception) -> str:
     told = sentence_of(error)
     return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
-
-
-def _rank_among_processes() -> tuple[int, int]:
-    """Which share of the songs is ours under `accelerate launch` or torchrun."""
-    try:
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    except ValueError:
-        rank, world = -1, 1
-    require(0 <= rank < world, "RANK and WORLD_SIZE in the environment are no share of anything; unset them")
-    return rank, world
 
 
 def _farewell(options: RunOptions, num_songs: int, is_begun: bool) -> str:

@@ -14,11 +14,11 @@ from transformers import GenerationConfig, LogitsProcessor
 
 from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
+from ..checks.takes_wanted import TakesWanted, read_takes
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import TEMPERATURE, ComputeOptions
-from .takes_wanted import TakesWanted, read_takes
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
 _LENGTHS = ("seconds", "max_new_tokens")

@@ -142,9 +142,14 @@ def plan_song(
             windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
         else:
             windows = level_windows(prior, total, fraction)
-        mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
+        mended = mended_codes(prior) if is_side_by_side else 0
         plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended))
     return SamplingPlan(whole, tuple(plans))
+
+
+def mended_codes(prior: JukeboxPriorConfig) -> int:
+    """How many codes behind a seam are written again, with those before it in sight."""
+    return prior.context_length // _MENDED_PART
 
 
 def level_windows(prior: JukeboxPriorConfig, total: int, fraction: float | None = None) -> tuple[Window, ...]:

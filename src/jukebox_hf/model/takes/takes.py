@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.takes_wanted import TakesWanted
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from ..networks.free_memory import free_bytes
@@ -21,7 +22,6 @@ from ..songs.level_sampler import Listeners
 from ..songs.song import Priors, SongBatch, sample_songs
 from ..songs.song_plan import ComputeOptions
 from ..songs.song_state import SongState
-from ..songs.takes_wanted import TakesWanted
 from .song_scores import SongScore, score_song
 
 _KEYS = {  # what a take is chosen by, greatest first
@@ -73,7 +73,7 @@ def write_takes(
     Raises:
         FloatingPointError: as in `sample_songs`.
     """
-    tops = [_of_levels(batch, slice(0, 1)) for batch in batches]
+    tops = [first_level(batch) for batch in batches]
     scores: dict[int, SongScore] = {}
 
     def score(level: int, states: Sequence[SongState]) -> None:
@@ -112,6 +112,11 @@ def ranks(scores: Sequence[SongScore], choose_by: str) -> list[int]:
     """The place of each take, 0 for the best; of equal ones the earlier comes first."""
     best_first = sorted(range(len(scores)), key=lambda take: _KEYS[choose_by](scores[take]), reverse=True)
     return [best_first.index(take) for take in range(len(scores))]
+
+
+def first_level(batch: SongBatch) -> SongBatch:
+    """What is to do of a batch at its first planned level alone."""
+    return _of_levels(batch, slice(0, 1))
 
 
 def refined(batch: SongBatch) -> SongBatch:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks.validation import is_integer, require
+from .validation import is_integer, require
 
 RULES = ("self", "lyrics")
 MOST_TAKES = 100  # as many as a contact sheet can show
