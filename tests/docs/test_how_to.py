@@ -22,7 +22,7 @@ def _commands(page):
 
 
 def _tenth(command):
-    number = re.compile(r"(--(?:seconds|prompt-seconds|lyrics-from|keep)) ([\d.]+)")
+    number = re.compile(r"(--(?:seconds|prompt-seconds|lyrics-from|keep|from|to)) ([\d.]+)")
     return number.sub(lambda found: f"{found[1]} {float(found[2]) / 10:g}", command)
 
 
@@ -68,3 +68,11 @@ def test_resume_and_batches(folder):
     _run(many, folder)
     for out in ("songs", "shared"):
         assert sorted(path.name for path in (folder / out).glob("*.wav")) == ["first-try.wav", "unknown-unknown.wav"]
+
+
+@pytest.mark.usefixtures("printed")
+def test_takes_and_repaint(folder):
+    takes, repaint = _commands("takes-and-repaint.md")
+    assert _run(takes, folder).count("kept") == 1
+    assert (folder / "best.takes.png").exists()
+    assert "sung again" in _run(repaint, folder)
