@@ -187,7 +187,7 @@ def test_stopped_before_and_after_the_choice_it_goes_on(
     given = words if what == "generate" else ("repaint", chosen, *STRETCH, "--takes", 3, "--seed", 90)
     with monkeypatch.context() as broken:
         if stage == "score":
-            for name in ("score_rows", "choose"):
+            for name in ("score_rows", "choose_take"):
                 broken.setattr(song_takes, name, lambda *_: (_ for _ in ()).throw(OSError("cut")))
         else:
             own, left = song_takes.PartialFolder.save_state, [2 if stage == "refined" else 1]

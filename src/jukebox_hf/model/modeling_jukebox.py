@@ -62,7 +62,7 @@ from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
-from .takes.repaint import RepaintScores, choose, read_repaint, refine, refuse_lengths, sing_takes
+from .takes.repaint import RepaintScores, choose_take, read_repaint, refine, refuse_lengths, sing_takes
 from .takes.song_scores import SongScore, score_songs
 from .takes.takes import Take, check_memory, check_takes, refined, write_takes
 
@@ -476,7 +476,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         state = asked.batch.state
         for step in sing_takes(priors, asked, arguments.compute, Listeners(hook)):
             state = step.state
-        scores, row = choose(priors, asked, state)
+        scores, row = choose_take(priors, asked, state)
         asked = asked.of_row(row, state)
         state = asked.batch.state
         for step in refine(priors, asked, arguments.compute, Listeners(hook)):

@@ -8,8 +8,8 @@ import numpy as np
 
 from jukebox_hf.rendering.picture import ACCENT, DECIBELS, INK, spectrogram
 
-_COLUMNS = 4
-_PIXELS = 300  # of a spectrogram's width
+_ACROSS = 4
+_SHEET_PIXELS = 300  # of a spectrogram's width
 
 
 def draw_takes(
@@ -27,14 +27,14 @@ def draw_takes(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(_COLUMNS, len(sounds))
+    columns = min(_ACROSS, len(sounds))
     rows = -(-len(sounds) // columns)
     figure = Figure(figsize=(3 * columns + 1, 1.8 * rows + 0.7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, color=INK, fontsize=11, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for panel, sound, label, is_kept in zip(panels, sounds, labels, kept, strict=False):
-        decibels, _ = spectrogram(sound, _PIXELS)
+        decibels, _ = spectrogram(sound, _SHEET_PIXELS)
         panel.imshow(
             decibels, origin="lower", aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0, interpolation="nearest",
             extent=(0, len(sound) / sampling_rate, 0, sampling_rate / 2000),

@@ -9,7 +9,7 @@ import torch
 from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
-from jukebox_hf.model.songs.likelihood import code_bits, without_lyrics, without_names
+from jukebox_hf.model.songs.likelihood import code_bits, with_unknown_names, without_lyrics
 from jukebox_hf.model.songs.windows import Window
 
 
@@ -84,14 +84,14 @@ def test_a_longer_song_is_read_in_windows_each_code_in_the_first_that_holds_it(s
 def test_words_can_be_hidden_one_by_one(song):
     prior, codes, _, labels = song("prefix", 24)
     own = code_bits(prior, codes, labels)
-    nameless, wordless = without_names(labels), without_lyrics(labels)
+    nameless, wordless = with_unknown_names(labels), without_lyrics(labels)
     assert (nameless.artist_id, nameless.genre_ids, nameless.lyrics) == (0, (0, -1), labels.lyrics)
     assert (wordless.artist_id, wordless.genre_ids) == (2, (1, -1))
     assert wordless.window_row()[-12:].tolist() == [0] * 12
     for hidden in (nameless, wordless):
         assert not torch.allclose(code_bits(prior, codes, hidden), own)
     bare = song("bare", 24)[3]
-    assert without_names(bare) == bare
+    assert with_unknown_names(bare) == bare
 
 
 @pytest.mark.parametrize(("start", "stop"), [(3, 3), (-1, 4), (0, 25), (5, 2)])

@@ -27,8 +27,8 @@ try:
 except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
     fcntl = None
 
-_LOCK, _REQUEST, _STATE, _TAKES = "lock", "request.json", "state.safetensors", "takes.safetensors"
-_FIXED = (_REQUEST, _STATE, _TAKES, ".staged", *OWN_FILES)
+_LOCK, _REQUEST, _STATE, _SKETCHES = "lock", "request.json", "state.safetensors", "takes.safetensors"
+_FIXED = (_REQUEST, _STATE, _SKETCHES, ".staged", *OWN_FILES)
 _REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
 _OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|takes|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
@@ -142,7 +142,7 @@ class PartialFolder:
 
     def save_takes(self, state: SongState) -> None:
         """Put down takes that a song is to be chosen from, as `save_state` does."""
-        self.write(_TAKES, with_digest(state).to_bytes())
+        self.write(_SKETCHES, with_digest(state).to_bytes())
 
     def load_takes(self) -> SongState | None:
         """The takes so far; None where there are none.
@@ -150,7 +150,7 @@ class PartialFolder:
         Raises:
             ValueError: a file that was changed since it was saved.
         """
-        path = self.path / _TAKES
+        path = self.path / _SKETCHES
         return load_codes(path) if path.is_file() else None
 
     def load_state(self) -> SongState:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jukebox_hf.app.options import Option, declared, in_lower_case, options_of
 from jukebox_hf.app.runs import song_values as values
-from jukebox_hf.model.checks.takes_wanted import RULES
+from jukebox_hf.model.checks.takes_wanted import TAKE_RULES
 from jukebox_hf.model.checks.validation import require
 
 SONG_COMMANDS = ("generate", "continue", "upsample", "repaint")
@@ -211,7 +211,7 @@ class SongRequest:
     choose_by: str = _drawing(
         "self",
         "What takes are chosen by: self (bits that artist and genre save) or lyrics (words reached, in order).",
-        values.one_of(lambda: RULES),
+        values.one_of(lambda: TAKE_RULES),
         commands=("generate",),
         callback=in_lower_case,
         is_inherited=False,

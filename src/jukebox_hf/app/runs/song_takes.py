@@ -22,7 +22,7 @@ from jukebox_hf.model.checks.seeds import seeds_from
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_state import SongState
-from jukebox_hf.model.takes.repaint import choose, refine, sing_takes
+from jukebox_hf.model.takes.repaint import choose_take, refine, sing_takes
 from jukebox_hf.model.takes.song_scores import SongScore
 from jukebox_hf.model.takes.takes import Take, first_level, picked, ranks, refined, score_rows
 from jukebox_hf.rendering.contact_sheet import draw_takes
@@ -88,7 +88,7 @@ def repainted(
                 notes = backend_noted(rows.notes, step.level, step.backend, progress.say)
                 rows = replace(step.state, notes={**notes, _DONE: json.dumps({step.level: step.done})})
                 partial.save_takes(rows)
-            scores, row = choose(model, repaint, rows)
+            scores, row = choose_take(model, repaint, rows)
             chosen = replace(rows.only(row), notes={**state.notes, **_backends(rows.notes)})
             state = _noted(partial, chosen, {_CHOSEN: scores.to_dict()})
         done = _done(state.notes)

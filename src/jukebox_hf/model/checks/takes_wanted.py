@@ -9,7 +9,7 @@ from typing import Any
 
 from .validation import is_integer, require
 
-RULES = ("self", "lyrics")
+TAKE_RULES = ("self", "lyrics")
 MOST_TAKES = 100  # as many as a contact sheet can show
 
 
@@ -20,7 +20,7 @@ class TakesWanted:
     Attributes:
         takes: of the top level, of each song.
         keep: how many of them are refined, the best ones.
-        choose_by: one of `RULES`.
+        choose_by: one of `TAKE_RULES`.
     """
 
     takes: int
@@ -34,7 +34,7 @@ def read_takes(said: Mapping[str, Any]) -> TakesWanted | None:
     Raises:
         ValueError: no such numbers, more to keep than takes, or a rule that nobody knows, in one sentence.
     """
-    usual = {"takes": 1, "keep": 1, "choose_by": RULES[0]}
+    usual = {"takes": 1, "keep": 1, "choose_by": TAKE_RULES[0]}
     takes, keep, rule = (said[name] if said.get(name) is not None else value for name, value in usual.items())
     require(
         is_integer(takes) and 1 <= takes <= MOST_TAKES,
@@ -45,7 +45,9 @@ def read_takes(said: Mapping[str, Any]) -> TakesWanted | None:
         is_integer(keep) and 1 <= keep <= takes,
         f"keep={keep!r} must be a whole number from 1 to the number of takes, {takes}; keep fewer or take more",
     )
-    require(rule in RULES, f"choose_by={rule!r} is no rule that takes are chosen by; use {' or '.join(RULES)}")
+    require(
+        rule in TAKE_RULES, f"choose_by={rule!r} is no rule that takes are chosen by; use {' or '.join(TAKE_RULES)}"
+    )
     count = said.get("num_return_sequences")
     require(
         takes == 1 or count in (None, 1),

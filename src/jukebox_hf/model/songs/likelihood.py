@@ -70,7 +70,7 @@ def code_bits(
     return torch.cat(found)
 
 
-def without_names(labels: LevelLabels) -> LevelLabels:
+def with_unknown_names(labels: LevelLabels) -> LevelLabels:
     """The same song by an unknown artist, of an unknown genre."""
     return replace(labels, artist_id=0, genre_ids=(0, *[-1] * (len(labels.genre_ids) - 1))[: len(labels.genre_ids)])
 

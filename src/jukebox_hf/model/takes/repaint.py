@@ -267,7 +267,7 @@ def sing_takes(
 ) -> Iterator[Rewritten]:
     """Write the stretch again at the top level, in every row that is a take; from code `done` on where it was begun.
 
-    The prior stays lent, to be asked by `choose`.
+    The prior stays lent, to be asked by `choose_take`.
 
     Raises:
         FloatingPointError: as in `sample_songs`.
@@ -275,7 +275,7 @@ def sing_takes(
     yield from _rewritten(model.lend(repaint.top), repaint, repaint.top, repaint.takes, compute, listeners, done)
 
 
-def choose(model: Priors, repaint: Repaint, state: SongState) -> tuple[RepaintScores, int]:
+def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[RepaintScores, int]:
     """Score the takes in a state in which all are there, and give the row that is kept; the prior is taken back."""
     config, stretch = model.config, repaint.spans[repaint.top]
     prior, hop = model.lend(repaint.top), config.vqvae_config.hop_lengths[repaint.top]

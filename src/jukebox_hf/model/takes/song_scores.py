@@ -18,7 +18,7 @@ from ..checks.validation import check_level
 from ..inputs.labels import LevelLabels
 from ..inputs.lyric_characters import blank_ids
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..songs.likelihood import code_bits, without_lyrics, without_names
+from ..songs.likelihood import code_bits, with_unknown_names, without_lyrics
 from ..songs.song import Priors
 from ..songs.song_codes import Codes
 from ..songs.song_plan import UPSAMPLER_HOP_FRACTION, level_windows
@@ -112,7 +112,7 @@ def score_song(
     bits = code_bits(prior, codes, labels, **how)
     has_words = config.lyrics != "none" and len(labels.lyrics.ids) > 0
     hidden = {
-        "unknown": without_names(labels) if config.has_labels else None,
+        "unknown": with_unknown_names(labels) if config.has_labels else None,
         "without_lyrics": without_lyrics(labels) if has_words else None,
     }
     others = {

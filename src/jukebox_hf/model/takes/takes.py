@@ -24,7 +24,7 @@ from ..songs.song_plan import ComputeOptions
 from ..songs.song_state import SongState
 from .song_scores import SongScore, score_song
 
-_KEYS = {  # what a take is chosen by, greatest first
+_RULE_VALUES = {  # what a take is chosen by, greatest first
     "self": lambda score: score.self_score,
     "lyrics": lambda score: (score.lyric_score, score.confidence or 0.0),
 }
@@ -110,7 +110,7 @@ def score_rows(prior: JukeboxPrior, batch: SongBatch, state: SongState) -> list[
 
 def ranks(scores: Sequence[SongScore], choose_by: str) -> list[int]:
     """The place of each take, 0 for the best; of equal ones the earlier comes first."""
-    best_first = sorted(range(len(scores)), key=lambda take: _KEYS[choose_by](scores[take]), reverse=True)
+    best_first = sorted(range(len(scores)), key=lambda take: _RULE_VALUES[choose_by](scores[take]), reverse=True)
     return [best_first.index(take) for take in range(len(scores))]
 
 
