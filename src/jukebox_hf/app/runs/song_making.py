@@ -106,7 +106,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
                 progress.say(f"{target.audio}: seed {request.seed}")
         state, failures = _to_the_end(job, partial, state, model, progress)
         sheets = {}
-        if planned.taking is not None and 0 not in done and not failures:
+        if planned.taking is not None and 0 not in (*done, *failures):
             sheets = {"takes": (job.targets[0].takes_picture.name, _contact_sheet(planned, partial, state, model))}
         planned = finished_requests(planned, state)
         for song, target in enumerate(job.targets):
