@@ -89,6 +89,17 @@ class Child:
         return self.log.read_text()
 
 
+@pytest.fixture(scope="session")
+def run_to_the_end(tmp_path_factory):
+    """Run the command line in a child until it has ended well: (*words)."""
+
+    def run(*words):
+        child = Child(words, tmp_path_factory.mktemp("log") / "log", lambda: None)
+        assert child.wait(300) == 0, child.said
+
+    return run
+
+
 @pytest.fixture
 def start(tmp_path_factory):
     """Start the command line in a child: (*words, before=a function it calls first)."""

@@ -22,7 +22,7 @@ def _commands(page):
 
 
 def _tenth(command):
-    number = re.compile(r"(--(?:seconds|prompt-seconds|lyrics-from|keep)) ([\d.]+)")
+    number = re.compile(r"(--(?:seconds|prompt-seconds|lyrics-from|keep|from|to)) ([\d.]+)")
     return number.sub(lambda found: f"{found[1]} {float(found[2]) / 10:g}", command)
 
 
@@ -74,3 +74,11 @@ def test_mix_styles(folder):
     (mixed,) = _commands("mix-styles.md")
     _run(mixed, folder)
     assert (folder / "between.wav").is_file()
+
+
+@pytest.mark.usefixtures("printed")
+def test_takes_and_repaint(folder):
+    takes, repaint = _commands("takes-and-repaint.md")
+    assert _run(takes, folder).count("kept") == 1
+    assert (folder / "best.takes.png").exists()
+    assert "sung again" in _run(repaint, folder)

@@ -13,6 +13,7 @@ from examples.tiny.evaluate import codec_rows, likelihood_rows, main, open_evalu
 from examples.tiny.likelihoods import bits_per_code, share_right, with_wrong
 from examples.tiny.parts import open_networks, open_recordings, untrained
 from examples.tiny.report import Row, as_markdown, save
+from examples.tiny.takes import RULES, measure
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxTokenizer, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
@@ -97,6 +98,17 @@ def test_the_table_names_every_goal(run, capsys, monkeypatch):
     assert counts.trace() / counts.sum() == rows["top clips: artist as asked"]["value"]
     assert counts.sum(axis=1).tolist() == [5, 5, 5, 5]  # as ordered, a row each
     assert heard["top clips"]["artist"]["names"] == sorted(ARTISTS)
+
+
+def test_takes_are_heard_by_every_rule(run, monkeypatch):
+    monkeypatch.setattr(classifiers, "SONG_STEPS", 20)
+    monkeypatch.setattr(classifiers, "SLOT_STEPS", 20)
+    rows = measure(open_networks(run), run, 4, 3)
+    assert list(rows) == ["any take", *(f"{end} by {rule}" for rule in RULES for end in ("best", "worst"))]
+    assert all(len(shares) == 4 and all(0 <= share <= 1 for share in shares) for shares in rows.values())
+    scores = json.loads((run / "takes.json").read_text())
+    assert len(scores) == 12
+    assert len({score["own"] for score in scores}) == 12
 
 
 def test_a_prior_is_measured_against_all_the_codes_it_learnt(run, tmp_path):

@@ -217,7 +217,7 @@ def find_head(
     model = open_model(name, device=device)
     songs = []
     for song in (song for path in paths for song in _songs_at(path, model, said)):
-        songs += labelled_codes(model.config, processor(song.sung), song.state)
+        songs += [own[:2] for own in labelled_codes(model.config, processor(song.sung), song.state, level)]
     scores = score_heads(model.lend(level), songs)
     model.take_back(level)
     require(

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.networks.free_memory import free_bytes as free_bytes
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.model.networks.prior_memory import cache_bytes as cache_bytes
+from jukebox_hf.model.networks.prior_memory import passing_bytes
 
 DTYPES_BY_SIZE = ("float32", "bfloat16", "int8")  # from the exact to the small
 TIERS = (4, 8, 12, 16, 24, 80)  # GB, of graphics cards
@@ -61,19 +63,13 @@ def weight_bytes(prior: JukeboxPrior, dtype: str) -> int:
     )
 
 
-def cache_bytes(prior: JukeboxPrior, dtype: str) -> int:
-    """Bytes of the caches of one song beside such matrices, for a prior made in float32."""
-    keys = torch.float32 if dtype == "int8" else getattr(torch, dtype)  # as activations are
-    return prior.new_cache(1).num_bytes // 4 * keys.itemsize
-
-
 def memory_needs(config: JukeboxConfig) -> Needs:
     """What every level takes, by dtype, finest level first."""
     needs: Needs = {dtype: [] for dtype in DTYPES_BY_SIZE}
     for prior_config in config.prior_configs:
         with torch.device("meta"):
             prior = JukeboxPrior(prior_config)
-        passing = 4 * prior_config.sequence_length * _floats_per_position(prior_config)
+        passing = passing_bytes(prior_config)
         for dtype in DTYPES_BY_SIZE:
             needs[dtype].append(LevelMemory(weight_bytes(prior, dtype), cache_bytes(prior, dtype) + passing))
     return needs
@@ -111,9 +107,3 @@ def tiers_in_words(found: Sequence[tuple[int, Fit]]) -> str:
 def sized_like(dtype: str) -> str:
     """The one of `DTYPES_BY_SIZE` that takes as much memory: float16 is as large as bfloat16."""
     return dtype if dtype in DTYPES_BY_SIZE else "bfloat16"
-
-
-def _floats_per_position(config: JukeboxPriorConfig) -> int:
-    """Numbers that reading a window leaves about for a moment, per position: a layer's, and the logits twice."""
-    width, attention = config.hidden_size, int(config.attention_multiplier * config.hidden_size)
-    return 4 * width + 3 * attention + int(config.mlp_multiplier * width) + 2 * config.vocab_size

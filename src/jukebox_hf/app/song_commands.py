@@ -18,6 +18,7 @@ from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.seeds import later_seed
+from jukebox_hf.model.checks.takes_wanted import read_takes
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
 
@@ -42,6 +43,10 @@ def add_song_commands(app: typer.Typer) -> None:
         ),
         "continue": (continue_song, "Example:  jukebox-hf continue song.wav --seconds 40 --out longer.wav"),
         "upsample": (upsample, "Example:  jukebox-hf upsample sketch.codes.safetensors --out song.wav"),
+        "repaint": (
+            repaint,
+            "Example:  jukebox-hf repaint song.wav --from 4.2 --to 6.8 --takes 8 --out mended.wav",
+        ),
     }
     for name, (function, epilog) in songs.items():
         app.command(name, epilog=epilog)(as_command(function, name, RunOptions, SongRequest))
@@ -88,7 +93,12 @@ def generate(
         require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
     if songs_file is not None and seed is not None:  # songs count on from it, unless a line says its own
         songs = [song if song["seed"] != seed else song | {"seed": later_seed(seed, i)} for i, song in enumerate(songs)]
-    is_one = songs_file is None and count == 1
+    require(
+        count == 1 or (said.get("takes") or 1) == 1,
+        "--count and --takes exclude each other; --keep says how many of the takes become songs",
+    )
+    songs = _kept(songs)
+    is_one = songs_file is None and len(songs) == 1
     _run(songs, run, f"song{suffix_of(said.get('format') or 'wav')}" if is_one else "songs/", as_json)
 
 
@@ -101,6 +111,11 @@ def continue_song(codes: Codes, *, count: Count = 1, as_json: Json = False, **op
 def upsample(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
     """Write the finer levels of a song whose coarser codes are there."""
     _run([_inherited(_said("upsample", options), codes)], _run_options(options), "upsampled.wav", as_json)
+
+
+def repaint(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
+    """Sing a stretch of a song again: all else stays, code for code; the best of several takes is kept."""
+    _run([_inherited(_said("repaint", options), codes)], _run_options(options), "repainted.wav", as_json)
 
 
 def encode(
@@ -167,6 +182,16 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
     return [said | {"seed": later_seed(said["seed"], index)} for index in range(count)]
 
 
+def _kept(songs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A song for every take that is kept, one or more; those of the same takes are one group."""
+    kept: list[dict[str, Any]] = []
+    for number, song in enumerate(songs):
+        wanted = read_takes(song) if (song.get("takes") or 1) > 1 else None
+        is_one = wanted is None or wanted.keep == 1
+        kept += [song] if is_one else [song | {"group": f"takes {number}"}] * wanted.keep
+    return kept
+
+
 def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
     """The words of the older song, under what is said now."""
     from jukebox_hf.app.transcoding import find_codes, told_by_codes
@@ -175,6 +200,8 @@ def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
     said = said | {"codes": str(path)}
     told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
     inherited = {k: v for k, v in told.items() if SONG_OPTIONS[k].is_inherited and v is not None}
+    if said["kind"] == "repaint":
+        inherited.pop("seed", None)  # which would sing the stretch as it was
     if older is not None and not set(said) & {"artist", "genre"}:
         inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
     else:
@@ -205,6 +232,7 @@ def _run(songs: list[dict[str, Any]], options: RunOptions, out: str, as_json: bo
 
 def _tell(results: list[dict[str, Any]], options: RunOptions) -> None:
     from jukebox_hf.app.runs.song_folder import is_folder
+    from jukebox_hf.app.runs.song_takes import takes_in_words
 
     folder = Path(options.out) if is_folder(options.out) else Path(options.out).parent
     for result in results:
@@ -216,6 +244,8 @@ def _tell(results: list[dict[str, Any]], options: RunOptions) -> None:
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
         request, files = read_request(result["request"]), {k: folder / name for k, name in result["files"].items()}
+        for line in takes_in_words(result) if "takes" in files or "repaint" in result else ():
+            say_line(line)
         replaced = replaced_source(request, files.values())
         no_line = f"no line makes it again: it took the place of {replaced}, from which it goes on"
         say_line(f"  {no_line}" if replaced else f"  again: {short_repeat_line(request, files['audio'])}")

@@ -69,6 +69,9 @@ from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
+from .takes.repaint import RepaintScores, choose_take, read_repaint, refine, refuse_lengths, sing_takes
+from .takes.song_scores import SongScore, score_songs
+from .takes.takes import Take, check_memory, check_takes, refined, write_takes
 
 
 @dataclass
@@ -82,6 +85,9 @@ class JukeboxGenerateOutput(ModelOutput):
         codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
             unless asked for.
         alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
+        takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
+            that were kept, best first. None without `takes`.
+        repaint: what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None elsewhere.
     """
 
     audio: Tensor | None = None
@@ -89,6 +95,8 @@ class JukeboxGenerateOutput(ModelOutput):
     seeds: Tensor | None = None
     codes: tuple[Tensor, ...] | None = None
     alignment: tuple[SongAlignment, ...] | None = None
+    takes: tuple[tuple[Take, ...], ...] | None = None
+    repaint: RepaintScores | None = None
 
 
 class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
@@ -297,8 +305,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 `top_p`, `min_p`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a number, or a dictionary by
                 level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed` (the songs of
                 a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as (0, 8) or
-                (0, 8, 30) of a stretch that later windows read again; `batch`, `chunk` to bound memory; `backend` (see
-                `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
+                (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the best
+                `keep` are refined, `choose_by` "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `batch`, `chunk`
+                to bound memory; `backend` (see `sample_window`); `return_codes`; `return_alignment`. See
+                docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
@@ -314,17 +324,29 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         ending = criteria and Ending(criteria, codes_between_ends(self.config, coarsest))
         listeners = Listeners(hook, ending=ending, streamer=streamer)
         check_followable(batches, arguments.compute, listeners)
+        left, takes = batches, None
+        if arguments.taking is not None:
+            require(
+                ending is None and streamer is None,
+                f"takes={arguments.taking.takes} are written side by side, and most of them are dropped, so "
+                f"stopping_criteria and a streamer cannot follow; leave these out, or write one take",
+            )
+            self._check_takes(batches, arguments)
+            batches, takes = write_takes(priors, batches, arguments.taking, arguments.compute, listeners)
+            left = [refined(batch) for batch in batches]
+            aligner = aligner and BatchAligner(priors, batches)
         if ending is not None:
             batches, listeners = end_early(priors, batches, arguments, listeners), replace(listeners, ending=None)
-            aligner = aligner and BatchAligner(priors, batches)
+            left, aligner = batches, aligner and BatchAligner(priors, batches)
         states = [batch.state for batch in batches]
         after_level = aligner and aligner.after_level
-        for written in sample_songs(priors, batches, arguments.compute, listeners, after_level):
+        for written in sample_songs(priors, left, arguments.compute, listeners, after_level):
             states[written.batch] = written.state
         if streamer is not None:
             streamer.end()
         alignment = aligner and tuple(aligner.finish(states))
-        return replace(self._listen(batches, states, finest, arguments.return_codes), alignment=alignment)
+        songs = self._listen(batches, states, finest, arguments.return_codes)
+        return replace(songs, alignment=alignment, takes=takes and tuple(map(tuple, takes)))
 
     def stream(
         self,
@@ -365,6 +387,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             "return_codes and return_alignment are of finished songs; take the codes from the last piece's state",
         )
         require(
+            arguments.taking is None,
+            "takes cannot be streamed, since the best is known once all are there; use generate, or stream its seed",
+        )
+        require(
             len(batches) == 1,
             f"the songs have {len(batches)} different lengths, but are streamed side by side; say seconds= for all, or "
             f"stream them one by one",
@@ -381,6 +407,16 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
     def _check_priors_of(self, batches: Sequence[SongBatch]) -> None:
         self.check_priors(sorted({level_plan.level for batch in batches for level_plan in batch.plan.levels}))
 
+    def _check_takes(self, batches: Sequence[SongBatch], arguments: GenerateArguments) -> None:
+        check_takes(self.config, batches, arguments.taking)
+        rows = max(len(batch.songs) * batch.plan.levels[0].settings.rows for batch in batches)
+        self._check_rows(rows, arguments, f"takes={arguments.taking.takes}")
+
+    def _check_rows(self, rows: int, arguments: GenerateArguments, said: str) -> None:
+        prior, rows = getattr(self, f"prior_{self.num_levels - 1}"), min(rows, arguments.compute.batch or rows)
+        itemsize = self.bytes_per_weight if prior is None else prior.dtype.itemsize
+        check_memory(self.config.prior_configs[-1], self.device, itemsize, rows, said)
+
     def _batches(
         self,
         inputs: Mapping[str, Any] | None,
@@ -390,6 +426,19 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         said: dict[str, Any],
     ) -> tuple[tuple[SongBatch, ...], GenerateArguments, LogitsHook | LogitsProcessorList | None]:
         """What `generate` was given, checked: batches, arguments and the hook."""
+        given, arguments, hook = self._read(inputs, generation_config, logits_processor, said)
+        taking = arguments.taking
+        given, codes = copied(given, codes, arguments.copies if taking is None else taking.takes)
+        return take_batches(self.config, self.vqvae, given, arguments, codes, hook), arguments, hook
+
+    def _read(
+        self,
+        inputs: Mapping[str, Any] | None,
+        generation_config: GenerationConfig | None,
+        logits_processor: LogitsHook | None,
+        said: dict[str, Any],
+    ) -> tuple[Mapping[str, Any], GenerateArguments, LogitsHook | None]:
+        """The song inputs among what was said, the arguments and the hook."""
         by_name = {name: said.pop(name) for name in SONG_INPUTS if name in said}
         require(
             inputs is None or (isinstance(inputs, Mapping) and not by_name),
@@ -398,8 +447,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         check_in_memory("the VQ-VAE", self.vqvae)
         hook = read_hook(logits_processor)
         arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
-        inputs, codes = copied(inputs or by_name, codes, arguments.copies)
-        return take_batches(self.config, self.vqvae, inputs, arguments, codes, hook), arguments, hook
+        return inputs or by_name, arguments, hook
 
     @torch.no_grad()
     def align(
@@ -409,6 +457,77 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
         return align_songs(self, inputs, codes, layer=layer, head=head)
+
+    @torch.no_grad()
+    def repaint(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        codes: Codes | None = None,
+        stretch: Sequence[float] | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsHook | None = None,
+        *,
+        takes: int = 1,
+        offload: bool | None = None,
+        keep_loaded: bool | None = None,
+        **kwargs: Any,
+    ) -> JukeboxGenerateOutput:
+        """Sing a stretch of a finished song again; its other codes stay as they are.
+
+        Of several takes the one is kept under which the codes that follow are likeliest; at the end of a song, the one
+        whose artist and genre save most bits. The finer levels are written again in the stretch, and an eighth of a
+        window behind it, so that its seam is mended.
+
+        Args:
+            inputs: the words of the whole song, which may be others than before.
+            codes: of the song, every level that it has, as `generate(return_codes=True)` gives them.
+            stretch: second of the audio at which it begins, and at which it ends; each is moved to the nearest code of
+                the top level.
+            takes: how many to write; their seeds count on from `seed`.
+            generation_config, logits_processor, offload, keep_loaded: as in `generate`.
+            kwargs: what `generate` takes, but for lengths, levels and numbers of songs.
+
+        Returns:
+            As `generate`; `repaint` says what the takes and the song as it was are worth, and what may have changed.
+
+        Raises:
+            ValueError: what `generate` refuses, more than one song, one that is not finished, or a stretch that is
+                outside the song, empty or shorter than a code; before the first step, in one sentence.
+            FloatingPointError: as in `generate`.
+        """
+        offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
+        refuse_lengths(kwargs)
+        for name in ("stopping_criteria", "streamer"):
+            require(
+                not kwargs.pop(name, None),
+                f"{name} is of generate; a stretch that is sung again is as long as it was, so leave it out",
+            )
+        given, arguments, hook = self._read(inputs, generation_config, logits_processor, kwargs | {"takes": takes})
+        count = 1 if arguments.taking is None else arguments.taking.takes
+        asked = read_repaint(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
+        self.check_priors(asked.spans)
+        self._check_rows(count * asked.batch.plan.levels[0].settings.rows, arguments, f"takes={count}")
+        priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
+        state = asked.batch.state
+        for step in sing_takes(priors, asked, arguments.compute, Listeners(hook)):
+            state = step.state
+        scores, row = choose_take(priors, asked, state)
+        asked = asked.of_row(row, state)
+        state = asked.batch.state
+        for step in refine(priors, asked, arguments.compute, Listeners(hook)):
+            state = step.state
+        alignment = tuple(align_songs(priors, given, state)) if arguments.return_alignment else None
+        songs = self._listen([asked.batch], [state], min(asked.spans), arguments.return_codes)
+        return replace(songs, alignment=alignment, repaint=scores)
+
+    @torch.no_grad()
+    def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:
+        """Say how well finished or recorded songs fit their words, by the prior alone; arguments as in `score_songs`.
+
+        A `SongScore` per song: bits per code under its own labels, under unknown artist and genre, without lyrics, and
+        how far and how orderly the lyrics are followed.
+        """
+        return score_songs(self, inputs, codes, level)
 
     def _listen(
         self, batches: Sequence[SongBatch], states: Sequence[SongState], finest: int, return_codes: bool

@@ -6,7 +6,9 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 
 import copy
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Set
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,11 +39,13 @@ logger = logging.get_logger(__name__)
 _DIRECT = (
     *(name for name in KNOWN if name not in SONG_WORDS and not name.startswith("return_")),
     "codes",
+    "repaint",
     "offload",
     "keep_loaded",
 )
 _OF_BATCHES = ("batch_size", "num_workers")
 _TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
+_TOLD = "told_as_json"  # of takes, as code points too: a batch is taken apart as tensors
 
 
 class JukeboxPipeline(TextToAudioPipeline):
@@ -112,7 +116,9 @@ class JukeboxPipeline(TextToAudioPipeline):
                 (`TimedLyrics`); `generate_kwargs` for `JukeboxModel.generate`; `batch_size`.
 
         Returns:
-            `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator.
+            `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator;
+            with `takes=8` the best of as many, and `"takes"`, what the scores of all of them are; with
+            `repaint=(4.2, 6.8)` and `codes` these seconds of an older song sung again (`JukeboxModel.repaint`).
         """
         _check_batches(words)
         if text_inputs is None or isinstance(text_inputs, (str, Mapping)):
@@ -207,6 +213,12 @@ class JukeboxPipeline(TextToAudioPipeline):
             f"num_return_sequences={copies!r}, but a pipeline gives one song for each it is given; list the "
             f"song several times",
         )
+        keep = plain(generate.get("keep"))
+        require(
+            keep in (None, 1),
+            f"keep={keep!r}, but a pipeline gives one song for each it is given, the best of its takes; use "
+            f"JukeboxModel.generate for more",
+        )
         wanted = {name: value for name, value in wanted.items() if value is not None}
         aligned = {name: value for name, value in wanted.items() if name == "return_alignment"}
         return {**(preprocess_params or {}), **words, **aligned}, {**generate, **wanted}, wanted
@@ -228,11 +240,19 @@ class JukeboxPipeline(TextToAudioPipeline):
             given = {}
         inputs = dict(model_inputs)
         typed = inputs.pop(_TYPED, None)
-        output = self.model.generate(inputs, **{**given, "keep_loaded": self._keep_loaded(), **generate})
+        said = {**given, "keep_loaded": self._keep_loaded(), **generate}
+        stretch = said.pop("repaint", None)
+        sing = self.model.generate if stretch is None else partial(self.model.repaint, stretch=stretch)
+        output = sing(inputs, **said)
         codes = {f"codes_{level}": codes for level, codes in enumerate(output.codes or ())}
         if output.alignment is not None and typed is not None:
             rows = [torch.from_numpy(times_as_rows(song)) for song in output.alignment]  # (C, 5) each
             codes |= {_TYPED: typed, _TIMES: pad_sequence(rows, batch_first=True)}
+        told = [{"takes": [take.to_dict() for take in takes]} for takes in output.takes or ()]
+        told += [] if output.repaint is None else [{"repaint": output.repaint.to_dict()}]
+        if told:
+            rows = [torch.tensor([*map(ord, json.dumps(song))], device="cpu") for song in told]
+            codes[_TOLD] = pad_sequence(rows, batch_first=True, padding_value=ord(" "))
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
 
     def _keep_loaded(self) -> bool | None:
@@ -260,6 +280,8 @@ class JukeboxPipeline(TextToAudioPipeline):
             levels = [songs[name][0] for name in sorted(songs) if name.startswith("codes_")]
             result["codes"] = tuple(codes[codes != NOT_SAID].numpy() for codes in levels)
             result["seed"] = int(songs["seeds"][0])
+        if _TOLD in songs:
+            result |= json.loads("".join(map(chr, songs[_TOLD][0].tolist())))
         if return_alignment:
             lyrics = "".join(map(chr, songs[_TYPED][0].tolist())).lstrip("\0")
             encoding = self.processor.encode_lyrics(lyrics)

@@ -18,7 +18,7 @@ _PIXELS = 1200  # no more detail than the picture has pixels, however long the s
 DECIBELS = 80
 _LONGEST_TITLE = 130  # letters
 _ROW = 0.144  # inches that a row of lyrics takes
-_INK, _ACCENT = "#223344", "#d1495b"
+INK, ACCENT = "#223344", "#d1495b"
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,19 @@ def draw_song(
         label = f"level {sound.level}{note}: {rate:,.0f} codes per second"
         panel.text(
             0.006, 0.96, label, transform=panel.transAxes, va="top", fontsize=9, color="white",
-            bbox={"facecolor": _INK, "alpha": 0.85, "edgecolor": "none", "pad": 2.5},
+            bbox={"facecolor": INK, "alpha": 0.85, "edgecolor": "none", "pad": 2.5},
         )  # fmt: skip
     for panel in axes:
         panel.set_xlim(start_second, stop_second)
-        panel.tick_params(colors=_INK, labelsize=9)
+        panel.tick_params(colors=INK, labelsize=9)
         if known_seconds > 0:
-            panel.axvline(start_second + known_seconds, color=_ACCENT, linewidth=1.5, linestyle="--")
+            panel.axvline(start_second + known_seconds, color=ACCENT, linewidth=1.5, linestyle="--")
     if known_seconds > 0:
         axes[0].annotate(
             "given | new", (start_second + known_seconds, 1), xycoords=("data", "axes fraction"), ha="center",
-            va="bottom", fontsize=8, color=_ACCENT, annotation_clip=False,
+            va="bottom", fontsize=8, color=ACCENT, annotation_clip=False,
         )  # fmt: skip
-    axes[-1].set_xlabel("seconds", color=_INK)
+    axes[-1].set_xlabel("seconds", color=INK)
     panels.colorbar(image, ax=list(axes[1:]), label="dB under the loudest", shrink=0.9, pad=0.01)
     memory = io.BytesIO()
     with warnings.catch_warnings():
@@ -130,7 +130,7 @@ def _write_title(panels: Any, figure: Any, title: str) -> None:
     """The title, cut where it is wider than the picture."""
     letters, most = _LONGEST_TITLE, 0.97 * figure.bbox.width
     # a "$" in a name is no formula
-    heading = panels.suptitle(shortened(title, letters), color=_INK, fontsize=13, parse_math=False)
+    heading = panels.suptitle(shortened(title, letters), color=INK, fontsize=13, parse_math=False)
     while (wide := _extent(heading, figure)) > most and letters > 1:
         letters = min(letters - 1, int(letters * most / wide))
         heading.set_text(shortened(title, letters))
@@ -146,10 +146,10 @@ def _extent(text: Any, figure: Any) -> float:
 def _draw_waveform(panel: Any, audio: np.ndarray, sampling_rate: int, start_second: float) -> None:
     first, lowest, highest = envelope(audio)
     seconds = start_second + first / sampling_rate
-    panel.fill_between(seconds, lowest, highest, color=_INK, linewidth=0.4)
+    panel.fill_between(seconds, lowest, highest, color=INK, linewidth=0.4)
     reach = max(1.0, float(np.abs(audio).max()) * 1.05)
     panel.set_ylim(-reach, reach)
-    panel.set_ylabel("amplitude", color=_INK)
+    panel.set_ylabel("amplitude", color=INK)
 
 
 def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_words: bool) -> None:
@@ -157,12 +157,12 @@ def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_wo
     spans = [(start_second + start, end - start) for start, end, _ in lines]
     for first, alpha in ((0, 0.12), (1, 0.22)):
         panel.broken_barh(
-            spans[first::2], (0, 1), color=_ACCENT, alpha=alpha, linewidth=0, transform=panel.get_xaxis_transform()
+            spans[first::2], (0, 1), color=ACCENT, alpha=alpha, linewidth=0, transform=panel.get_xaxis_transform()
         )
     for index, (start, _, words) in enumerate(lines if with_words else ()):
         panel.text(
             start_second + start, 0.96 - 0.12 * (index % LANES), words, va="top", fontsize=7.5,
-            color=_ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
+            color=ACCENT, clip_on=True, parse_math=False, transform=panel.get_xaxis_transform(),
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
@@ -170,14 +170,14 @@ def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_wo
 def _write_columns(below: Any, columns: Sequence[str]) -> None:
     for index, column in enumerate(columns):
         below.text(
-            0.05 + 0.31 * index, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=_INK, parse_math=False
+            0.05 + 0.31 * index, 1, column, va="top", fontsize=7.5, linespacing=1.25, color=INK, parse_math=False
         )
 
 
 def _draw_spectrogram(panel: Any, sound: LevelSound, start_second: float, sampling_rate: int) -> Any:
     decibels, _ = spectrogram(sound.audio)
     stop_second = start_second + len(sound.audio) / sampling_rate
-    panel.set_ylabel("kHz", color=_INK)
+    panel.set_ylabel("kHz", color=INK)
     return panel.imshow(
         decibels, origin="lower", aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0, interpolation="nearest",
         extent=(start_second, stop_second, 0, sampling_rate / 2000),

@@ -7,7 +7,7 @@ goes on otherwise than it began, since sums in another order can lead to another
 import json
 from collections.abc import Callable, Mapping
 
-_BACKEND_NOTE = "stepping"  # the key in states of all versions
+BACKEND_NOTE = "stepping"  # the key in states of all versions
 _BEFORE = {"plain": "eager", "native": "cpp", "captured": "cuda_graph", "fused": "triton"}  # words of older versions
 
 
@@ -22,13 +22,13 @@ def backend_noted(notes: Mapping[str, str], level: int, backend: str, say: Calla
         )
     own = told[level].split(", ") if level in told else []
     told[level] = ", ".join(dict.fromkeys([*own, backend]))
-    return {**notes, _BACKEND_NOTE: json.dumps(told, sort_keys=True)}
+    return {**notes, BACKEND_NOTE: json.dumps(told, sort_keys=True)}
 
 
 def backends_of(notes: Mapping[str, str]) -> dict[int, str]:
     """How the codes of each level were found, such as {2: "cpp"}; empty for states of older versions."""
     try:
-        told = json.loads(notes.get(_BACKEND_NOTE, "{}"))
+        told = json.loads(notes.get(BACKEND_NOTE, "{}"))
         return {
             int(level): ", ".join(_BEFORE.get(word, word) for word in backends.split(", "))
             for level, backends in told.items()

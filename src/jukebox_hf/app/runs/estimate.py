@@ -33,11 +33,15 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
         rows = at_once[level_plan.level]
         known = planned.batch.state.codes[level_plan.level]  # given, or written by a run that was interrupted
         there = min(map(len, known))
+        if planned.repaint is not None:
+            there = level_plan.total - planned.repaint.spans[level_plan.level].length
+        is_taken = level_plan.level == planned.batch.plan.levels[0].level
+        turns = max(-(-one.takes // rows), 1) if is_taken else 1  # takes that are not written side by side
         levels.append(
             words
             | {
                 "steps": level_plan.total - there,
-                "seconds": round(_seconds(planned, level_plan, model, there, rows), 1),
+                "seconds": round(turns * _seconds(planned, level_plan, model, there, rows), 1),
                 "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
         )

@@ -27,10 +27,10 @@ try:
 except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
     fcntl = None
 
-_LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
-_FIXED = (_REQUEST, _STATE, ".staged", *OWN_FILES)
+_LOCK, _REQUEST, _STATE, _SKETCHES = "lock", "request.json", "state.safetensors", "takes.safetensors"
+_FIXED = (_REQUEST, _STATE, _SKETCHES, ".staged", *OWN_FILES)
 _REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
-_OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|sidecar)(\.old)?|\d+\.\w+\.old")
+_OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|takes|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
 
 
@@ -157,6 +157,19 @@ class PartialFolder:
         """
         self.write(_STATE, with_digest(state).to_bytes())
 
+    def save_takes(self, state: SongState) -> None:
+        """Put down takes that a song is to be chosen from, as `save_state` does."""
+        self.write(_SKETCHES, with_digest(state).to_bytes())
+
+    def load_takes(self) -> SongState | None:
+        """The takes so far; None where there are none.
+
+        Raises:
+            ValueError: a file that was changed since it was saved.
+        """
+        path = self.path / _SKETCHES
+        return load_codes(path) if path.is_file() else None
+
     def load_state(self) -> SongState:
         """The codes so far.
 
@@ -231,7 +244,7 @@ class PartialFolder:
 
     def _older(self, target: SongTarget) -> list[str]:
         """What a song replaces by force: files of its names, and the audio, of another format, of the song there."""
-        older = [path.name for path in target.files if self._home.has(path.name)]
+        older = [path.name for path in (*target.files, target.takes_picture) if self._home.has(path.name)]
         with contextlib.suppress(ValueError, TypeError, KeyError):  # no side-car of ours
             audio = parse_json(self._home.read(target.sidecar.name), target.sidecar)["files"]["audio"]
             if is_audio_of(audio, target.name) and audio not in older and (target.folder / audio).is_file():
@@ -271,17 +284,6 @@ class PartialFolder:
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:
-    """Of all that was asked for, but for where the model lies: it may move, and its files are compared apart."""
-    requests = [{k: v for k, v in song["request"].items() if k not in ("model", "revision")} for song in songs]
-    told = [[song["name"], request, song.get("replaces")] for song, request in zip(songs, requests, strict=True)]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _are_names(replaces: object) -> bool:
-    return replaces is None or (isinstance(replaces, list) and all(isinstance(name, str) for name in replaces))
-
-
 def unfinished_in(folder: Path) -> Iterator[str]:
     """Names of the unfinished songs of a folder, each with those that are written together with it."""
     for path in sorted(folder.glob("*.partial/request.json")):
@@ -291,6 +293,17 @@ def unfinished_in(folder: Path) -> Iterator[str]:
             yield from names if names[0] == target.name else [target.name]  # renamed: going on with it will say so
         except ValueError:  # damaged: going on with it will say so
             yield target.name
+
+
+def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:
+    """Of all that was asked for, but for where the model lies: it may move, and its files are compared apart."""
+    requests = [{k: v for k, v in song["request"].items() if k not in ("model", "revision")} for song in songs]
+    told = [[song["name"], request, song.get("replaces")] for song, request in zip(songs, requests, strict=True)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _are_names(replaces: object) -> bool:
+    return replaces is None or (isinstance(replaces, list) and all(isinstance(name, str) for name in replaces))
 
 
 def json_file(content: Any) -> bytes:

@@ -30,6 +30,7 @@ from jukebox_hf.app.runs.song_values import level_list
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.takes_wanted import TakesWanted, read_takes
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -42,6 +43,8 @@ from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
+from jukebox_hf.model.takes.repaint import Repaint, read_repaint, snap
+from jukebox_hf.model.takes.takes import check_takes
 
 TORCH_DTYPES = {
     "keep": None,
@@ -62,11 +65,20 @@ class PlannedSongs:
         batch: what is sampled; the notes of its state say how many samples of each song were given, by a prompt or by
             codes.
         compute: how it is computed.
+        group: songs of one group are written together, and with no others; None: with any that have the same plan.
+        repaint: the stretch that is to be sung again; None for a song that is written to its end.
     """
 
     requests: tuple[SongRequest, ...]
     batch: SongBatch
     compute: ComputeOptions
+    group: str | None = None
+    repaint: Repaint | None = None
+
+    @property
+    def taking(self) -> TakesWanted | None:
+        """How many takes of the top level these songs are chosen from; None: of no others."""
+        return None if self.repaint is not None else read_takes(vars(self.requests[0]))
 
     @property
     def given_samples(self) -> list[int]:
@@ -198,6 +210,7 @@ def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names
     own = default_generation_config(config)
     for song, request in enumerate(requests):
         with _naming(names, song):
+            read_takes(vars(request))
             if request.prompt is not None:
                 check_recording(request.prompt)
             for level in read_generate_arguments(config, own, None, drawing_arguments(request)).levels or ():
@@ -227,13 +240,15 @@ def together(
     all_planned: Sequence[PlannedSongs], names: Sequence[Any], batch: int
 ) -> list[tuple[PlannedSongs, list[Any]]]:
     """Put up to `batch` songs with the same plan together; `names` go along."""
-    groups: dict[SamplingPlan, list[int]] = {}
+    groups: dict[tuple[SamplingPlan, str | int | None], list[int]] = {}
     for index, planned in enumerate(all_planned):
-        groups.setdefault(planned.batch.plan, []).append(index)
+        group = index if planned.group is None and planned.taking else planned.group  # the best of its own takes
+        groups.setdefault((planned.batch.plan, group), []).append(index)
     joined = []
-    for indices in groups.values():
-        for start in range(0, len(indices), batch):
-            chosen = indices[start : start + batch]
+    for (_, group), indices in groups.items():
+        size = batch if group is None else len(indices)
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
             joined.append((_joined([all_planned[index] for index in chosen]), [names[index] for index in chosen]))
     return joined
 
@@ -243,7 +258,7 @@ def only(planned: PlannedSongs, song: int) -> PlannedSongs:
     own = planned.batch
     labels = tuple((songs[song],) for songs in own.labels)
     state = replace(own.state.only(song), notes=_notes_of(own.state.notes, song))
-    return PlannedSongs((planned.requests[song],), SongBatch((0,), own.plan, labels, state), planned.compute)
+    return replace(planned, requests=(planned.requests[song],), batch=SongBatch((0,), own.plan, labels, state))
 
 
 def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
@@ -254,8 +269,11 @@ def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
 def group_of(planned: PlannedSongs) -> Group:
     """How many songs, and windows of each level, are written at once."""
     songs, batch, windows = len(planned.requests), planned.compute.batch, {}
+    top = planned.batch.plan.levels[0]
     for plan in planned.batch.plan.levels:
-        count = songs * max(map(len, plan.rounds(songs, batch)))
+        count = (
+            max(planned.requests[0].takes, songs) if plan is top else songs * max(map(len, plan.rounds(songs, batch)))
+        )
         windows[plan.level] = min(count, plan.at_once(batch) or count)
     return Group(songs, windows, {plan.level: plan.settings.rows for plan in planned.batch.plan.levels})
 
@@ -278,17 +296,36 @@ def _take_one(
         if request.kind == "upsample":
             arguments["levels"], state = _refined_levels(arguments["levels"], state, config)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
-    if request.seconds is None and request.kind != "upsample":
+    if request.seconds is None and request.kind in ("generate", "continue"):
         request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
     words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
     inputs = processor(words, seconds=request.seconds, prompt=prompt)
     said = read_generate_arguments(config, model.generation_config, None, arguments)
+    if request.kind == "repaint":
+        said = replace(said, seed=request.seed)
+        stretch = (request.from_second, request.to_second)
+        repaint = read_repaint(config, model.vqvae, inputs, said, state, stretch, request.takes)
+        return _take_repaint(request, repaint, said.compute, begun)
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
+    if (taking := read_takes(vars(request))) is not None:
+        check_takes(config, [batch], taking)
     hops = config.vqvae_config.hop_lengths
     known = max(len(batch.state.codes[plan.level][0]) * hops[plan.level] for plan in batch.plan.levels)
     notes = _given([known], [[len(songs[0])] for songs in batch.state.codes]) if begun is None else begun.notes
-    state = SongState(batch.state.codes, (request.seed,), notes)
-    return PlannedSongs((request,), replace(batch, state=state), said.compute)
+    seeds = (request.seed,) if begun is None else begun.seeds  # of takes, that of the best
+    return PlannedSongs((request,), replace(batch, state=SongState(batch.state.codes, seeds, notes)), said.compute)
+
+
+def _take_repaint(
+    request: SongRequest, repaint: Repaint, compute: ComputeOptions, begun: SongState | None
+) -> PlannedSongs:
+    """A song of which a stretch is to be sung again, as it is, or as far as an interrupted run came."""
+    own = repaint.of_row(0, repaint.batch.state).batch
+    codes = own.state.codes
+    spans = [repaint.spans.get(level) for level in range(len(codes))]
+    kept = [[len(songs[0]) - (span.length if span else 0)] for songs, span in zip(codes, spans, strict=True)]
+    state = replace(own.state, notes=_given([0], kept)) if begun is None else begun
+    return PlannedSongs((request,), replace(own, state=state), compute, repaint=repaint)
 
 
 def _given(samples: list[int], codes: list[list[int]] | None) -> dict[str, str]:
@@ -358,6 +395,13 @@ def _check_codes(request: SongRequest, config: JukeboxConfig) -> None:
     state = _known_codes(request, config)
     if request.kind == "upsample":
         _refined_levels(level_list(request.levels), state, config)
+        return
+    if request.kind == "repaint":
+        require(
+            request.from_second is not None and request.to_second is not None,
+            "a stretch has two ends; say where it begins and ends, such as --from 4.2 --to 6.8",
+        )
+        snap(config, len(state.codes[len(config.prior_configs) - 1][0]), request.from_second, request.to_second)
         return
     hop, known = config.vqvae_config.hop_lengths[len(state.codes) - 1], len(state.codes[-1][0])
     wanted = math.inf if request.seconds is None else request.seconds * config.sampling_rate
@@ -433,7 +477,7 @@ def _joined(all_planned: Sequence[PlannedSongs]) -> PlannedSongs:
         {**batches[0].state.notes, **_joined_given(all_planned)},
     )
     songs, joined = tuple(range(len(requests))), tuple(tuple(itertools.chain(*songs)) for songs in labels)
-    return PlannedSongs(requests, SongBatch(songs, batches[0].plan, joined, state), all_planned[0].compute)
+    return replace(all_planned[0], requests=requests, batch=SongBatch(songs, batches[0].plan, joined, state))
 
 
 def _joined_given(all_planned: Sequence[PlannedSongs]) -> dict[str, str]:

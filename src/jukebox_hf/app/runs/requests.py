@@ -3,6 +3,7 @@
 Flows in: files of users, `SongRequest`s. Flows out: what was said of each song; lines for bash.
 """
 
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,6 +107,20 @@ def check_recording(path: str) -> None:
 def new_seed() -> int:
     """A seed nobody chose; small enough to read aloud."""
     return secrets.randbelow(2**31)
+
+
+def rank_among_processes() -> tuple[int, int]:
+    """Which share of the songs is ours under `accelerate launch` or torchrun.
+
+    Raises:
+        ValueError: no share of anything.
+    """
+    try:
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    except ValueError:
+        rank, world = -1, 1
+    require(0 <= rank < world, "RANK and WORLD_SIZE in the environment are no share of anything; unset them")
+    return rank, world
 
 
 def replaced_source(request: SongRequest, files: Iterable[Path]) -> str | None:

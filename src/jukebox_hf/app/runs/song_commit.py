@@ -16,7 +16,8 @@ from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import is_integer, require
 
-SONG_FILES = ("audio", "codes", "picture", "sidecar")  # in the order in which they take their places
+SONG_FILES = ("audio", "codes", "picture", "sidecar")  # of every song
+_ORDER = ("audio", "codes", "picture", "takes", "sidecar")  # in which they take their places; takes may be none
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
 _GO_ON = "remove that file, then go on with --resume"
@@ -36,16 +37,17 @@ def commit_song(
         partial, home: the folder of the unfinished songs, and the one the song goes to.
         songs: the names of all that are written together.
         index: of this song among them.
-        files: by `SONG_FILES`, the name and the content of each.
+        files: by `SONG_FILES`, the name and the content of each; `takes` may stand among them.
         replaces: names that an older song may have there, its audio of another format too; None: any of these files.
 
     Raises:
         ValueError: a file of somebody else took a name meanwhile.
         OSError: the disk refuses.
     """
-    for kind in SONG_FILES:
+    kinds = [kind for kind in _ORDER if kind in files]
+    for kind in kinds:
         partial.write(f"{index}.{kind}", files[kind][1])
-    names = {f"{index}.{kind}": files[kind][0] for kind in SONG_FILES}
+    names = {f"{index}.{kind}": files[kind][0] for kind in kinds}
     _check_places(partial, home, names, replaces)
     journal = {"place": index, "files": names, "replaces": replaces}
     partial.write(_JOURNAL, json.dumps(journal).encode())
@@ -115,8 +117,12 @@ def _is_ours(journal: Mapping[str, Any], songs: Sequence[str]) -> bool:
     audio = files.get(f"{index}.audio")
     if not is_audio_of(audio, songs[index]):
         return False
-    own = [path.name for path in SongTarget(Path(), songs[index], Path(audio).suffix).files]
-    named = [(f"{index}.{kind}", name) for kind, name in zip(SONG_FILES, own, strict=True)]
+    target = SongTarget(Path(), songs[index], Path(audio).suffix)
+    by_kind = dict(zip(SONG_FILES, (path.name for path in target.files), strict=True))
+    by_kind["takes"] = target.takes_picture.name
+    own, named = by_kind.values(), [(f"{index}.{kind}", by_kind[kind]) for kind in _ORDER]
+    if f"{index}.takes" not in files:
+        named.remove((f"{index}.takes", by_kind["takes"]))
     return list(files.items()) == named and (
         replaces is None
         or (isinstance(replaces, list) and all(name in own or is_audio_of(name, songs[index]) for name in replaces))

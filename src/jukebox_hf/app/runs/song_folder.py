@@ -53,6 +53,11 @@ class SongTarget:
         return self.folder / f"{self.name}.png"
 
     @property
+    def takes_picture(self) -> Path:
+        """Beside a song that is the best of several takes."""
+        return self.folder / f"{self.name}.takes.png"
+
+    @property
     def codes(self) -> Path:
         return self.folder / f"{self.name}.codes.safetensors"
 
@@ -112,11 +117,11 @@ class SongTarget:
         Raises:
             ValueError: in one sentence, which file and what to do.
         """
-        for path in (*self.files, self.partial):
+        for path in (*self.files, self.takes_picture, self.partial):
             require(not path.is_symlink(), f"{path} is a symbolic link; remove it or choose another --out")
-        for path in self.files:
+        for path in (*self.files, self.takes_picture):
             require(not path.is_dir(), f"{path} is a folder; choose another --out for the song")
-        taken = [path.name for path in self.files if path.exists()]
+        taken = [path.name for path in (*self.files, self.takes_picture) if path.exists()]
         require(
             force or not taken,
             f"{self.folder} already has {', '.join(taken)}; choose another --out, or pass --force to replace the song",

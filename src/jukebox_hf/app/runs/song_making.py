@@ -7,7 +7,7 @@ touches the disk goes through `song_folder`.
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,23 @@ from jukebox_hf.app.runs.model_fingerprint import vqvae_notes
 from jukebox_hf.app.runs.partial_folder import PartialFolder, json_file
 from jukebox_hf.app.runs.planned_songs import PlannedSongs, only
 from jukebox_hf.app.runs.requests import repeat_line, replaced_source
+from jukebox_hf.app.runs.sampled import sampled
 from jukebox_hf.app.runs.song_commit import SONG_FILES
 from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
+from jukebox_hf.app.runs.song_takes import (
+    chosen_takes,
+    contact_sheet,
+    finished_requests,
+    left_to_refine,
+    repainted,
+    told_of_takes,
+)
 from jukebox_hf.app.runs.sung_lyrics import sung_lyrics
 from jukebox_hf.data.audio_io import WrittenAudio, encode_audio
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.model.songs.level_sampler import Listeners
-from jukebox_hf.model.songs.song import WrittenWindow, sample_songs
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.picture import LevelSound, draw_song
 
@@ -97,7 +104,11 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
         for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
             if song not in done:
                 progress.say(f"{target.audio}: seed {request.seed}")
-        state, failures = _Sampling(job, partial, model, progress).to_the_end(state)
+        state, failures = _to_the_end(job, partial, state, model, progress)
+        sheets = {}
+        if planned.taking is not None and 0 not in (*done, *failures):
+            sheets = {"takes": (job.targets[0].takes_picture.name, _contact_sheet(planned, partial, state, model))}
+        planned = finished_requests(planned, state)
         for song, target in enumerate(job.targets):
             try:
                 if song in failures:
@@ -105,7 +116,8 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
                 if song in done:
                     made.sidecars[target.name] = read_json(target.sidecar)
                     continue
-                files, sidecar = _files(planned, song, target, state, model, processor, progress.say)
+                own = sheets if song == 0 else {}
+                files, sidecar = _files(planned, song, target, state, model, processor, progress.say, own)
                 partial.finish(song, files)
                 made.sidecars[target.name] = sidecar
             except Exception as error:  # whatever it is, the other songs are whole
@@ -113,6 +125,26 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
         if not made.failures:
             partial.remove(job.targets)
     return made
+
+
+def _to_the_end(
+    job: Job, partial: PartialFolder, state: SongState, model: JukeboxModel, progress: Progress
+) -> tuple[SongState, dict[int, Exception]]:
+    """The last state, and why songs have none; of takes, the best are refined."""
+    planned = job.planned
+    if planned.repaint is not None:
+        return repainted(planned, partial, state, model, progress), {}
+    if planned.taking is not None:
+        state = chosen_takes(planned, partial, state, model, progress)
+        job = replace(job, planned=left_to_refine(planned))
+    return _Sampling(job, partial, model, progress).to_the_end(state)
+
+
+def _contact_sheet(planned: PlannedSongs, partial: PartialFolder, state: SongState, model: JukeboxModel) -> bytes:
+    """The picture of all takes that the songs of a job were chosen from."""
+    sketches, level = partial.load_takes(), planned.batch.plan.levels[0].level
+    sounds = [decoded(sketches, take, level, model) for take in range(sketches.num_songs)]
+    return contact_sheet(planned, told_of_takes(state), sounds, model.config.sampling_rate)
 
 
 def decoded(state: SongState, song: int, level: int, model: JukeboxModel) -> np.ndarray:
@@ -156,7 +188,7 @@ class _Sampling:
             tuple(self._state.seeds[song] for song in songs),
             self._state.notes,
         )
-        for step in _sampled(planned, own, self._model, self._progress):
+        for step in sampled(planned, own, self._model, self._progress):
             for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
@@ -164,33 +196,6 @@ class _Sampling:
             self._state = replace(self._state, notes=notes)
             self._partial.save_state(self._state)
             self._previews.show(self._state, step.level if step.level_is_done else None)
-
-
-def _sampled(
-    planned: PlannedSongs, state: SongState, model: JukeboxModel, progress: Progress
-) -> Iterator[WrittenWindow]:
-    """Sample to the end, giving what there is after each window."""
-    level_now = None
-
-    def watch(level: int, position: int) -> None:
-        nonlocal level_now
-        if level != level_now:
-            level_now = level
-            (total,) = (level_plan.total for level_plan in planned.batch.plan.levels if level_plan.level == level)
-            progress.begin_level(level, total, position)
-        progress.reach(position)
-
-    try:
-        with progress.warnings_as_lines():
-            batch = replace(planned.batch, state=state)
-            yield from sample_songs(model, [batch], planned.compute, Listeners(watch=watch))
-    except torch.OutOfMemoryError:
-        raise ValueError(
-            "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
-            "--dtype bfloat16"
-        ) from None
-    finally:
-        progress.end_level()
 
 
 def _check_fits(state: SongState, planned: PlannedSongs, path: Path) -> None:
@@ -246,8 +251,9 @@ def _files(
     model: JukeboxModel,
     processor: JukeboxProcessor,
     say: Callable[[str], None],
+    sheets: Mapping[str, tuple[str, bytes]],
 ) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
-    """The files of one song, names and contents by kind, and its side-car as a dictionary."""
+    """The files of one song, names and contents by kind, `sheets` among them, and its side-car as a dictionary."""
     request, rate = planned.requests[song], model.config.sampling_rate
     (lyrics,) = sung_lyrics([request], state.only(song), model, processor, say)
     levels = [level for level, songs in reversed(list(enumerate(state.codes))) if len(songs[song])]
@@ -277,6 +283,8 @@ def _files(
         written=(written.samples, written.sampling_rate),
     )
     sidecar = _sidecar(planned, song, target, model, written, state.notes) | {"given_seconds": given, "command": line}
+    sidecar |= told_of_takes(state)
+    sidecar["files"] |= {kind: name for kind, (name, _) in sheets.items()}
     if lyrics is not None:
         sidecar["lyrics"] = [
             {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
@@ -284,7 +292,7 @@ def _files(
         ]
     contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)
     names = (path.name for path in target.files)
-    return dict(zip(SONG_FILES, zip(names, contents, strict=True), strict=True)), sidecar
+    return dict(zip(SONG_FILES, zip(names, contents, strict=True), strict=True)) | sheets, sidecar
 
 
 def _sidecar(

@@ -11,9 +11,11 @@ from typing import Any
 
 from jukebox_hf.app.options import Option, declared, in_lower_case, options_of
 from jukebox_hf.app.runs import song_values as values
+from jukebox_hf.model.checks.takes_wanted import TAKE_RULES
 from jukebox_hf.model.checks.validation import require
 
-SONG_COMMANDS = ("generate", "continue", "upsample")
+SONG_COMMANDS = ("generate", "continue", "upsample", "repaint")
+_WHOLE = ("generate", "continue", "upsample")  # which write a song to its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ class SongRequest:
         None,
         "Length of the audio in seconds, prompt included.",
         values.seconds_from(values.LEAST_SECONDS),
+        commands=_WHOLE,
         is_inherited=False,
     )
     song_seconds: float | None = _song(
@@ -139,6 +142,22 @@ class SongRequest:
         commands=("continue",),
         is_inherited=False,
     )
+    from_second: float | None = _song(
+        None,
+        "Second at which the stretch begins that is sung again.",
+        values.seconds_from(0),
+        flag="from",
+        commands=("repaint",),
+        is_inherited=False,
+    )
+    to_second: float | None = _song(
+        None,
+        "Second at which that stretch ends.",
+        values.seconds_from(0),
+        flag="to",
+        commands=("repaint",),
+        is_inherited=False,
+    )
     seed: int = _drawing(0, "Random seed: the same seed gives the same song (default: a new one).", values.read_seed)
     levels: str | None = _drawing(
         None,
@@ -146,6 +165,7 @@ class SongRequest:
         values.read_levels,
         argument="levels",
         parse=lambda name, value: values.level_list(value),
+        commands=_WHOLE,
         is_inherited=False,
     )
     hop_fraction: str | None = _numbers_by_level(
@@ -208,6 +228,28 @@ class SongRequest:
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",
         values.read_switch,
         argument="parallel_windows",
+    )
+    takes: int = _drawing(
+        1,
+        "Number of takes of the top level, or of the stretch, side by side; the best is kept.",
+        values.read_count,
+        commands=("generate", "repaint"),
+        is_inherited=False,
+    )
+    keep: int = _drawing(
+        1,
+        "Number of takes to refine to the end, the best first; --out is a folder for more than one.",
+        values.read_count,
+        commands=("generate",),
+        is_inherited=False,
+    )
+    choose_by: str = _drawing(
+        "self",
+        "What takes are chosen by: self (bits that artist and genre save) or lyrics (words reached, in order).",
+        values.one_of(lambda: TAKE_RULES),
+        commands=("generate",),
+        callback=in_lower_case,
+        is_inherited=False,
     )
     format: str = _file_option(
         "wav",

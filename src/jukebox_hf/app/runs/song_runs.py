@@ -3,7 +3,6 @@
 Flows in: what was said of each song, and how to run. Flows out: side-cars, in the order of the songs.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +30,12 @@ from jukebox_hf.app.runs.planned_songs import (
     with_rows,
     with_sound,
 )
-from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed, rank_among_processes
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
+from jukebox_hf.app.runs.song_takes import asked_for
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
@@ -81,7 +81,13 @@ class _OneSong:
     target: SongTarget
     given: dict[str, Any]
     where: str | None = None  # the line of a songs.jsonl
+    group: str | None = None  # of the songs that are kept of the same takes
     is_own: bool = True
+
+    @property
+    def group_name(self) -> str:
+        """What tells apart songs that may be made by different processes."""
+        return self.target.name if self.group is None else self.group
 
 
 class _SongRun:
@@ -91,9 +97,10 @@ class _SongRun:
         self.options, self.progress, self.is_begun = options, progress, begun
         self.songs = _targets(given, options)
         self.by_name = {song.target.name: song for song in self.songs}
-        rank, world = _rank_among_processes()
-        for index, song in enumerate(self.songs):
-            song.is_own = index % world == rank
+        rank, world = rank_among_processes()
+        places = {name: place for place, name in enumerate(dict.fromkeys(song.group_name for song in self.songs))}
+        for song in self.songs:
+            song.is_own = places[song.group_name] % world == rank
         self.failures: dict[str, Exception] = {}
         self.unread: list[Path] = []  # unfinished folders of which nobody can tell which songs they hold
 
@@ -128,7 +135,10 @@ class _SongRun:
         model.check_priors(choice.levels)
         all_planned = with_sound(all_planned, asked, model, processor, **how)
         files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
-        all_planned = [noted(planned, files.as_notes()) for planned in all_planned]
+        all_planned = [
+            replace(noted(planned, files.as_notes()), group=self.by_name[target.name].group)
+            for planned, (target, _) in zip(all_planned, new, strict=True)
+        ]
         jobs = self._begun_jobs(unfinished, states, model, processor, files)
         fresh = together(all_planned, [target for target, _ in new], choice.songs)
         fresh = [Job(planned, tuple(targets)) for planned, targets in fresh]
@@ -193,6 +203,8 @@ class _SongRun:
                     backend=self.options.backend,
                     say=self.progress.say,
                 )
+                group = targets[0].name if all_planned[0].taking else None
+                all_planned = [replace(planned, group=group) for planned in all_planned]
                 joined = together(all_planned, targets, len(all_planned))
                 require(
                     len(joined) == 1, f"{targets[0].partial} holds songs that have no one plan any more; use --force"
@@ -346,7 +358,7 @@ class _SongRun:
     def _finished(self, song: _OneSong) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         check_told(sidecar, song.target.sidecar)
-        recorded = read_request(sidecar["request"], str(song.target.sidecar))
+        recorded = read_request(asked_for(sidecar), str(song.target.sidecar))
         self._take_suffix(song, suffix_of(recorded.format))
         self._check_same(song, recorded)
         song.target.check_whole()
@@ -414,7 +426,12 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneS
     for target in targets:
         target.check_names()
     return [
-        _OneSong(target, {key: value for key, value in song.items() if key not in ("name", "where")}, song.get("where"))
+        _OneSong(
+            target,
+            {key: value for key, value in song.items() if key not in ("name", "where", "group")},
+            song.get("where"),
+            song.get("group"),
+        )
         for target, song in zip(targets, given, strict=True)
     ]
 
@@ -422,16 +439,6 @@ def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneS
 def _reason(error: Exception) -> str:
     told = sentence_of(error)
     return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
-
-
-def _rank_among_processes() -> tuple[int, int]:
-    """Which share of the songs is ours under `accelerate launch` or torchrun."""
-    try:
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    except ValueError:
-        rank, world = -1, 1
-    require(0 <= rank < world, "RANK and WORLD_SIZE in the environment are no share of anything; unset them")
-    return rank, world
 
 
 def _farewell(options: RunOptions, num_songs: int, is_begun: bool) -> str:

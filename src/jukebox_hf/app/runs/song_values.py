@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from jukebox_hf.model.checks.seeds import check_seed
+from jukebox_hf.model.checks.takes_wanted import MOST_TAKES
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
-from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_number, require
+from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_number, require
 from jukebox_hf.model.inputs.label_mixes import label_text, read_labels
 
 LEAST_SECONDS = 0.001  # no code is shorter
@@ -131,6 +132,15 @@ def seconds_from(least: float) -> Check:
 def read_seed(where: str, name: str, value: Any) -> int:
     """A seed."""
     check_seed(value, f"{where} has {name}=", ", which")
+    return value
+
+
+def read_count(where: str, name: str, value: Any) -> int:
+    """A number of takes."""
+    require(
+        is_integer(value) and 1 <= value <= MOST_TAKES,
+        f"{where} has {name}={value!r}, which must be a whole number from 1 to {MOST_TAKES}",
+    )
     return value
 
 

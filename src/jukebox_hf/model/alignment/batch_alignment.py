@@ -54,22 +54,25 @@ def align_songs(
         ValueError: inputs, codes or times that do not fit, in one sentence.
     """
     level = lyric_level(model.config)
-    songs = labelled_codes(model.config, inputs, codes)
+    songs = labelled_codes(model.config, inputs, codes, level)
     prior = model.lend(level)
     try:
-        return [align_song(prior, own, labels, layer=layer, head=head) for own, labels in songs]
+        return [align_song(prior, own, labels, layer=layer, head=head) for own, labels, _ in songs]
     finally:
         del prior
         model.take_back(level)
 
 
-def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes) -> list[tuple[Tensor, LevelLabels]]:
-    """The codes of each song at the level with lyrics, with their labels; arguments as in `align_songs`.
+def labelled_codes(
+    config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes, level: int
+) -> list[tuple[Tensor, LevelLabels, Tensor | None]]:
+    """The codes of each song at a level, with their labels and the codes above, where its prior refines these.
+
+    Other arguments as in `align_songs`.
 
     Raises:
         ValueError: inputs, codes or times that do not fit, in one sentence.
     """
-    level = lyric_level(config)
     prior_config, hop_length = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
     words = {name: value for name, value in inputs.items() if not name.startswith("prompt")}
     codes = read_codes(codes)
@@ -79,11 +82,18 @@ def labelled_codes(config: JukeboxConfig, inputs: Mapping[str, Any], codes: Code
     _check_there(level, state.codes[level])
     found = []
     for song, own in enumerate(state.codes[level]):
+        upper = state.codes[level + 1][song] if prior_config.upper_strides else None
+        needed = 0 if upper is None else -(-len(own) // prior_config.upper_ratio)
+        require(
+            needed == 0 or len(upper) >= needed,
+            f"level {level} refines level {level + 1}, of which {needed} codes are needed for song {song}, but "
+            f"{0 if upper is None else len(upper)} are there; give those too",
+        )
         total = song_samples(config, songs, song, len(own) * hop_length)
         labels = level_labels(prior_config, songs, song, total)
         check_timing(labels, max(0, len(own) - prior_config.context_length) * hop_length)
-        found.append((own, labels))
-    warn_of_other_lengths(labels for _, labels in found)
+        found.append((own, labels, upper))
+    warn_of_other_lengths(labels for _, labels, _ in found)
     return found
 
 
@@ -134,4 +144,4 @@ class BatchAligner:
 
 def _check_there(level: int, known: Sequence[Any]) -> None:
     empty = [song for song, own in enumerate(known) if len(own) == 0]
-    require(not empty, f"codes of level {level} are missing for song {empty[:1]}, but lyrics are aligned to them")
+    require(not empty, f"codes of level {level} are missing for song {empty[:1]}, but are what is read; give those")

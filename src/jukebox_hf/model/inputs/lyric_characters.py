@@ -108,6 +108,12 @@ def lyric_vocabulary(version: str, own: str = "") -> LyricVocabulary:
     return LyricVocabulary(version, characters, frozenset(added), ids)
 
 
+def blank_ids(lyric_vocab_size: int) -> frozenset[int]:
+    """The ids of blanks in the vocabulary that has so many characters: what stands between words."""
+    version = "v2" if lyric_vocab_size == len(CHARACTERS["v2"]) + 1 else "v3"
+    return frozenset(index for index, character in enumerate(CHARACTERS[version], start=1) if character.isspace())
+
+
 def own_characters(characters: object, versions: Sequence[str]) -> str:
     """Check characters that are to stand behind those of every given version, and give them as one string.
 

@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 
 from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
 from ..checks.seeds import check_seed
+from ..checks.takes_wanted import TakesWanted, read_takes
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.checkpoint_files import read_json_beside
@@ -25,7 +26,8 @@ _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
-_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_ANSWERS)
+_TAKING = ("takes", "keep", "choose_by")
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "recall", "num_return_sequences")  # of a call, no defaults of a model
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -50,6 +52,7 @@ class GenerateArguments:
         return_alignment: also say when the lyrics are sung.
         copies: how many songs to write from each song that was given.
         recall: seconds from and to which a stretch lies, and from which it is read again, or None; see `plan_song`.
+        taking: how many takes to write of each, and which to keep; None: one.
     """
 
     seconds: float | None
@@ -65,6 +68,7 @@ class GenerateArguments:
     return_alignment: bool
     copies: int = 1
     recall: tuple[float, float, float | None] | None = None
+    taking: TakesWanted | None = None
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -176,6 +180,7 @@ def read_generate_arguments(
         return_alignment=said.get("return_alignment", False),
         copies=said.get("num_return_sequences", 1),
         recall=_read_recall(said.get("recall")),
+        taking=read_takes(said),
     )
 
 
@@ -246,7 +251,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
             f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
-        if value is not None and name in (*_WINDOWS, *_ANSWERS) and name != "hop_fractions":
+        if value is not None and name in (*_WINDOWS, *_TAKING, *_ANSWERS) and name != "hop_fractions":
             found[name] = value
     return found
 

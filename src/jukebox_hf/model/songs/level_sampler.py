@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
+from ..configuration.configuration_jukebox import JukeboxPriorConfig
 from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.conditioning import Conditioning, joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
@@ -228,12 +229,10 @@ class LevelSampler:
 
     def _inputs(self, state: SongState, row: WindowRow, hidden: Sequence[str] = ()) -> dict[str, Tensor]:
         """What conditions a row: labels but for what is hidden, and the codes above that exist, never padding."""
-        config = self.prior.config
-        start, first_new = row.window.start * config.hop_length, (row.window.start + len(row.known)) * config.hop_length
-        inputs = window_inputs([told_less(self.labels[row.song], hidden)], start, first_new)
-        if config.upper_strides:
-            first, last = row.window.start // config.upper_ratio, -(-row.window.stop // config.upper_ratio)
-            inputs["upper_codes"] = state.codes[self.plan.level + 1][row.song][first:last][None]
+        config, level = self.prior.config, self.plan.level
+        upper_codes = state.codes[level + 1][row.song] if config.upper_strides else None
+        labels = told_less(self.labels[row.song], hidden)
+        inputs = conditions_of(config, labels, row.window, upper_codes, len(row.known))
         return {name: value.to(self.prior.device) for name, value in inputs.items()}
 
     def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
@@ -274,3 +273,17 @@ def _told_less(prior: JukeboxPrior, conditioning: Conditioning, inputs: dict[str
     """Conditioning with other words; what does not hang on words, codes above and time, is not worked out again."""
     start = None if prior.labels is None else prior.labels(inputs["artist_ids"], inputs["genre_ids"])
     return replace(conditioning, start=start, lyric_states=prior.lyrics.states(inputs.get("lyric_ids")))
+
+
+def conditions_of(
+    config: JukeboxPriorConfig, labels: LevelLabels, window: Window, upper_codes: Tensor | None, known: int = 0
+) -> dict[str, Tensor]:
+    """What conditions a window of a song: labels, and the codes (U,) of the level above that exist, never padding.
+
+    Labels that change are those of the first code behind the `known` ones.
+    """
+    inputs = window_inputs([labels], window.start * config.hop_length, (window.start + known) * config.hop_length)
+    if config.upper_strides:
+        first, last = window.start // config.upper_ratio, -(-window.stop // config.upper_ratio)
+        inputs["upper_codes"] = upper_codes[first:last][None]
+    return inputs

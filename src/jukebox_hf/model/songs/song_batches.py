@@ -81,14 +81,14 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
         return dict(inputs), codes
     require(
         not isinstance(codes, SongState),
-        f"num_return_sequences={copies} and a SongState exclude each other, since a state has the seeds of its songs; "
-        f"give its codes by level",
+        f"{copies} songs of each (num_return_sequences, takes) and a SongState exclude each other, since a state has "
+        f"the seeds of its songs; give its codes by level",
     )
     batch = batch_size(inputs, codes)
     require(
         batch * copies <= MOST_SONGS_OF_CALL,
-        f"num_return_sequences={copies} of {batch} songs are more than the {MOST_SONGS_OF_CALL:,} that a call may "
-        f"write; call several times, each with its own seed",
+        f"{copies} of each (num_return_sequences, takes) of {batch} songs are more than the "
+        f"{MOST_SONGS_OF_CALL:,} that a call may write; call several times, each with its own seed",
     )
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))

@@ -152,8 +152,8 @@ def plan_song(
         if is_side_by_side:
             windows = plan_side_by_side(total, prior.context_length, prior.upper_ratio)
         else:
-            windows = plan_windows(total, prior.context_length, _window_stride(prior, fraction))
-        mended = prior.context_length // _MENDED_PART if is_side_by_side else 0
+            windows = level_windows(prior, total, fraction)
+        mended = mended_codes(prior) if is_side_by_side else 0
         own_recall = None if prior.upper_strides or recall is None else _recall(recall, hops[level], windows)
         plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended, own_recall))
     require(
@@ -162,6 +162,16 @@ def plan_song(
         f"out",
     )
     return SamplingPlan(whole, tuple(plans))
+
+
+def mended_codes(prior: JukeboxPriorConfig) -> int:
+    """How many codes behind a seam are written again, with those before it in sight."""
+    return prior.context_length // _MENDED_PART
+
+
+def level_windows(prior: JukeboxPriorConfig, total: int, fraction: float | None = None) -> tuple[Window, ...]:
+    """The windows of a level of `total` codes, each of which has a `fraction` that is new; None: as the original's."""
+    return plan_windows(total, prior.context_length, _window_stride(prior, fraction))
 
 
 def told_song_samples(prior: JukeboxPriorConfig, samples: int) -> int | None:

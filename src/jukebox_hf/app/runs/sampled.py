@@ -1,0 +1,52 @@
+"""Songs while they are sampled: what a person sees of it, and what becomes of a device with too little memory."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from jukebox_hf.app.progress import Progress
+from jukebox_hf.app.runs.planned_songs import PlannedSongs
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.songs.level_sampler import Listeners
+from jukebox_hf.model.songs.song import WrittenWindow, sample_songs
+from jukebox_hf.model.songs.song_state import SongState
+
+
+def sampled(
+    planned: PlannedSongs,
+    state: SongState,
+    model: JukeboxModel,
+    progress: Progress,
+    after_level: Callable[[int, Sequence[SongState]], None] | None = None,
+) -> Iterator[WrittenWindow]:
+    """Sample to the end, giving what there is after each window; `after_level` as in `sample_songs`."""
+    with listening(planned, progress) as listeners:
+        batch = replace(planned.batch, state=state)
+        yield from sample_songs(model, [batch], planned.compute, listeners, after_level)
+
+
+@contextlib.contextmanager
+def listening(planned: PlannedSongs, progress: Progress) -> Iterator[Listeners]:
+    """Inside, bars follow the steps of planned songs, warnings are lines, and too little memory is a sentence."""
+    level_now = None
+
+    def watch(level: int, position: int) -> None:
+        nonlocal level_now
+        if level != level_now:
+            level_now = level
+            (total,) = (level_plan.total for level_plan in planned.batch.plan.levels if level_plan.level == level)
+            progress.begin_level(level, total, position)
+        progress.reach(position)
+
+    try:
+        with progress.warnings_as_lines():
+            yield Listeners(watch=watch)
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
+            "--dtype bfloat16"
+        ) from None
+    finally:
+        progress.end_level()

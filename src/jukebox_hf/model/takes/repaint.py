@@ -1,0 +1,387 @@
+"""Repaint: a stretch of a song is sung again, while all before it and after it stays.
+
+Flows in: the codes of a finished song and a stretch of it. Flows out: codes that differ in the stretch alone, and on
+the finer levels in the seam behind it. Every take of the stretch is written with all before it in sight; kept is the
+one under which the codes that follow, which nobody touches, are likeliest. The finer levels are then written again from
+the new codes above.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from ..checks.seeds import later_seed
+from ..checks.validation import is_number, require
+from ..configuration.configuration_jukebox import JukeboxConfig
+from ..networks.convolution import reach_in_codes
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from ..songs.generation_arguments import GenerateArguments
+from ..songs.level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
+from ..songs.likelihood import code_bits
+from ..songs.song import Priors, SongBatch
+from ..songs.song_batches import batch_size, take_batches
+from ..songs.song_codes import Codes, read_codes
+from ..songs.song_plan import ComputeOptions, LevelPlan, mended_codes
+from ..songs.song_state import SongState
+from ..songs.windows import Window
+from .song_scores import score_song
+
+
+@dataclass(frozen=True)
+class Repaint:
+    """A stretch of a song that is to be sung again.
+
+    Attributes:
+        batch: its first row is the song as it is, and every other one a take, of the same codes so far.
+        spans: by level, the codes that are written again; those of the top level are the stretch.
+    """
+
+    batch: SongBatch
+    spans: Mapping[int, Window]
+
+    @property
+    def top(self) -> int:
+        return max(self.spans)
+
+    @property
+    def takes(self) -> range:
+        """The rows that are takes."""
+        return range(1, self.batch.state.num_songs)
+
+    def of_row(self, row: int, state: SongState) -> "Repaint":
+        """One row alone, in a state with all of them, or in its own."""
+        own = state if state.num_songs == 1 else state.only(row)
+        labels = tuple((songs[row],) if songs else () for songs in self.batch.labels)
+        return replace(self, batch=SongBatch((0,), self.batch.plan, labels, own))
+
+
+@dataclass(frozen=True)
+class RepaintTake:
+    """One take of a stretch.
+
+    Attributes:
+        seed: that decided its codes, on all levels.
+        value: bits per code of what follows; where nothing does, bits per code that the right artist and genre save.
+        place: 1 for the best.
+        is_kept: whether it is in the song now.
+    """
+
+    seed: int
+    value: float
+    place: int
+    is_kept: bool
+
+
+@dataclass(frozen=True)
+class RepaintScores:
+    """What the takes of a stretch were chosen by.
+
+    Attributes:
+        start_second, stop_second: of the stretch, as it was snapped to codes of the top level.
+        chosen_by: `following`, how likely the codes that follow are (fewer bits are better), or, at the end of a song,
+            `self`, what the right artist and genre save (more are better).
+        codes: how many codes were scored.
+        older: the value of the song as it was, under the same words.
+        takes: in the order of their seeds.
+        changed: by level, which codes may differ: (start, stop).
+        changed_seconds: of the audio that may differ, the reach of the decoder included.
+    """
+
+    start_second: float
+    stop_second: float
+    chosen_by: str
+    codes: int
+    older: float
+    takes: tuple[RepaintTake, ...]
+    changed: Mapping[int, tuple[int, int]]
+    changed_seconds: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        takes = [
+            {"seed": take.seed, "value": round(take.value, 4), "place": take.place, "kept": take.is_kept}
+            for take in self.takes
+        ]
+        return {
+            "from": round(self.start_second, 6),
+            "to": round(self.stop_second, 6),
+            "chosen_by": self.chosen_by,
+            "scored_codes": self.codes,
+            "older": round(self.older, 4),
+            "takes": takes,
+            "changed_codes": {str(level): list(span) for level, span in self.changed.items()},
+            "changed_seconds": [round(second, 4) for second in self.changed_seconds],
+        }
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What there is after a window, or after windows side by side.
+
+    Attributes:
+        state: every row with all of its codes.
+        level: that is being written.
+        done: up to which code of it.
+        level_is_done: whether that is all of it.
+        backend: the one that computed its codes.
+    """
+
+    state: SongState
+    level: int
+    done: int
+    level_is_done: bool
+    backend: str
+
+
+def read_repaint(
+    config: JukeboxConfig,
+    vqvae: JukeboxVQVAE,
+    inputs: Mapping[str, Any],
+    arguments: GenerateArguments,
+    codes: Codes,
+    seconds: Any,
+    takes: int,
+    hook: LogitsHook | None = None,
+) -> Repaint:
+    """A repaint of one song, checked to its end.
+
+    Args:
+        inputs: its words, as for `take_batches`; lengths in them are those of the codes.
+        arguments: how to draw and compute, and the seed.
+        codes: of the song, from the top level down to the finest that it has, in any form that `read_codes` takes.
+        seconds: where the stretch begins and ends.
+        takes: how many to write.
+        hook: as in `take_batches`.
+
+    Raises:
+        ValueError: more than one song, one that is not finished, or a stretch that is none, in one sentence.
+    """
+    known = read_codes(codes)
+    if isinstance(known, SongState):  # its seeds would sing the same again
+        require(known.num_songs == 1, f"codes hold {known.num_songs} songs, but one is sung again at a time; give one")
+        known = {level: own[0][None] for level, own in enumerate(known.codes)}
+    known = {level: own for level, own in (known or {}).items() if not isinstance(own, Tensor) or own.numel()}
+    top = len(config.prior_configs) - 1
+    require(
+        top in known,
+        f"codes of level {top} are missing, of which a stretch is to be sung again; give the codes of a song, as "
+        f"generate(return_codes=True) does",
+    )
+    count = batch_size(inputs, known)
+    require(count == 1, f"{count} songs are given, but one is sung again at a time; give one")
+    require(
+        isinstance(seconds, Sequence) and not isinstance(seconds, str) and len(seconds) == 2,
+        f"stretch={seconds!r:.80} must be two numbers of seconds, where it begins and ends, such as (4.2, 6.8)",
+    )
+    levels = tuple(range(top, min(known) - 1, -1))
+    arguments = replace(arguments, seconds=None, new_codes=0, levels=levels)
+    (song,) = take_batches(config, vqvae, inputs, arguments, known, hook)
+    for plan in song.plan.levels:
+        there = len(song.state.codes[plan.level][0])
+        require(
+            there == plan.total,
+            f"level {plan.level} of the song has {there} codes of {plan.total}; finish it first, by upsample, to "
+            f"sing a part of it again",
+        )
+    stretch = snap(config, song.plan.levels[0].total, *seconds)
+    return plan_repaint(config, song, stretch, takes)
+
+
+def refuse_lengths(said: Mapping[str, Any]) -> None:
+    """Refuse what would ask for another song than the one that is there.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    for name in ("seconds", "max_new_tokens", "levels", "num_return_sequences", "keep", "choose_by"):
+        require(
+            said.get(name) is None,
+            f"{name}={said.get(name)!r:.80} means nothing where a stretch is sung again: length and levels are those "
+            f"of the song, and one take is kept; leave it out",
+        )
+
+
+def snap(config: JukeboxConfig, num_codes: int, start_second: float, stop_second: float) -> Window:
+    """The stretch in whole codes of the top level, each end at the nearest.
+
+    Args:
+        num_codes: of the top level.
+
+    Raises:
+        ValueError: no numbers, or a stretch outside the song, empty or shorter than a code.
+    """
+    hop, rate = config.vqvae_config.hop_lengths[len(config.prior_configs) - 1], config.sampling_rate
+    said, seconds = f"the stretch from {start_second!r} to {stop_second!r} s", num_codes * hop / rate
+    require(
+        is_number(start_second) and is_number(stop_second) and abs(start_second) < 1e9 and abs(stop_second) < 1e9,
+        f"{said} must be two numbers of seconds, such as 4.2 and 6.8",
+    )
+    require(
+        0 <= start_second < seconds and stop_second < seconds + hop / rate,
+        f"{said} lies outside the song, which has {seconds:.4g} s; choose one inside of it",
+    )
+    require(start_second < stop_second, f"{said} is empty; let it end after its beginning")
+    require(
+        (stop_second - start_second) * rate >= hop,
+        f"{said} is shorter than one code of the top level ({hop / rate:.3g} s); choose a longer one",
+    )
+    start, stop = (int(second * rate / hop + 0.5) for second in (start_second, stop_second))
+    stop = min(stop, num_codes)
+    return Window(min(start, stop - 1), stop)
+
+
+def repaint_spans(config: JukeboxConfig, plan_levels: Sequence[LevelPlan], stretch: Window) -> dict[int, Window]:
+    """By level, what is written again: the stretch, and behind it, on the finer levels, an eighth of a window.
+
+    What is mended on one level lies under codes that the next one refines, so that its own mended part lies behind.
+    """
+    spans = {plan_levels[0].level: stretch}
+    for plan in plan_levels[1:]:
+        prior, above = config.prior_configs[plan.level], spans[plan.level + 1]
+        seam = above.stop * prior.upper_ratio
+        spans[plan.level] = Window(
+            above.start * prior.upper_ratio, min(seam + mended_codes(prior), plan.total) if seam < plan.total else seam
+        )
+    return spans
+
+
+def plan_repaint(config: JukeboxConfig, song: SongBatch, stretch: Window, takes: int) -> Repaint:
+    """The rows of a repaint, from a song with all of its codes; the seeds of the takes count on from the song's."""
+    rows, state = takes + 1, song.state
+    seeds = (state.seeds[0], *(later_seed(state.seeds[0], take) for take in range(takes)))
+    codes = tuple(tuple(own[0].clone() for _ in range(rows)) for own in state.codes)  # files hold no codes twice
+    labels = tuple(tuple(songs[:1]) * rows for songs in song.labels)
+    batch = SongBatch(tuple(range(rows)), song.plan, labels, SongState(codes, seeds, state.notes))
+    return Repaint(batch, repaint_spans(config, song.plan.levels, stretch))
+
+
+def sing_takes(
+    model: Priors,
+    repaint: Repaint,
+    compute: ComputeOptions,
+    listeners: Listeners = Listeners(),  # noqa: B008 - a frozen value
+    done: int | None = None,
+) -> Iterator[Rewritten]:
+    """Write the stretch again at the top level, in every row that is a take; from code `done` on where it was begun.
+
+    The prior stays lent, to be asked by `choose_take`.
+
+    Raises:
+        FloatingPointError: as in `sample_songs`.
+    """
+    yield from _rewritten(model.lend(repaint.top), repaint, repaint.top, repaint.takes, compute, listeners, done)
+
+
+def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[RepaintScores, int]:
+    """Score the takes in a state in which all are there, and give the row that is kept; the prior is taken back."""
+    config, stretch = model.config, repaint.spans[repaint.top]
+    prior, hop = model.lend(repaint.top), config.vqvae_config.hop_lengths[repaint.top]
+    values = []
+    for row in range(state.num_songs):
+        own, labels = state.codes[repaint.top][row], repaint.batch.labels[repaint.top][row]
+        follows = stretch.stop < len(own)
+        if follows:
+            window = window_around(stretch.stop, len(own), prior.config.context_length)
+            bits = code_bits(prior, own, labels, windows=[window], start=stretch.stop, stop=window.stop)
+            values.append(float(bits.double().mean()))
+            scored = len(bits)
+        else:
+            score = score_song(prior, own, labels, start=stretch.start, stop=stretch.stop)
+            values.append(score.self_score if prior.config.has_labels else -score.own)
+            scored = score.codes
+    del prior
+    model.take_back(repaint.top)
+    older, *own = values
+    best_first = sorted(range(len(own)), key=lambda take: own[take] if follows else -own[take])
+    places = [best_first.index(take) + 1 for take in range(len(own))]
+    seeds = [state.seeds[row] for row in repaint.takes]
+    takes = tuple(RepaintTake(*told, told[2] == 1) for told in zip(seeds, own, places, strict=True))
+    seconds = hop / config.sampling_rate
+    scores = RepaintScores(
+        start_second=stretch.start * seconds,
+        stop_second=stretch.stop * seconds,
+        chosen_by="following" if follows else "self",
+        codes=scored,
+        older=older,
+        takes=takes,
+        changed={level: (span.start, span.stop) for level, span in repaint.spans.items()},
+        changed_seconds=_changed_seconds(config, repaint),
+    )
+    return scores, repaint.takes[best_first[0]]
+
+
+def refine(
+    model: Priors,
+    repaint: Repaint,
+    compute: ComputeOptions,
+    listeners: Listeners = Listeners(),  # noqa: B008 - a frozen value
+    done: Mapping[int, int] | None = None,
+) -> Iterator[Rewritten]:
+    """Write the finer levels of the one row that was kept again (`Repaint.of_row`).
+
+    Args:
+        done: by level, up to which code it was written before a run was stopped.
+
+    Raises:
+        FloatingPointError: as in `sample_songs`.
+    """
+    for level in sorted(set(repaint.spans) - {repaint.top}, reverse=True):
+        reached = (done or {}).get(level)
+        if reached is not None and reached >= repaint.spans[level].stop:
+            continue
+        for step in _rewritten(model.lend(level), repaint, level, range(1), compute, listeners, reached):
+            repaint = replace(repaint, batch=replace(repaint.batch, state=step.state))
+            yield step
+        model.take_back(level)
+
+
+def window_around(code: int, total: int, length: int) -> Window:
+    """A window of at most `length` with a code in its middle, or as near to it as a song of `total` codes allows."""
+    start = max(min(code - length // 2, total - length), 0)
+    return Window(start, min(start + length, total))
+
+
+def _rewritten(
+    prior: JukeboxPrior,
+    repaint: Repaint,
+    level: int,
+    songs: Sequence[int],
+    compute: ComputeOptions,
+    listeners: Listeners,
+    done: int | None,
+) -> Iterator[Rewritten]:
+    """Write the span of a level again in some rows, in the windows of the plan; what is outside is known or kept."""
+    batch, span, state = repaint.batch, repaint.spans[level], repaint.batch.state
+    (plan,) = (each for each in batch.plan.levels if each.level == level)
+    sampler = LevelSampler(prior, plan, batch.labels[level], compute, listeners)
+    done = span.start if done is None else done
+    for windows in plan.rounds(len(songs), compute.batch):
+        own = [window for window in windows if window.stop > done and window.start < span.stop]
+        if not own:
+            continue
+        rows = [
+            WindowRow(song, window, state.codes[level][song][window.start : max(done, window.start)], stop)
+            for window in own
+            for stop in [min(window.stop, span.stop) - window.start]
+            for song in songs
+        ]
+        state = sampler.write(state, rows)
+        seams = [
+            replace(seam, stop=min(seam.stop, span.stop - seam.window.start)) for seam in sampler.seams(state, rows)
+        ]
+        state = sampler.write(state, [seam for seam in seams if seam.stop > len(seam.known)], is_watched=False)
+        done = min(own[-1].stop, span.stop)
+        yield Rewritten(state, level, done, done == span.stop, sampler.backend)
+
+
+def _changed_seconds(config: JukeboxConfig, repaint: Repaint) -> tuple[float, float]:
+    """The part of the audio that may differ: the finest span, and what the decoder hears to either side of a code."""
+    finest = min(repaint.spans)
+    vqvae, span = config.vqvae_config, repaint.spans[finest]
+    reach = reach_in_codes(vqvae.level_strides[: finest + 1], vqvae.dilations(finest))
+    (total,) = (plan.total for plan in repaint.batch.plan.levels if plan.level == finest)
+    seconds = vqvae.hop_lengths[finest] / config.sampling_rate
+    return max(span.start - reach, 0) * seconds, min(span.stop + reach, total) * seconds

@@ -1,0 +1,271 @@
+"""Repaint: a stretch is sung again, what follows chooses the take, and everything else stays bit for bit."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from jukebox_hf import JukeboxPipeline
+from jukebox_hf.model.songs.song_state import SongState
+from jukebox_hf.model.takes import repaint, takes
+
+WORDS = {"artist": "the testers", "genre": "soft rock"}
+HOP, RATE, RATIOS = 128, 44100, (16, 4, 1)  # codes of each level for one of the top
+START, STOP = 30, 38  # codes of the top level
+STRETCH = (START * HOP / RATE, STOP * HOP / RATE)
+HOT = {"temperature": 3.0}  # the network is sure of itself, and would sing the same again
+
+
+@pytest.fixture(scope="module")
+def inputs(processor):
+    return processor("Here I am, a song of words", **WORDS, seed=40)
+
+
+@pytest.fixture(scope="module")
+def older(model, inputs):
+    """A song of 64 codes at the top: several windows on every level."""
+    return model.generate(inputs, seconds=64 * HOP / RATE, return_codes=True, seed=5, **HOT)
+
+
+@pytest.fixture(scope="module")
+def again(model, inputs, older):
+    return model.repaint(inputs, older.codes, STRETCH, takes=5, return_codes=True, **HOT)
+
+
+def _outside(codes, span):
+    start, stop = span
+    return torch.cat([codes[0, :start], codes[0, stop:]])
+
+
+def test_outside_of_the_stretch_and_its_mended_seams_every_code_stays(older, again, model):
+    told = again.repaint
+    assert (told.start_second, told.stop_second) == pytest.approx(STRETCH)
+    assert told.changed[2] == (START, STOP)
+    windows = [prior.context_length for prior in model.config.prior_configs]
+    assert told.changed[1] == (START * 4, STOP * 4 + windows[1] // 8)
+    assert told.changed[0] == (START * 16, told.changed[1][1] * 4 + windows[0] // 8)
+    for level in range(3):
+        one, other = older.codes[level], again.codes[level]
+        assert one.shape == other.shape
+        assert torch.equal(_outside(one, told.changed[level]), _outside(other, told.changed[level]))
+        start, _ = told.changed[level]
+        inside = slice(start, STOP * RATIOS[level])
+        assert not torch.equal(one[0, inside], other[0, inside]), "the stretch is sung again"
+
+
+def test_the_audio_is_the_same_beyond_the_reach_of_the_decoder(older, again):
+    first, last = (round(second * RATE) for second in again.repaint.changed_seconds)
+    assert 0 < first < START * HOP
+    assert STOP * HOP < last < older.audio.shape[1]
+    assert torch.equal(older.audio[0, :first], again.audio[0, :first])
+    assert torch.equal(older.audio[0, last:], again.audio[0, last:])
+    assert not torch.equal(older.audio[0, first:last], again.audio[0, first:last])
+
+
+def test_the_take_that_makes_what_follows_likeliest_is_kept(model, inputs, older, again):
+    """Computed once more from `forward`, for each take as a song of its own."""
+    told, songs = again.repaint, []
+    assert told.chosen_by == "following"
+    assert [take.seed for take in told.takes] == [40, 41, 42, 43, 44]
+    for take in told.takes:
+        alone = model.repaint(inputs, older.codes, STRETCH, seed=take.seed, return_codes=True, **HOT)
+        songs.append(alone.codes[2])
+        if take.is_kept:
+            assert all(torch.equal(one, other) for one, other in zip(alone.codes, again.codes, strict=True))
+            assert again.seeds.tolist() == [take.seed]
+    prior = model.prior(2)
+    length = prior.config.context_length
+    start = STOP - length // 2
+    (labels,) = (rows[0] for rows in [repaint_labels(model, inputs, older)])
+    row = labels.window_row(start * HOP).tolist()
+    given = {
+        "artist_ids": torch.tensor([row[3]]),
+        "genre_ids": torch.tensor([row[4 : 4 + prior.config.max_genres]]),
+        "timing": torch.tensor([row[:3]]),
+        "lyric_ids": torch.tensor([row[-prior.config.lyric_length :]]),
+    }
+
+    def bits(codes):
+        window = codes[:, start : start + length]
+        logits = prior(window, **given).logits[0, prior.config.prefix_length :].double()
+        losses = F.cross_entropy(logits, window[0] + prior.config.code_offset, reduction="none")
+        return float(losses[STOP - start :].mean()) / 0.6931471805599453
+
+    with torch.no_grad():
+        values = [bits(codes) for codes in songs]
+        assert [take.value for take in told.takes] == pytest.approx(values, abs=1e-4)
+        assert told.older == pytest.approx(bits(older.codes[2]), abs=1e-4)
+    assert told.codes == length - length // 2
+    best = min(told.takes, key=lambda take: take.value)
+    assert best.is_kept
+    assert best.place == 1
+    assert sum(take.is_kept for take in told.takes) == 1
+    assert len(set(values)) > 2
+
+
+def repaint_labels(model, inputs, older):
+    _, labels, _ = repaint_codes(model.config, inputs, older)
+    return [labels]
+
+
+def repaint_codes(config, inputs, older):
+    from jukebox_hf.model.alignment.batch_alignment import labelled_codes
+
+    return labelled_codes(config, inputs, {2: older.codes[2]}, 2)[0]
+
+
+def test_with_its_own_seed_and_words_a_stretch_is_sung_as_it_was(model, inputs, older):
+    """It is written in the windows, with the numbers and from the codes of the song itself."""
+    same = model.repaint(inputs, older.codes, STRETCH, seed=5, return_codes=True, **HOT)
+    for one, other in zip(older.codes, same.codes, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_finer_levels_are_written_from_the_new_codes_above(model, inputs, older, again):
+    """As an upsampler would that was given the new top and all before the stretch: the plain twin."""
+    kept = next(take.seed for take in again.repaint.takes if take.is_kept)
+    known = {2: again.codes[2], 1: older.codes[1][:, : START * 4]}
+    seconds = 64 * HOP / RATE
+    plain = model.generate(inputs, codes=known, levels=[1], seconds=seconds, seed=kept, return_codes=True, **HOT)
+    stop = again.repaint.changed[1][1]
+    assert torch.equal(plain.codes[1][0, :stop], again.codes[1][0, :stop])
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_windows_side_by_side_keep_what_is_outside_too(model, inputs, older, batch):
+    how = {"parallel_windows": True, "batch": batch, "takes": 3, "return_codes": True, **HOT}
+    found = model.repaint(inputs, older.codes, (0.02, 0.15), **how)
+    for level in range(3):
+        span = found.repaint.changed[level]
+        assert torch.equal(_outside(older.codes[level], span), _outside(found.codes[level], span))
+    other = model.repaint(inputs, older.codes, (0.02, 0.15), **how | {"batch": 1})
+    assert all(torch.equal(one, two) for one, two in zip(found.codes, other.codes, strict=True))
+    plain = model.repaint(inputs, older.codes, (0.02, 0.15), takes=3, return_codes=True, **HOT)
+    assert torch.equal(plain.codes[2], found.codes[2])
+    assert not torch.equal(plain.codes[0], found.codes[0])
+
+
+def test_side_by_side_every_seam_inside_is_mended(model, inputs, older, monkeypatch):
+    own, seams = repaint.LevelSampler.seams, []
+
+    def counted(self, state, rows):
+        found = own(self, state, rows)
+        seams.append((self.plan.level, [row.window.start for row in rows if row.window.start > 0], found))
+        return found
+
+    monkeypatch.setattr(repaint.LevelSampler, "seams", counted)
+    found = model.repaint(inputs, older.codes, (0.02, 0.15), parallel_windows=True, return_codes=True, **HOT)
+    for level, starts, mended in seams:
+        if level < 2:
+            inside = [start for start in starts if start >= found.repaint.changed[level][0]]
+            assert len(mended) >= len(inside) > 0
+
+
+def test_at_the_end_of_a_song_its_own_words_choose(model, inputs, older):
+    end = 64 * HOP / RATE
+    found = model.repaint(inputs, older.codes, (50 * HOP / RATE, end), takes=3, return_codes=True, **HOT)
+    assert found.repaint.chosen_by == "self"
+    assert found.repaint.codes == 14
+    assert [found.repaint.changed[level] for level in (2, 1, 0)] == [(50, 64), (200, 256), (800, 1024)]
+    best = max(found.repaint.takes, key=lambda take: take.value)
+    assert best.is_kept
+    score = takes.score_song(model.prior(2), found.codes[2][0], repaint_labels(model, inputs, older)[0], start=50)
+    assert best.value == pytest.approx(score.self_score, abs=1e-4)
+
+
+def test_a_sketch_can_be_sung_again_and_one_take_is_enough(model, inputs, older):
+    sketch = {2: older.codes[2]}
+    found = model.repaint(inputs, sketch, STRETCH, return_codes=True, **HOT)
+    assert list(found.repaint.changed) == [2]
+    assert len(found.repaint.takes) == 1
+    assert torch.equal(_outside(older.codes[2], (START, STOP)), _outside(found.codes[2], (START, STOP)))
+    state = SongState(((), (), ()), ())
+    state = SongState(tuple((older.codes[level][0],) for level in range(3)), (5,))
+    same = model.repaint(inputs, state, STRETCH, return_codes=True, **HOT)
+    assert torch.equal(same.codes[2], found.codes[2]), "a state's own seed would sing the same again"
+
+
+def test_other_words_sing_another_stretch(model, inputs, older, processor):
+    one, other = (
+        model.repaint(given, {2: older.codes[2]}, STRETCH, seed=9, return_codes=True, **HOT)
+        for given in (inputs, processor("None of that, but something else", artist="quiet ones", genre="country"))
+    )
+    assert not torch.equal(one.codes[2], other.codes[2])
+
+
+def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
+    pipe = JukeboxPipeline(model, processor=processor)
+    codes = [level[0].numpy() for level in older.codes]
+    song = pipe(
+        "Here I am, a song of words", **WORDS, seed=40, codes=codes, repaint=STRETCH, takes=5, return_codes=True, **HOT
+    )
+    assert (song["audio"] == again.audio[0].numpy()).all()
+    assert song["repaint"] == again.repaint.to_dict()
+    for one, other in zip(song["codes"], again.codes, strict=True):
+        assert (one == other[0].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("stretch", "said", "message"),
+    [
+        ((0.1, 0.19), {}, r"the stretch from 0.1 to 0.19 s lies outside the song, which has 0.1858 s"),
+        ((-0.1, 0.1), {}, r"lies outside the song"),
+        ((0.05, 0.05), {}, r"is empty"),
+        ((0.06, 0.05), {}, r"is empty"),
+        ((0.05, 0.052), {}, r"is shorter than one code of the top level \(0.0029 s\)"),
+        ((0.05, "x"), {}, r"must be two numbers of seconds"),
+        ((0.05, float("nan")), {}, r"must be two numbers of seconds"),
+        (0.05, {}, r"stretch=0.05 must be two numbers"),
+        (None, {}, r"stretch=None must be two numbers"),
+        (STRETCH, {"takes": 0}, r"takes=0 must be a whole number of takes"),
+        (STRETCH, {"seconds": 3}, r"seconds=3 means nothing where a stretch is sung again"),
+        (STRETCH, {"levels": [2]}, r"levels=\[2\] means nothing"),
+        (STRETCH, {"temperature": -1}, r"temperature=-1 must be 0"),
+        (STRETCH, {"nonsense": 1}, r"unknown argument nonsense"),
+    ],
+)
+def test_what_cannot_be_sung_again_is_refused_before_the_first_code(
+    model, inputs, older, monkeypatch, stretch, said, message
+):
+    monkeypatch.setattr(type(model), "lend", None)
+    with pytest.raises(ValueError, match=message):
+        model.repaint(inputs, older.codes, stretch, **said)
+
+
+def test_songs_that_are_not_there_are_refused(model, inputs, older, processor, monkeypatch):
+    monkeypatch.setattr(type(model), "lend", None)
+    for codes, message in (
+        (None, "codes of level 2 are missing"),
+        ({1: older.codes[1]}, "codes of level 2 are missing"),
+        ({2: older.codes[2], 1: older.codes[1][:, :100]}, "level 1 of the song has 100 codes of 256"),
+        ({2: older.codes[2], 0: older.codes[0]}, "level 1 of the song has 0 codes of 256"),
+        ([level.repeat(2, 1) for level in older.codes], "2 songs are given, but one is sung again at a time"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.repaint({} if "2 songs" in message else inputs, codes, STRETCH)
+
+
+def test_takes_that_do_not_fit_into_memory_are_refused(model, inputs, older, monkeypatch):
+    row = takes.bytes_per_row(model.config.prior_configs[-1], "float32")
+    monkeypatch.setattr(takes, "free_bytes", lambda device: 3 * row)
+    with pytest.raises(ValueError, match=r"takes=4 needs .* GB to write 4 rows side by side.*say batch=3"):
+        model.repaint(inputs, older.codes, STRETCH, takes=4)
+
+
+@pytest.mark.parametrize(("code", "total", "window"), [(10, 64, (0, 24)), (30, 64, (18, 42)), (60, 64, (40, 64))])
+def test_what_follows_is_read_in_a_window_around_the_end(code, total, window):
+    found = repaint.window_around(code, total, 24)
+    assert (found.start, found.stop) == window
+    assert repaint.window_around(code, 20, 24).length == 20
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "codes"),
+    [(0, 0.5, (0, 4)), (0.06, 0.44, (0, 4)), (0.07, 0.3, (1, 2)), (0.45, 0.9, (4, 7)), (0.84, 1.06, (7, 8))],
+)
+def test_the_ends_of_a_stretch_are_moved_to_the_nearest_codes(start, stop, codes):
+    sizes = SimpleNamespace(hop_lengths=(2, 16))
+    config = SimpleNamespace(vqvae_config=sizes, prior_configs=(0, 0), sampling_rate=128)  # a code is an eighth
+    found = repaint.snap(config, 8, start, stop)
+    assert (found.start, found.stop) == codes
