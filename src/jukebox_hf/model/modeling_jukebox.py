@@ -283,10 +283,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 (T,) will do, in tensors, arrays or lists.
             offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
-                `top_p`, `min_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the
-                likeliest code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows`
-                (see `plan_song`); `batch`, `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`;
-                `return_alignment`. See docs/reference/generation.md.
+                `top_p`, `min_p`, `typical_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False`
+                for the likeliest code; `levels` to write; `seed` (the songs of a batch count on from it);
+                `parallel_windows` (see `plan_song`); `batch`, `chunk` to bound memory; `backend` (see
+                `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
