@@ -49,6 +49,7 @@ EXAMPLES = {
     "top_k": "100",
     "top_p": "0.9",
     "min_p": "0.05",
+    "typical_p": "2=0.95",
     "parallel_windows": True,
     "format": "flac",
     "normalize": "peak",

@@ -168,6 +168,12 @@ class SongRequest:
         float,
         "min_p",
     )
+    typical_p: str | None = _numbers_by_level(
+        "Sample from the codes whose surprise is nearest to the expected one and whose probabilities add up to p: one "
+        "number, or by level 2=0.9 (default: all).",
+        float,
+        "typical_p",
+    )
     parallel_windows: bool = _drawing(
         False,
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",
