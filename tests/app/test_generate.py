@@ -150,13 +150,15 @@ def test_flac_24_bit_and_peak_normalisation(generate, tmp_path):
 
 
 def test_numbers_can_be_given_by_level(generate, tmp_path, read_json):
-    words = ("--temperature", "2=0.5,1=0", "--top-k", "2=3", "--min-p", "0=0.05", "--hop-fraction", "0=1", "--seed", 1)
+    cuts = ("--top-k", "2=3", "--min-p", "0=0.05", "--typical-p", "1=0.9")
+    words = ("--temperature", "2=0.5,1=0", *cuts, "--hop-fraction", "0=1", "--seed", 1)
     assert generate(tmp_path / "a.wav", *words).code == 0
     plan = read_json(tmp_path / "a.json")["plan"]
-    assert [(level["level"], level["temperature"], level["top_k"], level["min_p"]) for level in plan] == [
-        (2, 0.5, 3, 0),
-        (1, 0, 0, 0),
-        (0, 0.99, 0, 0.05),
+    told = ("level", "temperature", "top_k", "min_p", "typical_p")
+    assert [tuple(level[name] for name in told) for level in plan] == [
+        (2, 0.5, 3, 0, 1),
+        (1, 0, 0, 0, 0.9),
+        (0, 0.99, 0, 0.05, 1),
     ]
     assert plan[2]["windows"] == 17  # 544 codes in windows of 32 that do not overlap
 

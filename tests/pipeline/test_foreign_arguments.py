@@ -58,7 +58,7 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"max_length": 20}, "say seconds="),
         ({"use_cache": False}, "always written with caches"),
         ({"return_dict_in_generate": False}, "take its .audio"),
-        ({"typical_p": 0.5}, "use top_k, top_p or min_p"),
+        ({"top_h": 0.5}, "use top_k, top_p, min_p or typical_p"),
         ({"num_beams": 2}, "without beams"),
         ({"eos_token_id": 3}, "no special ones"),
         ({"bad_words_ids": [[1]]}, "logits_processor"),
@@ -70,6 +70,8 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"top_k": False}, "must be a number"),
         ({"min_p": True}, "must be a number"),
         ({"min_p": 1.5}, "must be 0 (keep all) or lie over 0 and up to 1"),
+        ({"typical_p": True}, "must be a number"),
+        ({"typical_p": 0}, "must lie over 0 and up to 1 (keep all)"),
         ({"seed": True}, "must be an integer"),
         ({"seed": np.bool_(True)}, "must be an integer"),
         ({"num_return_sequences": 0}, "positive integer"),
@@ -82,7 +84,7 @@ def test_generate_refuses_with_a_cure(model, said, message):
     _refused(lambda: _read(model, **said), message)
 
 
-@pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"typical_p": 0.5}])
+@pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"top_h": 0.5}])
 def test_configurations_are_read_as_strictly_as_arguments(model, said, monkeypatch):
     _refused(lambda: _read(model, GenerationConfig(**said)), f"generation_config.{next(iter(said))}=")
     for name, value in said.items():

@@ -198,6 +198,15 @@ def test_min_p_may_be_said_wherever_top_p_may(model):
     assert _read(model, min_p=0) == _read(model)
 
 
+def test_typical_p_may_be_said_wherever_top_p_may(model):
+    assert _read(model, GenerationConfig(typical_p=0.9)).settings[0].typical_p == 0.9
+    changed = copy.copy(model)
+    changed.generation_config = GenerationConfig(typical_p={"0": 0.9})
+    assert [_read(changed).settings[level].typical_p for level in range(3)] == [0.9, 1.0, 1.0]
+    assert _read(changed, typical_p=1.0).settings[0].typical_p == 1.0
+    assert _read(model, typical_p=1.0) == _read(model)
+
+
 def test_levels_left_out_keep_the_models_own_setting(model):
     changed = copy.copy(model)
     own = {"temperature": {"0": 0.95, "1": 0.7, "2": 0.9}, "top_k": {"1": 4}, "hop_fractions": {"2": 0.25, "0": 0.5}}
@@ -397,6 +406,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"temperature": {5: 1.0}}, "a key of temperature=5 is not a level"),
         ({}, {"top_k": 5, "top_p": 0.9}, "exclude each other"),
         ({}, {"top_p": {2: 0.9}, "min_p": 0.1}, "top_p=0.9 and min_p=0.1 exclude each other"),
+        ({}, {"top_k": {0: 5}, "typical_p": 0.9}, "top_k=5 and typical_p=0.9 exclude each other"),
         ({}, {"hop_fractions": 2.0}, "must lie over 0"),
         ({}, {"do_sample": 1}, "do_sample=1 must be True"),
         ({}, {"seed": -3}, "seed=-3 must be an integer"),

@@ -51,6 +51,7 @@ EXAMPLES = {
     "top_k": "100",
     "top_p": "0.9",
     "min_p": "0.05",
+    "typical_p": "2=0.95",
     "recall": "0-2@8",
     "guidance_scale": "2=3.0",
     "guidance_on": "labels",

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import MinPLogitsWarper
+from transformers import MinPLogitsWarper, TypicalLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import choose, draw, keep_min_p, keep_top_k, keep_top_p
+from jukebox_hf.model.sampling.sampling_ops import choose, draw, keep_min_p, keep_top_k, keep_top_p, keep_typical_p
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
@@ -109,11 +109,28 @@ def test_min_p_keeps_what_reaches_the_share_and_not_only_what_exceeds_it(p, kept
     assert _allowed(keep_min_p(torch.zeros(4), p)) == [0, 1, 2, 3], "equals of the likeliest are kept"
 
 
+@settings(max_examples=200, deadline=None)
+@given(values=some_logits, p=st.floats(0.01, 0.99))
+def test_typical_p_keeps_what_transformers_keeps(values, p):
+    logits = torch.tensor([values])
+    assert torch.equal(keep_typical_p(logits, p), TypicalLogitsWarper(p)(None, logits))
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.1, [1]), (0.25, [1]), (0.3, [0, 1]), (0.75, [0, 1]), (0.8, [0, 1, 2, 3])])
+def test_typical_p_goes_on_until_p_is_reached_and_may_leave_the_likeliest_out(p, kept):
+    # Surprises of 1, 2, 3, 3 bits, 1.75 in the mean: 2 is the nearest, then 1, then both 3; one is ruled out before.
+    logits = torch.tensor([0.5, 0.25, 0.125, 0.125, 0.0]).log()
+    assert _allowed(keep_typical_p(logits, p)) == kept
+    assert _allowed(keep_typical_p(torch.zeros(4), p)) == [0, 1, 2, 3], "what is equally typical is kept"
+
+
 def test_filters_work_row_by_row():
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
     assert (keep_top_k(logits, 2) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
     assert (keep_top_p(logits, 0.5) > -math.inf).tolist() == [[True, False, False, False], [False, False, False, True]]
     assert (keep_min_p(logits, 0.3) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
+    second = [[False, True, False, False], [False, False, True, False]]
+    assert (keep_typical_p(logits, 0.2) > -math.inf).tolist() == second
 
 
 def test_temperature_zero_takes_the_likeliest_without_a_uniform():
@@ -146,6 +163,18 @@ def test_a_min_p_of_zero_keeps_all():
     assert torch.equal(choose(logits, SamplingSettings(min_p=0), uniforms), draw(logits, uniforms))
 
 
+def test_typical_p_looks_at_what_the_temperature_leaves():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    found = choose(logits, SamplingSettings(temperature=0.5, typical_p=0.6), uniforms)
+    assert torch.equal(found, draw(keep_typical_p(logits / 0.5, 0.6), uniforms))
+    assert not torch.equal(found, draw(logits / 0.5, uniforms))
+
+
+def test_a_typical_p_of_one_keeps_all():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    assert torch.equal(choose(logits, SamplingSettings(typical_p=1), uniforms), draw(logits, uniforms))
+
+
 def test_more_tokens_to_keep_than_there_are_keeps_all():
     logits, uniforms = torch.randn(20, 5), torch.rand(20)
     assert torch.equal(choose(logits, SamplingSettings(top_k=99), uniforms), draw(logits, uniforms))
@@ -173,6 +202,12 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
         ({"min_p": "some"}, r"^min_p='some' must be 0"),
         ({"top_k": 5, "min_p": 0.1}, r"^top_k=5 and min_p=0.1 exclude each other; set one of them$"),
         ({"top_p": 0.9, "min_p": 0.1}, r"^top_p=0.9 and min_p=0.1 exclude each other; set one of them$"),
+        ({"typical_p": 0.0}, r"^typical_p=0.0 must lie over 0 and up to 1 \(keep all\)$"),
+        ({"typical_p": 1.5}, r"^typical_p=1.5 must lie over 0"),
+        ({"typical_p": math.nan}, r"^typical_p=nan must lie over 0"),
+        ({"typical_p": True}, r"^typical_p=True must lie over 0"),
+        ({"typical_p": "some"}, r"^typical_p='some' must lie over 0"),
+        ({"min_p": 0.1, "typical_p": 0.9}, r"^min_p=0.1 and typical_p=0.9 exclude each other; set one of them$"),
         ({"top_k": 5, "top_p": 0.9, "min_p": 0.1}, r"^top_k=5 and top_p=0.9 and min_p=0.1 exclude each other"),
     ],
 )

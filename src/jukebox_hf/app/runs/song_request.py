@@ -195,6 +195,12 @@ class SongRequest:
         float,
         "min_p",
     )
+    typical_p: str | None = _numbers_by_level(
+        "Sample from the codes whose surprise is nearest to the expected one and whose probabilities add up to p: one "
+        "number, or by level 2=0.9 (default: all).",
+        float,
+        "typical_p",
+    )
     recall: str | None = _drawing(
         None,
         "Stretch of the song, in seconds, that later windows of the top level read again in place of the oldest codes "

@@ -1,4 +1,4 @@
-"""From logits to a code: temperature, top-k, top-p, min-p, and a draw that needs no generator.
+"""From logits to a code: temperature, top-k, top-p, min-p, typical-p, and a draw that needs no generator.
 
 Flows in: logits (B, V) and one uniform per song. Flows out: one token per song (B,). Everything stays on the device.
 """
@@ -25,6 +25,8 @@ class SamplingSettings:
         top_k: keep the k likeliest codes (ties with the k-th too); 0 keeps all.
         top_p: keep the likeliest codes, up to the one with which their probabilities exceed p; 1 keeps all.
         min_p: keep the codes at least p times as likely as the likeliest; 0 keeps all.
+        typical_p: keep the codes whose surprise is nearest to the expected one, the entropy, until their probabilities
+            reach p (ties with the last too); 1 keeps all.
         guidance_scale: classifier-free guidance, see `guided`; 1 is off.
         guidance_on: what guidance contrasts: "labels" (artist and genre), "lyrics" or "both".
         lyrics_guidance: how far to move away from a song without lyrics, first; 1 is off.
@@ -34,6 +36,7 @@ class SamplingSettings:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
     guidance_scale: float = 1.0
     guidance_on: str = "both"
     lyrics_guidance: float = 1.0
@@ -55,7 +58,16 @@ class SamplingSettings:
             is_number(self.min_p) and 0 <= self.min_p <= 1,
             f"min_p={self.min_p!r} must be 0 (keep all) or lie over 0 and up to 1",
         )
-        cuts = {"top_k": self.top_k > 0, "top_p": self.top_p < 1, "min_p": self.min_p > 0}
+        require(
+            is_number(self.typical_p) and 0 < self.typical_p <= 1,
+            f"typical_p={self.typical_p!r} must lie over 0 and up to 1 (keep all)",
+        )
+        cuts = {
+            "top_k": self.top_k > 0,
+            "top_p": self.top_p < 1,
+            "min_p": self.min_p > 0,
+            "typical_p": self.typical_p < 1,
+        }
         said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
         require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
         self._check_guidance()
@@ -152,6 +164,8 @@ def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) 
         logits = keep_top_p(logits, settings.top_p)
     if settings.min_p:
         logits = keep_min_p(logits, settings.min_p)
+    if settings.typical_p < 1:
+        logits = keep_typical_p(logits, settings.typical_p)
     return draw(logits, uniforms)
 
 
@@ -174,6 +188,17 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     probabilities = logits.softmax(dim=-1)
     smallest_kept = p * probabilities.amax(dim=-1, keepdim=True)
     return logits.masked_fill(probabilities < smallest_kept, float("-inf"))
+
+
+def keep_typical_p(logits: Tensor, p: float) -> Tensor:
+    """Rule out all but the tokens of the most typical surprise whose probabilities reach p (Meister et al. 2022)."""
+    log_probabilities = logits.log_softmax(dim=-1)
+    entropy = -(log_probabilities * log_probabilities.exp()).nansum(dim=-1, keepdim=True)  # 0 of what is ruled out
+    distances = (-log_probabilities - entropy).abs()
+    ascending, order = distances.sort(dim=-1)
+    cumulative = logits.gather(-1, order).softmax(dim=-1).cumsum(dim=-1)
+    last_kept = (cumulative < p).sum(dim=-1, keepdim=True).clamp(max=logits.shape[-1] - 1)  # rounding may not reach p
+    return logits.masked_fill(distances > ascending.gather(-1, last_kept), float("-inf"))
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
