@@ -20,10 +20,11 @@ CORE = [
     "typer",
 ]
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
+FEATURES = ["scikit-learn>=1.5", "pyarrow"]
 QUANT = ["torchao>=0.18,<0.19"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
-TEST = [*QUANT, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+TEST = [*QUANT, *FEATURES, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
 
 setup(
@@ -40,5 +41,5 @@ setup(
     package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/*/*.c", "tiny/*", "tiny/*/*"]},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
-    extras_require={"train": TRAIN, "quant": QUANT, "test": TEST, "dev": DEV},
+    extras_require={"train": TRAIN, "features": FEATURES, "quant": QUANT, "test": TEST, "dev": DEV},
 )

@@ -11,7 +11,7 @@ from .registration import register
 
 __version__ = "0.1.0"
 
-# Where each public name lives.
+# Where each public name lives: in model/, and above it.
 _HOMES = {
     "ATTENTION_ORDERS": "configuration.attention_patterns",
     "JukeboxCache": "networks.cache",
@@ -34,13 +34,17 @@ _HOMES = {
     "tiny_repository": "checkpoints.tiny_model",
     "vqvae_preset": "configuration.presets",
 }
-__all__ = ["__version__", "register", *_HOMES]
+_HOMES_ABOVE_MODEL = {
+    "JukeboxFeatures": "features.music_features",
+}
+__all__ = ["__version__", "register", *_HOMES, *_HOMES_ABOVE_MODEL]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = f"model.{_HOMES[name]}" if name in _HOMES else _HOMES_ABOVE_MODEL.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".model.{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{home}", __name__), name)
 
 
 def __dir__() -> list[str]:

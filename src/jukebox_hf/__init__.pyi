@@ -1,3 +1,4 @@
+from .features.music_features import JukeboxFeatures as JukeboxFeatures
 from .model.alignment.alignment_times import TimedLyrics as TimedLyrics
 from .model.checkpoints.quantization import int8_config as int8_config
 from .model.checkpoints.tiny_model import tiny_repository as tiny_repository

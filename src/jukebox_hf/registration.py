@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from . import gradio_interface, pipeline_dispatch
+from . import feature_task, gradio_interface, pipeline_dispatch
 from .after_import import when_imported
 
 
@@ -41,12 +41,14 @@ def register(pipeline: bool = True) -> None:
     Each table is filled as soon as transformers imports it: now, or when somebody first asks for an Auto class.
 
     Args:
-        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox, and gradio know it.
+        pipeline: also let `pipeline("text-to-audio")` give `JukeboxPipeline` for a Jukebox, offer the task
+            "music-feature-extraction", and let gradio know the first.
     """
     for name, fill in _TABLES.items():
         when_imported(f"transformers.models.auto.{name}", fill)
     if pipeline:
         pipeline_dispatch.install()
+        feature_task.install()
         gradio_interface.install()
 
 
@@ -103,4 +105,5 @@ _TABLES = {
 def unregister() -> None:
     """Give transformers and gradio their own back; the Auto classes keep ours, which harm nobody."""
     pipeline_dispatch.uninstall()
+    feature_task.uninstall()
     gradio_interface.uninstall()

@@ -10,12 +10,13 @@ import pytest
 
 import jukebox_hf
 import jukebox_hf.conversion
+import jukebox_hf.features
 import jukebox_hf.model
 
 PACKAGE = Path(jukebox_hf.__file__).parent
 MODULES = sorted(
     module.name
-    for package in (jukebox_hf.model, jukebox_hf.conversion)
+    for package in (jukebox_hf.model, jukebox_hf.features, jukebox_hf.conversion)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
 
@@ -27,7 +28,8 @@ def _stub():
 def test_lazy_names_stub_and_all_agree():
     stubbed = {alias.asname for node in _stub().body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert stubbed | {"__version__"} == set(jukebox_hf.__all__)
-    assert set(jukebox_hf._HOMES) | {"__version__", "register"} == set(jukebox_hf.__all__)
+    homes = {*jukebox_hf._HOMES, *jukebox_hf._HOMES_ABOVE_MODEL}
+    assert homes | {"__version__", "register"} == set(jukebox_hf.__all__)
     assert len(jukebox_hf.__all__) == len(set(jukebox_hf.__all__))
     assert set(jukebox_hf.__all__) <= set(dir(jukebox_hf))
 
@@ -39,7 +41,10 @@ def test_the_stub_names_the_module_a_name_really_lives_in():
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert {name: home for name, home in homes.items() if name != "register"} == jukebox_hf._HOMES
+    assert {name: home for name, home in homes.items() if name != "register"} == {
+        **jukebox_hf._HOMES,
+        **jukebox_hf._HOMES_ABOVE_MODEL,
+    }
 
 
 @pytest.mark.parametrize("name", jukebox_hf.__all__)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_hf.app.options import PANELS, Json, as_command
-from jukebox_hf.app.output import say, say_found, say_json, say_line
+from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
@@ -120,25 +120,50 @@ def repaint(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
 
 def encode(
     audio: Annotated[
-        str, typer.Argument(help="Recording to encode; formats beyond WAV, FLAC, OGG and MP3 need ffmpeg.")
+        str,
+        typer.Argument(
+            help="Recording to encode, or a folder of them; formats beyond WAV, FLAC, OGG and MP3 need ffmpeg."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="File of codes to write, *.safetensors.", callback=check_here)],
+    out: Annotated[
+        Path, typer.Argument(help="File of codes to write, *.safetensors, or a folder for many.", callback=check_here)
+    ],
     *,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure/--no-measure", help="Decode the codes again, to say how close they are to the sound."),
+    ] = True,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Turn a recording into codes of every level."""
-    from jukebox_hf.app.transcoding import encode_file
+    """Turn recordings into codes of every level, and say what these cost and keep."""
+    from jukebox_hf.app.codec import measures_in_words
+    from jukebox_hf.app.transcoding import encode_file, encode_folder
 
-    how = {name: options[name] for name in ("revision", "device", "force")}
-    found = encode_file(audio, out, options["model"] or "", **how)
-    say_found(found, as_json, f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}")
+    how = {name: options[name] for name in ("revision", "device", "force")} | {"measure": measure}
+    model = options["model"] or ""
+    if Path(audio).is_dir():
+        _tell_folder(encode_folder(Path(audio), out, model, say=_quietly(as_json), **how), as_json, "codes")
+        return
+    found = encode_file(audio, out, model, **how)
+    levels = [measures_in_words(level, **one) for level, one in enumerate(found["levels"])]
+    line = f"{out}: {found['seconds']:.4g} s, codes by level {found['codes']}"
+    say_json(found) if as_json else say("\n  ".join([clean(line), *levels]))
 
 
 def decode(
-    codes: Codes,
+    codes: Annotated[
+        Path,
+        typer.Argument(
+            help="File of codes, song.codes.safetensors, or the song.json or song.wav beside it; or a folder of such.",
+            callback=check_here,
+        ),
+    ],
     out: Annotated[
-        Path, typer.Argument(help="Audio file to write: .wav, .flac, .mp3, .ogg or .opus.", callback=check_here)
+        Path,
+        typer.Argument(
+            help="Audio file to write: .wav, .flac, .mp3, .ogg or .opus; or a folder for many.", callback=check_here
+        ),
     ],
     *,
     level: Annotated[int | None, typer.Option(help="Level to decode (default: the finest in the file).")] = None,
@@ -146,13 +171,28 @@ def decode(
     **options: Any,
 ) -> None:
     """Turn the codes of one level into audio."""
-    from jukebox_hf.app.transcoding import DecodedAudioOptions, decode_file, find_codes
+    from jukebox_hf.app.transcoding import DecodedAudioOptions, decode_file, decode_folder, find_codes
 
+    said = {name: options[name] for name in ("format", "normalize", "device", "force") if options[name] is not None}
+    how, revision = DecodedAudioOptions(level, **said), options["revision"]
+    if codes.is_dir() and out.suffix == "" and any(codes.rglob("*.codes.safetensors")):
+        found = decode_folder(codes, out, options["model"], how, say=_quietly(as_json), revision=revision)
+        _tell_folder(found, as_json, "sound")
+        return
     path, sidecar = find_codes(codes)
     model = options["model"] or (sidecar or {}).get("model")
-    said = {name: options[name] for name in ("format", "normalize", "device", "force") if options[name] is not None}
-    found = decode_file(path, out, model, DecodedAudioOptions(level, **said), revision=options["revision"])
-    say_found(found, as_json, f"{out}: {found['seconds']:.4g} s of level {found['level']}")
+    found = decode_file(path, out, model, how, revision=revision)
+    cost = f"{found['bits_per_second'] / 1000:.3g} kbit/s"
+    say_found(found, as_json, f"{out}: {found['seconds']:.4g} s of level {found['level']}, {cost}")
+
+
+def _quietly(as_json: bool) -> Any:
+    return (lambda line: None) if as_json else say_line
+
+
+def _tell_folder(found: dict[str, Any], as_json: bool, what: str) -> None:
+    skipped = f", {len(found['skipped'])} skipped" if found["skipped"] else ""
+    say_found(found, as_json, f"{found['folder']}: {what} of {found['written']} written now{skipped}")
 
 
 def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:

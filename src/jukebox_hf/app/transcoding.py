@@ -1,12 +1,13 @@
 """Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
+from jukebox_hf.app.codec import CodecMeasures, decode_blocks, encode_blocks
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
@@ -16,13 +17,17 @@ from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, load_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
+from jukebox_hf.data.long_audio import STREAMED_FORMATS, write_audio_blocks
+from jukebox_hf.data.song_tables import open_table
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import check_level, require
-from jukebox_hf.model.inputs.audio_input import read_audio
+from jukebox_hf.model.inputs.audio_input import stream_audio
+from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
 _CODES = ".codes.safetensors"
+_LONG_SECONDS = 600.0  # from which sound is written in blocks
 
 
 @dataclass(frozen=True)
@@ -37,30 +42,81 @@ class DecodedAudioOptions:
 
 
 def encode_file(
-    audio: str, out: Path, model_name: str, *, revision: str | None = None, device: str = "auto", force: bool = False
+    audio: str,
+    out: Path,
+    model_name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    force: bool = False,
+    measure: bool = True,
 ) -> dict[str, Any]:
     """Write the codes of a recording, whole codes of the coarsest level; the rest is cut off.
+
+    Args:
+        measure: also decode them again, to say how close they are to the sound.
 
     Raises:
         ValueError, OSError: audio, model or target that cannot be used.
     """
     require(model_name != "", NO_MODEL)
     check_recording(audio)
+    _check_codes_file(out, force)
+    return _encode_one(audio, out, model_name, open_model(model_name, revision=revision, device=device), measure)
+
+
+def encode_folder(
+    folder: Path,
+    out: Path,
+    model_name: str,
+    *,
+    say: Callable[[str], None],
+    revision: str | None = None,
+    device: str = "auto",
+    force: bool = False,
+    measure: bool = True,
+) -> dict[str, Any]:
+    """Write the codes of every recording of a folder that are not there yet, as NAME.codes.safetensors.
+
+    Raises:
+        ValueError, OSError: no recordings, or a model or target that cannot be used.
+    """
+    require(model_name != "", NO_MODEL)
+    require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the codes of {folder}")
+    table, _ = open_table(folder, revision=None, split=None)
+    model, found, skipped = open_model(model_name, revision=revision, device=device), [], {}
+    for name, audio in zip(table.names, table.audio, strict=True):
+        target = out / f"{name}{_CODES}"
+        if target.is_file() and not force:
+            continue
+        try:
+            _check_codes_file(target, force)
+            found.append(_encode_one(str(audio), target, model_name, model, measure))
+            say(f"{target}: {found[-1]['seconds']:.4g} s")
+        except (ValueError, EOFError) as error:
+            skipped[name] = " ".join(str(error).split())
+            say(f"skipped {name}: {skipped[name]}")
+    require(bool(found) or not skipped, f"none of the {len(skipped)} recordings in {folder} could be encoded")
+    return {"folder": str(out), "written": len(found), "files": found, "skipped": skipped}
+
+
+def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, measure: bool) -> dict[str, Any]:
+    rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
+    encoded = encode_blocks(stream_audio(audio, rate), model.vqvae, measure=measure)
+    require(encoded.samples > 0, f"{audio} is shorter than the {hops[-1]} samples of one code; give a longer one")
+    check_folder(out.parent, 16 * sum(encoded.samples // hop for hop in hops))
+    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    save_codes(SongState(tuple((level,) for level in encoded.codes), (0,), notes), out)
+    measures = [asdict(one) for one in encoded.measures]
+    counts = [len(level) for level in encoded.codes]
+    return {"file": str(out), "seconds": encoded.samples / rate, "codes": counts, "levels": measures}
+
+
+def _check_codes_file(out: Path, force: bool) -> None:
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
     _check_no_song(out)
     check_file_target(out, force)
     _check_codes_target(out)
-    model = open_model(model_name, revision=revision, device=device)
-    rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
-    samples = read_audio(audio, rate)
-    whole = len(samples) // hops[-1] * hops[-1]
-    require(whole > 0, f"{audio} has {len(samples)} samples, fewer than the {hops[-1]} of one code; give a longer one")
-    check_folder(out.parent, 16 * sum(whole // hop for hop in hops))
-    values = torch.from_numpy(samples[:whole])[None, None].to(model.vqvae.device)
-    codes = tuple((level[0].cpu(),) for level in model.vqvae.encode(values).audio_codes)
-    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
-    save_codes(SongState(codes, (0,), notes), out)
-    return {"file": str(out), "seconds": whole / rate, "codes": [len(songs[0]) for songs in codes]}
 
 
 def decode_file(
@@ -92,11 +148,60 @@ def decode_file(
     require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
     model = open_model(model_name, revision=revision, device=options.device)
     check_vqvae(state, model, codes)
-    audio = decoded(state, 0, level, model)
-    check_folder(out.parent, 4 * len(audio))
-    rate = config.sampling_rate
-    written = write_audio(out, audio, rate, format=format, normalize=options.normalize, tags={"comment": GENERATED})
-    return {"file": str(out), **written.facts(), "level": level}
+    check_folder(out.parent, 4 * len(state.codes[level][0]) * config.vqvae_config.hop_lengths[level])
+    tags = {"comment": GENERATED}
+    facts = _write_decoded(out, state, level, model, format, options.normalize, tags)
+    bits = CodecMeasures.of(config.vqvae_config, level).bits_per_second
+    return {"file": str(out), **facts, "level": level, "bits_per_second": bits}
+
+
+def decode_folder(
+    folder: Path,
+    out: Path,
+    model_name: str | None,
+    options: DecodedAudioOptions,
+    *,
+    say: Callable[[str], None],
+    revision: str | None = None,
+) -> dict[str, Any]:
+    """Write what every file of codes in a folder sounds like, unless it is there; arguments as in `decode_file`.
+
+    Raises:
+        ValueError, OSError: no codes there, or a target that cannot be used.
+    """
+    require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the sound of {folder}")
+    files = sorted(path for path in folder.rglob(f"*{_CODES}") if path.is_file())
+    require(bool(files), f"{folder} holds no *{_CODES}; make them with jukebox-hf encode")
+    suffix, found, skipped = suffix_of(options.format or "wav"), [], {}
+    for file in files:
+        name = file.relative_to(folder).as_posix().removesuffix(_CODES)
+        target = out / f"{name}{suffix}"
+        if target.is_file() and not options.force:
+            continue
+        try:
+            found.append(decode_file(file, target, model_name, options, revision=revision))
+            say(f"{target}: {found[-1]['seconds']:.4g} s of level {found[-1]['level']}")
+        except ValueError as error:
+            skipped[name] = " ".join(str(error).split())
+            say(f"skipped {name}: {skipped[name]}")
+    require(bool(found) or not skipped, f"none of the {len(skipped)} files of codes in {folder} could be decoded")
+    return {"folder": str(out), "written": len(found), "files": found, "skipped": skipped}
+
+
+def _write_decoded(
+    out: Path, state: SongState, level: int, model: JukeboxModel, format: str, normalize: str, tags: dict[str, str]
+) -> dict[str, Any]:
+    """Write the sound of a level: short songs at once; long ones in blocks, where the format can be."""
+    rate, codes = model.config.sampling_rate, state.codes[level][0]
+    samples = len(codes) * model.config.vqvae_config.hop_lengths[level]
+    if samples <= _LONG_SECONDS * rate or format not in STREAMED_FORMATS:
+        audio = decoded(state, 0, level, model)
+        return write_audio(out, audio, rate, format=format, normalize=normalize, tags=tags).facts()
+
+    def blocks() -> Iterator[np.ndarray]:
+        return decode_blocks(codes, level, model.vqvae)
+
+    return write_audio_blocks(out, blocks, rate, format=format, normalize=normalize, tags=tags).facts()
 
 
 def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:

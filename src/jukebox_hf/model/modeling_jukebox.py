@@ -32,7 +32,7 @@ from .checkpoints.companions import Adapter, adapted_levels, find_adapter, proce
 from .checkpoints.later_priors import ReachesLaterPriors
 from .checkpoints.part_loader import LOADING, PartSource
 from .checkpoints.remote_code import write_code
-from .checks.validation import check_level, plain, read_flag, require
+from .checks.validation import check_level, is_integer, plain, read_flag, require
 from .configuration.configuration_fields import attention_by_part
 from .configuration.configuration_jukebox import JukeboxConfig
 from .configuration.legacy_configuration import is_legacy_config
@@ -190,6 +190,30 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             prior.to(self.device)
         return prior
 
+    def first_layers(self, level: int, depth: int) -> JukeboxPrior:
+        """The first `depth` layers of the prior of a level, for its `hidden_states`; no more is read from its files.
+
+        It is the caller's alone; where the prior is in memory, they share its weights.
+
+        Raises:
+            ValueError, OSError: no such level or depth, or a prior that cannot be loaded.
+        """
+        check_level("level", level, self.num_levels)
+        config, prior = self.config.prior_configs[level], getattr(self, f"prior_{level}")
+        most = config.num_hidden_layers
+        require(
+            is_integer(depth) and 0 < depth <= most, f"depth={depth!r} must be from 1 to {most}, the layers there are"
+        )
+        self.check_priors([level])
+        if prior is None:
+            return self._source.load_prior(level, config, self.device, depth)
+        with torch.device("meta"):
+            cut = JukeboxPrior(prior.config, depth)
+        wanted = cut.state_dict().keys()
+        state = {name: tensor for name, tensor in prior.state_dict(keep_vars=True).items() if name in wanted}
+        cut.load_state_dict(state, assign=True)
+        return cut.eval()
+
     def check_priors(self, levels: Iterable[int]) -> None:
         """Refuse, before the first code, priors that could not be loaded when their turn comes.
 
@@ -303,9 +327,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `min_p`, `typical_p`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a number, or a
-                dictionary by level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed` (the songs of
-                a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as (0, 8) or
-                (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the best
+                dictionary by level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed`
+                (the songs of a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as
+                (0, 8) or (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the best
                 `keep` are refined, `choose_by` "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `batch`, `chunk`
                 to bound memory; `backend` (see `sample_window`); `return_codes`; `return_alignment`. See
                 docs/reference/generation.md.

@@ -20,9 +20,11 @@ from pathlib import Path
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, write_bytes
 from jukebox_hf.model.checks.text_input import check_path, check_way, shown
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.atomic_files import replace_file
 from jukebox_hf.model.songs.song_state import SongState
 
 _LONGEST_SLUG = 80
+_MOST_AT_ONCE = 1 << 26  # bytes of codes, above which a file is written in pieces
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves
 
 
@@ -212,7 +214,38 @@ def save_codes(state: SongState, path: Path) -> None:
     Raises:
         OSError: the disk refuses, with the path and the bytes.
     """
-    write_bytes(path, with_digest(state).to_bytes())
+    state = with_digest(state)
+    if sum(codes.nbytes for songs in state.codes for codes in songs) <= _MOST_AT_ONCE:
+        write_bytes(path, state.to_bytes())
+    else:
+        _save_in_pieces(state, path)
+
+
+def _save_in_pieces(state: SongState, path: Path) -> None:
+    """The same file, without a copy of hours of codes in memory; it appears whole or not at all."""
+    hollow = replace(state, codes=tuple(tuple(codes[:0] for codes in songs) for songs in state.codes)).to_bytes()
+    header, offset = json.loads(hollow[8 : 8 + int.from_bytes(hollow[:8], "little")]), 0
+    tensors = [
+        (header[f"level_{level}.song_{song}"], codes.contiguous().numpy())
+        for level, songs in enumerate(state.codes)
+        for song, codes in enumerate(songs)
+    ]
+    for entry, codes in tensors:
+        entry |= {"shape": [len(codes)], "data_offsets": [offset, offset + codes.nbytes]}
+        offset += codes.nbytes
+    text = json.dumps(header, separators=(",", ":"))
+    text += " " * (-len(text) % 8)
+    staged = path.with_name(f".{os.getpid()}.codes.unfinished")
+    try:
+        with staged.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text.encode("ascii"))
+            for _, codes in tensors:
+                file.write(codes)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_file(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def with_digest(state: SongState) -> SongState:
@@ -267,5 +300,5 @@ def _digest_of_codes(state: SongState) -> str:
     for level, songs in enumerate(state.codes):
         for song, codes in enumerate(songs):
             digest.update(f"{level}/{song}/{tuple(codes.shape)}/{codes.dtype}".encode())
-            digest.update(codes.contiguous().cpu().numpy().tobytes())
+            digest.update(codes.contiguous().cpu().numpy())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,10 +121,17 @@ class PartSource:
         options = {name: value for name, value in self.options.items() if name != "quantization_config"}
         return self._load(JukeboxVQVAE, "vqvae", self.config.vqvae_config, dtype=torch.float32, **options)
 
-    def load_prior(self, level: int, config: JukeboxPriorConfig, device: torch.device) -> JukeboxPrior:
-        """Load one prior, onto `device` unless a device_map says otherwise."""
+    def load_prior(
+        self, level: int, config: JukeboxPriorConfig, device: torch.device, depth: int | None = None
+    ) -> JukeboxPrior:
+        """Load one prior, onto `device` unless a device_map says otherwise.
+
+        With a `depth` only its first layers, for `hidden_states`: the other tensors are not read.
+        """
         attention = config._attn_implementation
         options = {"dtype": self.dtype or "auto", **self.options}
+        if depth is not None:
+            options["depth"] = depth
         if attention is not None:
             options["attn_implementation"] = attention
         with torch.device("cpu"):  # whatever device a caller makes tensors on meanwhile
@@ -307,7 +314,10 @@ class PartSource:
     ) -> PreTrainedModel:
         self._check_unchanged("" if self.is_legacy else name)
         if self.is_legacy:
-            state = self._legacy_state(part, name, config)
+            made = {"depth": options["depth"]} if "depth" in options else {}
+            with torch.device("meta"):
+                shapes = {key: tensor.shape for key, tensor in part(config, **made).state_dict().items()}
+            state = self._legacy_state(name, config, shapes)
             if options["dtype"] == "auto":
                 options["dtype"] = state[MATRIX].dtype  # transformers would take the first tensor's
             with without_bars():
@@ -333,14 +343,12 @@ class PartSource:
         )
         return model.eval()
 
-    def _legacy_state(self, part: type[PreTrainedModel], name: str, config: PreTrainedConfig) -> dict[str, Tensor]:
+    def _legacy_state(self, name: str, config: PreTrainedConfig, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
         """The tensors of one part out of the one checkpoint for all, renamed and transposed."""
         files = CheckpointFiles.of_repository(self.name_or_path, **self.hub)
         keys = legacy_keys(self.config)
         check_keys(files, [pair for pairs in keys.values() for pair in pairs], optional=tied_names(self.config))
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in part(config).state_dict().items()}
-        pairs = {pair.ours: pair for pair in keys[name]}
+        pairs = {pair.ours: pair for pair in keys[name] if pair.ours in shapes}
         if HEAD in pairs and config.tie_word_embeddings:
             pairs = without_tied_head(files, pairs, shapes[HEAD])
         return {ours: read_checked(files, pair, shapes[ours]) for ours, pair in pairs.items() if pair.theirs in files}

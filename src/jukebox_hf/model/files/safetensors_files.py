@@ -29,6 +29,11 @@ class StoredTensor(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """How much of the file it takes."""
+        return math.prod(self.shape) * _BITS[self.dtype] // 8
+
 
 class SafetensorsHeader(NamedTuple):
     """What a file holds: its tensors by name, and its metadata."""

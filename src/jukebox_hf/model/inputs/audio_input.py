@@ -6,6 +6,7 @@ are read in blocks, so a hostile file cannot ask for much memory.
 
 import io
 import re
+from collections.abc import Iterator
 from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
@@ -36,6 +37,7 @@ _SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their 
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
 _OBJECT = re.compile(r"<_io\.BytesIO object at 0x[0-9a-fA-F]+>(?:: )?")  # what libsndfile was given, in its words
 _CONVERT = "convert it to WAV or FLAC"
+_QUALITY = "VHQ"  # of soxr
 
 
 def read_audio(
@@ -177,15 +179,52 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """Change the rate of samples (S,), float32."""
     if rate == wanted or len(samples) == 0:
         return samples
+    _check_soxr(rate, wanted)
+    return np.asarray(soxr.resample(samples, rate, wanted, quality=_QUALITY), dtype=np.float32)
+
+
+def _check_soxr(rate: int, wanted: int) -> None:
     if soxr is None:
         raise ImportError(
             f"audio at {rate} Hz is to be resampled to {wanted} Hz, but soxr is not installed; pip install soxr"
         )
-    return np.asarray(soxr.resample(samples, rate, wanted, quality="VHQ"), dtype=np.float32)
+
+
+def stream_audio(
+    path: str | PathLike[str], sampling_rate: int, *, max_seconds: float = MAX_SECONDS
+) -> Iterator[np.ndarray]:
+    """Read a file as `read_audio` does, block by block: joined they are the same samples, bit for bit.
+
+    Raises:
+        ValueError, ImportError: as `read_audio`; of damage in the middle of a file after the blocks before it.
+    """
+    check_rate("sampling_rate", sampling_rate)
+    have, stream = 0, None
+    for samples, rate in _blocks(Path(path), max_seconds):
+        require(
+            bool(np.isfinite(samples).all()), f"{path} holds samples that are not finite; clean it or decode it again"
+        )
+        check_scale(samples, str(path))
+        have += len(samples)
+        if rate == sampling_rate:
+            yield samples
+            continue
+        _check_soxr(rate, sampling_rate)
+        stream = stream or soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32", quality=_QUALITY)
+        yield stream.resample_chunk(samples)
+    require(have > 0, f"{path} holds no samples; give at least one")
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int]:
     """Mono samples of a file, and their rate."""
+    blocks, rates = zip(*_blocks(path, max_seconds), strict=True)
+    return np.concatenate(blocks), rates[0]
+
+
+def _blocks(path: Path | io.BytesIO, max_seconds: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Mono samples of a file in blocks, each with their rate; at least one block."""
     if soundfile is None:
         raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
     file_itself, path = path, "the audio" if isinstance(path, io.BytesIO) else path
@@ -202,14 +241,14 @@ def _read_file(path: Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray,
             _check_channels(str(path), file.channels)
             _check_length(str(path), file.frames, file.samplerate, max_seconds)
             _check_values(str(path), file.frames * file.channels)
-            blocks, have = [], 0
+            have = 0
             while len(block := file.read(BLOCK_VALUES // file.channels, dtype="float32", always_2d=True)):
                 have += len(block)
                 _check_length(str(path), have, file.samplerate, max_seconds)  # a header may lie
                 _check_values(str(path), have * file.channels)
-                blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+                yield block.mean(axis=1, dtype=np.float64).astype(np.float32), file.samplerate
             check_end(path, have, file.frames, file.samplerate)
-            return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), file.samplerate
+            yield np.zeros(0, np.float32), file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = reason_of(error)
         raise ValueError(f"{path} cannot be read as audio ({reason}); {_CONVERT}") from None

@@ -7,7 +7,7 @@ A prior thinks in tokens of its own vocabulary: its codes, shifted past the lyri
 sequence. `sequence` makes them from codes; positions count from the start of that sequence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -58,7 +58,12 @@ class JukeboxPriorOutput(ModelOutput):
 
 
 class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
-    """A top prior or an upsampler; which one, its configuration says."""
+    """A top prior or an upsampler; which one, its configuration says.
+
+    Args:
+        config: what to build.
+        depth: build only the first `depth` layers, for `hidden_states` alone; None: all.
+    """
 
     config_class = JukeboxPriorConfig
     base_model_prefix = "prior"
@@ -85,15 +90,17 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         "lm_head",
     ]
 
-    def __init__(self, config: JukeboxPriorConfig) -> None:
+    def __init__(self, config: JukeboxPriorConfig, depth: int | None = None) -> None:
         super().__init__(config)
         config.validate_architecture()  # fields may have been assigned since it was built
-        self.transformer = JukeboxTransformer(_music_settings(config))
+        self.transformer = JukeboxTransformer(_music_settings(config, depth))
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.labels = LabelEmbedding(config) if config.has_labels else None
         self.timing = TimingEmbedding(config) if config.has_timing else None
         self.upper = UpperConditioner(config) if config.upper_strides else None
         self.lyrics = _build_lyrics(config)
+        if depth is not None:  # layers that are left out are neither read nor missed
+            self._keys_to_ignore_on_load_unexpected = [r"^transformer\.layers\."]
         self.prepare_inputs_for_generation = no_text_generation  # else peft's task_type="CAUSAL_LM" is not accepted
         self.post_init()
 
@@ -103,10 +110,14 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
     ) -> "JukeboxPrior":
         """Load one prior, as transformers loads its models; out of a whole Jukebox with subfolder="prior_0".
 
+        With `depth=36` only the first 36 layers are read and built, for `hidden_states`.
+
         Raises:
             ValueError: a whole Jukebox without subfolder, or arguments that mean nothing here.
         """
-        given = check_part("prior", pretrained_model_name_or_path, kwargs, cls.config_class)
+        depth = {name: value for name, value in kwargs.items() if name == "depth" and value is not None}
+        kwargs = {name: value for name, value in kwargs.items() if name != "depth"}
+        given = check_part("prior", pretrained_model_name_or_path, kwargs, cls.config_class) | depth
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **given)
 
     @property
@@ -246,6 +257,47 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         )
 
     @torch.no_grad()
+    def hidden_states(
+        self,
+        codes: Tensor,
+        layers: Sequence[int],
+        conditioning: Conditioning,
+        lyric_ids: Tensor | None = None,
+        *,
+        reduce: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Hidden states of some layers at each code; layers above the last of them are not run, nor is the head.
+
+        Layer i is the output of block i, counted from 1, as `output_hidden_states=[i]` of `forward` gives it; 0 is the
+        input of block 1. No norm follows. Position t has read the codes before t.
+
+        Args:
+            codes: (B, T), T up to the context length. Codes further right change nothing at t: pad rows on the right.
+            layers: from 0 to the number of layers, in any order.
+            conditioning: of the window, as `condition` gives it.
+            lyric_ids: (B, N), for a prior with lyrics as a prefix, whose positions are left out of the answer.
+            reduce: what to keep of each hidden state (B, T, D), as soon as it is there; None keeps all of it.
+
+        Returns:
+            (B, T, D) by layer, in the order of `layers`, in the dtype the layers compute in.
+
+        Raises:
+            ValueError: codes or layers that do not fit, in one sentence.
+        """
+        depth = len(self.transformer.layers)
+        require(
+            len(layers) > 0 and all(is_integer(layer) and 0 <= layer <= depth for layer in layers),
+            f"layers={list(layers)} must be one or more from 0 (the input) to {depth} (the output of the last block)",
+        )
+        tokens, prefix = self.sequence(codes, lyric_ids), self.config.prefix_length
+        kept = None if reduce is None else lambda hidden: reduce(hidden[:, prefix:])
+        trace = Trace(hidden_state_layers=tuple(layers), reduce=kept)
+        inputs = self._inputs(tokens, conditioning, 0, tokens.shape[1])
+        self.transformer(inputs, conditioning.lyric_states, trace=trace, depth=max(layers))
+        found = (trace.hidden_states[layer] for layer in layers)
+        return tuple(found if reduce is not None else (hidden[:, prefix:] for hidden in found))
+
+    @torch.no_grad()
     def lyric_attention(
         self,
         codes: Tensor,
@@ -293,9 +345,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         conditioning = self._condition(None, **inputs)
         tokens, prefix = self.lyrics.sequence(codes, lyric_ids), self.config.prefix_length
         trace, depth = Trace(hidden_state_layers=tuple(heads)), max(heads)
-        embedded = self.transformer.embed(tokens, conditioning.start, 0, tokens.shape[1])
-        if conditioning.positions is not None:
-            embedded = embedded + conditioning.positions[:, : tokens.shape[1]]
+        embedded = self._inputs_at_once(tokens, conditioning, 0, tokens.shape[1])
         self.transformer(embedded, conditioning.lyric_states, trace=trace, depth=depth)
         found = {}
         for layer, wanted in heads.items():
@@ -471,6 +521,11 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         trace: Trace | None = None,
         last_only: bool = False,
     ) -> Tensor:
+        there, all_layers = len(self.transformer.layers), self.config.num_hidden_layers
+        require(
+            there == all_layers,
+            f"this prior was loaded with depth={there} of {all_layers} layers, for hidden_states alone; load all of it",
+        )
         here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
         inputs = self._inputs(tokens, conditioning, start, stop)
         hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
@@ -503,7 +558,11 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         return weighted / (num_characters + num_codes)
 
 
-def _music_settings(config: JukeboxPriorConfig) -> TransformerSettings:
+def _music_settings(config: JukeboxPriorConfig, depth: int | None) -> TransformerSettings:
+    require(
+        depth is None or (is_integer(depth) and 0 < depth <= config.num_hidden_layers),
+        f"depth={depth!r} must be from 1 to the {config.num_hidden_layers} layers there are, or None for all",
+    )
     grid = Grid(
         rows=config.attention_rows,
         columns=config.sequence_length // config.attention_rows,
@@ -527,7 +586,7 @@ def _music_settings(config: JukeboxPriorConfig) -> TransformerSettings:
     return TransformerSettings(
         vocab_size=config.vocab_size,
         grid=grid,
-        kinds=tuple(config.attention_kinds),
+        kinds=tuple(config.attention_kinds[:depth]),
         layer=layer,
         has_start_embedding=not config.has_labels,
         embedding_dropout=config.embedding_dropout,

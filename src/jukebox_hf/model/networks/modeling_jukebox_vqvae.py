@@ -169,17 +169,34 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
                     of_batch[row, start // hops[level] : stop // hops[level]] = of_row[0]
         return JukeboxVQVAEEncoderOutput(audio_codes=tuple(codes))
 
+    @torch.no_grad()
+    def encode_latents(self, input_values: Tensor, level: int, chunk_seconds: float | None = _CHUNK_SECONDS) -> Tensor:
+        """What the encoder of a level gives before quantization: (B, codebook_dim, S / hop); arguments as in `encode`.
+
+        Raises:
+            ValueError: wrong shape, length, level or chunk, in one sentence.
+        """
+        check_level("level", plain(level), self.config.num_levels)
+        self._check_audio(input_values, level)
+        check_finite("input_values", input_values, "which no code stands for; repair or cut the audio")
+        return self._latents(input_values, level, chunk_seconds, lambda latents: latents)
+
     def _encode(self, audio: Tensor, wanted: Sequence[int], chunk_seconds: float | None) -> list[Tensor]:
-        codes = []
-        for level in wanted:
-            hop_length = self.config.hop_lengths[level]
+        return [
+            self._latents(audio, level, chunk_seconds, lambda found, book=self.codebooks[level]: book.nearest(found)[0])
+            for level in wanted
+        ]
 
-            def encode_chunk(first: int, last: int, level: int = level, hop_length: int = hop_length) -> Tensor:
-                latents = self.encoders[level](audio[:, :, first * hop_length : last * hop_length].to(self.dtype))
-                return self.codebooks[level].nearest(latents)[0]
+    def _latents(
+        self, audio: Tensor, level: int, chunk_seconds: float | None, then: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """What `then` makes of the latents of audio, chunk by chunk."""
+        hop = self.config.hop_lengths[level]
 
-            codes.append(self._in_chunks(encode_chunk, audio.shape[-1] // hop_length, 1, level, chunk_seconds))
-        return codes
+        def encode_chunk(first: int, last: int) -> Tensor:
+            return then(self.encoders[level](audio[:, :, first * hop : last * hop].to(self.dtype)))
+
+        return self._in_chunks(encode_chunk, audio.shape[-1] // hop, 1, level, chunk_seconds)
 
     @can_return_tuple
     @torch.no_grad()

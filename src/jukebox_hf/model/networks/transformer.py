@@ -38,12 +38,21 @@ class TransformerSettings:
 
 @dataclass
 class Trace:
-    """Which hidden states and attentions to keep while the layers run: indices in, tensors out."""
+    """Which hidden states and attentions to keep while the layers run: indices in, tensors out.
+
+    `reduce` makes of a hidden state what is kept of it, so that those of many layers need not be held at once.
+    """
 
     hidden_state_layers: Collection[int] = ()
     attention_layers: Collection[int] = ()
     hidden_states: dict[int, Tensor] = field(default_factory=dict)
     attentions: dict[int, Tensor] = field(default_factory=dict)
+    reduce: Callable[[Tensor], Tensor] | None = None
+
+    def see(self, index: int, hidden: Tensor) -> None:
+        """Keep the hidden state of an index, if it is wanted."""
+        if index in self.hidden_state_layers:
+            self.hidden_states[index] = hidden if self.reduce is None else self.reduce(hidden)
 
 
 class JukeboxTransformer(nn.Module):
@@ -87,15 +96,13 @@ class JukeboxTransformer(nn.Module):
         hidden = inputs.float() if is_widened else self._enter(inputs)
         lyric_states = None if lyric_states is None else lyric_states.to(hidden.dtype)
         for index, layer in islice(enumerate(self.layers), depth):
-            if index in trace.hidden_state_layers:
-                trace.hidden_states[index] = hidden
+            trace.see(index, hidden)
             slots = None if cache is None else cache.layers[index]
             with_probabilities = index in trace.attention_layers
             hidden, probabilities = layer(hidden, lyric_states, start, slots, with_probabilities, is_in_place)
             if index in trace.attention_layers:
                 trace.attentions[index] = probabilities
-        if depth in trace.hidden_state_layers:
-            trace.hidden_states[depth] = hidden
+        trace.see(depth, hidden)
         return hidden.float()
 
     def step(self, inputs: Tensor, cache: JukeboxCache) -> Tensor:

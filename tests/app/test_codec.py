@@ -1,0 +1,151 @@
+"""`jukebox-hf encode` and `decode` as a codec: blocks of any size, folders, hours, and what codes cost and keep."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from jukebox_hf.app import codec, transcoding
+from jukebox_hf.app.codec import decode_blocks, encode_blocks
+from jukebox_hf.app.runs import song_folder
+from jukebox_hf.app.runs.song_folder import load_codes, save_codes
+from jukebox_hf.data.audio_io import write_audio
+from jukebox_hf.data.long_audio import write_audio_blocks
+from jukebox_hf.model.inputs.audio_input import read_audio, stream_audio
+from jukebox_hf.model.networks.audio_losses import spectral_convergence
+from jukebox_hf.model.songs.song_state import SongState
+
+RATE = 44100
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """Four seconds at the rate of the small VQ-VAE, of 1000 samples per second."""
+    time = np.arange(4003) / 1000
+    noise = np.random.default_rng(0).normal(0, 0.05, len(time))
+    return (0.3 * np.sin(2 * np.pi * 55 * time * (1 + time / 9)) + noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_codes_do_not_depend_on_blocks(tiny_vqvae, sound, measure):
+    vqvae = tiny_vqvae()
+    whole = len(sound) // 32 * 32
+    wanted = vqvae.encode(torch.from_numpy(sound[:whole])[None, None], chunk_seconds=None).audio_codes
+    for arriving, size in ((1, 32), (3, 100), (40, 500), (7, 1 << 18)):
+        found = encode_blocks(np.array_split(sound, arriving), vqvae, block_samples=size, measure=measure)
+        assert found.samples == whole
+        for codes, level in zip(found.codes, wanted, strict=True):
+            assert torch.equal(codes, level[0])
+
+
+def test_sound_does_not_depend_on_blocks(tiny_vqvae, sound, assert_same_but_for_rounding):
+    vqvae = tiny_vqvae()
+    codes = encode_blocks([sound], vqvae, measure=False).codes
+    for level, own in enumerate(codes):
+        wanted = vqvae.decode(own[None], level, chunk_seconds=None).audio_values[0, 0]
+        found = np.concatenate(list(decode_blocks(own, level, vqvae, block_samples=130)))
+        assert_same_but_for_rounding(torch.from_numpy(found), wanted, vqvae)
+
+
+def test_measures_are_bits_and_the_spectral_convergence_of_what_comes_back(tiny_vqvae, sound):
+    vqvae = tiny_vqvae()
+    sound = np.tile(sound, 3)  # longer than a frame of the spectrum
+    found = encode_blocks([sound], vqvae)
+    audio = torch.from_numpy(sound[: found.samples])[None]
+    for level, (measures, codes, hop) in enumerate(zip(found.measures, found.codes, (4, 8, 32), strict=True)):
+        assert measures.bits_per_second == 1000 / hop * 5  # of 32 codes
+        wanted = spectral_convergence(audio, vqvae.decode(codes[None], level).audio_values[0])
+        assert measures.spectral_convergence == pytest.approx(wanted.item(), rel=1e-4)
+    blocks = encode_blocks([sound], vqvae, block_samples=6000)
+    for one, other in zip(found.measures, blocks.measures, strict=True):
+        assert one.spectral_convergence == pytest.approx(other.spectral_convergence, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [1000, 1600, 8000])
+def test_a_stream_of_a_file_is_the_file(tmp_path, rate):
+    samples = np.random.default_rng(0).normal(0, 0.1, (rate * 5 + 3, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    pieces = list(stream_audio(tmp_path / "a.wav", 1000))
+    assert np.array_equal(np.concatenate(pieces), read_audio(tmp_path / "a.wav", 1000))
+
+
+def test_codes_written_in_pieces_are_the_same_codes(tmp_path, monkeypatch):
+    codes = tuple((torch.randint(0, 99, (count,)),) for count in (400, 100, 0))
+    state = SongState(codes, (7,), {"model": "a", "comment": "b"})
+    save_codes(state, tmp_path / "whole.safetensors")
+    monkeypatch.setattr(song_folder, "_MOST_AT_ONCE", 0)
+    save_codes(state, tmp_path / "pieces.safetensors")
+    one, other = (load_codes(tmp_path / f"{name}.safetensors") for name in ("whole", "pieces"))
+    assert one.notes == other.notes
+    for mine, theirs in zip(one.codes, other.codes, strict=True):
+        assert torch.equal(mine[0], theirs[0])
+
+
+@pytest.mark.parametrize("format", ["wav", "flac24"])
+@pytest.mark.parametrize("normalize", ["none", "peak"])
+def test_a_file_written_in_blocks_is_the_same_file(tmp_path, format, normalize):
+    audio = np.random.default_rng(0).normal(0, 0.6, 9000).astype(np.float32)
+    path = tmp_path / "a.x"
+    one = write_audio(path, audio, 8000, format=format, normalize=normalize, tags={"comment": "c"})
+    whole = path.read_bytes()
+    blocks = lambda: iter(np.array_split(audio, 7))  # noqa: E731 - what is asked for twice
+    two = write_audio_blocks(path, blocks, 8000, format=format, normalize=normalize, tags={"comment": "c"})
+    assert np.array_equal(soundfile.read(path)[0], one.samples.astype(np.float64))
+    assert (one.num_samples, one.num_clamped, one.sampled_peak) == (two.num_samples, two.num_clamped, two.sampled_peak)
+    assert len(path.read_bytes()) == len(whole)
+
+
+def _songs(folder, count=2):
+    folder.mkdir()
+    for number in range(count):
+        samples = np.random.default_rng(number).normal(0, 0.1, RATE // 4)
+        soundfile.write(folder / f"{number}.wav", samples, RATE)
+    (folder / "bad.wav").write_bytes(b"no sound at all, but long enough to be read")
+    return folder
+
+
+def test_folders_are_encoded_and_decoded_and_gone_on_with(tmp_path, repository, run_cli):
+    songs = _songs(tmp_path / "songs")
+    done = run_cli("encode", songs, tmp_path / "codes", "--model", repository, "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["written"], list(found["skipped"])) == (0, 2, ["bad.wav"])
+    one = run_cli("encode", songs / "0.wav", tmp_path / "0.safetensors", "--model", repository)
+    assert "level 0: " in one.out
+    assert "kbit/s, spectral convergence " in one.out
+    for mine, theirs in zip(
+        load_codes(tmp_path / "0.safetensors").codes,
+        load_codes(tmp_path / "codes/0.wav.codes.safetensors").codes,
+        strict=True,
+    ):
+        assert torch.equal(mine[0], theirs[0])
+    (tmp_path / "codes/0.wav.codes.safetensors").unlink()
+    again = run_cli("encode", songs, tmp_path / "codes", "--model", repository, "--no-measure")
+    assert again.out.splitlines()[-1] == f"{tmp_path / 'codes'}: codes of 1 written now, 1 skipped"
+    back = json.loads(run_cli("decode", tmp_path / "codes", tmp_path / "back", "--level", 1, "--json").out)
+    assert [file["level"] for file in back["files"]] == [1, 1]
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["0.wav.wav", "1.wav.wav"]
+
+
+def test_long_sound_is_decoded_in_blocks_to_the_same_file(tmp_path, repository, run_cli, monkeypatch):
+    songs = _songs(tmp_path / "songs", 1)
+    run_cli("encode", songs / "0.wav", tmp_path / "0.safetensors", "--model", repository)
+    run_cli("decode", tmp_path / "0.safetensors", tmp_path / "whole.wav", "--normalize", "peak")
+    monkeypatch.setattr(transcoding, "_LONG_SECONDS", 0.01)
+    monkeypatch.setattr(codec.decode_blocks, "__kwdefaults__", {"block_samples": 2048})
+    done = run_cli("decode", tmp_path / "0.safetensors", tmp_path / "long.wav", "--normalize", "peak")
+    assert "kbit/s" in done.out
+    one, other = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0] for name in ("whole", "long"))
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sentence"), [(0.0, "holds no samples"), (0.001, "shorter than the 128 samples of one code")]
+)
+def test_sound_without_a_code_is_refused(tmp_path, repository, run_cli, seconds, sentence):
+    soundfile.write(tmp_path / "a.wav", np.zeros(round(seconds * RATE), np.float32), RATE)
+    done = run_cli("encode", tmp_path / "a.wav", tmp_path / "a.safetensors", "--model", repository)
+    assert done.code == 2
+    assert sentence in done.err
+    assert not (tmp_path / "a.safetensors").exists()
