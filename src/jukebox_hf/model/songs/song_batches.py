@@ -149,7 +149,7 @@ def _batch(
         tuple(state.seeds[song] for song in rows),
         state.notes,
     )
-    return SongBatch(tuple(rows), guided_plan(plan, labels), labels, own)
+    return SongBatch(tuple(rows), guided_plan(plan, labels, arguments.settings), labels, own)
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
