@@ -42,6 +42,13 @@ def test_what_a_level_is_guided_by_is_what_its_prior_reads(model, words):
     assert [level.settings.rows for level in plan.levels] == [2, 1, 1], "upsamplers read no lyrics"
 
 
+def test_a_sketch_that_lyrics_guided_is_refined_without(model, processor, same):
+    song = processor({**WORDS, "artist": None, "genre": None})
+    sketch = model.generate(song, levels=[2], lyrics_guidance=30, **SHORT)
+    said = {"levels": [1, 0], "codes": sketch.codes, "return_codes": True}
+    assert same(model.generate(song, lyrics_guidance=30, guidance_scale=2, **said), model.generate(song, **said))
+
+
 def test_a_guided_song_is_streamed_as_it_is_generated(model, words):
     said = {"max_new_tokens": 30, "guidance_scale": 3, "lyrics_guidance": 2}
     *_, last = model.stream(words, **said)
@@ -102,11 +109,6 @@ def test_a_pipeline_is_guided_by_its_call_and_by_its_configuration(model, proces
             r"guidance by lyrics at level \[1\], whose",
         ),
         ({}, {"lyrics_guidance": {2: 2, 0: 2}}, r"guidance by lyrics at level \[0\], whose prior knows none"),
-        (
-            {},
-            {"lyrics_guidance": 2, "levels": [1], "codes": {2: [[1, 2, 3, 4]]}},
-            "lyrics_guidance=2 is guidance by lyrics, but no prior that writes this song knows any",
-        ),
         (
             {"artist": None, "genre": None, "lyrics": ""},
             {"guidance_scale": 3},

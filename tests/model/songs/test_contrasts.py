@@ -12,7 +12,7 @@ from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
 from jukebox_hf.model.networks.conditioning import joined
 from jukebox_hf.model.sampling.sampling_ops import uniforms
-from jukebox_hf.model.songs.contrasts import guided_plan, told_less
+from jukebox_hf.model.songs.contrasts import check_guidance, guided_plan, told_less
 from jukebox_hf.model.songs.level_sampler import LevelSampler
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
@@ -219,29 +219,55 @@ def test_where_memory_runs_out_fewer_guided_songs_are_written_at_once(model, lab
     assert _same(found, wanted)
 
 
-def test_songs_that_are_told_nothing_to_hide_are_refused_and_levels_without_are_not_guided(model, labels_of):
-    plan = plan_song(model.config, SAMPLES, settings=SamplingSettings(guidance_scale=3))
-    assert guided_plan(plan, labels_of(1, 2)) == plan
-    sung = guided_plan(plan, labels_of(0, genre=0))
-    assert [level.settings.contrasts for level in sung.levels] == [(("lyrics",),), ()]
-    spoken = guided_plan(plan, labels_of(0, genre=1, lyrics=""))
-    assert [level.settings.contrasts for level in spoken.levels] == [(("labels",),), (("labels",),)]
-    with pytest.raises(
-        ValueError, match=r"guidance_scale=3 on both .* but song 0 is told nothing that could be hidden"
-    ):
-        guided_plan(plan, labels_of(0, genre=0, lyrics=""))
-    double = plan_song(model.config, SAMPLES, settings=DOUBLE)
+@pytest.mark.parametrize(
+    ("artist", "genre", "lyrics", "contrasts"),
+    [
+        (1, 2, "la", [(("labels", "lyrics"),), (("labels",),)]),
+        (0, 0, "la", [(("lyrics",),), ()]),
+        (0, 1, "", [(("labels",),), (("labels",),)]),
+    ],
+)
+def test_a_level_is_guided_by_what_its_songs_are_told(model, labels_of, artist, genre, lyrics, contrasts):
+    asked = dict.fromkeys(range(2), SamplingSettings(guidance_scale=3))
+    labels = labels_of(artist, genre=genre, lyrics=lyrics)
+    plan = guided_plan(plan_song(model.config, SAMPLES, settings=asked), labels, asked)
+    assert [level.settings.contrasts for level in plan.levels] == contrasts
+    refined = guided_plan(plan_song(model.config, SAMPLES, levels=[0], settings=asked), labels, asked)
+    assert refined.levels == plan.levels[1:], "of a song that was guided at the top, whatever is left below"
+
+
+def test_songs_that_are_told_nothing_to_hide_are_refused(model, labels_of):
+    asked = dict.fromkeys(range(2), SamplingSettings(guidance_scale=3))
+    plan = plan_song(model.config, SAMPLES, settings=asked)
+    with pytest.raises(ValueError, match=r"guidance_scale=3 on both .* song 0 is told nothing that could be hidden"):
+        guided_plan(plan, labels_of(0, genre=0, lyrics=""), asked)
+    double = dict.fromkeys(range(2), DOUBLE)
     with pytest.raises(ValueError, match=r"lyrics_guidance=1.5 listens harder to lyrics, but song 0 has none"):
-        guided_plan(double, labels_of(1, lyrics=""))
-    assert guided_plan(plan_song(model.config, SAMPLES), labels_of(0, genre=0, lyrics="")).levels[0].settings.rows == 1
+        guided_plan(plan_song(model.config, SAMPLES, settings=double), labels_of(1, lyrics=""), double)
+    plain = plan_song(model.config, SAMPLES)
+    off = dict.fromkeys(range(2), SamplingSettings())
+    assert guided_plan(plain, labels_of(0, genre=0, lyrics=""), off) == plain
+
+
+@pytest.mark.parametrize("name", ["guidance_scale", "lyrics_guidance"])
+def test_guidance_of_a_model_that_reads_no_words_is_refused(config, name):
+    silent = config.to_dict()
+    for prior in silent["prior_configs"]:
+        prior |= {"num_artists": 0, "num_genres": 0, "lyrics": "none", "num_hidden_layers": 3, "attention_kinds": None}
+    bare = JukeboxConfig.from_dict(silent)
+    settings = dict.fromkeys(range(2), SamplingSettings(**{name: 3}))
+    with pytest.raises(ValueError, match=f"{name}=3 is guidance by .*, but no prior of this model knows any"):
+        check_guidance(bare, settings, {name: 3})
+    with pytest.raises(ValueError, match=r"asks for guidance by .* at level \[0\], whose prior knows none"):
+        check_guidance(bare, settings, {name: {0: 3}})
 
 
 def test_a_mix_is_what_guidance_on_labels_hides(model, labels_of):
     mix, unknown = (LabelPart(1, 0.5, 0), LabelPart(3, 0.5, 0)), labels_of(0, genre=0)
     mixed = [[replace(songs[0], artist_mix=mix)] for songs in unknown]
     assert told_less(mixed[1][0], ("labels",)) == unknown[1][0]
-    settings = SamplingSettings(temperature=2.0, guidance_scale=2.0, guidance_on="labels")
-    plan = plan_song(model.config, SHORT, settings=settings)
-    assert [level.settings.rows for level in guided_plan(plan, mixed).levels] == [2, 2]
+    asked = dict.fromkeys(range(2), SamplingSettings(temperature=2.0, guidance_scale=2.0, guidance_on="labels"))
+    plan = plan_song(model.config, SHORT, settings=asked)
+    assert [level.settings.rows for level in guided_plan(plan, mixed, asked).levels] == [2, 2]
     with pytest.raises(ValueError, match="is told nothing"):
-        guided_plan(plan, unknown)
+        guided_plan(plan, unknown, asked)

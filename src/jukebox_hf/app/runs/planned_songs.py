@@ -213,7 +213,9 @@ def check_requests(requests: Sequence[SongRequest], config: JukeboxConfig, names
             read_takes(vars(request))
             if request.prompt is not None:
                 check_recording(request.prompt)
-            for level in read_generate_arguments(config, own, None, drawing_arguments(request)).levels or ():
+            # Whether there is a scale that it goes with, the model's own generation_config.json may say.
+            said = drawing_arguments(request) | {"guidance_on": None}
+            for level in read_generate_arguments(config, own, None, said).levels or ():
                 check_level("levels", level, len(config.prior_configs))
             if request.codes is not None:
                 _check_codes(request, config)

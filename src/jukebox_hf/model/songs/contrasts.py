@@ -16,7 +16,6 @@ from ..sampling.sampling_ops import SamplingSettings
 from .song_plan import SamplingPlan
 
 _GUIDES = ("guidance_scale", "lyrics_guidance")
-_OFF = "guidance_scale and lyrics_guidance are 1, so nothing is guided; say one of them too, or leave it out"
 
 
 def told_less(song: LevelLabels, hidden: Collection[str]) -> LevelLabels:
@@ -27,30 +26,33 @@ def told_less(song: LevelLabels, hidden: Collection[str]) -> LevelLabels:
     return replace(song, lyrics=LyricEncoding("", "", (), ())) if "lyrics" in hidden else song
 
 
-def guided_plan(plan: SamplingPlan, labels: Sequence[Sequence[LevelLabels]]) -> SamplingPlan:
+def guided_plan(
+    plan: SamplingPlan, labels: Sequence[Sequence[LevelLabels]], asked: Mapping[int, SamplingSettings]
+) -> SamplingPlan:
     """The plan with guidance at the levels where one of its songs is told what can be hidden.
 
     Args:
-        labels: per level, finest first, of every song.
+        labels: per level, finest first, of every song; of levels that are not written, too.
+        asked: by level, as it was asked for.
 
     Raises:
-        ValueError: a song that is told nothing that could be hidden.
+        ValueError: a song that is told nothing that could be hidden, at any level.
     """
-    if not any(level.settings.contrasts for level in plan.levels):
+    guided = {level: settings for level, settings in asked.items() if settings.contrasts}
+    if not guided:
         return plan
-    asked = max((level.settings for level in plan.levels), key=lambda settings: settings.rows)
-    scales = ", ".join(f"{name}={getattr(asked, name)}" for name in _GUIDES if getattr(asked, name) != 1)
-    for song in range(len(labels[plan.levels[0].level])):
-        told = [_told(labels[level.level][song]) for level in plan.levels]
-        pairs = list(zip(plan.levels, told, strict=True))
+    said = max(guided.values(), key=lambda settings: settings.rows)
+    scales = ", ".join(f"{name}={getattr(said, name)}" for name in _GUIDES if getattr(said, name) != 1)
+    for song in range(len(labels[0])):
+        told = {level: _told(labels[level][song]) for level in guided}
         require(
-            asked.lyrics_guidance == 1 or any(has_lyrics for _, has_lyrics in told),
-            f"lyrics_guidance={asked.lyrics_guidance} listens harder to lyrics, but song {song} has none; give some, "
-            f"or leave it out",
+            said.lyrics_guidance == 1 or any(has_lyrics for _, has_lyrics in told.values()),
+            f"lyrics_guidance={said.lyrics_guidance} listens harder to lyrics, but song {song} has none; give some, or "
+            f"leave it out",
         )
         require(
-            any(level.settings.contrasting(*parts).contrasts for level, parts in pairs),
-            f"{scales} on {asked.guidance_on} compares a song with one that is told less, but song {song} is told "
+            any(settings.contrasting(*told[level]).contrasts for level, settings in guided.items()),
+            f"{scales} on {said.guidance_on} compares a song with one that is told less, but song {song} is told "
             f"nothing that could be hidden there; say an artist, a genre or lyrics, or leave guidance out",
         )
     levels = []
@@ -61,45 +63,39 @@ def guided_plan(plan: SamplingPlan, labels: Sequence[Sequence[LevelLabels]]) -> 
     return replace(plan, levels=tuple(levels))
 
 
-def check_guidance(
-    config: JukeboxConfig,
-    settings: Mapping[int, SamplingSettings],
-    asked: Mapping[str, Any],
-    levels: Sequence[int] | None,
-) -> None:
-    """Refuse guidance that no level could follow, or a level that it was asked for.
+def check_guidance(config: JukeboxConfig, settings: Mapping[int, SamplingSettings], said: Mapping[str, Any]) -> None:
+    """Refuse guidance that no prior could follow, or not that of a level that it was asked for.
 
     Args:
         settings: by level, as asked.
-        asked: what was said of guidance by name; a dictionary is by level, a number for those that can.
-        levels: that are written; None for all.
+        said: what was said, by name; a dictionary is by level, a number for the levels that can.
 
     Raises:
         ValueError: in one sentence.
     """
-    possible = {}
-    for level, prior in enumerate(config.prior_configs):
-        possible[level] = settings[level].contrasting(prior.has_labels, prior.lyrics != "none")
-    written = [level for level in possible if levels is None or level in levels]
+    possible = {
+        level: settings[level].contrasting(prior.has_labels, prior.lyrics != "none")
+        for level, prior in enumerate(config.prior_configs)
+    }
     for name in _GUIDES:
-        value = asked.get(name)
-        is_by_level = isinstance(value, Mapping)
+        value, is_by_level = said.get(name), isinstance(said.get(name), Mapping)
         wanted = [level for level, own in settings.items() if getattr(own, name) != 1]
         lost = [level for level in wanted if getattr(possible[level], name) == 1]
         by = "lyrics" if name == "lyrics_guidance" else settings[0].guidance_on
-        what = {"both": "labels and lyrics"}.get(by, by)
+        by = "labels and lyrics" if by == "both" else by
         require(
             not (is_by_level and lost),
-            f"{name}={value!r} asks for guidance by {what} at level {lost[:1]}, whose prior knows none; leave that "
-            f"level out",
+            f"{name}={value!r} asks for guidance by {by} at level {lost[:1]}, whose prior knows none; leave that level "
+            f"out",
         )
         require(
-            is_by_level or not wanted or not {*written} <= {*lost},
-            f"{name}={value!r} is guidance by {what}, but no prior that writes this song knows any; leave it out",
+            not wanted or wanted != lost,
+            f"{name}={value!r} is guidance by {by}, but no prior of this model knows any; leave it out",
         )
     require(
-        asked.get("guidance_on") is None or any(own.contrasts for own in settings.values()),
-        f"guidance_on={asked.get('guidance_on')!r}, but {_OFF}",
+        said.get("guidance_on") is None or any(own.contrasts for own in settings.values()),
+        f"guidance_on={said.get('guidance_on')!r}, but guidance_scale and lyrics_guidance are 1, so nothing is guided; "
+        f"say one of them too, or leave it out",
     )
 
 

@@ -172,7 +172,7 @@ def read_generate_arguments(
         new_codes=said.get("max_new_tokens"),
         default_codes=getattr(own, "max_new_tokens", None) or config.prior_configs[-1].context_length,
         levels=None if levels is None else tuple(levels),
-        settings=_settings(config, said, own, levels),
+        settings=_settings(config, said, own),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
         compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
@@ -257,9 +257,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     return found
 
 
-def _settings(
-    config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig, levels: Sequence[int] | None
-) -> dict[int, SamplingSettings]:
+def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationConfig) -> dict[int, SamplingSettings]:
     num_levels = len(config.prior_configs)
 
     def by_level(name: str, otherwise: Any) -> dict[int, Any]:
@@ -280,7 +278,7 @@ def _settings(
     found = {
         level: SamplingSettings(**{name: settings[name][level] for name in settings}) for level in range(num_levels)
     }
-    check_guidance(config, found, said, levels)
+    check_guidance(config, found, said)
     return found
 
 

@@ -145,14 +145,14 @@ class LevelSampler:
         prior, device = self.prior, self.prior.device
         length = max(row.window.length for row in rows)
         conditioning, lyric_ids = self._conditioned(state, rows)
-        contrasts = self.plan.settings.rows
-        if self._decoder is None or self._decoder.cache.batch_size != contrasts * len(rows):
+        each = self.plan.settings.rows
+        if self._decoder is None or self._decoder.cache.batch_size != each * len(rows):
             self._decoder = None  # before another is made
-            self._decoder = WindowDecoder(prior, prior.new_cache(contrasts * len(rows)), self._options)
+            self._decoder = WindowDecoder(prior, prior.new_cache(each * len(rows)), self._options)
         self._listener = self._listens(state, rows) if self.listeners.follows_codes else None
         self._decoder.prefill(
             prior.sequence(
-                torch.stack([self._read(state, row) for row in rows] * contrasts).to(device),
+                torch.stack([self._read(state, row) for row in rows] * each).to(device),
                 torch.cat(lyric_ids) if lyric_ids else None,
             ),
             conditioning,

@@ -151,7 +151,7 @@ def _batch(
         tuple(state.seeds[song] for song in rows),
         state.notes,
     )
-    return SongBatch(tuple(rows), guided_plan(plan, labels), labels, own)
+    return SongBatch(tuple(rows), guided_plan(plan, labels, arguments.settings), labels, own)
 
 
 def _recall(seconds: Sequence[float | None] | None, rate: int) -> tuple[int, int, int | None] | None:
