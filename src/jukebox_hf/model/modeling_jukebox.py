@@ -294,8 +294,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 `top_p`, `min_p`, `hop_fractions` (a number, or a dictionary by level); `do_sample=False` for the
                 likeliest code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows`
                 (see `plan_song`); `takes` of the top level, of which the best `keep` are refined, `choose_by`
-                "likelihood", "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend`
-                (see `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
+                "likelihood", "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory;
+                `backend` (see `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
