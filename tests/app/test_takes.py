@@ -50,7 +50,7 @@ def test_the_best_take_is_the_plain_song_of_its_seed(chosen, run_cli, repository
     assert [take["seed"] for take in takes] == [7, 8, 9]
     (best,) = (take for take in takes if take["kept"])
     assert best["place"] == 1
-    assert best["self_score"] == max(take["self_score"] for take in takes)
+    assert best["own"] == min(take["own"] for take in takes)
     assert told["seed"] == told["request"]["seed"] == best["seed"]
     assert (told["request"]["takes"], told["takes"]["asked"]["takes"]) == (1, 3)
     assert "--takes" not in told["command"]
@@ -219,7 +219,7 @@ def test_stopped_before_and_after_the_choice_it_goes_on(
         (("--keep", 2), "keep=2 must be a whole number from 1 to the number of takes, 1"),
         (
             ("--takes", 3, "--choose-by", "ear"),
-            "choose_by='ear' is no rule that takes are chosen by; use self or lyrics",
+            "choose_by='ear' is no rule that takes are chosen by; use likelihood or self or lyrics",
         ),
         (("--takes", 3, "--keep", 2), "names one file, but 2 songs"),
         (("--takes", 3, "--count", 2), "--count and --takes exclude each other"),

@@ -47,11 +47,17 @@ def test_the_scores_are_those_of_the_songs_and_decide_what_is_kept(taken, plain,
     scores = [model.score(inputs, song.codes)[0] for song in plain]
     for take, score in zip(taken.takes[0], scores, strict=True):
         assert dataclasses.astuple(take.score) == pytest.approx(dataclasses.astuple(score), abs=1e-4)
+    bits = [score.own for score in scores]
+    assert len(set(bits)) == 4
+    assert [take.place for take in taken.takes[0]] == [sorted(bits).index(one) + 1 for one in bits]
+
+
+def test_what_artist_and_genre_save_can_choose(model, inputs, plain):
+    scores = [model.score(inputs, song.codes)[0] for song in plain]
     saved = [score.unknown - score.own for score in scores]
     assert [score.self_score for score in scores] == saved
-    assert len(set(saved)) == 4
-    places = [sorted(saved, reverse=True).index(one) + 1 for one in saved]
-    assert [take.place for take in taken.takes[0]] == places
+    found = model.generate(inputs, seconds=0.1, takes=4, levels=[2], choose_by="self")
+    assert [take.place for take in found.takes[0]] == [sorted(saved, reverse=True).index(one) + 1 for one in saved]
 
 
 def test_only_what_is_kept_is_refined(model, inputs, monkeypatch):
@@ -128,7 +134,7 @@ def test_a_model_may_have_takes_as_its_habit(model, inputs, taken, tmp_path, mon
         ({"takes": True}, "takes=True must be"),
         ({"takes": 2, "keep": 3}, "keep=3 must be a whole number from 1 to the number of takes, 2"),
         ({"keep": 2}, "keep=2 must be a whole number from 1 to the number of takes, 1"),
-        ({"takes": 2, "choose_by": "ear"}, "choose_by='ear' is no rule .* use self or lyrics"),
+        ({"takes": 2, "choose_by": "ear"}, "choose_by='ear' is no rule .* use likelihood or self or lyrics"),
         ({"takes": 2, "num_return_sequences": 2}, "takes=2 and num_return_sequences=2 exclude each other"),
         ({"takes": 2, "levels": [1, 0]}, "takes=2 are of the top level, 2, but levels=.1, 0. do not write it"),
     ],
@@ -234,4 +240,5 @@ def test_a_score_of_a_stretch_is_of_its_codes_alone(model, inputs, plain):
 def test_of_equal_takes_the_earlier_comes_first():
     scores = [SongScore(2, 10, 3.0, unknown=3.0 + saved) for saved in (0.5, 1.0, 0.5, 2.0)]
     assert ranks(scores, "self") == [2, 1, 3, 0]
+    assert ranks([SongScore(2, 10, bits) for bits in (3.0, 2.0, 4.0, 2.0)], "likelihood") == [2, 0, 3, 1]
     assert ranks([SongScore(2, 10, 3.0)] * 3, "lyrics") == [0, 1, 2]

@@ -330,9 +330,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 dictionary by level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed`
                 (the songs of a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as
                 (0, 8) or (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the
-                best `keep` are refined, `choose_by` "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `batch`,
-                `chunk` to bound memory; `backend` (see `sample_window`); `return_codes`; `return_alignment`. See
-                docs/reference/generation.md.
+                best `keep` are refined, `choose_by` "likelihood", "self" or "lyrics"
+                (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend` (see `sample_window`);
+                `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
@@ -498,8 +498,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
     ) -> JukeboxGenerateOutput:
         """Sing a stretch of a finished song again; its other codes stay as they are.
 
-        Of several takes the one is kept under which the codes that follow are likeliest; at the end of a song, the one
-        whose artist and genre save most bits. The finer levels are written again in the stretch, and an eighth of a
+        Of several takes the one is kept under which the codes that follow are likeliest; at the end of a song, the
+        likeliest one itself. The finer levels are written again in the stretch, and an eighth of a
         window behind it, so that its seam is mended.
 
         Args:

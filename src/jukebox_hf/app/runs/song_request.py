@@ -250,8 +250,9 @@ class SongRequest:
         is_inherited=False,
     )
     choose_by: str = _drawing(
-        "self",
-        "What takes are chosen by: self (bits that artist and genre save) or lyrics (words reached, in order).",
+        TAKE_RULES[0],
+        "What takes are chosen by: likelihood (fewest bits), self (bits that artist and genre save) or lyrics (words "
+        "reached, in order).",
         values.one_of(lambda: TAKE_RULES),
         commands=("generate",),
         callback=in_lower_case,

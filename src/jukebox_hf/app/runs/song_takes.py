@@ -129,7 +129,8 @@ def contact_sheet(planned: PlannedSongs, told: Mapping[str, Any], sounds: Sequen
     order = sorted(range(len(takes)), key=lambda take: takes[take]["place"])
     request = planned.requests[0]
     labels = [
-        f"{takes[take]['place']}. seed {takes[take]['seed']} · self {takes[take]['self_score']:.3f}"
+        f"{takes[take]['place']}. seed {takes[take]['seed']} · {takes[take]['own']:.3f} bits"
+        + f" · self {takes[take]['self_score']:.3f}"
         + (f" · lyrics {takes[take]['lyric_score']:.2f}" if "lyric_score" in takes[take] else "")
         for take in order
     ]
@@ -150,7 +151,7 @@ def takes_in_words(sidecar: Mapping[str, Any]) -> list[str]:
     if "repaint" not in sidecar:
         return []
     told = sidecar["repaint"]
-    what = "bits per code of what follows" if told["chosen_by"] == "following" else "bits saved by artist and genre"
+    what = f"bits per code of {'what follows' if told['chosen_by'] == 'following' else 'the stretch'}"
     lines = [f"  {told['from']:.3f} to {told['to']:.3f} s sung again; {what}, as it was: {told['older']:.3f}"]
     for take in sorted(told["takes"], key=lambda take: take["place"]):
         lines.append(f"  {take['place']:5d}  {take['seed']:<10d} {take['value']:6.3f}{'  kept' * take['kept']}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from .validation import is_integer, require
 
-TAKE_RULES = ("self", "lyrics")
+TAKE_RULES = ("likelihood", "self", "lyrics")  # the first is the default
 MOST_TAKES = 100  # as many as a contact sheet can show
 
 
@@ -25,7 +25,7 @@ class TakesWanted:
 
     takes: int
     keep: int = 1
-    choose_by: str = "self"
+    choose_by: str = TAKE_RULES[0]
 
 
 def read_takes(said: Mapping[str, Any]) -> TakesWanted | None:

@@ -27,7 +27,6 @@ from ..songs.song_codes import Codes, read_codes
 from ..songs.song_plan import ComputeOptions, LevelPlan, mended_codes
 from ..songs.song_state import SongState
 from ..songs.windows import Window
-from .song_scores import score_song
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class RepaintTake:
 
     Attributes:
         seed: that decided its codes, on all levels.
-        value: bits per code of what follows; where nothing does, bits per code that the right artist and genre save.
+        value: bits per code of what follows; where nothing does, of the stretch itself.
         place: 1 for the best.
         is_kept: whether it is in the song now.
     """
@@ -81,8 +80,8 @@ class RepaintScores:
 
     Attributes:
         start_second, stop_second: of the stretch, as it was snapped to codes of the top level.
-        chosen_by: `following`, how likely the codes that follow are (fewer bits are better), or, at the end of a song,
-            `self`, what the right artist and genre save (more are better).
+        chosen_by: `following`, how likely the codes that follow are, or, at the end of a song, `stretch`, how likely
+            it is itself; fewer bits are better.
         codes: how many codes were scored.
         older: the value of the song as it was, under the same words.
         takes: in the order of their seeds.
@@ -283,19 +282,15 @@ def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[Repa
     for row in range(state.num_songs):
         own, labels = state.codes[repaint.top][row], repaint.batch.labels[repaint.top][row]
         follows = stretch.stop < len(own)
-        if follows:
-            window = window_around(stretch.stop, len(own), prior.config.context_length)
-            bits = code_bits(prior, own, labels, windows=[window], start=stretch.stop, stop=window.stop)
-            values.append(float(bits.double().mean()))
-            scored = len(bits)
-        else:
-            score = score_song(prior, own, labels, start=stretch.start, stop=stretch.stop)
-            values.append(score.self_score if prior.config.has_labels else -score.own)
-            scored = score.codes
+        window = window_around(stretch.stop, len(own), prior.config.context_length)
+        part = Window(stretch.stop, window.stop) if follows else stretch
+        windows = [window] if follows else None
+        bits = code_bits(prior, own, labels, windows=windows, start=part.start, stop=part.stop)
+        values.append(float(bits.double().mean()))
     del prior
     model.take_back(repaint.top)
     older, *own = values
-    best_first = sorted(range(len(own)), key=lambda take: own[take] if follows else -own[take])
+    best_first = sorted(range(len(own)), key=own.__getitem__)
     places = [best_first.index(take) + 1 for take in range(len(own))]
     seeds = [state.seeds[row] for row in repaint.takes]
     takes = tuple(RepaintTake(*told, told[2] == 1) for told in zip(seeds, own, places, strict=True))
@@ -303,8 +298,8 @@ def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[Repa
     scores = RepaintScores(
         start_second=stretch.start * seconds,
         stop_second=stretch.stop * seconds,
-        chosen_by="following" if follows else "self",
-        codes=scored,
+        chosen_by="following" if follows else "stretch",
+        codes=part.length,
         older=older,
         takes=takes,
         changed={level: (span.start, span.stop) for level, span in repaint.spans.items()},

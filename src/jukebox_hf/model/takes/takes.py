@@ -25,6 +25,7 @@ from ..songs.song_state import SongState
 from .song_scores import SongScore, score_song
 
 _RULE_VALUES = {  # what a take is chosen by, greatest first
+    "likelihood": lambda score: -score.own,
     "self": lambda score: score.self_score,
     "lyrics": lambda score: (score.lyric_score, score.confidence or 0.0),
 }
@@ -141,13 +142,13 @@ def check_takes(config: JukeboxConfig, batches: Sequence[SongBatch], wanted: Tak
     require(
         wanted.choose_by != "self" or prior.has_labels,
         f"choose_by='self' asks what artist and genre save, but the prior of level {top} knows none; use "
-        f"choose_by='lyrics'",
+        f"choose_by='likelihood'",
     )
     if wanted.choose_by == "lyrics":
         require(
             prior.alignment_layer is not None,
             f"choose_by='lyrics' needs alignment_layer and alignment_head of prior_configs[{top}], which are None; "
-            f"find them with `jukebox-hf find-alignment-head`, or use choose_by='self'",
+            f"find them with `jukebox-hf find-alignment-head`, or use choose_by='likelihood'",
         )
         wordless = [
             row // wanted.takes
@@ -157,7 +158,7 @@ def check_takes(config: JukeboxConfig, batches: Sequence[SongBatch], wanted: Tak
         ]
         require(
             not wordless,
-            f"choose_by='lyrics' needs lyrics, but song {wordless[:1]} has none; give some, or use choose_by='self'",
+            f"choose_by='lyrics' needs lyrics, but song {wordless[:1]} has none; give some, or use another rule",
         )
 
 
