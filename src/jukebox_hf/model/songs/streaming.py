@@ -188,6 +188,6 @@ def _check_followable(
         is_guided = level_plan.settings.rows > 1
         require(
             compute.batch is None or level_plan.at_once(compute.batch) >= state.num_songs,
-            f"batch={compute.batch} is less than the {state.num_songs} songs{' with rows of guidance' * is_guided}, which "
-            f"are streamed side by side; stream fewer",
+            f"batch={compute.batch} is less than the {state.num_songs} songs{' with rows of guidance' * is_guided}, "
+            f"which are streamed side by side; stream fewer",
         )
