@@ -132,7 +132,7 @@ def test_guidance_that_cannot_be_is_refused_before_the_first_step(model, process
 
 def test_a_stream_counts_the_rows_of_guidance(model, processor):
     songs = processor([WORDS, {**WORDS, "seed": 6}])
-    with pytest.raises(ValueError, match=r"batch=3 is less than the rows of the 2 songs \(2 each\)"):
+    with pytest.raises(ValueError, match="batch=3 is less than the 2 songs with rows of guidance"):
         model.stream(songs, max_new_tokens=3, guidance_scale=2, batch=3)
 
 

@@ -185,8 +185,9 @@ def _check_followable(
             not level_plan.is_side_by_side,
             "parallel_windows=True writes a level as a whole, so nothing can be heard before; leave it out to stream",
         )
+        is_guided = level_plan.settings.rows > 1
         require(
             compute.batch is None or level_plan.at_once(compute.batch) >= state.num_songs,
-            f"batch={compute.batch} is less than the rows of the {state.num_songs} songs "
-            f"({level_plan.settings.rows} each), which are streamed side by side; stream fewer",
+            f"batch={compute.batch} is less than the {state.num_songs} songs{' with rows of guidance' * is_guided}, "
+            f"which are streamed side by side; stream fewer",
         )
