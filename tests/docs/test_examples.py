@@ -57,7 +57,7 @@ def _commands(block):
 
 def test_every_block_says_its_language_and_is_run_somewhere():
     here = {"README.md", "convert-a-checkpoint.md", "lyrics-and-time.md", "prepare-songs.md"}
-    here |= {"train-a-vqvae.md", "train-a-prior.md", "fine-tune-on-your-songs.md"}
+    here |= {"train-a-vqvae.md", "train-a-prior.md", "fine-tune-on-your-songs.md", "music-features.md"}
     for page in PAGES:
         for language, block in _blocks(page):
             name = page.name
@@ -294,3 +294,13 @@ def test_training_commands_are_read_to_their_end(page, here, monkeypatch):
 def test_the_presets_that_the_pages_name_exist():
     assert vqvae_preset("vqvae").num_levels == 3
     assert prior_preset("small_labelled_prior").lyrics == "none"
+
+
+def test_music_features_are_made_as_the_page_says(capsys):
+    page = next(page for page in PAGES if page.name == "music-features.md" and page.parent.name == "how-to")
+    (block,) = [block for language, block in _blocks(page) if language == "python"]
+    exec(compile(block, str(page), "exec"), {})
+    shape, read = capsys.readouterr().out.splitlines()[-2:]
+    assert shape == "torch.Size([1, 2, 256])"
+    few, many = eval(read)
+    assert few < 0.8 * many
