@@ -11,8 +11,8 @@ from typing import Any
 
 from .after_import import stop_waiting, when_imported
 
-TASK = "music-feature-extraction"
-_PIPELINES = "transformers.pipelines"
+FEATURE_TASK = "music-feature-extraction"
+_TASK_MODULE = "transformers.pipelines"
 
 
 class _AsOurs(type):
@@ -33,24 +33,26 @@ class MusicFeatureTask(metaclass=_AsOurs):
 
 def install() -> None:
     """Offer the task from now on; calling it again changes nothing."""
-    when_imported(_PIPELINES, _enter)
+    when_imported(_TASK_MODULE, _enter)
 
 
 def uninstall() -> None:
     """Take the task away again."""
-    stop_waiting(_PIPELINES, _enter)
-    if _PIPELINES in sys.modules:
-        tasks = sys.modules[_PIPELINES].SUPPORTED_TASKS
-        if tasks.get(TASK, {}).get("impl") is MusicFeatureTask:
-            del tasks[TASK]
+    stop_waiting(_TASK_MODULE, _enter)
+    if _TASK_MODULE in sys.modules:
+        tasks = sys.modules[_TASK_MODULE].SUPPORTED_TASKS
+        if tasks.get(FEATURE_TASK, {}).get("impl") is MusicFeatureTask:
+            del tasks[FEATURE_TASK]
 
 
 def _enter(pipelines: ModuleType) -> None:
     """Put the task into the registry, unless it is there."""
-    if TASK in pipelines.PIPELINE_REGISTRY.supported_tasks:
+    if FEATURE_TASK in pipelines.PIPELINE_REGISTRY.supported_tasks:
         return
     model = pipelines.PIPELINE_REGISTRY.supported_tasks["text-to-audio"]["pt"]
-    pipelines.PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=MusicFeatureTask, pt_model=model, type="audio")
+    pipelines.PIPELINE_REGISTRY.register_pipeline(
+        FEATURE_TASK, pipeline_class=MusicFeatureTask, pt_model=model, type="audio"
+    )
 
 
 def _ours() -> type:

@@ -12,7 +12,7 @@ from sklearn.utils import estimator_checks
 
 from jukebox_hf import JukeboxFeatures
 from jukebox_hf.features.marble_encoder import JukeboxEncoder
-from jukebox_hf.features.sklearn_features import JukeboxTransformer
+from jukebox_hf.features.sklearn_features import JukeboxFeatureTransformer
 from jukebox_hf.model.inputs.audio_input import resample
 
 RATE = 1000
@@ -31,7 +31,7 @@ _CHECKS = (  # of scikit-learn's own, those that hand over no matrix of numbers
 
 @pytest.mark.parametrize("check", _CHECKS)
 def test_scikit_learns_own_checks_pass(check):
-    getattr(estimator_checks, check)("JukeboxTransformer", JukeboxTransformer())
+    getattr(estimator_checks, check)("JukeboxFeatureTransformer", JukeboxFeatureTransformer())
 
 
 def test_rows_are_features_and_have_names(model, sound, tmp_path):
@@ -39,7 +39,7 @@ def test_rows_are_features_and_have_names(model, sound, tmp_path):
     for number, clip in enumerate(clips):
         soundfile.write(tmp_path / f"{number}.wav", clip, RATE, subtype="FLOAT")
     paths = [tmp_path / f"{number}.wav" for number in range(6)]
-    step = JukeboxTransformer(model, layers=(1, 3))
+    step = JukeboxFeatureTransformer(model, layers=(1, 3))
     with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
         step.transform(paths)
     rows = step.fit_transform(paths)
@@ -55,7 +55,7 @@ def test_rows_are_features_and_have_names(model, sound, tmp_path):
 
 def test_a_preset_with_time_is_no_row(model):
     with pytest.raises(ValueError, match="preset='sheetsage' gives several vectors per recording"):
-        JukeboxTransformer(model, preset="sheetsage").fit()
+        JukeboxFeatureTransformer(model, preset="sheetsage").fit()
 
 
 class _BaseEncoder(torch.nn.Module):

@@ -221,6 +221,7 @@ def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
         (STRETCH, {"takes": 0}, r"takes=0 must be a whole number of takes"),
         (STRETCH, {"seconds": 3}, r"seconds=3 means nothing where a stretch is sung again"),
         (STRETCH, {"levels": [2]}, r"levels=\[2\] means nothing"),
+        (STRETCH, {"recall": (0, 0.01)}, r"recall=\(0, 0.01\) means nothing"),
         (STRETCH, {"temperature": -1}, r"temperature=-1 must be 0"),
         (STRETCH, {"nonsense": 1}, r"unknown argument nonsense"),
     ],

@@ -79,7 +79,9 @@ def test_only_what_is_kept_is_refined(model, inputs, monkeypatch):
 def test_songs_of_a_batch_have_their_own_takes(model, processor):
     inputs = processor(["Here I am", "There you are, far away"], **WORDS, seed=5)
     found = model.generate(inputs, seconds=0.1, takes=2, levels=[2], return_codes=True)
-    assert [[take.seed for take in own] for own in found.takes] == [[5, 7], [6, 8]]
+    assert [[take.seed for take in own] for own in found.takes] == [[5, 6], [6, 7]], (
+        "those of a song do not depend on its neighbours"
+    )
     for song, words in enumerate(["Here I am", "There you are, far away"]):
         (best,) = (take for take in found.takes[song] if take.place == 1)
         alone = model.generate(processor(words, **WORDS, seed=best.seed), seconds=0.1, levels=[2], return_codes=True)
@@ -134,6 +136,7 @@ def test_a_model_may_have_takes_as_its_habit(model, inputs, taken, tmp_path, mon
         ({"takes": True}, "takes=True must be"),
         ({"takes": 2, "keep": 3}, "keep=3 must be a whole number from 1 to the number of takes, 2"),
         ({"keep": 2}, "keep=2 must be a whole number from 1 to the number of takes, 1"),
+        ({"choose_by": "lyrics"}, "choose_by='lyrics' says how takes are chosen, but there is one; say takes=8"),
         ({"takes": 2, "choose_by": "ear"}, "choose_by='ear' is no rule .* use likelihood or self or lyrics"),
         ({"takes": 2, "num_return_sequences": 2}, "takes=2 and num_return_sequences=2 exclude each other"),
         ({"takes": 2, "levels": [1, 0]}, "takes=2 are of the top level, 2, but levels=.1, 0. do not write it"),

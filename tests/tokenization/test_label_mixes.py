@@ -50,6 +50,11 @@ def test_dictionaries_say_the_same_also_after_a_trip_through_json():
         assert read_labels("artist", there) == read_labels("artist", said)
         assert read_labels("artist", label_text("artist", there)) == read_labels("artist", said)
     assert label_text("artist", "Ada Brook") == "Ada Brook"
+    assert read_labels("artist", {2: "A", 1: 7, 0: {5: 1}}) == (
+        LabelEntry("A", 1, 2),
+        LabelEntry(7, 1, 1),
+        LabelEntry(5, 1, 0),
+    ), "beside a name of a level, a whole number is an id"
     assert read_labels("artist", {"311": 1, "702": 2})[0].name == "311", "a number as a weight makes the key a name"
 
 

@@ -17,7 +17,7 @@ from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION, magnitud
 from jukebox_hf.model.networks.convolution import reach_in_codes
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
-BLOCK_SAMPLES = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
+CODEC_BLOCK = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
 _CODES_AT_ONCE = 1 << 12  # bounds the table of distances to all code vectors
 
 
@@ -51,7 +51,7 @@ class EncodedSound:
 
 
 def encode_blocks(
-    blocks: Iterable[np.ndarray], vqvae: JukeboxVQVAE, *, block_samples: int = BLOCK_SAMPLES, measure: bool = True
+    blocks: Iterable[np.ndarray], vqvae: JukeboxVQVAE, *, block_samples: int = CODEC_BLOCK, measure: bool = True
 ) -> EncodedSound:
     """Encode samples that arrive in blocks of any size; what is no whole code of the coarsest level is cut off.
 
@@ -95,7 +95,7 @@ def encode_blocks(
 
 def _joined(parts: list[Tensor]) -> Tensor:
     """Parts as one tensor of int64; each is freed as it is copied."""
-    whole = torch.empty(sum(map(len, parts)), dtype=torch.long)
+    whole = torch.empty(sum(map(len, parts)), dtype=torch.long, device="cpu")
     stop = len(whole)
     while parts:
         part = parts.pop()
@@ -105,7 +105,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def decode_blocks(
-    codes: Tensor, level: int, vqvae: JukeboxVQVAE, *, block_samples: int = BLOCK_SAMPLES
+    codes: Tensor, level: int, vqvae: JukeboxVQVAE, *, block_samples: int = CODEC_BLOCK
 ) -> Iterator[np.ndarray]:
     """The sound of codes (T,) of a level, block by block: float32, not clamped."""
     config = vqvae.config

@@ -17,7 +17,7 @@ from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.validation import require
 
 _LINE_EVERY = 30.0  # seconds, where no bar is shown
-_LONGEST_WAIT = datetime.timedelta(days=30)  # for the other processes, whose songs may be longer
+_EMBED_WAIT = datetime.timedelta(days=30)  # for the other processes, whose songs may be longer
 
 
 def embed_folder(
@@ -90,7 +90,7 @@ def _together(is_launched: bool) -> Iterator[tuple[bool, Callable[[], None]]]:
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_EMBED_WAIT)
     try:
         yield state.is_main_process, state.wait_for_everyone
     finally:

@@ -34,7 +34,7 @@ from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
-_FORMAT, _FACTS, _INDEX, _SKIPPED = "jukebox-features-1", "embed.json", "index.parquet", "skipped.json"
+_EMBED_FORMAT, _FACTS, _INDEX, _SKIPPED = "jukebox-features-1", "embed.json", "index.parquet", "skipped.json"
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _songs(source: str, settings: EmbedSettings) -> tuple[Iterator[tuple[str, So
 def _facts_of(features: JukeboxFeatures, settings: EmbedSettings) -> dict[str, Any]:
     """What all files of a folder have in common."""
     return {
-        "format": _FORMAT,
+        "format": _EMBED_FORMAT,
         "recipe": features.recipe.to_dict(),
         "level": features.level,
         "layers": list(features.layers),

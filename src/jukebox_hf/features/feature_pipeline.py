@@ -16,7 +16,6 @@ from jukebox_hf.features.recipes import FeatureRecipe
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 
-TASK = "music-feature-extraction"
 _OF_RECIPES = ("preset", *(one.name for one in fields(FeatureRecipe)))
 
 
@@ -41,7 +40,9 @@ class JukeboxFeaturePipeline(Pipeline):
 
     def __init__(self, model: JukeboxModel, *args: Any, batch_size: int | None = None, **kwargs: Any) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", None)
-        require(kind == "jukebox", f"model is of the kind {kind!r}, but {TASK} is of a Jukebox; give one")
+        require(
+            kind == "jukebox", f"model is of the kind {kind!r}, but music-feature-extraction is of a Jukebox; give one"
+        )
         recipe = {name: kwargs.pop(name) for name in _OF_RECIPES if name in kwargs}
         super().__init__(model, *args, **kwargs)
         with torch.device("cpu"):

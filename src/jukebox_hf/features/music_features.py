@@ -353,11 +353,11 @@ def padded_batch(tracks: Sequence[TrackFeatures], recipe: FeatureRecipe) -> Juke
     shape = [max(sizes) for sizes in zip(*(one.shape for one in values), strict=True)]
     varying = [0] * (recipe.slice_seconds is not None) + [len(shape) - 2] * (recipe.pool != "mean")
     features = values[0].new_zeros(len(values), *shape)
-    mask = torch.zeros(len(values), *(shape[axis] for axis in varying), dtype=torch.bool)
+    mask = torch.zeros(len(values), *(shape[axis] for axis in varying), dtype=torch.bool, device="cpu")
     for row, one in enumerate(values):
         features[(row, *map(slice, one.shape))] = one
         mask[(row, *(slice(one.shape[axis]) for axis in varying))] = True
-    seconds = torch.tensor([track.seconds for track in tracks], dtype=torch.float64)
+    seconds = torch.tensor([track.seconds for track in tracks], dtype=torch.float64, device="cpu")
     return JukeboxFeaturesOutput(features, mask if varying else None, seconds)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_number, plain, read_seconds, require
 
 KINDS = ("hidden_states", "codes", "vectors", "latents")
-NORMALIZATIONS = ("none", "peak")
+SOUND_SCALES = ("none", "peak")
 _POOLS = ("mean", "none")
 
 
@@ -95,7 +95,7 @@ def _read(name: str, value: Any) -> Any:
     """One value, checked for itself."""
     value = plain(value)
     if name in ("kind", "normalize"):
-        allowed = KINDS if name == "kind" else NORMALIZATIONS
+        allowed = KINDS if name == "kind" else SOUND_SCALES
         require(value in allowed, f"{name}={value!r:.80} is none of {', '.join(allowed)}; choose one")
     elif name == "pool":
         if is_number(value):

@@ -58,7 +58,7 @@ def plan_recording(
 def timing_of(windows: list[RecordingWindow], config: JukeboxPriorConfig) -> Tensor:
     """(B, 3) int64 samples, as `JukeboxPrior.condition` takes it; every window is as long as those trained on."""
     rows = [(window.total_samples, window.offset_samples, config.window_samples) for window in windows]
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
 def _hop(seconds: float, config: JukeboxPriorConfig) -> int:

@@ -1,4 +1,4 @@
-"""Features as a step of scikit-learn: `make_pipeline(JukeboxTransformer("my-jukebox"), StandardScaler(), SVC())`.
+"""Features as a step of scikit-learn: `make_pipeline(JukeboxFeatureTransformer("my-jukebox"), SVC())`.
 
 Flows in: recordings. Flows out: one row of numbers each.
 """
@@ -15,10 +15,12 @@ from jukebox_hf.model.checks.validation import require
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
 except ImportError:
-    raise ImportError(f"JukeboxTransformer is a step of scikit-learn, which is not installed; {INSTALL}") from None
+    raise ImportError(
+        f"JukeboxFeatureTransformer is a step of scikit-learn, which is not installed; {INSTALL}"
+    ) from None
 
 
-class JukeboxTransformer(TransformerMixin, BaseEstimator):
+class JukeboxFeatureTransformer(TransformerMixin, BaseEstimator):
     """Turns recordings into rows of means over time; nothing is learnt, so `fit` only opens the model.
 
     Args:
@@ -48,7 +50,7 @@ class JukeboxTransformer(TransformerMixin, BaseEstimator):
         self.dtype = dtype
         self.device = device
 
-    def fit(self, recordings: Any = None, y: Any = None) -> "JukeboxTransformer":
+    def fit(self, recordings: Any = None, y: Any = None) -> "JukeboxFeatureTransformer":
         """Open the model; recordings are not looked at."""
         names = ("layers", "level", "kind", "normalize")
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -75,13 +77,13 @@ class JukeboxTransformer(TransformerMixin, BaseEstimator):
         Raises:
             ValueError: what cannot be read, or a transformer that was not fitted.
         """
-        require(hasattr(self, "features_"), "this JukeboxTransformer is not fitted; call fit() first")
+        require(hasattr(self, "features_"), "this JukeboxFeatureTransformer is not fitted; call fit() first")
         rows = [self.features_.track(one).values.reshape(-1) for one in recordings]
         return np.stack(rows) if rows else np.zeros((0, self.n_features_out_), np.float32)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as layer36_0000."""
-        require(hasattr(self, "features_"), "this JukeboxTransformer is not fitted; call fit() first")
+        require(hasattr(self, "features_"), "this JukeboxFeatureTransformer is not fitted; call fit() first")
         made = self.features_
         parts = [f"layer{layer}" for layer in made.layers] or [f"{made.recipe.kind}{made.level}"]
         names = [f"{part}_{number:04d}" for part in parts for number in range(made.feature_size)]

@@ -91,8 +91,8 @@ class Frames:
 
     def _emit(self, stop: int) -> None:
         first, last = self._span(self._next)[0], self._span(stop - 1)[1]
-        centres = (torch.arange(self._next, stop, dtype=torch.float64) + 0.5) * self._step - 0.5
-        away = torch.arange(first, last, dtype=torch.float64) - centres[:, None]  # (frames, vectors)
+        centres = (torch.arange(self._next, stop, dtype=torch.float64, device="cpu") + 0.5) * self._step - 0.5
+        away = torch.arange(first, last, dtype=torch.float64, device="cpu") - centres[:, None]  # (frames, vectors)
         window = torch.cos(math.pi / 2 * (away / self._reach).clamp(-1, 1)).square()
         weights = torch.sinc(away / max(1.0, self._step)) * window
         # A frame beyond the last vector by rounding alone is that vector.

@@ -452,7 +452,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         """What `generate` was given, checked: batches, arguments and the hook."""
         given, arguments, hook = self._read(inputs, generation_config, logits_processor, said)
         taking = arguments.taking
-        given, codes = copied(given, codes, arguments.copies if taking is None else taking.takes)
+        copies = arguments.copies if taking is None else taking.takes
+        given, codes = copied(given, codes, copies, are_takes=taking is not None)
         return take_batches(self.config, self.vqvae, given, arguments, codes, hook), arguments, hook
 
     def _read(

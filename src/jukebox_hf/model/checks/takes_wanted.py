@@ -48,6 +48,10 @@ def read_takes(said: Mapping[str, Any]) -> TakesWanted | None:
     require(
         rule in TAKE_RULES, f"choose_by={rule!r} is no rule that takes are chosen by; use {' or '.join(TAKE_RULES)}"
     )
+    require(
+        takes > 1 or rule == TAKE_RULES[0],
+        f"choose_by={rule!r} says how takes are chosen, but there is one; say takes=8 too, or leave it out",
+    )
     count = said.get("num_return_sequences")
     require(
         takes == 1 or count in (None, 1),

@@ -145,9 +145,12 @@ def _in_words(entry: LabelEntry) -> str:
 
 def _of_mapping(kind: str, said: Mapping[Any, Any], level: int | None = None) -> Iterator[LabelEntry]:
     require(0 < len(said) <= MOST_PARTS, f"{kind} mixes {len(said)} names; give 1 to {MOST_PARTS}")
+    is_by_level = level is None and any(isinstance(value, (str, Mapping)) for value in said.values())
     for key, value in said.items():
         key, value = plain(key), plain(value)
-        if isinstance(value, (str, Mapping)) and level is None:  # JSON turns numbers into strings
+        if is_by_level and is_integer(value):  # an id, beside names of other levels
+            value = {value: 1}
+        if is_by_level:  # JSON turns numbers into strings
             require(
                 is_integer(key) or (isinstance(key, str) and key.isdecimal()),
                 f"{kind} holds {shown(key)}: {shown(value)}, where a weight is a number and a level a whole number; "

@@ -70,8 +70,12 @@ def take_batches(
 # --- the batch --------------------------------------------------------------------------------------------------------
 
 
-def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple[dict[str, Any], Codes | None]:
+def copied(
+    inputs: Mapping[str, Any], codes: Codes | None, copies: int, *, are_takes: bool = False
+) -> tuple[dict[str, Any], Codes | None]:
     """Repeat every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
+
+    Those of takes count on from the song's own, so that takes do not depend on which songs are written beside it.
 
     Raises:
         ValueError: codes of a state, which has one seed per song.
@@ -92,7 +96,7 @@ def copied(inputs: Mapping[str, Any], codes: Codes | None, copies: int) -> tuple
     )
     rows = {name: value.repeat_interleave(copies, 0) for name, value in inputs.items() if isinstance(value, Tensor)}
     seeds = rows.get("seeds", torch.full((batch * copies,), NOT_SAID, dtype=torch.int64, device="cpu"))
-    further = batch * torch.arange(copies, device=seeds.device).repeat(batch)
+    further = (1 if are_takes else batch) * torch.arange(copies, device=seeds.device).repeat(batch)
     rows["seeds"] = torch.where(seeds == NOT_SAID, seeds, later_seed(seeds, further))
     known = {
         level: tensor.repeat_interleave(copies, 0) if isinstance(tensor, Tensor) else tensor

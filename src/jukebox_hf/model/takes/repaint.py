@@ -195,11 +195,11 @@ def refuse_lengths(said: Mapping[str, Any]) -> None:
     Raises:
         ValueError: in one sentence.
     """
-    for name in ("seconds", "max_new_tokens", "levels", "num_return_sequences", "keep", "choose_by"):
+    for name in ("seconds", "max_new_tokens", "levels", "num_return_sequences", "keep", "choose_by", "recall"):
         require(
             said.get(name) is None,
             f"{name}={said.get(name)!r:.80} means nothing where a stretch is sung again: length and levels are those "
-            f"of the song, and one take is kept; leave it out",
+            f"of the song, what is before it is read, and one take is kept; leave it out",
         )
 
 
