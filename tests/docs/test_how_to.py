@@ -82,3 +82,11 @@ def test_takes_and_repaint(folder):
     assert _run(takes, folder).count("kept") == 1
     assert (folder / "best.takes.png").exists()
     assert "sung again" in _run(repaint, folder)
+
+
+@pytest.mark.usefixtures("printed")
+def test_guidance(folder):
+    for command in _commands("guidance.md"):
+        _run(command, folder)
+    made = [(folder / f"{name}.wav").read_bytes() for name in ("guided", "labels", "double")]
+    assert len(set(made)) == 3
