@@ -141,7 +141,7 @@ class _Bench:
     def body(self, step: Callable, is_captured: bool) -> Body:
         """The body of the loop in the middle of a window of random codes."""
         length, options = self.prior.config.context_length, DecodeOptions(SamplingSettings(0.99))
-        buffers = WindowBuffers.empty(self.prior, self.cache, self.conditioning.positions, is_greedy=False)
+        buffers = WindowBuffers.empty(self.prior, self.cache, self.conditioning.positions, SamplingSettings())
         uniforms = torch.rand(len(self.tokens), length, device=self.tokens.device)
         buffers.begin(self.tokens, self.conditioning, uniforms, length)
         arguments = (step, options, self.prior, buffers, self.cache)

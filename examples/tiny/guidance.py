@@ -31,6 +31,7 @@ _TRAINING_SONGS, _UNSEEN_SONGS = 400, 240
 Row = dict[str, Any]
 
 
+@torch.no_grad()
 def main(words: Sequence[str] | None = None) -> int:
     """Measure as the words of a command line say."""
     parser = argparse.ArgumentParser(prog="python -m examples.tiny.guidance", description=__doc__.split("\n")[0])
@@ -41,7 +42,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=200, help="clips to write at the top level")
     parser.add_argument("--final", type=int, default=200, help="clips to write at all three levels; 0 for none")
     said = parser.parse_args(words)
-    torch.set_grad_enabled(False)
     networks = open_repository(said.model)
     hop = networks.vqvae.config.hop_lengths[-1]
     train = open_recordings(said.run / "songs", _TRAINING_SONGS, hop)

@@ -212,20 +212,21 @@ class SongRequest:
         is_inherited=False,
     )
     guidance_scale: str | None = _numbers_by_level(
-        "How hard to listen to the words: 1 is off (the default), more moves away from a song that is told less; one "
+        "Strength of guidance by all that is told: 1 is off (the default), more moves away from a song told less; one "
         "number, or by level 2=3.",
         float,
         "guidance_scale",
     )
     guidance_on: str | None = _drawing(
         None,
-        "What guidance compares with: labels (an unknown artist and genre), lyrics (no lyrics), or both (the default).",
+        "Words that guidance hides to compare with: labels (an unknown artist and genre), lyrics (no lyrics), or both "
+        "(the default).",
         values.one_of(values.guided_by),
         argument="guidance_on",
         callback=in_lower_case,
     )
     lyrics_guidance: str | None = _numbers_by_level(
-        "How hard to listen to the lyrics, apart from artist and genre: 1 is off (the default); one number, or by "
+        "Strength of guidance by the lyrics, apart from artist and genre: 1 is off (the default); one number, or by "
         "level 2=3.",
         float,
         "lyrics_guidance",
@@ -252,8 +253,8 @@ class SongRequest:
     )
     choose_by: str = _drawing(
         TAKE_RULES[0],
-        "What takes are chosen by: likelihood (fewest bits), self (bits that artist and genre save) or lyrics (words "
-        "reached, in order).",
+        "Rule that takes are chosen by: likelihood (fewest bits), self (bits that artist and genre save) or lyrics "
+        "(words reached, in order).",
         values.one_of(lambda: TAKE_RULES),
         commands=("generate",),
         callback=in_lower_case,

@@ -87,6 +87,7 @@ def label_mix_of(kind: str) -> Check:
 
     def check(where: str, name: str, value: Any) -> str:
         text = label_text(f"{where} {kind}", value)
+        check_words(f"{where} {kind}", text, MAX_NAME)  # an id is a number, and a file holds names
         read_labels(f"{where} {kind}", text)
         return text
 
