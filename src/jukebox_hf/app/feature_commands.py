@@ -43,7 +43,7 @@ def embed(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Kind of features: hidden_states of a prior, or codes, vectors or latents of the VQ-VAE."
+            help="Kind of features: hidden_states of a prior, or codes, vectors or latents of the VQ-VAE.",
             callback=in_lower_case,
         ),
     ] = None,
