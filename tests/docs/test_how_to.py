@@ -3,6 +3,7 @@
 Only the lengths are a tenth of what the pages say, so that the songs are short.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -88,5 +89,6 @@ def test_takes_and_repaint(folder):
 def test_guidance(folder):
     for command in _commands("guidance.md"):
         _run(command, folder)
-    made = [(folder / f"{name}.wav").read_bytes() for name in ("guided", "labels", "double")]
-    assert len(set(made)) == 3
+    plans = [json.loads((folder / f"{name}.json").read_text())["plan"][0] for name in ("guided", "labels", "double")]
+    told = [(plan["guidance_scale"], plan["guidance_on"], plan["lyrics_guidance"]) for plan in plans]
+    assert told == [(2.0, "both", 1.0), (2.0, "labels", 1.0), (2.0, "both", 1.5)], "a side-car says what guided a song"

@@ -138,9 +138,12 @@ def test_who_is_told_less_has_an_unknown_artist_and_genre_or_no_lyrics_in_the_sa
     assert told_less(song, ()) == song
 
 
-def test_a_guided_song_is_a_window_of_its_rows(model, labels_of):
+@pytest.mark.parametrize("mix", [(), (LabelPart(2, 0.25, 0), LabelPart(4, 0.75, 0))], ids=["named", "mixed"])
+def test_a_guided_song_is_a_window_of_its_rows(model, labels_of, mix):
+    """A mix stays where lyrics alone are hidden, in the inner contrast of the double form."""
     (plan,) = plan_song(model.config, SHORT, levels=[1], settings=DOUBLE).levels
     labels, prior = labels_of(1, 3), model.prior(1)
+    labels = [[replace(song, artist_mix=mix) for song in songs] for songs in labels]
     state = _run(model, replace(plan_song(model.config, SHORT), levels=(plan,)), labels, SongState.empty(2, [5, 6]))
     told = [[told_less(song, hidden) for song in labels[1]] for hidden in ((), *DOUBLE.contrasts)]
     inputs = [window_inputs([song]) for songs in told for song in songs]

@@ -8,7 +8,7 @@ sequence. `sequence` makes them from codes; positions count from the start of th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -380,6 +380,22 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         check_inputs(self.config, None, **inputs)
         return self._condition(**inputs)
 
+    def reworded(
+        self,
+        conditioning: Conditioning,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        lyric_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
+    ) -> Conditioning:
+        """Conditioning of other words in the same place; codes above and time, which stay, are not worked out again.
+
+        Arguments as in `condition`, which has checked them for the same window.
+        """
+        start = self._start(artist_ids, genre_ids, artist_weights, genre_weights)
+        return replace(conditioning, start=start, lyric_states=self.lyrics.states(lyric_ids))
+
     def sequence(self, codes: Tensor, lyric_ids: Tensor | None = None) -> Tensor:
         """Turn codes (B, T), T may be 0, into tokens (B, N+T) of the prior's own, behind the lyrics of a prefix."""
         check_inputs(self.config, codes, lyric_ids=lyric_ids, only=("lyric_ids",), may_be_empty=True)
@@ -501,15 +517,26 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         artist_weights: Tensor | None = None,
         genre_weights: Tensor | None = None,
     ) -> Conditioning:
-        mixes = {"artist_weights": artist_weights, "genre_weights": genre_weights}
-        mixes = {name: weights for name, weights in mixes.items() if weights is not None}
-        start = self.labels(artist_ids, genre_ids, **mixes) if self.labels is not None else None
+        start = self._start(artist_ids, genre_ids, artist_weights, genre_weights)
         positions = None
         if self.upper is not None:
             positions = self.upper(upper_codes)
         elif self.timing is not None:
             positions = self.lyrics.spread(self.timing(timing, self.config.context_length))
         return Conditioning(start, positions, self.lyrics.states(lyric_ids))
+
+    def _start(
+        self,
+        artist_ids: Tensor | None,
+        genre_ids: Tensor | None,
+        artist_weights: Tensor | None,
+        genre_weights: Tensor | None,
+    ) -> Tensor | None:
+        """The embedding (B, 1, D) of artist and genres in front of the sequence; None without labels."""
+        if self.labels is None:
+            return None
+        mixes = {"artist_weights": artist_weights, "genre_weights": genre_weights}
+        return self.labels(artist_ids, genre_ids, **{name: own for name, own in mixes.items() if own is not None})
 
     def _run(
         self,

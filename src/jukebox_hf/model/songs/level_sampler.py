@@ -6,7 +6,7 @@ codes are rows of one batch; where memory runs out, half of them are sampled at 
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
 
+_WORDS = ("artist_ids", "genre_ids", "lyric_ids", "artist_weights", "genre_weights")  # what guidance may hide
 Watch = Callable[[int, int], None]  # level, codes of it that are there
 
 
@@ -224,7 +225,10 @@ class LevelSampler:
         for hidden in self.plan.settings.contrasts:
             less = [self._inputs(state, row, hidden) for row in rows]
             inputs += less
-            parts = parts + [_told_less(prior, whole, own) for whole, own in zip(known, less, strict=True)]
+            parts = parts + [
+                prior.reworded(whole, **{name: own[name] for name in _WORDS if name in own})
+                for whole, own in zip(known, less, strict=True)
+            ]
         return joined(parts), [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
 
     def _inputs(self, state: SongState, row: WindowRow, hidden: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -267,12 +271,6 @@ class LevelSampler:
         watch, level, at_once = self.listeners.watch, self.plan.level, len(set(windows))
         first, last = windows[0].start, windows[-1].stop - 1
         return None if watch is None else lambda position: watch(level, min(first + position * at_once, last))
-
-
-def _told_less(prior: JukeboxPrior, conditioning: Conditioning, inputs: dict[str, Tensor]) -> Conditioning:
-    """Conditioning with other words; what does not hang on words, codes above and time, is not worked out again."""
-    start = None if prior.labels is None else prior.labels(inputs["artist_ids"], inputs["genre_ids"])
-    return replace(conditioning, start=start, lyric_states=prior.lyrics.states(inputs.get("lyric_ids")))
 
 
 def conditions_of(
