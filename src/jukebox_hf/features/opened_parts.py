@@ -70,15 +70,15 @@ class OpenedParts:
         """A commit of the Hub; or of a folder a digest of sizes, headers and samples of the files that are read."""
         if self._commit is not None:
             return self._commit
-        digest = hashlib.sha256()
-        for file in self._files(level):
+        digest, files = hashlib.sha256(), self._files(level)
+        for file in files:
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as content:
                 for block in range(_SAMPLED_BLOCKS):
                     content.seek(max(size - _BLOCK_BYTES, 0) * block // (_SAMPLED_BLOCKS - 1))
                     digest.update(content.read(_BLOCK_BYTES))
-        if not self._files(level):  # a network that was never on a disk
+        if not files:  # a network that was never on a disk
             digest.update(_weights_digest(self.vqvae))
         return digest.hexdigest()[:16]
 

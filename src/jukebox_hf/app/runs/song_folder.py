@@ -20,7 +20,7 @@ from pathlib import Path
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, write_bytes
 from jukebox_hf.model.checks.text_input import check_path, check_way, shown
 from jukebox_hf.model.checks.validation import require
-from jukebox_hf.model.files.atomic_files import replace_file
+from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.model.songs.song_state import SongState
 
 _LONGEST_SLUG = 80
@@ -235,17 +235,8 @@ def _save_in_pieces(state: SongState, path: Path) -> None:
         offset += codes.nbytes
     text = json.dumps(header, separators=(",", ":"))
     text += " " * (-len(text) % 8)
-    staged = path.with_name(f".{os.getpid()}.codes.unfinished")
-    try:
-        with staged.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text.encode("ascii"))
-            for _, codes in tensors:
-                file.write(codes)
-            file.flush()
-            os.fsync(file.fileno())
-        replace_file(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    head = len(text).to_bytes(8, "little") + text.encode("ascii")
+    write_whole(path, (head, *(codes for _, codes in tensors)))
 
 
 def with_digest(state: SongState) -> SongState:

@@ -4,14 +4,19 @@ Flows in: bytes, or a file beside its target. Flows out: the file under its name
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 BYTES_AT_ONCE = 2**22  # of a file that is read through
 _LONGEST_STAGED = 60  # letters, of an unfinished file's name: no more bytes than a name may have
 
 
-def write_whole(path: Path, content: bytes, *, staging: Path | None = None) -> None:
+def write_whole(path: Path, content: bytes | Iterable[Any], *, staging: Path | None = None) -> None:
     """Write a file beside its target (or in `staging`, on the same disk), flush it, and move it into place.
+
+    Args:
+        content: all of it, or pieces that hold bytes, one behind the other, where all would be too much at once.
 
     Raises:
         OSError: the disk refuses; the older file is intact.
@@ -19,7 +24,8 @@ def write_whole(path: Path, content: bytes, *, staging: Path | None = None) -> N
     staged = (staging or path.parent) / f".{os.getpid()}.{path.name}"[:_LONGEST_STAGED]
     try:
         with staged.open("wb") as file:  # of the modes that umask leaves
-            file.write(content)
+            for piece in (content,) if isinstance(content, bytes) else content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         replace_file(staged, path)

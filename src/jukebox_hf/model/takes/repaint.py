@@ -278,14 +278,14 @@ def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[Repa
     """Score the takes in a state in which all are there, and give the row that is kept; the prior is taken back."""
     config, stretch = model.config, repaint.spans[repaint.top]
     prior, hop = model.lend(repaint.top), config.vqvae_config.hop_lengths[repaint.top]
+    songs, labels = state.codes[repaint.top], repaint.batch.labels[repaint.top]
+    part, windows, follows = stretch, None, stretch.stop < len(songs[0])
+    if follows:
+        windows = [window_around(stretch.stop, len(songs[0]), prior.config.context_length)]
+        part = Window(stretch.stop, windows[0].stop)
     values = []
-    for row in range(state.num_songs):
-        own, labels = state.codes[repaint.top][row], repaint.batch.labels[repaint.top][row]
-        follows = stretch.stop < len(own)
-        window = window_around(stretch.stop, len(own), prior.config.context_length)
-        part = Window(stretch.stop, window.stop) if follows else stretch
-        windows = [window] if follows else None
-        bits = code_bits(prior, own, labels, windows=windows, start=part.start, stop=part.stop)
+    for own, told in zip(songs, labels, strict=True):
+        bits = code_bits(prior, own, told, windows=windows, start=part.start, stop=part.stop)
         values.append(float(bits.double().mean()))
     del prior
     model.take_back(repaint.top)
