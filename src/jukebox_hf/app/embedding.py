@@ -12,12 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from jukebox_hf.app.runs.device_choice import NO_MODEL, the_device
+from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.features.embedded_songs import EmbedProgress, EmbedSettings, embed_songs
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.validation import require
 
 _LINE_EVERY = 30.0  # seconds, where no bar is shown
-_EMBED_WAIT = datetime.timedelta(days=30)  # for the other processes, whose songs may be longer
 
 
 def embed_folder(
@@ -87,10 +87,7 @@ def _together(is_launched: bool) -> Iterator[tuple[bool, Callable[[], None]]]:
     if not is_launched or int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield True, lambda: None
         return
-    import torch
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_EMBED_WAIT)
+    state = launched_processes()
     try:
         yield state.is_main_process, state.wait_for_everyone
     finally:

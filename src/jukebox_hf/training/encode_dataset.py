@@ -5,7 +5,6 @@ without sound. A stopped run goes on after its last shard; under `torchrun` or `
 the songs. What cannot be decoded is skipped, counted and listed in `skipped.json`.
 """
 
-import datetime
 import json
 import sys
 from collections import Counter
@@ -25,6 +24,7 @@ from transformers.utils import logging
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
+from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
@@ -38,7 +38,6 @@ from jukebox_hf.training.prior.prior_sources import open_vqvae
 logger = logging.get_logger(__name__)
 
 SKIPPED_FILE = "skipped.json"
-_LONGEST_WAIT = datetime.timedelta(days=30)  # for the other processes, whose songs may be longer
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -112,7 +111,7 @@ def encode_dataset(
     )
     if not without_labels:
         opened.check_labels()
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+    state = launched_processes()
     vqvae = vqvae.eval().to(state.device)
     writer = CodeShardWriter(
         out, facts_of(vqvae, levels), songs_per_shard, rank=state.process_index, world_size=state.num_processes

@@ -26,7 +26,7 @@ from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
 
-_WORDS = ("artist_ids", "genre_ids", "lyric_ids", "artist_weights", "genre_weights")  # what guidance may hide
+_WORD_INPUTS = ("artist_ids", "genre_ids", "lyric_ids", "artist_weights", "genre_weights")  # what guidance may hide
 Watch = Callable[[int, int], None]  # level, codes of it that are there
 
 
@@ -226,7 +226,7 @@ class LevelSampler:
             less = [self._inputs(state, row, hidden) for row in rows]
             inputs += less
             parts = parts + [
-                prior.reworded(whole, **{name: own[name] for name in _WORDS if name in own})
+                prior.reworded(whole, **{name: own[name] for name in _WORD_INPUTS if name in own})
                 for whole, own in zip(known, less, strict=True)
             ]
         return joined(parts), [one["lyric_ids"] for one in inputs if "lyric_ids" in one]
