@@ -80,7 +80,7 @@ def test_what_both_share_is_in_the_middle():
     assert (left - right)[:3900].abs().max() < 1e-6
     one, two = (sound[8000 - 2048 : 8000 + 2049] for sound in (song, other))
     share = (one @ two) / one.square().sum()
-    assert (left - right)[8000].item() == pytest.approx(other[8000] - share * song[8000], abs=1e-5)
+    assert (left - right)[8000].item() == pytest.approx((other[8000] - share * song[8000]).item(), abs=1e-5)
     half = widened(song, 0.5 * song)
     assert (half.audio[0] - half.audio[1]).abs().max() < 1e-6, "the same sound, only quieter"
 
