@@ -33,6 +33,7 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("guidance.md", "bash"): "tests/docs/test_how_to.py",
     ("mix-styles.md", "bash"): "tests/docs/test_how_to.py",
     ("takes-and-repaint.md", "bash"): "tests/docs/test_how_to.py",
+    ("stereo.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",
     ("generation.md", "python"): "tests/pipeline/test_generation_page.py",

@@ -57,6 +57,7 @@ EXAMPLES = {
     "guidance_on": "labels",
     "lyrics_guidance": "2.5",
     "parallel_windows": True,
+    "stereo": True,
     "takes": 8,
     "keep": 2,
     "choose_by": "lyrics",

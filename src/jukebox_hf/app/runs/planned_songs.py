@@ -43,6 +43,7 @@ from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
+from jukebox_hf.model.songs.stereo import check_stereo
 from jukebox_hf.model.takes.repaint import Repaint, read_repaint, snap
 from jukebox_hf.model.takes.takes import check_takes
 
@@ -263,6 +264,12 @@ def only(planned: PlannedSongs, song: int) -> PlannedSongs:
     return replace(planned, requests=(planned.requests[song],), batch=SongBatch((0,), own.plan, labels, state))
 
 
+def some(planned: PlannedSongs, songs: Sequence[int]) -> PlannedSongs:
+    """Some of the songs."""
+    is_all = len(songs) == len(planned.requests)
+    return planned if is_all else _joined([only(planned, song) for song in songs])
+
+
 def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
     """The same with at most so many windows, of different songs or side by side, at once."""
     return replace(planned, compute=replace(planned.compute, batch=rows))
@@ -309,6 +316,8 @@ def _take_one(
         repaint = read_repaint(config, model.vqvae, inputs, said, state, stretch, request.takes)
         return _take_repaint(request, repaint, said.compute, begun)
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
+    if said.stereo:
+        check_stereo(config, [plan.level for plan in batch.plan.levels])
     if (taking := read_takes(vars(request))) is not None:
         check_takes(config, [batch], taking)
     hops = config.vqvae_config.hop_lengths

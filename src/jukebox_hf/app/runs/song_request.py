@@ -237,6 +237,14 @@ class SongRequest:
         values.read_switch,
         argument="parallel_windows",
     )
+    stereo: bool = _drawing(
+        False,
+        "Write the finer levels a second time, for two channels whose middle is the mono song: an effect.",
+        values.read_switch,
+        commands=_WHOLE,
+        argument="stereo",
+        is_inherited=False,
+    )
     takes: int = _drawing(
         1,
         "Number of takes of the top level, or of the stretch, side by side; the best is kept.",

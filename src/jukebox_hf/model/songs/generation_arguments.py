@@ -27,7 +27,7 @@ _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
 _ANSWERS = ("return_codes", "return_alignment")
 _TAKING = ("takes", "keep", "choose_by")
-_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_ANSWERS)
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, "stereo", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "recall", "num_return_sequences")  # of a call, no defaults of a model
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -53,6 +53,7 @@ class GenerateArguments:
         copies: how many songs to write from each song that was given.
         recall: seconds from and to which a stretch lies, and from which it is read again, or None; see `plan_song`.
         taking: how many takes to write of each, and which to keep; None: one.
+        stereo: write the finer levels a second time, for two channels.
     """
 
     seconds: float | None
@@ -69,6 +70,7 @@ class GenerateArguments:
     copies: int = 1
     recall: tuple[float, float, float | None] | None = None
     taking: TakesWanted | None = None
+    stereo: bool = False
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -148,7 +150,7 @@ def read_generate_arguments(
     )
     for name in ("max_new_tokens", "num_return_sequences"):
         _check_count(name, said.get(name))
-    for name in _ANSWERS:
+    for name in ("stereo", *_ANSWERS):
         read_flag(name, said.get(name))
     check_seed(said.get("seed", 0))
     seconds = said.get("seconds")
@@ -182,6 +184,7 @@ def read_generate_arguments(
         copies=said.get("num_return_sequences", 1),
         recall=_read_recall(said.get("recall")),
         taking=read_takes(said),
+        stereo=said.get("stereo", False),
     )
 
 
@@ -252,7 +255,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
             f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
-        if value is not None and name in (*_WINDOWS, *_TAKING, *_ANSWERS) and name != "hop_fractions":
+        if value is not None and name in (*_WINDOWS, *_TAKING, "stereo", *_ANSWERS) and name != "hop_fractions":
             found[name] = value
     return found
 
