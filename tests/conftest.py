@@ -188,24 +188,24 @@ def flavour(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_prior_config():
     """A maker of small prior configurations: (flavour, **changes)."""
     return _tiny_prior_config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_prior():
     """A maker of small priors with random weights, in evaluation mode: (flavour, **changes)."""
     return lambda flavour="labelled", **changes: _enliven(JukeboxPrior(_tiny_prior_config(flavour, **changes)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_vqvae_config():
     return lambda **changes: JukeboxVQVAEConfig(**{**_TINY_VQVAE, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_vqvae(tiny_vqvae_config):
     """A maker of small VQ-VAEs with random weights, in evaluation mode: (**changes)."""
     return lambda **changes: _enliven(JukeboxVQVAE(tiny_vqvae_config(**changes)))
