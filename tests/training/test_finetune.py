@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path)
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, sentence, place, tmp_path):
     with pytest.raises((ValueError, OSError), match=sentence):
-        finetune(FinetuneRequest(**request_of(place).to_dict() | changes), tmp_path / "out", lambda line: None)
+        finetune(replace(request_of(place), **changes), tmp_path / "out", lambda line: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,8 +237,7 @@ def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, 
     (tmp_path / "empty").mkdir()
     say = lambda line: None  # noqa: E731
     with pytest.raises(ValueError, match="holds no songs"):
-        finetune(request_of(place, songs=str(tmp_path / "empty")) if False else _songs(place, tmp_path / "empty"),
-                 tmp_path / "out", say)  # fmt: skip
+        finetune(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
     with pytest.raises(ValueError, match="exists already; choose another folder"):
         finetune(request_of(place), place / "whole", say)
     usage = type("Usage", (), {"free": 10**6})
@@ -248,10 +248,6 @@ def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="finetune runs in one process"):
         finetune_run.FinetuneRun(request_of(place), tmp_path / "out", say)
-
-
-def _songs(place, folder):
-    return FinetuneRequest(**request_of(place).to_dict() | {"songs": str(folder)})
 
 
 def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_sentence):
