@@ -52,7 +52,7 @@ def finetune(
     ] = None,
     rank: Annotated[int, typer.Option(help="Rank of the adapters of lora.")] = 16,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate (default: by the method, as measured).")
+        float | None, typer.Option(help="Learning rate (default: 0.0001 for full, 0.001 for lora).")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Number of steps for each level at most (default: by the length of the songs).")

@@ -7,12 +7,13 @@ Flows in: a request and a folder to make. Flows out: a whole Jukebox there, and 
 import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import soundfile
 
 from jukebox_hf.app.finetuning.disk_and_time import check_disk, estimate_run, sample_seconds
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
@@ -44,8 +45,10 @@ from jukebox_hf.app.output import json_text
 from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.model_fingerprint import fingerprint
 from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_making import GENERATED
 from jukebox_hf.app.runs.song_runs import run_songs
 from jukebox_hf.conversion.staging import check_target
+from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
@@ -302,11 +305,16 @@ class FinetuneRun:
         device = self.request.device
         run_songs([song], RunOptions(out=str(sample), device=device, resume=is_begun, force=not is_begun))
 
+    def _publish_sample(self) -> None:
+        """The sample song without tags that name paths of this machine."""
+        sound, rate = soundfile.read(self.work.path / SAMPLE, dtype="float32")
+        write_audio(self._model / SAMPLE, sound, rate, tags={"comment": GENERATED})
+
     def _published(self, report: dict[str, Any], found: SongSurvey) -> dict[str, Any]:
         self._tell(7, "a card with what was measured")
         if self._model.exists():
             if report["has_sample"]:
-                shutil.copyfile(self.work.path / SAMPLE, self._model / SAMPLE)
+                self._publish_sample()
             told = json_text(report, indent=1) + "\n"
             write_whole(self._model / REPORT, told.encode())
             base_card = Path(located(self.request.model)) / CARD

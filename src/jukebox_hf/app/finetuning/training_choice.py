@@ -1,7 +1,7 @@
 """How a fine-tuning run trains: all weights or adapters, with how many windows at once, by the memory that is free.
 
-Flows in: a request and configurations. Flows out: a `TrainingChoice`, and the one line that says it. Estimates lie
-above measured peaks (docs/explanation/decisions/063.md).
+Flows in: a request and configurations. Flows out: a `TrainingChoice`, and the one line that says it. Estimates
+are arithmetic on sizes, meant to lie above the truth.
 """
 
 import re
