@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +82,9 @@ class PartialFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(self._in_use_by(file.read(200))) from None
+                raise ValueError(
+                    self._in_use_by(file.read(200).decode(errors="replace").strip() or "another process")
+                ) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -104,7 +105,8 @@ class PartialFolder:
                 self._held = open_now.enter_context(HeldFolder.opened(self.path))
                 handle = self._held.open_to_keep(_LOCK)
             open_now.callback(os.close, handle)
-            self._take(handle)
+            holder = self._held.take_lock(handle, _LOCK)
+            require(holder is None, self._in_use_by(holder or ""))
             complete_commit(self._held, self._home, self._names())
             yield
         self._held = self._home = None
@@ -278,22 +280,8 @@ class PartialFolder:
                 with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder of that name is not ours
                     self._held.remove(name)
 
-    def _in_use_by(self, holder: bytes) -> str:
-        named = holder.decode(errors="replace").strip() or "another process"
-        return f"{self.path} is in use by {named}; wait for it, or choose another --out"
-
-    def _take(self, handle: int) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_same = self._held.is_named(handle, _LOCK)
-        except BlockingIOError:
-            is_same = False
-        if not is_same:
-            raise ValueError(self._in_use_by(os.read(handle, 200)))
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    def _in_use_by(self, holder: str) -> str:
+        return f"{self.path} is in use by {holder}; wait for it, or choose another --out"
 
 
 def unfinished_in(folder: Path) -> Iterator[str]:
