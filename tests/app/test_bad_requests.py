@@ -45,6 +45,7 @@ from jukebox_hf.model.checks.text_input import check_here
         (("--min-p", "1.5"), "min_p=1.5 must be 0"),
         (("--typical-p", "some"), "--typical-p 'some'"),
         (("--typical-p", "0"), "typical_p=0.0 must lie over 0"),
+        (("--draw", "fair"), "draw='fair', which is none of inverse, gumbel"),
         (("--hop-fraction", "0"), "hop_fractions"),
         (("--format", "m4a"), "format='m4a'"),
         (("--format", "mp3"), "must end in .mp3"),

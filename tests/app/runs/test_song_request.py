@@ -56,6 +56,7 @@ EXAMPLES = {
     "guidance_scale": "2=3.0",
     "guidance_on": "labels",
     "lyrics_guidance": "2.5",
+    "draw": "gumbel",
     "parallel_windows": True,
     "takes": 8,
     "keep": 2,

@@ -40,6 +40,8 @@ from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.sampling.sampling_ops import DRAWS
+from jukebox_hf.model.songs.draw_notes import DRAWS_NOTE
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.picture import LevelSound, draw_song
 
@@ -270,7 +272,9 @@ def _files(
         "software": f"jukebox_hf {jukebox_hf.__version__}",
     }
     audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
-    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED, **vqvae_notes(model)})
+    notes = {"model": request.model, "comment": GENERATED, **vqvae_notes(model)}
+    notes |= {name: note for name, note in state.notes.items() if name == DRAWS_NOTE}
+    own = replace(state.only(song), notes=notes)
     given = planned.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(
@@ -377,6 +381,7 @@ def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = No
             "window_codes": level_plan.windows[0].length,
             "backend": (backends or {}).get(level_plan.level, planned.compute.backend),
             **asdict(level_plan.settings),
+            "draw_version": DRAWS[level_plan.settings.draw],
         }
         for level_plan in planned.batch.plan.levels
     ]

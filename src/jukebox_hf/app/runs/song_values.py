@@ -188,6 +188,13 @@ def audio_format(name: str) -> str:
     return spelt_format(name)
 
 
+def draws() -> tuple[str, ...]:
+    """How codes may be drawn."""
+    from jukebox_hf.model.sampling.sampling_ops import DRAWS
+
+    return tuple(DRAWS)
+
+
 def guided_by() -> tuple[str, ...]:
     """What guidance may compare with."""
     from jukebox_hf.model.sampling.sampling_ops import GUIDED_BY

@@ -1,6 +1,6 @@
 """One window of one level: read what is known in parallel, then decode the rest code by code.
 
-Flows in: known codes, conditioning, one uniform per code to draw. Flows out: the window, full. The position is read
+Flows in: known codes, conditioning, random numbers for codes to draw. Flows out: the window, full. The position is read
 from the cache, a device tensor, so that a step is the same call everywhere, waits for nobody and can be replayed.
 """
 
@@ -30,10 +30,10 @@ from .backends import (
     unheard,
 )
 from .cuda_graph import CudaGraph
+from .gumbel_noise import DrawCounters
 from .sampling_ops import SamplingSettings, choose, guided
 from .window_buffers import WindowBuffers, note_first
-
-Hook = Callable[[Tensor, int], Tensor]  # logits (B, V), position in the window -> logits
+from .window_requests import Hook, changed_by, check_conditioning, check_request
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DecodeOptions:
     """How windows are decoded.
 
     Attributes:
-        settings: temperature, top-k, top-p, min-p, typical-p and guidance.
+        settings: temperature, top-k, top-p, min-p, typical-p, guidance and kind of draw.
         backend: how each step is computed, see `sample_window`.
         chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.
@@ -78,7 +78,7 @@ def sample_window(
     length: int,
     settings: SamplingSettings = SamplingSettings(),  # noqa: B008 - a frozen value
     *,
-    uniforms: Tensor | None = None,
+    uniforms: Tensor | DrawCounters | None = None,
     chunk: int | None = None,
     may_draw_lyrics: bool = False,
     keep_logits: bool = False,
@@ -95,7 +95,8 @@ def sample_window(
             and so on; the codes of a song are the same in all its rows.
         conditioning: from `prior.condition`, of these rows.
         length: codes the window should hold at the end, known ones included.
-        uniforms: (B, length) floating-point in [0, 1), one per code of the window; needed unless the temperature is 0.
+        uniforms: (B, length) floating-point in [0, 1), one per code of the window; for draw="gumbel" the `DrawCounters`
+            of every song, which noise is made from code by code; needed unless the temperature is 0.
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
@@ -167,8 +168,10 @@ def draw_one(
         largest = allowed.amax(dim=-1)  # NaN if any is
         note_first(buffers.first_empty, position, largest == float("-inf"))
         note_first(buffers.first_unclear, position, ~(largest < float("inf")))
-    uniforms = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
-    chosen = choose(allowed, options.settings, uniforms).unsqueeze(1)
+    numbers = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
+    if buffers.noise is not None:
+        numbers = buffers.noise.at(position)
+    chosen = choose(allowed, options.settings, numbers).unsqueeze(1)
     buffers.tokens.index_copy_(1, at, chosen if options.settings.rows == 1 else chosen.repeat(options.settings.rows, 1))
 
 
@@ -225,7 +228,7 @@ class WindowDecoder:
         tokens: Tensor,
         conditioning: Conditioning,
         length: int,
-        uniforms: Tensor | None = None,
+        uniforms: Tensor | DrawCounters | None = None,
         *,
         hook: Hook | None = None,
         watch: Callable[[int], None] | None = None,
@@ -239,8 +242,8 @@ class WindowDecoder:
             tokens, conditioning, length, uniforms, hook, watch: as in `sample_window`.
         """
         prior, cache, settings = self.prior, self.cache, self.options.settings
-        _check_request(prior, tokens, length, settings, uniforms)
-        _check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
+        check_request(prior, tokens, length, settings, uniforms)
+        check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
         self._hooks, self._hook, self._watch, self._after = hooks_made(), hook, watch, after
         self.backend = chosen_backend(prior, cache, self.options.backend)
@@ -255,7 +258,7 @@ class WindowDecoder:
             self._keep(logits)
             self._first = logits[:, -1]
         trim_heap()  # what reading left
-        self._buffers.begin(tokens, conditioning, uniforms, length)
+        self._buffers.begin(tokens, conditioning, uniforms, length, self.reached)
 
     @torch.no_grad()
     def decode_until(self, stop: int) -> Tensor:
@@ -269,7 +272,9 @@ class WindowDecoder:
                 self._watch(position)
             if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
                 self._look_for_hooks()
-            hook = None if self._hook is None else partial(_changed_by, self._hook, position)
+            hook = None if self._hook is None else partial(changed_by, self._hook, position)
+            if self._buffers.noise is not None:
+                self._buffers.noise.reach([position + 1] * len(self._buffers.first_bad))
             if self._first is not None:
                 draw_one(self.options, self.prior, self._buffers, self.cache, self._first, hook)
                 self._first = None
@@ -350,64 +355,6 @@ _WRONG = (
     ("the hook gives logits that are NaN or +inf", "give finite ones; to force a code, give all others -inf"),
     ("the hook leaves no code to draw", "let it keep at least one logit finite"),
 )
-
-
-def _changed_by(hook: Hook, position: int, logits: Tensor) -> Tensor:
-    """What a hook makes of logits (B, V).
-
-    Raises:
-        ValueError: anything but logits.
-    """
-    changed, wanted = hook(logits, position), tuple(logits.shape)
-    is_tensor = isinstance(changed, Tensor)
-    found = f"{changed.dtype} {tuple(changed.shape)}" if is_tensor else type(changed).__name__
-    require(
-        is_tensor and changed.shape == wanted and changed.is_floating_point(),
-        f"the logits_processor gave {found} for logits {wanted}; let it return logits of this shape",
-    )
-    return changed
-
-
-def _check_request(
-    prior: JukeboxPrior,
-    tokens: Tensor,
-    length: int,
-    settings: SamplingSettings,
-    uniforms: Tensor | None,
-) -> None:
-    rows, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
-    batch = rows // settings.rows
-    shortest, longest = max(known, 1), prior.config.context_length
-    require(
-        is_integer(length) and shortest <= length <= longest,
-        f"length={length!r} must be an integer from {shortest} (codes known already) to {longest} (the window)",
-    )
-    require(
-        rows % settings.rows == 0,
-        f"tokens has {rows} rows, but guidance takes {settings.rows} of every song; give the songs, then the same "
-        f"codes with what settings.contrasts hides",
-    )
-    require(
-        settings.temperature == 0
-        or (isinstance(uniforms, Tensor) and uniforms.is_floating_point() and uniforms.shape == (batch, length)),
-        f"uniforms must be a tensor ({batch}, {length}), one number per song and code; or set temperature=0",
-    )
-
-
-def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> None:
-    """Every song needs its own, and every position of the sequence up to `length`."""
-    parts = (conditioning.start, conditioning.positions, conditioning.lyric_states)
-    sizes = {len(part) for part in parts if part is not None}
-    require(
-        sizes <= {batch},
-        f"tokens has {batch} songs, but conditioning is of {', '.join(map(str, sorted(sizes)))}; condition every song",
-    )
-    reach = length if conditioning.positions is None else conditioning.positions.shape[1]
-    require(
-        length <= reach,
-        f"a window of {length} positions is asked for, but its upper_codes condition only {reach}; pass more "
-        f"upper_codes to prior.condition or ask for a smaller length",
-    )
 
 
 def _read(

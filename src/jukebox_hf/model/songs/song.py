@@ -14,6 +14,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .code_listeners import LogitsHook
+from .draw_notes import check_draws
 from .level_sampler import LevelSampler, Listeners, Watch
 from .song_plan import ComputeOptions, SamplingPlan
 from .song_state import SongState
@@ -187,6 +188,7 @@ def check_batch(config: JukeboxConfig, batch: SongBatch, hook: LogitsHook | None
         hook is None or not any(level_plan.is_side_by_side for level_plan in plan.levels),
         "a logits_processor is told one position, but parallel_windows=True writes many at once; leave one of them out",
     )
+    check_draws(state, plan.levels)
     top = plan.levels[0]
     if config.prior_configs[top.level].upper_strides:
         needed = plan.samples // config.vqvae_config.hop_lengths[top.level + 1]
