@@ -332,8 +332,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 `plan_song`); `recall`, seconds such as
                 (0, 8) or (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the
                 best `keep` are refined, `choose_by` "likelihood", "self" or "lyrics"
-                (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend` (see `sample_window`);
-                `return_codes`; `return_alignment`. See docs/reference/generation.md.
+                (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend`, `jacobi` (see
+                `sample_window`); `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.

@@ -70,6 +70,7 @@ RUN_EXAMPLES = {
     "device": "cpu",
     "offload": False,
     "backend": "eager",
+    "jacobi": "1=8,0=auto",
     "resume": True,
     "force": True,
     "dry_run": True,

@@ -41,7 +41,7 @@ from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.sampling_ops import DRAWS
-from jukebox_hf.model.songs.draw_notes import DRAWS_NOTE
+from jukebox_hf.model.songs.draw_notes import draws_note
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.rendering.picture import LevelSound, draw_song
 
@@ -195,7 +195,7 @@ class _Sampling:
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
             notes = backend_noted(self._state.notes, step.level, step.backend, self._progress.say)
-            self._state = replace(self._state, notes=notes)
+            self._state = replace(self._state, notes=notes | draws_note(step.state.notes))
             self._partial.save_state(self._state)
             self._previews.show(self._state, step.level if step.level_is_done else None)
 
@@ -273,8 +273,7 @@ def _files(
     }
     audio, written = encode_audio(sounds[-1].audio, rate, format=request.format, normalize=request.normalize, tags=tags)
     notes = {"model": request.model, "comment": GENERATED, **vqvae_notes(model)}
-    notes |= {name: note for name, note in state.notes.items() if name == DRAWS_NOTE}
-    own = replace(state.only(song), notes=notes)
+    own = replace(state.only(song), notes=notes | draws_note(state.notes))
     given = planned.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(

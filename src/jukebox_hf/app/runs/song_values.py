@@ -39,6 +39,19 @@ def by_level(name: str, text: str | None, kind: Callable[[str], Any]) -> Any:
     return dict(pairs)
 
 
+def numbers_at_once(text: str | None) -> Any:
+    """`8` or `auto` is for all levels, `1=8,0=auto` a dictionary; None stays None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        return by_level("jacobi", text, lambda number: number if number == "auto" else int(number))
+    except ValueError as error:
+        require("twice" in str(error), f"--jacobi {text!r} must be a number, auto, or such by level as 1=8,0=auto")
+        raise
+
+
 def level_list(text: str | None) -> list[int] | None:
     """`2,1,0` becomes a list.
 

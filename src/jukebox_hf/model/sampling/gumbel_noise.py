@@ -86,6 +86,11 @@ class NoiseBuffer:
         """The noise (B, V) of a position of the window (1,), that all rows have reached."""
         return self.numbers.index_select(1, position % self.numbers.shape[1]).squeeze(1)
 
+    def of(self, positions: Tensor) -> Tensor:
+        """The noise (B, n, V) of each row's own positions (B, n)."""
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        return self.numbers[rows, positions % self.numbers.shape[1]]
+
 
 def _mixed(x: Tensor) -> Tensor:
     """The finaliser of SplitMix64: every bit of the result depends on every bit of x."""

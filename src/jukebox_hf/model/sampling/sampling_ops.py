@@ -165,8 +165,13 @@ def choose(logits: Tensor, settings: SamplingSettings, numbers: Tensor | None) -
     Args:
         numbers: uniforms (B,) in [0, 1), or Gumbel noise (B, V) for such a draw; unused at temperature 0.
     """
+    return pick(filtered(logits, settings), settings, numbers)
+
+
+def filtered(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """What temperature and cuts leave of logits (B, V); at temperature 0 the logits themselves."""
     if settings.temperature == 0:
-        return logits.argmax(dim=-1)
+        return logits
     logits = logits / settings.temperature
     if settings.top_k:
         logits = keep_top_k(logits, settings.top_k)
@@ -176,6 +181,13 @@ def choose(logits: Tensor, settings: SamplingSettings, numbers: Tensor | None) -
         logits = keep_min_p(logits, settings.min_p)
     if settings.typical_p < 1:
         logits = keep_typical_p(logits, settings.typical_p)
+    return logits
+
+
+def pick(logits: Tensor, settings: SamplingSettings, numbers: Tensor | None) -> Tensor:
+    """One token per row of what `filtered` left (B, V); numbers as in `choose`."""
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
     return draw_gumbel(logits, numbers) if settings.draw == "gumbel" else draw(logits, numbers)
 
 

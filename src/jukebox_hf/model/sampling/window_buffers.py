@@ -40,9 +40,17 @@ class WindowBuffers(NamedTuple):
 
     @classmethod
     def empty(
-        cls, prior: JukeboxPrior, cache: JukeboxCache, positions: Tensor | None, settings: SamplingSettings
+        cls,
+        prior: JukeboxPrior,
+        cache: JukeboxCache,
+        positions: Tensor | None,
+        settings: SamplingSettings,
+        ahead: int = 1,
     ) -> "WindowBuffers":
-        """Buffers of a prior's windows for as many rows as a cache has, over these (R * B, N+T, D) `positions`."""
+        """Buffers of a prior's windows for as many rows as a cache has, over these (R * B, N+T, D) `positions`.
+
+        `ahead`: how many codes are drawn at once.
+        """
         config, device, rows = prior.config, cache.position.device, cache.batch_size
         batch, draw = rows // settings.rows, settings.draw if settings.temperature else None
         has_noise, uniforms = draw == "gumbel", (batch, config.context_length)
@@ -50,7 +58,7 @@ class WindowBuffers(NamedTuple):
             torch.zeros(rows, config.sequence_length, dtype=torch.long, device=device),
             torch.zeros(rows, 1, dtype=torch.long, device=device),
             torch.zeros(uniforms, dtype=torch.float64, device=device) if draw == "inverse" else None,
-            NoiseBuffer(batch, config.vocab_size, config.code_offset, device) if has_noise else None,
+            NoiseBuffer(batch, config.vocab_size, config.code_offset, device, ahead) if has_noise else None,
             Conditioning(positions=positions),
             *(torch.zeros(batch, dtype=torch.long, device=device) for _ in range(3)),
         )
@@ -73,6 +81,13 @@ class WindowBuffers(NamedTuple):
             self.conditioning.positions[:, : conditioning.positions.shape[1]].copy_(conditioning.positions)
         for first in (self.first_bad, self.first_empty, self.first_unclear):
             first.fill_(length)
+
+    def numbers_at(self, spots: Tensor) -> Tensor | None:
+        """What decides the codes at `spots` (B, n): uniforms (B, n), noise (B, n, V), or None at temperature 0."""
+        if self.noise is not None:
+            return self.noise.of(spots)
+        last = None if self.uniforms is None else self.uniforms.shape[1] - 1
+        return None if last is None else self.uniforms.gather(1, spots.clamp(max=last))
 
 
 def note_first(first: Tensor, position: Tensor, is_bad: Tensor) -> None:

@@ -4,6 +4,7 @@ Flows in: a prior, tokens, a length, numbers, conditioning; logits of a hook. Fl
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,9 +12,36 @@ from ..checks.validation import is_integer, require
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .gumbel_noise import DrawCounters
+from .jacobi_pace import check_jacobi
 from .sampling_ops import SamplingSettings
 
 Hook = Callable[[Tensor, int], Tensor]  # logits (B, V), position in the window -> logits
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How windows are decoded.
+
+    Attributes:
+        settings: temperature, top-k, top-p, min-p, typical-p, guidance and kind of draw.
+        backend: how each step is computed, see `sample_window`.
+        chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
+        may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.
+        jacobi: how many codes to guess and check in one forward, see `sample_window`.
+    """
+
+    settings: SamplingSettings = SamplingSettings()  # noqa: RUF009 - a frozen value
+    backend: str = "auto"
+    chunk: int | None = None
+    may_draw_lyrics: bool = False
+    jacobi: int | str = 0
+
+    def __post_init__(self) -> None:
+        check_jacobi(self.jacobi)
+        require(
+            self.chunk is None or (is_integer(self.chunk) and self.chunk > 0),
+            f"chunk={self.chunk!r} must be a positive integer, or None for one pass",
+        )
 
 
 def check_request(

@@ -28,6 +28,11 @@ def draw_noted(state: SongState, level: int, settings: SamplingSettings) -> Song
     return replace(state, notes={**state.notes, DRAWS_NOTE: json.dumps(words, sort_keys=True)})
 
 
+def draws_note(notes: Mapping[str, str]) -> dict[str, str]:
+    """The note alone, to be added to others; nothing where there is none."""
+    return {name: note for name, note in notes.items() if name == DRAWS_NOTE}
+
+
 def draws_of(notes: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
     """The draws of each level that has a note, such as {2: ("gumbel 1",)}; nothing where the note is not ours."""
     try:

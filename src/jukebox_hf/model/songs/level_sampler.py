@@ -18,6 +18,7 @@ from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.conditioning import Conditioning, joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..sampling.gumbel_noise import DrawCounters
+from ..sampling.jacobi_pace import Pace
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
@@ -74,6 +75,7 @@ class LevelSampler:
         batch: rows that are sampled at once, those of guidance too; fewer than asked for where memory runs out, or
             kernels take no more.
         backend: how the last codes were computed.
+        pace: how many codes are checked at once, and how many that gave.
         ended: how many codes songs have that ended early. They stay rows until all have ended, so that who listens is
             told of the same rows in every window, and are then cut.
     """
@@ -90,7 +92,9 @@ class LevelSampler:
         self.batch, self.backend = compute.batch, compute.backend
         if compute.backend == "triton":
             self.batch = min(compute.batch or MOST_ROWS, MOST_ROWS)
-        self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics)
+        jacobi = compute.jacobi_at(plan.level)
+        self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics, jacobi)
+        self.pace = Pace(jacobi, prior.config.context_length)
         self._decoder: WindowDecoder | None = None  # one at a time: caches are large
         self._listener: WindowListener | None = None  # of the window that is open
         self.ended: dict[int, int] = {}
@@ -135,7 +139,7 @@ class LevelSampler:
                 continue
             if tried is not None:
                 self._warn_of_memory(len(planned), len(batch))
-            self.backend = self._decoder.backend
+            self.backend = self._decoder.codes_by
             if self._listener is not None:
                 self.ended |= self._listener.ended
             written.update(zip(batch, codes, strict=True))
@@ -151,7 +155,7 @@ class LevelSampler:
         each = self.plan.settings.rows
         if self._decoder is None or self._decoder.cache.batch_size != each * len(rows):
             self._decoder = None  # before another is made
-            self._decoder = WindowDecoder(prior, prior.new_cache(each * len(rows)), self._options)
+            self._decoder = WindowDecoder(prior, prior.new_cache(each * len(rows)), self._options, pace=self.pace)
         self._listener = self._listens(state, rows) if self.listeners.follows_codes else None
         self._decoder.prefill(
             prior.sequence(

@@ -86,6 +86,7 @@ class WrittenWindow:
         window: what was written, from the start of the first window to the stop of the last.
         level_is_done: whether these were the level's last.
         backend: the one that computed its codes; never `auto`.
+        codes_per_forward: of a song, so far at this level.
     """
 
     batch: int
@@ -94,6 +95,7 @@ class WrittenWindow:
     window: Window
     level_is_done: bool
     backend: str
+    codes_per_forward: float = 1.0
 
 
 def sample_song(
@@ -165,8 +167,9 @@ def sample_songs(
                 state = sampler.write(states[number], rows)
                 states[number] = state = sampler.write(state, sampler.seams(state, rows), is_watched=False)
                 stop = windows[-1].stop
+                whole, is_done = Window(windows[0].start, stop), stop == plan.total
                 yield WrittenWindow(
-                    number, state, level, Window(windows[0].start, stop), stop == plan.total, sampler.backend
+                    number, state, level, whole, is_done, sampler.backend, sampler.pace.codes_per_forward
                 )
             states[number] = sampler.with_ends(states[number])
             del sampler
