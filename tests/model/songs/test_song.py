@@ -205,6 +205,26 @@ def test_songs_drawn_with_noise_are_the_same_alone_stopped_and_side_by_side(mode
     assert _same(found, _run(model, _one_by_one(side_by_side), labels_of(0, 1), start))
 
 
+@pytest.mark.parametrize("draw", ["gumbel", "inverse"])
+def test_songs_of_many_codes_per_forward_are_the_songs_of_one(model, config, labels_of, tmp_path, draw):
+    """Batches, windows side by side with seams, guidance, and a run that stops and goes on with another number."""
+    settings, start = SamplingSettings(draw=draw, temperature=2.0), SongState.empty(2, [5, 6])
+    guided = replace(settings, guidance_scale=2.0)
+    for own, parallel in ((settings, False), (settings, True), (guided, False)):
+        plan = plan_song(config, SAMPLES, settings=own, parallel_windows=parallel)
+        wanted = _run(model, plan, labels_of(0, 1), start, ComputeOptions(backend="eager"))
+        compute = ComputeOptions(backend="eager", jacobi={1: 3, 0: 8}, batch=None if own is settings else 2)
+        steps = list(sample_song(model, plan, labels_of(0, 1), start, compute))
+        assert _same(steps[-1].state, wanted)
+        assert max(step.codes_per_forward for step in steps) > 1
+        assert {step.backend for step in steps} == {"eager"}
+        steps[len(steps) // 2].state.save(tmp_path / "state")
+        resumed = SongState.load(tmp_path / "state")
+        assert _same(
+            _run(model, plan, labels_of(0, 1), resumed, ComputeOptions(jacobi="auto", backend="eager")), wanted
+        )
+
+
 def test_a_state_without_a_note_is_of_the_inverse_draw_and_another_version_is_refused(model, config, labels_of):
     plan, start = plan_song(config, SAMPLES), SongState.empty(2, [5])
     finished = _run(model, plan, labels_of(0), start)
