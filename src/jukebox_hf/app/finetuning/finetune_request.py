@@ -13,7 +13,7 @@ from jukebox_hf.model.checks.validation import is_integer, is_number, require
 METHODS = ("auto", "lora", "full")
 SWITCHES = ("auto", "true", "false")
 DEFAULT_REPLAY = 16
-_BY_METHOD = {"full": 1e-4, "lora": 1e-3}  # learning rates, docs/explanation/decisions/063.md
+_BY_METHOD = {"full": 1e-4, "lora": 1e-3}  # learning rates, docs/explanation/decisions/060.md
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.sampling.sampling_ops import DRAWS
+from jukebox_hf.model.songs.draw_notes import draws_note
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.songs.stereo import StereoSound, second_batch, widened
 from jukebox_hf.rendering.picture import LevelSound, draw_song
@@ -229,7 +231,7 @@ class _Sampling:
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
             notes = backend_noted(self._state.notes, step.level, step.backend, self._progress.say)
-            self._state = replace(self._state, notes=notes)
+            self._state = replace(self._state, notes=notes | draws_note(step.state.notes))
             self._save(self._state)
             if self._previews is not None:
                 self._previews.show(self._state, step.level if step.level_is_done else None)
@@ -315,7 +317,8 @@ def _files(
         wide = _widened(heard, second, song, levels[-1], request.normalize, model)
         heard, told = wide.audio.numpy(), {"stereo": {"correlation": round(wide.correlation, 6)}}
     audio, written = encode_audio(heard, rate, format=request.format, normalize=request.normalize, tags=tags)
-    own = replace(state.only(song), notes={"model": request.model, "comment": GENERATED, **vqvae_notes(model)})
+    notes = {"model": request.model, "comment": GENERATED, **vqvae_notes(model)}
+    own = replace(state.only(song), notes=notes | draws_note(state.notes))
     given = planned.given_samples[song] / rate
     lines = [] if lyrics is None else [(line.start, line.end, line.text) for line in lyrics.sung_lines]
     picture = draw_song(
@@ -431,6 +434,7 @@ def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = No
             "window_codes": level_plan.windows[0].length,
             "backend": (backends or {}).get(level_plan.level, planned.compute.backend),
             **asdict(level_plan.settings),
+            "draw_version": DRAWS[level_plan.settings.draw],
         }
         for level_plan in planned.batch.plan.levels
     ]

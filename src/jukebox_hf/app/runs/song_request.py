@@ -231,6 +231,14 @@ class SongRequest:
         float,
         "lyrics_guidance",
     )
+    draw: str | None = _drawing(
+        None,
+        "Way of drawing codes: inverse (by the inverse distribution function, the default) or gumbel (the largest of "
+        "logits and noise); the same probabilities, another song.",
+        values.one_of(values.draws),
+        argument="draw",
+        callback=in_lower_case,
+    )
     parallel_windows: bool = _drawing(
         False,
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",

@@ -36,6 +36,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder,
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
 from jukebox_hf.app.runs.song_takes import asked_for
+from jukebox_hf.app.runs.song_values import numbers_at_once
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
@@ -61,6 +62,7 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
         options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
     )
     check_backend(options.backend)
+    numbers_at_once(options.jacobi)
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _SongRun(given, options, progress, is_begun).results()
@@ -128,7 +130,7 @@ class _SongRun:
         processor = open_processor(config, one.model, one.revision)
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
-        how = {"names": called, "backend": self.options.backend}
+        how = {"names": called, "backend": self.options.backend, "jacobi": numbers_at_once(self.options.jacobi)}
         asked = [request for _, request in new]
         all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
         model = self._open(requests, choice)
@@ -201,6 +203,7 @@ class _SongRun:
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
                     backend=self.options.backend,
+                    jacobi=numbers_at_once(self.options.jacobi),
                     say=self.progress.say,
                 )
                 group = targets[0].name if all_planned[0].taking else None

@@ -20,6 +20,7 @@ from jukebox_hf.app.runs.sampled import listening, sampled
 from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.model.checks.seeds import seeds_from
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.model.songs.draw_notes import DRAWS_NOTE, draws_note
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.takes.repaint import choose_take, refine, sing_takes
@@ -47,7 +48,7 @@ def chosen_takes(
 
     for step in sampled(replace(planned, batch=batch), sketches, model, progress, score):
         notes = backend_noted(sketches.notes, step.level, step.backend, progress.say)
-        sketches = replace(step.state, notes=notes)
+        sketches = replace(step.state, notes=notes | draws_note(step.state.notes))
         partial.save_takes(sketches)
     places = ranks(scores, wanted.choose_by)
     takes = [
@@ -86,6 +87,7 @@ def repainted(
             begun = replace(repaint, batch=replace(repaint.batch, state=rows))
             for step in sing_takes(model, begun, compute, listeners, _done(rows.notes).get(repaint.top)):
                 notes = backend_noted(rows.notes, step.level, step.backend, progress.say)
+                notes |= draws_note(step.state.notes)
                 rows = replace(step.state, notes={**notes, _DONE: json.dumps({step.level: step.done})})
                 partial.save_takes(rows)
             scores, row = choose_take(model, repaint, rows)
@@ -95,6 +97,7 @@ def repainted(
         for step in refine(model, repaint.of_row(1, state), compute, listeners, done):
             done[step.level] = step.done
             notes = backend_noted(state.notes, step.level, step.backend, progress.say)
+            notes |= draws_note(step.state.notes)
             state = _noted(partial, replace(step.state, notes=notes), {_DONE: done})
     return state
 
@@ -170,5 +173,5 @@ def _done(notes: Mapping[str, str]) -> dict[int, int]:
 
 
 def _backends(notes: Mapping[str, str]) -> dict[str, str]:
-    """The note of how codes were found."""
-    return {name: note for name, note in notes.items() if name == BACKEND_NOTE}
+    """The notes of how codes were found and drawn."""
+    return {name: note for name, note in notes.items() if name in (BACKEND_NOTE, DRAWS_NOTE)}
