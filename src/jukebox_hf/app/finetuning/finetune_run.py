@@ -123,7 +123,7 @@ class FinetuneRun:
                 )
                 return done
             choice = self._same_choice(choice)
-            return self._stages(found, choice, model)
+            return self._stages(found, choice, model.to(choice.device))
 
     def _looked(self) -> tuple[SongSurvey, TrainingChoice]:
         found = survey(self.request, self.config, self.tokenizer)
