@@ -9,7 +9,7 @@ from jukebox_hf.model.songs import stereo
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_plan import plan_song
 from jukebox_hf.model.songs.song_state import SongState
-from jukebox_hf.model.songs.stereo import second_batch, widened
+from jukebox_hf.model.songs.stereo import second_batch, stereo_of
 
 WORDS = {"artist": "the testers", "genre": "soft rock"}
 DRAWS = {"seconds": 0.02, "temperature": 4.0}
@@ -55,7 +55,7 @@ def test_the_sides_are_the_second_sound_of_the_same_top_codes(model, processor, 
         top = SongState(((nothing,), (nothing,), (mono.codes[2][song],)), (5 + song + 2**62,))
         again = model.generate(processor(lyrics, **WORDS), codes=top, levels=[1, 0], temperature=4.0)
         assert not torch.equal(again.audio[0], mono.audio[song]), "another seed, another sound"
-        wanted = widened(mono.audio[song], again.audio[0])
+        wanted = stereo_of(mono.audio[song], again.audio[0])
         assert torch.equal(wide.audio[song], wanted.audio)
         assert wide.correlation[song].item() == pytest.approx(wanted.correlation)
         left, right = wide.audio[song]
@@ -76,12 +76,12 @@ def test_what_both_share_is_in_the_middle():
     generator = torch.Generator().manual_seed(0)
     song, other = torch.randn(2, 12000, generator=generator) * 0.1
     other[:6000] = song[:6000]
-    left, right = widened(song, other).audio
+    left, right = stereo_of(song, other).audio
     assert (left - right)[:3900].abs().max() < 1e-6
     one, two = (sound[8000 - 2048 : 8000 + 2049] for sound in (song, other))
     share = (one @ two) / one.square().sum()
     assert (left - right)[8000].item() == pytest.approx((other[8000] - share * song[8000]).item(), abs=1e-5)
-    half = widened(song, 0.5 * song)
+    half = stereo_of(song, 0.5 * song)
     assert (half.audio[0] - half.audio[1]).abs().max() < 1e-6, "the same sound, only quieter"
 
 
@@ -137,24 +137,24 @@ def test_streams_and_repaint_refuse_it(model, inputs, processor, mono):
 def test_sides_give_way_to_peaks_and_are_as_loud_left_as_right():
     generator = torch.Generator().manual_seed(0)
     song, other = torch.randn(2, 4000, generator=generator) * 0.2
-    found = widened(song, other)
+    found = stereo_of(song, other)
     left, right = found.audio.double().square().sum(dim=1)
     assert left.item() == pytest.approx(right.item(), rel=1e-2)
     song[1000], song[2000] = 0.999, 1.3
-    peaks = widened(song, other)
+    peaks = stereo_of(song, other)
     assert (peaks.audio[:, 1000].abs() <= 1).all()
     assert torch.equal(peaks.audio[:, 2000], torch.tensor([1.3, 1.3])), "beyond full scale it stays mono"
     assert (peaks.audio.mean(dim=0) - song).abs().max() < 1e-6
     gain = ((peaks.audio[0] - peaks.audio[1]) / (found.audio[0] - found.audio[1]))[900:2100].abs()
     assert gain.diff().abs().median() < 0.02, "eased, not cut"
-    quiet = widened(song.clamp(-0.5, 0.5), other, ceiling=0.5)
+    quiet = stereo_of(song.clamp(-0.5, 0.5), other, ceiling=0.5)
     assert quiet.audio.abs().max() <= 0.5
 
 
 def test_silence_and_equal_sounds_are_mono():
     silence, sound = torch.zeros(99), torch.ones(99)
-    assert widened(silence, silence).correlation == 1
-    assert widened(sound * 0.1, sound * 0.2).correlation == pytest.approx(1)
+    assert stereo_of(silence, silence).correlation == 1
+    assert stereo_of(sound * 0.1, sound * 0.2).correlation == pytest.approx(1)
 
 
 def test_the_second_time_keeps_the_top_level_and_what_was_given(model):

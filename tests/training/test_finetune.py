@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from jukebox_hf import JukeboxModel, JukeboxPrior
 from jukebox_hf.app.finetuning import disk_and_time, finetune_run, training_choice
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
-from jukebox_hf.app.finetuning.finetune_run import finetune
+from jukebox_hf.app.finetuning.finetune_run import run_finetuning
 from jukebox_hf.app.finetuning.level_training import curve_of
 from jukebox_hf.app.finetuning.measures import measure
 from jukebox_hf.app.finetuning.work_folder import WorkFolder
@@ -54,7 +54,7 @@ def place(tmp_path_factory, make_whole):
 def story(place):
     """A run from its beginning to its end: its report, and what it said."""
     said = []
-    report = finetune(request_of(place), place / "out", said.append)
+    report = run_finetuning(request_of(place), place / "out", said.append)
     return report, said
 
 
@@ -115,10 +115,10 @@ def test_the_card_is_one_that_the_hub_reads(place, story):
 def test_the_same_line_says_what_is_done_and_other_values_are_refused(place, story):
     report, _ = story
     stamp = (place / "out" / "config.json").stat().st_mtime_ns
-    assert finetune(request_of(place), place / "out", lambda line: None) == report
+    assert run_finetuning(request_of(place), place / "out", lambda line: None) == report
     assert (place / "out" / "config.json").stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match=r"was begun with other values \(steps 6, now 7\); say the same again"):
-        finetune(request_of(place, steps=7), place / "out", lambda line: None)
+        run_finetuning(request_of(place, steps=7), place / "out", lambda line: None)
 
 
 class Killed:
@@ -164,7 +164,7 @@ def in_a_child(request, out, log, killed):
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         killed.patch()
-        finetune(request, out, print)
+        run_finetuning(request, out, print)
         code = 0
     finally:  # a child must never come back into pytest
         os._exit(code)
@@ -195,7 +195,7 @@ def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, 
     assert needs["lora"] < needs["full"]
     monkeypatch.setattr(training_choice, "room", lambda device: (needs["lora"] + needs["full"]) // 2)
     said, request = [], request_of(place, levels=(1,), rank=4, batch_size=1, sample_seconds=0.0, replay=0, steps=2)
-    report = finetune(request, tmp_path / "out", said.append)
+    report = run_finetuning(request, tmp_path / "out", said.append)
     assert report["method"] == "lora"
     assert any("adapters of rank 4 (lora), since all weights need about" in line for line in said)
     assert (tmp_path / "out.finetune" / "prior_1" / "adapters" / "adapter_model.safetensors").is_file()
@@ -203,11 +203,11 @@ def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, 
     assert "old" not in report["levels"]["1"]["before"]
     monkeypatch.setattr(training_choice, "room", lambda device: 10**6)
     with pytest.raises(ValueError, match=r"0.0 GB free, but training full or lora needs about 0.8 GB"):
-        finetune(request, tmp_path / "none", said.append)
+        run_finetuning(request, tmp_path / "none", said.append)
 
 
 def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path):
-    found = finetune(request_of(place), tmp_path / "out", lambda line: None, dry_run=True)
+    found = run_finetuning(request_of(place), tmp_path / "out", lambda line: None, dry_run=True)
     assert set(found["stages"]) == {"codes", "replay", "level 1", "level 0", "sample"}
     assert found["seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.3)
     assert found["steps"] == {"1": 6, "0": 6}
@@ -229,7 +229,7 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path)
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, sentence, place, tmp_path):
     with pytest.raises((ValueError, OSError), match=sentence):
-        finetune(replace(request_of(place), **changes), tmp_path / "out", lambda line: None)
+        run_finetuning(replace(request_of(place), **changes), tmp_path / "out", lambda line: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,13 +237,13 @@ def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, 
     (tmp_path / "empty").mkdir()
     say = lambda line: None  # noqa: E731
     with pytest.raises(ValueError, match="holds no songs"):
-        finetune(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
+        run_finetuning(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
     with pytest.raises(ValueError, match="exists already; choose another folder"):
-        finetune(request_of(place), place / "whole", say)
+        run_finetuning(request_of(place), place / "whole", say)
     usage = type("Usage", (), {"free": 10**6})
     monkeypatch.setattr(disk_and_time.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ValueError, match=r"has 0.00 GB free, but codes, checkpoints and the new Jukebox need about"):
-        finetune(request_of(place), tmp_path / "out", say)
+        run_finetuning(request_of(place), tmp_path / "out", say)
     assert not (tmp_path / "out.finetune").exists()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="finetune runs in one process"):

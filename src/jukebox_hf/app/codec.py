@@ -61,7 +61,7 @@ def encode_blocks(
         measure: also decode them again, to say how close they are.
     """
     hops = vqvae.config.hop_lengths
-    levels = [_Level(vqvae, level, block_samples, measure) for level in range(len(hops))]
+    levels = [_CodedLevel(vqvae, level, block_samples, measure) for level in range(len(hops))]
     for samples, is_last in _whole(blocks, hops[-1]):
         for level in levels:
             level.add(samples, is_last)
@@ -70,7 +70,7 @@ def encode_blocks(
     return EncodedSound(tuple(_joined(level.codes) for level in levels), total, measures)
 
 
-class _Level:
+class _CodedLevel:
     """Codes of one level of a sound that arrives in blocks, and what they keep of it; `codes` are parts (T,) of them.
 
     What they keep is told a margin behind: their sound there depends on codes that are still to come.

@@ -16,7 +16,7 @@ from jukebox_hf.app.training_commands import PANEL, needs_of_training
 from jukebox_hf.model.checks.text_input import check_here, check_way
 from jukebox_hf.model.checks.validation import require
 
-_EXAMPLES = (
+_FINETUNE_EXAMPLES = (
     'Examples:  jukebox-hf finetune songs/ my-own-jukebox --model my-jukebox --artist "My Band"  |  jukebox-hf '
     "finetune songs/ my-own-jukebox --model tiny --dry-run"
 )
@@ -24,7 +24,7 @@ _EXAMPLES = (
 
 def add_finetune_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
-    app.command("finetune", epilog=_EXAMPLES, rich_help_panel=PANEL)(finetune)
+    app.command("finetune", epilog=_FINETUNE_EXAMPLES, rich_help_panel=PANEL)(finetune)
 
 
 def finetune(
@@ -124,11 +124,11 @@ def finetune(
             sample_lyrics=sample_lyrics,
             allow_outside_files=allow_outside_files,
         )
-    found = run.finetune(request, out, lambda line: say_line(f"jukebox-hf: {line}", err=True), dry_run)
+    found = run.run_finetuning(request, out, lambda line: say_line(f"jukebox-hf: {line}", err=True), dry_run)
     if as_json:
         say_json(found | ({} if dry_run else {"folder": str(out)}))
         return
-    say("\n".join(costs.in_words(found) if dry_run else run.closing_lines(found, out, shell_word)))
+    say("\n".join(costs.costs_in_words(found) if dry_run else run.closing_lines(found, out, shell_word)))
 
 
 def _level_list(text: str) -> tuple[int, ...]:

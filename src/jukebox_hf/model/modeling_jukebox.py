@@ -68,7 +68,7 @@ from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
-from .songs.stereo import check_stereo, widened, written_again
+from .songs.stereo import check_stereo, stereo_of, written_again
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
 from .takes.repaint import RepaintScores, choose_take, read_repaint, refine, refuse_lengths, sing_takes
 from .takes.song_scores import SongScore, score_songs
@@ -546,7 +546,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         given, arguments, hook = self._read(inputs, generation_config, logits_processor, kwargs | {"takes": takes})
         require(
             not arguments.stereo,
-            "stereo=True is of generate; a song that was sung again in part is widened by generate(codes=..., "
+            "stereo=True is of generate; a song that was sung again in part is stereo_of by generate(codes=..., "
             "stereo=True) from its codes of the top level",
         )
         count = 1 if arguments.taking is None else arguments.taking.takes
@@ -592,7 +592,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 audio, correlation = self._decoded(codes[finest], finest), 1.0
                 if second is not None:
                     again = second[number].codes[finest][index][: len(codes[finest])]
-                    wide = widened(audio, self._decoded(again, finest))
+                    wide = stereo_of(audio, self._decoded(again, finest))
                     audio, correlation = wide.audio.T, wide.correlation
                 rows[song] = audio, state.seeds[index], codes, correlation
         audio, seeds, codes, correlations = zip(*(rows[song] for song in sorted(rows)), strict=True)

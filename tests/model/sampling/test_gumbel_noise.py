@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jukebox_hf import DrawCounters, SamplingSettings, sample_window
-from jukebox_hf.model.sampling.gumbel_noise import BLOCK, NoiseBuffer, gumbel_noise, keys_of
+from jukebox_hf.model.sampling.gumbel_noise import NOISE_BLOCK, NoiseBuffer, gumbel_noise, keys_of
 from jukebox_hf.model.sampling.sampling_ops import choose, draw_gumbel
 
 CODES = torch.arange(24)
@@ -54,8 +54,8 @@ def test_a_number_depends_on_its_counters_alone():
 def test_a_buffer_holds_the_noise_of_the_positions_that_rows_are_at():
     buffer = NoiseBuffer(2, 24, 4, torch.device("cpu"), ahead=5)
     buffer.begin(DrawCounters((7, 8), 1, (100, 0)), 3)
-    for position in range(3, 3 * BLOCK):
-        buffer.reach([position + 1, min(position + 5, 3 * BLOCK)])
+    for position in range(3, 3 * NOISE_BLOCK):
+        buffer.reach([position + 1, min(position + 5, 3 * NOISE_BLOCK)])
         found = buffer.at(torch.tensor([position]))
         wanted = gumbel_noise(keys_of([7, 8], 1), torch.tensor([[100 + position], [position]]), CODES - 4)
         assert torch.equal(found, wanted[:, 0])

@@ -68,7 +68,7 @@ def estimate_run(
                        "seconds": round(sum(stages.values()), 1)}  # fmt: skip
 
 
-def in_words(estimate: dict[str, Any]) -> list[str]:
+def costs_in_words(estimate: dict[str, Any]) -> list[str]:
     """An estimate as lines."""
     lines = [f"{name}: about {duration(value)}" for name, value in estimate["stages"].items()]
     steps = ", ".join(f"level {level} {count}" for level, count in estimate["steps"].items())
@@ -147,7 +147,7 @@ def _step(prior: JukeboxPrior, choice: TrainingChoice) -> float:
 
 def _noise(config: JukeboxPriorConfig, batch: int) -> dict[str, torch.Tensor]:
     """Inputs that a prior takes."""
-    zeros = lambda *shape: torch.zeros(batch, *shape, dtype=torch.long)  # noqa: E731
+    zeros = lambda *shape: torch.zeros(batch, *shape, dtype=torch.long, device="cpu")  # noqa: E731
     inputs = {"codes": zeros(config.context_length)}
     if config.upper_strides is not None:
         inputs["upper_codes"] = zeros(config.upper_length)
@@ -155,7 +155,7 @@ def _noise(config: JukeboxPriorConfig, batch: int) -> dict[str, torch.Tensor]:
         inputs |= {"artist_ids": zeros(), "genre_ids": zeros(config.max_genres)}
     if config.has_timing:
         total = int(config.sampling_rate * (config.min_song_seconds + config.max_song_seconds) / 2)
-        inputs["timing"] = torch.tensor([[total, 0, config.window_samples]] * batch)
+        inputs["timing"] = torch.tensor([[total, 0, config.window_samples]] * batch, device="cpu")
     if config.lyrics != "none":
         inputs["lyric_ids"] = zeros(config.lyric_length)
     return inputs

@@ -20,7 +20,7 @@ from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.level_training import LEAST_GAIN, clear_checkpoints, curve_of, plan_level, train_level
 from jukebox_hf.app.finetuning.measures import measure
 from jukebox_hf.app.finetuning.report import (
-    CARD,
+    MODEL_CARD,
     REPORT,
     SAMPLE,
     card_of,
@@ -63,7 +63,9 @@ from jukebox_hf.training.prior.prior_sources import tokenizer_of
 _STAGES = 7
 
 
-def finetune(request: FinetuneRequest, out: Path, say: Callable[[str], None], dry_run: bool = False) -> dict[str, Any]:
+def run_finetuning(
+    request: FinetuneRequest, out: Path, say: Callable[[str], None], dry_run: bool = False
+) -> dict[str, Any]:
     """Run all stages that are not done yet; gives the report, or with `dry_run` an estimate.
 
     Raises:
@@ -317,9 +319,9 @@ class FinetuneRun:
                 self._publish_sample()
             told = json_text(report, indent=1) + "\n"
             write_whole(self._model / REPORT, told.encode())
-            base_card = Path(located(self.request.model)) / CARD
+            base_card = Path(located(self.request.model)) / MODEL_CARD
             card = card_of(self.out.name, report, base_card, found.new)
-            write_whole(self._model / CARD, card.encode())
+            write_whole(self._model / MODEL_CARD, card.encode())
             check_target(self.out, force=False)
             with contextlib.suppress(OSError):  # where nothing is
                 self.out.rmdir()
@@ -337,7 +339,7 @@ def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str]
     words += ["--genre", say_word(request["genre"])] if request["genre"] else []
     work = WorkFolder(out).path
     return [
-        f"{out}: a whole Jukebox, with {CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
+        f"{out}: a whole Jukebox, with {MODEL_CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
         f"  sing:   {' '.join([*words, '--out song.wav'])}",
         f"  share:  hf upload me/{out.name} {say_word(str(out))}",
         f"  {work} holds codes" + " and adapters" * (report["method"] == "lora") + "; it may be removed",

@@ -35,7 +35,7 @@ LEAST_GAIN = 0.005  # bits per code: less is no gain
 
 
 @dataclass(frozen=True)
-class LevelPlan:
+class TrainingPlan:
     """How a level is trained.
 
     Attributes:
@@ -53,13 +53,15 @@ class LevelPlan:
     eval_steps: int
 
 
-def plan_level(request: FinetuneRequest, config: JukeboxPriorConfig, train: Path, windows_per_step: int) -> LevelPlan:
+def plan_level(
+    request: FinetuneRequest, config: JukeboxPriorConfig, train: Path, windows_per_step: int
+) -> TrainingPlan:
     """Plan a level: so many passes over the new songs, replayed ones beside them, or as many steps as were asked."""
     shards = CodeShards(train)
     codes = window_codes(config, shards)
     windows = len(CodeWindows(shards, config.level, codes, with_labels=False))
     steps = _steps(request, windows, windows_per_step)
-    return LevelPlan(config.level, codes, windows, steps, max(steps // _EVALUATIONS, 1))
+    return TrainingPlan(config.level, codes, windows, steps, max(steps // _EVALUATIONS, 1))
 
 
 def most_steps(
@@ -79,7 +81,7 @@ def _steps(request: FinetuneRequest, windows: int, windows_per_step: int) -> int
 def train_level(
     request: FinetuneRequest,
     choice: TrainingChoice,
-    plan: LevelPlan,
+    plan: TrainingPlan,
     new: SplitCodes,
     old: SplitCodes | None,
     out: Path,

@@ -18,7 +18,7 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.takes.song_scores import score_song
 
-_WINDOWS = 2  # of each song, around its middle
+_WINDOWS_PER_SONG = 2  # of each song, around its middle
 _MOST_SONGS = 32
 
 
@@ -52,7 +52,7 @@ def measure(prior: JukeboxPrior, tokenizer: JukeboxTokenizer | None, codes: Path
     scores = []
     for index in range(min(len(shards), _MOST_SONGS)):
         total = shards.num_codes(index, config.level)
-        length = min(total, _WINDOWS * config.context_length)
+        length = min(total, _WINDOWS_PER_SONG * config.context_length)
         start = (total - length) // 2 // config.upper_ratio * config.upper_ratio
         upper = None
         if config.upper_strides is not None:
@@ -70,7 +70,7 @@ def measure(prior: JukeboxPrior, tokenizer: JukeboxTokenizer | None, codes: Path
     return Measure(len(scores), mean, unknown)
 
 
-def in_words(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def measure_in_words(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """Two measures of the same songs in a line."""
     first, last = Measure(**before), Measure(**after)
     named = ""

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from jukebox_hf.app.finetuning.measures import Measure, in_words
+from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.training.prior.model_card import name_on_hub
 
-REPORT, SAMPLE, CARD = "finetuning.json", "sample.wav", "README.md"
+REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
 _FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
 
 
@@ -23,11 +23,11 @@ def level_lines(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for level, found in report["levels"].items():
         what = "held-out songs" if report["held_out"] else "the songs themselves"
-        words = in_words(f"level {level}, {what}", found["before"]["new"], found["after"]["new"])
+        words = measure_in_words(f"level {level}, {what}", found["before"]["new"], found["after"]["new"])
         lines.append(words + ("" if found["is_kept"] else "; it does not profit, and stays as it was"))
         if "old" in found["before"]:
             kind = "songs of old artists" if report["request"]["old_songs"] else "songs that the model made before"
-            lines.append(in_words(f"level {level}, {kind}", found["before"]["old"], found["after"]["old"]))
+            lines.append(measure_in_words(f"level {level}, {kind}", found["before"]["old"], found["after"]["old"]))
     return lines
 
 

@@ -16,7 +16,7 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.prior.label_lists import choose_labels
 
-_LISTED = 5
+_NAMED_SONGS = 5
 _ONE_IN = 6  # songs held out
 
 
@@ -154,8 +154,8 @@ def _lines(
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    more = f" and {len(names) - _NAMED_SONGS} more" if len(names) > _NAMED_SONGS else ""
+    return ", ".join(names[:_NAMED_SONGS]) + more
 
 
 def _digest(song: Song) -> str:

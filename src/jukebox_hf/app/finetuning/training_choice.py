@@ -17,14 +17,14 @@ from jukebox_hf.model.networks.cpu_memory import has_bfloat16
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.prior.lora import TARGETS, check_rank
 
-_PROCESS = 800_000_000  # bytes: Python, torch, the Trainer and the VQ-VAE
+_PROCESS_BYTES = 800_000_000  # bytes: Python, torch, the Trainer and the VQ-VAE
 _PER_WEIGHT = {
     "full": 16,
     "lora": 4,
 }  # float32: the weight; and its gradient and Adam's two moments where it is trained
 _PER_ADAPTER = 16
 _KEPT = 22  # activations of a layer that are kept for the backward pass, in widths of the network
-_WINDOWS = (4, 2, 1)
+_BATCH_SIZES = (4, 2, 1)
 WINDOWS_PER_STEP = 4
 
 
@@ -63,7 +63,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     device = the_device(request.device)
     free = room(device)
     methods = ("full", "lora") if request.method == "auto" else (request.method,)
-    sizes = _WINDOWS if request.batch_size is None else (request.batch_size,)
+    sizes = _BATCH_SIZES if request.batch_size is None else (request.batch_size,)
     ways = [(method, size, again) for method in methods for again in (False, True) for size in sizes]
     needs = [max(training_bytes(prior, method, request.rank, size, again) for prior in priors)
              for method, size, again in ways]  # fmt: skip
@@ -116,7 +116,7 @@ def training_bytes(config: JukeboxPriorConfig, method: str, rank: int, batch_siz
     scores = 4 * config.num_attention_heads * positions * (1 if checkpointing else layers)
     passing = batch_size * positions * (vectors + logits + scores * (1 if "dense" in config.attention_kinds else 0))
     learnt = adapters * _PER_ADAPTER if method == "lora" else 0
-    return _PROCESS + weights * _PER_WEIGHT[method] + learnt + passing
+    return _PROCESS_BYTES + weights * _PER_WEIGHT[method] + learnt + passing
 
 
 def _empty(config: JukeboxPriorConfig) -> JukeboxPrior:

@@ -16,8 +16,8 @@ from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import require
 
 SUFFIX = ".finetune"
-_LOCK, _MARKS, _RUN = "lock", "stages.json", "run"
-_FORMAT = "jukebox-finetune-1"
+_RUN_LOCK, _STAGE_MARKS, _RUN = "lock", "stages.json", "run"
+_STAGES_FORMAT = "jukebox-finetune-1"
 
 
 class WorkFolder:
@@ -47,9 +47,9 @@ class WorkFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as open_now:
             self._held = open_now.enter_context(HeldFolder.opened(self.path))
-            handle = self._held.open_to_keep(_LOCK)
+            handle = self._held.open_to_keep(_RUN_LOCK)
             open_now.callback(os.close, handle)
-            holder = self._held.take_lock(handle, _LOCK)
+            holder = self._held.take_lock(handle, _RUN_LOCK)
             require(holder is None, f"{self.path} is in use by {holder}; wait for it, or choose another OUT")
             self._marks = self._read()
             self._check_same(run)
@@ -63,22 +63,22 @@ class WorkFolder:
     def mark(self, stage: str, found: Mapping[str, Any]) -> dict[str, Any]:
         """A stage is done; gives what it found as JSON gives it back."""
         self._marks = json.loads(json.dumps(self._marks | {stage: found}))
-        self._held.write(_MARKS, (json.dumps(self._marks, indent=1, ensure_ascii=False) + "\n").encode())
+        self._held.write(_STAGE_MARKS, (json.dumps(self._marks, indent=1, ensure_ascii=False) + "\n").encode())
         return self._marks[stage]
 
     def _read(self) -> dict[str, Any]:
-        content = self._held.read(_MARKS)
+        content = self._held.read(_STAGE_MARKS)
         if content is None:
-            foreign = [name for name in self._held.names() if name not in (_LOCK, ".staged")]
+            foreign = [name for name in self._held.names() if name not in (_RUN_LOCK, ".staged")]
             require(
                 not foreign,
-                f"{self.path} holds {', '.join(foreign[:3])}, but no {_MARKS} of a run; move it away, or choose "
+                f"{self.path} holds {', '.join(foreign[:3])}, but no {_STAGE_MARKS} of a run; move it away, or choose "
                 f"another OUT",
             )
-            return {"format": _FORMAT}
+            return {"format": _STAGES_FORMAT}
         cure = "remove that folder to begin anew"
-        marks = parse_json(content.decode("utf-8", "replace"), str(self.path / _MARKS), cure=cure)
-        require(marks.get("format") == _FORMAT, f"{self.path / _MARKS} is of another format; {cure}")
+        marks = parse_json(content.decode("utf-8", "replace"), str(self.path / _STAGE_MARKS), cure=cure)
+        require(marks.get("format") == _STAGES_FORMAT, f"{self.path / _STAGE_MARKS} is of another format; {cure}")
         return marks
 
     def _check_same(self, run: Mapping[str, Any]) -> None:

@@ -27,8 +27,8 @@ except ImportError:  # Windows has no such locks: two processes on one song are 
     fcntl = None
 
 _LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
-_SKETCHES, _SECOND = "takes.safetensors", "stereo.safetensors"
-_FIXED = (_REQUEST, _STATE, _SKETCHES, _SECOND, ".staged", *OWN_FILES)
+_SKETCHES, _SECOND_SOUNDS = "takes.safetensors", "stereo.safetensors"
+_FIXED = (_REQUEST, _STATE, _SKETCHES, _SECOND_SOUNDS, ".staged", *OWN_FILES)
 _REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
 _OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|takes|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
@@ -174,11 +174,11 @@ class PartialFolder:
 
     def save_second(self, state: SongState) -> None:
         """Put down what is written the second time of songs in stereo, as `save_state` does."""
-        self.write(_SECOND, with_digest(state).to_bytes())
+        self.write(_SECOND_SOUNDS, with_digest(state).to_bytes())
 
     def load_second(self) -> SongState | None:
         """What is there of the second time; errors as in `load_takes`."""
-        return self._load(_SECOND)
+        return self._load(_SECOND_SOUNDS)
 
     def _load(self, name: str) -> SongState | None:
         path = self.path / name

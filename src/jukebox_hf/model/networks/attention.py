@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedConfig
 
-from .attention_kinds import Address, AttentionKind, Folded, LyricsCross, Stretch
+from .attention_kinds import Address, AttentionKind, Folded, LyricsCross, StretchAddress
 from .initialization import scaled_linear
 from .plain_modules import is_packed
 
@@ -62,7 +62,7 @@ class JukeboxAttention(nn.Module):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int | Address | Stretch = 0,
+        start: int | Address | StretchAddress = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -78,7 +78,7 @@ class JukeboxAttention(nn.Module):
         """
         if isinstance(start, Address):
             return self.step(hidden, start, cache), None
-        if isinstance(start, Stretch):
+        if isinstance(start, StretchAddress):
             return self.stretch(hidden, start, cache)
         mixed, probabilities = self.mix(self.entry(hidden), lyric_states, start, cache, with_probabilities)
         return self.output(mixed), probabilities
@@ -118,7 +118,7 @@ class JukeboxAttention(nn.Module):
         out, _ = self._attend(Folded(queries, kv, mask=address.is_visible), with_probabilities=False)
         return self.output(out.flatten(-2))
 
-    def stretch(self, hidden: Tensor, stretch: Stretch, cache: Tensor) -> tuple[Tensor, Tensor | None]:
+    def stretch(self, hidden: Tensor, stretch: StretchAddress, cache: Tensor) -> tuple[Tensor, Tensor | None]:
         """Attend from W positions of each row (B, W, D), which read the cache and each other; the cache stays as it is.
 
         Returns:

@@ -45,7 +45,7 @@ class Address(NamedTuple):
     is_visible: Tensor  # (1, slots read) bool
 
 
-class Stretch(NamedTuple):
+class StretchAddress(NamedTuple):
     """Where W positions of each row read, each row from its own first one; nothing is written before they are final."""
 
     positions: Tensor  # (B, W)
@@ -112,14 +112,14 @@ class AttentionKind(ABC):
         """The slots that a stretch (B, W) may read: (B, some), none twice; None: all of them."""
         return None
 
-    def stretch(self, positions: Tensor) -> Stretch:
+    def stretch(self, positions: Tensor) -> StretchAddress:
         """Where W positions of each row (B, W), one after the other, read; what lies before them is in the cache."""
         first = positions[:, :1]
         slots = self.slots_of(positions)
         held = self.held(torch.arange(self.slots, device=positions.device) if slots is None else slots, first)
         in_cache = self.sees(positions[..., None], held[:, None]) & (held < first)[:, None]
         in_stretch = self.sees(positions[..., None], positions[:, None]) & self.is_kept(positions)[:, None]
-        return Stretch(positions, slots, torch.cat([in_cache, in_stretch], dim=-1))
+        return StretchAddress(positions, slots, torch.cat([in_cache, in_stretch], dim=-1))
 
     def keep(self, cache: Tensor, fresh: Tensor, positions: Tensor, counts: Tensor) -> None:
         """Store the first `counts` (B,) positions of a stretch (B, W), of which kv (2, B, W, H, E) was made."""

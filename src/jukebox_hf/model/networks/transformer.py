@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings, widened
-from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid, Stretch
+from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid, StretchAddress
 from .cache import JukeboxCache
 from .cpu_memory import has_bfloat16, trim_heap
 from .initialization import scaled_embedding, scaled_linear
@@ -214,7 +214,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int | Address | Stretch = 0,
+        start: int | Address | StretchAddress = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
         is_in_place: bool = False,
@@ -227,7 +227,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
         """
         if isinstance(start, Address):
             return self.step(hidden, start, cache), None
-        if isinstance(start, Stretch):
+        if isinstance(start, StretchAddress):
             attended, fresh = self.attention(self.attention_norm(hidden), None, start, cache)
             return self._add(hidden, self.dropout(attended), self.mlp), fresh
         if is_in_place:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15  # the increment of SplitMix64
 _FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-BLOCK = 16  # positions whose noise is made at once: it stays in the nearest caches
+NOISE_BLOCK = 16  # positions whose noise is made at once: it stays in the nearest caches
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def keys_of(seeds: Sequence[int], level: int) -> Tensor:
 
 
 class NoiseBuffer:
-    """The noise of the positions that a window is at, made BLOCK positions at a time, in one place for CUDA graphs.
+    """The noise of the positions that a window is at, made NOISE_BLOCK at a time, in one place for CUDA graphs.
 
     Attributes:
         numbers: (B, n, V) float32; position p of the window stands at p % n.
@@ -57,7 +57,7 @@ class NoiseBuffer:
 
     def __init__(self, batch: int, vocab_size: int, code_offset: int, device: torch.device, ahead: int = 1) -> None:
         """`ahead`: how many positions are drawn at once."""
-        self.numbers = torch.zeros(batch, BLOCK + ahead, vocab_size, device=device)
+        self.numbers = torch.zeros(batch, NOISE_BLOCK + ahead, vocab_size, dtype=torch.float32, device=device)
         self._codes = torch.arange(vocab_size, device=device) - code_offset
         self._filled = [0] * batch
 
@@ -76,11 +76,11 @@ class NoiseBuffer:
 
     def _fill(self, row: int) -> None:
         first = self._filled[row]
-        positions = torch.arange(first, first + BLOCK, device=self.numbers.device)
+        positions = torch.arange(first, first + NOISE_BLOCK, device=self.numbers.device)
         own = slice(row, row + 1)
         noise = gumbel_noise(self._keys[own], self._starts[own, None] + positions, self._codes)
         self.numbers[row].index_copy_(0, positions % self.numbers.shape[1], noise[0])
-        self._filled[row] = first + BLOCK
+        self._filled[row] = first + NOISE_BLOCK
 
     def at(self, position: Tensor) -> Tensor:
         """The noise (B, V) of a position of the window (1,), that all rows have reached."""

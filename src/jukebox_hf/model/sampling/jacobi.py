@@ -37,7 +37,7 @@ class JacobiLoop:
         """Go on from `start` codes in all rows; `logits` (B, V), guided, are those the last one was drawn from."""
         self._buffers, songs = buffers, len(logits)
         self.starts = [start] * songs
-        self._at = torch.full((songs, 1), start, device=logits.device)
+        self._at = torch.full((songs, 1), start, dtype=torch.long, device=logits.device)
         self._steps = torch.arange(2 * self._most, device=logits.device)
         # Room behind the end, for guesses that nobody needs.
         self._tokens = F.pad(buffers.tokens[:songs], (0, 2 * self._most))

@@ -19,7 +19,7 @@ from .song import Priors, SongBatch, sample_songs
 from .song_plan import ComputeOptions
 from .song_state import SongState
 
-_WIDTH = 0.5  # of what the second sound has and the first has not
+_SIDE_WIDTH = 0.5  # of what the second sound has and the first has not
 _AROUND = 2048  # samples to either side in which it is told what both share: 46 ms at 44.1 kHz
 _GENTLE = 64  # samples to either side over which the sides give way to a peak
 
@@ -91,7 +91,7 @@ def written_again(
     return found
 
 
-def widened(mono: Tensor, second: Tensor, ceiling: float = 1.0) -> StereoSound:
+def stereo_of(mono: Tensor, second: Tensor, ceiling: float = 1.0) -> StereoSound:
     """Left and right of a song (S,) and its second sound (S,): what the second does not share, in opposite signs.
 
     What both share is told moment by moment, so that the sides are uncorrelated with the mono song, both channels about
@@ -100,7 +100,7 @@ def widened(mono: Tensor, second: Tensor, ceiling: float = 1.0) -> StereoSound:
     """
     middle, other = mono.double(), second.double()
     share = _summed(middle * other) / _summed(middle.square()).clamp(min=1e-12)
-    side = _WIDTH * (other - share * middle)
+    side = _SIDE_WIDTH * (other - share * middle)
     room = (ceiling * (1 - 1e-6) - middle.abs()).clamp(min=0)
     side = (side * _eased((room / side.abs().clamp(min=1e-30)).clamp(max=1))).float()
     mono = mono.float()
