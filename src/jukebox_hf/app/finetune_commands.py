@@ -42,7 +42,7 @@ def finetune(
     method: Annotated[
         str,
         typer.Option(
-            help="What is trained: full (all weights), lora (adapters), or auto: full where memory allows.",
+            help="Weights to train: full (all weights), lora (adapters), or auto: full where memory allows.",
             callback=in_lower_case,
         ),
     ] = "auto",
