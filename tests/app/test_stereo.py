@@ -95,7 +95,8 @@ def test_takes_songs_files_and_formats(words, songs, run_cli, repository, tmp_pa
     (tmp_path / "songs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     given = ("--songs-file", tmp_path / "songs.jsonl", "--out", f"{tmp_path}/out/")
     assert run_cli(*words, *given).code == 0
-    assert (soundfile.read(tmp_path / "out/one.flac")[0] == soundfile.read(songs[1])[0]).all(), "beside a mono song"
+    far = np.abs(soundfile.read(tmp_path / "out/one.flac")[0] - soundfile.read(songs[1])[0]).max()
+    assert far <= LSB, "beside a mono song, in a format that rounds in another way"
     assert soundfile.read(tmp_path / "out/two.flac")[0].ndim == 1
     kept = (*words, "--takes", 2, "--keep", 2, "--stereo", "--format", "opus", "--out", f"{tmp_path}/takes/")
     done = run_cli(*kept, "--json")
