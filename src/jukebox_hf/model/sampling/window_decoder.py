@@ -265,7 +265,10 @@ class WindowDecoder:
         if self._jacobi is not None:
             self._decode_stretches(stop)
         for position in range(self._done, stop):
-            self._decode_at(position, is_heard=position == self._done or self._hook is not None)
+            was_read, body = self._first is not None, self._body_at(position, is_heard=position == self._done)
+            self._last = body()
+            if not was_read:
+                self._keep(self._last[:, None])
             if self._after is not None and self._after(self._codes(position + 1)):
                 stop = position + 1
                 break
@@ -273,8 +276,9 @@ class WindowDecoder:
         self.reached = stop
         return self._finished(stop)
 
-    def _decode_at(self, position: int, is_heard: bool) -> None:
-        """One code of each row; `is_heard`: code of others may have run before."""
+    def _body_at(self, position: int, is_heard: bool) -> Callable[[], Tensor]:
+        """What draws one code of each row there, and gives its logits; `is_heard`: others may have run code before."""
+        is_heard = is_heard or self._hook is not None
         if is_heard:
             self._look_for_other_parts()
         if self._watch is not None:
@@ -284,12 +288,13 @@ class WindowDecoder:
         hook = None if self._hook is None else partial(changed_by, self._hook, position)
         if self._buffers.noise is not None:
             self._buffers.noise.reach([position + 1] * len(self._buffers.first_bad))
-        if self._first is not None:
-            self._last, self._first = self._first, None
-            draw_one(self.options, self.prior, self._buffers, self.cache, self._last, hook)
-        else:
-            self._last = self._body(hook)
-            self._keep(self._last[:, None])
+        return partial(self._body if self._first is None else self._draw_first, hook)
+
+    def _draw_first(self, hook: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """The first code of a window, from logits that were found with what it knows."""
+        logits, self._first = self._first, None
+        draw_one(self.options, self.prior, self._buffers, self.cache, logits, hook)
+        return logits
 
     def _jacobi_loop(self) -> JacobiLoop | None:
         """What checks many codes at once, where that was asked for and is possible."""
@@ -344,7 +349,7 @@ class WindowDecoder:
         songs = len(self._buffers.first_bad)
         for number in range(count):
             begun = time.perf_counter()
-            self._decode_at(self._done, is_heard=number == 0)
+            self._last = self._body_at(self._done, is_heard=number == 0)()
             self._done += 1
             self.pace.note(1, songs, songs, begun)
         if count:
