@@ -214,7 +214,7 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path)
     assert found["memory_gb"] > 0.5
     assert found["disk_bytes"] > sum(path.stat().st_size for path in (place / "whole").rglob("*"))
     assert list(tmp_path.iterdir()) == []
-    assert "of disk; nothing was written" in disk_and_time.in_words(found)[-1]
+    assert "of disk; nothing was written" in disk_and_time.costs_in_words(found)[-1]
 
 
 @pytest.mark.parametrize(
