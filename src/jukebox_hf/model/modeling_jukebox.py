@@ -333,11 +333,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 `top_p`, `min_p`, `typical_p`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a number, or a
                 dictionary by level); `guidance_on`; `draw` "inverse" or "gumbel"; `do_sample=False` for the likeliest
                 code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
-                `plan_song`); `recall`, seconds such as
-                (0, 8) or (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the
-                best `keep` are refined, `choose_by` "likelihood", "self" or "lyrics"
-                (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound memory;
-                `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
+                `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read again;
+                `takes` of the top level, of which the best `keep` are refined, `choose_by` "likelihood", "self" or
+                "lyrics" (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound
+                memory; `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
                 docs/reference/generation.md.
 
         Raises:
@@ -546,7 +545,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         given, arguments, hook = self._read(inputs, generation_config, logits_processor, kwargs | {"takes": takes})
         require(
             not arguments.stereo,
-            "stereo=True is of generate; a song that was sung again in part is stereo_of by generate(codes=..., "
+            "stereo=True is of generate; a song that was sung again in part is widened by generate(codes=..., "
             "stereo=True) from its codes of the top level",
         )
         count = 1 if arguments.taking is None else arguments.taking.takes
