@@ -18,7 +18,7 @@ import transformers
 
 import jukebox_hf
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.runs.backend_notes import backend_noted, backends_of
+from jukebox_hf.app.runs.backend_notes import backends_of, window_noted
 from jukebox_hf.app.runs.model_fingerprint import vqvae_notes
 from jukebox_hf.app.runs.partial_folder import PartialFolder, json_file
 from jukebox_hf.app.runs.planned_songs import PlannedSongs, only, some
@@ -230,8 +230,8 @@ class _Sampling:
             for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
                     self._state = self._state.with_codes(level, song, known)
-            notes = backend_noted(self._state.notes, step.level, step.backend, self._progress.say)
-            self._state = replace(self._state, notes=notes | draws_note(step.state.notes))
+            notes = window_noted(self._state.notes, step, self._progress.say)
+            self._state = replace(self._state, notes=notes)
             self._save(self._state)
             if self._previews is not None:
                 self._previews.show(self._state, step.level if step.level_is_done else None)
