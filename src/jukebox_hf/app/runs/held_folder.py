@@ -28,6 +28,11 @@ _OLD_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK
 _STAGED = ".staged"
 
 
+def lock_holder(said: bytes) -> str:
+    """Who holds a lock, by what its file says."""
+    return said.decode(errors="replace").strip() or "another process"
+
+
 class HeldFolder:
     """An open folder: names in it are read, written, moved and removed, and nothing else."""
 
@@ -122,7 +127,7 @@ class HeldFolder:
         except BlockingIOError:
             is_same = False
         if not is_same:
-            return os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            return lock_holder(os.read(handle, 200))
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         return None

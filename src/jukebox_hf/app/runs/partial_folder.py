@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.held_folder import HeldFolder, lock_holder
 from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_songs
 from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.checks.json_files import parse_json
@@ -82,9 +82,7 @@ class PartialFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(
-                    self._in_use_by(file.read(200).decode(errors="replace").strip() or "another process")
-                ) from None
+                raise ValueError(self._in_use_by(lock_holder(file.read(200)))) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
