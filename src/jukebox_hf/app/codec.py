@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION, magnitudes
-from jukebox_hf.model.networks.convolution import reach_in_codes
+from jukebox_hf.model.networks.convolution import level_reach
 from jukebox_hf.model.networks.cpu_memory import trim_heap
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
@@ -79,7 +79,7 @@ class _CodedLevel:
     def __init__(self, vqvae: JukeboxVQVAE, level: int, block_samples: int, measure: bool) -> None:
         config = vqvae.config
         self._vqvae, self._level, self._hop = vqvae, level, config.hop_lengths[level]
-        self._reach = reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
+        self._reach = level_reach(config, level)
         length = -(-block_samples // self._hop) + 2 * self._reach
         self._to_encode = _Windows(length * self._hop, self._reach * self._hop)
         self._to_hear = _Windows(length, self._reach) if measure else None
@@ -186,7 +186,7 @@ def decode_blocks(
 ) -> Iterator[np.ndarray]:
     """The sound of codes (T,) of a level, block by block: float32, not clamped."""
     config = vqvae.config
-    hop, reach = config.hop_lengths[level], reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
+    hop, reach = config.hop_lengths[level], level_reach(config, level)
     windows = _Windows(-(-block_samples // hop) + 2 * reach, reach)
     for window, start, stop in windows.cut(codes.numpy(), is_last=True):
         part = torch.from_numpy(window)[None].to(vqvae.device)
