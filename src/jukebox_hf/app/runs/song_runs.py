@@ -62,7 +62,6 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
         options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
     )
     check_backend(options.backend)
-    numbers_at_once(options.jacobi)
     progress, is_begun = Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _SongRun(given, options, progress, is_begun).results()
@@ -97,6 +96,7 @@ class _SongRun:
 
     def __init__(self, given: Sequence[dict[str, Any]], options: RunOptions, progress: Progress, begun: list) -> None:
         self.options, self.progress, self.is_begun = options, progress, begun
+        self._computing = {"backend": options.backend, "jacobi": numbers_at_once(options.jacobi)}
         self.songs = _targets(given, options)
         self.by_name = {song.target.name: song for song in self.songs}
         rank, world = rank_among_processes()
@@ -130,7 +130,7 @@ class _SongRun:
         processor = open_processor(config, one.model, one.revision)
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
-        how = {"names": called, "backend": self.options.backend, "jacobi": numbers_at_once(self.options.jacobi)}
+        how = {"names": called, **self._computing}
         asked = [request for _, request in new]
         all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
         model = self._open(requests, choice)
@@ -202,8 +202,7 @@ class _SongRun:
                     processor,
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
-                    backend=self.options.backend,
-                    jacobi=numbers_at_once(self.options.jacobi),
+                    **self._computing,
                     say=self.progress.say,
                 )
                 group = targets[0].name if all_planned[0].taking else None
