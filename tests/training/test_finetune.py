@@ -190,7 +190,7 @@ def test_a_run_that_is_killed_at_every_stage_ends_as_one_that_was_not(place, sto
 
 def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, tmp_path, monkeypatch):
     config = JukeboxModel.from_pretrained(place / "whole").config
-    prior = config.prior_configs[1]
+    prior = training_choice.empty_prior(config.prior_configs[1])
     needs = {method: training_choice.training_bytes(prior, method, 4, 1, True) for method in ("full", "lora")}
     assert needs["lora"] < needs["full"]
     monkeypatch.setattr(training_choice, "room", lambda device: (needs["lora"] + needs["full"]) // 2)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jukebox_hf.model.checks.text_input import check_lyric_text, check_words
-from jukebox_hf.model.checks.validation import is_integer, is_number, require
+from jukebox_hf.model.checks.validation import is_integer, require
+from jukebox_hf.training.prior.replay import check_share
 
 METHODS = ("auto", "lora", "full")
 SWITCHES = ("auto", "true", "false")
@@ -85,10 +86,7 @@ class FinetuneRequest:
                 value is None or (is_integer(value) and value >= least),
                 f"--{name.replace('_', '-')} {value} must be a whole number from {least} on",
             )
-        require(
-            is_number(self.replay_share) and 0 <= self.replay_share < 1,
-            f"--replay-share {self.replay_share} must be from 0 (no old songs) to under 1; try 0.5",
-        )
+        check_share(self.replay_share, "--replay-share ")
         rate = self.learning_rate
         require(rate is None or 0 < rate <= 1, f"--learning-rate {rate} must be over 0 and up to 1; try 0.0001")
         seconds = self.sample_seconds

@@ -102,7 +102,7 @@ class FinetuneRun:
 
     def result(self) -> dict[str, Any]:
         """The report of a finished run."""
-        is_published = self.out.exists() and (self.work.path / "stages.json").is_file()
+        is_published = self.out.exists() and self.work.is_begun
         if not is_published:
             check_target(self.out, force=False)
         found, choice = self._looked()
@@ -179,14 +179,13 @@ class FinetuneRun:
         if self.request.old_songs is not None:
             return self._given_old_songs()
         self._tell(2, f"{self.request.replay} songs of old artists for each level, made by the model before it learns")
-        folders, facts = {}, facts_of(model.vqvae)
+        folders = {}
         for level in self.levels:
             made = self.work.path / f"made_{level}"
             if not is_finished(made):
                 requests = replay_requests(self.config, self.tokenizer, level, self.request.replay, self.request.seed)
                 own = levels_with_upper([level], self.num_levels)
-                make_replay(model, replace(facts_of(model.vqvae, own), hop_lengths=facts.hop_lengths), level, requests,
-                            made, self.request.seed)  # fmt: skip
+                make_replay(model, facts_of(model.vqvae, own), level, requests, made, self.request.seed)
             folders[level] = split_codes(made, self.work.path / f"old_{level}", hold_out_old(made))
         return folders
 

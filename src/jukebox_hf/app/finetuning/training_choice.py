@@ -18,10 +18,8 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.prior.lora import TARGETS, check_rank
 
 _PROCESS_BYTES = 800_000_000  # bytes: Python, torch, the Trainer and the VQ-VAE
-_PER_WEIGHT = {
-    "full": 16,
-    "lora": 4,
-}  # float32: the weight; and its gradient and Adam's two moments where it is trained
+# Bytes of float32: the weight; and its gradient and Adam's two moments where it is trained.
+_PER_WEIGHT = {"full": 16, "lora": 4}
 _PER_ADAPTER = 16
 _KEPT = 22  # activations of a layer that are kept for the backward pass, in widths of the network
 _BATCH_SIZES = (4, 2, 1)
@@ -59,7 +57,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     Raises:
         ValueError: a rank that no layer takes, a device that is not here, or too little memory for anything.
     """
-    priors = [config.prior_configs[level] for level in levels]
+    priors = [empty_prior(config.prior_configs[level]) for level in levels]
     device = the_device(request.device)
     free = room(device)
     methods = ("full", "lora") if request.method == "auto" else (request.method,)
@@ -75,7 +73,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     )
     method, size, again = ways[fitting[0]]
     for prior in priors if method == "lora" else ():
-        check_rank(_empty(prior), request.rank)
+        check_rank(prior, request.rank)
     bf16 = {"true": True, "false": False}.get(request.bf16, _is_native(device))
     steps = 1 if request.batch_size is not None else WINDOWS_PER_STEP // size
     short = (
@@ -96,9 +94,9 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     return TrainingChoice(method, device, size, steps, again, bf16, needs[fitting[0]], line)
 
 
-def training_bytes(config: JukeboxPriorConfig, method: str, rank: int, batch_size: int, checkpointing: bool) -> int:
-    """Memory that training a prior takes, about."""
-    prior = _empty(config)
+def training_bytes(prior: JukeboxPrior, method: str, rank: int, batch_size: int, checkpointing: bool) -> int:
+    """Memory that training a prior takes, about; an `empty_prior` will do."""
+    config = prior.config
     weights = sum(parameter.numel() for parameter in prior.parameters())
     adapters = sum(
         rank * (module.in_features + module.out_features)
@@ -119,7 +117,7 @@ def training_bytes(config: JukeboxPriorConfig, method: str, rank: int, batch_siz
     return _PROCESS_BYTES + weights * _PER_WEIGHT[method] + learnt + passing
 
 
-def _empty(config: JukeboxPriorConfig) -> JukeboxPrior:
+def empty_prior(config: JukeboxPriorConfig) -> JukeboxPrior:
     """A prior without memory, to count in."""
     with torch.device("meta"):
         return JukeboxPrior(config)

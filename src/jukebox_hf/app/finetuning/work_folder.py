@@ -56,6 +56,11 @@ class WorkFolder:
             yield
         self._held = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has left marks here; looks only."""
+        return (self.path / _STAGE_MARKS).is_file()
+
     def found(self, stage: str) -> dict[str, Any] | None:
         """What a stage that is done found; None where it is still to be done."""
         return self._marks.get(stage)

@@ -46,13 +46,13 @@ class WithReplay(Dataset):
         return self.old[(item - len(self.new) + int(self._epoch) * self.num_old) % len(self.old)]
 
 
-def check_share(share: object) -> None:
-    """Refuse what is no share of old windows.
+def check_share(share: object, name: str = "replay_share=") -> None:
+    """Refuse what is no share of old windows; `name` is what stands before it in the refusal.
 
     Raises:
         ValueError: in one sentence.
     """
     require(
         is_number(share) and 0 <= share < 1,
-        f"replay_share={share!r} must be from 0 (no old songs) to under 1; try 0.5",
+        f"{name}{share!r} must be from 0 (no old songs) to under 1; try 0.5",
     )
