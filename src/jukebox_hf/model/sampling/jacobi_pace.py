@@ -33,7 +33,7 @@ class Pace:
 
     Attributes:
         is_auto: whether it is chosen by what was fastest.
-        most: the largest number that `next_width` gives.
+        most: the largest number of positions that `next` gives.
     """
 
     def __init__(self, asked: int | str, context_length: int) -> None:

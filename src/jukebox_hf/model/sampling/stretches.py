@@ -20,11 +20,9 @@ class Stretcher(Protocol):
 
     Attributes:
         backend: which one computes them.
-        is_exact: whether logits are those of one position alone to the last bit.
     """
 
     backend: str
-    is_exact: bool
 
     def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning) -> Tensor:
         """Logits (B, W, V) float32 at positions (B, W), each from the token before it (B, W); caches keep nothing."""
@@ -36,7 +34,7 @@ class Stretcher(Protocol):
 class EagerStretcher:
     """By `prior.stretch`, whose products of more rows may sum in another order: near ties can fall otherwise."""
 
-    backend, is_exact = "eager", False
+    backend = "eager"
 
     def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
         self._prior, self._cache = prior, cache

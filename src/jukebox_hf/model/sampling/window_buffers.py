@@ -79,8 +79,8 @@ class WindowBuffers(NamedTuple):
             self.noise.begin(numbers, first)
         if self.conditioning.positions is not conditioning.positions:
             self.conditioning.positions[:, : conditioning.positions.shape[1]].copy_(conditioning.positions)
-        for first in (self.first_bad, self.first_empty, self.first_unclear):
-            first.fill_(length)
+        for wrong in (self.first_bad, self.first_empty, self.first_unclear):
+            wrong.fill_(length)
 
     def numbers_at(self, spots: Tensor) -> Tensor | None:
         """What decides the codes at `spots` (B, n): uniforms (B, n), noise (B, n, V), or None at temperature 0."""
