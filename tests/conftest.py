@@ -1,8 +1,11 @@
 """What all tests share: small configurations, networks with lively random weights, and inputs that fit them."""
 
+import io
 import os
 import subprocess
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +16,7 @@ import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.app import cli
+from jukebox_hf.model.sampling import cpp_step
 
 ROOT = Path(__file__).parents[1]
 
@@ -171,6 +175,53 @@ def _run_python(code, *arguments, cwd=None, env=None):
     return done.stdout.strip()
 
 
+class _Child:
+    """The command line in a fork of this process, which has imported everything; what it says goes to a file."""
+
+    def __init__(self, words, log, before=lambda: None):
+        self.log, self.code = log, None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(words, before)
+
+    def _run(self, words, before):
+        code = 1
+        try:
+            for stream in (1, 2):
+                os.dup2(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(stream, "w"), write_through=True) for stream in (1, 2))
+            sys.argv = ["jukebox-hf", *map(str, words)]
+            before()
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:  # a child must never come back into pytest
+            sys.stdout.flush()
+            os._exit(code)
+
+    def poll(self):
+        """Its exit code once it has ended, or minus the signal that ended it."""
+        if self.code is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if found else None
+        return self.code
+
+    def wait(self, seconds=60):
+        stop = time.monotonic() + seconds
+        while self.poll() is None:
+            assert time.monotonic() < stop, "the child does not end"
+            time.sleep(0.002)
+        return self.code
+
+    def send(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    @property
+    def said(self):
+        return self.log.read_text()
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
@@ -238,6 +289,26 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session")
+def child_of_this_process():
+    """The command line in a fork, which spares the seconds of all imports: (words, log, before=called first)."""
+    cpp_step.compile_native()  # these two once here, not once in every child
+    import_module("jukebox_hf.rendering.picture")
+    return _Child
+
+
+@pytest.fixture(scope="session")
+def run_to_the_end(child_of_this_process, tmp_path_factory):
+    """Run the command line in a child until it has ended well, and give what it said: (*words, folder=its own)."""
+
+    def run(*words, folder="."):
+        child = child_of_this_process(words, tmp_path_factory.mktemp("log") / "log", lambda: os.chdir(folder))
+        assert child.wait(300) == 0, f"{words}\n{child.said}"
+        return child.said
+
+    return run
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """What the tests of the commands share: a tiny repository, the command line in this process and in others."""
 
-import io
 import json
 import os
 import runpy
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukebox_hf.app import cli
 from jukebox_hf.app.runs.song_folder import load_codes
-from jukebox_hf.model.sampling import cpp_step
 
 ROOT = Path(__file__).parents[2]
 RATE = 44100
@@ -42,72 +38,13 @@ def generate(run_cli, repository):
     return run
 
 
-class Child:
-    """The command line in a fork of this process, which has imported everything already; its words go to a file."""
-
-    def __init__(self, words, log, before):
-        self.log, self.code = log, None
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._run(words, before)
-
-    def _run(self, words, before):
-        code = 1
-        try:
-            for stream in (1, 2):
-                os.dup2(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-            sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(stream, "w"), write_through=True) for stream in (1, 2))
-            sys.argv = ["jukebox-hf", *map(str, words)]
-            before()
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:  # a child must never come back into pytest
-            sys.stdout.flush()
-            os._exit(code)
-
-    def poll(self):
-        """Its exit code once it has ended, or minus the signal that ended it."""
-        if self.code is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if found else None
-        return self.code
-
-    def wait(self, seconds=60):
-        stop = time.monotonic() + seconds
-        while self.poll() is None:
-            assert time.monotonic() < stop, "the child does not end"
-            time.sleep(0.002)
-        return self.code
-
-    def send(self, number):
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    @property
-    def said(self):
-        return self.log.read_text()
-
-
-@pytest.fixture(scope="session")
-def run_to_the_end(tmp_path_factory):
-    """Run the command line in a child until it has ended well: (*words)."""
-
-    def run(*words):
-        child = Child(words, tmp_path_factory.mktemp("log") / "log", lambda: None)
-        assert child.wait(300) == 0, child.said
-
-    return run
-
-
 @pytest.fixture
-def start(tmp_path_factory):
+def start(child_of_this_process, tmp_path_factory):
     """Start the command line in a child: (*words, before=a function it calls first)."""
     children = []
-    cpp_step.compile_native()  # once here, not once in every child
 
     def run(*words, before=lambda: None):
-        children.append(Child(words, tmp_path_factory.mktemp("child") / "log", before))
+        children.append(child_of_this_process(words, tmp_path_factory.mktemp("child") / "log", before))
         return children[-1]
 
     yield run
