@@ -206,7 +206,7 @@ class _Child:
             self.code = os.waitstatus_to_exitcode(status) if found else None
         return self.code
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=300):
         stop = time.monotonic() + seconds
         while self.poll() is None:
             assert time.monotonic() < stop, "the child does not end"
@@ -305,7 +305,7 @@ def run_to_the_end(child_of_this_process, tmp_path_factory):
 
     def run(*words, folder="."):
         child = child_of_this_process(words, tmp_path_factory.mktemp("log") / "log", lambda: os.chdir(folder))
-        assert child.wait(300) == 0, f"{words}\n{child.said}"
+        assert child.wait() == 0, f"{words}\n{child.said}"
         return child.said
 
     return run
