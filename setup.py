@@ -20,7 +20,7 @@ CORE = [
     "typer",
 ]
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
-FEATURES = ["scikit-learn>=1.5", "pyarrow"]
+FEATURES = ["scikit-learn>=1.6", "pyarrow"]
 QUANT = ["torchao>=0.18,<0.19"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'

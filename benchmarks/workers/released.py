@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
 from jukebox_hf.model.networks.cpu_memory import trim_heap
 
-SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics"}
+SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics", "5b": "prior_5b"}
 
 
 def config_of(shape: str, layers: int) -> JukeboxPriorConfig:
@@ -25,6 +25,14 @@ def cut(config: JukeboxPriorConfig, layers: int | None) -> JukeboxPriorConfig:
     return replace(
         config, num_hidden_layers=len(kinds), attention_kinds=kinds, alignment_layer=None, alignment_head=None
     )
+
+
+def narrowed(config: JukeboxPriorConfig, rows: int | None) -> JukeboxPriorConfig:
+    """The configuration with a window of fewer rows, each as long as before; all of them for None."""
+    if rows is None:
+        return config
+    length = (config.context_length + config.prefix_length) // config.attention_rows
+    return replace(config, context_length=rows * length - config.prefix_length, attention_rows=rows)
 
 
 def build(shape: str, layers: int, weights: str) -> JukeboxPrior:

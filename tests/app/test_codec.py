@@ -63,6 +63,11 @@ def test_measures_are_bits_and_the_spectral_convergence_of_what_comes_back(tiny_
         assert one.spectral_convergence == pytest.approx(other.spectral_convergence, rel=0.1)
 
 
+def test_what_codes_keep_of_silence_is_no_number(tiny_vqvae):
+    blocks = [np.zeros(4096, np.float32)]
+    assert {one.spectral_convergence for one in encode_blocks(blocks, tiny_vqvae()).measures} == {None}
+
+
 @pytest.mark.parametrize("rate", [1000, 1600, 8000])
 def test_a_stream_of_a_file_is_the_file(tmp_path, rate):
     samples = np.random.default_rng(0).normal(0, 0.1, (rate * 5 + 3, 2)).astype(np.float32)

@@ -109,6 +109,26 @@ def test_a_worker_that_fails_says_why(benchmark, tmp_path, monkeypatch):
         rounds.ours("broken.py", {}).wait_until_ready()
 
 
+def test_features_are_extrapolated_to_72_layers_of_which_early_exit_runs_half(benchmark):
+    """With 2 s and 0.5 GB a layer, 1 s before the first, and half a second of the head's."""
+    features = benchmark("features")
+    times, peaks = {"input": 1.0, "exit": 5.0, "full": 9.5}, {"exit": 2.0, "full": 3.0}
+    early, whole = features.own_ways(times, peaks, 0.5, layers=4).values()
+    assert (early.whole_seconds, early.whole_peak) == (1 + 36 * 2, 2 + 34 * 0.5)
+    assert (whole.whole_seconds, whole.whole_peak) == (1.5 + 72 * 2, 3 + 68 * 0.5)
+    peer = features.peer_way(seconds=10.0, of_layers=8.0, peak=3.0, a_layer=0.5, layers=4)
+    assert (peer.whole_seconds, peer.whole_peak) == (2 + 72 * 2, 3 + 68 * 0.5)
+
+
+@pytest.mark.parametrize(("shape", "codes"), [("5b", 1024), ("1b_lyrics", 16 * 102 - 384)])
+def test_a_window_is_cut_in_whole_rows(benchmark, monkeypatch, root, shape, codes):
+    monkeypatch.syspath_prepend(str(root / "benchmarks" / "workers"))
+    released = benchmark("released")
+    config = released.narrowed(released.config_of(shape, 2), 16)
+    assert (config.context_length, config.attention_rows) == (codes, 16)
+    assert released.narrowed(config, None) is config
+
+
 def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
     """With steps of 1 ms, and of 1.5 ms for sixteen rows."""
     gpu = benchmark("gpu")

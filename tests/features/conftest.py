@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxConfig, JukeboxModel, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.conversion.quantize import quantize_repository
 from jukebox_hf.features.music_features import JukeboxFeatures
 
 RATE, WINDOW = 1000, 120  # samples per second; codes of 8 samples in a window of the top prior
@@ -27,7 +28,7 @@ _PRIOR = {
 }
 
 
-def _config():
+def _config(num_hidden_layers=72):
     vqvae = JukeboxVQVAEConfig(
         sampling_rate=RATE,
         level_strides=((2, 2), (2,)),
@@ -36,7 +37,7 @@ def _config():
         hidden_sizes=(8, 8),
         residual_depths=(2, 2),
     )
-    top = JukeboxPriorConfig(**_PRIOR, level=1, hop_length=8, num_hidden_layers=72)
+    top = JukeboxPriorConfig(**_PRIOR, level=1, hop_length=8, num_hidden_layers=num_hidden_layers)
     conditioner = {"conditioner_hidden_size": 12, "conditioner_residual_depth": 2, "conditioner_dilation_cycle": 2}
     upsampler = JukeboxPriorConfig(
         **_PRIOR, level=0, hop_length=4, num_hidden_layers=3, upper_strides=(2,), **conditioner
@@ -46,8 +47,22 @@ def _config():
 
 @pytest.fixture(scope="session")
 def model():
-    """The whole model in memory, with lively weights that deep layers do not blow up; no test changes it."""
-    model = JukeboxModel(_config()).eval()
+    """The whole model in memory; no test changes it."""
+    return _drawn(_config())
+
+
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory):
+    """Folders of a shallow model, and of what `jukebox-hf quantize` makes of it."""
+    exact, small = (tmp_path_factory.mktemp("quantized") / name for name in ("exact", "int8"))
+    _drawn(_config(num_hidden_layers=4)).save_pretrained(exact)
+    quantize_repository(exact, small, force=True, say=lambda line: None)
+    return exact, small
+
+
+def _drawn(config):
+    """Lively weights that deep layers do not blow up."""
+    model = JukeboxModel(config).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.named_parameters():

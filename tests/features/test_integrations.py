@@ -1,37 +1,67 @@
 """scikit-learn and MARBLE take our features as they take others."""
 
+import warnings
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
-from jukebox_hf import JukeboxFeatures
+from jukebox_hf import JukeboxFeatures, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.features.marble_encoder import JukeboxEncoder
 from jukebox_hf.features.sklearn_features import JukeboxFeatureTransformer
 from jukebox_hf.model.inputs.audio_input import resample
 
 RATE = 1000
-_CHECKS = (  # of scikit-learn's own, those that hand over no matrix of numbers
-    "check_estimator_cloneable",
-    "check_estimator_repr",
-    "check_no_attributes_set_in_init",
-    "check_parameters_default_constructible",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_mixin_order",
-    "check_estimator_tags_renamed",
-    "check_valid_tag_types",
-)
+_NOT_OF_SOUND = {
+    "check_estimators_dtypes": "int64 samples have no full scale, so they are refused",
+    "check_estimator_sparse_tag": "fit does not look at recordings, sparse or not",
+    "check_transformer_general": "a recording to transform may be longer than those of fit",
+    "check_fit_idempotent": "hands over samples beyond full scale, which are refused",
+}
 
 
-@pytest.mark.parametrize("check", _CHECKS)
-def test_scikit_learns_own_checks_pass(check):
-    getattr(estimator_checks, check)("JukeboxFeatureTransformer", JukeboxFeatureTransformer())
+class _OfRows(JukeboxFeatureTransformer):
+    """Tells scikit-learn's checks that it takes matrices, so that they run: of codes of 2 samples a row is a sound."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What all of scikit-learn's checks say, by outcome and name."""
+    sizes = {"level_strides": ((2,),), "codebook_dim": 4, "hidden_sizes": (4,), "residual_depths": (1,)}
+    folder = tmp_path_factory.mktemp("vqvae")
+    JukeboxVQVAE(JukeboxVQVAEConfig(sampling_rate=RATE, codebook_size=8, **sizes)).save_pretrained(folder)
+    step, found = _OfRows(str(folder), kind="latents"), {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = estimator_checks.check_estimator(step, on_skip=None, on_fail=None)
+    for one in said:
+        found.setdefault(one["status"], {})[one["check_name"]] = one["exception"]
+    return found
+
+
+def test_scikit_learns_own_checks_pass_where_they_apply(outcomes):
+    failed = {name: str(error) for name, error in outcomes["failed"].items() if name not in _NOT_OF_SOUND}
+    assert not failed
+    assert len(outcomes["passed"]) >= 25
+    assert {"check_transformers_unfitted", "check_estimators_pickle", "check_dict_unchanged"} <= set(outcomes["passed"])
+
+
+def test_what_does_not_apply_fails_for_the_reason_that_is_said(outcomes):
+    assert "says nothing of its scale" in str(outcomes["failed"]["check_estimators_dtypes"])
+    assert "number of features in transform is different" in str(outcomes["failed"]["check_transformer_general"])
+    assert "full scale is 1" in str(outcomes["failed"]["check_fit_idempotent"])
 
 
 def test_rows_are_features_and_have_names(model, sound, tmp_path):
@@ -40,8 +70,9 @@ def test_rows_are_features_and_have_names(model, sound, tmp_path):
         soundfile.write(tmp_path / f"{number}.wav", clip, RATE, subtype="FLOAT")
     paths = [tmp_path / f"{number}.wav" for number in range(6)]
     step = JukeboxFeatureTransformer(model, layers=(1, 3))
-    with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
-        step.transform(paths)
+    for unfitted in (lambda: step.transform(paths), step.get_feature_names_out):
+        with pytest.raises(NotFittedError, match=r"not fitted; call fit\(\) first"):
+            unfitted()
     rows = step.fit_transform(paths)
     assert rows.shape == (6, 32)
     wanted = JukeboxFeatures(model, layers=(1, 3))(clips).features.numpy()

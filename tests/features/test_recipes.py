@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jukebox_hf.features.recipes import PRESETS, FeatureRecipe, read_recipe
+from jukebox_hf.features.recording_windows import plan_recording
 
 RATE, HOP, WINDOW = 1000, 8, 120
 
@@ -86,6 +87,11 @@ def test_sheetsage_clamps_the_length_of_songs_that_no_prior_knows(features, soun
     monkeypatch.setattr(made.prior, "condition", lambda **given: told.append(given["timing"]) or condition(**given))
     made.track(sound(1.5))
     assert [row.tolist() for row in told] == [[[60_000, 0, 960]], [[60_000, 960, 960]]]
+    plan = plan_recording(made.recipe, made.prior.config, 700 * RATE // HOP, 700 * RATE)
+    assert {window.total_samples for window in plan} == {599_999}  # bins end before 600 s
+    assert plan[-1].offset_samples == 599_999 - 960, "windows beyond the end stand at it"
+    inside = [window for window in plan if window.start * HOP < 599_999]
+    assert [window.offset_samples for window in inside] == [window.start * HOP for window in inside]
 
 
 @pytest.mark.parametrize("name", PRESETS)

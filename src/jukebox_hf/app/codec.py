@@ -19,6 +19,7 @@ from jukebox_hf.model.networks.cpu_memory import trim_heap
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 CODEC_BLOCK = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
+_SILENT = 2e-3**2  # spectra below this square of a norm, as in the training losses
 _CODES_AT_ONCE = 1 << 11  # bounds the table of distances to all code vectors
 
 
@@ -29,7 +30,7 @@ class CodecMeasures:
     Attributes:
         bits_per_second: of its codes, each by itself.
         spectral_convergence: norm of the difference of magnitude spectra over that of the sound, block by block: 0 is
-            perfect, 1 as good as silence; None where it was not measured.
+            perfect, 1 as good as silence; None where it was not measured, and of silence.
     """
 
     bits_per_second: float
@@ -104,7 +105,7 @@ class _CodedLevel:
     def measures(self) -> CodecMeasures:
         """What the codes cost, and what they keep."""
         wrong, all_of_it = self._squares
-        convergence = None if self._to_hear is None else math.sqrt(wrong / max(all_of_it, 1e-30))
+        convergence = math.sqrt(wrong / all_of_it) if all_of_it > _SILENT else None
         return CodecMeasures.of(self._vqvae.config, self._level, convergence)
 
     def _encoded(self, window: np.ndarray, start: int, stop: int) -> Tensor:

@@ -92,7 +92,8 @@ class JukeboxFeatures:
         Args:
             pretrained_model_name_or_path: Hub name or folder; a VQ-VAE alone gives codes, vectors and latents.
             preset, layers, batch_size, said: as in the constructor.
-            dtype: of the prior's matrices: float32, bfloat16, float16 or "int8"; None keeps what the files hold.
+            dtype: of the prior's matrices: float32, bfloat16, float16 or "int8"; None keeps what the files hold. What
+                `jukebox-hf quantize` made is int8 alone.
             device: where to compute; None: the CPU.
             revision: of a repository on the Hub.
 
@@ -104,7 +105,9 @@ class JukeboxFeatures:
         recipe = read_recipe(preset, said)
         features = cls.__new__(cls)
         features._set_up(
-            open_parts(pretrained_model_name_or_path, dtype=dtype, device=device, revision=revision), recipe, batch_size
+            open_parts(pretrained_model_name_or_path, recipe=recipe, dtype=dtype, device=device, revision=revision),
+            recipe,
+            batch_size,
         )
         return features
 

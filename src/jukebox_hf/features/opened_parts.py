@@ -4,7 +4,7 @@ Flows in: a model, or the name of a repository. Flows out: its parts, which weig
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jukebox_hf.features.recipes import FeatureRecipe
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
-from jukebox_hf.model.files.checkpoint_files import pin, read_config_json
+from jukebox_hf.model.files.checkpoint_files import pin, read_config_json, read_json_beside
 from jukebox_hf.model.files.loading_arguments import check_devices, check_source, without_bars
 from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -92,14 +92,19 @@ class OpenedParts:
 def open_parts(
     model: Any,
     *,
+    recipe: FeatureRecipe | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     revision: str | None = None,
 ) -> OpenedParts:
     """Open a repository, or take a network that is there; arguments as in `JukeboxFeatures.from_pretrained`.
 
+    Args:
+        recipe: which prior will be asked for, if any.
+
     Raises:
-        ValueError, OSError: no model, or no such dtype or device, in one sentence.
+        ValueError, OSError: no model, no such dtype or device, or int8 matrices of another kind or in another dtype, in
+            one sentence.
     """
     if isinstance(model, JukeboxVQVAE):
         return OpenedParts(model.eval(), None, "the model", None)
@@ -110,12 +115,43 @@ def open_parts(
     name, hub = pin(located(str(model)), **({} if revision is None else {"revision": revision}))
     commit = hub.get("revision") if not Path(name).is_dir() else None
     with without_bars():
-        if read_config_json(name, **hub).get("model_type") == "jukebox_vqvae":
+        root = read_config_json(name, **hub)
+        if root.get("model_type") == "jukebox_vqvae":
             vqvae = JukeboxVQVAE.from_pretrained(name, dtype=torch.float32, **hub)
             return OpenedParts(vqvae.eval().to(device or "cpu"), None, str(model), commit)
         how = {"quantization_config": int8_config()} if dtype == "int8" else {"dtype": dtype}
+        if recipe is not None and recipe.kind == "hidden_states" and _is_int8(name, root, recipe, dtype, hub):
+            how = {}
         opened = JukeboxModel.from_pretrained(name, **how, **hub)
     return OpenedParts(opened.vqvae.to(device or "cpu"), opened.to(device or "cpu"), str(model), commit)
+
+
+def _is_int8(name: str, root: Mapping[str, Any], recipe: FeatureRecipe, dtype: Any, hub: Mapping[str, Any]) -> bool:
+    """Whether the prior of a recipe is stored as int8, as `jukebox-hf quantize` does it.
+
+    Raises:
+        ValueError: another quantization, another dtype asked of int8, or torchao is not installed.
+    """
+    priors = root.get("prior_configs")
+    top = len(priors) - 1 if isinstance(priors, list) else 0
+    part = f"prior_{top if recipe.level is None else recipe.level}"
+    stored = read_json_beside(name, "config.json", part, **hub) or {}
+    if "quantization_config" not in stored:
+        return False
+    said = stored["quantization_config"]
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    require(
+        method == "torchao" and "Int8WeightOnlyConfig" in str(said.get("quant_type")),
+        f"{part} of {name} is quantized by {method!r:.40}, of which no features are made, but of float32, bfloat16, "
+        f"float16 and the int8 of jukebox-hf quantize; name the model it was made from, and say dtype='int8'",
+    )
+    require(
+        dtype in (None, "auto", "int8"),
+        f"dtype={str(dtype).removeprefix('torch.')!r} is not possible: the matrices of {name} are int8 already; leave "
+        f"it out, or name the model it was made from",
+    )
+    int8_config()  # refuses where torchao is missing
+    return True
 
 
 def _weights_digest(vqvae: JukeboxVQVAE) -> bytes:

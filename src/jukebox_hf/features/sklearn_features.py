@@ -14,6 +14,7 @@ from jukebox_hf.model.checks.validation import require
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.exceptions import NotFittedError
 except ImportError:
     raise ImportError(
         f"JukeboxFeatureTransformer is a step of scikit-learn, which is not installed; {INSTALL}"
@@ -75,19 +76,23 @@ class JukeboxFeatureTransformer(TransformerMixin, BaseEstimator):
             float32 (recordings, layers * D).
 
         Raises:
-            ValueError: what cannot be read, or a transformer that was not fitted.
+            ValueError: what cannot be read, or (NotFittedError) a transformer that was not fitted.
         """
-        require(hasattr(self, "features_"), "this JukeboxFeatureTransformer is not fitted; call fit() first")
-        rows = [self.features_.track(one).values.reshape(-1) for one in recordings]
+        made = self._fitted()
+        rows = [made.track(one).values.reshape(-1) for one in recordings]
         return np.stack(rows) if rows else np.zeros((0, self.n_features_out_), np.float32)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as layer36_0000."""
-        require(hasattr(self, "features_"), "this JukeboxFeatureTransformer is not fitted; call fit() first")
-        made = self.features_
+        made = self._fitted()
         parts = [f"layer{layer}" for layer in made.layers] or [f"{made.recipe.kind}{made.level}"]
         names = [f"{part}_{number:04d}" for part in parts for number in range(made.feature_size)]
         return np.array(names, dtype=object)
+
+    def _fitted(self) -> JukeboxFeatures:
+        if not hasattr(self, "features_"):
+            raise NotFittedError("this JukeboxFeatureTransformer is not fitted; call fit() first")
+        return self.features_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "features_")
@@ -98,4 +103,5 @@ class JukeboxFeatureTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False  # recordings are no matrix
         tags.input_tags.string = True
         tags.no_validation = True
+        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever the sound was
         return tags

@@ -197,7 +197,8 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
     def first_layers(self, level: int, depth: int) -> JukeboxPrior:
         """The first `depth` layers of the prior of a level, for its `hidden_states`; no more is read from its files.
 
-        It is the caller's alone; where the prior is in memory, they share its weights.
+        It is the caller's alone; where the prior is in memory, they share its weights, and where adapters or others'
+        modules stand in it, it is that prior itself.
 
         Raises:
             ValueError, OSError: no such level or depth, or a prior that cannot be loaded.
@@ -213,6 +214,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             return self._source.load_prior(level, config, self.device, depth)
         with torch.device("meta"):
             cut = JukeboxPrior(prior.config, depth)
+        kinds = {name: type(module) for name, module in prior.named_modules()}
+        if any(kinds.get(name) is not type(module) for name, module in cut.named_modules()):
+            return prior.eval()  # with modules of another's, such as adapters, which act whole or not at all
         wanted = cut.state_dict().keys()
         state = {name: tensor for name, tensor in prior.state_dict(keep_vars=True).items() if name in wanted}
         cut.load_state_dict(state, assign=True)
