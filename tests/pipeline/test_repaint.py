@@ -382,7 +382,15 @@ def test_what_follows_is_read_in_a_window_around_the_end(code, total, window):
 
 @pytest.mark.parametrize(
     ("start", "stop", "codes"),
-    [(0, 0.5, (0, 4)), (0.06, 0.44, (0, 4)), (0.07, 0.3, (1, 2)), (0.45, 0.9, (4, 7)), (0.84, 1.06, (7, 8))],
+    [
+        (0, 0.5, (0, 4)),
+        (0.06, 0.44, (0, 4)),
+        (0.07, 0.3, (1, 2)),
+        (0.45, 0.9, (4, 7)),
+        (0.84, 1.06, (7, 8)),
+        (0.84, 1.1, (7, 8)),
+        (0.96, 1.1, (7, 8)),
+    ],
 )
 def test_the_ends_of_a_stretch_are_moved_to_the_nearest_codes(start, stop, codes):
     sizes = SimpleNamespace(hop_lengths=(2, 16))
