@@ -260,6 +260,24 @@ def test_a_sketch_can_be_repainted_and_an_unfinished_song_not(chosen, run_cli, t
     assert done.code == 0, done.err
 
 
+def test_a_stretch_is_sung_with_an_earlier_one_in_sight(chosen, run_cli, tmp_path, codes_of, read_json):
+    state, none = load_codes(chosen.with_suffix(".codes.safetensors")), torch.zeros(0, dtype=torch.long)
+    state = state.with_codes(0, 0, none).with_codes(1, 0, none)
+    save_codes(state, tmp_path / "top.codes.safetensors")
+    later = ("--from", 28 * 128 / 44100, "--to", 33 * 128 / 44100, "--seed", 3, "--temperature", 3)
+    told = read_json(chosen.with_suffix(".json"))
+    for name, more in (("plain", ()), ("recalled", ("--recall", "0-0.012"))):
+        given = ("repaint", tmp_path / "top.codes.safetensors", "--model", told["request"]["model"], *later, *more)
+        done = run_cli(*given, "--out", tmp_path / f"{name}.wav")
+        assert done.code == 0, done.err
+    plain, recalled = (codes_of(tmp_path / f"{name}.codes.safetensors")[2] for name in ("plain", "recalled"))
+    assert plain[:28] == recalled[:28] == codes_of(chosen.with_suffix(".codes.safetensors"))[2][:28]
+    assert plain != recalled
+    line = shlex.split(read_json(tmp_path / "recalled.json")["command"])
+    assert line[line.index("--recall") + 1] == "0-0.012"
+    assert "recall" not in " ".join(shlex.split(read_json(tmp_path / "plain.json")["command"]))
+
+
 def test_estimates_count_takes_and_stretches(words, chosen, run_cli, tmp_path):
     done = run_cli(*words, "--out", tmp_path / "a.wav", "--dry-run", "--json")
     assert [level["steps"] for level in json.loads(done.out)["songs"][0]["levels"]] == [34, 136, 544]

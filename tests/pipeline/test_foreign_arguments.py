@@ -11,7 +11,7 @@ from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 from jukebox_hf.model.checks.foreign_arguments import GENERATE, UNASKED
 from jukebox_hf.model.files.loading_arguments import LOAD, read_loading
-from jukebox_hf.model.songs.generation_arguments import KNOWN, read_generate_arguments
+from jukebox_hf.model.songs.generation_arguments import KNOWN, generation_config_of, read_generate_arguments
 
 TINY = {"max_new_tokens": 1, "levels": [2]}
 
@@ -384,3 +384,68 @@ def test_peft_wraps_a_prior_for_any_task(task, tiny_prior, inputs_for):
         expected = prior(**inputs).loss
         lora = peft.LoraConfig(r=2, target_modules=["query_key_value"], task_type=task)
         assert torch.equal(peft.get_peft_model(prior, lora)(**inputs).loss, expected)
+
+
+_SAMPLED = {"do_sample": True}  # without which transformers saves none of these
+SAVED = {
+    "do_sample": [{"do_sample": False}],
+    "temperature": [{"temperature": 0.5, **_SAMPLED}, {"temperature": {2: 0.5, 0: 0.7}, **_SAMPLED}],
+    "top_k": [{"top_k": {1: 7}, **_SAMPLED}],
+    "top_p": [{"top_p": 0.9, **_SAMPLED}],
+    "min_p": [{"min_p": {2: 0.1}, **_SAMPLED}],
+    "typical_p": [{"typical_p": 0.9, **_SAMPLED}],
+    "guidance_scale": [{"guidance_scale": 2}, {"guidance_scale": {2: 3.0}}],
+    "guidance_on": [{"guidance_scale": 2, "guidance_on": "labels"}],
+    "lyrics_guidance": [{"lyrics_guidance": {2: 1.5}}],
+    "draw": [{"draw": "gumbel"}],
+    "seconds": [{"seconds": 0.2}],
+    "max_new_tokens": [{"max_new_tokens": 5}],
+    "levels": [{"levels": (2, 1)}],
+    "recall": [{"recall": (0, 0.01)}, {"recall": (0, 0.01, 0.02)}],
+    "hop_fractions": [{"hop_fractions": 0.5}, {"hop_fractions": {2: 0.5}}],
+    "parallel_windows": [{"parallel_windows": True}],
+    "chunk": [{"chunk": 8}],
+    "batch": [{"batch": 3}],
+    "backend": [{"backend": "eager"}],
+    "jacobi": [{"jacobi": "auto"}, {"jacobi": {0: 8, 1: "auto"}}],
+    "seed": [{"seed": 3}],
+    "num_return_sequences": [{"num_return_sequences": 2, **_SAMPLED}],
+    "takes": [{"takes": 4}],
+    "keep": [{"takes": 4, "keep": 2}],
+    "choose_by": [{"takes": 4, "choose_by": "self"}],
+    "stereo": [{"stereo": True}],
+    "return_codes": [{"return_codes": True}],
+    "return_alignment": [{"return_alignment": True}],
+}
+_OF_A_CALL = ("seconds", "levels", "recall", "seed", "num_return_sequences")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_option_comes_back_from_a_saved_generation_config(model, tmp_path, name):
+    """As one that is given, and, of what may be a default, as the model's own."""
+    for said in SAVED[name]:
+        plain = _read(model, **said)
+        assert plain != _read(model)
+        GenerationConfig(**said).save_pretrained(tmp_path)
+        assert _read(model, GenerationConfig.from_pretrained(tmp_path)) == plain
+        own = model.generation_config.to_diff_dict() if name != "do_sample" else {"max_new_tokens": 24}
+        GenerationConfig(**{**own, **said}).save_pretrained(tmp_path)
+        if name in _OF_A_CALL:
+            with pytest.raises(ValueError, match=f"generation_config.{name}=.* cannot be a default of songs"):
+                read_generate_arguments(model.config, GenerationConfig.from_pretrained(tmp_path), None, {})
+            continue
+        loaded = generation_config_of(str(tmp_path), model.config, is_legacy=False)
+        found = read_generate_arguments(model.config, loaded, None, {})
+        if name == "max_new_tokens":  # what songs are long of which nothing says the length
+            assert (found.default_codes, plain.new_codes) == (5, 5)
+        else:
+            assert found == plain
+
+
+def test_songs_of_a_loaded_generation_config_are_those_of_plain_arguments(model, words, tmp_path, same):
+    said = {"guidance_scale": 2.0, "lyrics_guidance": {2: 1.5}, "takes": 2, "draw": "gumbel", "jacobi": {2: 4}}
+    said |= {"seconds": 0.1, "recall": (0, 0.01), "hop_fractions": {2: 0.25}, "levels": [2], "return_codes": True}
+    GenerationConfig(**said, temperature=3.0, do_sample=True).save_pretrained(tmp_path)
+    plain = model.generate(**words, **said, temperature=3.0, backend="eager")
+    config = GenerationConfig.from_pretrained(tmp_path)
+    assert same(model.generate(**words, generation_config=config, backend="eager"), plain)

@@ -1,12 +1,16 @@
 """Repaint: a stretch is sung again, what follows chooses the take, and everything else stays bit for bit."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from jukebox_hf import JukeboxPipeline
+from jukebox_hf import JukeboxPipeline, SamplingSettings, sample_window
+from jukebox_hf.model.inputs.labels import window_inputs
+from jukebox_hf.model.sampling.sampling_ops import uniforms
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.takes import repaint, takes
 
@@ -39,7 +43,7 @@ def _outside(codes, span):
 
 
 def test_outside_of_the_stretch_and_its_mended_seams_every_code_stays(older, again, model):
-    told = again.repaint
+    told = again.repaint[0]
     assert (told.start_second, told.stop_second) == pytest.approx(STRETCH)
     assert told.changed[2] == (START, STOP)
     windows = [prior.context_length for prior in model.config.prior_configs]
@@ -55,7 +59,7 @@ def test_outside_of_the_stretch_and_its_mended_seams_every_code_stays(older, aga
 
 
 def test_the_audio_is_the_same_beyond_the_reach_of_the_decoder(older, again):
-    first, last = (round(second * RATE) for second in again.repaint.changed_seconds)
+    first, last = (round(second * RATE) for second in again.repaint[0].changed_seconds)
     assert 0 < first < START * HOP
     assert STOP * HOP < last < older.audio.shape[1]
     assert torch.equal(older.audio[0, :first], again.audio[0, :first])
@@ -65,7 +69,7 @@ def test_the_audio_is_the_same_beyond_the_reach_of_the_decoder(older, again):
 
 def test_the_take_that_makes_what_follows_likeliest_is_kept(model, inputs, older, again):
     """Computed once more from `forward`, for each take as a song of its own."""
-    told, songs = again.repaint, []
+    told, songs = again.repaint[0], []
     assert told.chosen_by == "following"
     assert [take.seed for take in told.takes] == [40, 41, 42, 43, 44]
     for take in told.takes:
@@ -124,12 +128,35 @@ def test_with_its_own_seed_and_words_a_stretch_is_sung_as_it_was(model, inputs, 
 
 def test_finer_levels_are_written_from_the_new_codes_above(model, inputs, older, again):
     """As an upsampler would that was given the new top and all before the stretch: the plain twin."""
-    kept = next(take.seed for take in again.repaint.takes if take.is_kept)
+    kept = next(take.seed for take in again.repaint[0].takes if take.is_kept)
     known = {2: again.codes[2], 1: older.codes[1][:, : START * 4]}
     seconds = 64 * HOP / RATE
     plain = model.generate(inputs, codes=known, levels=[1], seconds=seconds, seed=kept, return_codes=True, **HOT)
-    stop = again.repaint.changed[1][1]
+    stop = again.repaint[0].changed[1][1]
     assert torch.equal(plain.codes[1][0, :stop], again.codes[1][0, :stop])
+
+
+@pytest.fixture(scope="module")
+def side_by_side(model, inputs):
+    """A song whose finer levels were written in windows side by side."""
+    return model.generate(inputs, seconds=0.15, parallel_windows=True, return_codes=True, seed=5, **HOT)
+
+
+@pytest.mark.parametrize(("codes", "again_so"), [((9, 30), True), ((33, 42), False), ((44, 51), True)])
+def test_of_a_song_of_windows_side_by_side_all_else_stays_too(model, inputs, side_by_side, codes, again_so):
+    """Wherever the stretch begins in its windows, and however it is sung again; even with its own seed."""
+    older, stretch = side_by_side, tuple(code * HOP / RATE for code in codes)
+    for seed in (5, 40):
+        how = {"seed": seed, "parallel_windows": again_so, "return_codes": True, **HOT}
+        found = model.repaint(inputs, older.codes, stretch, **how)
+        told = found.repaint[0]
+        for level in range(3):
+            assert torch.equal(_outside(older.codes[level], told.changed[level]),
+                               _outside(found.codes[level], told.changed[level]))  # fmt: skip
+        assert torch.equal(older.codes[2], found.codes[2]) == (seed == 5)
+        first, last = (round(second * RATE) for second in told.changed_seconds)
+        assert torch.equal(older.audio[0, :first], found.audio[0, :first])
+        assert torch.equal(older.audio[0, last:], found.audio[0, last:])
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -137,7 +164,7 @@ def test_windows_side_by_side_keep_what_is_outside_too(model, inputs, older, bat
     how = {"parallel_windows": True, "batch": batch, "takes": 3, "return_codes": True, **HOT}
     found = model.repaint(inputs, older.codes, (0.02, 0.15), **how)
     for level in range(3):
-        span = found.repaint.changed[level]
+        span = found.repaint[0].changed[level]
         assert torch.equal(_outside(older.codes[level], span), _outside(found.codes[level], span))
     other = model.repaint(inputs, older.codes, (0.02, 0.15), **how | {"batch": 1})
     assert all(torch.equal(one, two) for one, two in zip(found.codes, other.codes, strict=True))
@@ -158,17 +185,17 @@ def test_side_by_side_every_seam_inside_is_mended(model, inputs, older, monkeypa
     found = model.repaint(inputs, older.codes, (0.02, 0.15), parallel_windows=True, return_codes=True, **HOT)
     for level, starts, mended in seams:
         if level < 2:
-            inside = [start for start in starts if start >= found.repaint.changed[level][0]]
+            inside = [start for start in starts if start >= found.repaint[0].changed[level][0]]
             assert len(mended) >= len(inside) > 0
 
 
 def test_at_the_end_of_a_song_the_likeliest_take_is_kept(model, inputs, older):
     end = 64 * HOP / RATE
     found = model.repaint(inputs, older.codes, (50 * HOP / RATE, end), takes=3, return_codes=True, **HOT)
-    assert found.repaint.chosen_by == "stretch"
-    assert found.repaint.codes == 14
-    assert [found.repaint.changed[level] for level in (2, 1, 0)] == [(50, 64), (200, 256), (800, 1024)]
-    best = min(found.repaint.takes, key=lambda take: take.value)
+    assert found.repaint[0].chosen_by == "stretch"
+    assert found.repaint[0].codes == 14
+    assert [found.repaint[0].changed[level] for level in (2, 1, 0)] == [(50, 64), (200, 256), (800, 1024)]
+    best = min(found.repaint[0].takes, key=lambda take: take.value)
     assert best.is_kept
     score = takes.score_song(model.prior(2), found.codes[2][0], repaint_labels(model, inputs, older)[0], start=50)
     assert best.value == pytest.approx(score.own, abs=1e-4)
@@ -177,13 +204,90 @@ def test_at_the_end_of_a_song_the_likeliest_take_is_kept(model, inputs, older):
 def test_a_sketch_can_be_sung_again_and_one_take_is_enough(model, inputs, older):
     sketch = {2: older.codes[2]}
     found = model.repaint(inputs, sketch, STRETCH, return_codes=True, **HOT)
-    assert list(found.repaint.changed) == [2]
-    assert len(found.repaint.takes) == 1
+    assert list(found.repaint[0].changed) == [2]
+    assert len(found.repaint[0].takes) == 1
     assert torch.equal(_outside(older.codes[2], (START, STOP)), _outside(found.codes[2], (START, STOP)))
-    state = SongState(((), (), ()), ())
     state = SongState(tuple((older.codes[level][0],) for level in range(3)), (5,))
     same = model.repaint(inputs, state, STRETCH, return_codes=True, **HOT)
     assert torch.equal(same.codes[2], found.codes[2]), "a state's own seed would sing the same again"
+
+
+def test_several_songs_come_out_as_each_alone(model, processor, older, side_by_side, monkeypatch):
+    """Of two lengths, with a stretch and words for each; every prior is loaded once."""
+    texts = ["Here I am, a song of words", {"lyrics": "None of that", "artist": "quiet ones", "genre": "country"}]
+    inputs = processor(texts, **WORDS, seed=40)
+    stretches, how = [STRETCH, (0.05, 0.06)], {"takes": 2, "return_codes": True, "return_alignment": True, **HOT}
+    songs = [older, side_by_side]
+    both = {level: pad_sequence([song.codes[level][0] for song in songs], True, -1) for level in (1, 2)}
+    lent, own = [], type(model).lend
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "lend", lambda self, level, *how: lent.append(level) or own(self, level, *how))
+        found = model.repaint(inputs, both, stretches, **how)
+    assert [level for level, _ in itertools.groupby(lent)] == [2, 1, 2], "the last is asked for the alignment"
+    for song, (text, stretch) in enumerate(zip(texts, stretches, strict=True)):
+        own = {level: songs[song].codes[level] for level in (1, 2)}
+        alone = model.repaint(processor(text, **WORDS, seed=40 + song), own, stretch, **how)
+        assert found.repaint[song] == alone.repaint[0]
+        assert found.seeds[song] == alone.seeds[0]
+        assert (found.alignment[song].attention == alone.alignment[0].attention).all()
+        length = int(found.audio_lengths[song])
+        assert torch.equal(found.audio[song, :length], alone.audio[0])
+        for level in own:
+            codes = found.codes[level][song]
+            assert torch.equal(codes[codes >= 0], alone.codes[level][0])
+    assert found.repaint[0].changed != found.repaint[1].changed
+    nothing = torch.zeros(0, dtype=torch.long)
+    codes = [tuple(song.codes[level][0] if level == 2 else nothing for song in songs) for level in range(3)]
+    same = model.repaint(inputs, SongState(tuple(codes), (1, 2)), STRETCH, takes=2, **HOT)
+    assert [told.changed for told in same.repaint] == [{2: (START, STOP)}] * 2, "one stretch is that of all"
+    assert same.repaint[0].takes == found.repaint[0].takes, "a state's own seeds would sing the same again"
+
+
+def test_a_stretch_is_sung_with_an_earlier_one_in_sight(model, inputs, older):
+    """The first window of the stretch reads what is recalled in place of the oldest codes it knows: the plain twin."""
+    sketch, how = {2: older.codes[2]}, {"return_codes": True, "seed": 9, **HOT}
+    start, end = 9, 9 + model.config.prior_configs[2].context_length  # of the first window that adds to the stretch
+    stretch, recall = (START * HOP / RATE, 50 * HOP / RATE), (0, 12 * HOP / RATE)
+    found = model.repaint(inputs, sketch, stretch, recall=recall, **how).codes[2][0]
+    plain = model.repaint(inputs, sketch, stretch, **how).codes[2][0]
+    later = model.repaint(inputs, sketch, stretch, recall=(*recall, 40 * HOP / RATE), **how).codes[2][0]
+    assert not torch.equal(found, plain)
+    assert torch.equal(found[:START], older.codes[2][0, :START])
+    assert torch.equal(found[50:], older.codes[2][0, 50:])
+    assert torch.equal(later[:40], plain[:40])
+    prior, (labels,) = model.prior(2), repaint_labels(model, inputs, older)
+    words = window_inputs([labels], start * HOP)
+    read = torch.cat([older.codes[2][:, :12], older.codes[2][:, start + 12 : START]], dim=1)
+    codes = sample_window(
+        prior,
+        prior.sequence(read, words.get("lyric_ids")),
+        prior.condition(**words),
+        end - start,
+        uniforms=uniforms([9], 2, start, end),
+        settings=SamplingSettings(HOT["temperature"]),
+    ).codes
+    assert torch.equal(codes[0, START - start :], found[START:end])
+
+
+def test_a_recalled_song_is_sung_as_it_was_under_the_same_recall(model, inputs):
+    how = {"recall": (0, 6 * HOP / RATE), "return_codes": True, "seed": 5, "levels": [2], **HOT}
+    older = model.generate(inputs, seconds=64 * HOP / RATE, **how)
+    how.pop("levels")
+    assert torch.equal(model.repaint(inputs, {2: older.codes[2]}, STRETCH, **how).codes[2], older.codes[2])
+    how.pop("recall")
+    assert not torch.equal(model.repaint(inputs, {2: older.codes[2]}, STRETCH, **how).codes[2], older.codes[2])
+
+
+def test_no_window_is_read_in_which_nothing_is_left_to_write(model, inputs, older, monkeypatch):
+    own, written = repaint.LevelSampler.write, []
+
+    def write(self, state, rows, *watched, **more):
+        written.extend(row for row in rows if len(row.known) >= row.stop)
+        return own(self, state, rows, *watched, **more)
+
+    monkeypatch.setattr(repaint.LevelSampler, "write", write)
+    model.repaint(inputs, older.codes, STRETCH, **HOT)
+    assert written == []
 
 
 def test_other_words_sing_another_stretch(model, inputs, older, processor):
@@ -201,9 +305,12 @@ def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
         "Here I am, a song of words", **WORDS, seed=40, codes=codes, repaint=STRETCH, takes=5, return_codes=True, **HOT
     )
     assert (song["audio"] == again.audio[0].numpy()).all()
-    assert song["repaint"] == again.repaint.to_dict()
+    assert song["repaint"] == again.repaint[0].to_dict()
     for one, other in zip(song["codes"], again.codes, strict=True):
         assert (one == other[0].numpy()).all()
+    both = {"codes": {2: older.codes[2].repeat(2, 1)}, "repaint": [STRETCH, (0.1, 0.11)], "batch_size": 2, **HOT}
+    songs = pipe(["Here I am, a song of words"] * 2, **WORDS, seed=40, recall=(0, 0.01), takes=2, **both)
+    assert [one["repaint"]["changed_codes"]["2"] for one in songs] == [[START, STOP], [34, 38]]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +328,11 @@ def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
         (STRETCH, {"takes": 0}, r"takes=0 must be a whole number of takes"),
         (STRETCH, {"seconds": 3}, r"seconds=3 means nothing where a stretch is sung again"),
         (STRETCH, {"levels": [2]}, r"levels=\[2\] means nothing"),
-        (STRETCH, {"recall": (0, 0.01)}, r"recall=\(0, 0.01\) means nothing"),
+        (STRETCH, {"recall": (0.1, 0.11)}, r"recall is read by none of the windows in which the stretch is sung"),
+        ((0, 0.05), {"recall": (0, 0.01)}, r"recall is read by none of the windows in which the stretch is sung"),
+        (STRETCH, {"recall": (0.01, 0.01)}, r"recall=\(0.01, 0.01\) ends before it begins"),
+        (STRETCH, {"recall": (0, 0.08)}, r"recall of 27 codes is longer than the 18 that a window has room for"),
+        ([STRETCH, STRETCH], {}, r"has a beginning and an end for 2 songs, but 1 are given"),
         (STRETCH, {"temperature": -1}, r"temperature=-1 must be 0"),
         (STRETCH, {"nonsense": 1}, r"unknown argument nonsense"),
     ],
@@ -238,13 +349,21 @@ def test_songs_that_are_not_there_are_refused(model, inputs, older, processor, m
     monkeypatch.setattr(type(model), "lend", None)
     for codes, message in (
         (None, "codes of level 2 are missing"),
+        (SongState(((), (), ()), ()), "codes hold no songs"),
         ({1: older.codes[1]}, "codes of level 2 are missing"),
         ({2: older.codes[2], 1: older.codes[1][:, :100]}, "level 1 of the song has 100 codes of 256"),
         ({2: older.codes[2], 0: older.codes[0]}, "level 1 of the song has 0 codes of 256"),
-        ([level.repeat(2, 1) for level in older.codes], "2 songs are given, but one is sung again at a time"),
+        (
+            [level.repeat(2, 1) for level in older.codes],
+            r"codes of level 0 must be integers \(1, T\), one row per song",
+        ),
+        (
+            {2: older.codes[2].repeat(2, 1), 1: torch.stack([older.codes[1][0], older.codes[1][0] * 0 - 1])},
+            "level 1 of the song 1 has 0 codes of 256",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
-            model.repaint({} if "2 songs" in message else inputs, codes, STRETCH)
+            model.repaint({} if "song 1" in message else inputs, codes, STRETCH)
 
 
 def test_takes_that_do_not_fit_into_memory_are_refused(model, inputs, older, monkeypatch):
@@ -263,7 +382,15 @@ def test_what_follows_is_read_in_a_window_around_the_end(code, total, window):
 
 @pytest.mark.parametrize(
     ("start", "stop", "codes"),
-    [(0, 0.5, (0, 4)), (0.06, 0.44, (0, 4)), (0.07, 0.3, (1, 2)), (0.45, 0.9, (4, 7)), (0.84, 1.06, (7, 8))],
+    [
+        (0, 0.5, (0, 4)),
+        (0.06, 0.44, (0, 4)),
+        (0.07, 0.3, (1, 2)),
+        (0.45, 0.9, (4, 7)),
+        (0.84, 1.06, (7, 8)),
+        (0.84, 1.1, (7, 8)),
+        (0.96, 1.1, (7, 8)),
+    ],
 )
 def test_the_ends_of_a_stretch_are_moved_to_the_nearest_codes(start, stop, codes):
     sizes = SimpleNamespace(hop_lengths=(2, 16))

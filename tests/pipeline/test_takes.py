@@ -245,3 +245,5 @@ def test_of_equal_takes_the_earlier_comes_first():
     assert ranks(scores, "self") == [2, 1, 3, 0]
     assert ranks([SongScore(2, 10, bits) for bits in (3.0, 2.0, 4.0, 2.0)], "likelihood") == [2, 0, 3, 1]
     assert ranks([SongScore(2, 10, 3.0)] * 3, "lyrics") == [0, 1, 2]
+    followed = [SongScore(2, 10, 3.0, words=2, words_reached=1, order=1.0, confidence=sure) for sure in (1.0, 3.0, 2.0)]
+    assert ranks(followed, "lyrics") == [2, 0, 1], "by how clearly, where as many words are reached"

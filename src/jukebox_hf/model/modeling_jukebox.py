@@ -70,7 +70,8 @@ from .songs.song_codes import Codes
 from .songs.song_state import SongState
 from .songs.stereo import check_stereo, stereo_of, written_again
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
-from .takes.repaint import RepaintScores, choose_take, read_repaint, refine, refuse_lengths, sing_takes
+from .takes.repaint import read_repaints, refuse_lengths, sing_songs
+from .takes.repaint_scores import RepaintScores
 from .takes.song_scores import SongScore, score_songs
 from .takes.takes import Take, check_memory, check_takes, refined, write_takes
 
@@ -90,7 +91,8 @@ class JukeboxGenerateOutput(ModelOutput):
         takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
             that were kept, best first. None without `takes`.
         correlation: (B,) of left and right; None without `stereo`.
-        repaint: what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None elsewhere.
+        repaint: of each song, what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None
+            elsewhere.
     """
 
     audio: Tensor | None = None
@@ -100,7 +102,7 @@ class JukeboxGenerateOutput(ModelOutput):
     alignment: tuple[SongAlignment, ...] | None = None
     takes: tuple[tuple[Take, ...], ...] | None = None
     correlation: Tensor | None = None
-    repaint: RepaintScores | None = None
+    repaint: tuple[RepaintScores, ...] | None = None
 
 
 class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
@@ -507,7 +509,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         self,
         inputs: Mapping[str, Any] | None = None,
         codes: Codes | None = None,
-        stretch: Sequence[float] | None = None,
+        stretch: Sequence[float] | Sequence[Sequence[float]] | None = None,
         generation_config: GenerationConfig | None = None,
         logits_processor: LogitsHook | None = None,
         *,
@@ -516,27 +518,28 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         keep_loaded: bool | None = None,
         **kwargs: Any,
     ) -> JukeboxGenerateOutput:
-        """Sing a stretch of a finished song again; its other codes stay as they are.
+        """Sing a stretch of finished songs again; their other codes stay as they are.
 
         Of several takes the one is kept under which the codes that follow are likeliest; at the end of a song, the
         likeliest one itself. The finer levels are written again in the stretch, and an eighth of a
         window behind it, so that its seam is mended.
 
         Args:
-            inputs: the words of the whole song, which may be others than before.
-            codes: of the song, every level that it has, as `generate(return_codes=True)` gives them.
-            stretch: second of the audio at which it begins, and at which it ends; each is moved to the nearest code of
-                the top level.
-            takes: how many to write; their seeds count on from `seed`.
+            inputs: the words of the whole songs, which may be others than before.
+            codes: of the songs, every level that they have, as `generate(return_codes=True)` gives them.
+            stretch: second of the audio at which it begins, and at which it ends, or such a pair for each song; each is
+                moved to the nearest code of the top level.
+            takes: how many to write of each song; their seeds count on from that of the song.
             generation_config, logits_processor, offload, keep_loaded: as in `generate`.
-            kwargs: what `generate` takes, but for lengths, levels and numbers of songs.
+            kwargs: what `generate` takes, but for lengths, levels and numbers of songs. With `recall` the stretch is
+                sung with an earlier one in sight.
 
         Returns:
-            As `generate`; `repaint` says what the takes and the song as it was are worth, and what may have changed.
+            As `generate`; `repaint` says what the takes and each song as it was are worth, and what may have changed.
 
         Raises:
-            ValueError: what `generate` refuses, more than one song, one that is not finished, or a stretch that is
-                outside the song, empty or shorter than a code; before the first step, in one sentence.
+            ValueError: what `generate` refuses, a song that is not finished, a stretch that is outside the song, empty
+                or shorter than a code, or a recall that it cannot read; before the first step, in one sentence.
             FloatingPointError: as in `generate`.
         """
         offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
@@ -553,21 +556,16 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             "stereo=True) from its codes of the top level",
         )
         count = 1 if arguments.taking is None else arguments.taking.takes
-        asked = read_repaint(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
-        self.check_priors(asked.spans)
-        self._check_rows(count * asked.batch.plan.levels[0].settings.rows, arguments, f"takes={count}")
+        asked = read_repaints(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
+        self.check_priors(asked[0].spans)
+        rows = max(song.batch.plan.levels[0].settings.rows for song in asked)
+        self._check_rows(count * rows, arguments, f"takes={count}")
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
-        state = asked.batch.state
-        for step in sing_takes(priors, asked, arguments.compute, Listeners(hook)):
-            state = step.state
-        scores, row = choose_take(priors, asked, state)
-        asked = asked.of_row(row, state)
-        state = asked.batch.state
-        for step in refine(priors, asked, arguments.compute, Listeners(hook)):
-            state = step.state
-        alignment = tuple(align_songs(priors, given, state)) if arguments.return_alignment else None
-        songs = self._listen([asked.batch], [state], min(asked.spans), arguments.return_codes)
-        return replace(songs, alignment=alignment, repaint=scores)
+        batches, scores = sing_songs(priors, asked, arguments.compute, Listeners(hook))
+        states = [batch.state for batch in batches]
+        alignment = tuple(align_songs(priors, given, SongState.joined(states))) if arguments.return_alignment else None
+        songs = self._listen(batches, states, min(asked[0].spans), arguments.return_codes)
+        return replace(songs, alignment=alignment, repaint=tuple(scores))
 
     @torch.no_grad()
     def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:

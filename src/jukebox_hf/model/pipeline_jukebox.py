@@ -253,7 +253,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         if output.correlation is not None:
             told = told or [{} for _ in output.correlation]
             told = [one | {"correlation": value} for one, value in zip(told, output.correlation.tolist(), strict=True)]
-        told += [] if output.repaint is None else [{"repaint": output.repaint.to_dict()}]
+        told += [{"repaint": scores.to_dict()} for scores in output.repaint or ()]
         if told:
             rows = [torch.tensor([*map(ord, json.dumps(song))], device="cpu") for song in told]
             codes[_TOLD] = pad_sequence(rows, batch_first=True, padding_value=ord(" "))

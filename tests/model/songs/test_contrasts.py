@@ -183,6 +183,14 @@ def test_a_level_is_guided_by_what_its_songs_are_told(model, labels_of, artist, 
     assert refined.levels == plan.levels[1:], "of a song that was guided at the top, whatever is left below"
 
 
+def test_a_level_is_guided_by_what_any_of_its_songs_is_told(model, labels_of):
+    asked = dict.fromkeys(range(2), SamplingSettings(guidance_scale=3))
+    songs = labels_of(1, lyrics=""), labels_of(0, genre=0, lyrics="la")
+    both = [[*one, *other] for one, other in zip(*songs, strict=True)]
+    plan = guided_plan(plan_song(model.config, SAMPLES, settings=asked), both, asked)
+    assert [level.settings.contrasts for level in plan.levels] == [(("labels", "lyrics"),), (("labels",),)]
+
+
 def test_songs_that_are_told_nothing_to_hide_are_refused(model, labels_of):
     asked = dict.fromkeys(range(2), SamplingSettings(guidance_scale=3))
     plan = plan_song(model.config, SAMPLES, settings=asked)

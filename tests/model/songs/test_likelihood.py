@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jukebox_hf.model.inputs.label_mixes import LabelPart
 from jukebox_hf.model.inputs.labels import LevelLabels
 from jukebox_hf.model.inputs.lyric_characters import lyric_vocabulary
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
@@ -64,6 +65,22 @@ def test_a_song_of_one_window_takes_the_bits_of_forward(song, flavour):
     assert start.offset_samples == 100
     loss_of_forward = _by_hand(prior, codes, upper, labels, Window(0, 24)).mean()
     assert abs(float(found.mean() - loss_of_forward)) < 1e-4
+
+
+def test_a_window_is_read_in_the_style_of_the_first_code_that_counts_in_it(song):
+    """As it is sampled: an artist who changes within the known half of the second window is heard in all of it."""
+    prior, codes, upper, labels = song("labelled", 36)
+    change = 20 * prior.config.hop_length
+    mix = (LabelPart(2, 1.0, 0), LabelPart(3, 1.0, change))
+    windows = (Window(0, 24), Window(12, 36))
+    found = code_bits(prior, codes, replace(labels, artist_mix=mix), windows=windows, upper_codes=upper)
+    before, after = (
+        code_bits(prior, codes, replace(labels, artist_mix=mix[:1], artist_id=2), windows=windows, upper_codes=upper),
+        code_bits(prior, codes, replace(labels, artist_id=3), windows=windows, upper_codes=upper),
+    )
+    assert torch.allclose(found[:24], before[:24], atol=1e-5)
+    assert torch.allclose(found[24:], after[24:], atol=1e-5)
+    assert not torch.allclose(before[24:], after[24:], atol=1e-3)
 
 
 def test_a_longer_song_is_read_in_windows_each_code_in_the_first_that_holds_it(song, flavour):

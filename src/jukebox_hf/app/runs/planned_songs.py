@@ -44,7 +44,7 @@ from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.songs.stereo import check_stereo
-from jukebox_hf.model.takes.repaint import Repaint, read_repaint, snap
+from jukebox_hf.model.takes.repaint import Repaint, read_repaints, snap
 from jukebox_hf.model.takes.takes import check_takes
 
 TORCH_DTYPES = {
@@ -315,7 +315,7 @@ def _take_one(
     if request.kind == "repaint":
         said = replace(said, seed=request.seed)
         stretch = (request.from_second, request.to_second)
-        repaint = read_repaint(config, model.vqvae, inputs, said, state, stretch, request.takes)
+        (repaint,) = read_repaints(config, model.vqvae, inputs, said, state, stretch, request.takes)
         return _take_repaint(request, repaint, said.compute, begun)
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
     if said.stereo:

@@ -206,7 +206,7 @@ class SongRequest:
         "Stretch of the song, in seconds, that later windows of the top level read again in place of the oldest codes "
         "they know, as a chorus returns: 0-8, or 0-8@30 for from second 30 on.",
         values.read_stretch,
-        commands=("generate", "continue"),
+        commands=("generate", "continue", "repaint"),
         argument="recall",
         parse=values.stretch,
         is_inherited=False,

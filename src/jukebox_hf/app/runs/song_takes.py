@@ -88,6 +88,7 @@ def repainted(
                 rows = replace(step.state, notes={**notes, _DONE: json.dumps({step.level: step.done})})
                 partial.save_takes(rows)
             scores, row = choose_take(model, repaint, rows)
+            model.take_back(repaint.top)
             chosen = replace(rows.only(row), notes={**state.notes, **notes_of_codes(rows.notes)})
             state = _noted(partial, chosen, {_CHOSEN: scores.to_dict()})
         done = _done(state.notes)

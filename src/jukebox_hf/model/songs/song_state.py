@@ -7,6 +7,7 @@ into place, so it is always whole.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -56,6 +57,13 @@ class SongState:
     def only(self, song: int) -> "SongState":
         """The state of one of the songs."""
         return SongState(tuple((songs[song],) for songs in self.codes), (self.seeds[song],), self.notes)
+
+    @classmethod
+    def joined(cls, states: "Sequence[SongState]") -> "SongState":
+        """The songs of several states in one, with the notes of the first."""
+        levels = zip(*(state.codes for state in states), strict=True)
+        codes = tuple(tuple(chain(*songs)) for songs in levels)
+        return cls(codes, tuple(chain(*(state.seeds for state in states))), states[0].notes)
 
     def batch(self, level: int) -> Tensor:
         """The codes of a level as one tensor (B, T); all songs must have equally many."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..checks.seeds import later_seed
 from ..checks.validation import is_number, require
 from ..configuration.configuration_jukebox import JukeboxConfig
+from ..inputs.song_inputs import NOT_SAID
 from ..networks.convolution import level_reach
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -27,6 +29,7 @@ from ..songs.song_codes import Codes, read_codes
 from ..songs.song_plan import ComputeOptions, LevelPlan, mended_codes
 from ..songs.song_state import SongState
 from ..songs.windows import Window
+from .repaint_scores import RepaintScores, RepaintTake
 
 
 @dataclass(frozen=True)
@@ -54,66 +57,7 @@ class Repaint:
         """One row alone, in a state with all of them, or in its own."""
         own = state if state.num_songs == 1 else state.only(row)
         labels = tuple((songs[row],) if songs else () for songs in self.batch.labels)
-        return replace(self, batch=SongBatch((0,), self.batch.plan, labels, own))
-
-
-@dataclass(frozen=True)
-class RepaintTake:
-    """One take of a stretch.
-
-    Attributes:
-        seed: that decided its codes, on all levels.
-        value: bits per code of what follows; where nothing does, of the stretch itself.
-        place: 1 for the best.
-        is_kept: whether it is in the song now.
-    """
-
-    seed: int
-    value: float
-    place: int
-    is_kept: bool
-
-
-@dataclass(frozen=True)
-class RepaintScores:
-    """What the takes of a stretch were chosen by.
-
-    Attributes:
-        start_second, stop_second: of the stretch, as it was snapped to codes of the top level.
-        chosen_by: `following`, how likely the codes that follow are, or, at the end of a song, `stretch`, how likely
-            it is itself; fewer bits are better.
-        codes: how many codes were scored.
-        older: the value of the song as it was, under the same words.
-        takes: in the order of their seeds.
-        changed: by level, which codes may differ: (start, stop).
-        changed_seconds: of the audio that may differ, the reach of the decoder included.
-    """
-
-    start_second: float
-    stop_second: float
-    chosen_by: str
-    codes: int
-    older: float
-    takes: tuple[RepaintTake, ...]
-    changed: Mapping[int, tuple[int, int]]
-    changed_seconds: tuple[float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        takes = [
-            {"seed": take.seed, "value": round(take.value, 4), "place": take.place, "kept": take.is_kept}
-            for take in self.takes
-        ]
-        return {
-            "from": round(self.start_second, 6),
-            "to": round(self.stop_second, 6),
-            "chosen_by": self.chosen_by,
-            "scored_codes": self.codes,
-            "older": round(self.older, 4),
-            "takes": takes,
-            "changed_codes": {str(level): list(span) for level, span in self.changed.items()},
-            "changed_seconds": [round(second, 4) for second in self.changed_seconds],
-        }
+        return replace(self, batch=SongBatch(self.batch.songs[:1], self.batch.plan, labels, own))
 
 
 @dataclass(frozen=True)
@@ -135,7 +79,7 @@ class Rewritten:
     backend: str
 
 
-def read_repaint(
+def read_repaints(
     config: JukeboxConfig,
     vqvae: JukeboxVQVAE,
     inputs: Mapping[str, Any],
@@ -144,24 +88,27 @@ def read_repaint(
     seconds: Any,
     takes: int,
     hook: LogitsHook | None = None,
-) -> Repaint:
-    """A repaint of one song, checked to its end.
+) -> list[Repaint]:
+    """A repaint of each of the songs, checked to its end.
 
     Args:
-        inputs: its words, as for `take_batches`; lengths in them are those of the codes.
+        inputs: their words, as for `take_batches`; lengths in them are those of the codes.
         arguments: how to draw and compute, and the seed.
-        codes: of the song, from the top level down to the finest that it has, in any form that `read_codes` takes.
-        seconds: where the stretch begins and ends.
-        takes: how many to write.
+        codes: of the songs, from the top level down to the finest that they have, in any form that `read_codes` takes.
+        seconds: where the stretch begins and ends, the same for all songs, or a pair for each.
+        takes: how many to write of each.
         hook: as in `take_batches`.
 
     Raises:
-        ValueError: more than one song, one that is not finished, or a stretch that is none, in one sentence.
+        ValueError: a song that is not finished, or a stretch that is none, in one sentence.
     """
     known = read_codes(codes)
     if isinstance(known, SongState):  # its seeds would sing the same again
-        require(known.num_songs == 1, f"codes hold {known.num_songs} songs, but one is sung again at a time; give one")
-        known = {level: own[0][None] for level, own in enumerate(known.codes)}
+        require(known.num_songs > 0, "codes hold no songs; give the codes of one or more")
+        known = {
+            level: pad_sequence(list(own), batch_first=True, padding_value=NOT_SAID)
+            for level, own in enumerate(known.codes)
+        }
     known = {level: own for level, own in (known or {}).items() if not isinstance(own, Tensor) or own.numel()}
     top = len(config.prior_configs) - 1
     require(
@@ -169,24 +116,52 @@ def read_repaint(
         f"codes of level {top} are missing, of which a stretch is to be sung again; give the codes of a song, as "
         f"generate(return_codes=True) does",
     )
-    count = batch_size(inputs, known)
-    require(count == 1, f"{count} songs are given, but one is sung again at a time; give one")
-    require(
-        isinstance(seconds, Sequence) and not isinstance(seconds, str) and len(seconds) == 2,
-        f"stretch={seconds!r:.80} must be two numbers of seconds, where it begins and ends, such as (4.2, 6.8)",
-    )
+    stretches = _stretches(seconds, batch_size(inputs, known))
     levels = tuple(range(top, min(known) - 1, -1))
     arguments = replace(arguments, seconds=None, new_codes=0, levels=levels)
-    (song,) = take_batches(config, vqvae, inputs, arguments, known, hook)
-    for plan in song.plan.levels:
-        there = len(song.state.codes[plan.level][0])
-        require(
-            there == plan.total,
-            f"level {plan.level} of the song has {there} codes of {plan.total}; finish it first, by upsample, to "
-            f"sing a part of it again",
-        )
-    stretch = snap(config, song.plan.levels[0].total, *seconds)
-    return plan_repaint(config, song, stretch, takes)
+    songs: dict[int, Repaint] = {}
+    for batch in take_batches(config, vqvae, inputs, arguments, known, hook):
+        for index, song in enumerate(batch.songs):
+            own = _one_song(batch, index)
+            for plan in own.plan.levels:
+                there = len(own.state.codes[plan.level][0])
+                require(
+                    there == plan.total,
+                    f"level {plan.level} of the song{f' {song}' * (len(stretches) > 1)} has {there} codes of "
+                    f"{plan.total}; finish it first, by upsample, to sing a part of it again",
+                )
+            stretch = snap(config, own.plan.levels[0].total, *stretches[song])
+            songs[song] = plan_repaint(config, own, stretch, takes)
+    return [songs[song] for song in sorted(songs)]
+
+
+def _stretches(seconds: Any, num_songs: int) -> list[Any]:
+    """Beginning and end for each song.
+
+    Raises:
+        ValueError: neither one pair nor one for each.
+    """
+
+    def is_pair(value: Any) -> bool:
+        return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+
+    is_list = isinstance(seconds, Sequence) and len(seconds) > 0 and all(map(is_pair, seconds))
+    require(
+        is_list or is_pair(seconds),
+        f"stretch={seconds!r:.80} must be two numbers of seconds, where it begins and ends, such as (4.2, 6.8)",
+    )
+    require(
+        not is_list or len(seconds) == num_songs,
+        f"stretch={seconds!r:.80} has a beginning and an end for {len(seconds)} songs, but {num_songs} are given; give "
+        f"one pair for each, or one for all",
+    )
+    return list(seconds) if is_list else [seconds] * num_songs
+
+
+def _one_song(batch: SongBatch, index: int) -> SongBatch:
+    """One of the songs of a batch, as a batch of its own that is called as it was."""
+    labels = tuple(tuple(songs[index : index + 1]) for songs in batch.labels)
+    return SongBatch((batch.songs[index],), batch.plan, labels, batch.state.only(index))
 
 
 def refuse_lengths(said: Mapping[str, Any]) -> None:
@@ -195,7 +170,7 @@ def refuse_lengths(said: Mapping[str, Any]) -> None:
     Raises:
         ValueError: in one sentence.
     """
-    for name in ("seconds", "max_new_tokens", "levels", "num_return_sequences", "keep", "choose_by", "recall"):
+    for name in ("seconds", "max_new_tokens", "levels", "num_return_sequences", "keep", "choose_by"):
         require(
             said.get(name) is None,
             f"{name}={said.get(name)!r:.80} means nothing where a stretch is sung again: length and levels are those "
@@ -240,21 +215,57 @@ def repaint_spans(config: JukeboxConfig, plan_levels: Sequence[LevelPlan], stret
     spans = {plan_levels[0].level: stretch}
     for plan in plan_levels[1:]:
         prior, above = config.prior_configs[plan.level], spans[plan.level + 1]
-        seam = above.stop * prior.upper_ratio
-        spans[plan.level] = Window(
-            above.start * prior.upper_ratio, min(seam + mended_codes(prior), plan.total) if seam < plan.total else seam
-        )
+        start, stop = above.start * prior.upper_ratio, above.stop * prior.upper_ratio
+        spans[plan.level] = Window(start, min(stop + mended_codes(prior), plan.total))
     return spans
 
 
 def plan_repaint(config: JukeboxConfig, song: SongBatch, stretch: Window, takes: int) -> Repaint:
-    """The rows of a repaint, from a song with all of its codes; the seeds of the takes count on from the song's."""
+    """The rows of a repaint, from a song with all of its codes; the seeds of the takes count on from the song's.
+
+    Raises:
+        ValueError: a recall that no window reads in which the stretch is sung.
+    """
+    plan = song.plan.levels[0]
+    require(
+        plan.recall is None or any(plan.recall.is_read_by(*one) for one in _windows_left(plan, stretch)),
+        "recall is read by none of the windows in which the stretch is sung again: they see it in its own place, or "
+        "end before it is to be read; recall an earlier part, or leave it out",
+    )
     rows, state = takes + 1, song.state
     seeds = (state.seeds[0], *(later_seed(state.seeds[0], take) for take in range(takes)))
     codes = tuple(tuple(own[0].clone() for _ in range(rows)) for own in state.codes)  # files hold no codes twice
     labels = tuple(tuple(songs[:1]) * rows for songs in song.labels)
-    batch = SongBatch(tuple(range(rows)), song.plan, labels, SongState(codes, seeds, state.notes))
+    batch = SongBatch(song.songs * rows, song.plan, labels, SongState(codes, seeds, state.notes))
     return Repaint(batch, repaint_spans(config, song.plan.levels, stretch))
+
+
+def sing_songs(
+    model: Priors,
+    songs: Sequence[Repaint],
+    compute: ComputeOptions,
+    listeners: Listeners = Listeners(),  # noqa: B008 - a frozen value
+) -> tuple[list[SongBatch], list[RepaintScores]]:
+    """Songs with their stretch sung again, and what their takes were chosen by; each prior is loaded once for all.
+
+    Raises:
+        FloatingPointError: as in `sample_songs`.
+    """
+    chosen, scores = [], []
+    for song in songs:
+        state = song.batch.state
+        for step in sing_takes(model, song, compute, listeners):
+            state = step.state
+        told, row = choose_take(model, song, state)
+        chosen.append(song.of_row(row, state))
+        scores.append(told)
+    model.take_back(songs[0].top)
+    for level in _finer_levels(songs[0]):
+        for index, song in enumerate(chosen):
+            for step in _rewritten(model.lend(level), song, level, range(1), compute, listeners, None):
+                chosen[index] = song = _with_state(song, step.state)
+        model.take_back(level)
+    return [song.batch for song in chosen], scores
 
 
 def sing_takes(
@@ -275,7 +286,7 @@ def sing_takes(
 
 
 def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[RepaintScores, int]:
-    """Score the takes in a state in which all are there, and give the row that is kept; the prior is taken back."""
+    """Score the takes in a state in which all are there, and give the row that is kept; the prior stays lent."""
     config, stretch = model.config, repaint.spans[repaint.top]
     prior, hop = model.lend(repaint.top), config.vqvae_config.hop_lengths[repaint.top]
     songs, labels = state.codes[repaint.top], repaint.batch.labels[repaint.top]
@@ -287,8 +298,6 @@ def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[Repa
     for own, told in zip(songs, labels, strict=True):
         bits = code_bits(prior, own, told, windows=windows, start=part.start, stop=part.stop)
         values.append(float(bits.double().mean()))
-    del prior
-    model.take_back(repaint.top)
     older, *own = values
     best_first = sorted(range(len(own)), key=own.__getitem__)
     places = [best_first.index(take) + 1 for take in range(len(own))]
@@ -323,14 +332,22 @@ def refine(
     Raises:
         FloatingPointError: as in `sample_songs`.
     """
-    for level in sorted(set(repaint.spans) - {repaint.top}, reverse=True):
+    for level in _finer_levels(repaint):
         reached = (done or {}).get(level)
         if reached is not None and reached >= repaint.spans[level].stop:
             continue
         for step in _rewritten(model.lend(level), repaint, level, range(1), compute, listeners, reached):
-            repaint = replace(repaint, batch=replace(repaint.batch, state=step.state))
+            repaint = _with_state(repaint, step.state)
             yield step
         model.take_back(level)
+
+
+def _finer_levels(repaint: Repaint) -> list[int]:
+    return sorted(set(repaint.spans) - {repaint.top}, reverse=True)
+
+
+def _with_state(repaint: Repaint, state: SongState) -> Repaint:
+    return replace(repaint, batch=replace(repaint.batch, state=state))
 
 
 def window_around(code: int, total: int, length: int) -> Window:
@@ -355,7 +372,7 @@ def _rewritten(
     done = span.start if done is None else done
     for windows in plan.rounds(len(songs), compute.batch):
         own = [window for window in windows if window.stop > done and window.start < span.stop]
-        if not own:
+        if not own or done >= span.stop:
             continue
         rows = [
             WindowRow(song, window, state.codes[level][song][window.start : max(done, window.start)], stop)
@@ -370,6 +387,15 @@ def _rewritten(
         state = sampler.write(state, [seam for seam in seams if seam.stop > len(seam.known)], is_watched=False)
         done = min(own[-1].stop, span.stop)
         yield Rewritten(state, level, done, done == span.stop, sampler.backend)
+
+
+def _windows_left(plan: LevelPlan, span: Window) -> Iterator[tuple[Window, int]]:
+    """The windows in which a span is written one after the other, and how many codes each knows."""
+    done = span.start
+    for window in plan.windows:
+        if done < window.stop and done < span.stop:
+            yield window, done - window.start
+            done = window.stop
 
 
 def _changed_seconds(config: JukeboxConfig, repaint: Repaint) -> tuple[float, float]:
