@@ -82,6 +82,9 @@ def test_songs_of_a_batch_have_their_own_takes(model, processor):
     assert [[take.seed for take in own] for own in found.takes] == [[5, 6], [6, 7]], (
         "those of a song do not depend on its neighbours"
     )
+    both = model.generate(inputs, seconds=0.02, takes=2, keep=2, levels=[2])
+    best_first = [sorted(own, key=lambda take: take.place) for own in both.takes]
+    assert both.seeds.tolist() == [take.seed for own in best_first for take in own], "song by song"
     for song, words in enumerate(["Here I am", "There you are, far away"]):
         (best,) = (take for take in found.takes[song] if take.place == 1)
         alone = model.generate(processor(words, **WORDS, seed=best.seed), seconds=0.1, levels=[2], return_codes=True)

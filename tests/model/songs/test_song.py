@@ -751,6 +751,12 @@ def test_a_recalled_song_goes_on_from_any_window(config, model, labels_of):
         assert _same(_run(model, plan, labels, state), states[-1])
 
 
+def test_a_window_reads_a_stretch_from_the_code_on_that_was_said():
+    recall, window = Recall(2, 8, 40), Window(20, 44)
+    assert [recall.is_read_by(window, known) for known in (19, 20, 21)] == [False, True, True]
+    assert not recall.is_read_by(Window(0, 44), 43), "it sees the stretch in its own place"
+
+
 @pytest.mark.parametrize(
     ("recall", "sentence"),
     [
