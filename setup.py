@@ -38,7 +38,7 @@ setup(
     # conversion/ stands at the top level of the repository and ships inside the package.
     package_dir={"": "src", "jukebox_hf.conversion": "conversion"},
     packages=[*find_packages("src"), "jukebox_hf.conversion"],
-    package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/*/*.c", "tiny/*", "tiny/*/*"]},
+    package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/*/*.[ch]", "tiny/*", "tiny/*/*"]},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
     extras_require={"train": TRAIN, "features": FEATURES, "quant": QUANT, "test": TEST, "dev": DEV},

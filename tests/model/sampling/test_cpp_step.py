@@ -84,7 +84,7 @@ def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_
     assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
 
 
-def _products(library, weight, scale, bias, x):
+def _products(library, weight, scale, bias, x, threads=1):
     """What `head` of cpp_step.c makes of one matrix."""
     rows, columns = weight.shape
     matrix = cpp_step._CMatrix(
@@ -92,7 +92,12 @@ def _products(library, weight, scale, bias, x):
         type=cpp_step._TYPES[weight.dtype],
     )  # fmt: skip
     y = torch.full((len(x), rows), float("nan"))
-    library.head(ctypes.byref(matrix), *(ctypes.c_void_p(t.data_ptr()) for t in (x, y)), ctypes.c_int64(len(x)))
+    crew = library.hire(ctypes.c_int64(threads))
+    assert library.members_of(ctypes.c_void_p(crew)) == threads
+    pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, y))
+    library.head(ctypes.byref(matrix), *pointers, ctypes.c_int64(len(x)), ctypes.c_void_p(crew))
+    if crew is not None:
+        library.dismiss(ctypes.c_void_p(crew))
     return y
 
 
@@ -122,7 +127,7 @@ def library(request):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
-@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101)])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101), (250, 70)])
 def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, columns):
     """Whole and broken tiles of rows, of songs and of columns, in one panel and in several."""
     weight = (20 * torch.randn(rows, columns)).round().to(dtype)
@@ -134,6 +139,9 @@ def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, co
     assert (alone.double() - exact).abs().max() < torch.finfo(torch.float32).eps * columns**0.5 * largest
     for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
         assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
+    for threads, batch in ((2, 1), (3, 5), (2, 16), (3, 23)):
+        found = _products(library, weight, scale, bias, x[:batch].clone(), threads)
+        assert torch.equal(found, alone[:batch]), (threads, batch)
 
 
 _EXPONENTIALS = f"""
