@@ -1,5 +1,6 @@
 /* cpp_step.c over a range of shapes, by one thread and by three, with buffers of just the sizes that it is promised: to
-   be built with -fsanitize=address,undefined, or thread. SHORT takes a float off the scratch, to see that the sanitizer watches. */
+   be built with -fsanitize=address,undefined, or thread. SHORT takes a float off the scratch, to see that the sanitizer
+   watches. */
 
 #include "../../../src/jukebox_hf/model/sampling/cpp_step.c"
 #include <stdio.h>

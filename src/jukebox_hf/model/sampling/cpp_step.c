@@ -1,8 +1,8 @@
 /* One step of a transformer on a CPU: every layer, every song, one position. cpp_step.py compiles and calls it.
 
-   A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That is
-   what this file is about: rows of weights stream through once, in the type they are stored in, while activations stay
-   in float32 and in the cache. Loops are plain C that compilers turn into vector instructions. Threads share rows of
+   A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That
+   is what this file is about: rows of weights stream through once, in the type they are stored in, while activations
+   stay in float32 and in the cache. Loops are plain C that compilers turn into vector instructions. Threads share rows of
    matrices, and heads and songs of attention (cpp_crew.h): every number is summed by one of them, in one order.
 
    The plain twin is JukeboxTransformer.step; names are its names. */
@@ -245,7 +245,7 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
     }
 }
 
-/* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all songs.
+/* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all.
 
    One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
    after the next is fetched by hand. More songs, for which arithmetic counts more than memory: rows are cut into panels,
@@ -267,7 +267,7 @@ static void linear(const Matrix *m, const float *x, float *y, int64_t batch, Spa
         t.ahead = weight_at(m, row + (tiles > 1 ? 1 : 2) * rows, 0);
         for (int64_t first = 0; first < batch; first += SONGS_OF_PANEL) {
             const int64_t last = first + at_most(batch - first, SONGS_OF_PANEL);
-            const int64_t songs = parts(last - first, parts(last - first, SONGS_OF_TILE)); /* 5 are 3 and 2, not 4 and 1 */
+            const int64_t songs = parts(last - first, parts(last - first, SONGS_OF_TILE)); /* 5: 3 and 2, not 4 and 1 */
             for (int64_t column = 0; column == 0 || column < whole; column += panel) {
                 t.columns = at_most(whole - column, panel);
                 t.is_first = column == 0;
