@@ -19,7 +19,7 @@ from jukebox_hf.model.checks.repository_names import PART_FOLDER
 _JSON = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "artists.json", "genres.json"),
-    *("lyrics.json", "int8_agreement.json", "trained_on.json"),
+    *("lyrics.json", "int8_agreement.json", "trained_on.json", "finetuning.json"),
 )
 _TEXT = (
     "README.md",
@@ -30,6 +30,7 @@ _TEXT = (
     "MODEL_CARD.md",
     "CITATION.cff",
     ".gitattributes",
+    "sample.wav",
 )
 _WEIGHT_NAME = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
 _INDEX_NAME = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")

@@ -188,24 +188,24 @@ def flavour(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_prior_config():
     """A maker of small prior configurations: (flavour, **changes)."""
     return _tiny_prior_config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_prior():
     """A maker of small priors with random weights, in evaluation mode: (flavour, **changes)."""
     return lambda flavour="labelled", **changes: _enliven(JukeboxPrior(_tiny_prior_config(flavour, **changes)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_vqvae_config():
     return lambda **changes: JukeboxVQVAEConfig(**{**_TINY_VQVAE, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_vqvae(tiny_vqvae_config):
     """A maker of small VQ-VAEs with random weights, in evaluation mode: (**changes)."""
     return lambda **changes: _enliven(JukeboxVQVAE(tiny_vqvae_config(**changes)))
@@ -252,3 +252,20 @@ def run_cli(monkeypatch, capsys):
         return Outcome(stop.value.code or 0, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def says_one_sentence():
+    """Check that a command was refused in one line that names what is wrong, without a traceback."""
+
+    def check(done, *parts):
+        assert done.code == 2, done.err
+        told = [line for line in done.err.splitlines() if not line.startswith("jukebox-hf: cpu with ")]  # what it chose
+        assert len(told) == 1, done.err
+        assert told[0].startswith("jukebox-hf: ")
+        assert "Traceback" not in done.err
+        for part in parts:
+            assert str(part) in done.err
+        assert done.out == ""
+
+    return check

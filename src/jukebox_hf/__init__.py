@@ -25,6 +25,7 @@ _HOMES = {
     "JukeboxTokenizer": "inputs.tokenization_jukebox",
     "JukeboxVQVAE": "networks.modeling_jukebox_vqvae",
     "JukeboxVQVAEConfig": "configuration.configuration_jukebox",
+    "DrawCounters": "sampling.gumbel_noise",
     "SamplingSettings": "sampling.sampling_ops",
     "TimedLyrics": "alignment.alignment_times",
     "int8_config": "checkpoints.quantization",

@@ -17,6 +17,7 @@ from .model.networks.cache import JukeboxCache as JukeboxCache
 from .model.networks.modeling_jukebox_prior import JukeboxPrior as JukeboxPrior
 from .model.networks.modeling_jukebox_vqvae import JukeboxVQVAE as JukeboxVQVAE
 from .model.pipeline_jukebox import JukeboxPipeline as JukeboxPipeline
+from .model.sampling.gumbel_noise import DrawCounters as DrawCounters
 from .model.sampling.sampling_ops import SamplingSettings as SamplingSettings
 from .model.sampling.window_decoder import sample_window as sample_window
 from .registration import register as register

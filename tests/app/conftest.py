@@ -152,20 +152,3 @@ def recording(tmp_path):
 @pytest.fixture(scope="session")
 def read_json():
     return lambda path: json.loads(path.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def says_one_sentence():
-    """Check that a command was refused in one line that names what is wrong, without a traceback."""
-
-    def check(done, *parts):
-        assert done.code == 2, done.err
-        told = [line for line in done.err.splitlines() if not line.startswith("jukebox-hf: cpu with ")]  # what it chose
-        assert len(told) == 1, done.err
-        assert told[0].startswith("jukebox-hf: ")
-        assert "Traceback" not in done.err
-        for part in parts:
-            assert str(part) in done.err
-        assert done.out == ""
-
-    return check

@@ -12,8 +12,10 @@ import soundfile
 
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.runs.requests import repeat_line
+from jukebox_hf.app.runs.song_folder import load_codes
 from jukebox_hf.app.runs.song_request import SongRequest, read_request
 from jukebox_hf.model.checkpoints.quantization import AGREEMENT_FILE
+from jukebox_hf.model.songs.draw_notes import draws_of
 
 SAMPLES = 4352  # of 0.1 s in whole codes of the top level
 
@@ -161,6 +163,25 @@ def test_numbers_can_be_given_by_level(generate, tmp_path, read_json):
         (0, 0.99, 0, 0.05, 1),
     ]
     assert plan[2]["windows"] == 17  # 544 codes in windows of 32 that do not overlap
+
+
+def test_the_draw_and_its_version_are_in_all_files_of_a_song(generate, run_cli, tmp_path, read_json, codes_of):
+    first, second, plain = (tmp_path / name / "a.wav" for name in ("first", "second", "plain"))
+    assert generate(first, "--draw", "Gumbel", "--seed", "7").code == 0
+    sidecar = read_json(first.with_suffix(".json"))
+    assert {(level["draw"], level["draw_version"]) for level in sidecar["plan"]} == {("gumbel", 1)}
+    assert draws_of(load_codes(first.with_suffix(".codes.safetensors")).notes) == dict.fromkeys(range(3), ("gumbel 1",))
+    words = shlex.split(sidecar["command"])[3:]
+    words[words.index("--out") + 1] = second
+    assert run_cli(*words).code == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert generate(plain, "--seed", "7").code == 0
+    assert {(level["draw"], level["draw_version"]) for level in read_json(plain.with_suffix(".json"))["plan"]} == {
+        ("inverse", 1)
+    }
+    codes = [codes_of(path.with_suffix(".codes.safetensors")) for path in (first, plain)]
+    assert codes[0] != codes[1]
+    assert "draws" not in load_codes(plain.with_suffix(".codes.safetensors")).notes
 
 
 def test_windows_side_by_side_are_asked_for_and_asked_for_again(generate, run_cli, tmp_path, read_json, codes_of):

@@ -92,3 +92,10 @@ def test_guidance(folder):
     plans = [json.loads((folder / f"{name}.json").read_text())["plan"][0] for name in ("guided", "labels", "double")]
     told = [(plan["guidance_scale"], plan["guidance_on"], plan["lyrics_guidance"]) for plan in plans]
     assert told == [(2.0, "both", 1.0), (2.0, "labels", 1.0), (2.0, "both", 1.5)], "a side-car says what guided a song"
+
+
+@pytest.mark.usefixtures("printed")
+def test_stereo(folder):
+    for command in _commands("stereo.md"):
+        assert "correlate by" in _run(command, folder)
+    assert (folder / "wide.wav").read_bytes()[400:] == (folder / "wide-again.wav").read_bytes()[400:]

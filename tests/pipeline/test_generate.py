@@ -207,6 +207,33 @@ def test_typical_p_may_be_said_wherever_top_p_may(model):
     assert _read(model, typical_p=1.0) == _read(model)
 
 
+def test_a_draw_may_be_said_wherever_a_temperature_may(model):
+    assert {own.draw for own in _read(model).settings.values()} == {"inverse"}
+    assert _read(model, GenerationConfig(draw="gumbel")).settings[0].draw == "gumbel"
+    changed = copy.copy(model)
+    changed.generation_config = GenerationConfig(draw="gumbel")
+    assert {own.draw for own in _read(changed).settings.values()} == {"gumbel"}
+    assert _read(changed, draw="inverse") == _read(model)
+    for wrong in ("fair", {2: "gumbel"}):
+        with pytest.raises(ValueError, match=r"draw=.* is none of inverse, gumbel; choose one"):
+            _read(model, draw=wrong)
+
+
+def test_how_many_codes_are_checked_at_once_is_said_for_all_levels_or_by_level(model):
+    assert _read(model).compute.jacobi == 0
+    assert _read(model, jacobi="auto").compute.jacobi_at(2) == "auto"
+    by_level = _read(model, GenerationConfig(jacobi={"0": 8, "1": "auto"})).compute
+    assert [by_level.jacobi_at(level) for level in range(3)] == [8, "auto", 0]
+    for wrong, message in (
+        (1, r"jacobi=1 must be 0 \(one code at a time\), 2 or more"),
+        ({1: "fast"}, r"jacobi\[1\]='fast' must be 0"),
+        ({7: 2}, "a key of jacobi=7 is not a level"),
+        (9999, "jacobi=9999 is more than the .* codes of a window; ask for fewer, such as 8, or 'auto'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _read(model, jacobi=wrong)
+
+
 def test_levels_left_out_keep_the_models_own_setting(model):
     changed = copy.copy(model)
     own = {"temperature": {"0": 0.95, "1": 0.7, "2": 0.9}, "top_k": {"1": 4}, "hop_fractions": {"2": 0.25, "0": 0.5}}

@@ -138,7 +138,13 @@ def test_a_stream_counts_the_rows_of_guidance(model, processor):
 
 @pytest.mark.parametrize(
     "said",
-    [{"guidance_scale": 0.5}, {"guidance_scale": "3"}, {"lyrics_guidance": {"2": 101}}, {"guidance_on": "artist"}],
+    [
+        {"guidance_scale": 0.5},
+        {"guidance_scale": "3"},
+        {"lyrics_guidance": {"2": 101}},
+        {"guidance_on": "artist"},
+        {"draw": "fair"},
+    ],
 )
 def test_a_repository_that_says_guidance_wrongly_is_refused_when_it_is_opened(said):
     name = next(iter(said))

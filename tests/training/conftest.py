@@ -8,7 +8,10 @@ from torch.utils.data import Dataset
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShardWriter
 from jukebox_hf.data.songs import Song
+from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training import JukeboxVQVAETrainer, JukeboxVQVAETrainingArguments
+from jukebox_hf.training.assemble import main as assemble
 
 WINDOW = 1056  # whole codes of every level, and long enough for the spectral losses
 
@@ -119,7 +122,7 @@ def coded_songs(tmp_path_factory):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def coded_config(tiny_prior_config):
     """A maker of configurations of small priors for these codes: (flavour, **changes)."""
 
@@ -158,9 +161,37 @@ def prior_words(tmp_path, coded_config, coded_songs):
     return make
 
 
-@pytest.fixture
-def coding_vqvae(tiny_vqvae):
-    """A VQ-VAE of two levels whose codes are of the kind above."""
-    return tiny_vqvae(
+@pytest.fixture(scope="session")
+def make_coding_vqvae(tiny_vqvae):
+    """A maker of VQ-VAEs of two levels whose codes are of the kind above."""
+    return lambda: tiny_vqvae(
         level_strides=((2, 2), (2, 2)), codebook_size=CODEBOOK, hidden_sizes=(8, 6), residual_depths=(2, 3)
     )
+
+
+@pytest.fixture
+def coding_vqvae(make_coding_vqvae):
+    return make_coding_vqvae()
+
+
+OLD = LabelVocabulary("v3", {"unknown": 0, "ann ash": 1, "bob birch": 2}, {"unknown": 0, "folk": 1, "rock": 2})
+
+
+@pytest.fixture(scope="session")
+def make_whole(tiny_prior, coded_config, make_coding_vqvae):
+    """A maker of whole Jukeboxes of two levels, assembled from parts as training leaves them: (folder)."""
+
+    def make(folder):
+        make_coding_vqvae().save_pretrained(folder / "vqvae")
+        lists = JukeboxTokenizer(artists={"v3": OLD.artists}, genres={"v3": OLD.genres}, label_versions=["v3"] * 2)
+        for level, flavour in enumerate(("upsampler", "prefix")):
+            config = coded_config(flavour, num_artists=3, num_genres=3)
+            prior = tiny_prior(flavour, **{name: getattr(config, name) for name in type(config).__annotations__})
+            prior.save_pretrained(folder / f"part_{level}")
+            lists.save_pretrained(folder / f"part_{level}")
+        words = [str(folder / name) for name in ("whole", "vqvae", "part_0", "part_1")]
+        assert assemble([words[0], "--vqvae", words[1], "--priors", *words[2:]]) == 0
+        (folder / "whole" / "LICENSE").write_text("ours")
+        return folder / "whole"
+
+    return make

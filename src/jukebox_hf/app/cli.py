@@ -17,6 +17,7 @@ from tqdm import tqdm
 from jukebox_hf.app.alignment_commands import add_alignment_commands
 from jukebox_hf.app.corpus_commands import add_corpus_commands
 from jukebox_hf.app.feature_commands import add_feature_commands
+from jukebox_hf.app.finetune_commands import add_finetune_commands
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
@@ -38,6 +39,7 @@ add_song_commands(app)
 add_alignment_commands(app)
 add_corpus_commands(app)
 add_feature_commands(app)
+add_finetune_commands(app)
 add_training_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")

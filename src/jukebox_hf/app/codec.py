@@ -14,11 +14,12 @@ from torch import Tensor
 
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION, magnitudes
-from jukebox_hf.model.networks.convolution import reach_in_codes
+from jukebox_hf.model.networks.convolution import level_reach
+from jukebox_hf.model.networks.cpu_memory import trim_heap
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 CODEC_BLOCK = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
-_CODES_AT_ONCE = 1 << 12  # bounds the table of distances to all code vectors
+_CODES_AT_ONCE = 1 << 11  # bounds the table of distances to all code vectors
 
 
 @dataclass(frozen=True)
@@ -59,38 +60,114 @@ def encode_blocks(
         block_samples: how many are encoded at once, rounded up to whole codes; the codes do not depend on it.
         measure: also decode them again, to say how close they are.
     """
-    config = vqvae.config
-    hops = config.hop_lengths
-    size = -(-block_samples // hops[-1]) * hops[-1]
-    found: list[list[Tensor]] = [[] for _ in hops]
-    errors = np.zeros((len(hops), 2))  # squared norms: of the difference, of the sound
-    total = 0
-    margins = [_margin(config, level) for level in range(len(hops))]
-    around = 2 if measure else 1  # codes are right one margin from the edge, and their sound two
-    widest = -(-around * max(margins) // hops[-1]) * hops[-1]
-    for first, start, stop, samples in _cut(blocks, size, widest, hops[-1]):
-        audio = torch.from_numpy(samples)[None, None].to(vqvae.device)
-        for level, hop in enumerate(hops):
-            begin, margin = max(start - around * margins[level], first), margins[level]
-            own = audio[..., begin - first : stop + around * margin - first]
-            latents = vqvae.encode_latents(own, level, chunk_seconds=None)
-            if measure:  # of the codes around the block, too, its sound is made
-                inner = max(start - margin, begin)
-                latents, own = latents[..., (inner - begin) // hop :], own[..., inner - begin :]
-                begin, end = inner, (stop + margin - inner) // hop
-                latents, own = latents[..., :end], own[..., : end * hop]
-            else:
-                latents = latents[..., (start - begin) // hop : (stop - begin) // hop]
-                begin = start
-            book = vqvae.codebooks[level]
-            codes = torch.cat([book.nearest(part)[0] for part in latents.split(_CODES_AT_ONCE, dim=-1)], dim=-1)
-            found[level].append(codes[0, (start - begin) // hop : (stop - begin) // hop].to("cpu", torch.int32))
-            if measure:
-                errors[level] += _errors(vqvae, codes, level, own, start - begin, stop - begin)
-        total = stop
-    kept = [math.sqrt(error / max(sound, 1e-30)) if measure else None for error, sound in errors]
-    measures = tuple(CodecMeasures.of(config, level, convergence) for level, convergence in enumerate(kept))
-    return EncodedSound(tuple(_joined(parts) for parts in found), total, measures)
+    hops = vqvae.config.hop_lengths
+    levels = [_CodedLevel(vqvae, level, block_samples, measure) for level in range(len(hops))]
+    for samples, is_last in _whole(blocks, hops[-1]):
+        for level in levels:
+            level.add(samples, is_last)
+    total = len(levels[-1]) * hops[-1]
+    measures = tuple(level.measures() for level in levels)
+    return EncodedSound(tuple(_joined(level.codes) for level in levels), total, measures)
+
+
+class _CodedLevel:
+    """Codes of one level of a sound that arrives in blocks, and what they keep of it; `codes` are parts (T,) of them.
+
+    What they keep is told a margin behind: their sound there depends on codes that are still to come.
+    """
+
+    def __init__(self, vqvae: JukeboxVQVAE, level: int, block_samples: int, measure: bool) -> None:
+        config = vqvae.config
+        self._vqvae, self._level, self._hop = vqvae, level, config.hop_lengths[level]
+        self._reach = level_reach(config, level)
+        length = -(-block_samples // self._hop) + 2 * self._reach
+        self._to_encode = _Windows(length * self._hop, self._reach * self._hop)
+        self._to_hear = _Windows(length, self._reach) if measure else None
+        self._unheard = np.zeros(0, np.float32)
+        self._squares = np.zeros(2)  # of the norms: of the difference of spectra, of the spectrum of the sound
+        self.codes: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self.codes))
+
+    def add(self, samples: np.ndarray, is_last: bool) -> None:
+        """Encode what can be told now."""
+        windows = list(self._to_encode.cut(samples, is_last))
+        if self._to_hear is not None:
+            self._unheard = np.concatenate([self._unheard, samples])
+        for number, (window, start, stop) in enumerate(windows, start=1):
+            self.codes.append(self._encoded(window, start, stop))
+            if self._to_hear is not None:
+                for codes, first, last in self._to_hear.cut(self.codes[-1].numpy(), is_last and number == len(windows)):
+                    self._hear(codes, first * self._hop, last * self._hop)
+
+    def measures(self) -> CodecMeasures:
+        """What the codes cost, and what they keep."""
+        wrong, all_of_it = self._squares
+        convergence = None if self._to_hear is None else math.sqrt(wrong / max(all_of_it, 1e-30))
+        return CodecMeasures.of(self._vqvae.config, self._level, convergence)
+
+    def _encoded(self, window: np.ndarray, start: int, stop: int) -> Tensor:
+        """The codes of the samples start .. stop-1 of a window."""
+        audio = torch.from_numpy(window)[None, None].to(self._vqvae.device)
+        latents = self._vqvae.encode_latents(audio, self._level, chunk_seconds=None)
+        latents = latents[..., start // self._hop : stop // self._hop]
+        trim_heap()  # freed pieces of an encoder are too small for what comes next
+        book = self._vqvae.codebooks[self._level]
+        codes = torch.cat([book.nearest(part)[0] for part in latents.split(_CODES_AT_ONCE, dim=-1)], dim=-1)
+        trim_heap()
+        return codes[0].to("cpu", torch.int32)
+
+    def _hear(self, codes: np.ndarray, start: int, stop: int) -> None:
+        """Compare the samples start .. stop-1 that codes sound like with what was to be heard next."""
+        window = torch.from_numpy(codes)[None].to(self._vqvae.device, torch.long)
+        sound = self._vqvae.decode(window, self._level, chunk_seconds=None).audio_values
+        made, wanted = sound[0, :, start:stop].float().cpu(), torch.from_numpy(self._unheard[None, : stop - start])
+        least = SPECTRAL_RESOLUTION.fft_size  # a last block of a few codes is filled up with silence
+        wanted, made = (magnitudes(_filled(one, least), SPECTRAL_RESOLUTION).double() for one in (wanted, made))
+        self._squares += [(wanted - made).square().sum().item(), wanted.square().sum().item()]
+        self._unheard = self._unheard[stop - start :]
+        trim_heap()
+
+
+class _Windows:
+    """Windows over what arrives in pieces, all of one length, since new shapes cost memory that nobody frees.
+
+    Args:
+        length: of a window; shorter ones are cut of what is shorter as a whole.
+        margin: what a place depends on to either side, so that it is told by a window that knows it.
+    """
+
+    def __init__(self, length: int, margin: int) -> None:
+        self._length, self._margin = length, margin
+        self._held: np.ndarray | None = None
+        self._first, self._told = 0, 0  # what is held begins at the one; up to the other all is told
+
+    def cut(self, arriving: np.ndarray, is_last: bool) -> Iterator[tuple[np.ndarray, int, int]]:
+        """The windows that can be cut now, each with start and stop of what it tells."""
+        self._held = arriving if self._held is None else np.concatenate([self._held, arriving])
+        end = self._first + len(self._held)
+        while (start := max(self._told - self._margin, 0)) + self._length <= end:
+            yield self._window(start, start + self._length - self._margin)
+        if is_last and self._told < end:
+            yield self._window(max(end - self._length, 0), end)
+        first = max(min(self._told - self._margin, end - self._length), 0)
+        self._held, self._first = self._held[first - self._first :], first
+
+    def _window(self, start: int, stop: int) -> tuple[np.ndarray, int, int]:
+        told, self._told = self._told, stop
+        window = self._held[start - self._first :][: self._length]
+        return window, told - start, stop - start
+
+
+def _whole(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """What arrives in multiples of `size`, and whether it is the last; what is left then is cut off."""
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        whole = len(held) // size * size
+        yield held[:whole], False
+        held = np.concatenate([held[whole:], block])
+    yield held[: len(held) // size * size], True
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -109,50 +186,13 @@ def decode_blocks(
 ) -> Iterator[np.ndarray]:
     """The sound of codes (T,) of a level, block by block: float32, not clamped."""
     config = vqvae.config
-    hop = config.hop_lengths[level]
-    reach = reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
-    size = -(-block_samples // hop)
-    for start in range(0, len(codes), size):
-        stop = min(start + size, len(codes))
-        first, last = max(start - reach, 0), min(stop + reach, len(codes))
-        part = codes[first:last][None].to(vqvae.device)
+    hop, reach = config.hop_lengths[level], level_reach(config, level)
+    windows = _Windows(-(-block_samples // hop) + 2 * reach, reach)
+    for window, start, stop in windows.cut(codes.numpy(), is_last=True):
+        part = torch.from_numpy(window)[None].to(vqvae.device)
         audio = vqvae.decode(part, level, chunk_seconds=None).audio_values[0, 0].float().cpu().numpy()
-        yield audio[(start - first) * hop : (stop - first) * hop]
-
-
-def _margin(config: JukeboxVQVAEConfig, level: int) -> int:
-    """Samples to either side of a code that it depends on; whole codes of its level."""
-    return reach_in_codes(config.level_strides[: level + 1], config.dilations(level)) * config.hop_lengths[level]
-
-
-def _cut(
-    blocks: Iterable[np.ndarray], size: int, margin: int, whole: int
-) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """Blocks of `size` with a margin to either side: first sample, start and stop of the block itself, samples."""
-    held, first, start, arriving = np.zeros(0, np.float32), 0, 0, iter(blocks)
-    is_over = False
-    while not is_over or start < first + len(held) // whole * whole:
-        while not is_over and first + len(held) < start + size + margin:
-            piece = next(arriving, None)
-            is_over = piece is None
-            held = held if is_over else np.concatenate([held, piece])
-        end = first + len(held) if not is_over else (first + len(held)) // whole * whole
-        stop, last = min(start + size, end), min(start + size + margin, end)
-        if stop <= start:
-            return
-        yield first, start, stop, held[: last - first]
-        start = stop
-        left_out = max(start - margin, 0) - first
-        held, first = held[left_out:], first + left_out
-
-
-def _errors(vqvae: JukeboxVQVAE, codes: Tensor, level: int, audio: Tensor, start: int, stop: int) -> np.ndarray:
-    """Squared norms of the samples start .. stop-1: of the difference of spectra, and of the spectrum."""
-    sound = vqvae.decode(codes, level, chunk_seconds=None).audio_values
-    pair = (audio[0, :, start:stop].float(), sound[0, :, start:stop].float())
-    least = SPECTRAL_RESOLUTION.fft_size  # a last block of a few codes is filled up with silence
-    wanted, made = (magnitudes(_filled(one, least), SPECTRAL_RESOLUTION).double() for one in pair)
-    return np.array([(wanted - made).square().sum().item(), wanted.square().sum().item()])
+        yield audio[start * hop : stop * hop]
+        trim_heap()
 
 
 def _filled(audio: Tensor, least: int) -> Tensor:

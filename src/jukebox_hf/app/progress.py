@@ -61,6 +61,11 @@ class Progress:
         if self._bar is not None and position >= self._bar.n:
             self._bar.update(position + 1 - self._bar.n)
 
+    def tell(self, words: str) -> None:
+        """Words behind the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(words)
+
     def end_level(self) -> None:
         """The level is done, or will not be."""
         if self._bar is not None:

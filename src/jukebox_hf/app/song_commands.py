@@ -283,6 +283,8 @@ def _tell(results: list[dict[str, Any]], options: RunOptions) -> None:
         say_line(f"{result['files']['audio']}: {audio['seconds']:.4g} s, seed {result['seed']}")
         if audio["num_clamped"]:
             say_line(f"  {audio['num_clamped']} samples were beyond full scale; --normalize peak keeps their shape")
+        if "stereo" in result:
+            say_line(f"  stereo: left and right correlate by {result['stereo']['correlation']:.3f} (1 is mono)")
         request, files = read_request(result["request"]), {k: folder / name for k, name in result["files"].items()}
         for line in takes_in_words(result) if "takes" in files or "repaint" in result else ():
             say_line(line)

@@ -4,6 +4,8 @@ Flows in: words of a command line, none of which is looked at here. Flows out: t
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -36,15 +38,21 @@ def add_training_commands(app: typer.Typer) -> None:
         app.command(name, cls=_PassedOn, help=told, add_help_option=False, rich_help_panel=PANEL)(_run)
 
 
-def _run(ctx: typer.Context) -> None:
-    name, command = ctx.info_name, list(sys.argv)
-    module = f"jukebox_hf.training.{name.replace('-', '_')}"
+@contextmanager
+def needs_of_training(name: str) -> Iterator[None]:
+    """A context: what is not installed and is imported in it is named with its cure."""
     try:
-        main = import_module(module).main
+        yield
     except ModuleNotFoundError as error:
         is_ours = (error.name or "").startswith("jukebox_hf")
         require(is_ours, f"jukebox-hf {name} needs {error.name}, which is not installed here; {INSTALL_TRAIN}")
         raise
+
+
+def _run(ctx: typer.Context) -> None:
+    name, command = ctx.info_name, list(sys.argv)
+    with needs_of_training(name):
+        main = import_module(f"jukebox_hf.training.{name.replace('-', '_')}").main
     try:
         sys.argv = [f"jukebox-hf {name}", *ctx.args]  # whose first word parsers call themselves
         raise typer.Exit(main(ctx.args))

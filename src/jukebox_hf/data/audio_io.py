@@ -1,7 +1,7 @@
 """Audio files: samples become a WAV, FLAC, MP3, OGG or Opus file that says where it came from.
 
-Flows in: mono samples. Flows out: a whole file, or none. Reading audio is `model/inputs/audio_input.py`, which
-travels with the weights.
+Flows in: samples of one channel, or of two. Flows out: a whole file, or none. Reading audio is
+`model/inputs/audio_input.py`, which travels with the weights.
 """
 
 import io
@@ -66,7 +66,7 @@ class WrittenAudio:
         peak: largest magnitude.
         sampled_peak: largest magnitude before clamping, normalising or compressing.
         num_clamped: samples that were beyond full scale and were cut to it.
-        samples: float32 (S,).
+        samples: float32 (S,), or (S, 2).
     """
 
     format: str
@@ -114,7 +114,7 @@ def write_audio(
     tags: Mapping[str, str] | None = None,
     staging: Path | None = None,
 ) -> WrittenAudio:
-    """Write mono samples (S,) to a file that appears whole or not at all.
+    """Write samples (S,), or (2, S) of left and right, to a file that appears whole or not at all.
 
     Args:
         path: the file to make; an older one is replaced.
@@ -148,11 +148,16 @@ def encode_audio(
     format = spelt_format(format)
     require(normalize in NORMALIZATIONS, f"normalize={normalize!r} is none of {', '.join(NORMALIZATIONS)}; choose one")
     audio = np.asarray(audio, dtype=np.float32)
-    require(audio.ndim == 1 and len(audio) > 0, f"audio has shape {audio.shape}, but must be mono samples (S,)")
+    is_stereo = audio.ndim == 2 and len(audio) == 2
+    require(
+        (audio.ndim == 1 or is_stereo) and audio.size > 0,
+        f"audio has shape {audio.shape}, but must be samples (S,), or (2, S) of left and right",
+    )
     require(bool(np.isfinite(audio).all()), "audio holds samples that are not finite; decode it again in float32")
     sampled_peak = float(np.abs(audio).max())
     rate = _rate_in(AUDIO_FORMATS[format], sampling_rate)
-    audio = resample(audio, sampling_rate, rate)
+    channels = [resample(channel, sampling_rate, rate) for channel in (audio if is_stereo else audio[None])]
+    audio = np.stack(channels, axis=1) if is_stereo else channels[0]  # (S, 2), as files hold it
     peak = float(np.abs(audio).max())
     if normalize == "peak" and peak > 0:
         audio = audio / np.float32(peak) * np.float32(_LOSSY_PEAK if AUDIO_FORMATS[format].is_lossy else 1)
@@ -197,7 +202,7 @@ def _encoded(audio: np.ndarray, sampling_rate: int, format: str, tags: Mapping[s
     texts = {name: _storable(text) for name, text in tags.items()}
     memory = io.BytesIO()
     with soundfile.SoundFile(
-        memory, "w", samplerate=sampling_rate, channels=1, format=kind.container, subtype=kind.subtype
+        memory, "w", samplerate=sampling_rate, channels=audio.ndim, format=kind.container, subtype=kind.subtype
     ) as file:
         for name, text in texts.items() if kind.container != "MP3" else ():
             setattr(file, name, text)

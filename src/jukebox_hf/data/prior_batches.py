@@ -2,10 +2,12 @@
 
 Flows in: windows with labels, of sound or of codes. Flows out: `artist_ids`, `genre_ids`, `timing`, `lyric_ids`. The
 lyrics of a window are those around its middle: by the original's rule, which spreads them evenly over the song
-(SPEC 6.4), or by the times at which they are sung, where these are known.
+(SPEC 6.4), or by the times at which they are sung, where these are known. A song that is longer or shorter than those
+of the prior is told as it will be when such a song is written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorCon
 from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, check_genre_count, window_inputs
 from jukebox_hf.model.inputs.lyric_windows import first_lyric_span, short_lyric_span
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.model.songs.song_plan import told_song_samples
 
 _SHOWN_NAMES = 3
 
@@ -51,7 +54,7 @@ def prior_inputs(
             lyrics=window["lyrics"],
             offset_samples=window["offset_samples"],
         )
-        labels = tokenizer.labels(song, config)
+        labels = told_labels(tokenizer, song, config)
         songs.append(labels)
         if config.lyrics != "none":
             times = window.get("lyric_times") if timed else None
@@ -60,6 +63,13 @@ def prior_inputs(
     if config.lyrics != "none":
         inputs["lyric_ids"] = torch.from_numpy(np.stack(rows))
     return inputs
+
+
+def told_labels(tokenizer: JukeboxTokenizer, song: SongDescription, config: JukeboxPriorConfig) -> LevelLabels:
+    """The labels of a song of any length: its timing is clamped to the songs that the prior knows, as in sampling."""
+    labels = tokenizer.labels(song, config)
+    told = told_song_samples(config, song.total_samples)
+    return replace(labels, timing=replace(labels.timing, told_samples=told))
 
 
 def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False) -> np.ndarray:

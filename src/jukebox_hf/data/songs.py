@@ -5,7 +5,8 @@ window asks for it, inside the DataLoader's workers. What cannot be decoded is s
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -131,6 +132,21 @@ class Songs:
         check_columns(self.table.missing, self.table.where)
         for index, header in enumerate(self.headers):
             check_lyrics(self[index], header.seconds)
+
+    def fill_in(self, words: Mapping[str, str]) -> None:
+        """Say words of every song, for columns that the source does not have.
+
+        Raises:
+            ValueError: a column that it has.
+        """
+        there = next((name for name in words if name in self.table.words), None)
+        require(
+            there is None,
+            f"{self.table.where} says the {there} of every song itself; leave --{there} out, or take the column out",
+        )
+        columns = {name: (word,) * len(self.table.names) for name, word in words.items()}
+        missing = tuple(name for name in self.table.missing if name not in words)
+        self.table = replace(self.table, words={**self.table.words, **columns}, missing=missing)
 
     def _reason(self, index: int) -> str:
         header, row = self.headers[index], self.rows[index]

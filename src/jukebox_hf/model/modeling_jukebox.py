@@ -68,6 +68,7 @@ from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
+from .songs.stereo import check_stereo, stereo_of, written_again
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
 from .takes.repaint import RepaintScores, choose_take, read_repaint, refine, refuse_lengths, sing_takes
 from .takes.song_scores import SongScore, score_songs
@@ -80,6 +81,7 @@ class JukeboxGenerateOutput(ModelOutput):
 
     Attributes:
         audio: (B, S) float32, not clamped to [-1, 1]; zeros behind shorter songs. Its rate is `config.sampling_rate`.
+            With `stereo` (B, 2, S), left and right.
         audio_lengths: (B,) samples of each song.
         seeds: (B,) the seeds that make these songs again.
         codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
@@ -87,6 +89,7 @@ class JukeboxGenerateOutput(ModelOutput):
         alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
         takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
             that were kept, best first. None without `takes`.
+        correlation: (B,) of left and right; None without `stereo`.
         repaint: what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None elsewhere.
     """
 
@@ -96,6 +99,7 @@ class JukeboxGenerateOutput(ModelOutput):
     codes: tuple[Tensor, ...] | None = None
     alignment: tuple[SongAlignment, ...] | None = None
     takes: tuple[tuple[Take, ...], ...] | None = None
+    correlation: Tensor | None = None
     repaint: RepaintScores | None = None
 
 
@@ -327,12 +331,13 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
                 `top_p`, `min_p`, `typical_p`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a number, or a
-                dictionary by level); `guidance_on`; `do_sample=False` for the likeliest code; `levels` to write; `seed`
-                (the songs of a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as
-                (0, 8) or (0, 8, 30) of a stretch that later windows read again; `takes` of the top level, of which the
-                best `keep` are refined, `choose_by` "likelihood", "self" or "lyrics"
-                (docs/how-to/takes-and-repaint.md); `batch`, `chunk` to bound memory; `backend` (see `sample_window`);
-                `return_codes`; `return_alignment`. See docs/reference/generation.md.
+                dictionary by level); `guidance_on`; `draw` "inverse" or "gumbel"; `do_sample=False` for the likeliest
+                code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
+                `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read again;
+                `takes` of the top level, of which the best `keep` are refined, `choose_by` "likelihood", "self" or
+                "lyrics" (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound
+                memory; `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
+                docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
@@ -369,7 +374,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if streamer is not None:
             streamer.end()
         alignment = aligner and tuple(aligner.finish(states))
-        songs = self._listen(batches, states, finest, arguments.return_codes)
+        second = None
+        if arguments.stereo:
+            second = written_again(priors, batches, states, arguments.compute, hook)
+        songs = self._listen(batches, states, finest, arguments.return_codes, second)
         return replace(songs, alignment=alignment, takes=takes and tuple(map(tuple, takes)))
 
     def stream(
@@ -415,6 +423,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             "takes cannot be streamed, since the best is known once all are there; use generate, or stream its seed",
         )
         require(
+            not arguments.stereo,
+            "stereo=True writes a finished song a second time, so it cannot be streamed; use generate, or leave it out",
+        )
+        require(
             len(batches) == 1,
             f"the songs have {len(batches)} different lengths, but are streamed side by side; say seconds= for all, or "
             f"stream them one by one",
@@ -454,7 +466,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         taking = arguments.taking
         copies = arguments.copies if taking is None else taking.takes
         given, codes = copied(given, codes, copies, are_takes=taking is not None)
-        return take_batches(self.config, self.vqvae, given, arguments, codes, hook), arguments, hook
+        batches = take_batches(self.config, self.vqvae, given, arguments, codes, hook)
+        if arguments.stereo:
+            check_stereo(self.config, [plan.level for plan in batches[0].plan.levels])
+        return batches, arguments, hook
 
     def _read(
         self,
@@ -528,6 +543,11 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 f"{name} is of generate; a stretch that is sung again is as long as it was, so leave it out",
             )
         given, arguments, hook = self._read(inputs, generation_config, logits_processor, kwargs | {"takes": takes})
+        require(
+            not arguments.stereo,
+            "stereo=True is of generate; a song that was sung again in part is widened by generate(codes=..., "
+            "stereo=True) from its codes of the top level",
+        )
         count = 1 if arguments.taking is None else arguments.taking.takes
         asked = read_repaint(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
         self.check_priors(asked.spans)
@@ -555,26 +575,40 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         return score_songs(self, inputs, codes, level)
 
     def _listen(
-        self, batches: Sequence[SongBatch], states: Sequence[SongState], finest: int, return_codes: bool
+        self,
+        batches: Sequence[SongBatch],
+        states: Sequence[SongState],
+        finest: int,
+        return_codes: bool,
+        second: Sequence[SongState] | None = None,
     ) -> JukeboxGenerateOutput:
-        """Decode the finest level that was written, every song in its row of the batch."""
+        """Decode the finest level that was written, every song in its row; in stereo with the states of a `second`."""
         hops = self.config.vqvae_config.hop_lengths
-        rows: dict[int, tuple[Tensor, int, list[Tensor]]] = {}
-        for batch, state in zip(batches, states, strict=True):
+        rows: dict[int, tuple[Tensor, int, list[Tensor], float]] = {}
+        for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
             for index, song in enumerate(batch.songs):
                 codes = [own[index][: batch.plan.samples // hop] for own, hop in zip(state.codes, hops, strict=True)]
-                audio = self.vqvae.decode(codes[finest][None].to(self.vqvae.device), finest).audio_values[0, 0]
-                rows[song] = audio.float().cpu(), state.seeds[index], codes
-        audio, seeds, codes = zip(*(rows[song] for song in sorted(rows)), strict=True)
-        levels = zip(*codes, strict=True)
+                audio, correlation = self._decoded(codes[finest], finest), 1.0
+                if second is not None:
+                    again = second[number].codes[finest][index][: len(codes[finest])]
+                    wide = stereo_of(audio, self._decoded(again, finest))
+                    audio, correlation = wide.audio.T, wide.correlation
+                rows[song] = audio, state.seeds[index], codes, correlation
+        audio, seeds, codes, correlations = zip(*(rows[song] for song in sorted(rows)), strict=True)
+        levels, padded = zip(*codes, strict=True), pad_sequence(list(audio), batch_first=True)
         return JukeboxGenerateOutput(
-            audio=pad_sequence(list(audio), batch_first=True),
+            audio=padded if second is None else padded.transpose(1, 2),  # (B, S, 2) -> (B, 2, S)
             audio_lengths=torch.tensor([len(samples) for samples in audio], device="cpu"),
             seeds=torch.tensor(seeds, device="cpu"),
             codes=tuple(pad_sequence(list(level), batch_first=True, padding_value=NOT_SAID) for level in levels)
             if return_codes
             else None,
+            correlation=None if second is None else torch.tensor(correlations, device="cpu"),
         )
+
+    def _decoded(self, codes: Tensor, level: int) -> Tensor:
+        """The sound (S,) of the codes (T,) of a level."""
+        return self.vqvae.decode(codes[None].to(self.vqvae.device), level).audio_values[0, 0].float().cpu()
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         """Refused: no single pass makes a song.

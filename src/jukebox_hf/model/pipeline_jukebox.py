@@ -118,6 +118,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         Returns:
             `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator;
             with `takes=8` the best of as many, and `"takes"`, what the scores of all of them are; with
+            `stereo=True` audio of (2, S) and its `"correlation"`; with
             `repaint=(4.2, 6.8)` and `codes` these seconds of an older song sung again (`JukeboxModel.repaint`).
         """
         _check_batches(words)
@@ -249,6 +250,9 @@ class JukeboxPipeline(TextToAudioPipeline):
             rows = [torch.from_numpy(times_as_rows(song)) for song in output.alignment]  # (C, 5) each
             codes |= {_TYPED: typed, _TIMES: pad_sequence(rows, batch_first=True)}
         told = [{"takes": [take.to_dict() for take in takes]} for takes in output.takes or ()]
+        if output.correlation is not None:
+            told = told or [{} for _ in output.correlation]
+            told = [one | {"correlation": value} for one, value in zip(told, output.correlation.tolist(), strict=True)]
         told += [] if output.repaint is None else [{"repaint": output.repaint.to_dict()}]
         if told:
             rows = [torch.tensor([*map(ord, json.dumps(song))], device="cpu") for song in told]
@@ -286,7 +290,7 @@ class JukeboxPipeline(TextToAudioPipeline):
             lyrics = "".join(map(chr, songs[_TYPED][0].tolist())).lstrip("\0")
             encoding = self.processor.encode_lyrics(lyrics)
             times = times_of_rows(songs[_TIMES][0].cpu().numpy()[: len(encoding.ids)], encoding.offsets)
-            result["alignment"] = time_lyrics(lyrics, times, len(audio) / self.sampling_rate)
+            result["alignment"] = time_lyrics(lyrics, times, audio.shape[-1] / self.sampling_rate)
         return result
 
 

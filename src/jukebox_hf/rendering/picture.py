@@ -56,8 +56,8 @@ def draw_song(
         known_seconds: how much of the start was given (a prompt, a continued song); marked if over 0.
         lines: start and end, in seconds of this audio, and words of every line of lyrics; written over the waveform, or
             in columns under all panels where there they would lie over each other.
-        written: samples (S,) of the file as it was written, and their rate, for the waveform; None: those of the last
-            level.
+        written: samples (S,) or (S, 2) of the file as it was written, and their rate, for the waveform; None: those of
+            the last level.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -144,12 +144,18 @@ def _extent(text: Any, figure: Any) -> float:
 
 
 def _draw_waveform(panel: Any, audio: np.ndarray, sampling_rate: int, start_second: float) -> None:
-    first, lowest, highest = envelope(audio)
-    seconds = start_second + first / sampling_rate
-    panel.fill_between(seconds, lowest, highest, color=INK, linewidth=0.4)
     reach = max(1.0, float(np.abs(audio).max()) * 1.05)
+    is_stereo = audio.ndim == 2
+    for channel, middle in zip(audio.T, (reach, -reach), strict=True) if is_stereo else [(audio, 0)]:
+        first, lowest, highest = envelope(channel)
+        seconds = start_second + first / sampling_rate
+        panel.fill_between(seconds, lowest + middle, highest + middle, color=INK, linewidth=0.4)
+    if is_stereo:
+        reach *= 2
+        panel.axhline(0, color=INK, linewidth=0.4)
+        panel.set_yticks([-reach / 2, reach / 2], ["right", "left"])
     panel.set_ylim(-reach, reach)
-    panel.set_ylabel("amplitude", color=INK)
+    panel.set_ylabel("" if is_stereo else "amplitude", color=INK)
 
 
 def _mark_lyrics(panel: Any, lines: Sequence[Line], start_second: float, with_words: bool) -> None:

@@ -42,6 +42,8 @@ _BOUNDS = {
     "eval_steps": (0, 1e15, False),
     "eval_delay": (0, 1e15, False),
     "neftune_noise_alpha": (0, 1e9, False),
+    "early_stop": (0, math.inf, True),
+    "early_stop_threshold": (0, 1e9, False),
 }
 
 
@@ -70,6 +72,16 @@ class JukeboxTrainingArguments(TrainingArguments):
     weights_ema_decay: float | None = field(
         default=None, metadata={"help": "Its decay; by default the original's, 1 - (songs per step / 8) / 1000."}
     )
+    early_stop: int = field(
+        default=0,
+        metadata={
+            "help": "Stop after so many evaluations in a row that were no better than the best one (0: never); "
+            "--load_best_model_at_end true then keeps the best."
+        },
+    )
+    early_stop_threshold: float = field(
+        default=0.0, metadata={"help": "By how much an evaluation must be better than the best one to count."}
+    )
     # transformers 5.23 renamed gradient_checkpointing; here either word works with every version, without a warning.
     activation_checkpointing: bool | None = field(
         default=None,
@@ -89,6 +101,10 @@ class JukeboxTrainingArguments(TrainingArguments):
         require(self.max_steps != 0, "max_steps=0 trains nothing; give 1 or more, or -1 to count num_train_epochs")
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = False  # all that is measured here, losses and bits, is better where it is smaller
+        require(
+            not self.early_stop or self.eval_strategy not in (None, "no"),
+            f"early_stop={self.early_stop} counts evaluations, but eval_strategy='no' makes none; say steps or epoch",
+        )
         self._check_compile_mode()
         for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
             new = old.replace("gradient", "activation")

@@ -136,13 +136,29 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
     Raises:
         ValueError: a prior that does not fit the repository.
     """
-    check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
+    put_priors([prior], repository, source)
+
+
+def put_priors(priors: Sequence[Path], repository: Path, source: str | None = None) -> None:
+    """Replace several priors of a whole Jukebox at once; all else as in `put_prior`."""
+    for prior in priors:
+        check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
     origin = str(repository if repository.exists() else source)
     model = JukeboxModel.from_pretrained(origin)
-    _check_facts(prior, model.vqvae)
+    tokenizer = tokenizer_of(origin)
+    for prior in priors:
+        _check_facts(prior, model.vqvae)
+        tokenizer = _put_in(prior, model, tokenizer)
+    with staged(repository, force=True) as staging:
+        _write(model, tokenizer, staging)
+        _copy_rest(Path(origin), staging)
+
+
+def _put_in(prior: Path, model: JukeboxModel, before: JukeboxTokenizer | None) -> JukeboxTokenizer | None:
+    """Put a prior into an open model, whose other levels learn its new names; gives the lists of all."""
     trained = JukeboxPrior.from_pretrained(prior)
     level = trained.config.level
-    before, after = tokenizer_of(origin), tokenizer_of(str(prior))
+    after = tokenizer_of(str(prior))
     setattr(model, f"prior_{level}", trained)
     model.config.prior_configs[level] = trained.config
     tokenizer = before
@@ -150,9 +166,7 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
         tokenizer = after if before is None else _with_level(before, after, trained.config)
     if before is not None and tokenizer is not None:
         _relabel_others(model, before, tokenizer, level)
-    with staged(repository, force=True) as staging:
-        _write(model, tokenizer, staging)
-        _copy_rest(Path(origin), staging)
+    return tokenizer
 
 
 def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | None) -> None:

@@ -8,7 +8,7 @@ the songs. What cannot be decoded is skipped, counted and listed in `skipped.jso
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def encode_dataset(
     workers: int = 0,
     without_labels: bool = False,
     allow_outside_files: bool = False,
+    words: Mapping[str, str] | None = None,
 ) -> list[SkippedSong]:
     """Encode songs; gives those that were skipped, by any process.
 
@@ -83,6 +84,7 @@ def encode_dataset(
         workers: processes that decode ahead.
         without_labels: let songs pass whose source has no column artist, genre or lyrics.
         allow_outside_files: as `open_songs` takes it.
+        words: artist, genre or lyrics of every song, for columns that the source does not have.
 
     Raises:
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
@@ -103,6 +105,7 @@ def encode_dataset(
         f"the codebooks of {model} were never trained, so every code would be the same; train it first",
     )
     opened = open_songs(songs, allow_outside_files=allow_outside_files)
+    opened.fill_in(words or {})
     names = [song.name for song in opened]
     double = next((name for name, count in Counter(names).items() if count > 1), None)
     require(

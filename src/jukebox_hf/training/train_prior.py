@@ -74,6 +74,7 @@ def train_prior(
         train_songs=data_args.train_songs,
         eval_codes=data_args.eval_codes,
         eval_songs=data_args.eval_songs,
+        replay_codes=data_args.replay_codes,
     )
     folder = checkpoint_to_resume(training_args)
     source = open_source(model_args)

@@ -4,6 +4,7 @@ Flows in: a network, arguments, datasets. Flows out: whole checkpoints that a ru
 of the network's own metrics, and the averaged weights where they are wanted.
 """
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -46,6 +47,8 @@ class JukeboxTrainer(Trainer):
             self.weights_ema = WeightsEMACallback(self.args.weights_ema_decay)
             self.add_callback(self.weights_ema)
         self.add_callback(_TellEpoch(self))
+        if getattr(self.args, "early_stop", 0):
+            self.add_callback(_StopEarly(self))
         self._metric_sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         self._metric_counts: dict[str, int] = defaultdict(int)
 
@@ -88,11 +91,23 @@ class JukeboxTrainer(Trainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Take no step beyond the last; transformers looks whether it has come only after each step."""
+        if self.is_no_better():
+            self.control.should_training_stop = True  # a run that was killed when it had stopped
+            return
         if self.state.global_step >= self.state.max_steps:
             logger.warning(f"all {self.state.max_steps} steps have been taken; raise max_steps to train on")
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
+
+    def is_no_better(self) -> bool:
+        """Whether the last `early_stop` evaluations brought nothing; the log decides, as it outlives a process."""
+        patience, least = getattr(self.args, "early_stop", 0), getattr(self.args, "early_stop_threshold", 0.0)
+        name = f"eval_{(self.args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        best, since = math.inf, 0
+        for value in (entry[name] for entry in self.state.log_history if name in entry):
+            best, since = (value, 0) if value < best - least else (min(value, best), since + 1)
+        return 0 < patience <= since
 
     def _seal_last(self) -> None:
         """The seal must come after what every other callback writes."""
@@ -234,3 +249,13 @@ class _TellEpoch(TrainerCallback):
         tell = getattr(self._trainer.train_dataset, "set_epoch", None)
         if tell is not None:
             tell(int(state.epoch or 0))
+
+
+class _StopEarly(TrainerCallback):
+    """Ends a run whose evaluations are no better than the best one for long enough."""
+
+    def __init__(self, trainer: JukeboxTrainer) -> None:
+        self._trainer = trainer
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = control.should_training_stop or self._trainer.is_no_better()

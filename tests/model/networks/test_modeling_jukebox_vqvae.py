@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxVQVAE, vqvae_preset
-from jukebox_hf.model.networks.convolution import reach_in_codes
+from jukebox_hf.model.networks.convolution import level_reach
 
 
 def _noise(*shape, seed=0):
@@ -105,15 +105,11 @@ def test_chunks_leave_no_seam_in_the_released_size(level, chunk_seconds, assert_
     assert_same_but_for_rounding(in_chunks, at_once, model.decoders[level])
 
 
-def _reach(config, level):
-    return reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_the_overlap_covers_the_receptive_field_and_little_more(level, tiny_vqvae):
     model = tiny_vqvae()
-    hop, reach = model.config.hop_lengths[level], _reach(model.config, level)
+    hop, reach = model.config.hop_lengths[level], level_reach(model.config, level)
     middle = 3 * reach
     audio = _noise(1, 1, 6 * reach * hop)
     click = audio.clone()

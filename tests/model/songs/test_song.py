@@ -17,6 +17,7 @@ from jukebox_hf.model.inputs.lyric_windows import SongTiming
 from jukebox_hf.model.sampling import window_decoder
 from jukebox_hf.model.sampling.sampling_ops import uniforms
 from jukebox_hf.model.sampling.window_decoder import WindowDecoder
+from jukebox_hf.model.songs.draw_notes import draw_noted, draws_of
 from jukebox_hf.model.songs.level_sampler import LevelSampler
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
@@ -184,6 +185,66 @@ def test_songs_of_a_batch_equal_the_same_songs_alone(model, config, labels_of):
     for song in range(3):
         alone = _run(model, plan, labels_of(song), SongState.empty(2, [5 + song]))
         assert all(torch.equal(together.codes[level][song], alone.codes[level][0]) for level in (0, 1))
+
+
+def test_songs_drawn_with_noise_are_the_same_alone_stopped_and_side_by_side(model, config, labels_of, tmp_path):
+    """And the state says which draw it was, and in which version."""
+    gumbel = SamplingSettings(draw="gumbel", temperature=2.0)
+    plan, start = plan_song(config, SAMPLES, settings=gumbel), SongState.empty(2, [5, 6])
+    together = _run(model, plan, labels_of(0, 1), start)
+    assert not _same(together, _run(model, plan_song(config, SAMPLES), labels_of(0, 1), start)), "another song"
+    assert draws_of(together.notes) == {1: ("gumbel 1",), 0: ("gumbel 1",)}
+    for number, progress in enumerate(sample_song(model, plan, labels_of(0, 1), start)):
+        if number in (1, 7):  # in the midst of either level
+            progress.state.save(tmp_path / "state")
+            resumed = _run(model, plan, labels_of(0, 1), SongState.load(tmp_path / "state"), ComputeOptions(batch=1))
+            assert _same(resumed, together)
+            assert resumed.notes == together.notes
+    side_by_side = _unmended(plan_song(config, SAMPLES, settings=gumbel, parallel_windows=True))
+    found = _run(model, side_by_side, labels_of(0, 1), start)
+    assert _same(found, _run(model, _one_by_one(side_by_side), labels_of(0, 1), start))
+
+
+@pytest.mark.parametrize("draw", ["gumbel", "inverse"])
+def test_songs_of_many_codes_per_forward_are_the_songs_of_one(model, config, labels_of, tmp_path, draw):
+    """Batches, windows side by side with seams, guidance, and a run that stops and goes on with another number."""
+    settings, start = SamplingSettings(draw=draw, temperature=2.0), SongState.empty(2, [5, 6])
+    guided = replace(settings, guidance_scale=2.0)
+    for own, parallel in ((settings, False), (settings, True), (guided, False)):
+        plan = plan_song(config, SAMPLES, settings=own, parallel_windows=parallel)
+        wanted = _run(model, plan, labels_of(0, 1), start, ComputeOptions(backend="eager"))
+        compute = ComputeOptions(backend="eager", jacobi={1: 3, 0: 8}, batch=None if own is settings else 2)
+        steps = list(sample_song(model, plan, labels_of(0, 1), start, compute))
+        assert _same(steps[-1].state, wanted)
+        assert max(step.codes_per_forward for step in steps) > 1
+        assert {step.backend for step in steps} == {"eager"}
+        steps[len(steps) // 2].state.save(tmp_path / "state")
+        resumed = SongState.load(tmp_path / "state")
+        assert _same(
+            _run(model, plan, labels_of(0, 1), resumed, ComputeOptions(jacobi="auto", backend="eager")), wanted
+        )
+
+
+def test_a_state_without_a_note_is_of_the_inverse_draw_and_another_version_is_refused(model, config, labels_of):
+    plan, start = plan_song(config, SAMPLES), SongState.empty(2, [5])
+    finished = _run(model, plan, labels_of(0), start)
+    assert finished.notes == {}, "states of all versions before are such"
+    assert (
+        _run(model, plan_song(config, 80, settings=SamplingSettings(0, draw="gumbel")), labels_of(0), start).notes == {}
+    )
+    noted = replace(finished, notes={"draws": '{"0": "gumbel 2", "1": "inverse 1"}'})
+    assert _same(_run(model, plan, labels_of(0), noted), finished), "nothing is left to draw"
+    begun = noted.with_codes(0, 0, noted.codes[0][0][:9])
+    message = (
+        "level 0 of the state was begun with the draw 'gumbel 2', and this version of jukebox_hf knows inverse 1, "
+        "gumbel 1; update jukebox_hf, or write the level anew"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        _run(model, plan, labels_of(0), begun)
+    for note in ("[]", "no JSON", '{"top": "gumbel 2"}', '{"0": 2}'):
+        assert draws_of({"draws": note}) == {}, "not ours: nothing depends on it"
+    mixed = draw_noted(draw_noted(start, 1, SamplingSettings(draw="gumbel")), 1, SamplingSettings())
+    assert draws_of(mixed.notes) == {1: ("gumbel 1", "inverse 1")}
 
 
 def test_songs_with_prompts_of_different_length_share_a_batch(model, config, labels_of):

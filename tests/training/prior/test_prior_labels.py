@@ -67,19 +67,9 @@ def sounds(tmp_path):
 
 
 @pytest.fixture
-def whole(tmp_path, tiny_prior, coded_config, coding_vqvae):
-    """A whole Jukebox of two levels, assembled from parts as training leaves them."""
-    coding_vqvae.save_pretrained(tmp_path / "vqvae")
-    for level, flavour in enumerate(("upsampler", "prefix")):
-        config = coded_config(flavour, num_artists=3, num_genres=3)
-        tiny_prior(flavour, **{k: getattr(config, k) for k in type(config).__annotations__}).save_pretrained(
-            tmp_path / f"part_{level}"
-        )
-        tokenizer_of(OLD).save_pretrained(tmp_path / f"part_{level}")
-    words = [str(tmp_path / name) for name in ("whole", "vqvae", "part_0", "part_1")]
-    assert assemble([words[0], "--vqvae", words[1], "--priors", *words[2:]]) == 0
-    (tmp_path / "whole" / "LICENSE").write_text("ours")
-    return tmp_path / "whole"
+def whole(tmp_path, make_whole):
+    """A whole Jukebox of two levels that knows the names of OLD."""
+    return make_whole(tmp_path)
 
 
 def sing(model, out, monkeypatch):

@@ -37,6 +37,8 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
             there = level_plan.total - planned.repaint.spans[level_plan.level].length
         is_taken = level_plan.level == planned.batch.plan.levels[0].level
         turns = max(-(-one.takes // rows), 1) if is_taken else 1  # takes that are not written side by side
+        is_twice = any(request.stereo for request in planned.requests) and level_plan.level < model.num_levels - 1
+        turns += is_twice
         levels.append(
             words
             | {
@@ -44,6 +46,7 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
                 "seconds": round(turns * _seconds(planned, level_plan, model, there, rows), 1),
                 "memory_gb": round(needs[level_plan.level].bytes_for(rows) / 1e9, 6),
             }
+            | ({"times": 2} if is_twice else {})
         )
         model.take_back(level_plan.level)
     return {
@@ -102,8 +105,8 @@ def in_words(found: dict[str, Any]) -> str:
     """The estimate as lines for a person."""
     require(bool(found["levels"]), "nothing is planned")
     lines = [
-        f"level {level['level']}: {level['windows']} windows, {level['steps']:,} of {level['codes']:,} codes to write, "
-        f"about {duration(level['seconds'])}, {level['memory_gb']:.3g} GB"
+        f"level {level['level']}: {level['windows']} windows, {level['steps']:,} of {level['codes']:,} codes to write"
+        f"{', twice,' * ('times' in level) or ','} about {duration(level['seconds'])}, {level['memory_gb']:.3g} GB"
         for level in found["levels"]
     ]
     total = f"about {duration(found['seconds'])} and {found['memory_gb']:.3g} GB of memory"

@@ -9,6 +9,7 @@ so that nobody's song ends where they do not look.
 import contextlib
 import errno
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,20 @@ from typing import Any
 
 from jukebox_hf.model.checks.json_files import LARGEST_JSON
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: two processes in one folder are not noticed there
+    fcntl = None
+
 _CAN_HOLD = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _OLD_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STAGED = ".staged"
+
+
+def lock_holder(said: bytes) -> str:
+    """Who holds a lock, by what its file says."""
+    return said.decode(errors="replace").strip() or "another process"
 
 
 class HeldFolder:
@@ -102,6 +113,24 @@ class HeldFolder:
             return os.path.samestat(os.fstat(handle), os.stat(where, **held))
         except FileNotFoundError:
             return False
+
+    def take_lock(self, handle: int, name: str) -> str | None:
+        """Lock a file that `open_to_keep` opened and say in it by whom; else who holds it, as that file says.
+
+        The system drops the lock when its holder dies, so none is ever stale.
+        """
+        if fcntl is None:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_same = self.is_named(handle, name)
+        except BlockingIOError:
+            is_same = False
+        if not is_same:
+            return lock_holder(os.read(handle, 200))
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        return None
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that it is whole or the older one stays. One writer at a time: hold a lock.

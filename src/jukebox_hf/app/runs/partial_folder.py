@@ -9,13 +9,12 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.held_folder import HeldFolder, lock_holder
 from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_songs
 from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.checks.json_files import parse_json
@@ -27,8 +26,9 @@ try:
 except ImportError:  # Windows has no such locks: two processes on one song are not noticed there
     fcntl = None
 
-_LOCK, _REQUEST, _STATE, _SKETCHES = "lock", "request.json", "state.safetensors", "takes.safetensors"
-_FIXED = (_REQUEST, _STATE, _SKETCHES, ".staged", *OWN_FILES)
+_LOCK, _REQUEST, _STATE = "lock", "request.json", "state.safetensors"
+_SKETCHES, _SECOND_SOUNDS = "takes.safetensors", "stereo.safetensors"
+_FIXED = (_REQUEST, _STATE, _SKETCHES, _SECOND_SOUNDS, ".staged", *OWN_FILES)
 _REQUEST_NOTE = "request"  # in the state: the digest of what its codes belong to
 _OF_COMMIT = re.compile(r"\d+\.(audio|codes|picture|takes|sidecar)(\.old)?|\d+\.\w+\.old")
 _HOLDER = re.compile(rb"process \d+ on .*\s*")
@@ -82,7 +82,7 @@ class PartialFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(self._in_use_by(file.read(200))) from None
+                raise ValueError(self._in_use_by(lock_holder(file.read(200)))) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,7 +103,8 @@ class PartialFolder:
                 self._held = open_now.enter_context(HeldFolder.opened(self.path))
                 handle = self._held.open_to_keep(_LOCK)
             open_now.callback(os.close, handle)
-            self._take(handle)
+            holder = self._held.take_lock(handle, _LOCK)
+            require(holder is None, self._in_use_by(holder or ""))
             complete_commit(self._held, self._home, self._names())
             yield
         self._held = self._home = None
@@ -167,7 +168,18 @@ class PartialFolder:
         Raises:
             ValueError: a file that was changed since it was saved.
         """
-        path = self.path / _SKETCHES
+        return self._load(_SKETCHES)
+
+    def save_second(self, state: SongState) -> None:
+        """Put down what is written the second time of songs in stereo, as `save_state` does."""
+        self.write(_SECOND_SOUNDS, with_digest(state).to_bytes())
+
+    def load_second(self) -> SongState | None:
+        """What is there of the second time; errors as in `load_takes`."""
+        return self._load(_SECOND_SOUNDS)
+
+    def _load(self, name: str) -> SongState | None:
+        path = self.path / name
         return load_codes(path) if path.is_file() else None
 
     def load_state(self) -> SongState:
@@ -266,22 +278,8 @@ class PartialFolder:
                 with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder of that name is not ours
                     self._held.remove(name)
 
-    def _in_use_by(self, holder: bytes) -> str:
-        named = holder.decode(errors="replace").strip() or "another process"
-        return f"{self.path} is in use by {named}; wait for it, or choose another --out"
-
-    def _take(self, handle: int) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_same = self._held.is_named(handle, _LOCK)
-        except BlockingIOError:
-            is_same = False
-        if not is_same:
-            raise ValueError(self._in_use_by(os.read(handle, 200)))
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    def _in_use_by(self, holder: str) -> str:
+        return f"{self.path} is in use by {holder}; wait for it, or choose another --out"
 
 
 def unfinished_in(folder: Path) -> Iterator[str]:

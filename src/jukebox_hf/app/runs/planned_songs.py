@@ -43,6 +43,7 @@ from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
 from jukebox_hf.model.songs.song_state import SongState
+from jukebox_hf.model.songs.stereo import check_stereo
 from jukebox_hf.model.takes.repaint import Repaint, read_repaint, snap
 from jukebox_hf.model.takes.takes import check_takes
 
@@ -158,6 +159,7 @@ def take(
     names: Sequence[str] = (),
     begun: SongState | None = None,
     backend: str = "auto",
+    jacobi: Any = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[PlannedSongs]:
     """Plan the song of each request; what the tokenizer warns of is said once, as one line.
@@ -166,7 +168,7 @@ def take(
         model: open, or closed: then nothing tells how prompts sound and whether codes are its own.
         names: by which a refusal calls each song; "" or none where only one can be meant.
         begun: what an interrupted run has saved of these songs; then prompts and codes are not read again.
-        backend: see `sample_window`.
+        backend, jacobi: as in `JukeboxModel.generate`.
 
     Raises:
         ValueError: what cannot be sampled to its end.
@@ -176,7 +178,7 @@ def take(
     for song, request in enumerate(requests):
         own = None if begun is None else replace(begun.only(song), notes=_notes_of(begun.notes, song))
         with _naming(names, song), warnings_said_after(say, said):
-            all_planned.append(_take_one(request, model, processor, own, backend))
+            all_planned.append(_take_one(request, model, processor, own, {"backend": backend, "jacobi": jacobi}))
     return all_planned
 
 
@@ -188,6 +190,7 @@ def with_sound(
     *,
     names: Sequence[str] = (),
     backend: str = "auto",
+    jacobi: Any = None,
 ) -> list[PlannedSongs]:
     """Plans that a closed model made, each song planned again whose prompt or codes only an open one knows.
 
@@ -196,7 +199,7 @@ def with_sound(
     """
     unheard = [song for song, one in enumerate(requests) if one.prompt is not None or one.codes is not None]
     own = [names[song] for song in unheard] if names else ()
-    heard = take([requests[song] for song in unheard], model, processor, names=own, backend=backend)
+    heard = take([requests[song] for song in unheard], model, processor, names=own, backend=backend, jacobi=jacobi)
     by_song = dict(zip(unheard, heard, strict=True))
     return [by_song.get(song, planned) for song, planned in enumerate(all_planned)]
 
@@ -263,6 +266,12 @@ def only(planned: PlannedSongs, song: int) -> PlannedSongs:
     return replace(planned, requests=(planned.requests[song],), batch=SongBatch((0,), own.plan, labels, state))
 
 
+def some(planned: PlannedSongs, songs: Sequence[int]) -> PlannedSongs:
+    """Some of the songs."""
+    is_all = len(songs) == len(planned.requests)
+    return planned if is_all else _joined([only(planned, song) for song in songs])
+
+
 def with_rows(planned: PlannedSongs, rows: int) -> PlannedSongs:
     """The same with at most so many windows, of different songs or side by side, at once."""
     return replace(planned, compute=replace(planned.compute, batch=rows))
@@ -285,9 +294,9 @@ def _take_one(
     model: JukeboxModel | ClosedModel,
     processor: JukeboxProcessor,
     begun: SongState | None,
-    backend: str,
+    computing: Mapping[str, Any],
 ) -> PlannedSongs:
-    config, arguments = model.config, drawing_arguments(request) | {"backend": backend}
+    config, arguments = model.config, drawing_arguments(request) | computing
     state, prompt = begun, None
     if begun is None:
         prompt = _prompt(request, config.sampling_rate)
@@ -309,6 +318,8 @@ def _take_one(
         repaint = read_repaint(config, model.vqvae, inputs, said, state, stretch, request.takes)
         return _take_repaint(request, repaint, said.compute, begun)
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
+    if said.stereo:
+        check_stereo(config, [plan.level for plan in batch.plan.levels])
     if (taking := read_takes(vars(request))) is not None:
         check_takes(config, [batch], taking)
     hops = config.vqvae_config.hop_lengths

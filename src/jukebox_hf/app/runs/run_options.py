@@ -38,6 +38,12 @@ class RunOptions:
         "Implementation of each step of a prior: auto, eager, cpp, cuda_graph or triton.",
         callback=in_lower_case,
     )
+    jacobi: str | None = _run(
+        None,
+        "Number of codes to guess and check in one forward, for the same codes sooner: 0 (the default), such as 8, or "
+        "auto; or by level 1=8,0=auto.",
+        callback=in_lower_case,
+    )
     resume: bool = _run(False, "Go on where an interrupted run stopped.", commands=("generate",))
     force: bool = _run(False, "Replace what is there already.")
     dry_run: bool = _run(False, "Print what would be done, and its time and memory; write nothing.")

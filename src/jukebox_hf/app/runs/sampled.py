@@ -24,7 +24,13 @@ def sampled(
     """Sample to the end, giving what there is after each window; `after_level` as in `sample_songs`."""
     with listening(planned, progress) as listeners:
         batch = replace(planned.batch, state=state)
-        yield from sample_songs(model, [batch], planned.compute, listeners, after_level)
+        for step in sample_songs(model, [batch], planned.compute, listeners, after_level):
+            if planned.compute.jacobi_at(step.level) != 0:
+                told = f"{step.codes_per_forward:.2f} codes per forward"
+                progress.tell(told)
+                if step.level_is_done:
+                    progress.say(f"jukebox-hf: level {step.level}: {told}")
+            yield step
 
 
 @contextlib.contextmanager

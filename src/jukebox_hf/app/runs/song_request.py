@@ -231,11 +231,27 @@ class SongRequest:
         float,
         "lyrics_guidance",
     )
+    draw: str | None = _drawing(
+        None,
+        "Way of drawing codes: inverse (by the inverse distribution function, the default) or gumbel (the largest of "
+        "logits and noise); the same probabilities, another song.",
+        values.one_of(values.draws),
+        argument="draw",
+        callback=in_lower_case,
+    )
     parallel_windows: bool = _drawing(
         False,
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",
         values.read_switch,
         argument="parallel_windows",
+    )
+    stereo: bool = _drawing(
+        False,
+        "Write the finer levels a second time, for two channels whose middle is the mono song: an effect.",
+        values.read_switch,
+        commands=_WHOLE,
+        argument="stereo",
+        is_inherited=False,
     )
     takes: int = _drawing(
         1,

@@ -36,6 +36,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder,
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
 from jukebox_hf.app.runs.song_takes import asked_for
+from jukebox_hf.app.runs.song_values import numbers_at_once
 from jukebox_hf.data.audio_io import format_of, suffix_of
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
@@ -95,6 +96,7 @@ class _SongRun:
 
     def __init__(self, given: Sequence[dict[str, Any]], options: RunOptions, progress: Progress, begun: list) -> None:
         self.options, self.progress, self.is_begun = options, progress, begun
+        self._computing = {"backend": options.backend, "jacobi": numbers_at_once(options.jacobi)}
         self.songs = _targets(given, options)
         self.by_name = {song.target.name: song for song in self.songs}
         rank, world = rank_among_processes()
@@ -128,7 +130,7 @@ class _SongRun:
         processor = open_processor(config, one.model, one.revision)
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
-        how = {"names": called, "backend": self.options.backend}
+        how = {"names": called, **self._computing}
         asked = [request for _, request in new]
         all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
         model = self._open(requests, choice)
@@ -200,7 +202,7 @@ class _SongRun:
                     processor,
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
-                    backend=self.options.backend,
+                    **self._computing,
                     say=self.progress.say,
                 )
                 group = targets[0].name if all_planned[0].taking else None

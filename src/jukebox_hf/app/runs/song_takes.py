@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.app.progress import Progress
-from jukebox_hf.app.runs.backend_notes import BACKEND_NOTE, backend_noted
+from jukebox_hf.app.runs.backend_notes import notes_of_codes, window_noted
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.sampled import listening, sampled
@@ -46,8 +46,7 @@ def chosen_takes(
         scores.extend(score_rows(model.lend(level), batch, states[0]))
 
     for step in sampled(replace(planned, batch=batch), sketches, model, progress, score):
-        notes = backend_noted(sketches.notes, step.level, step.backend, progress.say)
-        sketches = replace(step.state, notes=notes)
+        sketches = replace(step.state, notes=window_noted(sketches.notes, step, progress.say))
         partial.save_takes(sketches)
     places = ranks(scores, wanted.choose_by)
     takes = [
@@ -57,7 +56,7 @@ def chosen_takes(
     told = {"chosen_by": wanted.choose_by, "takes": takes, "asked": request.to_dict()}
     best = sorted(range(wanted.takes), key=places.__getitem__)[: wanted.keep]
     progress.say(f"jukebox-hf: of {wanted.takes} takes, seed {takes[best[0]]['seed']} is the best")
-    state = replace(picked(sketches, best), notes={**sketches.notes, **state.notes, **_backends(sketches.notes)})
+    state = replace(picked(sketches, best), notes={**sketches.notes, **state.notes, **notes_of_codes(sketches.notes)})
     return _noted(partial, state, {_CHOSEN: told})
 
 
@@ -85,16 +84,16 @@ def repainted(
             rows = partial.load_takes() or repaint.batch.state
             begun = replace(repaint, batch=replace(repaint.batch, state=rows))
             for step in sing_takes(model, begun, compute, listeners, _done(rows.notes).get(repaint.top)):
-                notes = backend_noted(rows.notes, step.level, step.backend, progress.say)
+                notes = window_noted(rows.notes, step, progress.say)
                 rows = replace(step.state, notes={**notes, _DONE: json.dumps({step.level: step.done})})
                 partial.save_takes(rows)
             scores, row = choose_take(model, repaint, rows)
-            chosen = replace(rows.only(row), notes={**state.notes, **_backends(rows.notes)})
+            chosen = replace(rows.only(row), notes={**state.notes, **notes_of_codes(rows.notes)})
             state = _noted(partial, chosen, {_CHOSEN: scores.to_dict()})
         done = _done(state.notes)
         for step in refine(model, repaint.of_row(1, state), compute, listeners, done):
             done[step.level] = step.done
-            notes = backend_noted(state.notes, step.level, step.backend, progress.say)
+            notes = window_noted(state.notes, step, progress.say)
             state = _noted(partial, replace(step.state, notes=notes), {_DONE: done})
     return state
 
@@ -167,8 +166,3 @@ def _noted(partial: PartialFolder, state: SongState, told: Mapping[str, Any]) ->
 
 def _done(notes: Mapping[str, str]) -> dict[int, int]:
     return {int(level): code for level, code in json.loads(notes.get(_DONE, "{}")).items()}
-
-
-def _backends(notes: Mapping[str, str]) -> dict[str, str]:
-    """The note of how codes were found."""
-    return {name: note for name, note in notes.items() if name == BACKEND_NOTE}

@@ -39,6 +39,19 @@ def by_level(name: str, text: str | None, kind: Callable[[str], Any]) -> Any:
     return dict(pairs)
 
 
+def numbers_at_once(text: str | None) -> Any:
+    """`8` or `auto` is for all levels, `1=8,0=auto` a dictionary; None stays None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        return by_level("jacobi", text, lambda number: number if number == "auto" else int(number))
+    except ValueError as error:
+        require("twice" in str(error), f"--jacobi {text!r} must be a number, auto, or such by level as 1=8,0=auto")
+        raise
+
+
 def level_list(text: str | None) -> list[int] | None:
     """`2,1,0` becomes a list.
 
@@ -186,6 +199,13 @@ def audio_format(name: str) -> str:
     from jukebox_hf.data.audio_io import spelt_format
 
     return spelt_format(name)
+
+
+def draws() -> tuple[str, ...]:
+    """How codes may be drawn."""
+    from jukebox_hf.model.sampling.sampling_ops import DRAWS
+
+    return tuple(DRAWS)
 
 
 def guided_by() -> tuple[str, ...]:

@@ -206,8 +206,10 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         return encoding
 
     def decode(self, audio: Tensor, audio_length: int | None = None, clamp: bool = False) -> np.ndarray:
-        """One song (S,) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
-        samples = audio.detach().float().cpu().reshape(-1)[: None if audio_length is None else int(audio_length)]
+        """One song (S,) or (2, S) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
+        shape = (2, -1) if audio.dim() > 1 and audio.shape[-2] == 2 else (-1,)
+        samples = audio.detach().float().cpu().reshape(shape)
+        samples = samples[..., : None if audio_length is None else int(audio_length)]
         return (samples.clamp(-1, 1) if clamp else samples).numpy()
 
     def batch_decode(self, audio: Any, audio_lengths: Tensor | None = None, clamp: bool = False) -> list[np.ndarray]:

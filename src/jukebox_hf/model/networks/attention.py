@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedConfig
 
-from .attention_kinds import Address, AttentionKind, Folded, LyricsCross
+from .attention_kinds import Address, AttentionKind, Folded, LyricsCross, StretchAddress
 from .initialization import scaled_linear
 from .plain_modules import is_packed
 
@@ -62,7 +62,7 @@ class JukeboxAttention(nn.Module):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int | Address = 0,
+        start: int | Address | StretchAddress = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -72,12 +72,14 @@ class JukeboxAttention(nn.Module):
             hidden: (B, T, D), positions start .. start+T-1.
             lyric_states: (B, N, D'), read by `lyrics_cross` layers where the cache does not hold them yet.
             start: first position; anything but 0 needs the cache that holds what came before. An address is of the
-                one position of a `step`.
+                one position of a `step`, and a stretch of several for `stretch`.
             cache: (2, B, slots, H, E), changed in place.
             with_probabilities: also return them, folded as the kind folds: (F, H, Tq, Tk).
         """
         if isinstance(start, Address):
             return self.step(hidden, start, cache), None
+        if isinstance(start, StretchAddress):
+            return self.stretch(hidden, start, cache)
         mixed, probabilities = self.mix(self.entry(hidden), lyric_states, start, cache, with_probabilities)
         return self.output(mixed), probabilities
 
@@ -115,6 +117,26 @@ class JukeboxAttention(nn.Module):
         kv = cache.index_select(2, address.read_slots).to(queries.dtype)
         out, _ = self._attend(Folded(queries, kv, mask=address.is_visible), with_probabilities=False)
         return self.output(out.flatten(-2))
+
+    def stretch(self, hidden: Tensor, stretch: StretchAddress, cache: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend from W positions of each row (B, W, D), which read the cache and each other; the cache stays as it is.
+
+        Returns:
+            The output, and keys and values (2, B, W, H, E) to store once they are final; None of a cross layer.
+        """
+        old = cache
+        if stretch.read_slots is not None:
+            rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+            old = cache[:, rows, stretch.read_slots]
+        if self.is_cross:
+            queries, fresh, kv = self._heads(self.query(hidden), 1)[0], None, old.to(hidden.dtype)
+            mask = stretch.is_visible[..., : kv.shape[2]]
+        else:
+            heads = self._heads(self.query_key_value(hidden), 3)
+            queries, fresh, mask = heads[0], heads[1:], stretch.is_visible
+            kv = torch.cat([old, fresh.to(old.dtype)], dim=2).to(queries.dtype)
+        out, _ = self._attend(Folded(queries, kv, mask=mask.unsqueeze(1)), with_probabilities=False)
+        return self.output(out.flatten(-2)), fresh
 
     def probabilities(self, hidden: Tensor, lyric_states: Tensor | None, heads: Sequence[int]) -> Tensor:
         """Attention probabilities, for a few heads and without the layer's output: (F, heads, Tq, Tk)."""

@@ -45,6 +45,14 @@ class Address(NamedTuple):
     is_visible: Tensor  # (1, slots read) bool
 
 
+class StretchAddress(NamedTuple):
+    """Where W positions of each row read, each row from its own first one; nothing is written before they are final."""
+
+    positions: Tensor  # (B, W)
+    read_slots: Tensor | None  # (B, slots read); None: all slots, in their order
+    is_visible: Tensor  # (B, W, slots read + W) bool: what caches hold, then the stretch itself
+
+
 @dataclass(frozen=True)
 class AttentionKind(ABC):
     """One attention pattern over the grid."""
@@ -84,13 +92,42 @@ class AttentionKind(ABC):
         """The positions of a run that `is_kept` says: a static range, no data-dependent shape under torch.compile."""
         return torch.arange(start, stop, device="cpu")
 
-    def _oldest_kept(self, stop: int) -> int:
+    def _oldest_kept(self, stop: int | Tensor) -> int | Tensor:
         """First position before `stop` whose slot has not been given to a later one."""
-        return 0
+        return stop * 0
 
     @abstractmethod
     def address(self, position: Tensor) -> Address:
         """Where a step at `position` (a 0-d tensor) writes its key and which slots it reads."""
+
+    @abstractmethod
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Whether queries at these positions read keys at those; keys under 0 are what stands for those not there."""
+
+    @abstractmethod
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        """The position that each slot belongs to while `position` is run; what is not before that is not there yet."""
+
+    def slots_of(self, positions: Tensor) -> Tensor | None:
+        """The slots that a stretch (B, W) may read: (B, some), none twice; None: all of them."""
+        return None
+
+    def stretch(self, positions: Tensor) -> StretchAddress:
+        """Where W positions of each row (B, W), one after the other, read; what lies before them is in the cache."""
+        first = positions[:, :1]
+        slots = self.slots_of(positions)
+        held = self.held(torch.arange(self.slots, device=positions.device) if slots is None else slots, first)
+        in_cache = self.sees(positions[..., None], held[:, None]) & (held < first)[:, None]
+        in_stretch = self.sees(positions[..., None], positions[:, None]) & self.is_kept(positions)[:, None]
+        return StretchAddress(positions, slots, torch.cat([in_cache, in_stretch], dim=-1))
+
+    def keep(self, cache: Tensor, fresh: Tensor, positions: Tensor, counts: Tensor) -> None:
+        """Store the first `counts` (B,) positions of a stretch (B, W), of which kv (2, B, W, H, E) was made."""
+        stops = positions[:, 0] + counts
+        is_final = torch.arange(positions.shape[1], device=counts.device) < counts[:, None]
+        is_final &= self.is_kept(positions) & (positions >= self._oldest_kept(stops)[:, None])
+        rows, columns = is_final.nonzero(as_tuple=True)
+        cache[:, rows, self.slot(positions[rows, columns])] = fresh[:, rows, columns].to(cache.dtype)
 
 
 @dataclass(frozen=True)
@@ -119,6 +156,12 @@ class Dense(AttentionKind):
         slots = torch.arange(self.slots, device=position.device)
         return Address(self.slot(position).view(1), self.is_kept(position), slots, (slots <= position)[None])
 
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return keys <= queries
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        return slots.expand(len(position), -1)
+
 
 @dataclass(frozen=True)
 class LyricsPrefix(Dense):
@@ -140,7 +183,7 @@ class Row(AttentionKind):
     def slot(self, positions: Tensor) -> Tensor:
         return positions % self.slots
 
-    def _oldest_kept(self, stop: int) -> int:
+    def _oldest_kept(self, stop: int | Tensor) -> int | Tensor:
         return stop - self.slots
 
     def fold(self, queries: Tensor, kv: Tensor, start: int, cache: Tensor | None) -> Folded:
@@ -159,6 +202,12 @@ class Row(AttentionKind):
         slots = torch.arange(self.slots, device=position.device)
         slot = self.slot(position)
         return Address(slot.view(1), self.is_kept(position), slots, (slots <= slot)[None])
+
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return (keys <= queries) & (keys // self.grid.columns == queries // self.grid.columns)
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        return position - position % self.grid.columns + slots
 
 
 @dataclass(frozen=True)
@@ -186,6 +235,14 @@ class PreviousRow(Row):
         slots = other_half + torch.arange(columns, device=position.device)
         visible = torch.ones(1, columns, dtype=torch.bool, device=position.device)
         return Address(self.slot(position).view(1), self.is_kept(position), slots, visible)
+
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return keys // self.grid.columns == queries // self.grid.columns - 1
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        half, column = slots // self.grid.columns, slots % self.grid.columns
+        row = position // self.grid.columns
+        return (row - (half != row % 2).long()) * self.grid.columns + column
 
 
 @dataclass(frozen=True)
@@ -217,6 +274,17 @@ class Column(AttentionKind):
         slots = position % self.grid.columns * self.grid.rows + rows
         visible = (rows <= position // self.grid.columns)[None]
         return Address(self.slot(position).view(1), self.is_kept(position), slots, visible)
+
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return (keys <= queries) & (keys % self.grid.columns == queries % self.grid.columns)
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        return slots % self.grid.rows * self.grid.columns + slots // self.grid.rows
+
+    def slots_of(self, positions: Tensor) -> Tensor | None:
+        columns = positions[:, : self.grid.columns] % self.grid.columns  # each but once
+        rows = torch.arange(self.grid.rows, device=positions.device)
+        return (columns[..., None] * self.grid.rows + rows).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -255,6 +323,12 @@ class RowTails(AttentionKind):
         slots = torch.arange(self.slots, device=position.device)
         visible = (self._slot_positions(position.device) <= position)[None]
         return Address(self.slot(position).view(1), self.is_kept(position), slots, visible)
+
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return keys <= queries
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        return self._slot_positions(position.device).expand(len(position), -1)
 
     def kept_positions(self, start: int, stop: int) -> Tensor:
         numbers = torch.arange(self._kept_before(start), self._kept_before(stop), device="cpu")
@@ -300,6 +374,15 @@ class LyricsCross(AttentionKind):
         slots = torch.arange(self.slots, device=position.device)
         nothing_is_kept = torch.zeros((), dtype=torch.bool, device=position.device)
         return Address(slots[:1], nothing_is_kept, slots, torch.ones_like(slots, dtype=torch.bool)[None])
+
+    def is_kept(self, positions: Tensor) -> Tensor:
+        return torch.zeros_like(positions, dtype=torch.bool)
+
+    def sees(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return torch.ones_like(queries + keys, dtype=torch.bool)
+
+    def held(self, slots: Tensor, position: Tensor) -> Tensor:
+        return torch.full_like(slots.expand(len(position), -1), -1)
 
 
 ATTENTION_KINDS: dict[str, type[AttentionKind]] = {

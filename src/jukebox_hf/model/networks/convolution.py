@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
+from ..configuration.configuration_jukebox import JukeboxVQVAEConfig
 from .cpu_memory import has_bfloat16, trim_heap
 
 
@@ -204,6 +205,11 @@ def reach_in_codes(level_strides: Sequence[Sequence[int]], dilations: Sequence[i
             reach += sum(dilations) * samples
         reach += samples  # the 3-wide convolution beside the code vectors
     return math.ceil(reach / samples)
+
+
+def level_reach(config: JukeboxVQVAEConfig, level: int) -> int:
+    """`reach_in_codes` of a level of a VQ-VAE."""
+    return reach_in_codes(config.level_strides[: level + 1], config.dilations(level))
 
 
 def _laid_out(x: Tensor) -> Tensor:

@@ -499,6 +499,29 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         here = conditioning.positions.index_select(1, position.view(1))
         return inputs + here, here
 
+    def stretch(
+        self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, cache: JukeboxCache
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Predict W tokens of each row at once, from tokens (B, W) of which those behind the first may be guesses.
+
+        Args:
+            positions: (B, W) int64, one after the other, each row from its own first one, which nothing before is
+                missing of in the cache. Those behind the sequence's end are run for nothing.
+
+        The cache and its position stay as they are; `transformer.keep` stores what was found to be final.
+
+        Returns:
+            Logits (B, W, V), float32, and by layer keys and values for `transformer.keep`.
+        """
+        inside, here = positions.clamp(max=self.config.sequence_length - 1), None
+        inputs = self.transformer.embed_stretch(tokens, inside)
+        if conditioning.positions is not None:
+            rows = torch.arange(len(positions), device=positions.device)[:, None]
+            here = conditioning.positions[rows, inside.clamp(max=conditioning.positions.shape[1] - 1)]
+            inputs = inputs + here
+        hidden, fresh = self.transformer.stretch(inputs, positions, cache)
+        return self.logits(hidden, here), fresh
+
     def logits(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
         """Logits (B, T, V), float32, of hidden states (B, T, D) and what conditions their positions, if anything."""
         if self.config.tie_word_embeddings and conditioning is not None:

@@ -33,7 +33,7 @@ from .audio_losses import (
     spectral_distance,
 )
 from .codebook import Codebook
-from .convolution import Decoder, Encoder, StackSettings, reach_in_codes
+from .convolution import Decoder, Encoder, StackSettings, level_reach
 from .initialization import init_module
 from .padding import padded_rows
 
@@ -382,7 +382,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         size = self._chunk_codes(level, chunk_seconds)
         if size is None or num_codes <= size:
             return work(0, num_codes)
-        reach = reach_in_codes(self.config.level_strides[: level + 1], self.config.dilations(level))
+        reach = level_reach(self.config, level)
         chunks = []
         for start in range(0, num_codes, size):
             stop = min(start + size, num_codes)

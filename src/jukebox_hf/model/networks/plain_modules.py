@@ -23,7 +23,17 @@ from ..checks.validation import require
 from ..files.weight_types import FLOAT_DTYPES
 
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
-_OWN_STEPS = ("step", "mix", "entry", "_split", "_heads", "_attend", "_add", "_enter")  # of ours, that calls go on to
+_OWN_STEPS = (
+    "step",
+    "stretch",
+    "mix",
+    "entry",
+    "_split",
+    "_heads",
+    "_attend",
+    "_add",
+    "_enter",
+)  # of ours, that calls go on to
 # What plain steps call of torch, as it was when this was imported.
 _TORCH_FUNCTIONS = {
     name: getattr(F, name)

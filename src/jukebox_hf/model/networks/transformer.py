@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from .attention import JukeboxAttention, LayerSettings, widened
-from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid
+from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid, StretchAddress
 from .cache import JukeboxCache
 from .cpu_memory import has_bfloat16, trim_heap
 from .initialization import scaled_embedding, scaled_linear
@@ -114,6 +114,25 @@ class JukeboxTransformer(nn.Module):
         cache.position.add_(1)
         return hidden.float()
 
+    def stretch(self, inputs: Tensor, positions: Tensor, cache: JukeboxCache) -> tuple[Tensor, list[Tensor | None]]:
+        """Run the layers over embedded inputs (B, W, D) at each row's own positions (B, W); the cache stays as it is.
+
+        Returns:
+            Hidden states, and by layer keys and values for `keep`.
+        """
+        hidden, fresh = self._enter(inputs), []
+        stretches = {name: kind.stretch(positions) for name, kind in self.kinds.items()}
+        for name, layer, slots in zip(self.pattern, self.layers, cache.layers, strict=True):
+            hidden, kv = layer(hidden, None, stretches[name], slots)
+            fresh.append(kv)
+        return hidden.float(), fresh
+
+    def keep(self, fresh: list[Tensor | None], positions: Tensor, counts: Tensor, cache: JukeboxCache) -> None:
+        """Store the first `counts` (B,) positions of a `stretch` in the caches; the others are as if never run."""
+        for name, kv, slots in zip(self.pattern, fresh, cache.layers, strict=True):
+            if kv is not None:
+                self.kinds[name].keep(slots, kv, positions, counts)
+
     def embed(self, tokens: Tensor, start_embedding: Tensor | None, start: int, stop: int) -> Tensor:
         """Embed the inputs of positions start .. stop-1: position i sees token i-1, position 0 the start embedding.
 
@@ -132,6 +151,10 @@ class JukeboxTransformer(nn.Module):
     def embed_step(self, token: Tensor, position: Tensor) -> Tensor:
         """Embed the input (B, 1) of the one position that follows `token`."""
         return self.dropout(self.token_embedding(token)) + self.dropout(self.position_embedding(position.view(1)))
+
+    def embed_stretch(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Embed the inputs (B, W) of positions (B, W) that follow these tokens."""
+        return self.dropout(self.token_embedding(tokens)) + self.dropout(self.position_embedding(positions))
 
     def new_cache(self, batch_size: int) -> JukeboxCache:
         """Empty caches for a batch, on the weights' device and in the dtype the layers compute in."""
@@ -191,18 +214,22 @@ class JukeboxBlock(GradientCheckpointingLayer):
         self,
         hidden: Tensor,
         lyric_states: Tensor | None = None,
-        start: int | Address = 0,
+        start: int | Address | StretchAddress = 0,
         cache: Tensor | None = None,
         with_probabilities: bool = False,
         is_in_place: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for.
 
-        An address as `start` is of the one position of a step. `is_in_place` writes over them, without gradients,
+        An address as `start` is of the one position of a step; with a stretch, keys and values to store are given in
+        place of probabilities. `is_in_place` writes over them, without gradients,
         dropout or probabilities: the same numbers in less memory.
         """
         if isinstance(start, Address):
             return self.step(hidden, start, cache), None
+        if isinstance(start, StretchAddress):
+            attended, fresh = self.attention(self.attention_norm(hidden), None, start, cache)
+            return self._add(hidden, self.dropout(attended), self.mlp), fresh
         if is_in_place:
             return self._overwrite(hidden, lyric_states, start, cache), None
         attended, probabilities = self.attention(

@@ -1,6 +1,7 @@
 """From logits to a code: temperature, top-k, top-p, min-p, typical-p, and a draw that needs no generator.
 
-Flows in: logits (B, V) and one uniform per song. Flows out: one token per song (B,). Everything stays on the device.
+Flows in: logits (B, V) and one uniform per song, or noise per token. Flows out: one token per song (B,). All stays on
+the device.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from ..checks.validation import is_integer, is_number, require
 
 GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
 MOST_GUIDANCE = 100  # beyond, differences of logits could overflow
+DRAWS = {"inverse": 1, "gumbel": 1}  # what a draw may be, and its version: another one gives other songs
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class SamplingSettings:
         guidance_scale: classifier-free guidance, see `guided`; 1 is off.
         guidance_on: what guidance contrasts: "labels" (artist and genre), "lyrics" or "both".
         lyrics_guidance: how far to move away from a song without lyrics, first; 1 is off.
+        draw: how a code is found: "inverse", by the inverse distribution function at one uniform (`draw`), or "gumbel",
+            the largest of logits and noise (`draw_gumbel`): the same probabilities, another song.
     """
 
     temperature: float = 1.0
@@ -40,6 +44,7 @@ class SamplingSettings:
     guidance_scale: float = 1.0
     guidance_on: str = "both"
     lyrics_guidance: float = 1.0
+    draw: str = "inverse"
 
     def __post_init__(self) -> None:
         require(
@@ -70,6 +75,7 @@ class SamplingSettings:
         }
         said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
         require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
+        require(self.draw in tuple(DRAWS), f"draw={self.draw!r} is none of {', '.join(DRAWS)}; choose one")
         self._check_guidance()
 
     def _check_guidance(self) -> None:
@@ -153,10 +159,19 @@ def _away_from(contrast: Tensor, logits: Tensor, scale: float) -> Tensor:
     return contrast + scale * (logits - contrast)
 
 
-def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) -> Tensor:
-    """Pick one token per song from logits (B, V); uniforms (B,) in [0, 1), unused at temperature 0."""
+def choose(logits: Tensor, settings: SamplingSettings, numbers: Tensor | None) -> Tensor:
+    """Pick one token per song from logits (B, V).
+
+    Args:
+        numbers: uniforms (B,) in [0, 1), or Gumbel noise (B, V) for such a draw; unused at temperature 0.
+    """
+    return pick(filtered(logits, settings), settings, numbers)
+
+
+def filtered(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """What temperature and cuts leave of logits (B, V); at temperature 0 the logits themselves."""
     if settings.temperature == 0:
-        return logits.argmax(dim=-1)
+        return logits
     logits = logits / settings.temperature
     if settings.top_k:
         logits = keep_top_k(logits, settings.top_k)
@@ -166,7 +181,14 @@ def choose(logits: Tensor, settings: SamplingSettings, uniforms: Tensor | None) 
         logits = keep_min_p(logits, settings.min_p)
     if settings.typical_p < 1:
         logits = keep_typical_p(logits, settings.typical_p)
-    return draw(logits, uniforms)
+    return logits
+
+
+def pick(logits: Tensor, settings: SamplingSettings, numbers: Tensor | None) -> Tensor:
+    """One token per row of what `filtered` left (B, V); numbers as in `choose`."""
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    return draw_gumbel(logits, numbers) if settings.draw == "gumbel" else draw(logits, numbers)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -213,3 +235,12 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     indices = torch.arange(logits.shape[-1], device=logits.device)
     last_allowed = torch.where(is_allowed, indices, 0).amax(dim=-1, keepdim=True)
     return torch.minimum(tokens, last_allowed).squeeze(-1)
+
+
+def draw_gumbel(logits: Tensor, noise: Tensor) -> Tensor:
+    """Draw from softmax(logits (B, V)) with Gumbel noise (B, V): the token where their sum is largest, (B,).
+
+    Same distribution as a multinomial (Gumbel 1954). Both are float32 and their sum is float64, which holds it exactly:
+    it is rounded nowhere, whatever the device. Of equal sums the first is taken.
+    """
+    return (logits.float().double() + noise.double()).argmax(dim=-1)

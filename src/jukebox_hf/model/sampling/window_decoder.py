@@ -1,19 +1,20 @@
 """One window of one level: read what is known in parallel, then decode the rest code by code.
 
-Flows in: known codes, conditioning, one uniform per code to draw. Flows out: the window, full. The position is read
+Flows in: known codes, conditioning, random numbers for codes to draw. Flows out: the window, full. The position is read
 from the cache, a device tensor, so that a step is the same call everywhere, waits for nobody and can be replayed.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.utils import logging
 
-from ..checks.validation import is_integer, require
+from ..checks.validation import require
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.cpu_memory import trim_heap
@@ -30,33 +31,17 @@ from .backends import (
     unheard,
 )
 from .cuda_graph import CudaGraph
+from .gumbel_noise import DrawCounters
+from .jacobi import JacobiLoop
+from .jacobi_pace import Pace
 from .sampling_ops import SamplingSettings, choose, guided
+from .step_checks import listener
+from .stretches import reason_against_stretches, stretcher_of
 from .window_buffers import WindowBuffers, note_first
+from .window_reading import read_known, read_row_by_row
+from .window_requests import DecodeOptions, Hook, changed_by, check_conditioning, check_request
 
-Hook = Callable[[Tensor, int], Tensor]  # logits (B, V), position in the window -> logits
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """How windows are decoded.
-
-    Attributes:
-        settings: temperature, top-k, top-p, min-p, typical-p and guidance.
-        backend: how each step is computed, see `sample_window`.
-        chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
-        may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.
-    """
-
-    settings: SamplingSettings = SamplingSettings()  # noqa: RUF009 - a frozen value
-    backend: str = "auto"
-    chunk: int | None = None
-    may_draw_lyrics: bool = False
-
-    def __post_init__(self) -> None:
-        require(
-            self.chunk is None or (is_integer(self.chunk) and self.chunk > 0),
-            f"chunk={self.chunk!r} must be a positive integer, or None for one pass",
-        )
+logger = logging.get_logger(__name__)
 
 
 class WindowSample(NamedTuple):
@@ -78,7 +63,7 @@ def sample_window(
     length: int,
     settings: SamplingSettings = SamplingSettings(),  # noqa: B008 - a frozen value
     *,
-    uniforms: Tensor | None = None,
+    uniforms: Tensor | DrawCounters | None = None,
     chunk: int | None = None,
     may_draw_lyrics: bool = False,
     keep_logits: bool = False,
@@ -86,6 +71,7 @@ def sample_window(
     watch: Callable[[int], None] | None = None,
     cache: JukeboxCache | None = None,
     backend: str = "auto",
+    jacobi: int | str = 0,
 ) -> WindowSample:
     """Continue one window of codes; what is already known is kept as it is.
 
@@ -95,7 +81,8 @@ def sample_window(
             and so on; the codes of a song are the same in all its rows.
         conditioning: from `prior.condition`, of these rows.
         length: codes the window should hold at the end, known ones included.
-        uniforms: (B, length) floating-point in [0, 1), one per code of the window; needed unless the temperature is 0.
+        uniforms: (B, length) floating-point in [0, 1), one per code of the window; for draw="gumbel" the `DrawCounters`
+            of every song, which noise is made from code by code; needed unless the temperature is 0.
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
@@ -108,6 +95,8 @@ def sample_window(
             `cuda_graph` by `prior.step` in a CUDA graph (cuda_graph.py), without CUDA as `eager`; `triton` by Triton
             kernels in such a graph (triton_step.py); `auto` is `cuda_graph` on CUDA, `cpp` where that is possible, else
             `eager`.
+        jacobi: how many codes of each song to guess and check in one forward, which gives the same codes sooner
+            (jacobi.py); 0 draws one at a time, `auto` finds out what is fastest. With a hook or `keep_logits` it is 0.
 
     Raises:
         ValueError: a length that the window cannot hold or its conditioning does not reach, a chunk of no codes,
@@ -121,7 +110,7 @@ def sample_window(
         or bool(((uniforms >= 0) & (uniforms < 1)).all()),  # NaN is neither
         "uniforms holds numbers outside of [0, 1); draw them with torch.rand",
     )
-    options = DecodeOptions(settings, backend, chunk, may_draw_lyrics)
+    options = DecodeOptions(settings, backend, chunk, may_draw_lyrics, jacobi)
     decoder = WindowDecoder(prior, cache or prior.new_cache(tokens.shape[0]), options, keep_logits)
     decoder.prefill(tokens, conditioning, length, uniforms, hook=hook, watch=watch)
     codes = decoder.decode_until(length)
@@ -167,8 +156,10 @@ def draw_one(
         largest = allowed.amax(dim=-1)  # NaN if any is
         note_first(buffers.first_empty, position, largest == float("-inf"))
         note_first(buffers.first_unclear, position, ~(largest < float("inf")))
-    uniforms = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
-    chosen = choose(allowed, options.settings, uniforms).unsqueeze(1)
+    numbers = None if buffers.uniforms is None else buffers.uniforms.index_select(1, position).squeeze(1)
+    if buffers.noise is not None:
+        numbers = buffers.noise.at(position)
+    chosen = choose(allowed, options.settings, numbers).unsqueeze(1)
     buffers.tokens.index_copy_(1, at, chosen if options.settings.rows == 1 else chosen.repeat(options.settings.rows, 1))
 
 
@@ -208,13 +199,21 @@ class WindowDecoder:
         backend: the one in use, where it was to be chosen.
         reached: codes that the window holds by now.
         kept_logits: of the positions that were run, (B, some, V) each; none unless they were asked for.
+        pace: how many codes are checked at once, and how many that gave.
     """
 
     def __init__(
-        self, prior: JukeboxPrior, cache: JukeboxCache, options: DecodeOptions, keep_logits: bool = False
+        self,
+        prior: JukeboxPrior,
+        cache: JukeboxCache,
+        options: DecodeOptions,
+        keep_logits: bool = False,
+        pace: Pace | None = None,
     ) -> None:
+        """`pace`: goes on with what was found to be fastest before."""
         self.prior, self.cache, self.options = prior, cache, options
-        self.backend, self.reached = options.backend, 0
+        self.pace = pace or Pace(options.jacobi, prior.config.context_length)
+        self.backend, self.reached, self._done = options.backend, 0, 0  # more may be done than was asked for
         self.kept_logits: list[Tensor] = []
         self._keeps_logits = keep_logits
         self._recorded: _Recorded | None = None
@@ -225,7 +224,7 @@ class WindowDecoder:
         tokens: Tensor,
         conditioning: Conditioning,
         length: int,
-        uniforms: Tensor | None = None,
+        uniforms: Tensor | DrawCounters | None = None,
         *,
         hook: Hook | None = None,
         watch: Callable[[int], None] | None = None,
@@ -239,61 +238,141 @@ class WindowDecoder:
             tokens, conditioning, length, uniforms, hook, watch: as in `sample_window`.
         """
         prior, cache, settings = self.prior, self.cache, self.options.settings
-        _check_request(prior, tokens, length, settings, uniforms)
-        _check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
+        check_request(prior, tokens, length, settings, uniforms)
+        check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
         self._hooks, self._hook, self._watch, self._after = hooks_made(), hook, watch, after
         self.backend = chosen_backend(prior, cache, self.options.backend)
         self._fixed = fixed_parts(prior)
         self._open(conditioning)
-        self.reached, self._length = tokens.shape[1] - prior.config.prefix_length, length
+        self.reached = self._done = tokens.shape[1] - prior.config.prefix_length
+        self._length = length
         self.kept_logits = []
-        read = _read_row_by_row if self.backend == "cpp" else _read
+        read = read_row_by_row if self.backend == "cpp" else read_known
         trim_heap()  # what conditioning left
         for raw in read(prior, tokens, conditioning, cache, self.options.chunk, last_only=not self._keeps_logits):
             logits = guided(raw, settings)
             self._keep(logits)
             self._first = logits[:, -1]
         trim_heap()  # what reading left
-        self._buffers.begin(tokens, conditioning, uniforms, length)
+        self._buffers.begin(tokens, conditioning, uniforms, length, self.reached)
+        self._jacobi = self._jacobi_loop()
 
     @torch.no_grad()
     def decode_until(self, stop: int) -> Tensor:
         """Decode until there are `stop` codes, or `after` says so, and give all of them: (B, stop)."""
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
-        for position in range(self.reached, stop):
-            is_heard = position == self.reached or self._hook is not None  # code of others may have run before
-            if is_heard:
-                self._look_for_other_parts()
-            if self._watch is not None:
-                self._watch(position)
-            if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
-                self._look_for_hooks()
-            hook = None if self._hook is None else partial(_changed_by, self._hook, position)
-            if self._first is not None:
-                draw_one(self.options, self.prior, self._buffers, self.cache, self._first, hook)
-                self._first = None
-            else:
-                self._keep(self._body(hook)[:, None])
+        if self._jacobi is not None:
+            self._decode_stretches(stop)
+        for position in range(self._done, stop):
+            was_read, body = self._first is not None, self._body_at(position, is_heard=position == self._done)
+            self._last = body()
+            if not was_read:
+                self._keep(self._last[:, None])
             if self._after is not None and self._after(self._codes(position + 1)):
                 stop = position + 1
                 break
+        self._done = max(self._done, stop)
         self.reached = stop
         return self._finished(stop)
+
+    def _body_at(self, position: int, is_heard: bool) -> Callable[[], Tensor]:
+        """What draws one code of each row there, and gives its logits; `is_heard`: others may have run code before."""
+        is_heard = is_heard or self._hook is not None
+        if is_heard:
+            self._look_for_other_parts()
+        if self._watch is not None:
+            self._watch(position)
+        if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
+            self._look_for_hooks()
+        hook = None if self._hook is None else partial(changed_by, self._hook, position)
+        if self._buffers.noise is not None:
+            self._buffers.noise.reach([position + 1] * len(self._buffers.first_bad))
+        return partial(self._body if self._first is None else self._draw_first, hook)
+
+    def _draw_first(self, hook: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """The first code of a window, from logits that were found with what it knows."""
+        logits, self._first = self._first, None
+        draw_one(self.options, self.prior, self._buffers, self.cache, logits, hook)
+        return logits
+
+    def _jacobi_loop(self) -> JacobiLoop | None:
+        """What checks many codes at once, where that was asked for and is possible."""
+        if self.options.jacobi == 0:
+            return None
+        reason = "the logits of every position are kept" if self._keeps_logits else None
+        if self._hook is not None or self._after is not None:
+            reason = "who listens is asked once for every code"
+        reason = reason or reason_against_stretches(self.prior, self.backend, self.pace.is_auto)
+        if reason is not None:
+            logger.warning_once(f"codes are drawn one at a time in spite of jacobi={self.options.jacobi!r}: {reason}")
+            return None
+        stretcher = stretcher_of(self.prior, self.cache, self.backend)
+        options = self.options
+        return JacobiLoop(self.prior, stretcher, options.settings, options.may_draw_lyrics, self.pace.most)
+
+    def _decode_stretches(self, stop: int) -> None:
+        """Decode until every row has `stop` codes; those that guess well go on. Gives up where somebody listens."""
+        loop = self._jacobi
+        if not loop.starts:
+            self._decode_some(min(1, stop - self._done))
+        while loop.starts and loop.reached < stop:
+            if self._hooks != hooks_made() or interception() is not None:
+                self._hooks = hooks_made()
+                if listener(self.prior) is not None:
+                    self._leave(loop)
+                    self._look_for_hooks()
+                    self._jacobi = None
+                    return
+            width, count = self.pace.next()
+            if width == 1:
+                self._leave(loop)
+                self._decode_some(min(count, self._length - self._done))
+            else:
+                if self._watch is not None:
+                    self._watch(loop.reached)
+                begun = time.perf_counter()
+                self.pace.note(width, loop.advance(width, self._length), len(loop.starts), begun)
+        if loop.starts:
+            loop.give()
+            self._done = stop
+
+    def _leave(self, loop: JacobiLoop) -> None:
+        """Be where all rows have as many codes, to go on one at a time."""
+        loop.align()
+        loop.give()
+        self._done = loop.reached
+        self.cache.position.fill_(self.prior.config.prefix_length + loop.reached)
+
+    def _decode_some(self, count: int) -> None:
+        """So many codes one at a time, and guesses behind them."""
+        songs = len(self._buffers.first_bad)
+        for number in range(count):
+            begun = time.perf_counter()
+            self._last = self._body_at(self._done, is_heard=number == 0)()
+            self._done += 1
+            self.pace.note(1, songs, songs, begun)
+        if count:
+            self._jacobi.begin(self._buffers, self._done, self._last)
+
+    @property
+    def codes_by(self) -> str:
+        """The backend that finds codes: that of steps, or of stretches where a number of positions was asked for."""
+        return self.backend if self._jacobi is None or self.pace.is_auto else self._jacobi.stretcher.backend
 
     def _open(self, conditioning: Conditioning) -> None:
         """Buffers and the body of the loop for a window; recorded ones where they still hold."""
         prior, cache, settings = self.prior, self.cache, self.options.settings
-        positions = conditioning.positions
+        positions, ahead = conditioning.positions, 2 * self.pace.most
         if self.backend not in GRAPHS:
-            self._buffers = WindowBuffers.empty(prior, cache, positions, settings)
+            self._buffers = WindowBuffers.empty(prior, cache, positions, settings, ahead)
             self._step_by(step_of(prior, cache, self.backend))
             return
         key = (self.backend, positions is None, self._fixed)
         if self._recorded is None or self._recorded.key != key:
             if positions is not None:  # of its own: a graph reads the same memory again
                 positions = positions.new_zeros(cache.batch_size, prior.config.sequence_length, positions.shape[-1])
-            buffers = WindowBuffers.empty(prior, cache, positions, settings)
+            buffers = WindowBuffers.empty(prior, cache, positions, settings, ahead)
             body = recorded(step_of(prior, cache, self.backend), self.options, prior, buffers, cache)
             self._recorded = _Recorded(key, buffers, body)
         self._buffers, self._body = self._recorded.buffers, self._recorded.body
@@ -350,94 +429,3 @@ _WRONG = (
     ("the hook gives logits that are NaN or +inf", "give finite ones; to force a code, give all others -inf"),
     ("the hook leaves no code to draw", "let it keep at least one logit finite"),
 )
-
-
-def _changed_by(hook: Hook, position: int, logits: Tensor) -> Tensor:
-    """What a hook makes of logits (B, V).
-
-    Raises:
-        ValueError: anything but logits.
-    """
-    changed, wanted = hook(logits, position), tuple(logits.shape)
-    is_tensor = isinstance(changed, Tensor)
-    found = f"{changed.dtype} {tuple(changed.shape)}" if is_tensor else type(changed).__name__
-    require(
-        is_tensor and changed.shape == wanted and changed.is_floating_point(),
-        f"the logits_processor gave {found} for logits {wanted}; let it return logits of this shape",
-    )
-    return changed
-
-
-def _check_request(
-    prior: JukeboxPrior,
-    tokens: Tensor,
-    length: int,
-    settings: SamplingSettings,
-    uniforms: Tensor | None,
-) -> None:
-    rows, known = tokens.shape[0], tokens.shape[1] - prior.config.prefix_length
-    batch = rows // settings.rows
-    shortest, longest = max(known, 1), prior.config.context_length
-    require(
-        is_integer(length) and shortest <= length <= longest,
-        f"length={length!r} must be an integer from {shortest} (codes known already) to {longest} (the window)",
-    )
-    require(
-        rows % settings.rows == 0,
-        f"tokens has {rows} rows, but guidance takes {settings.rows} of every song; give the songs, then the same "
-        f"codes with what settings.contrasts hides",
-    )
-    require(
-        settings.temperature == 0
-        or (isinstance(uniforms, Tensor) and uniforms.is_floating_point() and uniforms.shape == (batch, length)),
-        f"uniforms must be a tensor ({batch}, {length}), one number per song and code; or set temperature=0",
-    )
-
-
-def _check_conditioning(conditioning: Conditioning, batch: int, length: int) -> None:
-    """Every song needs its own, and every position of the sequence up to `length`."""
-    parts = (conditioning.start, conditioning.positions, conditioning.lyric_states)
-    sizes = {len(part) for part in parts if part is not None}
-    require(
-        sizes <= {batch},
-        f"tokens has {batch} songs, but conditioning is of {', '.join(map(str, sorted(sizes)))}; condition every song",
-    )
-    reach = length if conditioning.positions is None else conditioning.positions.shape[1]
-    require(
-        length <= reach,
-        f"a window of {length} positions is asked for, but its upper_codes condition only {reach}; pass more "
-        f"upper_codes to prior.condition or ask for a smaller length",
-    )
-
-
-def _read(
-    prior: JukeboxPrior,
-    tokens: Tensor,
-    conditioning: Conditioning,
-    cache: JukeboxCache,
-    chunk: int | None,
-    last_only: bool,
-) -> Iterator[Tensor]:
-    """Prefill all known tokens, in one pass or in chunks; the last logits predict the first unknown one."""
-    stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
-    size = chunk or stop
-    for start in range(0, stop, size):
-        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop), last_only=last_only)
-
-
-def _read_row_by_row(
-    prior: JukeboxPrior,
-    tokens: Tensor,
-    conditioning: Conditioning,
-    cache: JukeboxCache,
-    chunk: int | None,
-    last_only: bool,
-) -> Iterator[Tensor]:
-    """The same. The last bits of a row then do not depend on the rows beside it.
-
-    A product of few rows is summed in another order than one of many; backend cpp keeps one order (cpp_step.py).
-    """
-    rows = [(tokens[i : i + 1], conditioning.row(i), cache.row(i), chunk) for i in range(cache.batch_size)]
-    for logits in zip(*(_read(prior, *row, last_only) for row in rows), strict=True):
-        yield torch.cat(logits)
-    cache.position.copy_(rows[0][2].position)

@@ -18,16 +18,18 @@ from ..checks.takes_wanted import TakesWanted, read_takes
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.checkpoint_files import read_json_beside
-from ..sampling.sampling_ops import GUIDED_BY, MOST_GUIDANCE, SamplingSettings
+from ..sampling.jacobi_pace import check_jacobi, check_jacobi_fits
+from ..sampling.sampling_ops import DRAWS, GUIDED_BY, MOST_GUIDANCE, SamplingSettings
 from .contrasts import check_guidance
 from .song_plan import TEMPERATURE, ComputeOptions
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
+_OF_ALL_LEVELS = ("guidance_on", "draw")  # words, that is, and the same everywhere
 _LENGTHS = ("seconds", "max_new_tokens")
-_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend")
+_WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend", "jacobi")
 _ANSWERS = ("return_codes", "return_alignment")
 _TAKING = ("takes", "keep", "choose_by")
-_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_ANSWERS)
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, "stereo", *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 _OF_SONGS = ("seconds", "seed", "levels", "recall", "num_return_sequences")  # of a call, no defaults of a model
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -53,6 +55,7 @@ class GenerateArguments:
         copies: how many songs to write from each song that was given.
         recall: seconds from and to which a stretch lies, and from which it is read again, or None; see `plan_song`.
         taking: how many takes to write of each, and which to keep; None: one.
+        stereo: write the finer levels a second time, for two channels.
     """
 
     seconds: float | None
@@ -69,6 +72,7 @@ class GenerateArguments:
     copies: int = 1
     recall: tuple[float, float, float | None] | None = None
     taking: TakesWanted | None = None
+    stereo: bool = False
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -117,6 +121,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
             (lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}"),
         ),
         "guidance_on": (GUIDED_BY.__contains__, f"one of {', '.join(GUIDED_BY)}"),
+        "draw": (lambda value: isinstance(value, str) and value in DRAWS, f"one of {', '.join(DRAWS)}"),
     }
     for name, (is_fine, words) in kinds.items():
         value = said.get(name)
@@ -148,7 +153,7 @@ def read_generate_arguments(
     )
     for name in ("max_new_tokens", "num_return_sequences"):
         _check_count(name, said.get(name))
-    for name in _ANSWERS:
+    for name in ("stereo", *_ANSWERS):
         read_flag(name, said.get(name))
     check_seed(said.get("seed", 0))
     seconds = said.get("seconds")
@@ -175,14 +180,31 @@ def read_generate_arguments(
         settings=_settings(config, said, own),
         hop_fractions={level: part for level, part in hops.items() if part is not None},
         parallel_windows=is_parallel,
-        compute=ComputeOptions(said.get("batch"), said.get("chunk"), said.get("backend", "auto")),
+        compute=ComputeOptions(
+            said.get("batch"), said.get("chunk"), said.get("backend", "auto"), _read_jacobi(config, said.get("jacobi"))
+        ),
         seed=said.get("seed"),
         return_codes=said.get("return_codes", False),
         return_alignment=said.get("return_alignment", False),
         copies=said.get("num_return_sequences", 1),
         recall=_read_recall(said.get("recall")),
         taking=read_takes(said),
+        stereo=said.get("stereo", False),
     )
+
+
+def _read_jacobi(config: JukeboxConfig, value: Any) -> int | str | dict[int, int | str]:
+    """How many codes are checked at once: for all levels, or by level."""
+    if value is None:
+        return 0
+    by_level, num_levels = isinstance(value, Mapping), len(config.prior_configs)
+    found = {level_key(key): own for key, own in value.items()} if by_level else dict.fromkeys(range(num_levels), value)
+    for level, own in found.items():
+        check_level("a key of jacobi", level, num_levels)
+        name = f"jacobi[{level}]" if by_level else "jacobi"
+        check_jacobi(own, name)
+        check_jacobi_fits(own, config.prior_configs[level].context_length, name)
+    return found if by_level else value
 
 
 def _read_recall(value: Any) -> tuple[float, float, float | None] | None:
@@ -252,7 +274,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
             f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
-        if value is not None and name in (*_WINDOWS, *_TAKING, *_ANSWERS) and name != "hop_fractions":
+        if value is not None and name in (*_WINDOWS, *_TAKING, "stereo", *_ANSWERS) and name != "hop_fractions":
             found[name] = value
     return found
 
@@ -270,9 +292,10 @@ def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationCon
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
     defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
-    by = said.get("guidance_on", getattr(own, "guidance_on", None)) or defaults.pop("guidance_on")
-    settings = {name: by_level(name, default) for name, default in defaults.items() if name != "guidance_on"}
-    settings["guidance_on"] = dict.fromkeys(range(num_levels), by)
+    settings = {name: by_level(name, default) for name, default in defaults.items() if name not in _OF_ALL_LEVELS}
+    for name in _OF_ALL_LEVELS:
+        value = said.get(name, getattr(own, name, None)) or defaults[name]
+        settings[name] = dict.fromkeys(range(num_levels), value)
     if do_sample is False:
         settings["temperature"] = dict.fromkeys(range(num_levels), 0)
     found = {

@@ -17,11 +17,14 @@ from ..configuration.configuration_jukebox import JukeboxPriorConfig
 from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.conditioning import Conditioning, joined
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from ..sampling.gumbel_noise import DrawCounters
+from ..sampling.jacobi_pace import Pace
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
 from .code_listeners import Ending, LogitsHook, WindowListener
 from .contrasts import told_less
+from .draw_notes import draw_noted
 from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
@@ -72,6 +75,7 @@ class LevelSampler:
         batch: rows that are sampled at once, those of guidance too; fewer than asked for where memory runs out, or
             kernels take no more.
         backend: how the last codes were computed.
+        pace: how many codes are checked at once, and how many that gave.
         ended: how many codes songs have that ended early. They stay rows until all have ended, so that who listens is
             told of the same rows in every window, and are then cut.
     """
@@ -88,7 +92,9 @@ class LevelSampler:
         self.batch, self.backend = compute.batch, compute.backend
         if compute.backend == "triton":
             self.batch = min(compute.batch or MOST_ROWS, MOST_ROWS)
-        self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics)
+        jacobi = compute.jacobi_at(plan.level)
+        self._options = DecodeOptions(plan.settings, compute.backend, compute.chunk, listeners.may_draw_lyrics, jacobi)
+        self.pace = Pace(jacobi, prior.config.context_length)
         self._decoder: WindowDecoder | None = None  # one at a time: caches are large
         self._listener: WindowListener | None = None  # of the window that is open
         self.ended: dict[int, int] = {}
@@ -133,7 +139,7 @@ class LevelSampler:
                 continue
             if tried is not None:
                 self._warn_of_memory(len(planned), len(batch))
-            self.backend = self._decoder.backend
+            self.backend = self._decoder.codes_by
             if self._listener is not None:
                 self.ended |= self._listener.ended
             written.update(zip(batch, codes, strict=True))
@@ -149,7 +155,7 @@ class LevelSampler:
         each = self.plan.settings.rows
         if self._decoder is None or self._decoder.cache.batch_size != each * len(rows):
             self._decoder = None  # before another is made
-            self._decoder = WindowDecoder(prior, prior.new_cache(each * len(rows)), self._options)
+            self._decoder = WindowDecoder(prior, prior.new_cache(each * len(rows)), self._options, pace=self.pace)
         self._listener = self._listens(state, rows) if self.listeners.follows_codes else None
         self._decoder.prefill(
             prior.sequence(
@@ -158,7 +164,7 @@ class LevelSampler:
             ),
             conditioning,
             length,
-            self._uniforms(state, rows, length).to(device),
+            self._numbers(state, rows, length),
             hook=self._hook(rows[0].window),
             watch=self._watch([row.window for row in rows]) if is_watched else None,
             after=None if self._listener is None else self._listener.heard,
@@ -178,7 +184,7 @@ class LevelSampler:
             own, known = state.codes[level][row.song], row.window.start + len(row.known)
             new = written[row].cpu()[len(row.known) : row.stop]  # what was read may be another stretch
             state = state.with_codes(level, row.song, torch.cat([own[:known], new, own[known + len(new) :]]))
-        return state
+        return draw_noted(state, level, self.plan.settings) if written else state
 
     def with_ends(self, state: SongState) -> SongState:
         """The state with songs that ended early cut there."""
@@ -239,12 +245,14 @@ class LevelSampler:
         inputs = conditions_of(config, labels, row.window, upper_codes, len(row.known))
         return {name: value.to(self.prior.device) for name, value in inputs.items()}
 
-    def _uniforms(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor:
-        """One number per code; a shorter row goes on with those that come next, and its codes are cut off."""
-        level, starts = self.plan.level, [row.window.start for row in rows]
-        seeds = [state.seeds[row.song] for row in rows]
-        pairs = zip(seeds, starts, strict=True)
-        return torch.cat([uniforms([seed], level, start, start + length) for seed, start in pairs])
+    def _numbers(self, state: SongState, rows: Sequence[WindowRow], length: int) -> Tensor | DrawCounters:
+        """What decides codes; a shorter row goes on with numbers that come next, and its codes are cut off."""
+        level, starts = self.plan.level, tuple(row.window.start for row in rows)
+        seeds = tuple(state.seeds[row.song] for row in rows)
+        if self.plan.settings.draw == "gumbel":
+            return DrawCounters(seeds, level, starts)
+        own = [uniforms([seed], level, start, start + length) for seed, start in zip(seeds, starts, strict=True)]
+        return torch.cat(own).to(self.prior.device)
 
     def _hook(self, window: Window) -> Callable[[Tensor, int], Tensor] | None:
         hook, level = self.listeners.hook, self.plan.level

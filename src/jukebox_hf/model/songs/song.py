@@ -14,6 +14,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .code_listeners import LogitsHook
+from .draw_notes import check_draws
 from .level_sampler import LevelSampler, Listeners, Watch
 from .song_plan import ComputeOptions, SamplingPlan
 from .song_state import SongState
@@ -85,6 +86,7 @@ class WrittenWindow:
         window: what was written, from the start of the first window to the stop of the last.
         level_is_done: whether these were the level's last.
         backend: the one that computed its codes; never `auto`.
+        codes_per_forward: of a song, so far at this level.
     """
 
     batch: int
@@ -93,6 +95,7 @@ class WrittenWindow:
     window: Window
     level_is_done: bool
     backend: str
+    codes_per_forward: float = 1.0
 
 
 def sample_song(
@@ -164,8 +167,9 @@ def sample_songs(
                 state = sampler.write(states[number], rows)
                 states[number] = state = sampler.write(state, sampler.seams(state, rows), is_watched=False)
                 stop = windows[-1].stop
+                whole, is_done = Window(windows[0].start, stop), stop == plan.total
                 yield WrittenWindow(
-                    number, state, level, Window(windows[0].start, stop), stop == plan.total, sampler.backend
+                    number, state, level, whole, is_done, sampler.backend, sampler.pace.codes_per_forward
                 )
             states[number] = sampler.with_ends(states[number])
             del sampler
@@ -187,6 +191,7 @@ def check_batch(config: JukeboxConfig, batch: SongBatch, hook: LogitsHook | None
         hook is None or not any(level_plan.is_side_by_side for level_plan in plan.levels),
         "a logits_processor is told one position, but parallel_windows=True writes many at once; leave one of them out",
     )
+    check_draws(state, plan.levels)
     top = plan.levels[0]
     if config.prior_configs[top.level].upper_strides:
         needed = plan.samples // config.vqvae_config.hop_lengths[top.level + 1]

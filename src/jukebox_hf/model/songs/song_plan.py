@@ -13,6 +13,7 @@ import numpy as np
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from ..sampling.backends import check_backend
+from ..sampling.jacobi_pace import check_jacobi
 from ..sampling.sampling_ops import SamplingSettings
 from .windows import Recall, Window, plan_recall, plan_side_by_side, plan_windows
 
@@ -30,19 +31,28 @@ class ComputeOptions:
             two or three rows. One window is always written; None writes all.
         chunk: known codes are read in pieces of this size; None reads them in one pass.
         backend: how each step is computed, see `sample_window`.
+        jacobi: how many codes are guessed and checked in one forward, for all levels or by level; 0 (also for levels
+            left out) draws one at a time, "auto" finds out what is fastest.
     """
 
     batch: int | None = None
     chunk: int | None = None
     backend: str = "auto"
+    jacobi: int | str | Mapping[int, int | str] = 0
 
     def __post_init__(self) -> None:
+        for value in self.jacobi.values() if isinstance(self.jacobi, Mapping) else [self.jacobi]:
+            check_jacobi(value)
         for name, size in (("chunk", self.chunk), ("batch", self.batch)):
             require(
                 size is None or (is_integer(size) and size > 0),
                 f"{name}={size!r} must be a positive integer, or None for all at once",
             )
         check_backend(self.backend)
+
+    def jacobi_at(self, level: int) -> int | str:
+        """How many codes of a level are checked at once."""
+        return self.jacobi.get(level, 0) if isinstance(self.jacobi, Mapping) else self.jacobi
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class LevelPlan:
         level: 0 is the finest.
         total: codes the song has at this level in the end.
         windows: in the order they are written.
-        settings: temperature, top-k, top-p, min-p, typical-p, guidance.
+        settings: temperature, top-k, top-p, min-p, typical-p, guidance, kind of draw.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checks.validation import is_number, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..networks.convolution import reach_in_codes
+from ..networks.convolution import level_reach
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..sampling.window_decoder import WindowDecoder
 from .code_listeners import LogitsHook
@@ -93,7 +93,7 @@ class PieceSizes:
     ) -> "PieceSizes":
         finest, vqvae = plan.levels[-1], config.vqvae_config
         per_second = vqvae.sampling_rate / vqvae.hop_lengths[finest.level]
-        reach = reach_in_codes(vqvae.level_strides[: finest.level + 1], vqvae.dilations(finest.level))
+        reach = level_reach(vqvae, finest.level)
         piece = max(round(min(float(piece_seconds) * per_second, finest.total)), 1)
         return cls(
             piece,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checks.seeds import later_seed
 from ..checks.validation import is_number, require
 from ..configuration.configuration_jukebox import JukeboxConfig
-from ..networks.convolution import reach_in_codes
+from ..networks.convolution import level_reach
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..songs.generation_arguments import GenerateArguments
@@ -376,7 +376,7 @@ def _changed_seconds(config: JukeboxConfig, repaint: Repaint) -> tuple[float, fl
     """The part of the audio that may differ: the finest span, and what the decoder hears to either side of a code."""
     finest = min(repaint.spans)
     vqvae, span = config.vqvae_config, repaint.spans[finest]
-    reach = reach_in_codes(vqvae.level_strides[: finest + 1], vqvae.dilations(finest))
+    reach = level_reach(vqvae, finest)
     (total,) = (plan.total for plan in repaint.batch.plan.levels if plan.level == finest)
     seconds = vqvae.hop_lengths[finest] / config.sampling_rate
     return max(span.start - reach, 0) * seconds, min(span.stop + reach, total) * seconds

@@ -101,8 +101,12 @@ def score_song(
     windows: Sequence[Window] | None = None,
     start: int = 0,
     stop: int | None = None,
+    with_words: bool = True,
 ) -> SongScore:
     """Score codes (T,) of a song, or those from `start` to `stop`; arguments as in `code_bits`.
+
+    Args:
+        with_words: tell what the words are worth and how they are followed, which needs attention.
 
     Raises:
         ValueError: no codes to score, or attention that does not fit into memory.
@@ -111,7 +115,7 @@ def score_song(
     windows = level_windows(config, len(codes), UPSAMPLER_HOP_FRACTION) if windows is None else windows
     how = {"upper_codes": upper_codes, "windows": windows, "start": start, "stop": stop}
     bits = code_bits(prior, codes, labels, **how)
-    has_words = config.lyrics != "none" and len(labels.lyrics.ids) > 0
+    has_words = with_words and config.lyrics != "none" and len(labels.lyrics.ids) > 0
     hidden = {
         "unknown": told_less(labels, ("labels",)) if config.has_labels else None,
         "without_lyrics": told_less(labels, ("lyrics",)) if has_words else None,

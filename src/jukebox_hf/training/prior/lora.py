@@ -70,12 +70,7 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
         not lora.lora_labels or prior.labels is not None,
         "lora_labels=True, but this prior has no labels (num_artists is 0); drop it",
     )
-    most = max(min(matrix.in_features, matrix.out_features) for matrix in _matrices(prior))
-    require(
-        lora.lora_rank <= most,
-        f"lora_rank={lora.lora_rank} is more than any matrix of this prior has, {most}; try 16, or 0 to train all "
-        f"weights",
-    )
+    check_rank(prior, lora.lora_rank)
     settings = LoraConfig(
         r=lora.lora_rank,
         lora_alpha=2 * lora.lora_rank if lora.lora_alpha is None else lora.lora_alpha,
@@ -87,6 +82,19 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
     # peft would look for the base's vocabulary there, find the root config of a whole Jukebox, and save embeddings too.
     model.peft_config["default"].base_model_name_or_path = ""
     return model
+
+
+def check_rank(prior: JukeboxPrior, rank: int) -> None:
+    """Refuse a rank above that of every matrix of a prior.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    most = max(min(matrix.in_features, matrix.out_features) for matrix in _matrices(prior))
+    require(
+        rank <= most,
+        f"lora_rank={rank} is more than any matrix of this prior has, {most}; try 16, or 0 to train all weights",
+    )
 
 
 def _matrices(prior: JukeboxPrior) -> list[nn.Module]:

@@ -29,7 +29,7 @@ def prior_card(
         has_adapters: it was trained with LoRA.
     """
     kind = "upsampler" if config.upper_strides else "top prior"
-    on_hub = base is not None and not Path(base).is_absolute() and not Path(base).exists() and base.count("/") == 1
+    on_hub = name_on_hub(base)
     conditions = [word for word, is_used in (
         ("artist and genre", config.has_labels),
         ("its position in the song", config.has_timing),
@@ -37,7 +37,7 @@ def prior_card(
         (f"the codes of level {config.level + 1}", config.upper_strides is not None),
     ) if is_used]  # fmt: skip
     front = ["license: other", "library_name: transformers", "pipeline_tag: text-to-audio"]
-    front += [f"base_model: {base}"] if on_hub else []
+    front += [f"base_model: {on_hub}"] if on_hub else []
     front += ["tags:", "  - jukebox", "  - music-generation", *(["  - lora"] if has_adapters else [])]
     seconds = config.window_samples / config.sampling_rate
     lines = [
@@ -64,6 +64,12 @@ def prior_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def name_on_hub(base: str | None) -> str | None:
+    """A model's name, where it is one of the Hub's; paths of this machine are nobody else's business."""
+    is_name = base is not None and not Path(base).is_absolute() and not Path(base).exists() and base.count("/") == 1
+    return base if is_name else None
 
 
 def _measured(logs: Sequence[Mapping[str, Any]]) -> str:

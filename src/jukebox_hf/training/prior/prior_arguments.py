@@ -9,6 +9,7 @@ from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import is_number, require
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.prior.label_dropout import LabelDropout
+from jukebox_hf.training.prior.replay import check_share
 
 
 @dataclass
@@ -96,6 +97,16 @@ class PriorDataArguments:
     )
     eval_codes: str | None = field(default=None, metadata={"help": "Codes to evaluate on."})
     eval_songs: str | None = field(default=None, metadata={"help": "Songs to evaluate on."})
+    replay_codes: str | None = field(
+        default=None,
+        metadata={
+            "help": "Codes of songs that the prior knows already, heard among the new ones so that it keeps them."
+        },
+    )
+    replay_share: float = field(default=0.5, metadata={"help": "Share of an epoch's windows that are of replay_codes."})
+    eval_windows: int | None = field(
+        default=None, metadata={"help": "Evaluate on so many windows at most, spread over all songs (default: all)."}
+    )
     test_fraction: float = field(
         default=0.0, metadata={"help": "Without those: the share of the songs to set aside for evaluation."}
     )
@@ -143,6 +154,16 @@ class PriorDataArguments:
         require(
             not self.blend or self.train_songs is not None,
             "blend=True mixes left and right, but train_codes holds no sound; drop it, or train on train_songs",
+        )
+        require(
+            self.replay_codes is None or self.train_codes is not None,
+            f"replay_codes={self.replay_codes!r} are codes, but train_songs={self.train_songs!r} is sound; encode "
+            f"those too, and give train_codes",
+        )
+        check_share(self.replay_share)
+        require(
+            self.eval_windows is None or self.eval_windows > 0,
+            f"eval_windows={self.eval_windows!r} must be positive; leave it out for all windows",
         )
         require(
             self.window_codes is None or self.window_codes > 0,

@@ -4,12 +4,11 @@ Flows in: folders, and the configuration of a prior. Flows out: two data sets of
 not fit. Everything is checked before a weight is loaded.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
@@ -26,10 +25,9 @@ from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.prior.label_dropout import WithLabelDropout
 from jukebox_hf.training.prior.prior_arguments import PriorDataArguments
 from jukebox_hf.training.prior.prior_collators import needs_words
+from jukebox_hf.training.prior.replay import WithReplay
 
 logger = logging.get_logger(__name__)
-
-_ROUNDING = 2.0**-22  # float32, in which timing is embedded, can round a length up to the limit
 
 
 class CodedSongs:
@@ -78,14 +76,15 @@ class CodedSongs:
 
 @dataclass(frozen=True)
 class PriorSongs:
-    """Songs to train on, songs to evaluate on or None, and what their codes have in common."""
+    """Songs to train on, to evaluate on or None, and to keep or None; and what their codes have in common."""
 
     train: Songs | CodedSongs
     evaluation: Songs | CodedSongs | None
     facts: CodeFacts
+    replay: CodedSongs | None = None
 
     def __iter__(self) -> Iterator[Song]:
-        for songs in (self.train, self.evaluation):
+        for songs in (self.train, self.evaluation, self.replay):
             for index in range(len(songs) if songs is not None else 0):
                 yield songs[index]
 
@@ -105,17 +104,21 @@ def open_prior_songs(
     """
     own = None if vqvae is None else facts_of(vqvae)
     if data_args.train_codes is not None:
-        shards = [CodeShards(folder) for folder in (data_args.train_codes, data_args.eval_codes) if folder is not None]
-        for folder, each in zip((data_args.train_codes, data_args.eval_codes), shards, strict=False):
+        folders = (data_args.train_codes, data_args.eval_codes, data_args.replay_codes)
+        opened = [None if folder is None else CodeShards(folder) for folder in folders]
+        shards = [each for each in opened if each is not None]
+        for each in shards:
+            folder = each.folder
             check_facts(each.facts, config)
             check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data_args.train_codes,
                              own or shards[0].facts, config)  # fmt: skip
         if data_args.test_fraction > 0:
-            train, evaluation = (_within(shards[0], config, data_args, split) for split in ("train", "test"))
+            train, evaluation = (_within(shards[0], data_args, split) for split in ("train", "test"))
         else:
-            train = _within(shards[0], config, data_args, None)
-            evaluation = _within(shards[1], config, data_args, None) if len(shards) > 1 else None
-        return PriorSongs(train, evaluation, shards[0].facts)
+            train = _within(shards[0], data_args, None)
+            evaluation = None if opened[1] is None else _within(opened[1], data_args, None)
+        replay = None if opened[2] is None else _within(opened[2], data_args, None)
+        return PriorSongs(train, evaluation, shards[0].facts, replay)
     require(
         own is not None,
         f"train_songs={data_args.train_songs!r} is sound, which a VQ-VAE must encode; pass --vqvae, or encode the "
@@ -191,7 +194,7 @@ def check_songs(songs: PriorSongs, tokenizer: JukeboxTokenizer | None, config: J
     """
     if not needs_words(config):
         return
-    for each in (songs.train, songs.evaluation):
+    for each in (songs.train, songs.evaluation, songs.replay):
         if each is None:
             continue
         check_vocabulary(each, tokenizer, config)
@@ -224,12 +227,22 @@ def windows_of(
         f"window_codes={codes} must be a multiple of {config.upper_ratio}, the codes that share one of the level above",
     )
     train = _windows(songs.train, codes, data_args.shift, data_args.blend, config, seed)
+    if songs.replay is not None:
+        old = _windows(songs.replay, codes, data_args.shift, False, config, seed + 1)
+        train = WithReplay(train, old, data_args.replay_share)
     dropout = data_args.dropout()
     if needs_words(config):
         train = WithLabelDropout(train, dropout, seed)
     if songs.evaluation is None:
         return train, None
-    return train, _windows(songs.evaluation, codes, False, False, config, seed)
+    return train, _some(_windows(songs.evaluation, codes, False, False, config, seed), data_args.eval_windows)
+
+
+def _some(windows: Dataset, most: int | None) -> Dataset:
+    """At most so many windows, spread evenly."""
+    if most is None or len(windows) <= most:
+        return windows
+    return Subset(windows, [index * len(windows) // most for index in range(most)])
 
 
 def _windows(
@@ -237,60 +250,31 @@ def _windows(
 ) -> Dataset:
     with_labels = needs_words(config)
     if isinstance(songs, CodedSongs):
-        return CodeWindows(songs, config.level, codes, seed, shift=shift, with_labels=with_labels)
-    low, high = _song_samples(config)
-    rate = config.sampling_rate
-    # Resampling rounds a length down, so that a song of the least length may end up under it.
-    spare = 1 if any(header.rate != rate for header in songs.headers) else 0
+        windows = CodeWindows(songs, config.level, codes, seed, shift=shift, with_labels=with_labels)
+        return _told_left_out(windows, len(songs), config)
     windows = AudioWindows(
-        songs,
-        codes * config.hop_length,
-        rate,
-        seed,
-        shift=shift,
-        blend=blend,
-        with_labels=with_labels,
-        min_seconds=(low + spare) / rate if low else 0.0,
-        max_seconds=high / rate,
+        songs, codes * config.hop_length, config.sampling_rate, seed, shift=shift, blend=blend, with_labels=with_labels
     )
-    _tell_left_out(len(songs) - len(windows.kept), len(songs), config)
-    return windows
+    return _told_left_out(windows, len(songs), config)
 
 
-def _within(
-    shards: CodeShards, config: JukeboxPriorConfig, data_args: PriorDataArguments, split: str | None
-) -> CodedSongs:
-    """The songs of a side of the split whose length the prior's timing spans."""
-    low, high = _song_samples(config)
+def _within(shards: CodeShards, data_args: PriorDataArguments, split: str | None) -> CodedSongs:
+    """The songs of a side of the split."""
     side = [song for song in range(len(shards)) if in_split(shards.words[song]["name"], split, data_args.test_fraction)]
     require(
         len(side) > 0,
         f"split={split!r} of {shards.folder} holds none of its {len(shards)} songs; change test_fraction="
         f"{data_args.test_fraction:g} or add songs",
     )
-    kept = [song for song in side if low <= shards.words[song]["total_samples"] < high]
-    rate = config.sampling_rate
-    require(
-        len(kept) > 0,
-        f"none of the {len(side)} songs of {shards.folder} lasts from {low / rate:.2f} to under {high / rate:.2f} s, "
-        f"the song lengths of this prior; give longer songs, or set min_song_seconds and max_song_seconds in the "
-        f"config.json of a copy of the model's folder (of tiny: of jukebox_hf.tiny_repository()), and name the copy",
-    )
-    _tell_left_out(len(side) - len(kept), len(side), config)
-    return CodedSongs(shards, kept)
+    return CodedSongs(shards, side)
 
 
-def _song_samples(config: JukeboxPriorConfig) -> tuple[float, float]:
-    """Lengths of songs, in samples, that a prior's timing spans: from the first to under the second."""
-    if not config.has_timing:
-        return 0.0, math.inf
-    high = config.max_song_seconds * config.sampling_rate
-    return config.min_song_seconds * config.sampling_rate, high * (1 - _ROUNDING)
-
-
-def _tell_left_out(count: int, total: int, config: JukeboxPriorConfig) -> None:
-    if count:
+def _told_left_out(windows: Dataset, total: int, config: JukeboxPriorConfig) -> Dataset:
+    """The windows, after a word about songs that are too short for one."""
+    if count := total - len(windows.kept):
         logger.warning(
-            f"{count} of {total} songs are left out, being shorter than a window or not from {config.min_song_seconds} "
-            f"to under {config.max_song_seconds} s long"
+            f"{count} of {total} songs are left out, being shorter than a window "
+            f"(at level {config.level} one of {config.context_length} codes lasts "
+            f"{config.window_samples / config.sampling_rate:.4g} s; --window_codes shortens it)"
         )
+    return windows

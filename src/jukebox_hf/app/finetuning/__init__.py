@@ -1,0 +1,1 @@
+"""Fine-tuning in one line: a folder of songs becomes a Jukebox that sings them, stage by stage."""

@@ -1,0 +1,118 @@
+"""What `jukebox-hf finetune` was asked for, as a checked value.
+
+Flows in: options. Flows out: a `FinetuneRequest`, the same after a trip through JSON, so that a run goes on with what
+it was begun with.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jukebox_hf.model.checks.text_input import check_lyric_text, check_words
+from jukebox_hf.model.checks.validation import is_integer, require
+from jukebox_hf.training.prior.replay import check_share
+
+METHODS = ("auto", "lora", "full")
+SWITCHES = ("auto", "true", "false")
+DEFAULT_REPLAY = 16
+_BY_METHOD = {"full": 1e-4, "lora": 1e-3}  # learning rates, docs/explanation/decisions/060.md
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """One run of fine-tuning; None is as if not said.
+
+    Attributes:
+        songs: a folder of recordings, parquet files, or a data set of the Hub.
+        model: the Jukebox to begin from.
+        artist, genre: of every song, where the songs' list does not say them.
+        method: `full` trains all weights, `lora` adapters, `auto` what fits into memory.
+        levels: whose priors to train; None for all that profit.
+        rank: of the adapters.
+        learning_rate: None: by the method.
+        steps: at most; None: by the number of songs.
+        batch_size: windows per step; None: what fits into memory.
+        replay: songs of its old artists that the model makes and hears among the new ones; 0 for none.
+        replay_share: of the windows of an epoch.
+        old_songs: recordings to replay instead.
+        early_stop: evaluations without gain after which training stops; 0: never.
+        bf16: `true`, `false`, or `auto`: where the device computes in bfloat16.
+        device: auto, cpu or cuda.
+        seed: of first adapters, of the order of windows, and of what is generated.
+        sample_seconds: length of the sample song; 0 for none, None for a short one.
+        sample_lyrics: what it sings.
+        allow_outside_files: let lists name files outside their folder.
+    """
+
+    songs: str
+    model: str
+    artist: str | None = None
+    genre: str | None = None
+    method: str = "auto"
+    levels: tuple[int, ...] | None = None
+    rank: int = 16
+    learning_rate: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    replay: int = DEFAULT_REPLAY
+    replay_share: float = 0.5
+    old_songs: str | None = None
+    early_stop: int = 3
+    bf16: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    sample_seconds: float | None = None
+    sample_lyrics: str = ""
+    allow_outside_files: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("method", METHODS), ("bf16", SWITCHES), ("device", ("auto", "cpu", "cuda"))):
+            value = getattr(self, name)
+            require(value in allowed, f"--{name} {value} is none of {', '.join(allowed)}; choose one")
+        for name in ("artist", "genre"):
+            if (value := getattr(self, name)) is not None:
+                check_words(f"--{name}", value)
+                require(value.strip() != "", f"--{name} is empty; give a name, or leave it out")
+        check_lyric_text("--sample-lyrics", self.sample_lyrics)
+        for name, least in (
+            ("rank", 1),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("replay", 0),
+            ("early_stop", 0),
+            ("seed", 0),
+        ):
+            value = getattr(self, name)
+            require(
+                value is None or (is_integer(value) and value >= least),
+                f"--{name.replace('_', '-')} {value} must be a whole number from {least} on",
+            )
+        check_share(self.replay_share, "--replay-share ")
+        rate = self.learning_rate
+        require(rate is None or 0 < rate <= 1, f"--learning-rate {rate} must be over 0 and up to 1; try 0.0001")
+        seconds = self.sample_seconds
+        require(
+            seconds is None or 0 <= seconds <= 600,
+            f"--sample-seconds {seconds} must be from 0 (no sample) to 600",
+        )
+        require(
+            self.old_songs is None or self.has_replay,
+            f"--old-songs {self.old_songs} is to be replayed, but --replay or --replay-share is 0; drop one of them",
+        )
+
+    @property
+    def has_replay(self) -> bool:
+        """Whether old songs are heard among the new ones."""
+        return self.replay > 0 and self.replay_share > 0
+
+    def rate_for(self, method: str) -> float:
+        """The learning rate of a method."""
+        return _BY_METHOD[method] if self.learning_rate is None else self.learning_rate
+
+    def words(self) -> dict[str, str]:
+        """What is said of every song."""
+        said = {"artist": self.artist, "genre": self.genre}
+        return {name: word.strip() for name, word in said.items() if word is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"levels": None if self.levels is None else list(self.levels)}

@@ -1,0 +1,152 @@
+"""One level of a fine-tuning run: `train_prior`, as a person would call it, with what was chosen.
+
+Flows in: a request, folders of codes. Flows out: a folder with the trained prior; how many steps it took. A run that
+was killed goes on at its newest checkpoint, bit for bit.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
+from jukebox_hf.app.finetuning.song_codes import SplitCodes, window_codes
+from jukebox_hf.app.finetuning.training_choice import TrainingChoice
+from jukebox_hf.data.code_shards import CodeShards
+from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.training.checkpoints import checkpoint_folders
+from jukebox_hf.training.prior.lora import LoRAArguments
+from jukebox_hf.training.prior.prior_arguments import (
+    JukeboxPriorTrainingArguments,
+    PriorDataArguments,
+    PriorModelArguments,
+)
+from jukebox_hf.training.prior.prior_initialization import PriorInitialization
+from jukebox_hf.training.train_prior import train_prior
+
+_PASSES, _FEWEST, _MOST = 40, 80, 2000  # over the new songs; and steps
+_EVALUATIONS = 10
+_EVAL_WINDOWS = 32
+LEAST_GAIN = 0.005  # bits per code: less is no gain
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a level is trained.
+
+    Attributes:
+        level: 0 is the finest.
+        window_codes: codes per window.
+        windows: of new songs in an epoch.
+        steps: at most.
+        eval_steps: between evaluations.
+    """
+
+    level: int
+    window_codes: int
+    windows: int
+    steps: int
+    eval_steps: int
+
+
+def plan_level(
+    request: FinetuneRequest, config: JukeboxPriorConfig, train: Path, windows_per_step: int
+) -> TrainingPlan:
+    """Plan a level: so many passes over the new songs, replayed ones beside them, or as many steps as were asked."""
+    shards = CodeShards(train)
+    codes = window_codes(config, shards)
+    windows = len(CodeWindows(shards, config.level, codes, with_labels=False))
+    steps = _steps(request, windows, windows_per_step)
+    return TrainingPlan(config.level, codes, windows, steps, max(steps // _EVALUATIONS, 1))
+
+
+def most_steps(
+    request: FinetuneRequest, config: JukeboxPriorConfig, seconds: Sequence[float], choice: TrainingChoice
+) -> int:
+    """About as many steps as `plan_level` will plan, before there are codes."""
+    windows = int(sum(seconds) * config.sampling_rate / config.window_samples)
+    return _steps(request, max(windows, 1), choice.batch_size * choice.accumulation)
+
+
+def _steps(request: FinetuneRequest, windows: int, windows_per_step: int) -> int:
+    share = request.replay_share if request.has_replay else 0.0
+    wanted = math.ceil(_PASSES * windows / (1 - share) / windows_per_step)
+    return min(max(wanted, _FEWEST), _MOST) if request.steps is None else request.steps
+
+
+def train_level(
+    request: FinetuneRequest,
+    choice: TrainingChoice,
+    plan: TrainingPlan,
+    new: SplitCodes,
+    old: SplitCodes | None,
+    out: Path,
+    has_labels: bool,
+) -> int:
+    """Train the prior of a level into a folder; gives the steps that were taken."""
+    rate, is_measured = request.rate_for(choice.method), new.held_out is not None
+    evaluation = {
+        "eval_strategy": "steps",
+        "eval_steps": plan.eval_steps,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "bits_per_code",
+        "early_stop": request.early_stop,
+        "early_stop_threshold": LEAST_GAIN if request.early_stop else 0.0,
+    }
+    train_prior(
+        PriorModelArguments(model_name_or_path=request.model, level=plan.level, labels="add" if has_labels else None),
+        PriorDataArguments(
+            train_codes=str(new.train),
+            eval_codes=None if new.held_out is None else str(new.held_out),
+            replay_codes=None if old is None else str(old.train),
+            replay_share=request.replay_share,
+            window_codes=plan.window_codes,
+            eval_windows=_EVAL_WINDOWS,
+            shift=True,
+        ),
+        PriorInitialization(),
+        LoRAArguments(lora_rank=request.rank, lora_labels=has_labels) if choice.method == "lora" else LoRAArguments(),
+        JukeboxPriorTrainingArguments(
+            output_dir=str(out),
+            max_steps=plan.steps,
+            per_device_train_batch_size=choice.batch_size,
+            per_device_eval_batch_size=choice.batch_size,
+            gradient_accumulation_steps=choice.accumulation,
+            learning_rate=rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=max(plan.steps // 20, 1),
+            bf16=choice.bf16,
+            activation_checkpointing=choice.checkpointing,
+            use_cpu=choice.device.type == "cpu",
+            save_strategy="steps",
+            save_steps=plan.eval_steps,
+            save_total_limit=2,
+            logging_first_step=True,
+            logging_steps=plan.eval_steps,
+            resume_from_checkpoint="auto",
+            report_to="none",
+            seed=request.seed,
+            **(evaluation if is_measured else {}),
+        ),
+    )
+    return int(_state(out)["global_step"])
+
+
+def clear_checkpoints(out: Path) -> None:
+    """Remove what only a run that goes on needs."""
+    for folder in checkpoint_folders(out):
+        shutil.rmtree(folder)
+
+
+def curve_of(out: Path) -> list[tuple[int, float]]:
+    """Bits per code on held-out windows, by step."""
+    log = _state(out)["log_history"]
+    return [(entry["step"], entry["eval_bits_per_code"]) for entry in log if "eval_bits_per_code" in entry]
+
+
+def _state(out: Path) -> dict[str, Any]:
+    return json.loads((out / "trainer_state.json").read_text(encoding="utf-8"))

@@ -1,0 +1,145 @@
+"""What a fine-tuning run found, for people and for the Hub: lines, a report as JSON, a model card.
+
+Flows in: marks of the stages. Flows out: text whose numbers are those that were measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
+from jukebox_hf.model.checkpoints.tiny_model import TINY
+from jukebox_hf.training.prior.model_card import name_on_hub
+
+REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
+_FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
+
+
+def level_lines(report: Mapping[str, Any]) -> list[str]:
+    """Before and after, level by level."""
+    lines = []
+    for level, found in report["levels"].items():
+        what = "held-out songs" if report["held_out"] else "the songs themselves"
+        words = measure_in_words(f"level {level}, {what}", found["before"]["new"], found["after"]["new"])
+        lines.append(words + ("" if found["is_kept"] else "; it does not profit, and stays as it was"))
+        if "old" in found["before"]:
+            kind = "songs of old artists" if report["request"]["old_songs"] else "songs that the model made before"
+            lines.append(measure_in_words(f"level {level}, {kind}", found["before"]["old"], found["after"]["old"]))
+    return lines
+
+
+def warnings_of(report: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a run that did not go well."""
+    kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
+    lost = {level: found["after"]["old"]["own"] - found["before"]["old"]["own"]
+            for level, found in kept.items() if "old" in found["before"]}  # fmt: skip
+    lines = [
+        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay, a smaller --learning-rate or "
+        f"--method lora keeps more of them"
+        for level, bits in lost.items()
+        if bits > _FORGOTTEN
+    ]
+    if not any(gain(found) > 0 for found in kept.values()):
+        lines.append("no level became better on the held-out songs; give more songs, or more --steps")
+    return lines
+
+
+def gain(found: Mapping[str, Any]) -> float:
+    """Bits per code that training saved on the new songs."""
+    return found["before"]["new"]["own"] - found["after"]["new"]["own"]
+
+
+def card_of(name: str, report: Mapping[str, Any], base_card: Path, new: Sequence[str]) -> str:
+    """The card of the whole Jukebox: valid front matter, and what was measured.
+
+    Args:
+        name: what it is called.
+        report: of the run.
+        base_card: README.md of the model it was made from, whose licence holds on; it need not be there.
+        new: names that the model learnt.
+    """
+    request = report["request"]
+    kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
+    base = name_on_hub(request["model"])
+    licence = {"license": "apache-2.0"} if request["model"] == TINY else _licence(base_card)
+    data = ModelCardData(
+        **licence,
+        library_name="transformers",
+        pipeline_tag="text-to-audio",
+        base_model=base,
+        tags=["jukebox", "music-generation", *(["lora"] if report["method"] == "lora" else [])],
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type="text-to-audio",
+                dataset_type="audiofolder",
+                dataset_name="held-out songs" if report["held_out"] else "the songs that were learnt",
+                metric_type="bits_per_code",
+                metric_name=f"bits per code, level {level}",
+                metric_value=round(found["after"]["new"]["own"], 4),
+            )
+            for level, found in kept.items()
+        ],
+    )
+    rows = [_row(level, what, found["before"][kind], found["after"][kind])
+            for level, found in report["levels"].items()
+            for kind, what in (("new", "new songs"), ("old", "old artists")) if kind in found["before"]]  # fmt: skip
+    how = f"LoRA of rank {request['rank']}" if report["method"] == "lora" else "all weights"
+    singer = request["artist"] or next(iter(new), "unknown")
+    steps = ", ".join(f"{found['steps']} steps" for found in kept.values())
+    old = "recordings" if request["old_songs"] else "made by the model before the training"
+    measured_on = f"{len(report['held_out'])} held-out songs" if report["held_out"] else "the songs that were learnt"
+    sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
+    text = f"""# {name}
+
+A Jukebox that was fine-tuned on {report["songs"]} songs ({report["seconds"] / 60:.3g} minutes) by
+`jukebox-hf finetune`: {how}, levels {", ".join(kept)}, {steps}. New names: {", ".join(new) or "none"}.
+
+## Measured
+
+Bits per code, teacher-forced, on {measured_on} and on songs of artists that the model
+knew before ({old}; not trained on). Smaller is better; what a name is
+worth is the difference to an unknown artist and genre.
+
+| level | songs | before | after | name before | name after |
+|---|---|---:|---:|---:|---:|
+{chr(10).join(rows)}
+
+## Use
+
+```python
+from transformers import pipeline
+
+import jukebox_hf
+
+song = pipeline("text-to-audio", model="{name}")({{"artist": {singer!r}}})
+```
+
+{sample}Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.
+"""
+    card = f"---\n{data.to_yaml()}\n---\n\n{text}"
+    ModelCard(card)  # refuses front matter that the Hub could not read
+    return card
+
+
+def _row(level: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    first, last = Measure(**before), Measure(**after)
+    return f"| {level} | {what} | {first.own:.3f} | {last.own:.3f} | {first.name_bits:.2f} | {last.name_bits:.2f} |"
+
+
+def _licence(card: Path) -> dict[str, str]:
+    """The licence of the model that this one was made from; "other" where none is said."""
+    if card.is_file():
+        try:
+            data = ModelCard.load(card).data.to_dict()
+            found = {
+                key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
+            }
+            if "license" in found:
+                return found
+        except (ValueError, OSError, yaml.YAMLError):  # somebody's own card
+            pass
+    return {"license": "other"}

@@ -1,0 +1,72 @@
+"""Steps of several positions at once: who computes them, and why they are not possible here.
+
+Flows in: a prior, its cache, a backend. Flows out: a stretcher, whose logits of W positions are those of one after the
+other, or in words why there is none. A backend that takes W positions itself gets a line in `stretcher_of`.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..networks.cache import JukeboxCache
+from ..networks.conditioning import Conditioning
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .step_checks import listener
+
+
+class Stretcher(Protocol):
+    """Predicts W tokens of each row from guesses, and keeps of the caches what was guessed rightly.
+
+    Attributes:
+        backend: which one computes them.
+    """
+
+    backend: str
+
+    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning) -> Tensor:
+        """Logits (B, W, V) float32 at positions (B, W), each from the token before it (B, W); caches keep nothing."""
+
+    def keep(self, counts: Tensor) -> None:
+        """Let the first `counts` (B,) positions of each row, of the last call, stay in the caches."""
+
+
+class EagerStretcher:
+    """By `prior.stretch`, whose products of more rows may sum in another order: near ties can fall otherwise."""
+
+    backend = "eager"
+
+    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
+        self._prior, self._cache = prior, cache
+        self._fresh: list[Tensor | None] = []
+
+    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning) -> Tensor:
+        self._positions = positions
+        logits, self._fresh = self._prior.stretch(tokens, positions, conditioning, self._cache)
+        return logits
+
+    def keep(self, counts: Tensor) -> None:
+        self._prior.transformer.keep(self._fresh, self._positions, counts, self._cache)
+        self._fresh = []
+
+
+def stretcher_of(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> Stretcher:
+    """The stretcher of a backend, where `reason_against_stretches` has none."""
+    return EagerStretcher(prior, cache)
+
+
+def reason_against_stretches(prior: JukeboxPrior, backend: str, is_auto: bool = False) -> str | None:
+    """Why W positions would not give the codes of one after the other; None where they do.
+
+    Args:
+        is_auto: nobody asked for a number of positions, so that not even near ties of half precision may move.
+    """
+    dtype = prior.transformer.compute_dtype
+    is_half = dtype != torch.float32 or prior.transformer.layers[0].mlp.up.weight.dtype != torch.float32
+    if (reason := listener(prior)) is not None:
+        return reason
+    if backend == "triton" or (backend == "cpp" and is_half):
+        return f"backend {backend} takes one position at a time" + " of such matrices" * (backend == "cpp")
+    if is_auto and is_half:
+        return "near ties of half precision could fall otherwise"
+    return None

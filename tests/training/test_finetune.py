@@ -1,0 +1,261 @@
+"""`jukebox-hf finetune`: from a folder of recordings to a whole Jukebox, the same wherever it was killed meanwhile."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from huggingface_hub import ModelCard
+
+from jukebox_hf import JukeboxModel, JukeboxPrior
+from jukebox_hf.app.finetuning import disk_and_time, finetune_run, training_choice
+from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
+from jukebox_hf.app.finetuning.finetune_run import run_finetuning
+from jukebox_hf.app.finetuning.level_training import curve_of
+from jukebox_hf.app.finetuning.measures import measure
+from jukebox_hf.app.finetuning.work_folder import WorkFolder
+from jukebox_hf.data.code_shards import CodeShards, CodeShardWriter
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.training.checkpoints import SealCallback
+
+RATE, SECONDS = 1000, (1.0, 1.3, 1.1, 11.0)  # the last is longer than any song that the model knows
+
+
+def write_songs(folder):
+    folder.mkdir()
+    for number, seconds in enumerate(SECONDS):
+        times = np.arange(round(seconds * RATE)) / RATE
+        noise = np.random.default_rng(number).normal(0, 0.05, len(times))
+        soundfile.write(folder / f"{number}.wav", 0.4 * np.sin(2 * np.pi * 40 * times) + noise, RATE)
+    (folder / "notes.txt").write_text("not a song")
+    return folder
+
+
+def request_of(folder, **changes):
+    quick = {"artist": "My Band", "steps": 6, "replay": 5, "sample_seconds": 0.5, "early_stop": 2, "device": "cpu",
+             "bf16": "false", "learning_rate": 3e-3}  # fmt: skip
+    return FinetuneRequest(songs=str(folder / "songs"), model=str(folder / "whole"), **quick | changes)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_whole):
+    """A folder with a whole Jukebox and with songs of a band that it does not know."""
+    folder = tmp_path_factory.mktemp("finetune")
+    make_whole(folder)
+    write_songs(folder / "songs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def story(place):
+    """A run from its beginning to its end: its report, and what it said."""
+    said = []
+    report = run_finetuning(request_of(place), place / "out", said.append)
+    return report, said
+
+
+def test_a_folder_of_songs_becomes_a_whole_jukebox_that_knows_the_band(place, story):
+    report, said = story
+    mine = JukeboxModel.from_pretrained(place / "out")
+    tokenizer = JukeboxTokenizer.from_pretrained(place / "out")
+    assert tokenizer.vocabularies["v3"].find_artist("my band") == 3
+    kept = [int(level) for level, found in report["levels"].items() if found["is_kept"]]
+    assert 1 in kept
+    for level in kept:
+        trained = JukeboxPrior.from_pretrained(place / "out.finetune" / f"prior_{level}").state_dict()
+        assert all(torch.equal(tensor, trained[name]) for name, tensor in mine.prior(level).state_dict().items())
+    before = JukeboxModel.from_pretrained(place / "whole")
+    assert not torch.equal(before.prior(1).lm_head.weight, mine.prior(1).lm_head.weight)
+    assert torch.equal(before.vqvae.codebooks[0].codes, mine.vqvae.codebooks[0].codes)
+    audio, rate = soundfile.read(place / "out" / "sample.wav")
+    assert (len(audio), rate) == (500 // 16 * 16, RATE)
+    assert (place / "out" / "LICENSE").read_text() == "ours"
+    assert not list((place / "out.finetune").glob("prior_*/checkpoint-*"))
+    told = "\n".join(said)
+    assert "4 songs of 1 to 11 s, 0.24 minutes in all, by My Band; none with lyrics" in told
+    assert "new names: My Band" in told
+    assert "all weights (full), levels 1, 0, 4 windows at once, float32" in told
+
+
+def test_the_numbers_of_the_report_are_those_of_the_priors(place, story):
+    report, _ = story
+    work, found = place / "out.finetune", report["levels"]["1"]
+    assert report["held_out"] == [song["name"] for song in CodeShards(work / "new" / "held_out").words]
+    assert set(report["held_out"]).isdisjoint(song["name"] for song in CodeShards(work / "new" / "train").words)
+    lists = JukeboxTokenizer.from_pretrained(place / "out")
+    prior, old = (JukeboxPrior.from_pretrained(folder / "prior_1") for folder in (place / "out", place / "whole"))
+    again = measure(prior, lists, work / "new" / "held_out").to_dict()
+    assert again == pytest.approx(found["after"]["new"], abs=1e-4)
+    again = measure(old, JukeboxTokenizer.from_pretrained(place / "whole"), work / "old_1" / "held_out").to_dict()
+    assert again == pytest.approx(found["before"]["old"], abs=1e-4)
+    assert found["before"]["new"]["own"] == found["before"]["new"]["unknown"]  # nobody knows the band yet
+    assert found["after"]["new"]["own"] != found["after"]["new"]["unknown"]
+    assert found["after"]["new"]["own"] < found["before"]["new"]["own"] - 0.1
+    artists = [song["artist"] for song in CodeShards(work / "made_1").words]
+    assert sorted(set(artists)) == ["ann ash", "bob birch"]
+    assert found["curve"] == [list(point) for point in curve_of(work / "prior_1")]
+    assert json.loads((place / "out" / "finetuning.json").read_text()) == report
+
+
+def test_the_card_is_one_that_the_hub_reads(place, story):
+    report, _ = story
+    card = ModelCard.load(place / "out" / "README.md")
+    results = card.data.eval_results
+    values = {result.metric_name: result.metric_value for result in results}
+    assert values["bits per code, level 1"] == round(report["levels"]["1"]["after"]["new"]["own"], 4)
+    assert card.data.pipeline_tag == "text-to-audio"
+    assert card.data.license == "other"
+    assert str(place) not in card.content
+
+
+def test_the_same_line_says_what_is_done_and_other_values_are_refused(place, story):
+    report, _ = story
+    stamp = (place / "out" / "config.json").stat().st_mtime_ns
+    assert run_finetuning(request_of(place), place / "out", lambda line: None) == report
+    assert (place / "out" / "config.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ValueError, match=r"was begun with other values \(steps 6, now 7\); say the same again"):
+        run_finetuning(request_of(place, steps=7), place / "out", lambda line: None)
+
+
+class Killed:
+    """Kills the process at each event once: events are the ends of stages, of codes, and of checkpoints."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def at(self, event):
+        seen = self.log.read_text().splitlines() if self.log.exists() else []
+        if event not in seen:
+            self.log.write_text("\n".join([*seen, event]))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def patch(self):
+        mark, finish, save = WorkFolder.mark, CodeShardWriter.finish, SealCallback.on_save
+
+        def marked(work, stage, found):
+            if stage in ("before", "level 1", "assembled", "done"):
+                self.at(f"before the mark of {stage}")
+            return mark(work, stage, found)
+
+        def finished(writer):
+            if writer.folder.name in ("codes", "made_1"):
+                self.at(f"before {writer.folder.name} is finished")
+            finish(writer)
+
+        def saved(callback, args, state, control, **kwargs):
+            save(callback, args, state, control, **kwargs)
+            if state.global_step == 3:
+                self.at("in the middle of training")
+
+        WorkFolder.mark, CodeShardWriter.finish, SealCallback.on_save = marked, finished, saved
+
+
+def in_a_child(request, out, log, killed):
+    """Run in a fork; gives how it ended."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        for stream in (1, 2):
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        killed.patch()
+        run_finetuning(request, out, print)
+        code = 0
+    finally:  # a child must never come back into pytest
+        os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_at_every_stage_ends_as_one_that_was_not(place, story, tmp_path):
+    report, _ = story
+    killed, ends = Killed(tmp_path / "killed"), []
+    while not ends or ends[-1] == -signal.SIGKILL:
+        assert len(ends) < 12, killed.log.read_text()
+        ends.append(in_a_child(request_of(place), tmp_path / "again", tmp_path / "log", killed))
+    assert ends[-1] == 0, (tmp_path / "log").read_text()
+    assert len(ends) == 1 + 7, killed.log.read_text()  # at each event once
+    assert json.loads((tmp_path / "again" / "finetuning.json").read_text()) == report
+    ours, theirs = (JukeboxModel.from_pretrained(folder) for folder in (place / "out", tmp_path / "again"))
+    for level in (0, 1):
+        one, two = ours.prior(level).state_dict(), theirs.prior(level).state_dict()
+        assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    songs = [(folder / "sample.wav").read_bytes() for folder in (place / "out", tmp_path / "again")]
+    assert songs[0] == songs[1]
+
+
+def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, tmp_path, monkeypatch):
+    config = JukeboxModel.from_pretrained(place / "whole").config
+    prior = training_choice.empty_prior(config.prior_configs[1])
+    needs = {method: training_choice.training_bytes(prior, method, 4, 1, True) for method in ("full", "lora")}
+    assert needs["lora"] < needs["full"]
+    monkeypatch.setattr(training_choice, "room", lambda device: (needs["lora"] + needs["full"]) // 2)
+    said, request = [], request_of(place, levels=(1,), rank=4, batch_size=1, sample_seconds=0.0, replay=0, steps=2)
+    report = run_finetuning(request, tmp_path / "out", said.append)
+    assert report["method"] == "lora"
+    assert any("adapters of rank 4 (lora), since all weights need about" in line for line in said)
+    assert (tmp_path / "out.finetune" / "prior_1" / "adapters" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "out" / "sample.wav").exists()
+    assert "old" not in report["levels"]["1"]["before"]
+    monkeypatch.setattr(training_choice, "room", lambda device: 10**6)
+    with pytest.raises(ValueError, match=r"0.0 GB free, but training full or lora needs about 0.8 GB"):
+        run_finetuning(request, tmp_path / "none", said.append)
+
+
+def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path):
+    found = run_finetuning(request_of(place), tmp_path / "out", lambda line: None, dry_run=True)
+    assert set(found["stages"]) == {"codes", "replay", "level 1", "level 0", "sample"}
+    assert found["seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.3)
+    assert found["steps"] == {"1": 6, "0": 6}
+    assert found["memory_gb"] > 0.5
+    assert found["disk_bytes"] > sum(path.stat().st_size for path in (place / "whole").rglob("*"))
+    assert list(tmp_path.iterdir()) == []
+    assert "of disk; nothing was written" in disk_and_time.costs_in_words(found)[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"artist": "ANN ASH"}, "--artist 'ANN ASH' is an artist that .* knows already"),
+        ({"artist": None}, "does not say whose songs these are; name them, such as --artist"),
+        ({"songs": "nothing"}, "nothing"),
+        ({"method": "lora", "rank": 10**4}, "lora_rank=10000 is more than any matrix of this prior has"),
+        ({"levels": (2,)}, "--levels=2 is not a level of this model"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, sentence, place, tmp_path):
+    with pytest.raises((ValueError, OSError), match=sentence):
+        run_finetuning(replace(request_of(place), **changes), tmp_path / "out", lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    say = lambda line: None  # noqa: E731
+    with pytest.raises(ValueError, match="holds no songs"):
+        run_finetuning(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
+    with pytest.raises(ValueError, match="exists already; choose another folder"):
+        run_finetuning(request_of(place), place / "whole", say)
+    usage = type("Usage", (), {"free": 10**6})
+    monkeypatch.setattr(disk_and_time.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(ValueError, match=r"has 0.00 GB free, but codes, checkpoints and the new Jukebox need about"):
+        run_finetuning(request_of(place), tmp_path / "out", say)
+    assert not (tmp_path / "out.finetune").exists()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="finetune runs in one process"):
+        finetune_run.FinetuneRun(request_of(place), tmp_path / "out", say)
+
+
+def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_sentence):
+    words = ["--model", place / "whole", "--artist", "My Band", "--steps", 6, "--replay", 5, "--sample-seconds", 0.5,
+             "--early-stop", 2, "--device", "cpu", "--bf16", "false", "--learning-rate", 3e-3]  # fmt: skip
+    done = run_cli("finetune", place / "songs", place / "out", *words)
+    assert done.code == 0, done.err
+    assert f"jukebox-hf generate --model {place / 'out'} --artist 'My Band' --out song.wav" in done.out
+    says_one_sentence(run_cli("finetune", place / "songs", place / "new"), "--model is missing")
+    refused = run_cli("finetune", place / "songs", place / "new", *words, "--method", "both")
+    says_one_sentence(refused, "--method both is none of auto, lora, full; choose one")
