@@ -17,7 +17,7 @@ import soundfile
 
 from jukebox_hf.app import cli
 from jukebox_hf.app.runs.song_folder import load_codes
-from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling.cpp_library import native_library
 
 ROOT = Path(__file__).parents[2]
 RATE = 44100
@@ -104,7 +104,7 @@ def run_to_the_end(tmp_path_factory):
 def start(tmp_path_factory):
     """Start the command line in a child: (*words, before=a function it calls first)."""
     children = []
-    cpp_step.compile_native()  # once here, not once in every child
+    native_library()  # once here, not once in every child
 
     def run(*words, before=lambda: None):
         children.append(Child(words, tmp_path_factory.mktemp("child") / "log", before))

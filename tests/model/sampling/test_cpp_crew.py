@@ -47,8 +47,10 @@ def _written(stepper, cache, codes, conditioning):
     return torch.cat([stepper.step(code, conditioning, cache) for code in codes.split(1, dim=1)], dim=1)
 
 
-def _written_forever(*ready):
-    while True:
+def _written_for(seconds, *ready, after):
+    after()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         _written(*ready)
 
 
@@ -146,10 +148,13 @@ def test_threads_sleep_between_steps(priors, inputs):
 def test_ctrl_c_stops_steps_at_once_and_threads_end_with_the_interpreter(priors, inputs):
     ready = _ready(priors["float32"], inputs, 3)
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        _written_forever(*ready)
-    timer.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _written_for(60, *ready, after=timer.start)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     assert torch.equal(_written(*ready), _written(*_ready(priors["float32"], inputs, 1)))
     assert ready[0].close.atexit
 

@@ -19,21 +19,18 @@ _CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-
 
 _STEPS = """
 import os
-import subprocess
 import sys
-from types import SimpleNamespace
 import torch
 os.environ.pop("LD_PRELOAD")  # it is loaded; the compiler is not to be watched
 sys.path.insert(0, sys.argv[1])
 from conftest import _enliven, _inputs_for, _tiny_prior_config
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
-from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling import cpp_library, cpp_step
+from jukebox_hf.model.sampling.cpp_source import source_files
 
-run = subprocess.run
-cpp_step.subprocess = SimpleNamespace(
-    run=lambda *command, timeout, **how: run(*command, **{**how, "capture_output": False}), SubprocessError=ValueError
-)  # as long as it takes, and not silently
-cpp_step._FLAGS = (*cpp_step._FLAGS, *sys.argv[2:])
+found = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
+assert found[0] is not None, found[1]
+cpp_library._found = lambda: found
 cpp_step.threads_for = lambda *_: 3
 
 def window(prior, batch):

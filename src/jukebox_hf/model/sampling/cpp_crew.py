@@ -15,6 +15,7 @@ import torch
 from transformers.utils import logging
 
 from ..checks.validation import is_integer, require
+from .cpp_library import NativeLibrary
 
 logger = logging.get_logger(__name__)
 
@@ -76,7 +77,7 @@ class Crew:
         count: threads that share a step, the caller's included.
     """
 
-    def __init__(self, library: ctypes.CDLL, count: int) -> None:
+    def __init__(self, library: NativeLibrary, count: int) -> None:
         self._library, self._wanted = library, count
         self._begin()
 

@@ -1,20 +1,15 @@
-"""Steps of a prior on a CPU at the speed of its memory: cpp_step.c, compiled where a C compiler is.
+"""Steps of a prior on a CPU at the speed of its memory: cpp_step.c, compiled.
 
 Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
 float32, bfloat16 or int8 with a scale per row (torchao). Threads share a step (cpp_crew.py). Sums run in one order
 whatever the batch and the threads, so a song's logits are the same, bit for bit, alone and beside others. Where
-anything does not fit (no compiler, another device or dtype, a layer that was replaced), `reason_against` says why;
+anything does not fit (nothing compiled, another device or dtype, a layer that was replaced), `reason_against` says why;
 `prior.step` is the plain twin.
 """
 
 import ctypes
-import functools
-import shutil
-import subprocess
-import tempfile
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +19,10 @@ from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .cpp_crew import Crew, threads_for
+from .cpp_library import native_library, why_not_native
 from .step_checks import layer_linears, misfit, stored_matrix
 
-_SOURCE = Path(__file__).with_name("cpp_step.c")
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-pthread")
-_FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
-_FUNCTIONS = {  # and what they give
-    "scratch_size": ctypes.c_int64, "step": None, "head": None,
-    "hire": ctypes.c_void_p, "dismiss": None, "members_of": ctypes.c_int64,
-}  # fmt: skip
-_LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
 
 
 class _CMatrix(ctypes.Structure):
@@ -76,7 +64,7 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         return f"the prior is on {cache.position.device}, not on a CPU"
     if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
         return reason
-    return None if compile_native() is not None else why_not_compiled()
+    return None if native_library() is not None else why_not_native()
 
 
 def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
@@ -134,7 +122,7 @@ class CppStepper:
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
         self._head = self._matrix(prior.lm_head)
-        self._library = compile_native()
+        self._library = native_library()
         read = sum(stored_matrix(linear)[0].nbytes for linear in layer_linears(first))
         self._crew = Crew(self._library, threads_for(read, threads))
         self.close = weakref.finalize(self, self._crew.close)
@@ -244,41 +232,3 @@ def _checked_run(kind: AttentionKind, position: int) -> _CRun:
     if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
         raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
     return _CRun(write, is_kept, first, count)
-
-
-def compile_native() -> ctypes.CDLL | None:
-    """Compile cpp_step.c for this machine, once per process, and leave no file behind; None where that fails.
-
-    A library without our functions, which a compiler that is none may leave, is a failure too.
-    """
-    return _compiled()[0]
-
-
-def why_not_compiled() -> str:
-    """Why `compile_native` gives nothing; empty where it does."""
-    return _compiled()[1]
-
-
-@functools.cache
-def _compiled() -> tuple[ctypes.CDLL | None, str]:
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not _SOURCE.is_file():
-        return None, "cpp_step.c does not travel with remote code; install jukebox_hf"
-    if compiler is None:
-        return None, "there is no C compiler (cc)"
-    try:
-        with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
-            made = Path(folder) / "cpp_step.so"
-            words = [compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"]
-            subprocess.run(words, check=True, capture_output=True, timeout=_LONGEST_SECONDS)
-            library = ctypes.CDLL(str(made))
-            for name, gives in _FUNCTIONS.items():
-                getattr(library, name).restype = gives
-    except subprocess.TimeoutExpired:
-        return None, f"the C compiler {compiler} was not done in {_LONGEST_SECONDS} seconds; the machine may be busy"
-    except subprocess.CalledProcessError as error:
-        told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
-        return None, f"the C compiler {compiler} failed ({told.splitlines()[0][:200]})"
-    except (OSError, AttributeError) as error:
-        return None, f"what the C compiler {compiler} makes cannot be used ({error})"
-    return library, ""
