@@ -1,8 +1,11 @@
 """jukebox_hf: OpenAI's Jukebox for the Hugging Face world."""
 
+import runpy
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 CORE = [
     "torch>=2.9,<2.15",
@@ -27,6 +30,41 @@ TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == 
 TEST = [*QUANT, *FEATURES, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2"]
 
+SAMPLING = Path("src/jukebox_hf/model/sampling")  # as seen from here, where setuptools runs this
+SOURCE = runpy.run_path(str(SAMPLING / "cpp_source.py"))
+SOURCE_DIGEST = SOURCE["source_digest"](SOURCE["source_files"]())
+
+
+class BuildSteps(build_ext):
+    """Compiles native steps once for each set of instructions, and puts all of them into one library.
+
+    To setuptools it is an extension, so pip builds it and puts it where it belongs; it cannot be imported, and has
+    another name than what can.
+
+    A set that the compiler does not know is left out; so is the whole extension, with a warning, where nothing can be
+    compiled (decision 062).
+    """
+
+    def get_ext_filename(self, name: str) -> str:
+        return str(Path(*name.split(".")[:-1], SOURCE["LIBRARY"]))
+
+    def build_extension(self, extension: Extension) -> None:
+        sets = SOURCE["sets_for"](self.plat_name.rpartition("-")[2])  # such as linux-x86_64
+        for name, flags in sets.items():
+            extension.extra_objects += self._objects(extension, name, flags)
+        super().build_extension(extension)
+
+    def _objects(self, extension: Extension, name: str, flags: tuple[str, ...]) -> list[str]:
+        folder, more = str(Path(self.build_temp) / name), [*SOURCE["FLAGS"], *flags]
+        try:
+            return self.compiler.compile(extension.sources, folder, macros=[("SET", name)], extra_postargs=more)
+        except CompileError as error:
+            if not extension.extra_objects:
+                raise  # then nothing can be compiled
+            self.warn(f"native steps will have no {name} instructions: {error}")
+            return []
+
+
 setup(
     name="jukebox_hf",
     version="0.1.0",
@@ -38,7 +76,19 @@ setup(
     # conversion/ stands at the top level of the repository and ships inside the package.
     package_dir={"": "src", "jukebox_hf.conversion": "conversion"},
     packages=[*find_packages("src"), "jukebox_hf.conversion"],
-    package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/*/*.c", "tiny/*", "tiny/*/*"]},
+    package_data={"jukebox_hf": ["py.typed", "*.pyi", "model/sampling/*.[ch]", "tiny/*", "tiny/*/*"]},
+    ext_modules=[
+        Extension(
+            "jukebox_hf.model.sampling.cpp_step",
+            [str(SAMPLING / SOURCE["MAIN"])],
+            define_macros=[("SOURCE_DIGEST", str(SOURCE_DIGEST))],
+            extra_compile_args=list(SOURCE["FLAGS"]),
+            extra_link_args=["-pthread", "-lm"],
+            depends=[str(SAMPLING / name) for name in SOURCE["source_files"]()],
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildSteps},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
     extras_require={"train": TRAIN, "features": FEATURES, "quant": QUANT, "test": TEST, "dev": DEV},

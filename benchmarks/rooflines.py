@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +15,7 @@ from jukebox_hf.model.sampling.step_checks import layer_linears
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 _CACHE_BYTES = {"fp32": 4, "bf16": 2, "int8": 4}
+_MOST_NUMBERS = 2**27  # 512 MiB of float32
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -32,14 +34,21 @@ def prefill_operations(shape: str, layers: int, count: int) -> int:
     return 2 * count * sum(linear.weight.numel() for linear in _linears(_shape_of(shape, layers)))
 
 
-def read_bandwidth() -> float:
+def read_bandwidth(threads: int | None = None) -> float:
     """GB/s at which one thread reads memory here: the best of a few scalar products over more than the caches hold.
 
     A product of two streams reads faster than a sum of one (17.5 against 14.7 GB/s), and nothing tried read faster.
+
+    Args:
+        threads: that read at once, each its own share, by the clock; CPU time of one thread if None.
     """
     torch.set_num_threads(1)
-    one, other = torch.ones(2**27), torch.ones(2**27)  # 512 MiB each
-    return max(2 * one.nbytes / _seconds(lambda: one.dot(other)) / 1e9 for _ in range(5))
+    one, other = torch.ones(_MOST_NUMBERS), torch.ones(_MOST_NUMBERS)
+    if threads is None:
+        return max(2 * one.nbytes / _seconds(lambda: one.dot(other)) / 1e9 for _ in range(5))
+    shares = list(zip(one.chunk(threads), other.chunk(threads), strict=True))
+    with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+        return max(2 * one.nbytes / _by_the_clock(lambda: list(pool.map(_dot, shares))) / 1e9 for _ in range(7))
 
 
 def codec_operations(task: str, level: int, samples: int) -> int:
@@ -77,6 +86,16 @@ def _shape_of(shape: str, layers: int) -> JukeboxPrior:
 
 def _linears(prior: JukeboxPrior) -> itertools.chain:
     return itertools.chain(*map(layer_linears, prior.transformer.layers))
+
+
+def _dot(pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return pair[0].dot(pair[1])
+
+
+def _by_the_clock(task: object) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
 
 
 def _seconds(task: object) -> float:

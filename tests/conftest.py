@@ -16,7 +16,7 @@ import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.app import cli
-from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling.cpp_library import native_library
 
 ROOT = Path(__file__).parents[1]
 
@@ -294,7 +294,7 @@ class Outcome(NamedTuple):
 @pytest.fixture(scope="session")
 def child_of_this_process():
     """The command line in a fork, which spares the seconds of all imports: (words, log, before=called first)."""
-    cpp_step.compile_native()  # these two once here, not once in every child
+    native_library()  # these two once here, not once in every child
     import_module("jukebox_hf.rendering.picture")
     return _Child
 

@@ -31,7 +31,7 @@ def main() -> None:
     if wish["way"] == "window":
         settings = SamplingSettings(temperature=0)
         task = partial(sample_window, prior, tokens, conditioning, known + 1, settings, chunk=chunk, cache=cache)
-    serve(task, sizes_of(prior, cache) | {"imported_gb": imported})
+    serve(task, sizes_of(prior, cache) | {"imported_gb": imported}, torch.set_num_threads)
 
 
 @torch.no_grad()

@@ -17,16 +17,23 @@ Loaded = TypeVar("Loaded")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def serve(task: Callable[[], object], facts: Mapping[str, object] | None = None) -> None:
+def serve(
+    task: Callable[[], object], facts: Mapping[str, object] | None = None, use: Callable[[int], object] | None = None
+) -> None:
     """Do `task` once per line of stdin and print this thread's CPU milliseconds; an empty line or the end stops.
 
-    What building took is forgotten: the peak is that of the tasks. `facts` are told beforehand.
+    What building took is forgotten: the peak is that of the tasks. `facts` are told beforehand. A line that is a number
+    of threads is handed to `use` first, and the milliseconds are those of the clock.
     """
     be_ready(facts)
-    while sys.stdin.readline().strip():
-        start = time.thread_time()
+    while line := sys.stdin.readline().strip():
+        now = time.thread_time
+        if use is not None and line.isdecimal():
+            use(int(line))
+            now = time.perf_counter
+        start = now()
         task()
-        print(json.dumps({"ms": 1000 * (time.thread_time() - start)}), flush=True)
+        print(json.dumps({"ms": 1000 * (now() - start)}), flush=True)
     print_peak()
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from released import build, inputs_of, sizes_of
@@ -14,7 +15,7 @@ from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 
 
 def main() -> None:
-    """Arguments: JSON with shape, layers, position (in codes, behind a lyric prefix), batch, variant."""
+    """Arguments: JSON with shape, layers, position (in codes, behind a lyric prefix), batch, variant, threads."""
     imported = peak_bytes() / 1e9
     wish = json.loads(sys.argv[1])
     torch.set_num_threads(1)
@@ -42,7 +43,21 @@ def main() -> None:
         start = time.perf_counter()
         step(token, conditioning, cache)
         facts = {"first_step_s": time.perf_counter() - start, "imported_gb": imported}
-        serve(lambda: step(token, conditioning, cache), sizes_of(prior, cache) | facts)
+        steps = _Steps(step)
+        if way == "cpp":
+            steps.by_threads = {count: CppStepper(prior, cache, count).step for count in wish.get("threads", ())}
+        serve(lambda: steps.chosen(token, conditioning, cache), sizes_of(prior, cache) | facts, steps.use)
+
+
+class _Steps:
+    """Which of our steps is taken: native ones have their own threads, the others torch's."""
+
+    def __init__(self, step: Callable[..., object]) -> None:
+        self.chosen, self.by_threads = step, {}
+
+    def use(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.chosen = self.by_threads.get(threads, self.chosen)
 
 
 if __name__ == "__main__":

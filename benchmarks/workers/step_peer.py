@@ -19,20 +19,24 @@ def main() -> None:
     torch.manual_seed(0)
     prior = build(wish["shape"], wish["layers"])
     weights = sum(parameter.nbytes for parameter in prior.parameters())
-    state = {"last": None}
+    state = {"last": None, "now": time.thread_time}
 
     def hook(_: object, __: object, output: torch.Tensor) -> None:
-        now = time.thread_time()
+        now = state["now"]()
         if output.shape[1] > 1:
             return  # priming may run the output layer too; steps begin after it
         if state["last"] is None:
             be_ready({"weights_gb": weights / 1e9})
         else:
             print(json.dumps({"ms": 1000 * (now - state["last"])}), flush=True)
-        if not sys.stdin.readline().strip():
+        line = sys.stdin.readline().strip()
+        if not line:
             print_peak()
             sys.exit(0)
-        state["last"] = time.thread_time()
+        if line.isdecimal():  # so many threads, and the clock's time
+            torch.set_num_threads(int(line))
+            state["now"] = time.perf_counter
+        state["last"] = state["now"]()
 
     prior.prior.fc_proj_out.register_forward_hook(hook)
     sample(prior, wish["batch"], wish["position"], wish["steps"] + 2, chunk=wish["position"] or None)

@@ -1,14 +1,17 @@
 """model/ travels with the weights: alone in a folder it is the same network."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, JukeboxTokenizer
 from jukebox_hf import model as model_package
-from jukebox_hf.model.checkpoints.remote_code import code_files, flattened
+from jukebox_hf.model.checkpoints.remote_code import carried, code_files
+from jukebox_hf.model.sampling import cpp_source
 
 LABELS = {"artist_ids": torch.tensor([1]), "genre_ids": torch.tensor([[1]])}
 
@@ -70,7 +73,7 @@ for folder in sys.argv[1:]:
 def _carry_code(folder, **auto_maps):
     """Lay the code beside the weights, and name its classes in the JSON files that Auto classes read."""
     for file in code_files():
-        (folder / file.name).write_text(flattened(file.read_text()))
+        (folder / file.name).write_text(carried(file))
     for name, auto_map in auto_maps.items():
         file = folder / f"{name}.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": auto_map}))
@@ -133,3 +136,13 @@ print(tokenizer("La la").input_ids == {tokenizer("La la").input_ids})
     )
     environment = {"HF_MODULES_CACHE": str(tmp_path / "cache")}
     assert run_python(code, cwd=tmp_path, env=environment).split()[-3:] == ["True"] * 3
+
+
+def test_the_c_of_native_steps_travels_as_text_and_again_from_where_it_came(tmp_path):
+    folder = Path(cpp_source.__file__).parent
+    assert cpp_source.source_files()["cpp_step.c"] == (folder / "cpp_step.c").read_text()
+    for _ in range(2):
+        (tmp_path / "cpp_source.py").write_text(carried(folder / "cpp_source.py"))
+        found = runpy.run_path(str(tmp_path / "cpp_source.py"))
+        assert found["CARRIED"] == found["source_files"]() == cpp_source.source_files()
+        folder = tmp_path

@@ -101,6 +101,25 @@ def test_a_worker_tells_facts_times_and_its_peak(benchmark, tmp_path, monkeypatc
     workers["b"].stop()
 
 
+def test_with_threads_every_way_takes_its_turn_with_each_number_of_them(benchmark, tmp_path, monkeypatch, root):
+    """The clock's milliseconds, and the speed of memory that as many threads read at."""
+    rounds, threads = benchmark("rounds"), benchmark("threads")
+    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
+    (tmp_path / "asleep.py").write_text(
+        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+        "import serving, time\n"
+        "threads = []\n"
+        "serving.serve(lambda: time.sleep(0.06 / threads[-1]), None, threads.append)\n"
+    )
+    times = threads._in_turn({"a": rounds.ours("asleep.py", {})}, [1, 3], rounds=2)
+    assert {key: len(own) for key, own in times.items()} == {("a", 1): 2, ("a", 3): 2}
+    assert min(times["a", 1]) >= 60
+    assert min(times["a", 3]) >= 20
+    assert threads._ratio({("a", 1): [9, 8, 1], ("a", 3): [3, 4, 1]}, ("a", 1), ("a", 3)) == "2.00x"
+    monkeypatch.setattr(benchmark("rooflines"), "_MOST_NUMBERS", 2**20)
+    assert benchmark("rooflines").read_bandwidth(3) > 0
+
+
 def test_a_worker_that_fails_says_why(benchmark, tmp_path, monkeypatch):
     rounds = benchmark("rounds")
     monkeypatch.setattr(rounds, "WORKERS", tmp_path)

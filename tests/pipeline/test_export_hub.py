@@ -1,5 +1,8 @@
 """An exported repository makes the same songs where jukebox_hf is not installed."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 from transformers import pipeline
@@ -44,9 +47,13 @@ assert type(model).__module__.startswith("transformers_modules"), type(model)
 assert type(processor.feature_extractor).__module__.startswith("transformers_modules")
 inputs = processor("a song", **{WORDS})
 np.save("song.npy", processor.batch_decode(model.generate(inputs, max_new_tokens=4))[0])
+library = sys.modules[type(model).__module__.replace("modeling_jukebox", "cpp_library")]
+print("native steps:", library.native_library())
 """
     )
-    run_python(code, cwd=tmp_path, env={"HF_MODULES_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"})
+    said = run_python(code, cwd=tmp_path, env={"HF_MODULES_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"})
+    if shutil.which("cc"):
+        assert re.search(r"native steps: .*words='compiled with \S+, since exported code has no C extension", said)
     assert np.array_equal(np.load(tmp_path / "song.npy"), _song(model, processor))
 
 

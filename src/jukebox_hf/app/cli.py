@@ -220,20 +220,38 @@ def quantize(
 
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")
 def info(
-    repository: Repository,
+    repository: Annotated[
+        str | None, typer.Argument(help=f"{SONG_OPTIONS['model'].help} It may be left out with --machine.")
+    ] = None,
+    machine: Annotated[
+        bool,
+        typer.Option(
+            "--machine", help="Say what this machine has: processor, instructions in use and why, threads, memory."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what a model is: levels, sizes, parameters, what fits into which memory, and names. Loads no weights."""
-    from jukebox_hf.app.label_names import known_names, names_in_words
-    from jukebox_hf.app.memory import tiers_in_words
-    from jukebox_hf.app.repository_facts import describe, table_of, what_fits
+    require(
+        repository is not None or machine,
+        "name a model, such as jukebox-hf info my-jukebox, or ask for this machine: jukebox-hf info --machine",
+    )
+    found, words = {}, []
+    if repository is not None:
+        from jukebox_hf.app.label_names import known_names, names_in_words
+        from jukebox_hf.app.memory import tiers_in_words
+        from jukebox_hf.app.repository_facts import describe, table_of, what_fits
 
-    parts, fits, names = describe(repository), what_fits(repository), known_names(repository)
-    if as_json:
+        parts, fits, names = describe(repository), what_fits(repository), known_names(repository)
         rows = [{"memory_gb": size, **asdict(choice)} for size, choice in fits]
-        say_json({"parts": parts, "fits": rows, "names": names})
-        return
-    say(f"{table_of(parts)}\n\n{tiers_in_words(fits)}\n\n{names_in_words(names)}")
+        found = {"parts": parts, "fits": rows, "names": names}
+        words = [table_of(parts), tiers_in_words(fits), names_in_words(names)]
+    if machine:
+        from jukebox_hf.app.machine_facts import describe_machine, machine_in_words
+
+        found["machine"] = describe_machine()
+        words.append(machine_in_words(found["machine"]))
+    say_json(found) if as_json else say("\n\n".join(words))
 
 
 def main() -> None:

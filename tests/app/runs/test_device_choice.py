@@ -13,7 +13,7 @@ from jukebox_hf.app.runs.device_choice import Group, backend_in_words, choose_ru
 from jukebox_hf.app.runs.planned_songs import open_model
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SongRequest
-from jukebox_hf.model.sampling import cpp_step, triton_step
+from jukebox_hf.model.sampling import cpp_library, triton_step
 from jukebox_hf.model.sampling.backends import chosen_backend
 from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 
@@ -33,7 +33,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(device_choice, "configuration_of", lambda name, **hub: model_preset(preset))
         monkeypatch.setattr(device_choice, "stored_dtype", lambda name, **hub: stored)
         compiled = ("compiled", "") if compiler else (None, "there is no C compiler (cc)")
-        monkeypatch.setattr(cpp_step, "_compiled", lambda: compiled)
+        monkeypatch.setattr(cpp_library, "_found", lambda: compiled)
         monkeypatch.setattr(device_choice, "_has_torchao", lambda: torchao)
 
     return make
@@ -190,7 +190,7 @@ def test_the_line_says_how_codes_are_found(machine, wishes, compiler, words):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
 def test_the_steps_that_are_announced_are_those_that_come(repository, monkeypatch, dtype, compiler):
     if not compiler:
-        monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+        monkeypatch.setattr(cpp_library, "_found", lambda: (None, "there is no C compiler (cc)"))
     prior = open_model(str(repository), dtype=dtype, device="cpu").prior(2)
     backend = chosen_backend(prior, prior.new_cache(1), "auto")
     assert backend_in_words(torch.device("cpu"), dtype, "auto").startswith(f"backend {backend}")

@@ -1,5 +1,6 @@
-/* cpp_step.c over a range of shapes, with buffers of just the sizes that it is promised: to be built with
-   -fsanitize=address,undefined. SHORT takes a float off the scratch, to see that the sanitizer watches. */
+/* cpp_step.c over a range of shapes, by one thread and by three, with buffers of just the sizes that it is promised: to
+   be built with -fsanitize=address,undefined, or thread. SHORT takes a float off the scratch, to see that the sanitizer
+   watches. */
 
 #include "../../../src/jukebox_hf/model/sampling/cpp_step.c"
 #include <stdio.h>
@@ -39,20 +40,20 @@ static void discard(Matrix m) {
     free((void *)m.bias);
 }
 
-static void products(int64_t rows, int64_t columns, int64_t type, int64_t batch) {
+static void products(int64_t rows, int64_t columns, int64_t type, int64_t batch, Crew *crew) {
     Matrix m = matrix(rows, columns, type, rows % 2);
     float *x = floats(batch * columns), *y = floats(batch * rows);
-    head(&m, x, y, batch);
+    head(&m, x, y, batch, crew);
     for (int64_t i = 0; i < batch * rows; i++)
         if (!isfinite(y[i])) exit(3);
     free(x), free(y), discard(m);
 }
 
 static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t mlp, int64_t type, int64_t cache_type,
-                     int64_t batch) {
+                     int64_t batch, Crew *crew) {
     enum { LAYERS = 3, SLOTS = 5 };
     const int64_t size = heads * head_size;
-    Sizes sizes = {LAYERS, batch, width, mlp, heads, head_size, cache_type, 0.5f, 1e-5f};
+    Sizes sizes = {LAYERS, batch, width, mlp, heads, head_size, cache_type, SLOTS, 0.5f, 1e-5f};
     Run runs[] = {{SLOTS - 1, 1, 0, SLOTS}, {0, 0, SLOTS - 1, 1}};
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++)
@@ -60,8 +61,8 @@ static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t ml
                             matrix(i == 2 ? size : 3 * size, width, type, 1), matrix(width, size, type, 1),
                             matrix(mlp, width, type, 1), matrix(width, mlp, type, 0),
                             numbers(2 * batch * SLOTS * size, cache_type), SLOTS, i % 2, i == 2};
-    float *hidden = floats(batch * width), *scratch = floats(scratch_size(&sizes, SLOTS) - SHORT);
-    step(layers, runs, &sizes, hidden, scratch);
+    float *hidden = floats(batch * width), *scratch = floats(scratch_size(&sizes, members_of(crew)) - SHORT);
+    step(layers, runs, &sizes, hidden, scratch, crew);
     for (int64_t i = 0; i < batch * width; i++)
         if (!isfinite(hidden[i])) exit(3);
     for (int i = 0; i < LAYERS; i++) {
@@ -76,17 +77,20 @@ static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t ml
 int main(void) {
     const int64_t counts[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 24, 31, 33, 500, 513, 1040},
                   batches[] = {1, 2, 3, 4, 5, 16, 17, 33};
+    Crew *crew = hire(3), *crews[] = {NULL, crew};
     int done = 0;
+    if (members_of(crew) != 3) exit(4);
     for (int type = FLOAT32; type <= INT8; type++)
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             for (size_t r = 0; r < 12; r++)
                 for (size_t c = 0; c < sizeof counts / sizeof *counts; c++, done++)
-                    products(counts[r], counts[c], type, batches[b]);
+                    products(counts[r], counts[c], type, batches[b], crews[done % 2]);
             for (int64_t heads = 1; heads <= 3; heads++)
                 for (int64_t size = 1; size <= 17; size += 4)
                     for (int cache = FLOAT32; cache <= BFLOAT16; cache++, done++)
-                        one_step(heads, size, 7 * heads + size, 9 + size, type, cache, batches[b]);
+                        one_step(heads, size, 7 * heads + size, 9 + size, type, cache, batches[b], crews[done % 2]);
         }
+    dismiss(crew);
     printf("%d shapes\n", done);
     return 0;
 }

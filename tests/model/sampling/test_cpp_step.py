@@ -3,8 +3,6 @@
 import copy
 import ctypes
 import os
-import platform
-import re
 import shutil
 import subprocess
 
@@ -14,9 +12,12 @@ import torch
 from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model.networks.attention_kinds import ATTENTION_KINDS, Grid
 from jukebox_hf.model.networks.conditioning import joined
-from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling import cpp_library, cpp_step
+from jukebox_hf.model.sampling.cpp_library import native_library
+from jukebox_hf.model.sampling.cpp_source import FLAGS, source_files
 from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against, run_of
 
+needs_native = pytest.mark.skipif(native_library() is None, reason="native steps are not here")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
 
 
@@ -56,7 +57,7 @@ def _in(prior, dtype):
     return prior
 
 
-@needs_compiler
+@needs_native
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch, assert_same_but_for_rounding):
     prior = tiny_prior(flavour)
@@ -64,7 +65,7 @@ def test_native_steps_equal_plain_steps(tiny_prior, inputs_for, flavour, batch, 
     assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
 
 
-@needs_compiler
+@needs_native
 @pytest.mark.parametrize("kinds", [("row_tails",), ("row_ends",), ("dense", "column")])
 def test_every_kind_steps(tiny_prior, inputs_for, kinds, assert_same_but_for_rounding):
     prior = tiny_prior(
@@ -75,7 +76,7 @@ def test_every_kind_steps(tiny_prior, inputs_for, kinds, assert_same_but_for_rou
     assert_same_but_for_rounding(found, wanted, prior)
 
 
-@needs_compiler
+@needs_native
 @pytest.mark.parametrize("width", [17, 33, 64])
 def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_same_but_for_rounding):
     sizes = {"hidden_size": width, "num_attention_heads": 1, "attention_multiplier": 8 / width}
@@ -84,7 +85,7 @@ def test_widths_that_are_no_whole_vectors(tiny_prior, inputs_for, width, assert_
     assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(prior, inputs, False), prior)
 
 
-def _products(library, weight, scale, bias, x):
+def _products(library, weight, scale, bias, x, threads=1):
     """What `head` of cpp_step.c makes of one matrix."""
     rows, columns = weight.shape
     matrix = cpp_step._CMatrix(
@@ -92,37 +93,46 @@ def _products(library, weight, scale, bias, x):
         type=cpp_step._TYPES[weight.dtype],
     )  # fmt: skip
     y = torch.full((len(x), rows), float("nan"))
-    library.head(ctypes.byref(matrix), *(ctypes.c_void_p(t.data_ptr()) for t in (x, y)), ctypes.c_int64(len(x)))
+    crew = library.hire(ctypes.c_int64(threads))
+    assert library.members_of(ctypes.c_void_p(crew)) == threads
+    pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, y))
+    library.head(ctypes.byref(matrix), *pointers, ctypes.c_int64(len(x)), ctypes.c_void_p(crew))
+    if crew is not None:
+        library.dismiss(ctypes.c_void_p(crew))
     return y
 
 
-_BUILDS = {
-    "this machine's vectors": (),
-    "vectors of 8": ("-mno-avx512f",),
-    "a compiler that avoids multiply-adds": ("--param=avoid-fma-max-bits=512",),  # GCC, as it is for Zen 2 and 3
-    "vectors of 8 and such a compiler": ("-mno-avx512f", "--param=avoid-fma-max-bits=256"),
-    "no multiply-adds and vectors of 4": ("-march=x86-64",),  # the oldest
+_BUILDS = {  # set of instructions, and what a compiler is told beside
+    "baseline": ("baseline",),
+    "avx2": ("avx2",),
+    "avx512": ("avx512",),
+    "avx2, from a compiler that avoids multiply-adds": ("avx2", "--param=avoid-fma-max-bits=256"),  # GCC's for Zen 2
+    "avx512, from a compiler that avoids multiply-adds": ("avx512", "--param=avoid-fma-max-bits=512"),
 }
 
 
 @pytest.fixture(scope="module", params=_BUILDS)
 def library(request):
-    more = _BUILDS[request.param]
-    if more and platform.machine() != "x86_64":
-        pytest.skip("the flags are for x86-64")
+    instructions, *more = _BUILDS[request.param]
     probe = ["cc", *more, "-x", "c", "-fsyntax-only", os.devnull]
-    if more and subprocess.run(probe, capture_output=True).returncode != 0:
-        pytest.skip("this compiler does not know the flags")
+    if more and (shutil.which("cc") is None or subprocess.run(probe, capture_output=True).returncode != 0):
+        pytest.skip("no compiler knows the flags")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpp_step, "_FLAGS", (*cpp_step._FLAGS, *more))
-        made = cpp_step._compiled.__wrapped__()[0]
-    assert made is not None, f"cpp_step.c does not compile with {more}"
-    return made
+        patch.setenv(cpp_library.VARIABLE, instructions)
+        try:
+            if more:
+                found, reason = cpp_library.compiled(source_files(), "it is a test", *more)
+            else:
+                found, reason = cpp_library._found.__wrapped__()
+        except ValueError:
+            pytest.skip(f"this processor has no {instructions}")
+    assert found is not None, reason
+    assert found.instructions == instructions
+    return found
 
 
-@needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
-@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101)])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101), (250, 70)])
 def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, columns):
     """Whole and broken tiles of rows, of songs and of columns, in one panel and in several."""
     weight = (20 * torch.randn(rows, columns)).round().to(dtype)
@@ -134,20 +144,24 @@ def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, co
     assert (alone.double() - exact).abs().max() < torch.finfo(torch.float32).eps * columns**0.5 * largest
     for batch in (2, 3, 4, 5, 6, 8, 15, 16, 17, 23):
         assert torch.equal(_products(library, weight, scale, bias, x[:batch].clone()), alone[:batch]), batch
+    for threads, batch in ((2, 1), (3, 5), (2, 16), (3, 23)):
+        found = _products(library, weight, scale, bias, x[:batch].clone(), threads)
+        assert torch.equal(found, alone[:batch]), (threads, batch)
 
 
-_EXPONENTIALS = f"""
-#include "{cpp_step._SOURCE}"
-int is_fused(void) {{ return multiply_add(4097.0f, 4097.0f, -16785408.0f) != 0.0f; }}
-void exponentials(float *x, int64_t count) {{ for (int64_t i = 0; i < count; i++) x[i] = fast_exp(x[i]); }}
+_EXPONENTIALS = """
+int is_fused(void) { return multiply_add(4097.0f, 4097.0f, -16785408.0f) != 0.0f; }
+void exponentials(float *x, int64_t count) { for (int64_t i = 0; i < count; i++) x[i] = fast_exp(x[i]); }
 """
 
 
 @needs_compiler
-def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
-    (tmp_path / "exponentials.c").write_text(_EXPONENTIALS)
-    monkeypatch.setattr(cpp_step, "_SOURCE", tmp_path / "exponentials.c")
-    library = cpp_step._compiled.__wrapped__()[0]
+def test_the_exponential_is_as_exact_as_its_comment_says(tmp_path):
+    for name, text in source_files().items():
+        (tmp_path / name).write_text(text + _EXPONENTIALS * (name == "cpp_step.c"))
+    words = ["cc", *FLAGS, "-march=native", "-shared", "-o", tmp_path / "it.so", tmp_path / "cpp_step.c", "-lm"]
+    subprocess.run(words, check=True)
+    library = ctypes.CDLL(str(tmp_path / "it.so"))
     x = torch.linspace(-87, 88, 100_001)
     found = x.clone()
     library.exponentials(ctypes.c_void_p(found.data_ptr()), ctypes.c_int64(len(x)))
@@ -157,13 +171,7 @@ def test_the_exponential_is_as_exact_as_its_comment_says(monkeypatch, tmp_path):
     assert error < (1e-7 if library.is_fused() else 5e-6), error
 
 
-@needs_compiler
-def test_no_folder_to_compile_in_is_no_native_step(monkeypatch, tmp_path):
-    monkeypatch.setattr(cpp_step.tempfile, "tempdir", str(tmp_path / "none"))
-    assert cpp_step._compiled.__wrapped__()[0] is None
-
-
-@needs_compiler
+@needs_native
 def test_bfloat16_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
     """Weights of bfloat16, activations of float32: like a float32 prior with rounded weights, but for the caches."""
     prior = _in(tiny_prior(flavour), torch.bfloat16)
@@ -175,7 +183,7 @@ def test_bfloat16_matrices_are_read_exactly(tiny_prior, inputs_for, flavour):
     assert (found - wanted).square().mean() < (plain - wanted).square().mean()
 
 
-@needs_compiler
+@needs_native
 def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour, assert_same_but_for_rounding):
     quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
     prior = tiny_prior(flavour)
@@ -191,7 +199,7 @@ def test_int8_matrices_are_read_exactly(tiny_prior, inputs_for, flavour, assert_
     assert_same_but_for_rounding(_steps(prior, inputs, True), _steps(dequantized, inputs, False), dequantized)
 
 
-@needs_compiler
+@needs_native
 def test_what_is_not_finite_stays_so(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
     with torch.no_grad():
@@ -203,11 +211,11 @@ def test_it_says_why_it_can_not(tiny_prior, monkeypatch):
     half = _in(tiny_prior("bare"), torch.float16)
     assert "float16" in reason_against(half, half.new_cache(1))
     prior = tiny_prior("bare")
-    monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+    monkeypatch.setattr(cpp_library, "_found", lambda: (None, "there is no C compiler (cc)"))
     assert "no C compiler" in reason_against(prior, prior.new_cache(1))
 
 
-@needs_compiler
+@needs_native
 def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     prior = tiny_prior("bare")
     part = prior.new_cache(3).row(1)
@@ -224,42 +232,7 @@ def test_a_part_of_a_larger_cache_is_stepped_plainly(tiny_prior, inputs_for):
     assert torch.equal(drawn[0].codes, drawn[1].codes)
 
 
-def test_no_compiler_no_library(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    cpp_step._compiled.cache_clear()
-    try:
-        assert cpp_step.compile_native() is None
-    finally:
-        cpp_step._compiled.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("script", "sentence"),
-    [
-        ("sleep 9", "was not done in 0.2 seconds"),
-        ("echo 'x.c:1: no' >&2; echo more >&2; exit 1", r"failed \(x.c:1: no\)"),
-    ],
-)
-def test_a_compiler_that_fails_or_takes_too_long_is_named_with_what_it_said(tmp_path, monkeypatch, script, sentence):
-    compiler = tmp_path / "cc"
-    compiler.write_text(f"#!/bin/sh\n{script.replace('sleep', 'exec sleep')}\n")
-    compiler.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(compiler))
-    monkeypatch.setattr(cpp_step, "_LONGEST_SECONDS", 0.2 if "sleep" in script else 600)
-    found, reason = cpp_step._compiled.__wrapped__()
-    assert found is None
-    assert re.search(f"the C compiler {re.escape(str(compiler))} {sentence}", reason)
-
-
-@needs_compiler
-def test_compiling_leaves_no_file_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(cpp_step.tempfile, "tempdir", str(tmp_path))
-    cpp_step._compiled.cache_clear()
-    assert cpp_step.compile_native() is not None
-    assert list(tmp_path.iterdir()) == []
-
-
-@needs_compiler
+@needs_native
 def test_a_window_is_the_same_whichever_way_it_steps(tiny_prior, inputs_for, flavour):
     prior = tiny_prior(flavour)
     inputs = inputs_for(prior.config)
@@ -285,12 +258,12 @@ def test_a_way_to_step_that_is_not_there_is_refused(tiny_prior, monkeypatch):
     nothing = prior.sequence(torch.zeros(1, 0, dtype=torch.long))
     with pytest.raises(ValueError, match="backend='fast' is none of auto, eager, cpp"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), backend="fast")
-    monkeypatch.setattr(cpp_step, "_compiled", lambda: (None, "there is no C compiler (cc)"))
+    monkeypatch.setattr(cpp_library, "_found", lambda: (None, "there is no C compiler (cc)"))
     with pytest.raises(ValueError, match="backend='cpp' is not possible here: there is no C compiler"):
         sample_window(prior, nothing, prior.condition(), 4, uniforms=torch.rand(1, 4), backend="cpp")
 
 
-@needs_compiler
+@needs_native
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_songs_numbers_do_not_depend_on_the_songs_beside_it(tiny_prior, inputs_for, flavour, dtype):
     """Bit for bit, from the first logits of the prefill to the last step, so that any batch gives the same songs."""

@@ -1,5 +1,7 @@
 """Native steps under AddressSanitizer and UndefinedBehaviorSanitizer: no read or write beside what they were given.
 
+And under ThreadSanitizer: nothing is written while another thread reads it.
+
 Slow, and run by name in .ci/run. It needs a compiler with sanitizers, and fails without.
 """
 
@@ -17,21 +19,19 @@ _CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-
 
 _STEPS = """
 import os
-import subprocess
 import sys
-from types import SimpleNamespace
 import torch
 os.environ.pop("LD_PRELOAD")  # it is loaded; the compiler is not to be watched
 sys.path.insert(0, sys.argv[1])
 from conftest import _enliven, _inputs_for, _tiny_prior_config
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
-from jukebox_hf.model.sampling import cpp_step
+from jukebox_hf.model.sampling import cpp_library, cpp_step
+from jukebox_hf.model.sampling.cpp_source import source_files
 
-run = subprocess.run
-cpp_step.subprocess = SimpleNamespace(
-    run=lambda *command, timeout, **how: run(*command, **{**how, "capture_output": False}), SubprocessError=ValueError
-)  # as long as it takes, and not silently
-cpp_step._FLAGS = (*cpp_step._FLAGS, *sys.argv[2:])
+found = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
+assert found[0] is not None, found[1]
+cpp_library._found = lambda: found
+cpp_step.threads_for = lambda *_: 3
 
 def window(prior, batch):
     inputs = _inputs_for(prior.config, batch=batch)
@@ -63,8 +63,8 @@ def _library(name: str) -> str:
     return found.stdout.strip()
 
 
-def _build(program: Path, *more: str) -> None:
-    flags = ("-std=gnu11", "-march=native", *_CHECKS, *more)
+def _build(program: Path, *more: str, checks: tuple[str, ...] = _CHECKS) -> None:
+    flags = ("-std=gnu11", "-march=native", "-pthread", *checks, *more)
     subprocess.run(["cc", *flags, HERE / "cpp_step_shapes.c", "-o", program, "-lm"], check=True)
 
 
@@ -73,6 +73,12 @@ def test_all_shapes_stay_within_their_buffers(tmp_path):
     done = subprocess.run([tmp_path / "shapes"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "5040 shapes" in done.stdout
+
+
+def test_threads_wait_for_what_others_write(tmp_path):
+    _build(tmp_path / "threads", checks=("-fsanitize=thread", "-g", "-O1"))
+    done = subprocess.run([tmp_path / "threads"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
 
 
 def test_a_scratch_that_is_a_float_too_short_is_found(tmp_path):

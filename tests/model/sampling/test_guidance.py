@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from jukebox_hf import SamplingSettings, sample_window
 from jukebox_hf.model.networks.conditioning import joined
-from jukebox_hf.model.sampling.cpp_step import compile_native
+from jukebox_hf.model.sampling.cpp_library import native_library
 from jukebox_hf.model.sampling.sampling_ops import choose, guided
 
 BY_LABELS = SamplingSettings(temperature=3.0, guidance_scale=2.5, guidance_on="labels")
@@ -78,7 +78,7 @@ def _told(prior, inputs, hidden=()):
 @pytest.mark.parametrize("kind", ["prefix", "encoder", "upsampler"])
 @pytest.mark.parametrize("backend", ["eager", "cpp", "cuda_graph"])
 def test_a_guided_window_equals_forwards_of_all_its_rows(settings, kind, backend, tiny_prior, inputs_for):
-    if backend == "cpp" and compile_native() is None:
+    if backend == "cpp" and native_library() is None:
         pytest.skip("no C compiler")
     prior = tiny_prior(kind)
     inputs, uniforms, known = inputs_for(prior.config), torch.rand(2, 24), 3

@@ -8,7 +8,7 @@ import torch
 from jukebox_hf import DrawCounters, SamplingSettings, sample_window
 from jukebox_hf.model.networks.conditioning import joined
 from jukebox_hf.model.sampling import jacobi_pace
-from jukebox_hf.model.sampling.cpp_step import compile_native
+from jukebox_hf.model.sampling.cpp_library import native_library
 from jukebox_hf.model.sampling.jacobi_pace import Pace
 from jukebox_hf.model.sampling.stretches import EagerStretcher
 from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder
@@ -73,7 +73,7 @@ def test_codes_are_the_same_with_the_other_kinds_of_attention(kind, tiny_prior, 
     _same_codes(prior, inputs_for(prior.config, batch=3), forwards)
 
 
-@pytest.mark.skipif(compile_native() is None, reason="needs a C compiler")
+@pytest.mark.skipif(native_library() is None, reason="needs a C compiler")
 def test_codes_are_those_of_native_steps_too(flavour, tiny_prior, inputs_for, forwards):
     """float32 sums in another order: with 24 codes and these seeds no near tie falls otherwise."""
     prior = tiny_prior(flavour)

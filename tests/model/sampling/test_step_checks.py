@@ -15,7 +15,7 @@ from jukebox_hf.model.sampling import cpp_step, triton_step
 @pytest.fixture(params=["cpp", "triton"])
 def reason_against(request, monkeypatch):
     """Both doors, each as if all that it needs beside the prior were here."""
-    monkeypatch.setattr(cpp_step, "compile_native", lambda: "compiled")
+    monkeypatch.setattr(cpp_step, "native_library", lambda: "compiled")
     monkeypatch.setattr(triton_step, "triton", "here")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     return cpp_step.reason_against if request.param == "cpp" else triton_step.reason_against_fused

@@ -18,7 +18,7 @@ from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.app.runs.song_values import by_level, level_list
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
-from jukebox_hf.model.sampling.cpp_step import compile_native, why_not_compiled
+from jukebox_hf.model.sampling.cpp_library import native_library, why_not_native
 
 NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
 _LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some
@@ -163,7 +163,7 @@ def backend_in_words(device: torch.device, dtype: str, backend: str) -> str:
         return "backend cuda_graph"
     if device.type != "cpu" or dtype not in DTYPES_BY_SIZE:
         return f"backend eager (cpp is not made for {dtype if device.type == 'cpu' else device})"
-    return "backend cpp" if compile_native() is not None else f"backend eager ({why_not_compiled()})"
+    return "backend cpp" if native_library() is not None else f"backend eager ({why_not_native()})"
 
 
 def _devices(name: str) -> list[torch.device]:

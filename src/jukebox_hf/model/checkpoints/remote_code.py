@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.json_files import read_json
+from ..sampling.cpp_source import source_files
 
 _MODEL = "modeling_jukebox.JukeboxModel"
 _PROCESSOR_CLASS = "processing_jukebox.JukeboxProcessor"
 _EXTRACTOR_CLASS = "feature_extraction_jukebox.JukeboxFeatureExtractor"
+_NOTHING_CARRIED = "\nCARRIED: dict[str, str] = {}\n"  # in cpp_source.py
 _RELATIVE = re.compile(r"from \.+(?:\w+\.)*(\w+) import")
 AUTO_MAPS: dict[str, dict[str, Any]] = {
     "config.json": {
@@ -44,10 +46,16 @@ def flattened(code: str) -> str:
     return _RELATIVE.sub(r"from .\1 import", code)
 
 
+def carried(file: Path) -> str:
+    """A file's code as it travels: flat, and with the C of native steps as text, since only Python is fetched."""
+    code = flattened(file.read_text(encoding="utf-8"))
+    return code.replace(_NOTHING_CARRIED, f"\nCARRIED: dict[str, str] = {source_files()!r}  # noqa: E501\n")
+
+
 def write_code(folder: Path) -> None:
     """Put the code beside the weights of a repository, and its names into the files that have `auto_map`s."""
     for file in code_files():
-        (folder / file.name).write_text(flattened(file.read_text(encoding="utf-8")), encoding="utf-8")
+        (folder / file.name).write_text(carried(file), encoding="utf-8")
     for name, auto_map in AUTO_MAPS.items():
         if (folder / name).is_file():
             _add_auto_map(folder / name, auto_map)

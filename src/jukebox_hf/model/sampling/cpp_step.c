@@ -1,8 +1,9 @@
 /* One step of a transformer on a CPU: every layer, every song, one position. cpp_step.py compiles and calls it.
 
-   A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That is
-   what this file is about: rows of weights stream through once, in the type they are stored in, while activations stay
-   in float32 and in the cache. Loops are plain C that compilers turn into vector instructions.
+   A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That
+   is what this file is about: rows of weights stream through once, in the type they are stored in, while activations
+   stay in float32 and in the cache. Loops are plain C that compilers turn into vector instructions. Threads share rows of
+   matrices, and heads and songs of attention (cpp_crew.h): every number is summed by one of them, in one order.
 
    The plain twin is JukeboxTransformer.step; names are its names. */
 
@@ -14,6 +15,8 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "cpp_crew.h"
 
 enum { FLOAT32, BFLOAT16, INT8 };
 enum { SONGS_OF_TILE = 4, SUMS_OF_TILE = 24 };        /* at most */
@@ -36,7 +39,7 @@ typedef struct {
 typedef struct { int64_t write, is_kept, first, count; } Run; /* slots to write and to read, of one kind */
 
 typedef struct {
-    int64_t num_layers, batch, width, mlp_size, heads, head_size, cache_type;
+    int64_t num_layers, batch, width, mlp_size, heads, head_size, cache_type, most_slots; /* the longest run */
     float residual_scale, epsilon;
 } Sizes;
 
@@ -242,14 +245,14 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
     }
 }
 
-/* y (B, rows) of x (B, columns). A few rows of weights at a time are read from memory once for all songs.
+/* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all.
 
    One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
    after the next is fetched by hand. More songs, for which arithmetic counts more than memory: rows are cut into panels,
    so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
    so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
    meanwhile. */
-static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
+static void linear(const Matrix *m, const float *x, float *y, int64_t batch, Span span) {
     const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
     const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
     const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
@@ -259,34 +262,39 @@ static void linear(const Matrix *m, const float *x, float *y, int64_t batch) {
     Tile t = {.type = is_widened ? FLOAT32 : m->type, .row_step = is_widened ? panel : m->columns};
     t.song_step = m->columns;
     t.stride = parts(rows * LANES * size_of(m->type), tiles);
-    for (int64_t row = 0; row < m->rows; row += rows) {
-        t.rows = at_most(m->rows - row, rows);
+    for (int64_t row = span.first; row < span.last; row += rows) {
+        t.rows = at_most(span.last - row, rows);
         t.ahead = weight_at(m, row + (tiles > 1 ? 1 : 2) * rows, 0);
         for (int64_t first = 0; first < batch; first += SONGS_OF_PANEL) {
             const int64_t last = first + at_most(batch - first, SONGS_OF_PANEL);
+            const int64_t songs = parts(last - first, parts(last - first, SONGS_OF_TILE)); /* 5: 3 and 2, not 4 and 1 */
             for (int64_t column = 0; column == 0 || column < whole; column += panel) {
                 t.columns = at_most(whole - column, panel);
                 t.is_first = column == 0;
                 t.weight = is_widened ? wide : weight_at(m, row, column);
                 if (is_widened) widen(m, row, t.rows, column, t.columns, (float *)wide, panel);
-                for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
-                    t.songs = at_most(last - song, SONGS_OF_TILE);
+                for (int64_t song = first; song < last; song += songs) {
+                    t.songs = at_most(last - song, songs);
                     t.x = x + song * m->columns + column;
-                    add_products(&t, sums[(song - first) / SONGS_OF_TILE]);
+                    add_products(&t, sums[(song - first) / songs]);
                     t.ahead += t.columns / LANES * t.stride;
                 }
                 if (panel == 0) break; /* fewer columns than a vector has */
             }
-            for (int64_t song = first; song < last; song += SONGS_OF_TILE) {
-                t.songs = at_most(last - song, SONGS_OF_TILE);
-                finish(m, row, &t, x + song * m->columns, sums[(song - first) / SONGS_OF_TILE], y + song * m->rows);
+            for (int64_t song = first; song < last; song += songs) {
+                t.songs = at_most(last - song, songs);
+                finish(m, row, &t, x + song * m->columns, sums[(song - first) / songs], y + song * m->rows);
             }
         }
     }
 }
 
-static void layer_norm(const float *x, const float *weight, const float *bias, float *y, const Sizes *sizes) {
-    for (int64_t song = 0; song < sizes->batch; song++, x += sizes->width, y += sizes->width) {
+static void layer_norm(Member *me, const float *all, const float *weight, const float *bias, float *normed,
+                       const Sizes *sizes) {
+    for (Span songs = {0, 0}; take(me, sizes->batch, 1, &songs);)
+    for (int64_t song = songs.first; song < songs.last; song++) {
+        const float *x = all + song * sizes->width;
+        float *y = normed + song * sizes->width;
         float mean = 0, variance = 0;
         for (int64_t i = 0; i < sizes->width; i++) mean += x[i];
         mean /= sizes->width;
@@ -301,7 +309,7 @@ static void quick_gelu(float *x, int64_t count) {
 }
 
 static void store(void *cache, int64_t at, const float *values, const Sizes *sizes) {
-    const int64_t count = sizes->heads * sizes->head_size;
+    const int64_t count = sizes->head_size;
     if (sizes->cache_type == FLOAT32) memcpy((float *)cache + at, values, count * sizeof(float));
     else
         for (int64_t i = 0; i < count; i++) ((uint16_t *)cache)[at + i] = to_bfloat16(values[i]);
@@ -330,58 +338,100 @@ static void store(void *cache, int64_t at, const float *values, const Sizes *siz
 ATTEND(attend_float32, float, )
 ATTEND(attend_bfloat16, uint16_t, from_bfloat16)
 
-static void attention(const Layer *layer, const Run *run, const float *projected, float *out, float *scores,
-                      const Sizes *sizes) {
-    const int64_t state = sizes->heads * sizes->head_size, all = sizes->batch * layer->slots * state;
-    for (int64_t song = 0; song < sizes->batch; song++) {
-        const int64_t from = song * layer->slots * state;
-        const float *query = projected + song * layer->query.rows;
-        if (run->is_kept && !layer->is_cross) {
-            store(layer->cache, from + run->write * state, query + state, sizes);
-            store(layer->cache, all + from + run->write * state, query + 2 * state, sizes);
-        }
-        for (int64_t head = 0; head < sizes->heads; head++) {
-            const int64_t key = from + run->first * state + head * sizes->head_size;
-            const float *q = query + head * sizes->head_size;
-            float *o = out + song * state + head * sizes->head_size;
+static void attention(Member *me, const Layer *layer, const Run *run, const float *projected, float *out,
+                      float *scores, const Sizes *sizes) {
+    const int64_t size = sizes->head_size, state = sizes->heads * size, all = sizes->batch * layer->slots * state;
+    for (Span tasks = {0, 0}; take(me, sizes->batch * sizes->heads, 1, &tasks);)
+        for (int64_t task = tasks.first; task < tasks.last; task++) {
+            const int64_t song = task / sizes->heads, head = task % sizes->heads * size;
+            const int64_t from = song * layer->slots * state + head;
+            const int64_t write = from + run->write * state, key = from + run->first * state;
+            const float *query = projected + song * layer->query.rows + head;
+            float *o = out + song * state + head;
+            if (run->is_kept && !layer->is_cross) {
+                store(layer->cache, write, query + state, sizes);
+                store(layer->cache, all + write, query + 2 * state, sizes);
+            }
             if (sizes->cache_type == FLOAT32)
-                attend_float32(q, (const float *)layer->cache + key, (const float *)layer->cache + all + key, o, scores,
-                               run->count, state, sizes->head_size);
+                attend_float32(query, (const float *)layer->cache + key, (const float *)layer->cache + all + key, o,
+                               scores, run->count, state, size);
             else
-                attend_bfloat16(q, (const uint16_t *)layer->cache + key, (const uint16_t *)layer->cache + all + key, o,
-                                scores, run->count, state, sizes->head_size);
+                attend_bfloat16(query, (const uint16_t *)layer->cache + key,
+                                (const uint16_t *)layer->cache + all + key, o, scores, run->count, state, size);
         }
+}
+
+/* Rows that a member takes at once: four pieces for each, so that none waits long for a slow one, of whole tiles and
+   whole vectors. */
+static inline int64_t rows_at_once(const Member *me, int64_t rows) {
+    enum { WHOLE = 48 };
+    return parts(rows, 4 * (me ? me->crew->count : 1) * WHOLE) * WHOLE;
+}
+
+/* The rows of y that a member takes: { ... } is done with each span of them. */
+#define EACH_SPAN(MATRIX) for (Span span = {0, 0}; take(me, (MATRIX).rows, rows_at_once(me, (MATRIX).rows), &span);)
+#define EACH_NUMBER(SIZE)                                                                                              \
+    for (int64_t song = 0; song < batch; song++)                                                                       \
+        for (int64_t i = song * (SIZE) + span.first; i < song * (SIZE) + span.last; i++)
+
+typedef struct { const Layer *layers; const Run *runs; const Sizes *sizes; float *hidden, *scratch; } Step;
+
+static void share_of_step(Member *me, const void *job) {
+    const Step *the = job;
+    const Sizes *sizes = the->sizes;
+    const int64_t state = sizes->heads * sizes->head_size, batch = sizes->batch, width = batch * sizes->width;
+    float *hidden = the->hidden, *normed = the->scratch, *attended = normed + width, *mlp = attended + width;
+    float *inner = mlp + width, *projected = inner + batch * sizes->mlp_size, *read = projected + 3 * batch * state;
+    float *scores = read + batch * state + (me ? me->number : 0) * sizes->most_slots;
+    for (int64_t index = 0; index < sizes->num_layers; index++) {
+        const Layer *l = the->layers + index;
+        layer_norm(me, hidden, l->attention_norm_weight, l->attention_norm_bias, normed, sizes);
+        meet(me);
+        EACH_SPAN(l->query) linear(&l->query, normed, projected, batch, span);
+        meet(me);
+        attention(me, l, the->runs + l->kind, projected, read, scores, sizes);
+        meet(me);
+        EACH_SPAN(l->output) {
+            linear(&l->output, read, attended, batch, span);
+            EACH_NUMBER(sizes->width) mlp[i] = hidden[i] + attended[i];
+        }
+        meet(me);
+        layer_norm(me, mlp, l->mlp_norm_weight, l->mlp_norm_bias, normed, sizes);
+        meet(me);
+        EACH_SPAN(l->up) {
+            linear(&l->up, normed, inner, batch, span);
+            for (int64_t song = 0; song < batch; song++)
+                quick_gelu(inner + song * sizes->mlp_size + span.first, span.last - span.first);
+        }
+        meet(me);
+        EACH_SPAN(l->down) {
+            linear(&l->down, inner, mlp, batch, span);
+            EACH_NUMBER(sizes->width) hidden[i] += sizes->residual_scale * (attended[i] + mlp[i]);
+        }
+        meet(me);
     }
 }
 
 /* hidden (B, D) goes through all layers in place. scratch: as many floats as scratch_size says. */
-void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidden, float *scratch) {
-    const int64_t state = sizes->heads * sizes->head_size, batch = sizes->batch, width = batch * sizes->width;
-    float *normed = scratch, *attended = normed + width, *mlp = attended + width, *inner = mlp + width;
-    float *projected = inner + batch * sizes->mlp_size, *read = projected + 3 * batch * state;
-    float *scores = read + batch * state;
-    for (int64_t index = 0; index < sizes->num_layers; index++) {
-        const Layer *layer = layers + index;
-        layer_norm(hidden, layer->attention_norm_weight, layer->attention_norm_bias, normed, sizes);
-        linear(&layer->query, normed, projected, batch);
-        attention(layer, runs + layer->kind, projected, read, scores, sizes);
-        linear(&layer->output, read, attended, batch);
-        for (int64_t i = 0; i < width; i++) mlp[i] = hidden[i] + attended[i];
-        layer_norm(mlp, layer->mlp_norm_weight, layer->mlp_norm_bias, normed, sizes);
-        linear(&layer->up, normed, inner, batch);
-        quick_gelu(inner, batch * sizes->mlp_size);
-        linear(&layer->down, inner, mlp, batch);
-        for (int64_t i = 0; i < width; i++) hidden[i] += sizes->residual_scale * (attended[i] + mlp[i]);
-    }
+void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidden, float *scratch, Crew *crew) {
+    together(crew, share_of_step, &(Step){layers, runs, sizes, hidden, scratch});
+}
+
+typedef struct { const Matrix *matrix; const float *hidden; float *logits; int64_t batch; } Head;
+
+static void share_of_head(Member *me, const void *job) {
+    const Head *the = job;
+    EACH_SPAN(*the->matrix) linear(the->matrix, the->hidden, the->logits, the->batch, span);
+    meet(me);
 }
 
 /* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. */
-void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch) {
-    linear(matrix, hidden, logits, batch);
+void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch, Crew *crew) {
+    together(crew, share_of_head, &(Head){matrix, hidden, logits, batch});
 }
 
-/* Floats of scratch that `step` needs; the longest run is of `most_slots`. */
-int64_t scratch_size(const Sizes *sizes, int64_t most_slots) {
+/* Floats of scratch that `step` needs with so many threads. */
+int64_t scratch_size(const Sizes *sizes, int64_t threads) {
     const int64_t state = sizes->heads * sizes->head_size;
-    return sizes->batch * (3 * sizes->width + sizes->mlp_size + 4 * state) + most_slots;
+    return sizes->batch * (3 * sizes->width + sizes->mlp_size + 4 * state) + threads * sizes->most_slots;
 }

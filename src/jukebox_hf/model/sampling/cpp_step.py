@@ -1,18 +1,15 @@
-"""Steps of a prior on a CPU at the speed of its memory: cpp_step.c, compiled where a C compiler is.
+"""Steps of a prior on a CPU at the speed of its memory: cpp_step.c, compiled.
 
 Flows in: a prior and its cache. Flows out: logits (B, 1, V) per token, as `prior.step` gives them. Matrices may be
-float32, bfloat16 or int8 with a scale per row (torchao). Sums run in one order whatever the batch, so a song's logits
-are the same, bit for bit, alone and beside others. Where anything does not fit (no compiler, another device or
-dtype, a layer that was replaced), `reason_against` says why; `prior.step` is the plain twin.
+float32, bfloat16 or int8 with a scale per row (torchao). Threads share a step (cpp_crew.py). Sums run in one order
+whatever the batch and the threads, so a song's logits are the same, bit for bit, alone and beside others. Where
+anything does not fit (nothing compiled, another device or dtype, a layer that was replaced), `reason_against` says why;
+`prior.step` is the plain twin.
 """
 
 import ctypes
-import functools
-import shutil
-import subprocess
-import tempfile
+import weakref
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +18,11 @@ from ..networks.attention_kinds import AttentionKind, Column, Dense, LyricsCross
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .cpp_crew import Crew, threads_for
+from .cpp_library import native_library, why_not_native
 from .step_checks import layer_linears, misfit, stored_matrix
 
-_SOURCE = Path(__file__).with_name("cpp_step.c")
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
-_FLAGS += ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")  # sums in any order, NaN stays NaN
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
-_FUNCTIONS = ("scratch_size", "step", "head")
-_LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
 
 
 class _CMatrix(ctypes.Structure):
@@ -58,7 +52,7 @@ class _Sizes(ctypes.Structure):
     _fields_ = [
         *(
             (n, ctypes.c_int64)
-            for n in ("num_layers", "batch", "width", "mlp_size", "heads", "head_size", "cache_type")
+            for n in ("num_layers", "batch", "width", "mlp_size", "heads", "head_size", "cache_type", "most_slots")
         ),
         *((name, ctypes.c_float) for name in ("residual_scale", "epsilon")),
     ]
@@ -70,7 +64,7 @@ def reason_against(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
         return f"the prior is on {cache.position.device}, not on a CPU"
     if (reason := misfit(prior, cache, (torch.float32, torch.bfloat16))) is not None:
         return reason
-    return None if compile_native() is not None else why_not_compiled()
+    return None if native_library() is not None else why_not_native()
 
 
 def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
@@ -96,10 +90,17 @@ def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
 class CppStepper:
     """What `step` of cpp_step.c needs of one prior and one cache, looked up once.
 
-    It holds pointers into both: make another one when weights or caches are moved or replaced.
+    It holds pointers into both: make another one when weights or caches are moved or replaced. Its threads end when it
+    is closed, or gone.
+
+    Args:
+        threads: that share a step; as many as torch uses where there is work for them, if None.
+
+    Raises:
+        ValueError: a number of threads that nobody has.
     """
 
-    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
+    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache, threads: int | None = None) -> None:
         self._prior, self._cache, self._kept = prior, cache, []
         transformer = prior.transformer
         self._kinds = list(transformer.kinds.values())
@@ -114,16 +115,24 @@ class CppStepper:
             heads=cache.layers[0].shape[3],
             head_size=cache.layers[0].shape[4],
             cache_type=_TYPES[cache.layers[0].dtype],
+            most_slots=max(kind.slots for kind in self._kinds),
             residual_scale=first.residual_scale,
             epsilon=first.attention_norm.eps,
         )
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
         self._head = self._matrix(prior.lm_head)
-        self._library = compile_native()
-        most = max(kind.slots for kind in self._kinds)
-        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(most))
+        self._library = native_library()
+        read = sum(stored_matrix(linear)[0].nbytes for linear in layer_linears(first))
+        self._crew = Crew(self._library, threads_for(read, threads))
+        self.close = weakref.finalize(self, self._crew.close)
+        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(self._crew.count))
         self._scratch = self._pointer(torch.empty(count, dtype=torch.float32, device="cpu"), (count,))
+
+    @property
+    def threads(self) -> int:
+        """How many share a step, the caller's included."""
+        return self._crew.count
 
     @torch.no_grad()
     def step(self, token: Tensor, conditioning: Conditioning, cache: JukeboxCache) -> Tensor:
@@ -142,7 +151,9 @@ class CppStepper:
         hidden = inputs.float().expand(self._batch, -1, -1).contiguous()
         runs = (_CRun * len(self._kinds))(*(_checked_run(kind, position) for kind in self._kinds))
         pointer = ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._width), torch.float32))
-        self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, ctypes.c_void_p(self._scratch))
+        with self._crew.at_work() as crew:
+            scratch = ctypes.c_void_p(self._scratch)
+            self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, scratch, crew)
         cache.position.add_(1)
         if self._prior.config.tie_word_embeddings and here is not None:
             hidden = hidden + here.float()  # as the prior's head does
@@ -151,12 +162,14 @@ class CppStepper:
     def _logits(self, hidden: Tensor) -> Tensor:
         """What the head makes of hidden states (B, 1, D): (B, 1, V)."""
         logits = torch.empty(self._batch, 1, self._head.rows, dtype=torch.float32, device="cpu")
-        self._library.head(
-            ctypes.byref(self._head),
-            ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._head.columns), torch.float32)),
-            ctypes.c_void_p(address_of(logits, (self._batch, 1, self._head.rows), torch.float32)),
-            ctypes.c_int64(self._batch),
-        )
+        with self._crew.at_work() as crew:
+            self._library.head(
+                ctypes.byref(self._head),
+                ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._head.columns), torch.float32)),
+                ctypes.c_void_p(address_of(logits, (self._batch, 1, self._head.rows), torch.float32)),
+                ctypes.c_int64(self._batch),
+                crew,
+            )
         return logits
 
     def _layer(self, layer: nn.Module, cache: Tensor) -> _Layer:
@@ -219,41 +232,3 @@ def _checked_run(kind: AttentionKind, position: int) -> _CRun:
     if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
         raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
     return _CRun(write, is_kept, first, count)
-
-
-def compile_native() -> ctypes.CDLL | None:
-    """Compile cpp_step.c for this machine, once per process, and leave no file behind; None where that fails.
-
-    A library without our functions, which a compiler that is none may leave, is a failure too.
-    """
-    return _compiled()[0]
-
-
-def why_not_compiled() -> str:
-    """Why `compile_native` gives nothing; empty where it does."""
-    return _compiled()[1]
-
-
-@functools.cache
-def _compiled() -> tuple[ctypes.CDLL | None, str]:
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not _SOURCE.is_file():
-        return None, "cpp_step.c does not travel with remote code; install jukebox_hf"
-    if compiler is None:
-        return None, "there is no C compiler (cc)"
-    try:
-        with tempfile.TemporaryDirectory(prefix="jukebox_hf-") as folder:
-            made = Path(folder) / "cpp_step.so"
-            words = [compiler, *_FLAGS, "-o", made, _SOURCE, "-lm"]
-            subprocess.run(words, check=True, capture_output=True, timeout=_LONGEST_SECONDS)
-            library = ctypes.CDLL(str(made))
-            scratch_size, step, head = (getattr(library, name) for name in _FUNCTIONS)
-    except subprocess.TimeoutExpired:
-        return None, f"the C compiler {compiler} was not done in {_LONGEST_SECONDS} seconds; the machine may be busy"
-    except subprocess.CalledProcessError as error:
-        told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
-        return None, f"the C compiler {compiler} failed ({told.splitlines()[0][:200]})"
-    except (OSError, AttributeError) as error:
-        return None, f"what the C compiler {compiler} makes cannot be used ({error})"
-    scratch_size.restype, step.restype, head.restype = ctypes.c_int64, None, None
-    return library, ""
