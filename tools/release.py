@@ -33,6 +33,7 @@ SHIPPED = (
     "tiny/config.json",
     "tiny/prior_0/model.safetensors",
 )
+PACKED = ("*.*", "LICENSE", "src/jukebox_hf/**/*", "conversion/**/*.py")  # what a build reads
 
 
 class ReleaseError(ValueError):
@@ -142,8 +143,12 @@ def _run(words: list[str], **how: object) -> str:
 
 
 def copied(root: Path, folder: Path) -> Path:
-    """The files of the repository that git does not ignore, in another folder."""
-    for name in _run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", "-z"]).split("\0"):
+    """The files of the repository that git does not ignore, but for the tests, in another folder."""
+    try:
+        names = _run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", "-z"]).split("\0")
+    except (ReleaseError, OSError):  # a checkout without git, as an archive of it is
+        names = [path.relative_to(root).as_posix() for top in PACKED for path in sorted(root.glob(top))]
+    for name in names:
         if name and not name.startswith("tests/") and (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, folder / name)
