@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: test lint format wheel pages
+.PHONY: test lint format wheel pages site
 
 test:
 	$(PYTHON) -m pytest -q -n 2 -m "not slow"
@@ -19,3 +19,8 @@ wheel:
 
 pages: # those that are written from the code
 	$(PYTHON) docs/reference/write_command_line_page.py
+	$(PYTHON) docs/explanation/house.py --write
+	$(PYTHON) docs/explanation/diagrams.py
+
+site: # needs pip install -e ".[docs]"
+	$(PYTHON) docs/build_site.py

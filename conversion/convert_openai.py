@@ -18,6 +18,7 @@ from jukebox_hf.conversion.openai_config import label_version, prior_config, vqv
 from jukebox_hf.conversion.openai_keys import conditioner_units_of, openai_prior_keys, openai_vqvae_keys, to_theirs
 from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, check_dtype, sha256_of, write_repository
 from jukebox_hf.conversion.staging import check_target
+from jukebox_hf.model.checkpoints.repository_card import converted_card
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.configuration.presets import model_preset
@@ -234,7 +235,7 @@ def _open_part(name: str, file: Path, config: Any, is_given: bool) -> ForeignPar
 
 def _finish(tokenizer: JukeboxTokenizer | None, source: str, config: JukeboxConfig, folder: Path) -> None:
     write_processor_files(tokenizer, config, folder)
-    (folder / "README.md").write_text(model_card(source), encoding="utf-8")
+    (folder / "README.md").write_text(converted_card(config, source), encoding="utf-8")
 
 
 def write_processor_files(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
@@ -243,29 +244,3 @@ def write_processor_files(tokenizer: JukeboxTokenizer | None, config: JukeboxCon
         tokenizer.save_pretrained(folder)
         JukeboxProcessor.from_config(config, tokenizer).save_pretrained(folder)
     default_generation_config(config).save_pretrained(folder)
-
-
-def model_card(source: str) -> str:
-    """The card of a converted repository."""
-    return f"""---
-license: other
-license_name: openai-jukebox-non-commercial
-library_name: transformers
-pipeline_tag: text-to-audio
-tags: [jukebox, music-generation]
----
-# Jukebox, converted from {source}
-
-**OpenAI's weights, and what is made with them, are for non-commercial use only.** The code that reads them, jukebox_hf,
-is Apache-2.0.
-
-Jukebox (Dhariwal et al. 2020, arXiv:2005.00341) sings raw audio from lyrics, an artist and a genre.
-
-```python
-import jukebox_hf
-from transformers import pipeline
-
-sing = pipeline("text-to-audio", model="this repository")
-song = sing("the lyrics", artist="an artist", genre="a genre", seconds=20, seed=1)
-```
-"""

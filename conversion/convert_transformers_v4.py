@@ -12,7 +12,6 @@ from transformers.utils import cached_file
 from jukebox_hf.conversion.convert_openai import (
     Say,
     check_tables,
-    model_card,
     numbered_tokenizer,
     without_names,
     write_processor_files,
@@ -21,6 +20,7 @@ from jukebox_hf.conversion.repository import ForeignPart, about, check_archive, 
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.model.checkpoints.checkpoint_keys import check_keys
 from jukebox_hf.model.checkpoints.legacy_keys import legacy_keys, tied_names
+from jukebox_hf.model.checkpoints.repository_card import converted_card, name_on_hub
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
@@ -74,7 +74,7 @@ def convert_transformers_v4(
         partial(ForeignPart, name, part, files, tuple(keys[name]), source, is_alone=False)
         for name, part in parts.items()
     ]
-    finish, sources = partial(_finish, tokenizer, config), [Path(source)]
+    finish, sources = partial(_finish, tokenizer, config, name_on_hub(source)), [Path(source)]
     write_repository(out, config, opened, finish, dtype=dtype, force=force, sources=sources)
     if not has_names:
         say(f"{source} has no tokenizer files, so {without_names(tokenizer)}")
@@ -97,6 +97,7 @@ def _tokenizer(source: str) -> JukeboxTokenizer | None:
     return JukeboxTokenizer.from_transformers_v4(found[0].parent)
 
 
-def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, folder: Path) -> None:
+def _finish(tokenizer: JukeboxTokenizer | None, config: JukeboxConfig, base: str | None, folder: Path) -> None:
     write_processor_files(tokenizer, config, folder)
-    (folder / "README.md").write_text(model_card("a repository of transformers 4"), encoding="utf-8")
+    card = converted_card(config, "a repository of transformers 4", base)
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Draw the house: which room imports which, read from the imports, as a diagram for architecture.md.
+"""Draw the house: which room imports which, read from the imports, as a picture.
 
-    python docs/explanation/house.py          prints the diagram
-    python docs/explanation/house.py --write  puts it into architecture.md
+    python docs/explanation/house.py          prints the picture
+    python docs/explanation/house.py --write  writes house.svg
 
 An arrow is left out where a longer way down says the same.
 """
@@ -12,8 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import drawing
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = Path(__file__).with_name("architecture.md")
+PICTURE = Path(__file__).with_name("house.svg")
+_ROUNDS = 8
 PACKAGE, CONVERSION = ROOT / "src/jukebox_hf", ROOT / "conversion"
 
 
@@ -52,14 +55,39 @@ def reduced(below: dict[str, set[str]]) -> dict[str, list[str]]:
 
 
 def diagram() -> str:
-    """The rooms and their arrows in Mermaid's language."""
+    """The rooms and their arrows as a picture: a room stands below all that import it."""
     below = reduced(arrows())
-    names = {room: "".join(c if c.isalnum() else "_" for c in room) for room in below}
-    boxes = [f'  {names[room]}["{room}"]' for room in below]
-    lines = [
-        f"  {names[room]} --> {' & '.join(names[lower] for lower in below[room])}" for room in below if below[room]
+    floors: dict[str, int] = {}
+
+    def settle(room: str, floor: int) -> None:
+        if floors.get(room, -1) < floor:
+            floors[room] = floor
+            for lower in below[room]:
+                settle(lower, floor + 1)
+
+    for room in below:
+        settle(room, 0)
+    rows = [sorted(room for room in below if floors[room] == floor) for floor in range(max(floors.values()) + 1)]
+    most = max(map(len, rows))
+    place = {room: number + (most - len(row)) / 2 for row in rows for number, room in enumerate(row)}
+    for _ in range(_ROUNDS):  # each row is put in order of where its arrows come from
+        for row in rows[1:]:
+            above = {room: [place[other] for other in below if room in below[other]] for room in row}
+            row.sort(key=lambda room: (sum(above[room]) / len(above[room]), room))
+            place |= {room: number + (most - len(row)) / 2 for number, room in enumerate(row)}
+    corner = {room: (20 + place[room] * 170, 20 + floor * 62) for floor, row in enumerate(rows) for room in row}
+    parts = [
+        drawing.curve(corner[room][0] + 75, corner[room][1] + 28, corner[lower][0] + 75, corner[lower][1] - 1)
+        for room in below
+        for lower in below[room]
     ]
-    return "\n".join(["```mermaid", "flowchart TD", *boxes, *lines, "```"])
+    parts += [drawing.box(*corner[room], 150, 28, room, _fill(room)) for room in below]
+    title = "Rooms of the house; an arrow goes to what a room imports"
+    return drawing.picture(170 * most + 20, 62 * len(rows) + 10, title, parts)
+
+
+def _fill(room: str) -> str:
+    return {"app": "words", "model": "net"}.get(room.split("/")[0].split(":")[0], "plain")
 
 
 def _folder(path: Path) -> str:
@@ -108,15 +136,8 @@ def _run(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _run(node)
 
 
-def page_with(drawing: str) -> str:
-    """architecture.md with this diagram in the place of the one it has."""
-    page = PAGE.read_text(encoding="utf-8")
-    start = page.index("```mermaid")
-    return page[:start] + drawing + page[page.index("```", start + 3) + 3 :]
-
-
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        PAGE.write_text(page_with(diagram()), encoding="utf-8")
+        PICTURE.write_text(diagram(), encoding="utf-8")
     else:
         print(diagram())

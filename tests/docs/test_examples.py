@@ -26,7 +26,8 @@ from jukebox_hf.training import encode_dataset
 from jukebox_hf.training.commands import read_arguments
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "MODEL_CARD.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ROOT_PAGES = ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+PAGES = [*(ROOT / name for name in ROOT_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("README.md", "bash"): "tests/docs/test_readme.py",
     ("README.md", "python"): "tests/docs/test_readme.py",
@@ -42,6 +43,11 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",
     ("train-a-vqvae.md", "json"): "tests/training/test_training_page.py",
     ("train-a-prior.md", "yaml"): "tests/training/prior/test_prior_pages.py",
+    ("CONTRIBUTING.md", "bash"): ".ci/run",
+}
+TUTORIALS = ("first-song.md", "a-friends-voice.md", "train-a-tiny-jukebox.md", "hear-what-it-hears.md")
+ELSEWHERE |= {
+    (page, language): "tests/docs/test_tutorials.py" for page in TUTORIALS for language in ("bash", "python", "csv")
 }
 NOT_RUN = {  # page: why its commands are only read
     "train-the-tiny-model.md": "takes days; tests/examples runs each of its steps on little",

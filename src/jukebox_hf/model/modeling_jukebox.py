@@ -28,7 +28,14 @@ from transformers.utils import ModelOutput
 
 from .alignment.alignment import SongAlignment
 from .alignment.batch_alignment import BatchAligner, align_songs, lyric_level
-from .checkpoints.companions import Adapter, adapted_levels, find_adapter, processor_of, write_companions
+from .checkpoints.companions import (
+    Adapter,
+    adapted_levels,
+    find_adapter,
+    processor_of,
+    write_companions,
+    write_missing_card,
+)
 from .checkpoints.later_priors import ReachesLaterPriors
 from .checkpoints.part_loader import LOADING, PartSource
 from .checkpoints.remote_code import write_code
@@ -797,6 +804,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         if self._source is not None:
             where = self._source.name_or_path, self._source.hub
             write_companions(self.config, *where, folder, trusts=bool(self.is_remote_code()))
+        write_missing_card(self.config, self._source.name_or_path if self._source is not None else None, folder)
         save_root_config(self.config, folder)
         if getattr(self.config, "auto_map", None) or self.is_remote_code():
             write_code(folder)

@@ -108,7 +108,7 @@ def train_prior(
     trainer.save_state()
     if evaluation is not None:
         trainer.save_metrics("eval", trainer.evaluate())
-    trainer.create_model_card()
+    trainer.create_model_card(dataset=data_args.train_songs)
     if training_args.push_to_hub:
         trainer.push_to_hub()
     if model_args.into is not None and training_args.should_save:

@@ -11,8 +11,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
+from jukebox_hf.model.checkpoints.repository_card import name_on_hub
 from jukebox_hf.model.checkpoints.tiny_model import TINY
-from jukebox_hf.training.prior.model_card import name_on_hub
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
 _FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
@@ -70,6 +70,7 @@ def card_of(name: str, report: Mapping[str, Any], base_card: Path, new: Sequence
         library_name="transformers",
         pipeline_tag="text-to-audio",
         base_model=base,
+        datasets=[songs] if (songs := name_on_hub(request["songs"])) else None,
         tags=["jukebox", "music-generation", *(["lora"] if report["method"] == "lora" else [])],
         model_name=name,
         eval_results=[

@@ -21,6 +21,7 @@ from ..files.checkpoint_files import check_name, read_json_beside
 from ..files.loading_arguments import ADAPTER_FILE
 from ..inputs.processing_jukebox import JukeboxProcessor
 from ..inputs.tokenization_jukebox import JukeboxTokenizer
+from .repository_card import saved_card
 
 _CARD = "README.md"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -60,6 +61,12 @@ def write_companions(
     card = _quietly(repository, _CARD, hub)
     if card is not None and not (folder / _CARD).exists():
         shutil.copyfile(card, folder / _CARD)
+
+
+def write_missing_card(config: JukeboxConfig, repository: str | None, folder: Path) -> None:
+    """Say beside saved weights what they are, where no card does."""
+    if not (folder / _CARD).exists():
+        (folder / _CARD).write_text(saved_card(config, repository), encoding="utf-8")
 
 
 def processor_of(

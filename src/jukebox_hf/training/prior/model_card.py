@@ -4,9 +4,11 @@ Flows in: what was trained and what the log says. Flows out: Markdown with the f
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
+from jukebox_hf.model.checkpoints.repository_card import name_on_hub, told
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 
 _MEASURES = ("loss", "bits_per_code", "bits_per_character")
@@ -18,6 +20,7 @@ def prior_card(
     logs: Sequence[Mapping[str, Any]],
     base: str | None = None,
     has_adapters: bool = False,
+    datasets: Sequence[str] = (),
 ) -> str:
     """Write the card of a prior.
 
@@ -27,29 +30,29 @@ def prior_card(
         logs: the Trainer's log.
         base: the model it was fine-tuned from, if any; paths of this machine are not named.
         has_adapters: it was trained with LoRA.
+        datasets: what it was trained on; those of the Hub are named.
     """
     kind = "upsampler" if config.upper_strides else "top prior"
     on_hub = name_on_hub(base)
-    conditions = [word for word, is_used in (
-        ("artist and genre", config.has_labels),
-        ("its position in the song", config.has_timing),
-        ("lyrics", config.lyrics != "none"),
-        (f"the codes of level {config.level + 1}", config.upper_strides is not None),
-    ) if is_used]  # fmt: skip
-    front = ["license: other", "library_name: transformers", "pipeline_tag: text-to-audio"]
-    front += [f"base_model: {on_hub}"] if on_hub else []
-    front += ["tags:", "  - jukebox", "  - music-generation", *(["  - lora"] if has_adapters else [])]
+    front = ModelCardData(
+        license="other",
+        library_name="transformers",
+        pipeline_tag="text-to-audio",
+        base_model=on_hub,
+        datasets=[name for name in map(name_on_hub, datasets) if name] or None,
+        tags=["jukebox", "music-generation", *(["lora"] if has_adapters else [])],
+    )
     seconds = config.window_samples / config.sampling_rate
     lines = [
         "---",
-        *front,
+        front.to_yaml(),
         "---",
         "",
         f"# {name}",
         "",
         f"A Jukebox {kind} for level {config.level}: {config.parameter_count():,} parameters, windows of "
         f"{config.context_length} codes ({seconds:.2f} s at {config.sampling_rate} Hz). It is conditioned on "
-        f"{', '.join(conditions) or 'nothing but its own codes'}.",
+        f"{told(config)}.",
         "",
         _measured(logs),
         "",
@@ -64,12 +67,6 @@ def prior_card(
         "",
     ]
     return "\n".join(lines)
-
-
-def name_on_hub(base: str | None) -> str | None:
-    """A model's name, where it is one of the Hub's; paths of this machine are nobody else's business."""
-    is_name = base is not None and not Path(base).is_absolute() and not Path(base).exists() and base.count("/") == 1
-    return base if is_name else None
 
 
 def _measured(logs: Sequence[Mapping[str, Any]]) -> str:

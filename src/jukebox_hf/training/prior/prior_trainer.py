@@ -120,5 +120,7 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         if self.is_world_process_zero():
             name = kwargs.get("model_name") or Path(self.args.output_dir).name
             base = kwargs.get("finetuned_from") or self.prior.name_or_path or None
-            card = prior_card(name, self.prior.config, self.state.log_history, base, has_adapters(self.model))
+            said = kwargs.get("dataset") or ()
+            data = [said] if isinstance(said, str) else list(said)
+            card = prior_card(name, self.prior.config, self.state.log_history, base, has_adapters(self.model), data)
             (Path(self.args.output_dir) / "README.md").write_text(card, encoding="utf-8")
