@@ -59,7 +59,7 @@ class JacobiLoop:
         drawn, behind = spots[:, :width], spots[:, width:]
         tokens = self._tokens.gather(1, drawn + (prefix - 1)).repeat(settings.rows, 1)
         positions = (drawn + prefix).repeat(settings.rows, 1)
-        raw = self.stretcher.step_many(tokens, positions, self._buffers.conditioning)
+        raw = self.stretcher.step_many(tokens, positions, self._buffers.conditioning, prefix + limit)
         logits = guided(raw, settings)
         kept = self._filtered(logits)
         new = self._picked(torch.cat([kept, kept[:, -1:].expand(-1, width, -1)], dim=1), spots)
