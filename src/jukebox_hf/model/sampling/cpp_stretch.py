@@ -47,32 +47,42 @@ class CppStretcher:
 
     @torch.no_grad()
     def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
-        self._starts, self._overwritten = positions[:, 0], []
+        self._first, self._overwritten = positions[:, 0], []
+        self._starts = self._first.tolist()
         inputs, here = self._prior.enter_stretch(tokens, positions, conditioning)
-        is_run = positions < min(stop, self._length)
+        stop, width = min(stop, self._length), positions.shape[1]
+        if width <= self._columns:
+            return self._run(inputs, here, positions, stop)
         # No more at once than a row of the grid has: none of them may take the slot of another.
-        pieces = [slice(first, first + self._columns) for first in range(0, positions.shape[1], self._columns)]
+        pieces = [slice(first, first + self._columns) for first in range(0, width, self._columns)]
         logits = [
-            self._run(inputs[:, piece], None if here is None else here[:, piece], positions[:, piece], is_run[:, piece])
+            self._run(inputs[:, piece], None if here is None else here[:, piece], positions[:, piece], stop)
             for piece in pieces
         ]
-        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+        return torch.cat(logits, dim=1)
 
     def keep(self, counts: Tensor) -> None:
-        stops = self._starts + counts
+        stops = self._first + counts
         for cache, songs, slots, positions, held in reversed(self._overwritten):
             is_wrong = positions >= stops[songs]
             cache[:, songs[is_wrong], slots[is_wrong]] = held[:, is_wrong]
         self._overwritten = []
 
-    def _run(self, inputs: Tensor, here: Tensor | None, positions: Tensor, is_run: Tensor) -> Tensor:
-        """Logits (B, some, V) of inputs (B, some, D) at positions (B, some); 0 where nothing is run."""
-        counts = is_run.sum(dim=1).tolist()
-        if self._reused:
+    def _run(self, inputs: Tensor, here: Tensor | None, positions: Tensor, stop: int) -> Tensor:
+        """Logits (B, some, V) of inputs (B, some, D) at positions (B, some) before `stop`; 0 behind."""
+        firsts, width = positions[:, 0].tolist(), positions.shape[1]
+        counts = [min(max(stop - first, 0), width) for first in firsts]
+        is_run = positions < stop
+        ends = [
+            first - start + start % self._columns + count
+            for first, start, count in zip(firsts, self._starts, counts, strict=True)
+        ]
+        if self._reused and max(ends) > self._columns:
             self._save(positions, is_run)
-        if all(count == is_run.shape[1] for count in counts):
+        if min(counts) == width:
             here = None if here is None else here.flatten(0, 1)
-            return self._stepper.run(inputs.flatten(0, 1), here, positions.flatten(), counts).unflatten(0, is_run.shape)
+            logits = self._stepper.run(inputs.flatten(0, 1), here, positions.flatten(), counts)
+            return logits.view(len(counts), width, -1)
         logits = inputs.new_zeros(*is_run.shape, self._prior.lm_head.out_features, dtype=torch.float32)
         if any(counts):
             here = None if here is None else here[is_run]
@@ -80,7 +90,7 @@ class CppStretcher:
         return logits
 
     def _save(self, positions: Tensor, is_run: Tensor) -> None:
-        is_later = is_run & (positions // self._columns > (self._starts // self._columns)[:, None])
+        is_later = is_run & (positions // self._columns > (self._first // self._columns)[:, None])
         songs, places = is_later.nonzero(as_tuple=True)
         if len(songs) == 0:
             return
