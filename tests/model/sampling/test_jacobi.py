@@ -225,7 +225,7 @@ def test_near_ties_of_half_precision_are_never_moved_unasked(tiny_prior, inputs_
     assert set(forwards) == {4}
 
 
-@pytest.mark.parametrize(("cost", "chance", "best"), [(0.08, 0.95, 16), (0.1, 0.6, 4), (1.0, 0.5, 1)])
+@pytest.mark.parametrize(("cost", "chance", "best"), [(0.08, 0.95, 16), (0.1, 0.6, 4), (1.0, 0.05, 1)])
 def test_auto_settles_on_what_gives_most_codes_a_second(cost, chance, best, monkeypatch):
     """Time of W positions is 1 + cost * (W - 1); codes of a forward are those of guesses right by `chance`."""
     now = [0.0]
@@ -241,6 +241,8 @@ def test_auto_settles_on_what_gives_most_codes_a_second(cost, chance, best, monk
     assert max(set(widths), key=widths.count) == best
     assert widths.count(best) > 0.8 * len(widths)
     assert pace.codes_per_forward > 1 or best == 1
+    assert max(widths) == {16: 32, 4: 16, 1: 2}[best]  # what costs much more than it gives is not looked beyond
+    assert now[0] < 1.04 * 2000 or best > 1
 
 
 def test_a_pace_that_was_asked_for_stays(tiny_prior):

@@ -47,8 +47,7 @@ class CppStretcher:
 
     @torch.no_grad()
     def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
-        self._first, self._overwritten = positions[:, 0], []
-        self._starts = self._first.tolist()
+        self._starts, self._overwritten = positions[:, 0], []
         inputs, here = self._prior.enter_stretch(tokens, positions, conditioning)
         stop, width = min(stop, self._length), positions.shape[1]
         if width <= self._columns:
@@ -62,7 +61,7 @@ class CppStretcher:
         return torch.cat(logits, dim=1)
 
     def keep(self, counts: Tensor) -> None:
-        stops = self._first + counts
+        stops = self._starts + counts
         for cache, songs, slots, positions, held in reversed(self._overwritten):
             is_wrong = positions >= stops[songs]
             cache[:, songs[is_wrong], slots[is_wrong]] = held[:, is_wrong]
@@ -73,11 +72,7 @@ class CppStretcher:
         firsts, width = positions[:, 0].tolist(), positions.shape[1]
         counts = [min(max(stop - first, 0), width) for first in firsts]
         is_run = positions < stop
-        ends = [
-            first - start + start % self._columns + count
-            for first, start, count in zip(firsts, self._starts, counts, strict=True)
-        ]
-        if self._reused and max(ends) > self._columns:
+        if self._reused:
             self._save(positions, is_run)
         if min(counts) == width:
             here = None if here is None else here.flatten(0, 1)
@@ -90,7 +85,7 @@ class CppStretcher:
         return logits
 
     def _save(self, positions: Tensor, is_run: Tensor) -> None:
-        is_later = is_run & (positions // self._columns > (self._first // self._columns)[:, None])
+        is_later = is_run & (positions // self._columns > (self._starts // self._columns)[:, None])
         songs, places = is_later.nonzero(as_tuple=True)
         if len(songs) == 0:
             return
