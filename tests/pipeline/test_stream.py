@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from jukebox_hf import JukeboxModel
+from jukebox_hf.model.sampling.jacobi import JacobiLoop
 from jukebox_hf.model.songs.song_plan import plan_song
 
 HOP, RATE, TOP_CODES = 128, 44100, 40
@@ -77,6 +78,18 @@ def test_songs_are_streamed_side_by_side_on_from_what_is_known(model, processor,
     *_, last = model.stream(processor([WORDS, {"seed": 9}]), levels=[1, 0], codes={2: finer.codes[2]})
     again = model.generate(processor([WORDS, {"seed": 9}]), levels=[1, 0], codes={2: finer.codes[2]}, return_codes=True)
     assert all(_same(last.state, again, song) for song in (0, 1))
+
+
+def test_a_stream_of_many_codes_per_forward_is_the_same(model, processor, pieces, monkeypatch):
+    """What a stretch found beyond a piece is not heard before its time."""
+    advance, widths = JacobiLoop.advance, []
+    monkeypatch.setattr(JacobiLoop, "advance", lambda *given: widths.append(given[1]) or advance(*given))
+    options = {"max_new_tokens": TOP_CODES, "piece_seconds": PIECE, "jacobi": {2: 3, 1: 8, 0: 5}}
+    found = list(model.stream(processor(WORDS), **options))
+    assert set(widths) >= {3, 5, 8}
+    for one, other in zip(found, pieces, strict=True):
+        assert all(map(torch.equal, _codes(one.state), _codes(other.state)))
+        assert torch.equal(one.audio, other.audio)
 
 
 def test_a_hook_may_change_every_draw(model, processor):

@@ -52,17 +52,23 @@ static void products(int64_t rows, int64_t columns, int64_t type, int64_t batch,
 static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t mlp, int64_t type, int64_t cache_type,
                      int64_t batch, Crew *crew) {
     enum { LAYERS = 3, SLOTS = 5 };
-    const int64_t size = heads * head_size;
-    Sizes sizes = {LAYERS, batch, width, mlp, heads, head_size, cache_type, SLOTS, 0.5f, 1e-5f};
-    Run runs[] = {{SLOTS - 1, 1, 0, SLOTS}, {0, 0, SLOTS - 1, 1}};
+    const int64_t size = heads * head_size, songs = (batch + 2) / 3; /* of three rows each, but for the last */
+    Sizes sizes = {LAYERS, songs, batch, width, mlp, heads, head_size, cache_type, SLOTS, 0.5f, 1e-5f};
+    Run *runs = malloc(2 * batch * sizeof(Run));
+    int64_t *firsts = malloc((songs + 1) * sizeof(int64_t));
+    for (int64_t row = 0; row < batch; row++) {
+        runs[row] = (Run){SLOTS - 1 - row % 3, 1, 0, SLOTS};
+        runs[batch + row] = (Run){0, 0, SLOTS - 1, 1};
+    }
+    for (int64_t song = 0; song <= songs; song++) firsts[song] = song < songs ? 3 * song : batch;
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++)
         layers[i] = (Layer){floats(width), floats(width), floats(width), floats(width),
                             matrix(i == 2 ? size : 3 * size, width, type, 1), matrix(width, size, type, 1),
                             matrix(mlp, width, type, 1), matrix(width, mlp, type, 0),
-                            numbers(2 * batch * SLOTS * size, cache_type), SLOTS, i % 2, i == 2};
+                            numbers(2 * songs * SLOTS * size, cache_type), SLOTS, i % 2, i == 2};
     float *hidden = floats(batch * width), *scratch = floats(scratch_size(&sizes, members_of(crew)) - SHORT);
-    step(layers, runs, &sizes, hidden, scratch, crew);
+    step(layers, runs, firsts, &sizes, hidden, scratch, crew);
     for (int64_t i = 0; i < batch * width; i++)
         if (!isfinite(hidden[i])) exit(3);
     for (int i = 0; i < LAYERS; i++) {
@@ -71,7 +77,7 @@ static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t ml
         free((void *)l->mlp_norm_weight), free((void *)l->mlp_norm_bias), free(l->cache);
         discard(l->query), discard(l->output), discard(l->up), discard(l->down);
     }
-    free(hidden), free(scratch);
+    free(hidden), free(scratch), free(runs), free(firsts);
 }
 
 int main(void) {

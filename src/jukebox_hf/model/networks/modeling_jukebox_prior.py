@@ -513,14 +513,24 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         Returns:
             Logits (B, W, V), float32, and by layer keys and values for `transformer.keep`.
         """
-        inside, here = positions.clamp(max=self.config.sequence_length - 1), None
-        inputs = self.transformer.embed_stretch(tokens, inside)
-        if conditioning.positions is not None:
-            rows = torch.arange(len(positions), device=positions.device)[:, None]
-            here = conditioning.positions[rows, inside.clamp(max=conditioning.positions.shape[1] - 1)]
-            inputs = inputs + here
+        inputs, here = self.enter_stretch(tokens, positions, conditioning)
         hidden, fresh = self.transformer.stretch(inputs, positions, cache)
         return self.logits(hidden, here), fresh
+
+    def enter_stretch(
+        self, tokens: Tensor, positions: Tensor, conditioning: Conditioning
+    ) -> tuple[Tensor, Tensor | None]:
+        """The inputs of the layers at positions (B, W), and the conditioning of those, if any: (B, W, D) both.
+
+        Those behind the sequence's end are given some number or other. Every way to run several begins here.
+        """
+        inside = positions.clamp(max=self.config.sequence_length - 1)
+        inputs = self.transformer.embed_stretch(tokens, inside)
+        if conditioning.positions is None:
+            return inputs, None
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        here = conditioning.positions[rows, inside.clamp(max=conditioning.positions.shape[1] - 1)]
+        return inputs + here, here
 
     def logits(self, hidden: Tensor, conditioning: Tensor | None) -> Tensor:
         """Logits (B, T, V), float32, of hidden states (B, T, D) and what conditions their positions, if anything."""

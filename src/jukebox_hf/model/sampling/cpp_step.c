@@ -1,4 +1,4 @@
-/* One step of a transformer on a CPU: every layer, every song, one position. cpp_step.py compiles and calls it.
+/* One step of a transformer on a CPU: every layer, every song, one position or several. cpp_step.py compiles and calls it.
 
    A step reads each weight once and does two operations with it, so its time is the time of reading the weights. That
    is what this file is about: rows of weights stream through once, in the type they are stored in, while activations
@@ -32,14 +32,14 @@ typedef struct {        /* y = (weight @ x) * scale + bias */
 typedef struct {
     const float *attention_norm_weight, *attention_norm_bias, *mlp_norm_weight, *mlp_norm_bias; /* (D,) */
     Matrix query, output, up, down; /* query holds keys and values too, but in a cross layer */
-    void *cache;                    /* (2, B, slots, H, E) */
+    void *cache;                    /* (2, songs, slots, H, E) */
     int64_t slots, kind, is_cross;  /* kind: which of the runs is this layer's */
 } Layer;
 
-typedef struct { int64_t write, is_kept, first, count; } Run; /* slots to write and to read, of one kind */
+typedef struct { int64_t write, is_kept, first, count; } Run; /* slots to write and to read, of one kind and row */
 
 typedef struct {
-    int64_t num_layers, batch, width, mlp_size, heads, head_size, cache_type, most_slots; /* the longest run */
+    int64_t num_layers, songs, batch, width, mlp_size, heads, head_size, cache_type, most_slots; /* the longest run */
     float residual_scale, epsilon;
 } Sizes;
 
@@ -338,26 +338,34 @@ static void store(void *cache, int64_t at, const float *values, const Sizes *siz
 ATTEND(attend_float32, float, )
 ATTEND(attend_bfloat16, uint16_t, from_bfloat16)
 
-static void attention(Member *me, const Layer *layer, const Run *run, const float *projected, float *out,
-                      float *scores, const Sizes *sizes) {
-    const int64_t size = sizes->head_size, state = sizes->heads * size, all = sizes->batch * layer->slots * state;
-    for (Span tasks = {0, 0}; take(me, sizes->batch * sizes->heads, 1, &tasks);)
+/* One row and head, which sees what rows of its song before it have stored. */
+static void attend(const Layer *layer, const Run *run, int64_t song, int64_t head, const float *query, float *out,
+                   float *scores, const Sizes *sizes) {
+    const int64_t size = sizes->head_size, state = sizes->heads * size, all = sizes->songs * layer->slots * state;
+    const int64_t from = song * layer->slots * state + head * size;
+    const int64_t write = from + run->write * state, key = from + run->first * state;
+    if (run->is_kept && !layer->is_cross) {
+        store(layer->cache, write, query + state, sizes);
+        store(layer->cache, all + write, query + 2 * state, sizes);
+    }
+    if (sizes->cache_type == FLOAT32)
+        attend_float32(query, (const float *)layer->cache + key, (const float *)layer->cache + all + key, out, scores,
+                       run->count, state, size);
+    else
+        attend_bfloat16(query, (const uint16_t *)layer->cache + key, (const uint16_t *)layer->cache + all + key, out,
+                        scores, run->count, state, size);
+}
+
+/* runs: (batch,). Rows of a song, firsts[song] and on, are its positions in their order: one thread takes all of them. */
+static void attention(Member *me, const Layer *layer, const Run *runs, const int64_t *firsts, const float *projected,
+                      float *out, float *scores, const Sizes *sizes) {
+    const int64_t heads = sizes->heads, size = sizes->head_size;
+    for (Span tasks = {0, 0}; take(me, sizes->songs * heads, 1, &tasks);)
         for (int64_t task = tasks.first; task < tasks.last; task++) {
-            const int64_t song = task / sizes->heads, head = task % sizes->heads * size;
-            const int64_t from = song * layer->slots * state + head;
-            const int64_t write = from + run->write * state, key = from + run->first * state;
-            const float *query = projected + song * layer->query.rows + head;
-            float *o = out + song * state + head;
-            if (run->is_kept && !layer->is_cross) {
-                store(layer->cache, write, query + state, sizes);
-                store(layer->cache, all + write, query + 2 * state, sizes);
-            }
-            if (sizes->cache_type == FLOAT32)
-                attend_float32(query, (const float *)layer->cache + key, (const float *)layer->cache + all + key, o,
-                               scores, run->count, state, size);
-            else
-                attend_bfloat16(query, (const uint16_t *)layer->cache + key,
-                                (const uint16_t *)layer->cache + all + key, o, scores, run->count, state, size);
+            const int64_t song = task / heads, head = task % heads;
+            for (int64_t row = firsts[song]; row < firsts[song + 1]; row++)
+                attend(layer, runs + row, song, head, projected + row * layer->query.rows + head * size,
+                       out + (row * heads + head) * size, scores, sizes);
         }
 }
 
@@ -374,7 +382,9 @@ static inline int64_t rows_at_once(const Member *me, int64_t rows) {
     for (int64_t song = 0; song < batch; song++)                                                                       \
         for (int64_t i = song * (SIZE) + span.first; i < song * (SIZE) + span.last; i++)
 
-typedef struct { const Layer *layers; const Run *runs; const Sizes *sizes; float *hidden, *scratch; } Step;
+typedef struct {
+    const Layer *layers; const Run *runs; const int64_t *firsts; const Sizes *sizes; float *hidden, *scratch;
+} Step;
 
 static void share_of_step(Member *me, const void *job) {
     const Step *the = job;
@@ -389,7 +399,7 @@ static void share_of_step(Member *me, const void *job) {
         meet(me);
         EACH_SPAN(l->query) linear(&l->query, normed, projected, batch, span);
         meet(me);
-        attention(me, l, the->runs + l->kind, projected, read, scores, sizes);
+        attention(me, l, the->runs + l->kind * batch, the->firsts, projected, read, scores, sizes);
         meet(me);
         EACH_SPAN(l->output) {
             linear(&l->output, read, attended, batch, span);
@@ -412,9 +422,11 @@ static void share_of_step(Member *me, const void *job) {
     }
 }
 
-/* hidden (B, D) goes through all layers in place. scratch: as many floats as scratch_size says. */
-void step(const Layer *layers, const Run *runs, const Sizes *sizes, float *hidden, float *scratch, Crew *crew) {
-    together(crew, share_of_step, &(Step){layers, runs, sizes, hidden, scratch});
+/* hidden (B, D) goes through all layers in place. runs: (kinds, B). firsts: (songs + 1,), the first row of each song, and
+   B behind. scratch: as many floats as scratch_size says. */
+void step(const Layer *layers, const Run *runs, const int64_t *firsts, const Sizes *sizes, float *hidden,
+          float *scratch, Crew *crew) {
+    together(crew, share_of_step, &(Step){layers, runs, firsts, sizes, hidden, scratch});
 }
 
 typedef struct { const Matrix *matrix; const float *hidden; float *logits; int64_t batch; } Head;

@@ -8,8 +8,10 @@ anything does not fit (nothing compiled, another device or dtype, a layer that w
 """
 
 import ctypes
+import functools
 import weakref
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -44,15 +46,21 @@ class _Layer(ctypes.Structure):
     ]
 
 
-class _CRun(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("write", "is_kept", "first", "count")]
-
-
 class _Sizes(ctypes.Structure):
     _fields_ = [
         *(
             (n, ctypes.c_int64)
-            for n in ("num_layers", "batch", "width", "mlp_size", "heads", "head_size", "cache_type", "most_slots")
+            for n in (
+                "num_layers",
+                "songs",
+                "batch",
+                "width",
+                "mlp_size",
+                "heads",
+                "head_size",
+                "cache_type",
+                "most_slots",
+            )
         ),
         *((name, ctypes.c_float) for name in ("residual_scale", "epsilon")),
     ]
@@ -109,6 +117,7 @@ class CppStepper:
         self._batch, self._width = cache.batch_size, first.mlp.up.in_features
         self._sizes = _Sizes(
             num_layers=len(transformer.layers),
+            songs=self._batch,
             batch=self._batch,
             width=self._width,
             mlp_size=first.mlp.up.out_features,
@@ -126,8 +135,8 @@ class CppStepper:
         read = sum(stored_matrix(linear)[0].nbytes for linear in layer_linears(first))
         self._crew = Crew(self._library, threads_for(read, threads))
         self.close = weakref.finalize(self, self._crew.close)
-        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(self._crew.count))
-        self._scratch = self._pointer(torch.empty(count, dtype=torch.float32, device="cpu"), (count,))
+        self._runs = torch.stack([runs_of(kind) for kind in self._kinds])
+        self._scratch = torch.empty(0, dtype=torch.float32, device="cpu")
 
     @property
     def threads(self) -> int:
@@ -148,26 +157,59 @@ class CppStepper:
                 f"{self._length} that native steps were made for; make a CppStepper for each cache, and reset it"
             )
         inputs, here = self._prior.enter_step(token, conditioning, cache)
-        hidden = inputs.float().expand(self._batch, -1, -1).contiguous()
-        runs = (_CRun * len(self._kinds))(*(_checked_run(kind, position) for kind in self._kinds))
-        pointer = ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._width), torch.float32))
-        with self._crew.at_work() as crew:
-            scratch = ctypes.c_void_p(self._scratch)
-            self._library.step(self._layers, runs, ctypes.byref(self._sizes), pointer, scratch, crew)
+        inputs = inputs.expand(self._batch, -1, -1)[:, 0]
+        positions = torch.full((self._batch,), position, dtype=torch.long, device="cpu")
+        logits = self.run(inputs, None if here is None else here[:, 0], positions, [1] * self._batch)
         cache.position.add_(1)
+        return logits[:, None]
+
+    def run(self, inputs: Tensor, here: Tensor | None, positions: Tensor, counts: Sequence[int]) -> Tensor:
+        """Run rows of inputs (n, D) at their positions (n,), `counts` of each song of the cache, and write all of them.
+
+        Rows of a song stand one after the other and so do their positions; each reads those before it.
+
+        Args:
+            here: (n, D) what conditions each row's position, if anything.
+
+        Returns:
+            Logits (n, V), float32: the same bits whatever rows are beside a row.
+        """
+        hidden, runs = (
+            inputs.to(torch.float32, copy=True, memory_format=torch.contiguous_format),
+            self._runs[:, positions],
+        )
+        firsts, rows = torch.tensor([0, *accumulate(counts)], dtype=torch.long, device="cpu"), len(inputs)
+        if (len(firsts), int(firsts[-1])) != (self._batch + 1, rows):
+            raise ValueError(f"{rows} rows for the native step are said to be {list(counts)} of {self._batch} songs")
+        pointers = [
+            ctypes.c_void_p(address_of(runs, (len(self._kinds), rows, 4), torch.long)),
+            ctypes.c_void_p(address_of(firsts, (self._batch + 1,), torch.long)),
+            ctypes.byref(self._sizes),
+            ctypes.c_void_p(address_of(hidden, (rows, self._width), torch.float32)),
+        ]
+        with self._crew.at_work() as crew:
+            self._sizes.batch = rows
+            self._library.step(self._layers, *pointers, ctypes.c_void_p(self._scratch_for(rows)), crew)
         if self._prior.config.tie_word_embeddings and here is not None:
             hidden = hidden + here.float()  # as the prior's head does
         return self._logits(hidden)
 
+    def _scratch_for(self, rows: int) -> int:
+        """The address of memory for so many rows, which is kept for the next."""
+        count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(self._crew.count))
+        if len(self._scratch) < count:
+            self._scratch = torch.empty(count, dtype=torch.float32, device="cpu")
+        return address_of(self._scratch, (len(self._scratch),), torch.float32)
+
     def _logits(self, hidden: Tensor) -> Tensor:
-        """What the head makes of hidden states (B, 1, D): (B, 1, V)."""
-        logits = torch.empty(self._batch, 1, self._head.rows, dtype=torch.float32, device="cpu")
+        """What the head makes of hidden states (n, D): (n, V)."""
+        logits = torch.empty(len(hidden), self._head.rows, dtype=torch.float32, device="cpu")
         with self._crew.at_work() as crew:
             self._library.head(
                 ctypes.byref(self._head),
-                ctypes.c_void_p(address_of(hidden, (self._batch, 1, self._head.columns), torch.float32)),
-                ctypes.c_void_p(address_of(logits, (self._batch, 1, self._head.rows), torch.float32)),
-                ctypes.c_int64(self._batch),
+                ctypes.c_void_p(address_of(hidden, (len(hidden), self._head.columns), torch.float32)),
+                ctypes.c_void_p(address_of(logits, (len(hidden), self._head.rows), torch.float32)),
+                ctypes.c_int64(len(hidden)),
                 crew,
             )
         return logits
@@ -226,9 +268,15 @@ def run_of(kind: AttentionKind, position: int) -> tuple[int, bool, int, int]:
     raise TypeError(f"{type(kind).__name__} has no run of slots")
 
 
-def _checked_run(kind: AttentionKind, position: int) -> _CRun:
-    """`run_of` for C, which writes and reads where it says."""
-    write, is_kept, first, count = run_of(kind, position)
-    if not (0 <= write < kind.slots and first >= 0 and 0 < count <= kind.slots - first):
-        raise ValueError(f"position {position} is none that {type(kind).__name__} of {kind.slots} slots has a run for")
-    return _CRun(write, is_kept, first, count)
+@functools.lru_cache(maxsize=64)
+def runs_of(kind: AttentionKind) -> Tensor:
+    """`run_of` of every position, (T, 4) int64, for C, which writes and reads where they say."""
+    runs = torch.tensor(
+        [run_of(kind, position) for position in range(kind.grid.rows * kind.grid.columns)],
+        dtype=torch.long, device="cpu",
+    )  # fmt: skip
+    write, _, first, count = runs.T
+    is_right = (write >= 0) & (write < kind.slots) & (first >= 0) & (count > 0) & (count <= kind.slots - first)
+    if not is_right.all():
+        raise ValueError(f"{type(kind).__name__} of {kind.slots} slots has no run for some positions")
+    return runs

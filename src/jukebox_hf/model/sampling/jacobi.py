@@ -53,25 +53,28 @@ class JacobiLoop:
 
     def advance(self, width: int, limit: int) -> int:
         """One forward of `width` positions of each row, which goes on up to `limit` codes; how many became final."""
-        prefix, settings = self._prior.config.prefix_length, self._settings
+        prefix = self._prior.config.prefix_length
         spots = self._at + self._steps[: 2 * width]
         self._reach(2 * width)
-        drawn, behind = spots[:, :width], spots[:, width:]
-        tokens = self._tokens.gather(1, drawn + (prefix - 1)).repeat(settings.rows, 1)
-        positions = (drawn + prefix).repeat(settings.rows, 1)
-        raw = self.stretcher.step_many(tokens, positions, self._buffers.conditioning)
-        logits = guided(raw, settings)
+        drawn = spots[:, :width]
+        positions = drawn + prefix
+        guesses = self._tokens.gather(1, positions)
+        tokens = self._of_all_rows(torch.cat([self._tokens.gather(1, positions[:, :1] - 1), guesses[:, :-1]], dim=1))
+        positions = self._of_all_rows(positions)
+        raw = self.stretcher.step_many(tokens, positions, self._buffers.conditioning, prefix + limit)
+        logits = guided(raw, self._settings)
         kept = self._filtered(logits)
-        new = self._picked(torch.cat([kept, kept[:, -1:].expand(-1, width, -1)], dim=1), spots)
-        is_right = new[:, :width] == self._tokens.gather(1, drawn + prefix)
-        counts = (is_right.long().cumprod(dim=1).sum(dim=1) + 1).clamp(max=width)
+        new = self._picked(kept, drawn)
+        counts = ((new == guesses).long().cumprod(dim=1).sum(dim=1) + 1).clamp(max=width)
         counts = counts.minimum((limit - self._at[:, 0]).clamp(min=0))
-        self.stretcher.keep(counts.repeat(settings.rows))
-        self._note_bad(logits, drawn, counts)
-        self._write(drawn, new[:, :width])
-        self._write(behind, new[:, width:])
-        self._at = self._at + counts[:, None]
+        self.stretcher.keep(self._of_all_rows(counts))
         found = counts.tolist()
+        behind = spots[:, width : width + max(found)]  # as many as the next stretch may reach
+        if not torch.isfinite(logits.sum()):
+            self._note_bad(logits, drawn, counts)
+        self._write(drawn, new)
+        self._write(behind, self._picked(kept[:, -1:].expand(-1, behind.shape[1], -1), behind))
+        self._at = self._at + counts[:, None]
         self.starts = [start + count for start, count in zip(self.starts, found, strict=True)]
         return sum(found)
 
@@ -84,6 +87,11 @@ class JacobiLoop:
         """Put the codes that are final into the buffers of the window, and the cache behind those of all rows."""
         rows, length = self._buffers.tokens.shape
         self._buffers.tokens.copy_(self._tokens[:, :length].repeat(rows // len(self.starts), 1))
+
+    def _of_all_rows(self, songs: Tensor) -> Tensor:
+        """Of songs (B, ...), for all their rows (R * B, ...)."""
+        rows = self._settings.rows
+        return songs if rows == 1 else songs.repeat(rows, *[1] * (songs.dim() - 1))
 
     def _reach(self, count: int) -> None:
         if self._buffers.noise is not None:

@@ -10,6 +10,7 @@ from ..checks.validation import is_integer, require
 _WIDTHS = (1, 2, 4, 8, 16, 32)  # that "auto" tries; 1 is one code at a time
 _TRIAL = 9  # forwards of a try; the first, which may allocate, does not count
 _BETWEEN = 256  # forwards from one try of the neighbours to the next
+_HOPELESS = 0.7  # of the best rate so far: beyond a number of positions that gives less, none is tried
 
 
 def check_jacobi(value: object, name: str = "jacobi") -> None:
@@ -72,6 +73,9 @@ class Pace:
             self._seconds[width] += seconds
         self._at += 1
         self._since += 1
+        best = self._fastest()
+        if self._at % _TRIAL == 0 and width > best and self._rate(width) < _HOPELESS * self._rate(best):
+            self._plan = self._plan[: self._at]
         if self._at >= len(self._plan) and self._since >= _BETWEEN:
             self._try_neighbours()
 

@@ -19,7 +19,7 @@ from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.plain_modules import hook_on, interception, patch_of
 from ..networks.transformer import PLAIN, FloatLayerNorm, JukeboxBlock, JukeboxMLP, JukeboxTransformer
 
-_STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "logits")}
+_STEPS = {name: getattr(JukeboxPrior, name) for name in ("step", "enter_step", "stretch", "enter_stretch", "logits")}
 
 
 def misfit(prior: JukeboxPrior, cache: JukeboxCache, floats: Collection[torch.dtype]) -> str | None:

@@ -1,7 +1,8 @@
 """Steps of several positions at once: who computes them, and why they are not possible here.
 
-Flows in: a prior, its cache, a backend. Flows out: a stretcher, whose logits of W positions are those of one after the
-other, or in words why there is none. A backend that takes W positions itself gets a line in `stretcher_of`.
+Flows in: a prior, its cache, a backend and its step. Flows out: a stretcher, whose logits of W positions are those of
+one after the other, or in words why there is none. A backend that takes W positions itself gets a line in
+`stretcher_of`.
 """
 
 from typing import Protocol
@@ -12,6 +13,9 @@ from torch import Tensor
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .backends import Step
+from .cpp_step import CppStepper
+from .cpp_stretch import CppStretcher
 from .step_checks import listener
 
 
@@ -24,8 +28,11 @@ class Stretcher(Protocol):
 
     backend: str
 
-    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning) -> Tensor:
-        """Logits (B, W, V) float32 at positions (B, W), each from the token before it (B, W); caches keep nothing."""
+    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
+        """Logits (B, W, V) float32 at positions (B, W), each from the token before it (B, W).
+
+        What caches hold for later is as it was once `keep` was called. Logits at `stop` and behind mean nothing.
+        """
 
     def keep(self, counts: Tensor) -> None:
         """Let the first `counts` (B,) positions of each row, of the last call, stay in the caches."""
@@ -40,7 +47,7 @@ class EagerStretcher:
         self._prior, self._cache = prior, cache
         self._fresh: list[Tensor | None] = []
 
-    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning) -> Tensor:
+    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
         self._positions = positions
         logits, self._fresh = self._prior.stretch(tokens, positions, conditioning, self._cache)
         return logits
@@ -50,9 +57,10 @@ class EagerStretcher:
         self._fresh = []
 
 
-def stretcher_of(prior: JukeboxPrior, cache: JukeboxCache, backend: str) -> Stretcher:
-    """The stretcher of a backend, where `reason_against_stretches` has none."""
-    return EagerStretcher(prior, cache)
+def stretcher_of(prior: JukeboxPrior, cache: JukeboxCache, step: Step) -> Stretcher:
+    """The stretcher of a backend's step, where `reason_against_stretches` has none."""
+    stepper = getattr(step, "__self__", None)
+    return CppStretcher(stepper, prior, cache) if isinstance(stepper, CppStepper) else EagerStretcher(prior, cache)
 
 
 def reason_against_stretches(prior: JukeboxPrior, backend: str, is_auto: bool = False) -> str | None:
@@ -65,8 +73,8 @@ def reason_against_stretches(prior: JukeboxPrior, backend: str, is_auto: bool = 
     is_half = dtype != torch.float32 or prior.transformer.layers[0].mlp.up.weight.dtype != torch.float32
     if (reason := listener(prior)) is not None:
         return reason
-    if backend == "triton" or (backend == "cpp" and is_half):
-        return f"backend {backend} takes one position at a time" + " of such matrices" * (backend == "cpp")
-    if is_auto and is_half:
+    if backend == "triton":
+        return "backend triton takes one position at a time"
+    if is_auto and is_half and backend != "cpp":
         return "near ties of half precision could fall otherwise"
     return None

@@ -217,6 +217,8 @@ class WindowDecoder:
         self.kept_logits: list[Tensor] = []
         self._keeps_logits = keep_logits
         self._recorded: _Recorded | None = None
+        self._step: Step = prior.step  # but where a graph is replayed
+        self._jacobi: JacobiLoop | None = None
 
     @torch.no_grad()
     def prefill(
@@ -307,13 +309,13 @@ class WindowDecoder:
         if reason is not None:
             logger.warning_once(f"codes are drawn one at a time in spite of jacobi={self.options.jacobi!r}: {reason}")
             return None
-        stretcher = stretcher_of(self.prior, self.cache, self.backend)
-        options = self.options
+        stretcher, options = stretcher_of(self.prior, self.cache, self._step), self.options
         return JacobiLoop(self.prior, stretcher, options.settings, options.may_draw_lyrics, self.pace.most)
 
     def _decode_stretches(self, stop: int) -> None:
         """Decode until every row has `stop` codes; those that guess well go on. Gives up where somebody listens."""
         loop = self._jacobi
+        self._look_for_other_parts()
         if not loop.starts:
             self._decode_some(min(1, stop - self._done))
         while loop.starts and loop.reached < stop:
@@ -378,6 +380,7 @@ class WindowDecoder:
         self._buffers, self._body = self._recorded.buffers, self._recorded.body
 
     def _step_by(self, step: Step) -> None:
+        self._step = step
         self._body = partial(decode_one, step, self.options, self.prior, self._buffers, self.cache)
 
     def _look_for_hooks(self) -> None:
@@ -403,6 +406,8 @@ class WindowDecoder:
     def _go_on_by(self, backend: str) -> None:
         self.backend = backend
         self._step_by(step_of(self.prior, self.cache, backend))
+        if self._jacobi is not None:
+            self._jacobi.stretcher = stretcher_of(self.prior, self.cache, self._step)
 
     def _keep(self, logits: Tensor) -> None:
         if self._keeps_logits:
