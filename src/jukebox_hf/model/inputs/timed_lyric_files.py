@@ -22,13 +22,13 @@ from .lyric_times import LyricTime, read_lyric_times
 
 ALIGNMENT_FORMAT = "jukebox-alignment-1"  # of `TimedLyrics.to_dict`
 _CLOCK = r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2})(?:[.,:](\d{1,3}))?"
-_STAMP = re.compile(rf"[\[<]{_CLOCK}[\]>]")
+_TIME_MARK = re.compile(rf"[\[<]{_CLOCK}[\]>]")
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 _LEADING = re.compile(rf"\s*\[{_CLOCK}\]")
 _LRC_TAGS = "al|ar|au|by|encoding|hash|id|kana|la|length|lr|offset|re|sign|ti|tool|total|ve|#"
 _LRC_TAG = re.compile(rf"\s*\[({_LRC_TAGS}):([^\]]*)\]\s*", re.I)
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
-_HEADING = re.compile(r"\s*\[[^\[\]]{1,80}\]\s*")
+_IN_BRACKETS = re.compile(r"\s*\[[^\[\]]{1,80}\]\s*")
 _UNTIMED = "or sing it without its times"
 
 
@@ -72,9 +72,9 @@ def read_timed_text(name: str, text: str, *, with_times: bool = True) -> TimedTe
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     found = other_format(text)
-    if found is None or found[0] not in _READERS:
+    if found is None or found[0] not in _TIMED_READERS:
         return None
-    return _READERS[found[0]](name, text, with_times)
+    return _TIMED_READERS[found[0]](name, text, with_times)
 
 
 def fitted_times(name: str, lyrics: str, timed: TimedText) -> tuple[LyricTime, ...]:
@@ -124,7 +124,7 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
             starts.append(_seconds(stamp.groups()))
             at = stamp.end()
         rest = line[at:]
-        if _STAMP.search(rest):
+        if _TIME_MARK.search(rest):
             lines.append(_line_of_words(where, rest, starts))
         elif rest.strip() or starts:
             lines += [_Line(where, (_Piece(rest.strip(), start),)) for start in starts or [None]]
@@ -139,7 +139,7 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
 
 def _line_of_words(where: str, text: str, starts: Sequence[float]) -> _Line:
     """A line with a time before each word, and perhaps one behind the last."""
-    stamps = list(_STAMP.finditer(text))
+    stamps = list(_TIME_MARK.finditer(text))
     edges = zip([0, *(stamp.end() for stamp in stamps)], [*(stamp.start() for stamp in stamps), len(text)], strict=True)
     seconds = [next(iter(starts), None), *(_seconds(stamp.groups()) for stamp in stamps)]
     pieces = [_Piece(text[first:last], second) for second, (first, last) in zip(seconds, edges, strict=True)]
@@ -182,7 +182,7 @@ def _cue_lines(name: str, rows: Sequence[tuple[int, str]], start: float, end: fl
     total, done = sum(len(_bare(row)) for _, row in texts) or 1, 0
     for place, (number, row) in enumerate(texts):
         begin = start + (end - start) * done / total
-        stamps = list(_STAMP.finditer(row))
+        stamps = list(_TIME_MARK.finditer(row))
         edges = [0, *(stamp.end() for stamp in stamps)], [*(stamp.start() for stamp in stamps), len(row)]
         seconds = [begin, *(_seconds(stamp.groups(), hours=True) for stamp in stamps)]
         pieces = [
@@ -266,7 +266,7 @@ def _alignment(name: str, content: Mapping[str, Any], with_times: bool) -> Timed
     return TimedText(lyrics, read_lyric_times(name, times))
 
 
-_READERS: dict[str, Callable[[str, str, bool], TimedText]] = {
+_TIMED_READERS: dict[str, Callable[[str, str, bool], TimedText]] = {
     "LRC": _lrc,
     "SRT or WebVTT": _cues,
     "WebVTT": _cues,
@@ -293,7 +293,7 @@ def _joined(name: str, lines: Sequence[_Line], with_times: bool, between: str = 
         text = "".join(piece.text for piece in line.pieces)
         margin, at = len(text) - len(text.lstrip()), length
         texts.append(text.strip())
-        for piece in line.pieces if with_times and not _HEADING.fullmatch(text) else ():
+        for piece in line.pieces if with_times and not _IN_BRACKETS.fullmatch(text) else ():
             require(
                 piece.start is not None,
                 f"{line.where} has words without a time ({shown(piece.text.strip())}); put one before them, {_UNTIMED}",
@@ -355,7 +355,7 @@ def _unmarked(text: str) -> str:
 
 
 def _bare(row: str) -> str:
-    return _unmarked(_STAMP.sub("", row)).strip()
+    return _unmarked(_TIME_MARK.sub("", row)).strip()
 
 
 def _around(text: str, place: int) -> str:
