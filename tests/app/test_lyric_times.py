@@ -2,13 +2,17 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from jukebox_hf import JukeboxModel, JukeboxProcessor
-from jukebox_hf.app import cli
+from jukebox_hf.app import cli, transcoding
+from jukebox_hf.app.runs import song_runs
+from jukebox_hf.app.runs.requests import repeat_line, short_repeat_line
 from jukebox_hf.app.runs.song_folder import load_codes
+from jukebox_hf.app.runs.song_request import read_request
 
 LRC = "[ti:Row]\n[00:00.00]Row, row, row your boat\n[00:00.30]gently down the stream\n[00:00.55]merrily\n"
 WORDS = "Row, row, row your boat\ngently down the stream\nmerrily"
@@ -25,7 +29,6 @@ def made(tmp_path_factory, repository):
         "unasked": ("--lyrics-file", folder / "a.lrc"),
         "timed": ("--lyrics-file", folder / "a.lrc", "--lyric-times", "file"),
         "again": ("--lyrics-file", folder / "timed.json", "--lyric-times", "file"),
-        "pairs": ("--lyrics", WORDS, "--lyric-times", TIMES),
     }
     for name, words in ways.items():
         common = ("--model", repository, "--seconds", 0.6, "--levels", 2, "--seed", 3, "--out", folder / f"{name}.wav")
@@ -51,12 +54,31 @@ def test_a_file_is_sung_without_its_stamps_and_its_times_are_followed_where_aske
     assert request_of(made, "unasked")["lyric_times"] is None
     assert request_of(made, "timed")["lyric_times"] == TIMES
     assert codes_of(made, "timed") != codes_of(made, "typed")
-    assert codes_of(made, "timed") == codes_of(made, "again") == codes_of(made, "pairs")
+    assert codes_of(made, "timed") == codes_of(made, "again")
 
 
 def test_the_again_line_says_the_times(made):
     command = json.loads((made / "timed.json").read_text())["command"]
     assert f"--lyric-times {TIMES}" in command
+
+
+def test_long_times_are_read_from_the_side_car_again():
+    times = ",".join(f"{place}@{place}" for place in range(60))
+    request = read_request({"kind": "generate", "lyrics": "la" * 40, "lyric_times": times})
+    assert "--lyrics-file a.json --lyric-times file" in short_repeat_line(request, Path("a.wav"))
+    assert f"--lyric-times {times}" in repeat_line(request, Path("a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [((), "0@1,3@2"), (("--lyrics", "lo"), None), (("--lyrics-from", "1"), None), (("--lyric-times", "0@5"), "0@5")],
+)
+def test_times_are_taken_over_with_the_words_that_they_are_of(run_cli, monkeypatch, words, times):
+    older, found = {"lyrics": "la la", "lyric_times": "0@1,3@2"}, []
+    monkeypatch.setattr(song_runs, "run_songs", lambda *asked: found.append(asked) or [])
+    monkeypatch.setattr(transcoding, "find_codes", lambda path: (path, older))
+    assert run_cli("continue", "a.codes.safetensors", *words, "--json").code == 0
+    assert found[0][0][0].get("lyric_times") == times
 
 
 def test_from_python_the_same_times_give_the_same_song(made, repository):
