@@ -260,6 +260,7 @@ def test_the_commands_of_the_page_work_as_they_stand(run_cli, repository, song, 
     page = (root / "docs/how-to/lyrics-and-time.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     commands = [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    commands = [words for words in commands if words[1] != "generate"]  # tests/docs sings it
     assert [words[1] for words in commands] == ["align", "align", "find-alignment-head"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-jukebox").symlink_to(repository)

@@ -7,8 +7,9 @@ import torch
 from jukebox_hf import JukeboxPriorConfig
 from jukebox_hf.data.audio_windows import AudioWindows
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.prior_batches import check_vocabulary, prior_inputs, timed_lyric_span
+from jukebox_hf.data.prior_batches import check_vocabulary, prior_inputs
 from jukebox_hf.model.inputs.labels import SongDescription
+from jukebox_hf.model.inputs.lyric_windows import timed_lyric_span
 
 RATE = 8000
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 
@@ -13,7 +14,7 @@ import soundfile
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import read_header, read_span
 from jukebox_hf.data.song_tables import split_of
-from jukebox_hf.data.songs import CorruptSongsError, in_split
+from jukebox_hf.data.songs import CorruptSongsError, in_split, parse_times
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 pa = pytest.importorskip("pyarrow")
@@ -222,6 +223,44 @@ def test_missing_columns_are_named(tmp_path):
 def test_times_that_do_not_fit_are_refused(tmp_path, times, sentence):
     folder = make_folder(tmp_path / "songs", columns=("artist", "genre", "lyrics", "timed_lyrics"), timed_lyrics=times)
     with pytest.raises(ValueError, match=f"timed_lyrics of 0.flac {sentence}"):
+        open_songs(folder).check_labels()
+
+
+TIMED = "[00:00.10]La <00:00.40>la"
+
+
+@pytest.mark.parametrize(
+    "given", [TIMED, "a.lrc", '{"words": [{"word": "La", "start": 0.1}, {"word": "la", "start": 0.4}]}']
+)
+@pytest.mark.parametrize("lyrics", ["la la", ""])
+def test_files_of_timed_lyrics_time_the_characters_of_a_song(tmp_path, given, lyrics):
+    columns = ("artist", "genre", "lyrics", "timed_lyrics")
+    folder = make_folder(tmp_path / "songs", 2, columns, timed_lyrics=given, lyrics=lyrics)
+    (folder / "a.lrc").write_text(TIMED, encoding="utf-8")
+    songs = open_songs(folder)
+    songs.check_labels()
+    assert songs[0].lyrics == (lyrics or "La la")
+    assert [round(start, 6) for start, _ in songs[0].lyric_times] == [0.1, 0.2, 0.3, 0.4, 0.4]
+    assert parse_times(json.dumps(songs[0].lyric_times), songs[0]) == songs[0].lyric_times  # as shards keep them
+    assert songs[1].lyric_times is None
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("b.lrc", "metadata.csv, line 2, names the timed_lyrics 'b.lrc', which is not there"),
+        ("../b.lrc", "line 2, names '../b.lrc', which is not inside"),
+        ("utf16.lrc", "utf16.lrc is in UTF-16"),
+        ("[00:00.50]la\n[00:00.10]la", "timed_lyrics of 0.flac, line 2, goes back to 0.1 s after 0.5 s"),
+        ("[00:00.50]la lo", "timed_lyrics of 0.flac has the words 'o' where line 1 of the lyrics has 'a'"),
+        ("[00:00.50]la\n[00:09.00]la", "timed_lyrics of 0.flac goes on to 9.00 s, but the recording ends at 1.00 s"),
+    ],
+)
+def test_files_of_timed_lyrics_that_do_not_fit_are_refused(tmp_path, given, sentence):
+    columns = ("artist", "genre", "lyrics", "timed_lyrics")
+    folder = make_folder(tmp_path / "songs", 2, columns, timed_lyrics=given)
+    (folder / "utf16.lrc").write_text(TIMED, encoding="utf-16")
+    with pytest.raises(ValueError, match=re.escape(sentence)):
         open_songs(folder).check_labels()
 
 

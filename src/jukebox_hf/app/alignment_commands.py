@@ -143,10 +143,10 @@ def find_alignment_head(
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said, by the names of `JukeboxProcessor`."""
-    from jukebox_hf.app.transcoding import read_lyrics
+    from jukebox_hf.app.runs.lyric_files import read_lyrics
 
     words = {name: options[name] for name in _ALIGNED_WORDS if name in options and name != "lyrics_file"}
     read_request(words)  # refuses what is no such word, before a model is opened
     file = options["lyrics_file"]
-    lyrics = None if file is None else read_lyrics(file, "write the lyrics that are sung into it")
-    return {"lyrics": lyrics, **words}
+    cure = "write the lyrics that are sung into it"
+    return {"lyrics": None if file is None else read_lyrics(file, cure=cure)["lyrics"], **words}

@@ -142,6 +142,8 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     else:
         text = path.with_suffix(".txt")
         words = {"lyrics": read_lyric_file(text)} if text.is_file() else {}
+    if {"lyrics", "lyrics_from"} & {name for name, value in said.items() if value is not None}:
+        words.pop("lyric_times", None)  # which are of the older words
     words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
     if state is None:

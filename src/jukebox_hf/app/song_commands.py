@@ -197,12 +197,12 @@ def _tell_folder(found: dict[str, Any], as_json: bool, what: str) -> None:
 
 def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said of the song, by the names of `SongRequest`."""
-    from jukebox_hf.app.transcoding import read_lyrics
+    from jukebox_hf.app.runs.lyric_files import read_lyrics
 
     said = {name: options[name] for name in SONG_OPTIONS if options.get(name) is not None}
     if (file := options["lyrics_file"]) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
-        said["lyrics"] = read_lyrics(file)
+        said |= read_lyrics(file, said.get("lyric_times"))
     return said | {"kind": command}
 
 
@@ -240,6 +240,10 @@ def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
     said = said | {"codes": str(path)}
     told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
     inherited = {k: v for k, v in told.items() if SONG_OPTIONS[k].is_inherited and v is not None}
+    if {"lyrics", "lyrics_from"} & set(said):
+        inherited.pop("lyric_times", None)  # which are of the older words
+    if "lyric_times" in said:
+        inherited.pop("lyrics_from", None)
     if said["kind"] == "repaint":
         inherited.pop("seed", None)  # which would sing the stretch as it was
     if older is not None and not set(said) & {"artist", "genre"}:

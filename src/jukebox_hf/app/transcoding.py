@@ -12,7 +12,7 @@ from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
-from jukebox_hf.app.runs.requests import check_recording, read_lyric_file
+from jukebox_hf.app.runs.requests import check_recording
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
@@ -237,22 +237,6 @@ def told_by_codes(codes: Path, said: Mapping[str, Any], say: Callable[[str], Non
         words = f"its words are unknown ({', '.join(unknown)}); they can be said again"
         say(f"jukebox-hf: {codes} has no {sidecar}, so {words}")
     return {"model": model}
-
-
-def read_lyrics(path: Path, cure: str = "leave --lyrics-file out for an instrumental") -> str:
-    """The lyrics in a text file, or those of the song whose side-car this is.
-
-    Raises:
-        ValueError: neither, or no words in it; `cure` says what to do then.
-    """
-    if path.suffix.lower() != ".json":
-        lyrics = read_lyric_file(path)
-        require(lyrics.strip() != "", f"{path} holds no words; {cure}")
-        return lyrics
-    require(path.is_file(), f"{path} is not a file; check the path")
-    lyrics = read_request(read_sidecar(path)["request"], str(path)).lyrics
-    require(lyrics.strip() != "", f"{path} is of a song without lyrics; give a text file, or leave --lyrics-file out")
-    return lyrics
 
 
 def _request_in(sidecar: Path) -> dict[str, Any] | None:

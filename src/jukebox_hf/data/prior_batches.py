@@ -2,8 +2,8 @@
 
 Flows in: windows with labels, of sound or of codes. Flows out: `artist_ids`, `genre_ids`, `timing`, `lyric_ids`. The
 lyrics of a window are those around its middle: by the original's rule, which spreads them evenly over the song
-(SPEC 6.4), or by the times at which they are sung, where these are known. A song that is longer or shorter than those
-of the prior is told as it will be when such a song is written.
+(SPEC 6.4), or, as when a song is written, by the times at which they are sung, where these are known. A song that is
+longer or shorter than those of the prior is told as it will be when such a song is written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from jukebox_hf.data.songs import Songs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, check_genre_count, window_inputs
-from jukebox_hf.model.inputs.lyric_windows import first_lyric_span, short_lyric_span
+from jukebox_hf.model.inputs.lyric_windows import first_lyric_span
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.songs.song_plan import told_song_samples
 
@@ -72,27 +72,6 @@ def told_labels(tokenizer: JukeboxTokenizer, song: SongDescription, config: Juke
     return replace(labels, timing=replace(labels.timing, told_samples=told))
 
 
-def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False) -> np.ndarray:
-    """Choose the characters around the one that is sung in the middle of a window.
-
-    Args:
-        starts: second at which each character begins, growing.
-        length: characters that the prior reads per window (N), even.
-        middle: second of the window's middle.
-        is_filled_behind: fill short lyrics up behind their end.
-
-    Returns:
-        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front (SPEC 6.4), or behind.
-    """
-    count = len(starts)
-    if count < length:
-        return short_lyric_span(count, length, is_filled_behind)
-    half = length // 2
-    sung = int(np.searchsorted(np.asarray(starts), middle, side="right")) - 1
-    start = min(max(sung, half), count - half) - half
-    return np.arange(start, start + length)
-
-
 def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxPriorConfig) -> None:
     """Refuse songs whose artists or genres the prior's lists do not hold: they would become "unknown".
 
@@ -131,11 +110,10 @@ def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], b
 
 def _lyric_row(labels: LevelLabels, times: Sequence[tuple[float, float]] | None) -> np.ndarray:
     """The characters of one window (N,)."""
-    length, timing, lyrics = labels.config.lyric_length, labels.timing, labels.lyrics
-    is_filled_behind = labels.config.lyric_filler is not None
-    if times is None:
-        span = first_lyric_span(len(lyrics.ids), length, timing, is_filled_behind)
-    else:
-        middle = (timing.offset_samples + timing.window_samples / 2) / labels.config.sampling_rate
-        span = timed_lyric_span([times[offset][0] for offset in lyrics.offsets], length, middle, is_filled_behind)
-    return labels.lyric_ids(span)
+    config, lyrics = labels.config, labels.lyrics
+    if times is None or not lyrics.ids:
+        return labels.lyric_ids(
+            first_lyric_span(len(lyrics.ids), config.lyric_length, labels.timing, config.lyric_filler is not None)
+        )
+    timed = replace(labels, lyric_starts=tuple(times[offset][0] for offset in lyrics.offsets))
+    return timed.lyric_ids(timed.window_characters())

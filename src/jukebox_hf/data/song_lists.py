@@ -47,7 +47,7 @@ def read_song_list(path: Path) -> list[ListedRow]:
     Raises:
         ValueError: what is no such file, or has a row that does not fit; in one sentence with the line.
     """
-    text = _text(path)
+    text = read_listed_text(path)
     rows = list(_csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text))
     require(len(rows) > 0, f"{path} lists no song; add one line for each")
     return rows
@@ -111,11 +111,15 @@ def _kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def _text(path: Path) -> str:
-    """The file as text; what is not UTF-8 is named with its line."""
+def read_listed_text(path: Path, wanted: str = "a list of songs") -> str:
+    """The file as text; what is not UTF-8 is named with its line.
+
+    Raises:
+        ValueError: in one sentence.
+    """
     check_file(path, _MOST_LIST_BYTES)
     content = path.read_bytes()
-    refuse_kind(path, content[:512], wanted="a list of songs", cure="name a text file in UTF-8")
+    refuse_kind(path, content[:512], wanted=wanted, cure="name a text file in UTF-8")
     require(
         not content.startswith((b"\xff\xfe", b"\xfe\xff")),
         f"{path} is in UTF-16 or UTF-32, as spreadsheets write 'Unicode text'; save it as UTF-8",

@@ -27,7 +27,7 @@ from jukebox_hf.data.songs import (
     check_lyrics,
     describe_skipped,
     in_split,
-    parse_times,
+    timed_song,
 )
 from jukebox_hf.data.source_folders import OutsideError, SourceFolder
 from jukebox_hf.model.checks.validation import require
@@ -76,7 +76,7 @@ class SongStream:
                 label: checked_word(where, label, row[label]) for label in WORD_COLUMNS if row.get(label) is not None
             }
             song, times = Song(name, **said), row.get(TIMED_LYRICS)
-            yield Song(name, **said, lyric_times=parse_times(times, song)) if times else song, source
+            yield timed_song(song, times) if times else song, source
 
     def note(self, name: str, reason: str) -> None:
         """Count a song that could not be used.

@@ -24,6 +24,7 @@ from jukebox_hf.data.song_lists import (
     WORD_COLUMNS,
     check_column_names,
     checked_word,
+    read_listed_text,
     read_song_list,
 )
 from jukebox_hf.data.source_folders import OutsideError, SourceFolder
@@ -41,6 +42,7 @@ _OTHER_SOUND = (
     *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
     *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
 )
+_TIMED_SUFFIXES = (".lrc", ".srt", ".vtt", ".json")
 _SONG_LISTS = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
 _SPLIT_FOLDERS = {
@@ -413,8 +415,26 @@ def _listed(root: SourceFolder, metadata: Path) -> SongTable:
             f"in another spelling; keep one of them",
         )
     words = {name: [row[name] for row in cells] for name in (*WORD_COLUMNS, TIMED_LYRICS) if name in cells[0]}
+    if TIMED_LYRICS in words:
+        lines = [f"{metadata}, line {row.line}," for row in rows]
+        words[TIMED_LYRICS] = [_times_in(root, *pair) for pair in zip(lines, words[TIMED_LYRICS], strict=True)]
     missing = tuple(name for name in WORD_COLUMNS if name not in words)
     return SongTable(names, audio, words, str(metadata), missing, _unlisted(root.folder, metadata, audio))
+
+
+def _times_in(root: SourceFolder, where: str, times: Any) -> Any:
+    """Timed lyrics as they are, or what is in the file that they name.
+
+    Raises:
+        ValueError: a file that is not there, not in the folder, or no text.
+    """
+    if not isinstance(times, str) or "\n" in times or not times.strip().lower().endswith(_TIMED_SUFFIXES):
+        return times
+    file = root.file(where, times.strip())
+    require(
+        file.is_file(), f"{where} names the {TIMED_LYRICS} {times.strip()!r:.80}, which is not there; correct the name"
+    )
+    return read_listed_text(file, "timed lyrics")
 
 
 def _unlisted(folder: Path, metadata: Path, audio: Iterable[Path]) -> str | None:

@@ -7,6 +7,8 @@ window asks for it, inside the DataLoader's workers. What cannot be decoded is s
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,13 @@ from jukebox_hf.data.recordings import Header, read_header, read_span
 from jukebox_hf.data.song_tables import TIMED_LYRICS, SongTable
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.inputs.lyric_times import ROUNDED_SECONDS
+from jukebox_hf.model.inputs.lyric_windows import character_starts
+from jukebox_hf.model.inputs.timed_lyric_files import TimedText, fitted_times, read_timed_json, read_timed_text
 
 MAX_CORRUPT = 0.1
 MAX_CHARACTERS_PER_SECOND = 50  # the fastest rapped records stay below
 _LISTED = 10
-_ROUNDED_SECONDS = 1.0  # what times may be beyond the end: subtitles are rounded, and encoders drop a little
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Songs:
         said = {name: words[name][row] for name in ("artist", "genre", "lyrics") if name in words}
         times = words[TIMED_LYRICS][row] if TIMED_LYRICS in words else None
         song = Song(self.table.names[row], **{name: value for name, value in said.items() if value is not None})
-        return song if not times else Song(song.name, song.artist, song.genre, song.lyrics, parse_times(times, song))
+        return song if not times else timed_song(song, times)
 
     def header(self, index: int) -> Header:
         """A song's length, rate and channels."""
@@ -168,6 +172,36 @@ class CorruptSongsError(ValueError):
     """Too many songs cannot be decoded: training on the rest would be training on something else."""
 
 
+def timed_song(song: Song, times: Any) -> Song:
+    """The song with the times of its lyrics, and with their words where it says none itself.
+
+    Args:
+        times: one [start, end] for each character, or LRC, SRT, WebVTT or JSON of timed words, those of `lyrics`.
+
+    Raises:
+        ValueError: times that are none of these, run backwards or are of other words; in one sentence.
+    """
+    name = f"{TIMED_LYRICS} of {song.name}"
+    if isinstance(times, str):
+        found = _timed_text(name, times)
+    else:
+        is_of_words = isinstance(times, dict) or (isinstance(times, list) and times and isinstance(times[0], dict))
+        found = read_timed_json(name, times) if is_of_words else None
+    if found is None:
+        return replace(song, lyric_times=parse_times(times, song))
+    has_lyrics = bool(song.lyrics.strip())
+    lyrics = song.lyrics if has_lyrics else found.lyrics
+    places = fitted_times(name, lyrics, found) if has_lyrics else found.times
+    starts = character_starts(name, lyrics, places, range(len(lyrics))).tolist()
+    ends = [*starts[1:], max(starts[-1], places[-1].second)]
+    return replace(song, lyrics=lyrics, lyric_times=tuple(zip(starts, ends, strict=True)))
+
+
+@lru_cache(maxsize=4096)  # a song is asked for once a window
+def _timed_text(name: str, text: str) -> TimedText | None:
+    return read_timed_text(name, text)
+
+
 def parse_times(times: str, song: Song) -> tuple[tuple[float, float], ...]:
     """Read the timed lyrics of a song: JSON, one [start, end] in seconds for each character.
 
@@ -179,7 +213,8 @@ def parse_times(times: str, song: Song) -> tuple[tuple[float, float], ...]:
         pairs = tuple((float(start), float(end)) for start, end in listed)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f"{TIMED_LYRICS} of {song.name} is not a list of [start, end] in seconds; write one pair for each character"
+            f"{TIMED_LYRICS} of {song.name} is not a list of [start, end] in seconds; write one pair for each "
+            f"character, or give LRC, SRT, WebVTT or what jukebox-hf align wrote"
         ) from None
     require(
         len(pairs) == len(song.lyrics),
@@ -207,7 +242,7 @@ def check_lyrics(song: Song, seconds: float) -> None:
     """Refuse lyrics that nobody can sing in the time, and times at which the song is over."""
     last = max((end for _, end in song.lyric_times or ()), default=0.0)
     require(
-        last <= seconds + _ROUNDED_SECONDS,
+        last <= seconds + ROUNDED_SECONDS,
         f"{TIMED_LYRICS} of {song.name} goes on to {last:.2f} s, but the recording ends at {seconds:.2f} s; give times "
         f"in seconds of this recording",
     )

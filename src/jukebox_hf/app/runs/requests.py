@@ -12,6 +12,7 @@ from typing import Any
 from jukebox_hf.app.options import flag_of
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
 from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import check_here, check_text
@@ -135,7 +136,8 @@ def replaced_source(request: SongRequest, files: Iterable[Path]) -> str | None:
 
 def short_repeat_line(request: SongRequest, out: Path) -> str:
     """The same for people: long lyrics are read from the song's side-car, which must be beside `out`."""
-    return repeat_line(request, out, out.with_suffix(".json") if len(request.lyrics) > _LONG_LYRICS else None)
+    is_long = max(len(request.lyrics), len(request.lyric_times or "")) > _LONG_LYRICS
+    return repeat_line(request, out, out.with_suffix(".json") if is_long else None)
 
 
 def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None) -> str:
@@ -150,6 +152,9 @@ def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None
             continue
         if name == "lyrics" and lyrics_file is not None:
             words += ["--lyrics-file", str(lyrics_file)]
+            continue
+        if name == "lyric_times" and lyrics_file is not None:
+            words += [flag_of(name, option), TIMES_OF_FILE]
             continue
         words.append(flag_of(name, option, value))
         if not isinstance(value, bool):

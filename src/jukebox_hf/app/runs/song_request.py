@@ -78,7 +78,14 @@ class SongRequest:
         "All lyrics of the song.",
         values.read_lyric_text,
         is_word=True,
-        file_help="Text file with the lyrics, or the .json of an older song.",
+        file_help="File with the lyrics: text, LRC, SRT, WebVTT, JSON of timed words, or the .json of an older song.",
+    )
+    lyric_times: str | None = _song(
+        None,
+        "Times of the lyrics, by which the words of each window are chosen: file (those in --lyrics-file), or from "
+        "which second of the whole song on which character is sung, as 0@1.5,8@2.25.",
+        values.read_times,
+        is_word=True,
     )
     artist: str = _song(
         "unknown",

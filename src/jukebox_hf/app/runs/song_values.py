@@ -13,8 +13,10 @@ from jukebox_hf.model.checks.takes_wanted import MOST_TAKES
 from jukebox_hf.model.checks.text_input import MAX_NAME, MAX_PATH, check_here, check_lyric_text, check_text, check_words
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_number, require
 from jukebox_hf.model.inputs.label_mixes import label_text, read_labels
+from jukebox_hf.model.inputs.lyric_times import lyric_times_text, read_lyric_times
 
 LEAST_SECONDS = 0.001  # no code is shorter
+TIMES_OF_FILE = "file"  # said of lyric_times: those in --lyrics-file
 Check = Callable[[str, str, Any], Any]  # where it stands, name, value -> value as it is kept
 
 
@@ -128,6 +130,15 @@ def read_recording(where: str, name: str, value: Any) -> str:
 def read_lyric_text(where: str, name: str, value: Any) -> str:
     """Lyrics, and no file of another kind."""
     return check_lyric_text(f"{where} {name}", value)
+
+
+def read_times(where: str, name: str, value: Any) -> str:
+    """Times of lyrics, as the command line writes them, or a list of pairs."""
+    require(
+        value != TIMES_OF_FILE,
+        f"{where} has {name}={TIMES_OF_FILE!r}, which means those in --lyrics-file, but there is none; name it",
+    )
+    return lyric_times_text(read_lyric_times(f"{where} {name}", value))
 
 
 def seconds_from(least: float) -> Check:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..inputs.lyric_structure import Heading, read_structure, with_new_lines
+from ..inputs.timed_lyric_files import ALIGNMENT_FORMAT
 
-ALIGNMENT_FORMAT = "jukebox-alignment-1"
 # A word ends at a blank; Chinese characters and kana are words of their own, as the models were trained.
 _WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\s{_WIDE}]+")

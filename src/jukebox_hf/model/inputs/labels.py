@@ -16,7 +16,7 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
 from .label_mixes import LabelPart, parts_at
 from .lyric_characters import LyricEncoding
-from .lyric_windows import SongTiming, first_lyric_span, lyric_span
+from .lyric_windows import SongTiming, first_lyric_span, lyric_span, placed_lyric_span, timed_lyric_span
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class LevelLabels:
         timing: the song's length, its first window's offset, and the length of this level's windows, in samples.
         artist_mix, genre_mix: artists or genres that are mixed, or follow each other; empty where one is heard, the
             one above. Label rows, which hold one, have the one above in any case.
+        lyric_starts: second of the song at which each of the lyrics' characters begins, which then choose those of a
+            window; empty: they are spread evenly.
     """
 
     config: JukeboxPriorConfig
@@ -64,6 +66,7 @@ class LevelLabels:
     timing: SongTiming
     artist_mix: tuple[LabelPart, ...] = ()
     genre_mix: tuple[LabelPart, ...] = ()
+    lyric_starts: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -111,6 +114,11 @@ class LevelLabels:
 
     def _span(self, num_characters: int, length: int, timing: SongTiming, is_filled_behind: bool) -> np.ndarray:
         is_blank = np.array(self.lyrics.ids, dtype=np.int64) == self.config.lyric_filler if is_filled_behind else None
+        rate, starts = self.config.sampling_rate, self.lyric_starts
+        if starts and is_filled_behind:
+            return placed_lyric_span(starts, length, timing, rate, is_blank)
+        if starts:
+            return timed_lyric_span(starts, length, (timing.offset_samples + timing.window_samples / 2) / rate)
         return lyric_span(num_characters, length, timing, is_filled_behind, is_blank)
 
     def _read(self, timing: SongTiming, span: Callable[[int, int, SongTiming, bool], np.ndarray]) -> np.ndarray:

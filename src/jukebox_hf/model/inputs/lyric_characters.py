@@ -110,8 +110,17 @@ def lyric_vocabulary(version: str, own: str = "") -> LyricVocabulary:
 
 def blank_ids(lyric_vocab_size: int) -> frozenset[int]:
     """The ids of blanks in the vocabulary that has so many characters: what stands between words."""
-    version = "v2" if lyric_vocab_size == len(CHARACTERS["v2"]) + 1 else "v3"
-    return frozenset(index for index, character in enumerate(CHARACTERS[version], start=1) if character.isspace())
+    characters = CHARACTERS[_version_of(lyric_vocab_size)]
+    return frozenset(index for index, character in enumerate(characters, start=1) if character.isspace())
+
+
+def new_line_id(lyric_vocab_size: int) -> int:
+    """The id of a new line in the vocabulary that has so many characters."""
+    return CHARACTERS[_version_of(lyric_vocab_size)].index("\n") + 1
+
+
+def _version_of(lyric_vocab_size: int) -> str:
+    return "v2" if lyric_vocab_size == len(CHARACTERS["v2"]) + 1 else "v3"
 
 
 def own_characters(characters: object, versions: Sequence[str]) -> str:

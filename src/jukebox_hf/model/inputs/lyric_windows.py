@@ -4,13 +4,14 @@ Flows in: lengths in samples and characters. Flows out: a timing as a value, and
 but for the position of the lyrics, where the released models were trained on the rounding of floating point numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..checks.validation import is_integer, require
+from .lyric_times import LyricTime
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,85 @@ def short_lyric_span(num_characters: int, length: int, is_filled_behind: bool) -
     if is_filled_behind:
         return np.where(np.arange(length) < num_characters, np.arange(length), -1)
     return np.arange(num_characters - length, num_characters).clip(min=-1)
+
+
+def character_starts(name: str, text: str, times: Sequence[LyricTime], characters: Sequence[int]) -> np.ndarray:
+    """Say when characters begin: (C,) float64 seconds of the song.
+
+    Between two times the pace is even; before the first and behind the last one, all begin with that one.
+
+    Args:
+        name: of the times, for the sentence.
+        text: the lyrics as typed.
+        characters: which of them, by their indices, growing.
+
+    Raises:
+        ValueError: times of characters that are not there.
+    """
+    last = times[-1].character
+    require(
+        last <= len(text),
+        f"{name} times character {last}, but the lyrics have {len(text)}; give the times of these lyrics",
+    )
+    places, seconds = zip(*times, strict=True)
+    return np.interp(np.asarray(characters, np.float64), places, seconds)
+
+
+def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_filled_behind: bool = False) -> np.ndarray:
+    """Choose the characters around the one that is sung in the middle of a window.
+
+    Args:
+        starts: second at which each character begins, growing.
+        length: characters that the prior reads per window (N), even.
+        middle: second of the window's middle.
+        is_filled_behind: fill short lyrics up behind their end.
+
+    Returns:
+        (N,) int64 indices of characters; where the lyrics are too short for N, -1 in front (SPEC 6.4), or behind.
+    """
+    count = len(starts)
+    if count < length:
+        return short_lyric_span(count, length, is_filled_behind)
+    half = length // 2
+    sung = int(np.searchsorted(np.asarray(starts), middle, side="right")) - 1
+    start = min(max(sung, half), count - half) - half
+    return np.arange(start, start + length)
+
+
+def placed_lyric_span(
+    starts: Sequence[float], length: int, timing: SongTiming, rate: int, blank: np.ndarray
+) -> np.ndarray:
+    """Put the words of a window into the slots of their times, for a prior that has learnt what is sung when: (N,).
+
+    Such a prior sings what stands in slot i at i / N of the told song. Words keep the pace that was learnt; one that
+    is sung sooner than the one before it leaves room goes behind that. Lyrics denser than the slots are chosen by
+    `timed_lyric_span`.
+
+    Args:
+        starts: second of the song at which each character begins, growing.
+        length: characters that the prior reads per window (N).
+        rate: samples per second.
+        blank: (C,) bool, where words may be parted.
+    """
+    count, told = len(starts), timing.told()
+    middle = (timing.offset_samples + timing.window_samples / 2) / rate
+    if count > length * timing.total_samples // told.total_samples:
+        return timed_lyric_span(starts, length, middle, is_filled_behind=True)
+    begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))  # of words
+    shown = np.full(length, -1)
+    if len(begins) == 0:
+        return shown
+    ends = np.flatnonzero(~blank & np.append(blank[1:], True)) + 1
+    wanted = np.floor(np.asarray(starts)[begins] * rate * length / told.total_samples + 1e-6).astype(np.int64)
+    room = np.concatenate([[0], np.cumsum(ends - begins + 1)[:-1]])  # of the words before, and a blank behind each
+    slots = np.maximum.accumulate(wanted - room) + room
+    characters = np.arange(begins[0], count)
+    word = np.searchsorted(begins, characters, side="right") - 1
+    places = slots[word] + characters - begins[word]
+    first = length * (timing.offset_samples - told.offset_samples) // told.total_samples  # of the slots, in the song
+    is_shown = (places >= first) & (places < first + length) & (places < np.append(slots[1:], places[-1] + 1)[word])
+    shown[places[is_shown] - first] = characters[is_shown]
+    return shown
 
 
 def _timed_span(num_characters: int, length: int, timing: SongTiming, is_blank: np.ndarray | None) -> np.ndarray:

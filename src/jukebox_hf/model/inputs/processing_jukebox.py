@@ -29,13 +29,26 @@ from .label_mixes import LabelPart, at_level, label_parts, read_labels
 from .labels import check_genre_count
 from .lyric_characters import LyricEncoding
 from .lyric_structure import read_structure, remarks
+from .lyric_times import read_lyric_times
+from .lyric_windows import character_starts
 from .processor_files import OwnFiles
 from .song_inputs import NOT_SAID, mix_rows
 from .tokenization_jukebox import JukeboxTokenizer
 
 # A name may be an id.
 _NUMBERS = ("artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "seed")
-SONG_WORDS = ("lyrics", "artist", "genre", "seconds", "song_seconds", "offset", "lyrics_from", "prompt", "seed")
+SONG_WORDS = (
+    "lyrics",
+    "lyric_times",
+    "artist",
+    "genre",
+    "seconds",
+    "song_seconds",
+    "offset",
+    "lyrics_from",
+    "prompt",
+    "seed",
+)
 SongWords = str | Mapping[str, Any]
 
 
@@ -128,14 +141,15 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             padding: songs of a batch are filled up to the longest; False refuses those of different lengths.
             return_tensors: "pt" only, as `generate` takes them.
             audio, sampling_rate: another name for `prompt`, and the rate of its samples.
-            words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio, prompt
-                included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song where
-                the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `prompt`, sound to go
-                on from, in any form that `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`,
-                from which the songs of a list count on. Artist and genre may be ids, or mixed: weights by name
-                (`{"Ada Brook": 0.7, "Bo Vale": 0.3}`), names by level, or as the command line writes them
-                (docs/how-to/mix-styles.md). What other processors are told is accepted where it is true of this one
-                anyway.
+            words: what songs do not say themselves: `lyrics`, `artist`, `genre` (strings); `seconds` of audio,
+                prompt included; `song_seconds`, the length of the song it is part of; `offset`, the second of that song
+                where the audio begins; `lyrics_from`, the second of the audio where its lyrics begin; `lyric_times`,
+                from which second of the whole song on which character of `lyrics` is sung, as pairs or as the command
+                line writes them (docs/how-to/lyrics-and-time.md); `prompt`, sound to go on from, in any form that
+                `JukeboxFeatureExtractor` takes, or a list with one for each song; `seed`, from which the songs of a
+                list count on. Artist and genre may be ids, or mixed: weights by name (`{"Ada Brook": 0.7, "Bo Vale":
+                0.3}`), names by level, or as the command line writes them (docs/how-to/mix-styles.md). What other
+                processors are told is accepted where it is true of this one anyway.
 
         Returns:
             The tensors listed in song_inputs.py, whatever words were given, so that songs can be batched later.
@@ -155,6 +169,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         rows = [self._row(song, strict) for song in songs]
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
+        starts, _ = _left_padded([row["lyric_starts"] for row in rows], torch.float64)
         prompts, prompt_lengths = _left_padded([row["prompt"] for row in rows], torch.float32)
         for name, lengths in (("lyrics", lyric_lengths), ("prompts", prompt_lengths)):
             require(
@@ -168,6 +183,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
                 "artist_mix": _mixes([row["artist_mix"] for row in rows]),
                 "genre_mix": _mixes([row["genre_mix"] for row in rows]),
                 "lyric_ids": lyrics,
+                "lyric_starts": starts,
                 "lyric_lengths": lyric_lengths,
                 "wanted_samples": torch.tensor([_samples("seconds", song, rate) for song in songs], device="cpu"),
                 "song_samples": torch.tensor([_samples("song_seconds", song, rate) for song in songs], device="cpu"),
@@ -229,12 +245,14 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         artists = self._heard("artist", artist, partial(self._artist_ids, strict))
         genres = self._heard("genre", genre, partial(self._genre_ids, strict))
         slots = max(*self.max_genres, 1)
+        encoding = self.encode_lyrics(lyrics, warn=True)
         return {
             "artist_ids": [next(iter(ids), 0) for ids, _ in artists],
             "genre_ids": [[*ids, *[-1] * (slots - len(ids))] for ids, _ in genres],
             "artist_mix": [mix_rows(parts) for _, parts in artists],
             "genre_mix": [mix_rows(parts) for _, parts in genres],
-            "lyric_ids": self.encode_lyrics(lyrics, warn=True).ids,
+            "lyric_ids": encoding.ids,
+            "lyric_starts": _starts(song, encoding),
             "prompt": () if song["prompt"] is None else self._prompt(song["prompt"]),
         }
 
@@ -370,6 +388,19 @@ def merged(song: SongWords | None, words: Mapping[str, Any], index: int) -> dict
 def _is_blank(value: Any) -> bool:
     """Whether this is NaN, as pandas writes words that a row does not say; of numbers it is refused."""
     return isinstance(value, float) and value != value
+
+
+def _starts(song: Mapping[str, Any], encoding: LyricEncoding) -> np.ndarray:
+    """When each character begins, in seconds of the song: (C,); -1 where nobody says it."""
+    if song["lyric_times"] is None:
+        return np.full(len(encoding.ids), NOT_SAID, np.float64)
+    times = read_lyric_times("lyric_times", song["lyric_times"])
+    require(bool(encoding.text.strip()), "lyric_times are given, but no lyrics; give the lyrics that they are of")
+    require(
+        song["lyrics_from"] is None,
+        f"lyrics_from={song['lyrics_from']!r} and lyric_times both say when the lyrics begin; give one of them",
+    )
+    return character_starts("lyric_times", encoding.text, times, encoding.offsets)
 
 
 def _samples(name: str, song: Mapping[str, Any], rate: int) -> int:

@@ -8,6 +8,7 @@ Every tensor has one row per song, so that any batching works.
                                      where one artist is heard, that of artist_ids
     genre_mix        (B, levels, 16, 3)  the same for genres
     lyric_ids        (B, N)          of the whole song, zeros in front; in the characters of the level with lyrics
+    lyric_starts     (B, N)          float64, second of the song at which each of them begins; -1: not said
     lyric_lengths    (B,)            how many of them are lyrics
     wanted_samples   (B,)            length of the audio, prompts included; -1: not said
     song_samples     (B,)            length of the song it is part of; -1: not said
@@ -35,6 +36,7 @@ SONG_INPUTS = (
     "artist_mix",
     "genre_mix",
     "lyric_ids",
+    "lyric_starts",
     "lyric_lengths",
     "wanted_samples",
     "song_samples",
@@ -64,9 +66,11 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         "genre_ids": (num_levels, None),
         **dict.fromkeys(MIXES, (num_levels, MOST_PARTS, 3)),
         "lyric_ids": (None,),
+        "lyric_starts": (None,),
         "prompt_values": (None,),
     }
     blank = {"genre_ids": (slots, NOT_SAID), "lyric_ids": (1, 0), "prompt_values": (1, 0)}
+    blank["lyric_starts"] = (1, NOT_SAID)
     fill = {"wanted_samples": NOT_SAID, "song_samples": NOT_SAID, "seeds": NOT_SAID, "sampling_rates": NOT_SAID}
     fill |= dict.fromkeys(MIXES, NOT_SAID)
     songs = {}
@@ -88,13 +92,14 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         )
         require(not tensor.is_meta, f"{name} is on the meta device and holds no numbers; give it on a real one")
         tensor = tensor.detach().cpu()
-        songs[name] = tensor if name in ("prompt_values", *MIXES) else _whole(name, tensor)
+        songs[name] = tensor if name in ("prompt_values", "lyric_starts", *MIXES) else _whole(name, tensor)
     for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
         lengths = songs[f"{name}_lengths"]
         require(
             bool(((lengths >= 0) & (lengths <= width)).all()),
             f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",
         )
+    songs["lyric_starts"] = _starts(songs)
     for rate in songs["sampling_rates"].tolist():
         require(
             rate in (NOT_SAID, config.sampling_rate),
@@ -102,6 +107,24 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
             f"them with the processor of its own repository",
         )
     return songs
+
+
+def _starts(songs: Mapping[str, Tensor]) -> Tensor:
+    """When characters begin (B, N), as many columns as there are characters, growing where it is said."""
+    starts, width = songs["lyric_starts"].double(), songs["lyric_ids"].shape[1]
+    if not bool((starts != NOT_SAID).any()):
+        return torch.full((len(starts), width), NOT_SAID, dtype=torch.float64, device="cpu")
+    require(
+        starts.shape[1] == width,
+        f"lyric_starts has {starts.shape[1]} columns, but lyric_ids {width}; make both with JukeboxProcessor",
+    )
+    for own, length in zip(starts, songs["lyric_lengths"].tolist(), strict=True):
+        said = own[width - length :]
+        is_fine = bool(torch.isfinite(said).all()) and (
+            bool((said == NOT_SAID).all()) or bool((said >= 0).all() and (said[1:] >= said[:-1]).all())
+        )
+        require(is_fine, "lyric_starts runs backwards, or is no time; let its seconds grow from 0, or give -1 for all")
+    return starts
 
 
 def mix_rows(parts: Sequence[LabelPart]) -> list[list[float]]:

@@ -23,7 +23,7 @@ def told_less(song: LevelLabels, hidden: Collection[str]) -> LevelLabels:
     if "labels" in hidden and song.config.has_labels:
         genres = (0, *[-1] * (len(song.genre_ids) - 1)) if song.genre_ids else ()
         song = replace(song, artist_id=0, genre_ids=genres, artist_mix=(), genre_mix=())
-    return replace(song, lyrics=LyricEncoding("", "", (), ())) if "lyrics" in hidden else song
+    return replace(song, lyrics=LyricEncoding("", "", (), ()), lyric_starts=()) if "lyrics" in hidden else song
 
 
 def guided_plan(

@@ -17,7 +17,8 @@ from ..checks.seeds import later_seed, seeds_from
 from ..checks.validation import MAX_SONG_SECONDS, check_level, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from ..inputs.labels import LevelLabels
-from ..inputs.lyric_characters import LyricEncoding
+from ..inputs.lyric_characters import LyricEncoding, new_line_id
+from ..inputs.lyric_times import ROUNDED_SECONDS
 from ..inputs.lyric_windows import SongTiming
 from ..inputs.song_inputs import NOT_SAID, read_mix, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -245,7 +246,27 @@ def level_labels(prior: JukeboxPriorConfig, songs: Mapping[str, Tensor], song: i
         f"{(song_samples - offset) / prior.sampling_rate:g} s; let them begin before",
     )
     labels = LevelLabels.of(prior, artist, genres, LyricEncoding("", "", ids, ()), timing, said="a row of genre_ids")
-    return replace(labels, **mixes)
+    return replace(labels, **mixes, lyric_starts=_starts(prior, songs["lyric_starts"][song], ids, song_samples))
+
+
+def _starts(prior: JukeboxPriorConfig, starts: Tensor, ids: Sequence[int], song_samples: int) -> tuple[float, ...]:
+    """When each character of a song begins; () where nobody says it, or the prior reads no lyrics.
+
+    Raises:
+        ValueError: characters that would be sung after the song.
+    """
+    starts = starts[len(starts) - len(ids) :].tolist()
+    if not starts or starts[0] < 0 or prior.lyrics == "none":
+        return ()
+    seconds = song_samples / prior.sampling_rate
+    late = next((place for place, second in enumerate(starts) if second > seconds + ROUNDED_SECONDS), None)
+    if late is not None:
+        line = 1 + ids[:late].count(new_line_id(prior.lyric_vocab_size))
+        raise ValueError(
+            f"lyric_times go on to {starts[-1]:.4g} s, but the song ends after {seconds:.4g} s, before line {line} of "
+            f"the sung ones is over; ask for more seconds, say song_seconds, or correct the times"
+        )
+    return tuple(starts)
 
 
 def _check_ids(name: str, ids: Sequence[int], low: int, size: int) -> None:
