@@ -29,7 +29,7 @@ QUANT = ["torchao>=0.18,<0.19"]
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
 TEST = [*QUANT, *FEATURES, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2", "twine>=6", "packaging", "setuptools>=77"]
-# What the docs site is built from (decision 068): the theme is in maintenance, and mkdocs 2 is another program.
+# What the docs site is built from (decision 066): the theme is in maintenance, and mkdocs 2 is another program.
 DOCS = ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.8,<10", "mkdocstrings-python>=2.0.11,<3", "pyyaml"]
 
 SAMPLING = Path("src/jukebox_hf/model/sampling")  # as seen from here, where setuptools runs this

@@ -63,7 +63,7 @@ def test_links_to_folders_lead_to_lists_and_files_come_along(site, tmp_path):
     assert (tmp_path / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     listed = (tmp_path / "docs/explanation/decisions/index.md").read_text()
     assert "- [001: " in listed
-    assert "](068.md)" in listed
+    assert "](066.md)" in listed
 
 
 def test_every_public_name_and_every_room_is_in_the_api(site):
