@@ -19,6 +19,7 @@ import torch
 import jukebox_hf
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxPriorConfig
 from jukebox_hf.model.configuration.presets import PRIOR_SIZES
+from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 from jukebox_hf.model.sampling.cpp_stretch import CppStretcher
 from jukebox_hf.model.songs.level_sampler import LevelSampler
@@ -43,7 +44,7 @@ def main() -> None:
 
 def _equal(model: JukeboxModel, seconds: float, songs: int) -> None:
     """Songs of many widths, draws, temperatures and cuts: every code must be that of one after the other."""
-    ways = [{}, {"top_k": 40}, {"top_p": 0.9}, {"temperature": 1.1}, {"guidance_scale": 2.0}]
+    ways = [{}, {"top_k": 40}, {"top_p": 0.9}, {"temperature": 1.1}, {"min_p": 0.02}]
     codes, wrong = 0, 0
     for seed in range(songs):
         jacobi, draw = (2, 3, 5, 8, 16, "auto")[seed % 6], ("gumbel", "inverse")[seed // 6 % 2]
@@ -98,7 +99,9 @@ def _songs(model: JukeboxModel, seconds: float, songs: int) -> Accepted:
 
 def _cost(accepted: Accepted) -> None:
     """What W positions of one song take against one, at a released size."""
-    config = JukeboxPriorConfig(**{**PRIOR_SIZES["upsampler_level_0"], "num_hidden_layers": 4})
+    sizes = PRIOR_SIZES["upsampler_level_0"]
+    cut = {"num_hidden_layers": 4, "attention_kinds": sizes["attention_kinds"][:4]}
+    config = JukeboxPriorConfig(**{**sizes, **cut})
     for name in ("float32", "bfloat16", "int8"):
         prior = JukeboxPrior(config).eval()
         if name == "bfloat16":
@@ -111,9 +114,8 @@ def _cost(accepted: Accepted) -> None:
         if (reason := reason_against(prior, cache)) is not None:
             print(f"no native steps: {reason}")
             return
-        inputs = {"upper_codes": torch.zeros(1, config.upper_length, dtype=torch.long)}
-        inputs |= {"artist_ids": torch.zeros(1, dtype=torch.long), "genre_ids": torch.zeros(1, 1, dtype=torch.long)}
-        stepper, conditioning = CppStepper(prior, cache), prior.condition(**inputs)
+        stepper = CppStepper(prior, cache)
+        conditioning = Conditioning(positions=torch.zeros(1, config.sequence_length, config.hidden_size))
         stretcher, times = CppStretcher(stepper, prior, cache), {width: [] for width in (1, 2, 4, 8, 16)}
         for _ in range(11):
             for width, own in times.items():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from jukebox_hf import JukeboxPrior
+from jukebox_hf import JukeboxModel, JukeboxPrior, tiny_repository
 from jukebox_hf.app.memory import weight_bytes
 
 
@@ -184,3 +184,16 @@ def test_seams_of_a_short_song_of_the_tiny_model_are_told(benchmark, monkeypatch
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[-2:]]
     assert [row[2].strip() for row in rows] == ["overlapping", "side by side"]
     assert all(0 < float(row[5]) < 20 for row in rows), "bits per code after the seams of the finest level"
+
+
+def test_songs_of_the_embedded_model_are_those_of_one_code_after_the_other(benchmark, capsys):
+    """A few of the fifty of `benchmarks/jacobi.py --equal 50`, and what it says of a code that differs."""
+    jacobi = benchmark("jacobi")
+    model = JukeboxModel.from_pretrained(tiny_repository())
+    jacobi._equal(model, 0.05, 2)
+    assert "2 songs, " in capsys.readouterr().out
+    codes = iter([torch.zeros(1, 4), torch.ones(1, 4)])
+    lying = SimpleNamespace(generate=lambda **_: SimpleNamespace(codes=[next(codes)]))
+    with pytest.raises(SystemExit):
+        jacobi._equal(lying, 0.05, 1)
+    assert "1 songs, 4 codes: 4 differ" in capsys.readouterr().out
