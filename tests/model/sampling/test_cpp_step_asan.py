@@ -28,9 +28,9 @@ from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
 from jukebox_hf.model.sampling import cpp_library, cpp_step
 from jukebox_hf.model.sampling.cpp_source import source_files
 
-found = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
-assert found[0] is not None, found[1]
-cpp_library._found = lambda: found
+watched = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
+assert watched[0] is not None, watched[1]
+cpp_library._found = lambda: watched
 cpp_step.threads_for = lambda *_: 3
 
 def window(prior, batch):
