@@ -108,7 +108,7 @@ def test_long_lyrics_are_not_printed_whole_but_read_from_the_side_car(generate, 
 def test_lyrics_of_a_json_that_is_no_songs_are_refused(generate, tmp_path, whole_song, says_one_sentence):
     (tmp_path / "other.json").write_text('{"lyrics": "la"}')
     says_one_sentence(
-        generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "other.json"), "is not the side-car of a"
+        generate(tmp_path / "a.wav", "--lyrics-file", tmp_path / "other.json"), "other.json is JSON without timed words"
     )
     sidecar = json.loads((whole_song.folder / "song.json").read_text())
     sidecar["request"]["lyrics"] = " "
