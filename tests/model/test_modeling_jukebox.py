@@ -29,7 +29,6 @@ def _same(found, wanted):
 def test_repository_has_a_folder_per_part_and_the_root_configuration(repository):
     assert sorted(path.name for path in repository.iterdir()) == [
         "README.md",
-        "README.md",
         "config.json",
         "generation_config.json",
         *sorted(PARTS),

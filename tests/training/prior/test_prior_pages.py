@@ -12,7 +12,8 @@ from jukebox_hf.app.finetune_commands import finetune
 from jukebox_hf.training.train_prior import ARGUMENT_CLASSES
 
 OTHER_COMMANDS = {  # flags of encode_dataset, assemble, generate, torchrun
-    "model", "workers", "vqvae", "priors", "artist", "genre", "lyrics", "lyric-times", "seconds", "out", "nproc-per-node",
+    "model", "workers", "vqvae", "priors", "artist", "genre", "lyrics", "lyric-times", "seconds", "out",
+    "nproc-per-node",
 }  # fmt: skip
 
 
