@@ -59,7 +59,8 @@ def test_less_lookahead_is_heard_sooner_and_changes_the_ends_of_pieces_alone(mod
     assert [len(piece.state.codes[0][0]) for piece in sooner[:3]] == [104, 204, 304]
     assert len(pieces[0].state.codes[0][0]) > 104
     assert all(map(torch.equal, _codes(sooner[-1].state), _codes(pieces[-1].state))), "the song is the same"
-    differs = torch.stack([(one.audio != other.audio)[0] for one, other in zip(sooner, pieces, strict=True)][:-1])
+    pairs = zip(sooner, pieces, strict=True)
+    differs = torch.stack([(one.audio - other.audio)[0].abs() > 1e-5 for one, other in pairs][:-1])  # beyond rounding
     assert differs[:, -8:].any()
     assert not differs[:, :80].any()
     (most,) = {
