@@ -229,7 +229,7 @@ def test_no_folder_to_compile_in_is_no_native_step(monkeypatch, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize("source", ["int other(void) { return 1; }", "int best_set(void) { return 0; }"])
 def test_a_library_without_our_functions_is_no_native_step(source, monkeypatch):
-    monkeypatch.delenv(cpp_library.VARIABLE, raising=False)  # this one has no set but the first
+    monkeypatch.delenv(VARIABLE, raising=False)  # this one has no set but the first
     found, reason = compiled({cpp_library.MAIN: source}, "it is a test")
     assert found is None
     assert "cannot be used" in reason
