@@ -7,19 +7,17 @@ from transformers.models.deprecated.jukebox import JukeboxPrior, JukeboxPriorCon
 
 _CONDITIONER = {"res_conv_depth": 16, "res_conv_width": 1024, "res_dilation_growth_rate": 3, "res_dilation_cycle": 8}
 _LEVELS = {"res_strides_t": [2, 2, 2], "res_downs_t": [3, 2, 2], "encoder_config": None}
+_WITHOUT_LYRICS = {
+    "attention_pattern": "raw_column_previous_row_attention",
+    "blocks": 128,
+    "n_ctx": 8192,
+    "is_encoder_decoder": False,
+    "nb_relevant_lyric_tokens": 0,
+    "metadata_dims": [120, 4111],
+    "max_nb_genres": 5,
+}
 SHAPES = {
-    "upsampler": {
-        "level": 2,
-        "attention_pattern": "raw_column_previous_row_attention",
-        "hidden_size": 1920,
-        "n_heads": 1,
-        "blocks": 128,
-        "n_ctx": 8192,
-        "is_encoder_decoder": False,
-        "nb_relevant_lyric_tokens": 0,
-        "metadata_dims": [120, 4111],
-        "max_nb_genres": 5,
-    },
+    "upsampler": {**_WITHOUT_LYRICS, "level": 2, "hidden_size": 1920, "n_heads": 1},
     "1b_lyrics": {
         "level": 0,
         "attention_pattern": "enc_dec_with_lyrics",
@@ -34,19 +32,7 @@ SHAPES = {
         "metadata_dims": [604, 7898],
         "max_nb_genres": 1,
     },
-    "5b": {
-        "level": 0,
-        "attention_pattern": "raw_column_previous_row_attention",
-        "hidden_size": 4800,
-        "n_heads": 8,
-        "blocks": 128,
-        "n_ctx": 8192,
-        "is_encoder_decoder": False,
-        "nb_relevant_lyric_tokens": 0,
-        "metadata_dims": [120, 4111],
-        "max_nb_genres": 5,
-        "timing_dims": 128,
-    },
+    "5b": {**_WITHOUT_LYRICS, "level": 0, "hidden_size": 4800, "n_heads": 8, "timing_dims": 128},
 }
 
 
