@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
-from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION, magnitudes
+from jukebox_hf.model.networks.audio_losses import QUIET_NORM, SPECTRAL_RESOLUTION, magnitudes
 from jukebox_hf.model.networks.convolution import level_reach
 from jukebox_hf.model.networks.cpu_memory import trim_heap
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 
 CODEC_BLOCK = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
-_SILENT = 2e-3**2  # spectra below this square of a norm, as in the training losses
 _CODES_AT_ONCE = 1 << 11  # bounds the table of distances to all code vectors
 
 
@@ -105,7 +104,7 @@ class _CodedLevel:
     def measures(self) -> CodecMeasures:
         """What the codes cost, and what they keep."""
         wrong, all_of_it = self._squares
-        convergence = math.sqrt(wrong / all_of_it) if all_of_it > _SILENT else None
+        convergence = math.sqrt(wrong / all_of_it) if all_of_it > QUIET_NORM**2 else None
         return CodecMeasures.of(self._vqvae.config, self._level, convergence)
 
     def _encoded(self, window: np.ndarray, start: int, stop: int) -> Tensor:

@@ -20,7 +20,7 @@ class Resolution(NamedTuple):
 
 
 SPECTRAL_RESOLUTION = Resolution(2048, 256, 1536)  # fixed in the original, whatever its settings say
-_QUIET = 2e-3  # spectra below this norm count as silence for the convergence
+QUIET_NORM = 2e-3  # spectra below this norm count as silence for the convergence
 _QUIET_POWER = 1e-4  # rows below this mean square (-40 dB) are measured against it
 
 
@@ -56,7 +56,7 @@ def spectral_convergence(target: Tensor, prediction: Tensor, resolution: Resolut
     wanted = magnitudes(target, resolution)
     loudness = _norm(wanted)
     distance = _norm(wanted - magnitudes(prediction, resolution))
-    return distance * (loudness > _QUIET) / loudness.clamp(min=_QUIET)
+    return distance * (loudness > QUIET_NORM) / loudness.clamp(min=QUIET_NORM)
 
 
 def log_magnitude_distance(target: Tensor, prediction: Tensor, resolution: Resolution = SPECTRAL_RESOLUTION) -> Tensor:
