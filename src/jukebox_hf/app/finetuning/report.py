@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard
 
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
-from jukebox_hf.model.checkpoints.repository_card import name_on_hub
+from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
@@ -65,13 +65,11 @@ def card_of(name: str, report: Mapping[str, Any], base_card: Path, new: Sequence
     kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
     base = name_on_hub(request["model"])
     licence = {"license": "apache-2.0"} if request["model"] == TINY else _licence(base_card)
-    data = ModelCardData(
+    data = front_matter(
         **licence,
-        library_name="transformers",
-        pipeline_tag="text-to-audio",
         base_model=base,
         datasets=[songs] if (songs := name_on_hub(request["songs"])) else None,
-        tags=["jukebox", "music-generation", *(["lora"] if report["method"] == "lora" else [])],
+        has_adapters=report["method"] == "lora",
         model_name=name,
         eval_results=[
             EvalResult(

@@ -53,6 +53,12 @@ def saved_card(config: JukeboxConfig, repository: str | None) -> str:
     return _card(config, "A Jukebox", data, _UNKNOWN_TERMS)
 
 
+def front_matter(*, has_adapters: bool = False, **data: Any) -> ModelCardData:
+    """What the Hub reads of a card of ours: `data`, and what is true of all of them."""
+    tags = ["jukebox", "music-generation", *(["lora"] if has_adapters else [])]
+    return ModelCardData(**data, library_name="transformers", pipeline_tag="text-to-audio", tags=tags)
+
+
 def name_on_hub(name: str | None) -> str | None:
     """A model's name, where it is one of the Hub's; paths of this machine are nobody else's business."""
     if name is None or Path(name).is_absolute() or Path(name).exists() or name.count("/") != 1:
@@ -72,12 +78,7 @@ def _is_tiny(repository: str) -> bool:
 
 
 def _card(config: JukeboxConfig, title: str, data: dict[str, Any], terms: str) -> str:
-    front = ModelCardData(
-        **data,
-        library_name="transformers",
-        pipeline_tag="text-to-audio",
-        tags=["jukebox", "music-generation"],
-    )
+    front = front_matter(**data)
     rate = config.vqvae_config.sampling_rate
     card = f"""---
 {front.to_yaml()}

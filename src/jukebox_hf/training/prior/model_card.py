@@ -6,9 +6,7 @@ Flows in: what was trained and what the log says. Flows out: Markdown with the f
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from huggingface_hub import ModelCardData
-
-from jukebox_hf.model.checkpoints.repository_card import name_on_hub, told
+from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub, told
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 
 _MEASURES = ("loss", "bits_per_code", "bits_per_character")
@@ -34,13 +32,11 @@ def prior_card(
     """
     kind = "upsampler" if config.upper_strides else "top prior"
     on_hub = name_on_hub(base)
-    front = ModelCardData(
+    front = front_matter(
         license="other",
-        library_name="transformers",
-        pipeline_tag="text-to-audio",
         base_model=on_hub,
         datasets=[name for name in map(name_on_hub, datasets) if name] or None,
-        tags=["jukebox", "music-generation", *(["lora"] if has_adapters else [])],
+        has_adapters=has_adapters,
     )
     seconds = config.window_samples / config.sampling_rate
     lines = [
