@@ -118,7 +118,7 @@ class LevelLabels:
         if starts and is_filled_behind:
             return placed_lyric_span(starts, length, timing, rate, is_blank)
         if starts:
-            return timed_lyric_span(starts, length, (timing.offset_samples + timing.window_samples / 2) / rate)
+            return timed_lyric_span(starts, length, timing.middle_second(rate))
         return lyric_span(num_characters, length, timing, is_filled_behind, is_blank)
 
     def _read(self, timing: SongTiming, span: Callable[[int, int, SongTiming, bool], np.ndarray]) -> np.ndarray:

@@ -45,6 +45,10 @@ class SongTiming:
         """The timing of the window that begins `start_sample` samples after this one."""
         return replace(self, offset_samples=self.offset_samples + start_sample)
 
+    def middle_second(self, rate: int) -> float:
+        """Second of the song in the middle of the window."""
+        return (self.offset_samples + self.window_samples / 2) / rate
+
     @property
     def is_longer_than_told(self) -> bool:
         """Whether this song is longer than those that the prior has learnt."""
@@ -176,9 +180,8 @@ def placed_lyric_span(
         blank: (C,) bool, where words may be parted.
     """
     count, told = len(starts), timing.told()
-    middle = (timing.offset_samples + timing.window_samples / 2) / rate
     if count > length * timing.total_samples // told.total_samples:
-        return timed_lyric_span(starts, length, middle, is_filled_behind=True)
+        return timed_lyric_span(starts, length, timing.middle_second(rate), is_filled_behind=True)
     begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))  # of words
     shown = np.full(length, -1)
     if len(begins) == 0:
