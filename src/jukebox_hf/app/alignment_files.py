@@ -22,7 +22,7 @@ from jukebox_hf.app.runs.planned_songs import open_model, open_processor
 from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes, refusals_named, slug
 from jukebox_hf.app.runs.song_making import decoded
-from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, without_replaced
 from jukebox_hf.app.runs.sung_lyrics import timed
 from jukebox_hf.app.transcoding import check_file_target, find_codes
 from jukebox_hf.data.audio_io import spelt_format, write_bytes
@@ -142,9 +142,8 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     else:
         text = path.with_suffix(".txt")
         words = {"lyrics": read_lyric_file(text)} if text.is_file() else {}
-    if {"lyrics", "lyrics_from"} & {name for name, value in said.items() if value is not None}:
-        words.pop("lyric_times", None)  # which are of the older words
-    words = {name: value for given in (words, said) for name, value in given.items() if value is not None}
+    said = {name: value for name, value in said.items() if value is not None}
+    words = {name: value for name, value in without_replaced(words, said).items() if value is not None} | said
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
     if state is None:
         state = _encoded(read_audio(recording, model.config.sampling_rate), recording, model)

@@ -16,7 +16,7 @@ from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request, without_replaced
 from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.takes_wanted import read_takes
 from jukebox_hf.model.checks.text_input import check_here
@@ -240,10 +240,7 @@ def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
     said = said | {"codes": str(path)}
     told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
     inherited = {k: v for k, v in told.items() if SONG_OPTIONS[k].is_inherited and v is not None}
-    if {"lyrics", "lyrics_from"} & set(said):
-        inherited.pop("lyric_times", None)  # which are of the older words
-    if "lyric_times" in said:
-        inherited.pop("lyrics_from", None)
+    inherited = without_replaced(inherited, said)
     if said["kind"] == "repaint":
         inherited.pop("seed", None)  # which would sing the stretch as it was
     if older is not None and not set(said) & {"artist", "genre"}:

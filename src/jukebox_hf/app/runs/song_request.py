@@ -327,6 +327,16 @@ def read_request(
     return SongRequest(**kept)
 
 
+def without_replaced(older: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
+    """What an older song says, but for times of lyrics, or their beginning, that what is `said` now takes the place of.
+
+    Times are of the words that they were said with, and lyrics begin in one place.
+    """
+    replaced = {"lyric_times"} if {"lyrics", "lyrics_from"} & set(said) else set()
+    replaced |= {"lyrics_from"} if "lyric_times" in said else set()
+    return {name: value for name, value in older.items() if name not in replaced}
+
+
 def drawing_arguments(request: SongRequest) -> dict[str, Any]:
     """What a request says of levels and draws, as `JukeboxModel.generate` takes it."""
     return {
