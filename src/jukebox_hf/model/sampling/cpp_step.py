@@ -174,13 +174,11 @@ class CppStepper:
         Returns:
             Logits (n, V), float32: the same bits whatever rows are beside a row.
         """
-        hidden, runs = (
-            inputs.to(torch.float32, copy=True, memory_format=torch.contiguous_format),
-            self._runs[:, positions],
-        )
-        firsts, rows = torch.tensor([0, *accumulate(counts)], dtype=torch.long, device="cpu"), len(inputs)
-        if (len(firsts), int(firsts[-1])) != (self._batch + 1, rows):
+        hidden = inputs.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        runs, rows, edges = self._runs[:, positions], len(inputs), [0, *accumulate(counts)]
+        if (len(edges), edges[-1]) != (self._batch + 1, rows):
             raise ValueError(f"{rows} rows for the native step are said to be {list(counts)} of {self._batch} songs")
+        firsts = torch.tensor(edges, dtype=torch.long, device="cpu")
         pointers = [
             ctypes.c_void_p(address_of(runs, (len(self._kinds), rows, 4), torch.long)),
             ctypes.c_void_p(address_of(firsts, (self._batch + 1,), torch.long)),
