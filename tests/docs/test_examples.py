@@ -51,7 +51,7 @@ ELSEWHERE |= {
 }
 NOT_RUN = {  # page: why its commands are only read
     "train-the-tiny-model.md": "takes days; tests/examples runs each of its steps on little",
-    "speed.md": "needs a GPU; tests/benchmarks runs the others",
+    "speed-details.md": "needs a GPU; tests/benchmarks runs the others",
     "numerics_and_parity.md": "prints the table whose numbers tests/parity checks",
 }
 
