@@ -15,10 +15,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
+from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.sampling import backends, window_decoder
 from jukebox_hf.model.sampling.backends import chosen_backend
 from jukebox_hf.model.sampling.cuda_graph import WARM_UP, CudaGraph
 from jukebox_hf.model.sampling.sampling_ops import choose
+from jukebox_hf.model.sampling.stretches import GraphStretcher
 from jukebox_hf.model.sampling.window_buffers import WindowBuffers
 from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder, decode_one
 
@@ -169,6 +171,26 @@ def test_the_body_never_waits_for_the_device(flavour, settings, tiny_prior_confi
         logits = decode_one(prior.step, DecodeOptions(settings), prior, buffers, cache)
     assert logits.shape == (2, config.vocab_size)
     assert {"embedding", "index_copy_", "add_", "where"} <= watch.names
+
+
+KINDS = [("dense", "row", "column"), ("previous_row",) * 3, ("row_tails", "row_ends", "column")]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=["dense", "previous rows", "tails"])
+def test_a_stretch_and_what_is_kept_of_it_never_wait_for_the_device(kinds, tiny_prior_config, monkeypatch):
+    with torch.device("meta"):
+        prior = JukeboxPrior(tiny_prior_config("labelled", attention_kinds=kinds, attention_tail=2)).eval()
+        config, cache = prior.config, prior.new_cache(2)
+        conditioning = Conditioning(positions=torch.zeros(2, config.sequence_length, config.hidden_size))
+        tokens, counts = torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, dtype=torch.long)
+    for name in ("tensor", "as_tensor", "from_numpy"):
+        monkeypatch.setattr(torch, name, None)
+    stretcher = GraphStretcher(prior, cache)
+    with torch.no_grad(), _Watch() as watch:
+        logits = stretcher.step_many(tokens, tokens, conditioning, config.context_length)
+        stretcher.keep(counts)
+    assert logits.shape == (2, 5, config.vocab_size)
+    assert "index_put_" in watch.names
 
 
 def test_the_watch_sees_a_step_that_waits():

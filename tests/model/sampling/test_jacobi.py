@@ -7,7 +7,7 @@ import torch
 
 from jukebox_hf import DrawCounters, SamplingSettings, sample_window
 from jukebox_hf.model.networks.conditioning import joined
-from jukebox_hf.model.sampling import jacobi_pace
+from jukebox_hf.model.sampling import jacobi_pace, stretches
 from jukebox_hf.model.sampling.cpp_library import native_library
 from jukebox_hf.model.sampling.cpp_stretch import CppStretcher
 from jukebox_hf.model.sampling.jacobi_pace import Pace
@@ -87,6 +87,22 @@ def test_codes_are_those_of_native_steps_too(flavour, tiny_prior, inputs_for, fo
         found, _ = sample_window(prior, *start, 24, GUMBEL, uniforms=COUNTERS, backend="cpp", jacobi=width)
         assert torch.equal(found, wanted)
     assert forwards
+
+
+def test_windows_in_cuda_graphs_are_recorded_once_and_are_those_of_one_after_the_other(
+    flavour, tiny_prior, inputs_for, monkeypatch
+):
+    """Without CUDA a recorded call is a call; what it reads and keeps stands where the first window had it."""
+    prior, made, recorded = tiny_prior(flavour), [], stretches._Recorded
+    monkeypatch.setattr(stretches, "_Recorded", lambda *given: made.append(given) or recorded(*given))
+    decoder = WindowDecoder(prior, prior.new_cache(3), DecodeOptions(GUMBEL, "cuda_graph", jacobi=4))
+    for seed, known, length in ((0, 3, 24), (1, 0, 17), (2, 9, 24)):
+        start = _start(prior, inputs_for(prior.config, batch=3, seed=seed), known)
+        wanted, _ = sample_window(prior, *start, length, GUMBEL, uniforms=COUNTERS, backend="eager")
+        decoder.prefill(*start, length, COUNTERS)
+        assert torch.equal(decoder.decode_until(length), wanted)
+        assert decoder.codes_by == "cuda_graph"
+    assert len({given[4].shape[1] for given in made}) == len(made), "a number of positions was recorded twice"
 
 
 @pytest.mark.parametrize("rows", [2, 3])

@@ -126,8 +126,19 @@ class AttentionKind(ABC):
         stops = positions[:, 0] + counts
         is_final = torch.arange(positions.shape[1], device=counts.device) < counts[:, None]
         is_final &= self.is_kept(positions) & (positions >= self._oldest_kept(stops)[:, None])
-        rows, columns = is_final.nonzero(as_tuple=True)
-        cache[:, rows, self.slot(positions[rows, columns])] = fresh[:, rows, columns].to(cache.dtype)
+        # Shapes are fixed and nobody waits for a device, as CUDA graphs ask: who is not final writes once more what the
+        # last final one writes, or, where there is none, what slot 0 holds.
+        rows, columns = (
+            torch.arange(len(positions), device=counts.device),
+            torch.arange(positions.shape[1], device=counts.device),
+        )
+        last = torch.where(is_final, columns, -1).amax(dim=1)
+        source = torch.where(is_final, columns, last[:, None].clamp(min=0))
+        is_there = (last >= 0)[:, None]
+        slots = torch.where(is_there, self.slot(positions.gather(1, source)), 0)
+        values = fresh[:, rows[:, None], source].to(cache.dtype)
+        values = torch.where(is_there[None, :, :, None, None], values, cache[:, :, :1])
+        cache[:, rows[:, None], slots] = values
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 Flows in: a prior, its cache, a backend and its step. Flows out: a stretcher, whose logits of W positions are those of
 one after the other, or in words why there is none. A backend that takes W positions itself gets a line in
-`stretcher_of`.
+`stretcher_of`, or is recorded with the body of the loop, as CUDA graphs are.
 """
 
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,6 +17,7 @@ from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .backends import Step
 from .cpp_step import CppStepper
 from .cpp_stretch import CppStretcher
+from .cuda_graph import CudaGraph
 from .step_checks import listener
 
 
@@ -53,12 +55,69 @@ class EagerStretcher:
         return logits
 
     def keep(self, counts: Tensor) -> None:
-        self._prior.transformer.keep(self._fresh, self._positions, counts, self._cache)
+        self.store(counts)
         self._fresh = []
+
+    def store(self, counts: Tensor) -> None:
+        """`keep`, after which the same may be kept again: keys and values stay where a CUDA graph finds them."""
+        self._prior.transformer.keep(self._fresh, self._positions, counts, self._cache)
+
+
+class GraphStretcher:
+    """`EagerStretcher` in CUDA graphs, two for each number of positions: one runs them, one keeps what was right.
+
+    What is recorded reads the tensors of the first call's conditioning, so later ones must stand in the same memory.
+    Without CUDA a call is a call.
+    """
+
+    backend = "cuda_graph"
+
+    def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
+        self._prior, self._cache = prior, cache
+        self._by_width: dict[int, _Recorded] = {}
+
+    def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
+        width = positions.shape[1]
+        if width not in self._by_width:
+            self._by_width[width] = _Recorded(self._prior, self._cache, conditioning, tokens, positions)
+        self._last = self._by_width[width]
+        return self._last.run(tokens, positions)
+
+    def keep(self, counts: Tensor) -> None:
+        self._last.keep(counts)
+
+
+class _Recorded:
+    """A forward of one number of positions, and what keeps its caches, over tensors of their own."""
+
+    def __init__(
+        self, prior: JukeboxPrior, cache: JukeboxCache, conditioning: Conditioning, tokens: Tensor, positions: Tensor
+    ) -> None:
+        self._eager, device = EagerStretcher(prior, cache), cache.position.device
+        self._tokens, self._positions = torch.empty_like(tokens), torch.empty_like(positions)
+        self._counts = torch.empty_like(positions[:, 0])
+        self._forward = CudaGraph(
+            partial(self._eager.step_many, self._tokens, self._positions, conditioning, prior.config.sequence_length),
+            device,
+        )
+        self._store = CudaGraph(self._keep_here, device)
+
+    def run(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        self._tokens.copy_(tokens)
+        self._positions.copy_(positions)
+        return self._forward()
+
+    def keep(self, counts: Tensor) -> None:
+        self._counts.copy_(counts)
+        self._store()
+
+    def _keep_here(self) -> Tensor:
+        self._eager.store(self._counts)
+        return self._counts
 
 
 def stretcher_of(prior: JukeboxPrior, cache: JukeboxCache, step: Step) -> Stretcher:
-    """The stretcher of a backend's step, where `reason_against_stretches` has none."""
+    """The stretcher that goes with a step, where `reason_against_stretches` has none."""
     stepper = getattr(step, "__self__", None)
     return CppStretcher(stepper, prior, cache) if isinstance(stepper, CppStepper) else EagerStretcher(prior, cache)
 

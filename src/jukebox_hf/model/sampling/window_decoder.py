@@ -36,7 +36,7 @@ from .jacobi import JacobiLoop
 from .jacobi_pace import Pace
 from .sampling_ops import SamplingSettings, choose, guided
 from .step_checks import listener
-from .stretches import reason_against_stretches, stretcher_of
+from .stretches import GraphStretcher, Stretcher, reason_against_stretches, stretcher_of
 from .window_buffers import WindowBuffers, note_first
 from .window_reading import read_known, read_row_by_row
 from .window_requests import DecodeOptions, Hook, changed_by, check_conditioning, check_request
@@ -188,6 +188,7 @@ class _Recorded(NamedTuple):
     key: tuple[object, ...]
     buffers: WindowBuffers
     body: Body
+    stretcher: GraphStretcher
 
 
 class WindowDecoder:
@@ -309,8 +310,13 @@ class WindowDecoder:
         if reason is not None:
             logger.warning_once(f"codes are drawn one at a time in spite of jacobi={self.options.jacobi!r}: {reason}")
             return None
-        stretcher, options = stretcher_of(self.prior, self.cache, self._step), self.options
-        return JacobiLoop(self.prior, stretcher, options.settings, options.may_draw_lyrics, self.pace.most)
+        settings, may_draw_lyrics = self.options.settings, self.options.may_draw_lyrics
+        return JacobiLoop(self.prior, self._stretcher(), settings, may_draw_lyrics, self.pace.most)
+
+    def _stretcher(self) -> Stretcher:
+        if self.backend in GRAPHS:
+            return self._recorded.stretcher
+        return stretcher_of(self.prior, self.cache, self._step)
 
     def _decode_stretches(self, stop: int) -> None:
         """Decode until every row has `stop` codes; those that guess well go on. Gives up where somebody listens."""
@@ -376,7 +382,7 @@ class WindowDecoder:
                 positions = positions.new_zeros(cache.batch_size, prior.config.sequence_length, positions.shape[-1])
             buffers = WindowBuffers.empty(prior, cache, positions, settings, ahead)
             body = recorded(step_of(prior, cache, self.backend), self.options, prior, buffers, cache)
-            self._recorded = _Recorded(key, buffers, body)
+            self._recorded = _Recorded(key, buffers, body, GraphStretcher(prior, cache))
         self._buffers, self._body = self._recorded.buffers, self._recorded.body
 
     def _step_by(self, step: Step) -> None:
@@ -407,7 +413,7 @@ class WindowDecoder:
         self.backend = backend
         self._step_by(step_of(self.prior, self.cache, backend))
         if self._jacobi is not None:
-            self._jacobi.stretcher = stretcher_of(self.prior, self.cache, self._step)
+            self._jacobi.stretcher = self._stretcher()
 
     def _keep(self, logits: Tensor) -> None:
         if self._keeps_logits:
