@@ -1,11 +1,14 @@
 """Microseconds per code on this GPU: every way of ours to step, at released shapes, beside what they get wrong.
 
     python benchmarks/gpu.py --json gpu.json
+    python benchmarks/gpu_tables.py gpu.json      # writes them into docs/explanation/speed-details.md
 
 Weights are random: memory that was never written reads faster than memory is. A step is the whole body of the loop,
 from the last code to the next one drawn, in the middle of a window. The roofline is the time of reading the step's
 weights and caches at the speed at which this GPU reads memory, measured in the same run. Errors are those of the logits
 against the plain step, both given the same codes. Songs are extrapolated from steps: nothing else of a song is in them.
+A stretch of W positions is the forward that checks W guesses of one song, and what keeps its caches, in CUDA graphs.
+Then one step of training the shape of 1b_lyrics. Nothing is begun `--minutes` after the start, and the rest says so.
 
 Without a GPU, `--rehearse` runs all of it on the CPU with a tiny prior, and measures nothing worth telling.
 """
@@ -25,24 +28,25 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from gpu_songs import SONG_STEPS, SONGS_HEAD, song_row, songs_of
+from gpu_tables import STEPS_HEAD, TRAINING_HEAD, step_row, training_row
+from gpu_training import training_steps
 from torch import Tensor
 
-from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, model_preset, prior_preset
+from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, SamplingSettings, prior_preset
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.networks.transformer import JukeboxBlock
 from jukebox_hf.model.sampling.cpp_step import run_of
+from jukebox_hf.model.sampling.cuda_graph import WARM_UP
 from jukebox_hf.model.sampling.step_checks import layer_linears, stored_matrix
+from jukebox_hf.model.sampling.stretches import EagerStretcher, GraphStretcher, Stretcher
 from jukebox_hf.model.sampling.triton_step import TritonStepper, reason_against_fused
 from jukebox_hf.model.sampling.window_buffers import WindowBuffers
 from jukebox_hf.model.sampling.window_decoder import Body, DecodeOptions, decode_one, recorded
-from jukebox_hf.model.songs.song_plan import plan_song
-from jukebox_hf.model.songs.streaming import PIECE_SECONDS, PieceSizes
 
 SHAPES = {"1b_lyrics": "prior_1b_lyrics", "upsampler": "upsampler_level_1"}
 WAYS = ("eager", "compiled", "cuda_graph", "compiled cuda_graph", "triton")
-SONG_STEPS = {"1b_lyrics": 6_890, "upsampler": 27_560 + 110_240}  # of 20 s at hops of 1/2, 1/2 and 1/8
-SOON = 0.1  # seconds that a streamed piece is decoded ahead of, instead of all that its last sample depends on
-SIDE_BY_SIDE = 16  # rows that the windows of an upsampler of one song of 20 s fit into
+WIDTHS = (4, 8, 16)  # positions of one song that a recorded stretch is timed with
 _REHEARSED = {"context_length": 64, "attention_rows": 8, "num_hidden_layers": 3, "attention_kinds": None}
 _REHEARSED |= {"hidden_size": 128, "codebook_size": 64, "num_artists": 3, "num_genres": 3, "lyrics": "none"}
 
@@ -55,7 +59,8 @@ class Measurement:
     weights: str
     batch: int
     way: str
-    microseconds: float | None = None
+    positions: int = 1  # of a song, in one forward
+    microseconds: float | None = None  # of one code of every song; of a whole forward where it has several positions
     of_roofline: float | None = None
     peak_gib: float | None = None
     error_in_std: float | None = None
@@ -72,6 +77,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--steps", type=int, default=100, help="steps per round")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing after so many")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU with a tiny prior; tells no speeds")
     wish = parser.parse_args()
@@ -82,29 +88,53 @@ def main() -> None:
     name = "a rehearsal on the CPU" if wish.rehearse else torch.cuda.get_device_name()
     bandwidth = _read_bandwidth(device)
     print(f"{name}, torch {torch.__version__}; memory is read at {bandwidth / 1e9:.0f} GB/s\n", flush=True)
-    measurements = list(_measure_all(wish, device, bandwidth))
-    songs = [] if wish.rehearse else _songs(measurements)
-    if wish.json:
-        told = {"device": name, "torch": torch.__version__, "read_gb_per_s": bandwidth / 1e9, "song_steps": SONG_STEPS}
-        told |= {"measurements": [asdict(measurement) for measurement in measurements], "extrapolated_songs": songs}
-        wish.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    wish.end = time.perf_counter() + 60 * wish.minutes
+    told = {"device": name, "torch": torch.__version__, "read_gb_per_s": bandwidth / 1e9, "song_steps": SONG_STEPS}
+    told |= {"measurements": [], "extrapolated_songs": [], "training": []}
+    print(STEPS_HEAD)
+    for measurement in _measure_all(wish, device, bandwidth):
+        print(step_row(asdict(measurement)), flush=True)
+        told["measurements"].append(asdict(measurement))
+        _write(told, wish.json)
+    told["extrapolated_songs"] = songs_of(told["measurements"])
+    print(f"\n20 s of music, extrapolated from steps:\n\n{SONGS_HEAD}")
+    print("\n".join(map(song_row, told["extrapolated_songs"])), flush=True)
+    print(f"\nOne step of training:\n\n{TRAINING_HEAD}")
+    config = JukeboxPriorConfig(**_REHEARSED) if wish.rehearse else prior_preset("prior_1b_lyrics")
+    for row in training_steps(config, device, wish.end):
+        print(training_row(row), flush=True)
+        told["training"].append(row)
+    _write(told, wish.json)
+
+
+def _write(told: Mapping[str, object], path: Path | None) -> None:
+    """Write what is known by now: a lent machine may be gone before the end."""
+    if path is not None:
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure_all(wish: argparse.Namespace, device: torch.device, bandwidth: float) -> Iterator[Measurement]:
-    print("| shape | weights | songs | way | us per code | of roofline | peak GiB | error / std | same argmax |")
-    print("|---|---|---|---|---|---|---|---|---|")
     for shape, weights in itertools.product(wish.shapes, wish.weights):
-        prior, why_not = _build(shape, weights, device, wish.rehearse), None
-        if prior is None:
-            why_not = "torchao is not installed"
-        for batch, way in itertools.product(wish.batches, wish.ways):
-            measurement = Measurement(shape, weights, batch, way, reason=why_not)
-            if prior is not None:
+        late = time.perf_counter() > wish.end
+        prior, why_not = None if late else _build(shape, weights, device, wish.rehearse), "torchao is not installed"
+        for batch, way, width in _wanted(wish):
+            measurement = Measurement(shape, weights, batch, way, width, reason=None if prior is not None else why_not)
+            if time.perf_counter() > wish.end:
+                measurement.reason = f"it would have begun after {wish.minutes:g} minutes"
+            elif prior is not None:
                 _measure(measurement, prior, wish, bandwidth)
-            print(_row(measurement), flush=True)
             yield measurement
         del prior
         _free(device)
+
+
+def _wanted(wish: argparse.Namespace) -> Iterator[tuple[int, str, int]]:
+    """Songs, way and positions of every row: what is the default first, so that it is there when time is short."""
+    ways = sorted(wish.ways, key=("cuda_graph", "triton").__contains__, reverse=True)
+    for way in ways:
+        yield from ((batch, way, 1) for batch in wish.batches)
+        if way == "cuda_graph":
+            yield from ((1, way, width) for width in WIDTHS)
 
 
 def _measure(measurement: Measurement, prior: JukeboxPrior, wish: argparse.Namespace, bandwidth: float) -> None:
@@ -112,6 +142,9 @@ def _measure(measurement: Measurement, prior: JukeboxPrior, wish: argparse.Names
     device = prior.device
     _free(device)
     try:
+        if measurement.positions > 1:
+            _measure_stretch(measurement, prior, wish, bandwidth)
+            return
         with _backend(prior, measurement.way, measurement.batch) as bench:
             plain = bench.logits(prior.step, is_captured=False)
             found = bench.logits(bench.step, bench.is_captured)
@@ -125,6 +158,41 @@ def _measure(measurement: Measurement, prior: JukeboxPrior, wish: argparse.Names
                 measurement.peak_gib = torch.cuda.max_memory_allocated() / 2**30
     except (RuntimeError, ValueError) as error:  # out of memory too: the others may still fit
         measurement.reason = str(error).splitlines()[0]
+
+
+@torch.no_grad()
+def _measure_stretch(measurement: Measurement, prior: JukeboxPrior, wish: argparse.Namespace, bandwidth: float) -> None:
+    """A forward of several positions, of which half are kept."""
+    bench, width = _Bench(prior, measurement.batch, prior.step, is_captured=True), measurement.positions
+    positions = bench.middle + torch.arange(width, device=prior.device).expand(measurement.batch, -1)
+    tokens, counts = bench.tokens.gather(1, positions - 1), torch.full_like(positions[:, 0], (width + 1) // 2)
+    plain, captured = EagerStretcher(prior, bench.cache), GraphStretcher(prior, bench.cache)
+
+    def forward(stretcher: Stretcher) -> Tensor:
+        logits = stretcher.step_many(tokens, positions, bench.conditioning, prior.config.sequence_length)
+        stretcher.keep(counts)
+        return logits
+
+    bench.begin()
+    wanted = forward(plain).clone()
+    for _ in range(WARM_UP + 2):
+        bench.begin()
+        found = forward(captured)
+    measurement.error_in_std = float((found - wanted).abs().max() / wanted.std())
+    measurement.same_argmax = float((found.argmax(-1) == wanted.argmax(-1)).float().mean())
+    _free(prior.device)
+    times = []
+    for _ in range(wish.rounds):
+        _wait(prior.device)
+        start = time.perf_counter()
+        for _ in range(max(1, wish.steps // 4)):
+            forward(captured)
+        _wait(prior.device)
+        times.append((time.perf_counter() - start) / max(1, wish.steps // 4))
+    seconds = statistics.median(times)
+    measurement.microseconds, measurement.of_roofline = 1e6 * seconds, bench.step_bytes / bandwidth / seconds
+    if prior.device.type == "cuda":
+        measurement.peak_gib = torch.cuda.max_memory_allocated() / 2**30
 
 
 class _Bench:
@@ -275,59 +343,6 @@ def _free(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-
-
-def _songs(measurements: list[Measurement]) -> list[Mapping[str, object]]:
-    """Print and give how long the steps of 20 s of 1b_lyrics would take."""
-    times = {(m.weights, m.way, m.shape, m.batch): m.microseconds for m in measurements if m.microseconds is not None}
-    ways = dict.fromkeys((weights, way, batch) for weights, way, _, batch in times)
-    songs = []
-    print("\n20 s of music, extrapolated from steps:\n")
-    print(f"| weights | songs | way | s | with parallel windows s | first sound after s | {SOON:g} s ahead |")
-    print("|---" * 7 + "|")
-    for weights, way, batch in ways:
-        top, upsampler, side_by_side = (
-            times.get((weights, way, *key))
-            for key in (("1b_lyrics", batch), ("upsampler", batch), ("upsampler", SIDE_BY_SIDE))
-        )
-        if top is None or upsampler is None:
-            continue
-        song = {"weights": weights, "batch": batch, "way": way}
-        song["exact_s"] = (SONG_STEPS["1b_lyrics"] * top + SONG_STEPS["upsampler"] * upsampler) / 1e6
-        if batch == 1:
-            for name, lookahead in (("first_sound_s", None), ("first_sound_soon_s", SOON)):
-                above, upsampled = first_sound_steps(lookahead)
-                song[name] = (above * top + upsampled * upsampler) / 1e6
-        if batch == 1 and side_by_side is not None:
-            song["parallel_windows_s"] = (SONG_STEPS["1b_lyrics"] * top + parallel_steps() * side_by_side) / 1e6
-        names = ("exact_s", "parallel_windows_s", "first_sound_s", "first_sound_soon_s")
-        cells = " | ".join(f"{song[name]:.1f}" if name in song else "" for name in names)
-        print(f"| {weights} | {batch} | {way} | {cells} |")
-        songs.append(song)
-    return songs
-
-
-def parallel_steps() -> int:
-    """Steps of the upsamplers where the windows of a level are rows of one batch: the longest, and the seams."""
-    plan = plan_song(model_preset("1b_lyrics"), 20 * 44_100, parallel_windows=True)
-    return sum(max(window.length for window in level.windows) + level.mended for level in plan.levels[1:])
-
-
-def first_sound_steps(lookahead_seconds: float | None) -> tuple[int, int]:
-    """Steps of the top prior and of the upsamplers before the first piece of a streamed song is heard."""
-    config = model_preset("1b_lyrics")
-    finest, middle, _ = config.prior_configs
-    sizes = PieceSizes.of(config, plan_song(config, 20 * 44_100), PIECE_SECONDS, lookahead_seconds)
-    return middle.upper_length, finest.upper_length + sizes.piece + sizes.ahead
-
-
-def _row(m: Measurement) -> str:
-    start = f"| {m.shape} | {m.weights} | {m.batch} | {m.way} |"
-    if m.reason:
-        return f"{start} not measured: {m.reason} | | | | |"
-    peak = "" if m.peak_gib is None else f"{m.peak_gib:.1f}"
-    numbers = f"{m.microseconds:.0f} | {m.of_roofline:.0%} | {peak} | {m.error_in_std:.4f} | {m.same_argmax:.1%}"
-    return f"{start} {numbers} |"
 
 
 if __name__ == "__main__":

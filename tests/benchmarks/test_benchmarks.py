@@ -148,17 +148,52 @@ def test_a_window_is_cut_in_whole_rows(benchmark, monkeypatch, root, shape, code
     assert released.narrowed(config, None) is config
 
 
-def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark, capsys):
-    """With steps of 1 ms, and of 1.5 ms for sixteen rows."""
-    gpu = benchmark("gpu")
-    times = [("1b_lyrics", 1, 1000.0), ("upsampler", 1, 1000.0), ("upsampler", 16, 1500.0), ("1b_lyrics", 16, None)]
-    songs = gpu._songs([gpu.Measurement(shape, "bf16", batch, "cuda_graph", time) for shape, batch, time in times])
-    (song,) = songs
+def _steps(shape, batch, microseconds, positions=1):
+    told = {"shape": shape, "weights": "bf16", "batch": batch, "way": "cuda_graph", "positions": positions}
+    about = {"of_roofline": 0.5, "peak_gib": None, "error_in_std": 0.0, "same_argmax": 1.0, "reason": None}
+    return told | {"microseconds": microseconds} | about
+
+
+def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark):
+    """With steps of 1 ms, 1.5 ms for sixteen rows, and 1.2 and 2 ms for forwards of 8 and 16 positions."""
+    songs = benchmark("gpu_songs")
+    steps = [_steps("1b_lyrics", 1, 1000.0), _steps("upsampler", 1, 1000.0), _steps("upsampler", 16, 1500.0)]
+    (song,) = songs.songs_of([*steps, _steps("1b_lyrics", 16, None)])
     assert song["exact_s"] == pytest.approx(144.69), "the counts of the original's plan"
     assert song["parallel_windows_s"] == pytest.approx(6.89 + 1.5 * (6.892 + 1.024 + 7.876 + 1.024))
     assert song["first_sound_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 5.745, abs=0.003)
     assert song["first_sound_soon_s"] == pytest.approx(2.048 + 2.048 + 1.102 + 0.551, abs=0.003)
-    assert "| bf16 | 1 | cuda_graph | 144.7 |" in capsys.readouterr().out
+    assert "jacobi_s" not in song
+    assert songs.song_row(song).startswith("| bf16 | 1 | cuda_graph | 144.7 |  | ")
+    several = [_steps("upsampler", 1, 1200.0, 8), _steps("upsampler", 1, 2000.0, 16)]
+    (song,) = songs.songs_of([*steps, *several])
+    assert (song["jacobi_s"], song["jacobi_width"]) == (pytest.approx(6.89 + 27.56 * 1.2 / 2.84 + 110.24 * 1.2 / 2.57), 8)
+
+
+def test_tables_of_a_gpu_replace_those_that_the_page_had(benchmark, root):
+    tables = benchmark("gpu_tables")
+    late = _steps("upsampler", 1, None, 4) | {"reason": "it would have begun after 8 minutes"}
+    training = [{"parameters": 10, "windows": 4, "checkpointing": True, "reason": "out of memory"}]
+    told = {"device": "A card", "torch": "2.13", "read_gb_per_s": 4000.0, "extrapolated_songs": []}
+    told |= {"measurements": [_steps("upsampler", 16, 1500.4), late], "training": training}
+    page = (root / "docs/explanation/speed-details.md").read_text(encoding="utf-8")
+    once = tables.written(page, [told])
+    assert "| upsampler | bf16 | 16 | cuda_graph | 1 | 1500 | 50% |  | 0.0000 | 100.0% |" in once
+    assert "| 4 | not measured: it would have begun after 8 minutes |" in once
+    assert "| 10 | 4 | True | not measured: out of memory | | | |" in once
+    assert tables.written(once, [told]) == once
+    assert tables.written(once, [told | {"device": "Another"}]).count("###") == once.count("###")
+
+
+def test_a_step_of_training_is_counted_by_its_tokens(benchmark, tiny_prior_config):
+    training, config = benchmark("gpu_training"), tiny_prior_config("encoder")
+    rows = list(training.training_steps(config, torch.device("cpu"), float("inf")))
+    assert [(row["checkpointing"], row["windows"]) for row in rows] == list(training.WAYS)
+    for row in rows:
+        seconds = row["windows"] * config.sequence_length / row["tokens_per_s"]
+        assert row["audio_s_per_s"] == pytest.approx(row["windows"] * config.window_samples / config.sampling_rate / seconds)
+        assert 0 < row["of_matrix_speed"] < 1
+    assert list(training.training_steps(config, torch.device("cpu"), 0.0)) == [{"reason": "no time was left"}]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

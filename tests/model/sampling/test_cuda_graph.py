@@ -343,6 +343,7 @@ def test_a_graph_has_tensors_of_its_own_and_the_eager_body_reads_its_windows(tin
 @pytest.fixture
 def benchmark(root, monkeypatch):
     """benchmarks/gpu.py on a machine without a GPU: a caller of its main with arguments."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
     specification = importlib.util.spec_from_file_location("gpu", root / "benchmarks/gpu.py")
     module = importlib.util.module_from_spec(specification)
     monkeypatch.setitem(sys.modules, "gpu", module)
@@ -361,14 +362,24 @@ def test_the_benchmark_measures_nothing_without_a_gpu(benchmark, capsys):
     assert capsys.readouterr().out == "no CUDA device: not measured\n"
 
 
+def test_the_benchmark_begins_nothing_when_its_time_is_over(benchmark, tmp_path):
+    benchmark("--rehearse", "--minutes", 0, "--shapes", "upsampler", "--json", tmp_path / "gpu.json")
+    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert {row["reason"] for row in told["measurements"]} == {"it would have begun after 0 minutes"}
+    assert told["training"] == [{"reason": "no time was left"}]
+
+
 def test_the_benchmark_can_be_rehearsed_on_a_cpu(benchmark, capsys, tmp_path):
     options = ("--ways", "cuda_graph", "triton", "--batches", 2, "--weights", "bf16", "--rounds", 1, "--steps", 2)
     benchmark("--rehearse", *options, "--shapes", "upsampler", "--json", tmp_path / "gpu.json")
     told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    captured, fused = told["measurements"]
-    assert captured["error_in_std"] == 0
-    assert captured["same_argmax"] == 1
-    assert captured["microseconds"] > 0
+    captured, *stretches, fused = told["measurements"]
+    assert [stretch["positions"] for stretch in stretches] == [4, 8, 16]
+    for measured in (captured, *stretches):
+        assert measured["error_in_std"] < 1e-6
+        assert measured["same_argmax"] == 1
+        assert measured["microseconds"] > 0
     assert "triton" in fused["reason"] or "not on a GPU" in fused["reason"]
     assert told["extrapolated_songs"] == []
+    assert [row["windows"] for row in told["training"]] == [1, 4, 1]
     assert "a rehearsal on the CPU" in capsys.readouterr().out
