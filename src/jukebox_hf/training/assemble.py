@@ -143,7 +143,7 @@ def put_priors(priors: Sequence[Path], repository: Path, source: str | None = No
     """Replace several priors of a whole Jukebox at once; all else as in `put_prior`."""
     for prior in priors:
         check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
-    origin = str(repository if repository.exists() else source)
+    origin = str(repository if repository.exists() else located(source))
     model = JukeboxModel.from_pretrained(origin)
     tokenizer = tokenizer_of(origin)
     for prior in priors:
@@ -175,7 +175,7 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
     Raises:
         ValueError: in one sentence.
     """
-    origin = repository if repository.exists() else source
+    origin = repository if repository.exists() else None if source is None else located(source)
     require(
         origin is not None,
         f"into={str(repository)!r} does not exist, and there is no whole Jukebox to copy (model_name_or_path); name "

@@ -11,10 +11,10 @@ from jukebox_hf.model.checks.text_input import check_lyric_text, check_words
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.training.prior.replay import check_share
 
-METHODS = ("auto", "lora", "full")
+METHODS = ("auto", "lora", "full", "style")
 SWITCHES = ("auto", "true", "false")
 DEFAULT_REPLAY = 16
-_BY_METHOD = {"full": 1e-4, "lora": 1e-3}  # learning rates, docs/explanation/decisions/060.md
+_BY_METHOD = {"full": 1e-4, "lora": 1e-3, "style": 3e-2}  # learning rates, docs/explanation/decisions/060.md
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class FinetuneRequest:
         songs: a folder of recordings, parquet files, or a data set of the Hub.
         model: the Jukebox to begin from.
         artist, genre: of every song, where the songs' list does not say them.
-        method: `full` trains all weights, `lora` adapters, `auto` what fits into memory.
+        method: `full` trains all weights, `lora` adapters, `style` the vectors of new artists alone, `auto` all weights
+            or adapters, by what fits into memory.
         levels: whose priors to train; None for all that profit.
         rank: of the adapters.
         learning_rate: None: by the method.
@@ -102,7 +103,7 @@ class FinetuneRequest:
     @property
     def has_replay(self) -> bool:
         """Whether old songs are heard among the new ones."""
-        return self.replay > 0 and self.replay_share > 0
+        return self.replay > 0 and self.replay_share > 0 and self.method != "style"  # which changes no old artist
 
     def rate_for(self, method: str) -> float:
         """The learning rate of a method."""
