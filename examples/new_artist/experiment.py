@@ -1,8 +1,8 @@
 """`python -m examples.new_artist.experiment OUT`: teach the embedded model a fifth artist, in three ways, and listen.
 
 Flows in: methods and numbers of songs. Flows out: OUT/rows.json, a row for each, written as soon as it is measured. The
-same line goes on where it was stopped: rows that are there are not made again, and a fine-tuning that was killed goes on
-at its newest checkpoint. Only the top level is trained: it decides who sings.
+same line goes on where it was stopped: rows that are there are not made again, and a fine-tuning that was killed goes
+on at its newest checkpoint. Only the top level is trained: it decides who sings.
 """
 
 import argparse
@@ -86,7 +86,9 @@ class Row:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure as the words of a command line say."""
-    parser = argparse.ArgumentParser(prog="python -m examples.new_artist.experiment", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.new_artist.experiment", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("out", type=Path, help="the folder to work in")
     parser.add_argument("--songs", type=int, nargs="+", default=[10, 3, 30], help="numbers of songs, in this order")
     parser.add_argument("--methods", nargs="+", default=["style", "lora", "full"], help="methods, in this order")
@@ -137,11 +139,11 @@ def as_table(rows: Sequence[Row]) -> str:
     head = ("| method | songs | minutes | steps | new artist, bits per code | old artists, bits per code | "
             "the new name saves, bits | heard as the new artist | old artists heard as themselves |")  # fmt: skip
     lines = [head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in sorted(rows, key=lambda row: (row.songs, row.method)):
-        lines.append(
-            f"| {row.method} | {row.songs} | {row.minutes:.1f} | {row.steps} | {row.new:.3f} | {row.old:.3f} | "
-            f"{row.name:.3f} | {100 * row.heard_new:.0f} % | {100 * row.heard_old:.0f} % |"
-        )
+    lines += [
+        f"| {row.method} | {row.songs} | {row.minutes:.1f} | {row.steps} | {row.new:.3f} | {row.old:.3f} | "
+        f"{row.name:.3f} | {100 * row.heard_new:.0f} % | {100 * row.heard_old:.0f} % |"
+        for row in sorted(rows, key=lambda row: (row.songs, row.method))
+    ]
     return "\n".join(lines)
 
 

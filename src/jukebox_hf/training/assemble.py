@@ -151,7 +151,7 @@ def put_priors(priors: Sequence[Path], repository: Path, source: str | None = No
         tokenizer = _put_in(prior, model, tokenizer)
     with staged(repository, force=True) as staging:
         _write(model, tokenizer, staging)
-        _copy_rest(Path(origin), staging)
+        copy_rest(Path(origin), staging)
 
 
 def _put_in(prior: Path, model: JukeboxModel, before: JukeboxTokenizer | None) -> JukeboxTokenizer | None:
@@ -269,7 +269,7 @@ def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path
     model.save_pretrained(folder)
 
 
-def _copy_rest(origin: Path, staging: Path) -> None:
+def copy_rest(origin: Path, staging: Path) -> None:
     """Cards, licences and lists of a local repository."""
     if origin.is_dir():
         copy_known(origin, staging, lambda name: name not in _PARTS and not (staging / name).exists())

@@ -63,6 +63,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     device = the_device(request.device)
     free = room(device)
     methods = ("full", "lora") if request.method == "auto" else (request.method,)
+    methods = ("lora",) if request.keep_adapter is not None else methods
     sizes = _BATCH_SIZES if request.batch_size is None else (request.batch_size,)
     ways = [(method, size, again) for method in methods for again in (False, True) for size in sizes]
     needs = [max(training_bytes(prior, method, request.rank, size, again) for prior in priors)

@@ -1,6 +1,6 @@
 """Style inversion: the vectors of new artists are learnt, and nothing else (textual inversion, Gal et al. 2022).
 
-Flows in: a prior whose new names start as "unknown". Flows out: the same prior, of which only their rows have gradients:
+Flows in: a prior whose new names start as "unknown". Flows out: the same, of which only their rows have gradients:
 whatever else it holds is the same bit for bit after training.
 """
 
