@@ -139,8 +139,8 @@ def _check_style(
     """
     require(
         has_labels and tokenizer is not None,
-        f"--method style learns the vector of a name, but {request.model} is not conditioned on any, or has no lists of "
-        f"them; take --method lora or full",
+        f"--method style learns the vector of a name, but {request.model} is not conditioned on any, or has no lists "
+        f"of them; take --method lora or full",
     )
     for prior in config.prior_configs:
         if prior.has_labels:
