@@ -3,6 +3,7 @@
 Flows in: words of a command line. Flows out: a file of kilobytes, or a folder, and lines of text.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,7 @@ def export(
 ) -> None:
     """Write the vectors of an artist into a file that others with the same base sing with."""
     with needs_of_training("style export"):
-        from jukebox_hf.training.share import export_style
-
-        style = export_style(model, artist, out, force=force)
+        style = import_module("jukebox_hf.training.share").export_style(model, artist, out, force=force)
     size, levels = out.stat().st_size, list(style.levels)
     found = {"file": str(out), "artist": artist, "levels": levels, "bytes": size, "base": style.base.to_dict()}
     say_found(found, as_json, f"{out}: {artist}, levels {', '.join(map(str, levels))}, {size / 1000:.1f} kB")
@@ -54,9 +53,8 @@ def put_in(
     """Put a style or an adapter into a copy of its base, which then sings with it by name."""
     check_way(str(out), out)
     with needs_of_training("style import"):
-        from jukebox_hf.training.share import import_adapter
-
-        opened = import_adapter(adapter, out, model, artist=artist, force=force)
+        share = import_module("jukebox_hf.training.share")
+        opened = share.import_adapter(adapter, out, model, artist=artist, force=force)
     names = [name for kind, name, _ in opened.new_names() if kind == "artist"]
     sing = f" --artist {shell_word(names[0])}" if names else ""
     line = f"{out}: a whole Jukebox with {adapter}\n  sing:   jukebox-hf generate --model {shell_word(str(out))}{sing}"
