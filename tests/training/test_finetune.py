@@ -19,6 +19,7 @@ from jukebox_hf.app.finetuning.level_training import curve_of
 from jukebox_hf.app.finetuning.measures import measure
 from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.data.code_shards import CodeShards, CodeShardWriter
+from jukebox_hf.model.adapters.style_file import read_style
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.checkpoints import SealCallback
 
@@ -259,3 +260,56 @@ def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_se
     says_one_sentence(run_cli("finetune", place / "songs", place / "new"), "--model is missing")
     refused = run_cli("finetune", place / "songs", place / "new", *words, "--method", "both")
     says_one_sentence(refused, "--method both is none of auto, lora, full; choose one")
+
+
+# --- styles and adapters ---
+
+
+def test_a_style_is_learnt_in_one_line_and_old_songs_stay_bit_for_bit(place, tmp_path):
+    said, request = [], request_of(place, method="style", learning_rate=None, levels=(1,))
+    report = run_finetuning(request, tmp_path / "out", said.append)
+    told = "\n".join(said)
+    assert report["method"] == "style"
+    assert "a vector for each new artist, all else frozen (style), levels 1" in told
+    assert "no old songs are replayed, since all but the new artist stays as it is" in told
+    base, mine = (JukeboxModel.from_pretrained(folder) for folder in (place / "whole", tmp_path / "out"))
+    for level in (0, 1):
+        old, new = base.prior(level).state_dict(), mine.prior(level).state_dict()
+        rows = new.pop("labels.artist.weight")
+        assert torch.equal(rows[:3], old.pop("labels.artist.weight"))
+        assert torch.equal(rows[3], rows[0]) == (level == 0)
+        assert all(torch.equal(tensor, new[name]) for name, tensor in old.items())
+    assert read_style(tmp_path / "out" / "style.safetensors").new == {"artist": ("My Band",)}
+    assert "the vector of each new artist" in ModelCard.load(tmp_path / "out" / "README.md").content
+    assert run_finetuning(request, tmp_path / "out", said.append) == report
+
+
+def test_a_style_needs_an_artist_who_is_new_in_a_genre_that_is_known(place, tmp_path):
+    with pytest.raises(ValueError, match=r"genre \['polka'\] is new to the model"):
+        run_finetuning(request_of(place, method="style", genre="polka"), tmp_path / "out", print)
+    with pytest.raises(ValueError, match=r"is an artist that .* knows already"):
+        run_finetuning(request_of(place, method="style", artist="Ann Ash"), tmp_path / "out", print)
+    with pytest.raises(ValueError, match="--old-songs old would be replayed, but --method style changes no old artist"):
+        request_of(place, method="style", old_songs="old")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_leaves_its_adapters_for_who_has_the_base(place, tmp_path):
+    pytest.importorskip("peft")
+    changes = {"levels": (1,), "rank": 2, "keep_adapter": str(tmp_path / "band"), "sample_seconds": 0.0}
+    report = run_finetuning(request_of(place, **changes), tmp_path / "out", lambda line: None)
+    assert report["method"] == "lora"
+    whole = JukeboxModel.from_pretrained(tmp_path / "out").prior(1)
+    model = JukeboxModel.from_pretrained(place / "whole")
+    model.load_adapter(str(tmp_path / "band"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.allclose(model.prior(1).state_dict()[name], tensor, atol=1e-5), name
+    assert "## Measured" in ModelCard.load(tmp_path / "band" / "README.md").content
+    for changes, match in (
+        ({"method": "full"}, "--keep-adapter .* keeps what --method lora trains, but --method full was said"),
+        ({"rank": 1000}, "lora_rank=1000 is more than any matrix of this prior has"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            run_finetuning(request_of(place, keep_adapter=str(tmp_path / "b"), **changes), tmp_path / "c", print)
+    with pytest.raises(ValueError, match=r"exists already|is taken|holds"):
+        run_finetuning(request_of(place, keep_adapter=str(tmp_path / "band")), tmp_path / "c", print)

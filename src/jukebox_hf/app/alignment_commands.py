@@ -71,6 +71,7 @@ def align(
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
+    from jukebox_hf.app.runs.song_adapters import read_song_adapters
     from jukebox_hf.model.alignment.alignment import choose_head
     from jukebox_hf.model.alignment.batch_alignment import lyric_level
     from jukebox_hf.model.checks.validation import require
@@ -81,15 +82,16 @@ def align(
     said = _said(options)
     path = Path(check_here(song[-1]))
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording, after the MODEL if any")
-    model, told = (song[0], None) if len(song) == 2 else model_of(path)
+    model, told, beside = (song[0], None, ()) if len(song) == 2 else model_of(path)
     revision = options["revision"] or told
     targets = plan_files(path, Path(out), format, options["force"])
     config = configuration_of(model, revision=revision)
     chosen = choose_head(config.prior_configs[lyric_level(config)], layer, head)
-    processor = open_processor(config, model, revision)
+    adapters = read_song_adapters(beside)
+    config, processor = adapters.told_to(config, open_processor(config, model, revision))
     if options["strict"] is not False:
         check_listed([said], processor.tokenizer, config)
-    opened = open_model(model, revision=revision, dtype=options["dtype"], device=options["device"])
+    opened = adapters.put_on(open_model(model, revision=revision, dtype=options["dtype"], device=options["device"]))
     known = know_song(path, opened, said)
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, targets, chosen)

@@ -75,8 +75,8 @@ class KnownSong:
         return str(self.words.get("artist") or "")
 
 
-def model_of(path: Path) -> tuple[str, str | None]:
-    """The model that a song was made with, and its revision, as its side-car or its codes tell.
+def model_of(path: Path) -> tuple[str, str | None, tuple[str, ...]]:
+    """The model that a song was made with, its revision and adapters, as its side-car or its codes tell.
 
     Raises:
         ValueError: a song that does not tell.
@@ -88,7 +88,7 @@ def model_of(path: Path) -> tuple[str, str | None]:
     codes, request = find_codes(path)
     model = (request or {}).get("model") or load_codes(codes).notes.get("model")
     require(isinstance(model, str) and model != "", f"{path} does not tell which model made it; {cure}")
-    return model, (request or {}).get("revision")
+    return model, (request or {}).get("revision"), tuple((request or {}).get("adapter") or ())
 
 
 def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[str, Path]:

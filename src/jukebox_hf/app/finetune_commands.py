@@ -42,7 +42,8 @@ def finetune(
     method: Annotated[
         str,
         typer.Option(
-            help="Weights to train: full (all weights), lora (adapters), or auto: full where memory allows.",
+            help="Weights to train: full (all weights), lora (adapters), style (a vector for each new artist, all else "
+            "frozen), or auto: full where memory allows, else lora.",
             callback=in_lower_case,
         ),
     ] = "auto",
@@ -52,7 +53,7 @@ def finetune(
     ] = None,
     rank: Annotated[int, typer.Option(help="Rank of the adapters of lora.")] = 16,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate (default: 0.0001 for full, 0.001 for lora).")
+        float | None, typer.Option(help="Learning rate (default: 0.0001 for full, 0.001 for lora, 0.1 for style).")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Number of steps for each level at most (default: by the length of the songs).")
@@ -85,6 +86,10 @@ def finetune(
         float | None, typer.Option(help="Length of the sample song in seconds; 0 for none (default: 6).")
     ] = None,
     sample_lyrics: Annotated[str, typer.Option(help="Lyrics of the sample song.")] = "",
+    keep_adapter: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make besides: the adapters of lora alone, for the Hub.", callback=check_here),
+    ] = None,
     allow_outside_files: Annotated[
         bool, typer.Option("--allow-outside-files", help="Let lists and tables name any file of this machine.")
     ] = False,
@@ -123,6 +128,7 @@ def finetune(
             sample_seconds=sample_seconds,
             sample_lyrics=sample_lyrics,
             allow_outside_files=allow_outside_files,
+            keep_adapter=None if keep_adapter is None else str(keep_adapter),
         )
     found = run.run_finetuning(request, out, lambda line: say_line(f"jukebox-hf: {line}", err=True), dry_run)
     if as_json:

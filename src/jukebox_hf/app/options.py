@@ -31,6 +31,7 @@ class Option:
         flag: its name on the command line; "" for that of the field.
         file_help: of a second option, `--NAME-file`, which reads the value from a file; "" for none.
         callback: what typer does with a value, such as checking a path.
+        is_repeated: it may be said several times; the field is then a tuple.
     """
 
     help: str
@@ -39,6 +40,7 @@ class Option:
     flag: str = ""
     file_help: str = ""
     callback: Callable[[Any], Any] | None = None
+    is_repeated: bool = False
 
 
 def declared(default: Any, option: Option) -> Any:
@@ -99,7 +101,8 @@ def _parameters(kind: type, command: str, only: Collection[str] | None) -> Itera
         is_wanted = command in option.commands if only is None else one.name in only
         if is_wanted:
             default = one.default if fills_in and one.default is not MISSING else None
-            hint = hints[one.name] if fills_in else hints[one.name] | None
+            hint = list[str] if option.is_repeated else hints[one.name]
+            hint = hint if fills_in else hint | None
             yield _parameter(one.name, hint, default, option, _declarations(one, option))
         name = f"{one.name}_file"
         if option.file_help and (is_wanted if only is None else name in only):

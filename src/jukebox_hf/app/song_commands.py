@@ -199,7 +199,7 @@ def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said of the song, by the names of `SongRequest`."""
     from jukebox_hf.app.runs.lyric_files import read_lyrics
 
-    said = {name: options[name] for name in SONG_OPTIONS if options.get(name) is not None}
+    said = {name: options[name] for name in SONG_OPTIONS if options.get(name) not in (None, [])}
     if (file := options["lyrics_file"]) is not None:
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said |= read_lyrics(file, said.get("lyric_times"))

@@ -26,6 +26,8 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
+from .adapters.adapted_model import CarriesAdapters
+from .adapters.adapter_files import is_adapter
 from .alignment.alignment import SongAlignment
 from .alignment.batch_alignment import BatchAligner, align_songs, lyric_level
 from .checkpoints.companions import (
@@ -112,7 +114,7 @@ class JukeboxGenerateOutput(ModelOutput):
     repaint: tuple[RepaintScores, ...] | None = None
 
 
-class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, GenerationMixin):
+class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrainedModel, GenerationMixin):
     """The VQ-VAE and one prior per level.
 
     `parameters` and `state_dict` are of the parts in memory: take `prior(level)` first to have it among them.
@@ -195,7 +197,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                     f"with_priors=True",
                 )
                 device = torch.device("cpu") if offload else self.device
-                prior = self._source.load_prior(level, self.config.prior_configs[level], device)
+                prior = self._adapt(level, self._source.load_prior(level, self._stored_config(level), device))
                 setattr(self, name, self.tell(prior.train(self.training)))
                 self._lent.add(level)
         if offload:
@@ -220,7 +222,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         )
         self.check_priors([level])
         if prior is None:
-            return self._source.load_prior(level, config, self.device, depth)
+            return self._adapted_alone(self._source.load_prior(level, self._stored_config(level), self.device, depth))
         with torch.device("meta"):
             cut = JukeboxPrior(prior.config, depth)
         kinds = {name: type(module) for name, module in prior.named_modules()}
@@ -636,16 +638,42 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             return None
         check_name(self._source.name_or_path)  # a folder may have gone since
         where = self._source.name_or_path, self._source.hub
-        return processor_of(self.config, *where, trusts=bool(self.is_remote_code()))
+        own = processor_of(self._source.config, *where, trusts=bool(self.is_remote_code()))
+        return None if own is None else self.with_adapter_names(own)
 
-    # --- adapters of the whole model, by peft ---
+    # --- adapters ---
 
     def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs: Any) -> Any:
-        """Put a peft adapter of the whole model on the priors it was trained on, which then stay in memory.
+        """Sing with an adapter or a style from now on: new artists beside the old ones, or LoRA matrices.
+
+        An adapter repository of this package, or a style, is loaded beside those there are (`take_adapter`, whose
+        `weight` and `keep_base` may be given); `set_adapters` weighs them. A peft adapter of the whole model goes onto
+        the priors that it was trained on, as in transformers, and these then stay in memory.
+
+        Args:
+            peft_model_id: a folder, a style file, or a name on the Hub.
+            adapter_name: to call it by.
+            kwargs: of transformers, such as `adapter_kwargs`, with which files are fetched.
 
         Raises:
-            ValueError: an adapter of one part alone.
+            ValueError: an adapter of another base, of one part alone, or of a name that is known.
         """
+        hub = kwargs.get("adapter_kwargs") or {}
+        if peft_model_id is not None and is_adapter(str(peft_model_id), hub):
+            require(
+                not getattr(self, "_hf_peft_config_loaded", False),
+                f"{peft_model_id} is merged into matrices, but peft's adapters stand in their place; open the model "
+                f"again, without these",
+            )
+            said = {name: kwargs.pop(name) for name in ("weight", "keep_base") if name in kwargs}
+            unknown = sorted(set(kwargs) - {"adapter_kwargs"})
+            require(not unknown, f"load_adapter takes weight, keep_base and adapter_kwargs here, not {unknown[:1]}")
+            return self.take_adapter(str(peft_model_id), adapter_name, hub=hub, **said)
+        require(
+            self._adapters is None,
+            f"{peft_model_id} would stand in matrices that {', '.join(self.adapters)} are merged into; delete_adapter "
+            f"these first",
+        )
         if peft_model_id is not None:
             levels = adapted_levels(str(peft_model_id), kwargs.get("adapter_kwargs") or {})
         else:
@@ -655,6 +683,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
 
     def add_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Put a new peft adapter on every prior; all of them then stay in memory."""
+        require(
+            self._adapters is None,
+            f"{', '.join(self.adapters)} are merged into the matrices; delete_adapter these before add_adapter",
+        )
         self._keep(range(self.num_levels))
         super().add_adapter(*args, **kwargs)
 
@@ -791,6 +823,9 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
+        if self._adapters is not None and (own := self.own_processor()) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            own.save_pretrained(folder)  # with the names that adapters bring
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
             self._source.check_priors(copied)
         for level in copied:
@@ -818,13 +853,22 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         name = f"prior_{level}"
         if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
+        elif self._is_adapted(level):  # with the adapters, which it then needs no more
+            require(
+                not self._source.is_quantized(level),
+                f"{name} is quantized, so it cannot be written again with what adapters changed; keep them beside it",
+            )
+            self.lend(level).save_pretrained(folder / name, **kwargs)
+            self.take_back(level)
         elif (prior := getattr(self, name)) is not None:
             prior.save_pretrained(folder / name, **kwargs)
 
     def _is_copied(self, level: int) -> bool:
         """Whether a prior is saved as the repository has it: also int8, which transformers cannot write again."""
         prior = getattr(self, f"prior_{level}")
-        return self._source is not None and (prior is None or self._source.stores_int8(prior))
+        if self._source is None or self._is_adapted(level):
+            return False
+        return prior is None or self._source.stores_int8(prior)
 
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:

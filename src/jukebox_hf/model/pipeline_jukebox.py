@@ -226,7 +226,7 @@ class JukeboxPipeline(TextToAudioPipeline):
 
     def preprocess(self, song: Any, return_alignment: bool = False, **words: Any) -> Mapping[str, Tensor]:
         """Words to tensors, one row; the lyrics as typed go along where they are to be timed."""
-        inputs = self.processor(song, **words)
+        inputs = self.model.with_adapter_names(self.processor)(song, **words)
         if return_alignment:
             typed = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] or ""
             inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]], device="cpu")

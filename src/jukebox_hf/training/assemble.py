@@ -143,7 +143,7 @@ def put_priors(priors: Sequence[Path], repository: Path, source: str | None = No
     """Replace several priors of a whole Jukebox at once; all else as in `put_prior`."""
     for prior in priors:
         check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
-    origin = str(repository if repository.exists() else source)
+    origin = str(repository if repository.exists() else located(source))
     model = JukeboxModel.from_pretrained(origin)
     tokenizer = tokenizer_of(origin)
     for prior in priors:
@@ -151,7 +151,7 @@ def put_priors(priors: Sequence[Path], repository: Path, source: str | None = No
         tokenizer = _put_in(prior, model, tokenizer)
     with staged(repository, force=True) as staging:
         _write(model, tokenizer, staging)
-        _copy_rest(Path(origin), staging)
+        copy_rest(Path(origin), staging)
 
 
 def _put_in(prior: Path, model: JukeboxModel, before: JukeboxTokenizer | None) -> JukeboxTokenizer | None:
@@ -175,7 +175,7 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
     Raises:
         ValueError: in one sentence.
     """
-    origin = repository if repository.exists() else source
+    origin = repository if repository.exists() else None if source is None else located(source)
     require(
         origin is not None,
         f"into={str(repository)!r} does not exist, and there is no whole Jukebox to copy (model_name_or_path); name "
@@ -269,7 +269,7 @@ def _write(model: JukeboxModel, tokenizer: JukeboxTokenizer | None, folder: Path
     model.save_pretrained(folder)
 
 
-def _copy_rest(origin: Path, staging: Path) -> None:
+def copy_rest(origin: Path, staging: Path) -> None:
     """Cards, licences and lists of a local repository."""
     if origin.is_dir():
         copy_known(origin, staging, lambda name: name not in _PARTS and not (staging / name).exists())

@@ -33,6 +33,7 @@ from jukebox_hf.training.prior.prior_data import PriorSongs, check_same_vqvae, c
 from jukebox_hf.training.prior.prior_initialization import PriorInitialization, initialize
 from jukebox_hf.training.prior.prior_sources import PriorSource, open_source, open_vqvae, read_facts, write_facts
 from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
+from jukebox_hf.training.prior.style_inversion import freeze_all_but, new_artists
 
 logger = logging.get_logger(__name__)
 
@@ -79,6 +80,7 @@ def train_prior(
     folder = checkpoint_to_resume(training_args)
     source = open_source(model_args)
     _check_combination(model_args, source, init_args, lora_args, folder)
+    _check_style(model_args, source, lora_args, training_args)
     vqvae = source.vqvae if model_args.vqvae is None else open_vqvae(model_args.vqvae)
     config = source.config
     songs = open_prior_songs(data_args, config, vqvae)
@@ -86,6 +88,8 @@ def train_prior(
     tokenizer = _tokenizer(model_args, source, songs, folder)
     check_songs(songs, tokenizer, _labelled(config, tokenizer))
     _check_new_names(lora_args, source, tokenizer)
+    if model_args.style:
+        _styles(source, tokenizer)
     train, evaluation = windows_of(songs, data_args, config, training_args.seed)
     if model_args.into is not None:
         check_fits_into(_labelled(config, tokenizer), Path(model_args.into), model_args.model_name_or_path)
@@ -93,6 +97,8 @@ def train_prior(
     prior = _prior(model_args, source, tokenizer, init_args, None if lora_args.is_wanted else folder)
     if folder is not None:
         check_fits(prior, folder)
+    if model_args.style:
+        freeze_all_but(prior, _styles(source, tokenizer).values())
     trainer = JukeboxPriorTrainer(
         with_adapters(prior, lora_args) if lora_args.is_wanted else prior,
         training_args,
@@ -143,6 +149,38 @@ def _check_combination(
     )
     if folder is not None:
         check_adapters_fit(lora_args, folder)
+
+
+def _check_style(
+    model_args: PriorModelArguments,
+    source: PriorSource,
+    lora_args: LoRAArguments,
+    training_args: JukeboxPriorTrainingArguments,
+) -> None:
+    """Refuse what moves anything but the vectors of new artists."""
+    if not model_args.style:
+        return
+    require(
+        source.load is not None and source.config.has_labels,
+        "style=True learns a name in front of trained weights, but "
+        + ("config names a new prior" if source.load is None else "this prior has no labels (num_artists is 0)")
+        + "; drop it",
+    )
+    require(
+        not lora_args.is_wanted and model_args.lyric_characters is None,
+        f"style=True keeps all else frozen, but lora_rank={lora_args.lora_rank} and lyric_characters="
+        f"{model_args.lyric_characters!r:.80} bring more to learn; drop one of them",
+    )
+    require(
+        training_args.weight_decay == 0,
+        f"style=True keeps all else as it is, but weight_decay={training_args.weight_decay} shrinks it; leave that out",
+    )
+
+
+def _styles(source: PriorSource, tokenizer: JukeboxTokenizer) -> dict[str, int]:
+    """The new artists and their ids; errors as in `new_artists`."""
+    new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
+    return new_artists(_own_lists(source, new), new)
 
 
 def _check_origin(

@@ -29,6 +29,7 @@ EXAMPLES = {
     "model": "my-jukebox",
     "revision": "main",
     "dtype": "bfloat16",
+    "adapter": ["band:0.7", "style.safetensors"],
     "lyrics": "row, row",
     "lyric_times": "0@1.5,5@2.25",
     "artist": "Bo Vale",

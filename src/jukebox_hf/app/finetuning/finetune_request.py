@@ -11,10 +11,10 @@ from jukebox_hf.model.checks.text_input import check_lyric_text, check_words
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.training.prior.replay import check_share
 
-METHODS = ("auto", "lora", "full")
+METHODS = ("auto", "lora", "full", "style")
 SWITCHES = ("auto", "true", "false")
 DEFAULT_REPLAY = 16
-_BY_METHOD = {"full": 1e-4, "lora": 1e-3}  # learning rates, docs/explanation/decisions/060.md
+_BY_METHOD = {"full": 1e-4, "lora": 1e-3, "style": 1e-1}  # learning rates, docs/explanation/decisions/060.md
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class FinetuneRequest:
         songs: a folder of recordings, parquet files, or a data set of the Hub.
         model: the Jukebox to begin from.
         artist, genre: of every song, where the songs' list does not say them.
-        method: `full` trains all weights, `lora` adapters, `auto` what fits into memory.
+        method: `full` trains all weights, `lora` adapters, `style` the vectors of new artists alone, `auto` all weights
+            or adapters, by what fits into memory.
         levels: whose priors to train; None for all that profit.
         rank: of the adapters.
         learning_rate: None: by the method.
@@ -40,6 +41,7 @@ class FinetuneRequest:
         seed: of first adapters, of the order of windows, and of what is generated.
         sample_seconds: length of the sample song; 0 for none, None for a short one.
         sample_lyrics: what it sings.
+        keep_adapter: a folder to make besides: the adapters of `lora` alone, for the Hub.
         allow_outside_files: let lists name files outside their folder.
     """
 
@@ -63,6 +65,7 @@ class FinetuneRequest:
     sample_seconds: float | None = None
     sample_lyrics: str = ""
     allow_outside_files: bool = False
+    keep_adapter: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("method", METHODS), ("bf16", SWITCHES), ("device", ("auto", "cpu", "cuda"))):
@@ -95,6 +98,16 @@ class FinetuneRequest:
             f"--sample-seconds {seconds} must be from 0 (no sample) to 600",
         )
         require(
+            self.method != "style" or self.old_songs is None,
+            f"--old-songs {self.old_songs} would be replayed, but --method style changes no old artist; drop one of "
+            f"them",
+        )
+        require(
+            self.keep_adapter is None or self.method in ("auto", "lora"),
+            f"--keep-adapter {self.keep_adapter} keeps what --method lora trains, but --method {self.method} was said; "
+            f"drop one of them",
+        )
+        require(
             self.old_songs is None or self.has_replay,
             f"--old-songs {self.old_songs} is to be replayed, but --replay or --replay-share is 0; drop one of them",
         )
@@ -102,7 +115,7 @@ class FinetuneRequest:
     @property
     def has_replay(self) -> bool:
         """Whether old songs are heard among the new ones."""
-        return self.replay > 0 and self.replay_share > 0
+        return self.replay > 0 and self.replay_share > 0 and self.method != "style"  # which changes no old artist
 
     def rate_for(self, method: str) -> float:
         """The learning rate of a method."""
@@ -115,4 +128,5 @@ class FinetuneRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"levels": None if self.levels is None else list(self.levels)}
+        said = asdict(self) | {"levels": None if self.levels is None else list(self.levels)}
+        return {name: value for name, value in said.items() if name != "keep_adapter" or value is not None}

@@ -26,6 +26,7 @@ from jukebox_hf.app.finetuning.report import (
     card_of,
     gain,
     level_lines,
+    measured_table,
     warnings_of,
 )
 from jukebox_hf.app.finetuning.song_codes import (
@@ -49,9 +50,10 @@ from jukebox_hf.app.runs.song_making import GENERATED
 from jukebox_hf.app.runs.song_runs import run_songs
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
+from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
@@ -59,6 +61,7 @@ from jukebox_hf.training.assemble import put_priors
 from jukebox_hf.training.encode_dataset import encode_dataset
 from jukebox_hf.training.prior.prior_data import facts_of
 from jukebox_hf.training.prior.prior_sources import tokenizer_of
+from jukebox_hf.training.share import base_of, import_adapter, style_of, write_adapter
 
 _STAGES = 7
 
@@ -105,6 +108,7 @@ class FinetuneRun:
         is_published = self.out.exists() and self.work.is_begun
         if not is_published:
             check_target(self.out, force=False)
+            self._check_adapter_folder()
         found, choice = self._looked()
         model = JukeboxModel.from_pretrained(located(self.request.model))
         run = self.request.to_dict() | {
@@ -126,6 +130,16 @@ class FinetuneRun:
                 return done
             choice = self._same_choice(choice)
             return self._stages(found, choice, model.to(choice.device))
+
+    def _check_adapter_folder(self) -> None:
+        folder = self.request.keep_adapter
+        if folder is None or WorkFolder(self.out).is_begun:
+            return
+        check_target(Path(folder), force=False)
+        require(
+            Path(folder).resolve() != self.out.resolve(),
+            f"--keep-adapter {folder} is OUT, where the whole Jukebox goes; name another folder",
+        )
 
     def _looked(self) -> tuple[SongSurvey, TrainingChoice]:
         found = survey(self.request, self.config, self.tokenizer)
@@ -174,7 +188,10 @@ class FinetuneRun:
     def _replayed(self, model: JukeboxModel) -> dict[int, SplitCodes]:
         """Old songs by level."""
         if not self.request.has_replay:
-            self._tell(2, "no old songs are replayed, so old artists may be forgotten")
+            told = "so old artists may be forgotten"
+            if self.request.method == "style":
+                told = "since all but the new artist stays as it is"
+            self._tell(2, f"no old songs are replayed, {told}")
             return {}
         if self.request.old_songs is not None:
             return self._given_old_songs()
@@ -285,8 +302,20 @@ class FinetuneRun:
         kept = [level for level, one in report["levels"].items() if one["is_kept"]]
         self._tell(6, f"a whole Jukebox with the new priors of levels {', '.join(kept)}, and a sample song")
         if self.work.found("assembled") is None:
-            put_priors([self.work.path / f"prior_{level}" for level in kept], self._model, self.request.model)
+            priors = [self.work.path / f"prior_{level}" for level in kept]
+            if report["method"] == "style":
+                self._put_style(priors, report["new_names"])
+            else:
+                put_priors(priors, self._model, self.request.model)
             self.work.mark("assembled", {"levels": kept})
+
+    def _put_style(self, priors: Sequence[Path], names: Sequence[str]) -> None:
+        """Put the vectors alone into a copy of the base, so that all else is as it is stored there."""
+        levels = sorted(JukeboxPriorConfig.from_pretrained(prior).level for prior in priors)
+        base = base_of(self.request.model, JukeboxModel.from_pretrained(located(self.request.model)), levels)
+        file = self.work.path / STYLE_FILE
+        write_whole(file, style_of(priors, names, base).to_bytes())
+        import_adapter(str(file), self._model, self.request.model, force=True)
 
     def _with_sample(self, report: dict[str, Any], found: SongSurvey) -> dict[str, Any]:
         seconds = sample_seconds(self.request)
@@ -311,15 +340,26 @@ class FinetuneRun:
         sound, rate = soundfile.read(self.work.path / SAMPLE, dtype="float32")
         write_audio(self._model / SAMPLE, sound, rate, tags={"comment": GENERATED})
 
+    def _keep_adapter(self, report: Mapping[str, Any], found: SongSurvey) -> None:
+        """Leave the adapters alone, for who has the base already."""
+        folder = Path(self.request.keep_adapter)
+        if self.work.found("adapter") is None:
+            kept = [level for level, one in report["levels"].items() if one["is_kept"]]
+            priors = [self.work.path / f"prior_{level}" for level in kept]
+            if not folder.exists():  # else a run that was stopped has put it there
+                write_adapter(folder, self.request.model, priors, names=found.new, card=measured_table(report))
+            self.work.mark("adapter", {"folder": str(folder), "levels": kept})
+
     def _published(self, report: dict[str, Any], found: SongSurvey) -> dict[str, Any]:
         self._tell(7, "a card with what was measured")
+        if self.request.keep_adapter is not None:
+            self._keep_adapter(report, found)
         if self._model.exists():
             if report["has_sample"]:
                 self._publish_sample()
             told = json_text(report, indent=1) + "\n"
             write_whole(self._model / REPORT, told.encode())
-            base_card = Path(located(self.request.model)) / MODEL_CARD
-            card = card_of(self.out.name, report, base_card, found.new)
+            card = card_of(self.out.name, report, found.new)
             write_whole(self._model / MODEL_CARD, card.encode())
             check_target(self.out, force=False)
             with contextlib.suppress(OSError):  # where nothing is
@@ -337,9 +377,14 @@ def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str]
     words += ["--artist", say_word(artist)] if artist else []
     words += ["--genre", say_word(request["genre"])] if request["genre"] else []
     work = WorkFolder(out).path
+    shared = f"hf upload me/{out.name} {say_word(str(out))}"
+    if report["method"] == "style":
+        shared = f"jukebox-hf style export {say_word(str(out))} style.safetensors --artist {say_word(artist)}"
+    adapter = request.get("keep_adapter")
     return [
         f"{out}: a whole Jukebox, with {MODEL_CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
         f"  sing:   {' '.join([*words, '--out song.wav'])}",
-        f"  share:  hf upload me/{out.name} {say_word(str(out))}",
+        f"  share:  {shared}",
+        *([f"  adapter alone: {adapter}, for jukebox-hf generate --adapter"] if adapter else []),
         f"  {work} holds codes" + " and adapters" * (report["method"] == "lora") + "; it may be removed",
     ]

@@ -98,7 +98,12 @@ def train_level(
         "early_stop_threshold": LEAST_GAIN if request.early_stop else 0.0,
     }
     train_prior(
-        PriorModelArguments(model_name_or_path=request.model, level=plan.level, labels="add" if has_labels else None),
+        PriorModelArguments(
+            model_name_or_path=request.model,
+            level=plan.level,
+            labels="add" if has_labels else None,
+            style=choice.method == "style",
+        ),
         PriorDataArguments(
             train_codes=str(new.train),
             eval_codes=None if new.held_out is None else str(new.held_out),

@@ -4,15 +4,13 @@ Flows in: marks of the stages. Flows out: text whose numbers are those that were
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
-from jukebox_hf.model.checkpoints.tiny_model import TINY
+from jukebox_hf.training.share import licence_of
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
 _FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
@@ -52,21 +50,19 @@ def gain(found: Mapping[str, Any]) -> float:
     return found["before"]["new"]["own"] - found["after"]["new"]["own"]
 
 
-def card_of(name: str, report: Mapping[str, Any], base_card: Path, new: Sequence[str]) -> str:
+def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
     """The card of the whole Jukebox: valid front matter, and what was measured.
 
     Args:
         name: what it is called.
         report: of the run.
-        base_card: README.md of the model it was made from, whose licence holds on; it need not be there.
         new: names that the model learnt.
     """
     request = report["request"]
     kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
     base = name_on_hub(request["model"])
-    licence = {"license": "apache-2.0"} if request["model"] == TINY else _licence(base_card)
     data = front_matter(
-        **licence,
+        **licence_of(request["model"]),
         base_model=base,
         datasets=[songs] if (songs := name_on_hub(request["songs"])) else None,
         has_adapters=report["method"] == "lora",
@@ -83,30 +79,17 @@ def card_of(name: str, report: Mapping[str, Any], base_card: Path, new: Sequence
             for level, found in kept.items()
         ],
     )
-    rows = [_row(level, what, found["before"][kind], found["after"][kind])
-            for level, found in report["levels"].items()
-            for kind, what in (("new", "new songs"), ("old", "old artists")) if kind in found["before"]]  # fmt: skip
-    how = f"LoRA of rank {request['rank']}" if report["method"] == "lora" else "all weights"
+    how = {"lora": f"LoRA of rank {request['rank']}", "style": "the vector of each new artist, all else frozen"}.get(
+        report["method"], "all weights"
+    )
     singer = request["artist"] or next(iter(new), "unknown")
     steps = ", ".join(f"{found['steps']} steps" for found in kept.values())
-    old = "recordings" if request["old_songs"] else "made by the model before the training"
-    measured_on = f"{len(report['held_out'])} held-out songs" if report["held_out"] else "the songs that were learnt"
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
     text = f"""# {name}
 
 A Jukebox that was fine-tuned on {report["songs"]} songs ({report["seconds"] / 60:.3g} minutes) by
 `jukebox-hf finetune`: {how}, levels {", ".join(kept)}, {steps}. New names: {", ".join(new) or "none"}.
-
-## Measured
-
-Bits per code, teacher-forced, on {measured_on} and on songs of artists that the model
-knew before ({old}; not trained on). Smaller is better; what a name is
-worth is the difference to an unknown artist and genre.
-
-| level | songs | before | after | name before | name after |
-|---|---|---:|---:|---:|---:|
-{chr(10).join(rows)}
-
+{measured_table(report)}
 ## Use
 
 ```python
@@ -124,21 +107,29 @@ song = pipeline("text-to-audio", model="{name}")({{"artist": {singer!r}}})
     return card
 
 
+def measured_table(report: Mapping[str, Any]) -> str:
+    """What was measured before and after, as a part of a card."""
+    request = report["request"]
+    rows = [_row(level, what, found["before"][kind], found["after"][kind])
+            for level, found in report["levels"].items()
+            for kind, what in (("new", "new songs"), ("old", "old artists")) if kind in found["before"]]  # fmt: skip
+    old = "recordings" if request["old_songs"] else "made by the model before the training"
+    measured_on = f"{len(report['held_out'])} held-out songs" if report["held_out"] else "the songs that were learnt"
+    has_old = any("old" in found["before"] for found in report["levels"].values())
+    others = f" and on songs of artists that the model\nknew before ({old}; not trained on)" if has_old else ""
+    return f"""
+## Measured
+
+Bits per code, teacher-forced, on {measured_on}{others}. Smaller is better; what a name is
+worth is the difference to an unknown artist and genre.
+
+| level | songs | before | after | name before | name after |
+|---|---|---:|---:|---:|---:|
+{chr(10).join(rows)}
+
+"""
+
+
 def _row(level: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     first, last = Measure(**before), Measure(**after)
     return f"| {level} | {what} | {first.own:.3f} | {last.own:.3f} | {first.name_bits:.2f} | {last.name_bits:.2f} |"
-
-
-def _licence(card: Path) -> dict[str, str]:
-    """The licence of the model that this one was made from; "other" where none is said."""
-    if card.is_file():
-        try:
-            data = ModelCard.load(card).data.to_dict()
-            found = {
-                key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
-            }
-            if "license" in found:
-                return found
-        except (ValueError, OSError, yaml.YAMLError):  # somebody's own card
-            pass
-    return {"license": "other"}

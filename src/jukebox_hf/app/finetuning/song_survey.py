@@ -15,6 +15,7 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.prior.label_lists import choose_labels
+from jukebox_hf.training.prior.style_inversion import new_artists
 
 _NAMED_SONGS = 5
 _ONE_IN = 6  # songs held out
@@ -61,6 +62,8 @@ def survey(request: FinetuneRequest, config: JukeboxConfig, tokenizer: JukeboxTo
     songs.check_labels()
     every = _all(songs)
     new = _new_names(config, tokenizer, every) if has_labels else ()
+    if request.method == "style":
+        _check_style(request, config, tokenizer, every, has_labels)
     held_out = _held_out(every)
     seconds = tuple(header.seconds for header in songs.headers)
     return SongSurvey(songs, seconds, held_out, new, filled, tuple(_lines(songs, every, seconds, held_out, new)))
@@ -120,6 +123,30 @@ def _new_names(config: JukeboxConfig, tokenizer: JukeboxTokenizer | None, songs:
                 if name.strip() and not is_known
             }
     return tuple(found)
+
+
+def _check_style(
+    request: FinetuneRequest,
+    config: JukeboxConfig,
+    tokenizer: JukeboxTokenizer | None,
+    songs: Sequence[Song],
+    has_labels: bool,
+) -> None:
+    """A style is the vector of an artist who is new, in genres that are known.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    require(
+        has_labels and tokenizer is not None,
+        f"--method style learns the vector of a name, but {request.model} is not conditioned on any, or has no lists "
+        f"of them; take --method lora or full",
+    )
+    for prior in config.prior_configs:
+        if prior.has_labels:
+            lists = choose_labels("add", tokenizer, prior, songs, len(config.vqvae_config.hop_lengths))
+            version = lists.label_versions[prior.level]
+            new_artists(tokenizer.vocabularies[version], lists.vocabularies[version])
 
 
 def _held_out(songs: Sequence[Song]) -> tuple[str, ...]:

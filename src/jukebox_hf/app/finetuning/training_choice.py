@@ -19,8 +19,10 @@ from jukebox_hf.training.prior.lora import TARGETS, check_rank
 
 _PROCESS_BYTES = 800_000_000  # bytes: Python, torch, the Trainer and the VQ-VAE
 # Bytes of float32: the weight; and its gradient and Adam's two moments where it is trained.
-_PER_WEIGHT = {"full": 16, "lora": 4}
+_PER_WEIGHT = {"full": 16, "lora": 4, "style": 4}
 _PER_ADAPTER = 16
+_WORDS = {"full": "all weights (full)", "lora": "adapters of rank {rank} (lora)",
+          "style": "a vector for each new artist, all else frozen (style)"}  # fmt: skip
 _KEPT = 22  # activations of a layer that are kept for the backward pass, in widths of the network
 _BATCH_SIZES = (4, 2, 1)
 WINDOWS_PER_STEP = 4
@@ -31,7 +33,7 @@ class TrainingChoice:
     """What is chosen before the first step.
 
     Attributes:
-        method: full or lora.
+        method: full, lora or style.
         device: where it is trained.
         batch_size: windows at once.
         accumulation: of how many such batches a step is made.
@@ -61,6 +63,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     device = the_device(request.device)
     free = room(device)
     methods = ("full", "lora") if request.method == "auto" else (request.method,)
+    methods = ("lora",) if request.keep_adapter is not None else methods
     sizes = _BATCH_SIZES if request.batch_size is None else (request.batch_size,)
     ways = [(method, size, again) for method in methods for again in (False, True) for size in sizes]
     needs = [max(training_bytes(prior, method, request.rank, size, again) for prior in priors)
@@ -80,7 +83,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
         f", since all weights need about {min(needs[: len(sizes) * 2]) / 1e9:.1f} GB" if method != methods[0] else ""
     )
     words = [
-        f"{'adapters of rank ' + str(request.rank) + ' (lora)' if method == 'lora' else 'all weights (full)'}{short}",
+        f"{_WORDS[method].format(rank=request.rank)}{short}",
         f"levels {', '.join(map(str, levels))}",
         f"{size} window{'s' * (size != 1)} at once" + f", {steps} times a step" * (steps > 1),
         *["activations computed again"] * again,

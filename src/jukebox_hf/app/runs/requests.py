@@ -156,6 +156,9 @@ def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None
         if name == "lyric_times" and lyrics_file is not None:
             words += [flag_of(name, option), TIMES_OF_FILE]
             continue
+        if option.is_repeated:
+            words += [word for each in value for word in (flag_of(name, option), each)]
+            continue
         words.append(flag_of(name, option, value))
         if not isinstance(value, bool):
             words.append(f"{value:.12g}" if isinstance(value, float) else str(value))

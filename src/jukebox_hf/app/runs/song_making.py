@@ -374,6 +374,7 @@ def _sidecar(
             "revision": request.revision or getattr(model.config, "_commit_hash", None),
             "dtype": request.dtype or "keep",
             "device": str(model.device),
+            **({"adapters": told} if (told := model.told_adapters()) else {}),
         },
         "request": request.to_dict(),
         "plan": plan_in_words(planned, backends_of(notes)),

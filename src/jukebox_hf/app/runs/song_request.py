@@ -73,6 +73,13 @@ class SongRequest:
         values.read_name,
         callback=in_lower_case,
     )
+    adapter: tuple[str, ...] = _model(
+        (),
+        "Adapter or style to sing with, beside the model: folder, style file or name on the Hub, and its weight, as "
+        "NAME:0.7 (default: 1); once for each.",
+        values.read_adapters,
+        is_repeated=True,
+    )
     lyrics: str = _song(
         "",
         "All lyrics of the song.",

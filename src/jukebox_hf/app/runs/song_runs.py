@@ -32,6 +32,7 @@ from jukebox_hf.app.runs.planned_songs import (
 )
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed, rank_among_processes
 from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
 from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
@@ -127,16 +128,19 @@ class _SongRun:
             requests = [request for _, request in new]
         one = requests[0]
         own = check_parts(one.model, config, choice.levels, revision=one.revision)
-        processor = open_processor(config, one.model, one.revision)
+        adapters = read_song_adapters(one.adapter)
+        config, processor = adapters.told_to(config, open_processor(config, one.model, one.revision))
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
         how = {"names": called, **self._computing}
         asked = [request for _, request in new]
         all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
-        model = self._open(requests, choice)
+        model = adapters.put_on(self._open(requests, choice))
         model.check_priors(choice.levels)
         all_planned = with_sound(all_planned, asked, model, processor, **how)
-        files = fingerprint(requests[0].model, model, choice.levels)  # reads every weight, so what can fail comes first
+        files = adapters.noted_in(
+            fingerprint(one.model, model, choice.levels)
+        )  # reads every weight, so what can fail comes first
         all_planned = [
             replace(noted(planned, files.as_notes()), group=self.by_name[target.name].group)
             for planned, (target, _) in zip(all_planned, new, strict=True)
@@ -407,9 +411,13 @@ class _SongRun:
 def _check_one_model(requests: Sequence[SongRequest]) -> None:
     one = requests[0]
     require(
-        all((r.model, r.revision, r.dtype) == (one.model, one.revision, one.dtype) for r in requests),
-        "the songs were begun with different models; go on with them in separate commands",
+        all(_model_of(request) == _model_of(one) for request in requests),
+        "the songs were begun with different models or adapters; go on with them in separate commands",
     )
+
+
+def _model_of(request: SongRequest) -> tuple[Any, ...]:
+    return request.model, request.revision, request.dtype, request.adapter
 
 
 def _targets(given: Sequence[dict[str, Any]], options: RunOptions) -> list[_OneSong]:

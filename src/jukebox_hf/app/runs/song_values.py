@@ -4,6 +4,7 @@ Flows in: where a value stands, its name, and what somebody wrote there. Flows o
 Imports neither torch nor transformers before a value is checked.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
@@ -15,6 +16,7 @@ from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_
 from jukebox_hf.model.inputs.label_mixes import label_text, read_labels
 from jukebox_hf.model.inputs.lyric_times import lyric_times_text, read_lyric_times
 
+MOST_WEIGHT = 10  # of an adapter
 LEAST_SECONDS = 0.001  # no code is shorter
 TIMES_OF_FILE = "file"  # said of lyric_times: those in --lyrics-file
 Check = Callable[[str, str, Any], Any]  # where it stands, name, value -> value as it is kept
@@ -112,6 +114,41 @@ def label_mix_of(kind: str) -> Check:
 def read_path(where: str, name: str, value: Any) -> str:
     """A path, or a name on the Hub, that need not exist."""
     return check_text(f"{where} {name}", value, MAX_PATH)
+
+
+def adapter_and_weight(where: str, text: str) -> tuple[str, float]:
+    """`band:0.7` becomes a name and a weight; a name alone has weight 1.
+
+    Raises:
+        ValueError: a weight that is no finite number, or no name.
+    """
+    name, colon, weight = text.rpartition(":")
+    if not colon:
+        name, weight = text, "1"
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    require(
+        math.isfinite(value) and abs(value) <= MOST_WEIGHT,
+        f"{where} {text!r} gives the weight {weight!r}, which must be a number from -{MOST_WEIGHT} to {MOST_WEIGHT}; "
+        f"write such as {name or 'band'}:0.7",
+    )
+    require(name.strip() != "", f"{where} {text!r} names no adapter; write such as band:0.7")
+    return name, value
+
+
+def read_adapters(where: str, name: str, value: Any) -> tuple[str, ...]:
+    """Adapters with their weights, as the command line writes them, one or several."""
+    texts = [value] if isinstance(value, str) else value
+    require(
+        isinstance(texts, (list, tuple)),
+        f"{where} has {name}={value!r:.80}, which must be a list of names such as 'band:0.7'",
+    )
+    names = [adapter_and_weight(f"{where} {name}", read_path(where, name, text))[0] for text in texts]
+    twice = [each for each, count in Counter(names).items() if count > 1]
+    require(not twice, f"{where} {name} names {twice[0] if twice else ''} twice; say it once, with one weight")
+    return tuple(texts)
 
 
 def read_file(where: str, name: str, value: Any) -> str:

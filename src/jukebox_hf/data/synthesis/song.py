@@ -31,6 +31,7 @@ class SynthSpec:
         seed: decides key, chords and melody.
         sampling_rate: samples per second.
         slot: seconds per character.
+        singer: who sings, where it is none of `ARTISTS`; `artist` is then a name of one's own.
     """
 
     artist: str
@@ -39,9 +40,11 @@ class SynthSpec:
     seed: int
     sampling_rate: int = 16_000
     slot: float = SECONDS_PER_CHARACTER
+    singer: Artist | None = None
 
     def __post_init__(self) -> None:
-        for name, table in (("artist", ARTISTS), ("genre", GENRES)):
+        tables = (("genre", GENRES),) if self.singer is not None else (("artist", ARTISTS), ("genre", GENRES))
+        for name, table in tables:
             value = getattr(self, name)
             require(value in table, f"{name}={value!r} is none of {', '.join(table)}; choose one")
         require(len(self.lyrics) > 0, "lyrics is empty; give blanks, one for each slot of an instrumental")
@@ -76,7 +79,7 @@ class SynthesizedSong:
 
 def synthesize(spec: SynthSpec) -> SynthesizedSong:
     """Play a song."""
-    artist, genre = ARTISTS[spec.artist], GENRES[spec.genre]
+    artist, genre = spec.singer or ARTISTS[spec.artist], GENRES[spec.genre]
     random = np.random.default_rng([spec.seed, 1])
     tonic = int(random.choice(artist.keys))
     chords = genre.progressions[random.integers(len(genre.progressions))]

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jukebox_hf.data.synthesis.artists import ARTISTS, Artist
+from jukebox_hf.data.synthesis.artists import Artist
 from jukebox_hf.data.synthesis.lyrics import SungSound
 from jukebox_hf.data.synthesis.sounds import SOUNDS
 
@@ -105,7 +105,7 @@ def _add_pulses(
     artist: Artist,
     sampling_rate: int,
 ) -> None:
-    grains = _grains(artist.name, sampling_rate)
+    grains = _grains(artist, sampling_rate)
     turns = np.cumsum(hertz) / _CONTROL_HERTZ
     clock = np.arange(1, len(hertz) + 1) / _CONTROL_HERTZ
     times = np.interp(np.arange(1, math.floor(turns[-1])), turns, clock)
@@ -134,9 +134,8 @@ def _add_pulses(
 
 
 @lru_cache(maxsize=32)
-def _grains(artist: str, sampling_rate: int) -> np.ndarray:
+def _grains(singer: Artist, sampling_rate: int) -> np.ndarray:
     """What one pulse sounds like, float32 (letters, phases, samples); vowels are equally loud."""
-    singer = ARTISTS[artist]
     size = 1 << math.ceil(math.log2(2 * _GRAIN_SECONDS * sampling_rate))
     frequency = np.fft.rfftfreq(size, 1 / sampling_rate)
     length = round(_GRAIN_SECONDS * sampling_rate)

@@ -140,6 +140,10 @@ class PartSource:
             check_quantized(prior, f"prior_{level}")
         return prior if "device_map" in self.options else prior.to(device)
 
+    def is_quantized(self, level: int) -> bool:
+        """Whether the matrices of a level's prior are stored as int8, or made so on the way in."""
+        return "quantization_config" in self.options or self._is_int8(f"prior_{level}")
+
     def stores_int8(self, prior: JukeboxPrior) -> bool:
         """Whether the int8 matrices of a prior were read as such, and not made from larger ones on the way in."""
         return num_quantized(prior) > 0 and "quantization_config" not in self.options

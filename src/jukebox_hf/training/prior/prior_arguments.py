@@ -65,6 +65,10 @@ class PriorModelArguments:
             "docs/how-to/train-a-prior.md."
         },
     )
+    style: bool = field(
+        default=False,
+        metadata={"help": "Learn the vectors of new artists alone, all else frozen (style inversion); needs labels."},
+    )
     into: str | None = field(
         default=None,
         metadata={
