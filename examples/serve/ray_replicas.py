@@ -2,8 +2,8 @@
 
     JUKEBOX_HF_API_KEY=... serve run examples.serve.ray_replicas:app model=my-jukebox jobs=/data/jobs replicas=8 gpus=1
 
-(from the root of this repository, with `pip install "jukebox_hf[serve]" "ray[serve]"`). Ray sends a request to a replica
-with few open ones. A replica keeps its songs in a folder of its own, and no other knows them: the queue at /v1/jobs is
+(from the root of this repository, with `pip install "jukebox_hf[serve]" "ray[serve]"`). Ray sends a request to one
+with few open. A replica keeps its songs in a folder of its own, and no other knows them: the queue at /v1/jobs is
 for single servers, and is not served here. What is served is all that one answer ends: speech, voices, models.
 """
 

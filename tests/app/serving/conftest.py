@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from jukebox_hf.app.runs.run_options import RunOptions
+
 KEY = "a-key-for-tests"
 SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.1}
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -159,3 +161,17 @@ def by_command(run_to_the_end, repository, tmp_path_factory):
         return made[words]
 
     return song
+
+
+@pytest.fixture(scope="session")
+def served(repository):
+    """The tiny model, open in this process."""
+    words = {"model": str(repository), "revision": None, "dtype": None}
+    return import_module("jukebox_hf.app.serving.served_model").open_served(words, RunOptions())
+
+
+@pytest.fixture(scope="session")
+def plan(served):
+    """A planned song: (**what is said of it, by the names of `SongRequest`)."""
+    song = {"lyrics": "Row, row", "artist": "The Testers", "genre": "Soft Rock", "format": "wav", "seed": 7}
+    return lambda **said: served.plan({**song, "seconds": 0.1, **said}, 600.0)[0]

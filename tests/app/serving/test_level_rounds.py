@@ -4,23 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.serving.level_rounds import LevelRounds, kind_of_window, next_level, songs_at_once
-from jukebox_hf.app.serving.served_model import open_served
 from jukebox_hf.model.songs.song import sample_songs
-
-SONG = {"lyrics": "Row, row", "artist": "The Testers", "genre": "Soft Rock", "format": "wav"}
-
-
-@pytest.fixture(scope="module")
-def served(repository):
-    return open_served({"model": str(repository), "revision": None, "dtype": None}, RunOptions())
-
-
-@pytest.fixture(scope="module")
-def plan(served):
-    """A planned song: (**what is said of it)."""
-    return lambda **said: served.plan({**SONG, "seed": 7, "seconds": 0.1, **said}, 600.0)[0]
 
 
 @pytest.fixture(scope="module")

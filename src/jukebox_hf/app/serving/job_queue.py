@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from jukebox_hf.app.output import sentence_of
+from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.song_making import Job as SongJob
 from jukebox_hf.app.runs.song_making import begin, bytes_needed
@@ -19,7 +19,7 @@ from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.jobs_folder import JobsFolder
 from jukebox_hf.app.serving.serve_options import ServeOptions
-from jukebox_hf.app.serving.served_job import OPEN, ServedJob
+from jukebox_hf.app.serving.served_job import OPEN, ServedJob, SongInHand
 from jukebox_hf.app.serving.served_model import ServedModel
 from jukebox_hf.model.songs.song_state import SongState
 
@@ -35,7 +35,7 @@ class JobQueue:
         self._changed = threading.Condition()
         self._jobs: dict[str, ServedJob] = {}
         self._busy: set[str] = set()  # whose codes or files the sampling thread has in hand
-        self._promised = 0  # places of jobs that are being put down
+        self._promised: dict[int, int] = {}  # bytes of jobs that are being put down, by their numbers
         self._last = 0
 
     # --- what clients ask ---------------------------------------------------------------------------------------------
@@ -51,12 +51,12 @@ class JobQueue:
         """
         size = bytes_needed(song, self.served.model) + _SPARE_BYTES
         with self._changed:
-            waiting = sum(job.is_open for job in self._jobs.values()) + self._promised
+            waiting = self._places_taken()
             if waiting >= self.caps.max_queue:
                 raise ApiError(
                     429, f"{waiting} songs wait or are written, as many as this server takes; try later", "queue_full"
                 )
-            used = sum(job.size for job in self._jobs.values())
+            used = sum(job.size for job in self._jobs.values()) + sum(self._promised.values())
             if used + size > self.caps.max_disk * _GIGABYTE:
                 raise ApiError(
                     507,
@@ -64,16 +64,16 @@ class JobQueue:
                     f"server keeps; delete some jobs that are done",
                     "disk_full",
                 )
-            self._promised += 1
             self._last += 1
             number = self._last
+            self._promised[number] = size
         try:
             return self._put_down(song, warnings, number, size, wake)
         except (ValueError, OSError) as error:
-            raise ApiError(507, sentence_of(error).partition(";")[0], "disk_full") from None
+            raise ApiError(507, self._told_outside(error), "disk_full") from None
         finally:
             with self._changed:
-                self._promised -= 1
+                del self._promised[number]
 
     def get(self, job: str) -> ServedJob:
         """A job.
@@ -113,7 +113,7 @@ class JobQueue:
         with self._changed:
             if job.status not in ("cancelled", "failed") or job.is_gone:
                 raise ApiError(409, f"the job {job.id} is {job.status}, so it cannot be resumed", "job_not_resting")
-            if sum(one.is_open for one in self._jobs.values()) + self._promised >= self.caps.max_queue:
+            if self._places_taken() >= self.caps.max_queue:
                 raise ApiError(429, "as many songs wait as this server takes; try later", "queue_full")
             if job.id in self._busy:
                 raise ApiError(409, f"the job {job.id} is still being put away; try again", "job_busy")
@@ -124,7 +124,7 @@ class JobQueue:
                 self._record(job)
             except (ValueError, OSError) as error:
                 job.status, job.error = before
-                raise ApiError(409, sentence_of(error), "job_not_resumable") from None
+                raise ApiError(409, self._told_outside(error), "job_not_resumable") from None
             self._told(job)
 
     def delete(self, job: ServedJob) -> None:
@@ -139,23 +139,25 @@ class JobQueue:
 
     # --- what the sampling thread asks --------------------------------------------------------------------------------
 
-    def wait_for_songs(self) -> list[ServedJob]:
-        """The jobs that wait, the oldest first, once there are any."""
+    @contextlib.contextmanager
+    def in_hand(self, choose: Callable[[list[ServedJob]], list[ServedJob]]) -> Iterator[list[SongInHand]]:
+        """Wait for songs, and take some; within, nobody else touches their files.
+
+        Those that are deleted meanwhile are removed at its end.
+
+        Args:
+            choose: some of the jobs that wait, the oldest first.
+        """
         with self._changed:
             while not (waiting := [job for job in self._jobs.values() if job.is_open and not _is_heard_out(job)]):
                 self._changed.wait()
-        return sorted(waiting, key=lambda job: job.number)
-
-    @contextlib.contextmanager
-    def in_hand(self, jobs: list[ServedJob]) -> Iterator[None]:
-        """Within, nobody else touches the files of these jobs; those deleted meanwhile are removed at its end."""
-        with self._changed:
+            jobs = choose(sorted(waiting, key=lambda job: job.number))
             self._busy |= {job.id for job in jobs}
             for job in jobs:
-                if job.status == "queued":
-                    job.status = "in_progress"
+                job.status = "in_progress"
+            taken = [SongInHand(job, job.song) for job in jobs]
         try:
-            yield
+            yield taken
         finally:
             with self._changed:
                 self._busy -= {job.id for job in jobs}
@@ -191,11 +193,11 @@ class JobQueue:
             self._record(job)
             self._told(job)
 
-    def fail(self, job: ServedJob, reason: str) -> None:
+    def fail(self, job: ServedJob, error: Exception) -> None:
         """A song cannot be gone on with as it is."""
         with self._changed:
             if job.is_open:
-                job.error = reason
+                job.error = self._told_outside(error)
                 self._rest(job, "failed")
 
     # --- after a start ------------------------------------------------------------------------------------------------
@@ -231,10 +233,18 @@ class JobQueue:
                     self._take_up(job)
                     job.size = max(job.size, bytes_needed(job.song, self.served.model) + _SPARE_BYTES)
             except (ValueError, OSError) as error:
-                job.error, job.status = sentence_of(error), "failed"
+                job.error, job.status = self._told_outside(error), "failed"
                 say(f"jukebox-hf: {name} cannot be gone on with: {job.error}")
 
-    # --- below, all under the lock ------------------------------------------------------------------------------------
+    # --- below --------------------------------------------------------------------------------------------------------
+
+    def _places_taken(self) -> int:
+        return sum(job.is_open for job in self._jobs.values()) + len(self._promised)
+
+    def _told_outside(self, error: Exception) -> str:
+        """What clients are told of an error: nothing of where the jobs lie."""
+        said = sentence_of(error) if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {sentence_of(error)}"
+        return said.replace(f"{self.folder.path}/", "")
 
     def _put_down(
         self, song: PlannedSongs, warnings: list[str], number: int, size: int, wake: Callable[[], None] | None

@@ -8,6 +8,7 @@ window on, but do not hold it. Then it goes where the oldest song waits, so that
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,12 +16,13 @@ import torch
 
 from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.progress import Progress
+from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.song_making import Job as SongJob
 from jukebox_hf.app.runs.song_making import make_songs
 from jukebox_hf.app.runs.song_takes import chosen_takes
 from jukebox_hf.app.serving.job_queue import JobQueue
 from jukebox_hf.app.serving.level_rounds import LevelRounds, kind_of_window, next_level, songs_at_once
-from jukebox_hf.app.serving.served_job import ServedJob
+from jukebox_hf.app.serving.served_job import ServedJob, SongInHand
 from jukebox_hf.app.serving.served_model import ServedModel
 
 
@@ -34,107 +36,113 @@ class SamplingThread(threading.Thread):
     def __init__(self, queue: JobQueue, served: ServedModel, say: Callable[[str], None]) -> None:
         super().__init__(name="sampling", daemon=True)
         self._queue, self._served, self._say = queue, served, say
-        self._level: int | None = None
+        self._level: int | None = None  # whose prior is lent
         self._rounds: LevelRounds | None = None
-        self._found: set[str] = set()  # jobs that waited at the level when it was gone to
+        self._goal: int | None = None  # the level that songs are taken at
+        self._found: set[str] = set()  # jobs that waited there when it was gone to
 
     def run(self) -> None:
         """Sample whatever waits."""
         with torch.no_grad():
             while True:
-                self.step(self._queue.wait_for_songs())
+                self.step()
 
-    def step(self, waiting: list[ServedJob]) -> None:
-        """Write a window of some of these, or finish one; whatever fails is the failure of its songs alone."""
-        whole = next((job for job in waiting if next_level(job.song) is None), None)
-        group = [whole] if whole is not None else self._next_group(waiting)
-        with self._queue.in_hand(group):
+    def step(self) -> None:
+        """Wait for songs; write a window of some, or finish one. Whatever fails is the failure of its songs alone."""
+        with self._queue.in_hand(self._chosen) as group:
             try:
-                if whole is not None:
-                    self._finish(whole)
-                elif _has_takes(group[0]):
-                    self._take(group[0])
-                else:
-                    self._write(group)
+                self._one_step(group)
             except _NobodyWaitsError:
                 self._leave()
             except Exception as error:
                 self._leave()
                 self._one_by_one(group, error)
 
-    def _next_group(self, waiting: list[ServedJob]) -> list[ServedJob]:
-        """Songs whose next windows are rows of one batch, the oldest of the level among them."""
-        here = [job for job in waiting if next_level(job.song).level == self._level]
+    def _chosen(self, waiting: list[ServedJob]) -> list[ServedJob]:
+        """A song that is whole, or songs whose next windows are rows of one batch, the oldest of a level among them."""
+        whole = [job for job in waiting if next_level(job.song) is None]
+        if whole:
+            return whole[:1]
+        here = [job for job in waiting if next_level(job.song).level == self._goal]
         if not any(job.id in self._found for job in here):
-            level = next_level(waiting[0].song).level
-            here = [job for job in waiting if next_level(job.song).level == level]
-            self._go_to(level, here)
-        first = here[0]
+            self._goal = next_level(waiting[0].song).level
+            here = [job for job in waiting if next_level(job.song).level == self._goal]
+            self._found = {job.id for job in here}
+        first = here[0].song
         if _has_takes(first):
-            return [first]
-        kind, most = kind_of_window(first.song), songs_at_once(first.song)
-        alike = [job for job in here if not _has_takes(job) and kind_of_window(job.song) == kind]
+            return here[:1]
+        kind, most = kind_of_window(first), songs_at_once(first)
+        alike = [job for job in here if not _has_takes(job.song) and kind_of_window(job.song) == kind]
         return alike[:most]
 
-    def _go_to(self, level: int, here: list[ServedJob]) -> None:
+    def _one_step(self, group: list[SongInHand]) -> None:
+        first = group[0].song
+        if next_level(first) is None:
+            self._finish(group[0])
+        elif _has_takes(first):
+            self._take(group[0])
+        else:
+            self._write(group)
+
+    def _write(self, group: list[SongInHand]) -> None:
+        level = next_level(group[0].song).level
         if level != self._level:
             self._leave()
-            self._level = level
-        self._found = {job.id for job in here}
+            self._level, self._rounds = level, LevelRounds(self._served.model.lend(level))
+        jobs = [one.job for one in group]
+        songs = self._rounds.write([one.song for one in group], self._watch(jobs), self._say)
+        for job, song in zip(jobs, songs, strict=True):
+            try:
+                self._queue.save(job, song)
+            except USER_ERRORS as error:  # noqa: PERF203 - the disk refuses one, and may take the others
+                self._fail(job, error)
 
     def _leave(self) -> None:
         """Let go of the prior, and of what it has in memory."""
         if self._rounds is not None:
             self._rounds = None
             self._served.model.take_back(self._level)
-        self._level, self._found = None, set()
+        self._level = None
 
-    def _write(self, group: list[ServedJob]) -> None:
-        if self._rounds is None:
-            self._rounds = LevelRounds(self._served.model.lend(self._level))
-        songs = self._rounds.write([job.song for job in group], self._watch(group), self._say)
-        for job, song in zip(group, songs, strict=True):
-            try:
-                self._queue.save(job, song)
-            except USER_ERRORS as error:  # noqa: PERF203 - the disk refuses one, and may take the others
-                self._queue.fail(job, sentence_of(error))
-
-    def _take(self, job: ServedJob) -> None:
+    def _take(self, one: SongInHand) -> None:
         """Sketch, score and choose the takes of a song, which are a batch of their own."""
         self._leave()
-        partial = job.partial
+        partial, progress = one.job.partial, _Watched(self._watch([one.job]))
         with partial.locked():
-            progress = _Watched(self._say, self._watch([job]))
-            state = chosen_takes(job.song, partial, job.song.batch.state, self._served.model, progress)
-        self._queue.keep(job, replace(job.song, batch=replace(job.song.batch, state=state)))
+            state = chosen_takes(one.song, partial, one.song.batch.state, self._served.model, progress)
+        self._queue.keep(one.job, replace(one.song, batch=replace(one.song.batch, state=state)))
 
-    def _finish(self, job: ServedJob) -> None:
+    def _finish(self, one: SongInHand) -> None:
         """Decode a song, draw it, and put all its files in their places."""
-        song = job.song
-        progress = _Watched(self._say, self._watch([job]))
-        made = make_songs(SongJob(song, (job.target,)), self._served.model, self._served.processor, progress)
+        served, progress = self._served, _Watched(self._watch([one.job]))
+        if not served.stays:  # its lyrics are timed with a prior, which may need the room
+            self._leave()
+        made = make_songs(SongJob(one.song, (one.job.target,)), served.model, served.processor, progress)
         for error in made.failures.values():
             raise error
-        self._queue.finish(job)
+        self._queue.finish(one.job)
 
-    def _one_by_one(self, group: list[ServedJob], error: Exception) -> None:
+    def _one_by_one(self, group: list[SongInHand], error: Exception) -> None:
         """What fails of several songs is tried with each alone, so that one does not cost the others."""
         if len(group) == 1:
-            reason = sentence_of(error) if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {error}"
-            self._say(f"jukebox-hf: {group[0].id} failed: {reason}")
-            self._queue.fail(group[0], reason)
+            self._fail(group[0].job, error)
             return
-        for job in group:
-            if not job.is_open:
+        for one in group:
+            if not one.job.is_open:
                 continue
-            self._go_to(next_level(job.song).level, [job])
             try:
-                self._write([job])
+                self._write([one])
             except _NobodyWaitsError:
                 self._leave()
             except Exception as own:
                 self._leave()
-                self._one_by_one([job], own)
+                self._fail(one.job, own)
+
+    def _fail(self, job: ServedJob, error: Exception) -> None:
+        self._queue.fail(job, error)
+        self._say(f"jukebox-hf: {job.id} failed: {job.error or sentence_of(error)}")
+        if not isinstance(error, USER_ERRORS):  # a bug, which shows where
+            self._say("".join(traceback.format_exception(error)))
 
     def _watch(self, group: list[ServedJob]) -> Callable[[int, int], None]:
         """Told of every code: how far the songs are; it ends the window of songs that nobody waits for."""
@@ -148,17 +156,17 @@ class SamplingThread(threading.Thread):
         return watch
 
 
-def _has_takes(job: ServedJob) -> bool:
+def _has_takes(song: PlannedSongs) -> bool:
     """Whether the takes of a song are still to be chosen from."""
-    return job.song.taking is not None and next_level(job.song).level == job.song.batch.plan.levels[0].level
+    return song.taking is not None and next_level(song) is song.batch.plan.levels[0]
 
 
 class _Watched(Progress):
     """What the runs of the command line tell a person, told to a watch instead; there are no bars."""
 
-    def __init__(self, say: Callable[[str], None], watch: Callable[[int, int], None]) -> None:
+    def __init__(self, watch: Callable[[int, int], None]) -> None:
         super().__init__()
-        self._tell_line, self._watch, self._at = say, watch, 0
+        self._watch, self._at = watch, 0
 
     def say(self, line: str) -> None:
         """Seeds of files are no news to a server."""

@@ -62,7 +62,8 @@ class ServedJob:
     @property
     def has_all_codes(self) -> bool:
         """Whether nothing is left to sample."""
-        return self.status == "completed" or (self.song is not None and next_level(self.song) is None)
+        song = self.song  # once: another thread may take it away
+        return self.status == "completed" or (song is not None and next_level(song) is None)
 
     @property
     def partial(self) -> PartialFolder:
@@ -73,10 +74,10 @@ class ServedJob:
         """How much of the codes is there, from 0 to 1."""
         if self.status == "completed":
             return 1.0
-        if self.song is None:
+        song, written = self.song, self.written or (-1, 0)
+        if song is None:
             return 0.0
-        codes, written = self.song.batch.state.codes, self.written or (-1, 0)
-        plans = self.song.batch.plan.levels
+        codes, plans = song.batch.state.codes, song.batch.plan.levels
         done = [max(len(codes[plan.level][0]), written[1] * (plan.level == written[0])) for plan in plans]
         return min(sum(done) / max(sum(plan.total for plan in plans), 1), 1.0)
 
@@ -93,6 +94,14 @@ class ServedJob:
         error = None if self.error is None else {"message": self.error}
         told = {"id": self.id, "object": "audio.job", "created_at": self.created, "status": self.status}
         return told | {"progress": self.progress, "request": plain, "warnings": self.warnings, "error": error}
+
+
+@dataclass(frozen=True)
+class SongInHand:
+    """A job, and its song as it was when the sampling thread took it."""
+
+    job: ServedJob
+    song: PlannedSongs
 
 
 def song_facts(job: ServedJob) -> dict[str, Any]:

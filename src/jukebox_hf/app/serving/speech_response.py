@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from jukebox_hf.app.output import clean
+from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.song_making import audio_tags, decoded
 from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.job_queue import JobQueue
@@ -24,6 +25,7 @@ from jukebox_hf.app.serving.song_sound import SongSound, is_streamable
 from jukebox_hf.app.serving.speech_request import PCM, SpeechRequest
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, encode_audio, rate_in
 from jukebox_hf.data.streamed_audio import StreamedAudio, samples_of_wav
+from jukebox_hf.model.songs.song_state import SongState
 
 MEDIA_TYPES = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg", "pcm": "audio/pcm"}
 _BLOCK = 1 << 16  # bytes of a whole file that are sent at once
@@ -86,14 +88,14 @@ class SpeechResponse(Response):
         """The same as events of OpenAI's API."""
         async for chunk in self._chunks():
             yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode()})
-        codes = sum(plan.total for plan in self._job.song.batch.plan.levels)
+        codes = sum(plan.total for plan in self._song.batch.plan.levels)
         usage = {"input_tokens": len(self._job.request.lyrics), "output_tokens": codes}
         usage["total_tokens"] = sum(usage.values())
         yield _event({"type": "speech.audio.done", "usage": usage})
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         job = self._job
-        if job.is_heard and is_streamable(job.song, self._asked.format):
+        if job.is_heard and is_streamable(self._song, self._asked.format):
             async for chunk in self._streamed():
                 yield chunk
             return
@@ -103,11 +105,11 @@ class SpeechResponse(Response):
 
     async def _streamed(self) -> AsyncIterator[bytes]:
         model = self._queue.served.model
-        sound = SongSound(model, self._job.song)
+        sound = SongSound(model, self._song)
         file = StreamedAudio(self._asked.format, model.config.sampling_rate, sound.num_samples)
         while not sound.is_over:
-            await self._until(lambda: sound.is_ready(self._job.song.batch.state))
-            chunk = await asyncio.to_thread(lambda: file.write(sound.next(self._job.song.batch.state)))
+            await self._until(lambda: sound.is_ready(self._song.batch.state))
+            chunk = await asyncio.to_thread(_next_chunk, file, sound, self._song.batch.state)
             if chunk:
                 yield chunk
         if rest := await asyncio.to_thread(file.end):
@@ -119,8 +121,8 @@ class SpeechResponse(Response):
         return await asyncio.to_thread(self._encode)
 
     def _encode(self) -> bytes:
-        job, model = self._job, self._queue.served.model
-        audio = decoded(job.song.batch.state, 0, job.song.batch.plan.levels[-1].level, model)
+        job, song, model = self._job, self._song, self._queue.served.model
+        audio = decoded(song.batch.state, 0, song.batch.plan.levels[-1].level, model)
         return self._in_format(
             encode_audio(
                 audio,
@@ -138,6 +140,21 @@ class SpeechResponse(Response):
     def _in_format(self, content: bytes) -> bytes:
         return samples_of_wav(content) if self._asked.format == PCM else content
 
+    @property
+    def _song(self) -> PlannedSongs:
+        """The song as far as it is.
+
+        Raises:
+            ApiError: it failed, or was cancelled by somebody else.
+        """
+        song = self._job.song
+        if song is None:
+            raise self._ended()
+        return song
+
+    def _ended(self) -> ApiError:
+        return ApiError(500, self._job.error or f"the job {self._job.id} was ended by somebody else", "job_failed")
+
     async def _until(self, is_there: Callable[[], bool]) -> None:
         """Wait for something of the job.
 
@@ -147,7 +164,7 @@ class SpeechResponse(Response):
         while True:
             self._changed.clear()
             if self._job.is_gone or self._job.status in ("failed", "cancelled"):
-                raise ApiError(500, self._job.error or f"the job {self._job.id} was {self._job.status}", "job_failed")
+                raise self._ended()
             if is_there():
                 return
             await self._changed.wait()
@@ -157,6 +174,10 @@ async def _until_gone(receive: Callable[[], Awaitable[Any]]) -> None:
     """Until the client closes its connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _next_chunk(file: StreamedAudio, sound: SongSound, state: SongState) -> bytes:
+    return file.write(sound.next(state))
 
 
 def _event(told: dict[str, Any]) -> bytes:
