@@ -1,11 +1,13 @@
 """Write docs/reference/command-line.md from the fields that declare the options: `make pages`."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from jukebox_hf.app.options import PANELS, flag_of, options_of
 from jukebox_hf.app.runs.requests import SONGS_FILE_WORDS
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_COMMANDS, SongRequest
+from jukebox_hf.app.serving.serve_options import ServeOptions
 
 PAGE = Path(__file__).with_name("command-line.md")
 HEAD = """# Options of the commands that make songs
@@ -14,8 +16,10 @@ HEAD = """# Options of the commands that make songs
 Each is declared once, as a field of `SongRequest` (`app/runs/song_request.py`) or `RunOptions`
 (`app/runs/run_options.py`), from which `make pages` writes this page. A name under `songs.jsonl` may stand in a line of
 the `--songs-file`, beside `name`, after which the files of the song are named. A song's `song.json` holds what it was
-asked for under `request`, by the names of the fields.
+asked for under `request`, by the names of the fields. `serve` takes those of the model, some of the run, and its own, the
+fields of `ServeOptions` (`app/serving/serve_options.py`).
 """
+_OF_SERVER = ("server", "caps")
 
 
 def page() -> str:
@@ -23,10 +27,24 @@ def page() -> str:
     options = [(name, option) for kind in (SongRequest, RunOptions) for name, option in options_of(kind).items()]
     tables = []
     for part, panel in PANELS.items():
+        if part in _OF_SERVER:
+            tables.append(_server_table(part, panel))
+            continue
         rows = [_row(name, option) for name, option in options if option.of == part and option.commands]
         title = panel or f"The {part}"
         tables.append("\n".join([f"## {title}", "", "| option | songs.jsonl | what it is |", "|---|---|---|", *rows]))
     return "\n".join([HEAD, "\n\n".join(tables), ""])
+
+
+def _server_table(part: str, panel: str) -> str:
+    defaults = {one.name: one.default for one in fields(ServeOptions)}
+    rows = []
+    for name, option in options_of(ServeOptions).items():
+        default = (
+            "" if defaults[name] in (None, False) else f"`{defaults[name]:{'g' * isinstance(defaults[name], float)}}`"
+        )
+        rows += [f"| `{flag_of(name, option)}` | {default} | {option.help} |"] * (option.of == part)
+    return "\n".join([f"## {panel}", "", "| option of `serve` | default | what it is |", "|---|---|---|", *rows])
 
 
 def _row(name: str, option) -> str:  # noqa: ANN001 - an Option of either kind

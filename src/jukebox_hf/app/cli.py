@@ -21,6 +21,7 @@ from jukebox_hf.app.finetune_commands import add_finetune_commands
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
+from jukebox_hf.app.serving_commands import add_serving_commands
 from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.app.style_commands import add_style_commands
 from jukebox_hf.app.training_commands import add_training_commands
@@ -37,6 +38,7 @@ app = typer.Typer(
 convert = typer.Typer(help="Turn other checkpoints into a Jukebox repository.", no_args_is_help=True)
 labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
 add_song_commands(app)
+add_serving_commands(app)
 add_alignment_commands(app)
 add_corpus_commands(app)
 add_feature_commands(app)

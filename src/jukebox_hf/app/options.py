@@ -15,7 +15,15 @@ import typer
 
 from jukebox_hf.model.checks.text_input import check_here
 
-PANELS = {"model": None, "file": None, "song": "The song", "drawing": "How it is drawn", "run": "The run"}
+PANELS = {
+    "model": None,
+    "file": None,
+    "song": "The song",
+    "drawing": "How it is drawn",
+    "run": "The run",
+    "server": "The server",
+    "caps": "Caps",
+}
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")]
 _OPTION_KEY = "option"
 
@@ -26,12 +34,13 @@ class Option:
 
     Attributes:
         help: a full phrase for `--help`.
-        of: what it is about, a key of `PANELS`: the model, the file, the song, the drawing or the run.
+        of: what it is about, a key of `PANELS`, such as the model, the song or the run.
         commands: which commands take it, where one takes all of a dataclass.
         flag: its name on the command line; "" for that of the field.
         file_help: of a second option, `--NAME-file`, which reads the value from a file; "" for none.
         callback: what typer does with a value, such as checking a path.
         is_repeated: it may be said several times; the field is then a tuple.
+        env: a variable of the environment that says it where the command line does not; "" for none.
     """
 
     help: str
@@ -41,6 +50,7 @@ class Option:
     file_help: str = ""
     callback: Callable[[Any], Any] | None = None
     is_repeated: bool = False
+    env: str = ""
 
 
 def declared(default: Any, option: Option) -> Any:
@@ -119,7 +129,12 @@ def _declarations(one: Field, option: Option) -> tuple[str, ...]:
 
 def _parameter(name: str, hint: Any, default: Any, option: Option, flags: tuple[str, ...]) -> inspect.Parameter:
     told = typer.Option(
-        *flags, help=option.help, rich_help_panel=PANELS[option.of], callback=option.callback, show_default=True
+        *flags,
+        help=option.help,
+        rich_help_panel=PANELS[option.of],
+        callback=option.callback,
+        show_default=True,
+        envvar=option.env or None,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, told])
 

@@ -155,7 +155,7 @@ def encode_audio(
     )
     require(bool(np.isfinite(audio).all()), "audio holds samples that are not finite; decode it again in float32")
     sampled_peak = float(np.abs(audio).max())
-    rate = _rate_in(AUDIO_FORMATS[format], sampling_rate)
+    rate = rate_in(AUDIO_FORMATS[format], sampling_rate)
     channels = [resample(channel, sampling_rate, rate) for channel in (audio if is_stereo else audio[None])]
     audio = np.stack(channels, axis=1) if is_stereo else channels[0]  # (S, 2), as files hold it
     peak = float(np.abs(audio).max())
@@ -224,7 +224,7 @@ def _decoded(encoded: bytes) -> np.ndarray:
         return file.read(dtype="float32")
 
 
-def _rate_in(kind: AudioFormat, sampling_rate: int) -> int:
+def rate_in(kind: AudioFormat, sampling_rate: int) -> int:
     """The rate itself, or the next higher that the format can hold, or its highest."""
     if not kind.rates or sampling_rate in kind.rates:
         return sampling_rate

@@ -26,6 +26,7 @@ from jukebox_hf.app.runs.requests import repeat_line, replaced_source
 from jukebox_hf.app.runs.sampled import sampled
 from jukebox_hf.app.runs.song_commit import SONG_FILES
 from jukebox_hf.app.runs.song_folder import SongTarget, with_digest
+from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.app.runs.song_takes import (
     chosen_takes,
     contact_sheet,
@@ -226,6 +227,9 @@ class _Sampling:
             tuple(self._state.seeds[song] for song in songs),
             self._state.notes,
         )
+        plans = planned.batch.plan.levels
+        if all(len(codes) >= plan.total for plan in plans for codes in own.codes[plan.level]):
+            return  # nothing is left to sample, so no prior is read
         for step in sampled(planned, own, self._model, self._progress):
             for level, codes in enumerate(step.state.codes):
                 for song, known in zip(songs, codes, strict=True):
@@ -303,15 +307,10 @@ def _files(
     levels = [level for level in levels if level >= planned.batch.plan.levels[-1].level]
     hops = model.config.vqvae_config.hop_lengths
     sounds = [LevelSound(level, hops[level], decoded(state, song, level, model)) for level in levels]
-    described = f"{request.artist} · {request.genre} · seed {request.seed}"
+    described = _described(request)
     title = described if request.title is None else f"{request.title} · {described}"
     line = "" if replaced_source(request, target.files) else repeat_line(request, target.audio)
-    tags = {
-        "title": request.title or described,
-        "artist": f"jukebox_hf, asked for {request.artist}",
-        "comment": f"{GENERATED} Seed {request.seed}, model {request.model}.",
-        "software": f"jukebox_hf {jukebox_hf.__version__}",
-    }
+    tags = audio_tags(request)
     heard, told = sounds[-1].audio, {}
     if second is not None:
         wide = _widened(heard, second, song, levels[-1], request.normalize, model)
@@ -341,6 +340,20 @@ def _files(
     contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)
     names = (path.name for path in target.files)
     return dict(zip(SONG_FILES, zip(names, contents, strict=True), strict=True)) | sheets, sidecar
+
+
+def audio_tags(request: SongRequest) -> dict[str, str]:
+    """What a song's audio file says of where it comes from."""
+    return {
+        "title": request.title or _described(request),
+        "artist": f"jukebox_hf, asked for {request.artist}",
+        "comment": f"{GENERATED} Seed {request.seed}, model {request.model}.",
+        "software": f"jukebox_hf {jukebox_hf.__version__}",
+    }
+
+
+def _described(request: SongRequest) -> str:
+    return f"{request.artist} · {request.genre} · seed {request.seed}"
 
 
 def _widened(

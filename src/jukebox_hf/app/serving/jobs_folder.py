@@ -1,0 +1,119 @@
+"""The folder of the jobs: one folder for each, in which its song lies as the command line would write it.
+
+    jobs/lock                         held by the server that writes here
+    jobs/job-0123456789abcdef/        job.json, and song.wav with all its files; while it is written, song.partial/
+
+Flows in: jobs. Flows out: the same jobs after kill -9. A job is there once its job.json is, which is written last; it
+is gone once its folder has another name.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.partial_folder import json_file
+from jukebox_hf.app.runs.song_folder import SongTarget
+from jukebox_hf.data.audio_io import suffix_of, write_bytes
+from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.validation import is_number, require
+
+_LOCK, _RECORD, _SONG = "lock", "job.json", "song"
+_REMOVED = "removed-"
+_OURS = re.compile(r"(removed-)?job-[0-9a-f]{16}")
+_JOB = re.compile(r"job-[0-9a-f]{16}")
+_FORMAT = "jukebox-job-1"
+
+
+class JobsFolder:
+    """The folder that the user named; `held` keeps other servers out of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if need be, and hold it; the system lets go of it when this process dies.
+
+        Raises:
+            ValueError: another server has it, or something is in it that no server of ours wrote.
+            OSError: it cannot be made or written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with HeldFolder.opened(self.path, may_be_link=True) as folder:
+            foreign = [name for name in folder.names() if name != _LOCK and not _OURS.fullmatch(name)]
+            require(
+                not foreign,
+                f"--jobs {self.path} holds {', '.join(foreign[:3])}, but no jukebox-hf serve wrote that; name a folder "
+                f"of its own",
+            )
+            handle = folder.open_to_keep(_LOCK)
+            try:
+                holder = folder.take_lock(handle, _LOCK)
+                require(
+                    holder is None,
+                    f"--jobs {self.path} is in use by {holder}; stop that server, or name another folder",
+                )
+                for name in folder.names():
+                    if name.startswith(_REMOVED):
+                        shutil.rmtree(self.path / name)
+                yield
+            finally:
+                os.close(handle)
+
+    def target(self, job: str, format: str) -> SongTarget:
+        """Where the song of a job lies; its folder is made."""
+        (self.path / job).mkdir(exist_ok=True)
+        return SongTarget(self.path / job, _SONG, suffix_of(format))
+
+    def record(self, job: str, told: Mapping[str, Any]) -> None:
+        """Write down what a job is; after this, a crash does not lose it.
+
+        Raises:
+            OSError: the disk refuses; what was there stays.
+        """
+        write_bytes(self.path / job / _RECORD, json_file({"format": _FORMAT, **told}))
+
+    def recorded(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What is written of each job, the oldest first; one that was never recorded is removed.
+
+        Raises:
+            ValueError: a job.json that nobody here wrote.
+        """
+        found = []
+        for path in self.path.iterdir():
+            if not _JOB.fullmatch(path.name):
+                continue
+            if not (path / _RECORD).is_file():  # killed before anybody was told of it
+                self.remove(path.name)
+                continue
+            told = read_json(path / _RECORD)
+            require(
+                told.get("format") == _FORMAT
+                and isinstance(told.get("status"), str)
+                and all(is_number(told.get(name)) for name in ("number", "created"))
+                and isinstance(told.get("request"), dict),
+                f"{path / _RECORD} is not the record of a job; remove {path}, or put it back",
+            )
+            found.append((path.name, told))
+        yield from sorted(found, key=lambda pair: pair[1]["number"])
+
+    def remove(self, job: str) -> None:
+        """Forget a job with all its files; killed in between, the next server does the rest."""
+        gone = self.path / f"{_REMOVED}{job}"
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path / job, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def size(self, job: str) -> int:
+        """Bytes of a job's files."""
+        total = 0
+        for folder, _, names in os.walk(self.path / job):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # a preview that gave way to the next
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total

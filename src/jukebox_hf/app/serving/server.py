@@ -1,0 +1,116 @@
+"""A server of songs from its start to its end: folder held, model opened, jobs taken up, port listened at.
+
+Flows in: options. Flows out: answers, until Ctrl-C or SIGTERM ends the process at once; whatever ends it, the same
+command goes on with all songs from their last windows.
+"""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from jukebox_hf.app.interruption import exits_at_once
+from jukebox_hf.app.progress import Progress
+from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.serving.api_keys import new_key
+from jukebox_hf.app.serving.http_app import Endpoints, http_app
+from jukebox_hf.app.serving.job_queue import JobQueue
+from jukebox_hf.app.serving.jobs_folder import JobsFolder
+from jukebox_hf.app.serving.sampling_thread import SamplingThread
+from jukebox_hf.app.serving.serve_options import ServeOptions
+from jukebox_hf.app.serving.served_model import open_served
+
+_MORE_CONNECTIONS = 64  # beside those with sound: for jobs, voices and health
+_BACKLOG = 256  # connections that wait to be taken
+
+
+def run_server(words: Mapping[str, Any], options: RunOptions, serve: ServeOptions) -> None:
+    """Serve until the process is ended.
+
+    Args:
+        words: `model`, `revision` and `dtype`.
+        options: how to compute.
+        serve: that passed its check.
+
+    Raises:
+        ValueError, OSError: before the first request, wherever something cannot be.
+    """
+    folder, progress = JobsFolder(Path(serve.jobs)), Progress()
+    farewell = "jukebox-hf: stopped; unfinished songs go on when the same command is given again"
+    with exits_at_once(lambda: farewell), _listening(serve) as listener, folder.held(), progress.warnings_as_lines():
+        served = open_served(words, options)
+        progress.say(f"jukebox-hf: {served.line}")
+        queue = JobQueue(folder, served, serve)
+        queue.load(progress.say)
+        sampling = SamplingThread(queue, served, progress.say)
+        sampling.start()
+        key = None if serve.no_api_key else serve.api_key or new_key()
+        app = http_app(Endpoints(queue, serve, sampling.is_alive), key, serve.host)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is broken, the application says itself
+        _tell(serve, listener, key, queue, progress.say)
+        _Server(_config(app, serve)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `exits_at_once`: all that is to be kept is on the disk already."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: Any, serve: ServeOptions) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=serve.max_streams + _MORE_CONNECTIONS,
+        timeout_keep_alive=5,
+        backlog=_BACKLOG,
+    )
+
+
+def _listening(serve: ServeOptions) -> socket.socket:
+    """A port that nobody else has, taken before the model is read.
+
+    Raises:
+        ValueError: it cannot be had.
+    """
+    try:
+        ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(
+            serve.host, serve.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"--host {serve.host} --port {serve.port} cannot be listened at ({reason}); choose another port, or 0"
+        ) from None
+    return listener
+
+
+def _tell(
+    serve: ServeOptions, listener: socket.socket, key: str | None, queue: JobQueue, say: Callable[[str], None]
+) -> None:
+    """Where the server is, with which key, and what it goes on with."""
+    going_on = sum(job.is_open for job in queue.all())
+    if going_on:
+        say(f"jukebox-hf: {going_on} unfinished songs go on")
+    if key is None:
+        say("jukebox-hf: no API key: everybody who reaches this port may make songs")
+    elif serve.api_key is None:
+        say(f"jukebox-hf: API key of this run: {key}")
+    host = f"[{serve.host}]" if ":" in serve.host else serve.host
+    say(f"jukebox-hf: serving {queue.served.name} at http://{host}:{listener.getsockname()[1]}/v1")

@@ -1,0 +1,57 @@
+"""The folder of the jobs: what is told is there after a crash, and nobody else's files are touched."""
+
+import json
+
+import pytest
+
+from jukebox_hf.app.serving.jobs_folder import JobsFolder
+
+JOB = "job-0123456789abcdef"
+TOLD = {"number": 1, "created": 2, "status": "queued", "request": {}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return JobsFolder(tmp_path / "jobs")
+
+
+def test_a_recorded_job_is_there_again_and_an_unrecorded_one_is_removed(folder):
+    with folder.held():
+        folder.target(JOB, "wav")
+        folder.record(JOB, TOLD)
+        other = folder.target("job-ffffffffffffffff", "wav").folder
+        assert [name for name, _ in folder.recorded()] == [JOB]
+        assert not other.exists()
+
+
+def test_a_removed_job_leaves_nothing_even_where_removing_was_cut_short(folder):
+    with folder.held():
+        folder.target(JOB, "wav")
+        folder.record(JOB, TOLD)
+        folder.remove(JOB)
+        assert list(folder.recorded()) == []
+        (folder.path / f"removed-{JOB}").mkdir()
+    with folder.held():
+        assert [path.name for path in folder.path.iterdir()] == ["lock"]
+
+
+def test_two_servers_do_not_share_a_folder(folder):
+    with folder.held(), pytest.raises(ValueError, match="is in use by process"), JobsFolder(folder.path).held():
+        pass
+
+
+def test_a_folder_with_files_of_others_is_refused(folder):
+    folder.path.mkdir()
+    (folder.path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds thesis.txt, but no jukebox-hf serve wrote that"), folder.held():
+        pass
+    assert [path.name for path in folder.path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("told", [{}, {"format": "jukebox-job-1", **TOLD, "number": "x"}])
+def test_a_record_that_nobody_here_wrote_is_refused(told, folder):
+    with folder.held():
+        folder.target(JOB, "wav")
+        (folder.path / JOB / "job.json").write_text(json.dumps(told))
+        with pytest.raises(ValueError, match="is not the record of a job"):
+            list(folder.recorded())

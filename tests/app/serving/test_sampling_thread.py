@@ -1,0 +1,137 @@
+"""The thread that samples, step by step in this process: who goes first, who rides along, and what a failure costs."""
+
+import pytest
+
+from jukebox_hf.app.runs.partial_folder import PartialFolder
+from jukebox_hf.app.serving.api_errors import ApiError
+from jukebox_hf.app.serving.job_queue import JobQueue
+from jukebox_hf.app.serving.jobs_folder import JobsFolder
+from jukebox_hf.app.serving.level_rounds import LevelRounds, next_level
+from jukebox_hf.app.serving.sampling_thread import SamplingThread
+from jukebox_hf.app.serving.serve_options import ServeOptions
+
+SHORT = {"seconds": 0.03}
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def queue(served, tmp_path):
+    folder = JobsFolder(tmp_path / "jobs")
+    with folder.held():
+        yield JobQueue(folder, served, ServeOptions(max_queue=5))
+
+
+@pytest.fixture
+def sampling(queue, served, said):
+    return SamplingThread(queue, served, said.append)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """(level, seeds) of every batch that is written."""
+    written, write = [], LevelRounds.write
+
+    def noted(self, songs, *more):
+        written.append((next_level(songs[0]).level, [song.requests[0].seed for song in songs]))
+        return write(self, songs, *more)
+
+    monkeypatch.setattr(LevelRounds, "write", noted)
+    return written
+
+
+def _to_the_end(sampling, jobs):
+    while any(job.is_open for job in jobs):
+        sampling.step()
+
+
+def test_a_song_that_comes_later_rides_along_and_then_goes_its_own_way(queue, sampling, plan, batches):
+    first = queue.add(plan(seed=1), [])
+    sampling.step()
+    second = queue.add(plan(seed=2, seconds=0.2), [])
+    _to_the_end(sampling, [first, second])
+    assert batches[0] == (2, [1])
+    assert (2, [1, 2]) in batches
+    assert (0, [1, 2]) in batches or (0, [2]) in batches
+    levels = [level for level, seeds in batches if 1 in seeds]
+    assert levels == sorted(levels, reverse=True)
+    assert [job.status for job in (first, second)] == ["completed"] * 2
+
+
+def test_one_song_that_fails_costs_the_others_nothing(queue, sampling, plan, said, monkeypatch):
+    write = LevelRounds.write
+
+    def breaks(self, songs, *more):
+        if any(song.requests[0].seed == 13 for song in songs):
+            raise FloatingPointError("the logits are not finite")
+        return write(self, songs, *more)
+
+    monkeypatch.setattr(LevelRounds, "write", breaks)
+    jobs = [queue.add(plan(seed=seed, **SHORT), []) for seed in (1, 13, 2)]
+    _to_the_end(sampling, jobs)
+    assert [job.status for job in jobs] == ["completed", "failed", "completed"]
+    assert jobs[1].error == "the logits are not finite"
+    assert said == [f"jukebox-hf: {jobs[1].id} failed: the logits are not finite"]
+
+
+def test_a_disk_that_refuses_is_told_without_its_folders_and_can_be_gone_on_from(queue, sampling, plan, monkeypatch):
+    job = queue.add(plan(**SHORT), [])
+    with monkeypatch.context() as broken:
+
+        def refuse(self, state):
+            raise OSError(f"{self.path}/state.safetensors could not be written (No space left on device)")
+
+        broken.setattr(PartialFolder, "save_state", refuse)
+        _to_the_end(sampling, [job])
+    assert job.error == f"{job.id}/song.partial/state.safetensors could not be written (No space left on device)"
+    queue.resume(job)
+    _to_the_end(sampling, [job])
+    assert job.status == "completed"
+
+
+def test_deleted_while_it_is_written_a_job_leaves_nothing(queue, sampling, plan, monkeypatch):
+    job = queue.add(plan(**SHORT), [])
+    write = LevelRounds.write
+
+    def deleting(self, *words):
+        queue.delete(job)
+        assert (queue.folder.path / job.id).exists()  # the thread has it in hand
+        return write(self, *words)
+
+    monkeypatch.setattr(LevelRounds, "write", deleting)
+    sampling.step()
+    assert [path.name for path in queue.folder.path.iterdir()] == ["lock"]
+    with pytest.raises(ApiError, match="there is no job"):
+        queue.get(job.id)
+
+
+def test_a_new_queue_on_the_same_folder_has_the_same_jobs(queue, sampling, plan, served, said):
+    done, begun, rests = (queue.add(plan(seed=seed, **SHORT), ["a line"]) for seed in (1, 2, 3))
+    for _ in range(2):
+        sampling.step()
+    queue.cancel(rests)
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert [(job.id, job.status) for job in again.all()] == [
+        (rests.id, "cancelled"),
+        (begun.id, "queued"),
+        (done.id, "queued"),
+    ]
+    codes = [[len(songs[0]) for songs in job.song.batch.state.codes] for job in (again.get(done.id), done)]
+    assert codes[0] == codes[1]
+    assert sum(codes[0]) > 0
+    assert again.get(done.id).warnings == ["a line"]
+    assert said == []
+
+
+def test_a_job_of_another_model_fails_in_a_sentence_and_is_kept(queue, plan, served, said, monkeypatch):
+    job = queue.add(plan(**SHORT), [])
+    other = type(served.files)("other", {**served.files.digests, "vqvae": "0"})
+    monkeypatch.setitem(vars(served), "files", other)
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).status == "failed"
+    assert "was begun with other files of other than are there now (vqvae changed)" in again.get(job.id).error
