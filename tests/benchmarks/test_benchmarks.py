@@ -167,7 +167,8 @@ def test_songs_on_a_gpu_are_extrapolated_from_their_steps(benchmark):
     assert songs.song_row(song).startswith("| bf16 | 1 | cuda_graph | 144.7 |  | ")
     several = [_steps("upsampler", 1, 1200.0, 8), _steps("upsampler", 1, 2000.0, 16)]
     (song,) = songs.songs_of([*steps, *several])
-    assert (song["jacobi_s"], song["jacobi_width"]) == (pytest.approx(6.89 + 27.56 * 1.2 / 2.84 + 110.24 * 1.2 / 2.57), 8)
+    assert song["jacobi_s"] == pytest.approx(6.89 + 27.56 * 1.2 / 2.84 + 110.24 * 1.2 / 2.57)
+    assert song["jacobi_width"] == 8
 
 
 def test_tables_of_a_gpu_replace_those_that_the_page_had(benchmark, root):
@@ -191,7 +192,8 @@ def test_a_step_of_training_is_counted_by_its_tokens(benchmark, tiny_prior_confi
     assert [(row["checkpointing"], row["windows"]) for row in rows] == list(training.WAYS)
     for row in rows:
         seconds = row["windows"] * config.sequence_length / row["tokens_per_s"]
-        assert row["audio_s_per_s"] == pytest.approx(row["windows"] * config.window_samples / config.sampling_rate / seconds)
+        sung = row["windows"] * config.window_samples / config.sampling_rate
+        assert row["audio_s_per_s"] == pytest.approx(sung / seconds)
         assert 0 < row["of_matrix_speed"] < 1
     assert list(training.training_steps(config, torch.device("cpu"), 0.0)) == [{"reason": "no time was left"}]
 
