@@ -93,8 +93,8 @@ def test_windows_in_cuda_graphs_are_recorded_once_and_are_those_of_one_after_the
     flavour, tiny_prior, inputs_for, monkeypatch
 ):
     """Without CUDA a recorded call is a call; what it reads and keeps stands where the first window had it."""
-    prior, made, recorded = tiny_prior(flavour), [], stretches._Recorded
-    monkeypatch.setattr(stretches, "_Recorded", lambda *given: made.append(given) or recorded(*given))
+    prior, made, recorded = tiny_prior(flavour), [], stretches._RecordedStretch
+    monkeypatch.setattr(stretches, "_RecordedStretch", lambda *given: made.append(given) or recorded(*given))
     decoder = WindowDecoder(prior, prior.new_cache(3), DecodeOptions(GUMBEL, "cuda_graph", jacobi=4))
     for seed, known, length in ((0, 3, 24), (1, 0, 17), (2, 9, 24)):
         start = _start(prior, inputs_for(prior.config, batch=3, seed=seed), known)

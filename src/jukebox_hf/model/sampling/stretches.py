@@ -74,12 +74,12 @@ class GraphStretcher:
 
     def __init__(self, prior: JukeboxPrior, cache: JukeboxCache) -> None:
         self._prior, self._cache = prior, cache
-        self._by_width: dict[int, _Recorded] = {}
+        self._by_width: dict[int, _RecordedStretch] = {}
 
     def step_many(self, tokens: Tensor, positions: Tensor, conditioning: Conditioning, stop: int) -> Tensor:
         width = positions.shape[1]
         if width not in self._by_width:
-            self._by_width[width] = _Recorded(self._prior, self._cache, conditioning, tokens, positions)
+            self._by_width[width] = _RecordedStretch(self._prior, self._cache, conditioning, tokens, positions)
         self._last = self._by_width[width]
         return self._last.run(tokens, positions)
 
@@ -87,7 +87,7 @@ class GraphStretcher:
         self._last.keep(counts)
 
 
-class _Recorded:
+class _RecordedStretch:
     """A forward of one number of positions, and what keeps its caches, over tensors of their own."""
 
     def __init__(
