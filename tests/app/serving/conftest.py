@@ -74,9 +74,14 @@ class Server:
     def until_done(self, job):
         return self.until(job, lambda told: told["status"] == "completed")
 
-    def is_idle(self):
-        """Whether no job is there any more."""
-        return self.ask("GET", "/v1/jobs").json["data"] == []
+    def is_idle(self, seconds=10):
+        """Whether no job is there any more, a moment after the last byte of its sound."""
+        stop = time.monotonic() + seconds
+        while self.ask("GET", "/v1/jobs").json["data"]:
+            if time.monotonic() > stop:
+                return False
+            time.sleep(0.02)
+        return True
 
 
 @pytest.fixture(scope="session")

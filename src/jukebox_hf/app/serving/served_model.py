@@ -102,6 +102,7 @@ class ServedModel:
     def _planned(self, request: SongRequest) -> tuple[PlannedSongs, list[str]]:
         lines: list[str] = []
         with self._door:
+            self.processor.tokenizer.warn_again()
             try:
                 check_requests([request], self.closed.config)
                 if request.strict:
