@@ -13,7 +13,7 @@ import pytest
 from jukebox_hf.app.runs.run_options import RunOptions
 
 KEY = "a-key-for-tests"
-SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.1}
+SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.05}
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
