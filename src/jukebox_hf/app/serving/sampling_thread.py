@@ -2,8 +2,8 @@
 
 Flows in: the jobs that wait. Flows out: their codes, saved after every window, and their songs.
 
-It stays at a level until the songs that it found there are through. Those that come meanwhile catch up with a window of
-their own, ride along, and are brought through too; who comes after that waits. Then it goes where the oldest song waits.
+It stays at a level until the songs that it found there are through. Those that come meanwhile catch up with a window
+of their own, ride along, and are brought through too; who comes after that waits. Then it goes where the oldest waits.
 """
 
 import contextlib
