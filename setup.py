@@ -25,7 +25,7 @@ CORE = [
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
 QUANT = ["torchao>=0.18,<0.19"]
-SERVE = ["starlette>=1,<2", "uvicorn>=0.40"]
+SERVE = ["starlette>=0.50,<2", "uvicorn>=0.40"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
 TEST = [*QUANT, *FEATURES, *SERVE, TRITON, "openai>=3,<4", "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]

@@ -16,8 +16,8 @@ HEAD = """# Options of the commands that make songs
 Each is declared once, as a field of `SongRequest` (`app/runs/song_request.py`) or `RunOptions`
 (`app/runs/run_options.py`), from which `make pages` writes this page. A name under `songs.jsonl` may stand in a line of
 the `--songs-file`, beside `name`, after which the files of the song are named. A song's `song.json` holds what it was
-asked for under `request`, by the names of the fields. `serve` takes those of the model, some of the run, and its own,
-the fields of `ServeOptions` (`app/serving/serve_options.py`).
+asked for under `request`, by the names of the fields. `serve` takes those of the model, some of the run, and its
+own, the fields of `ServeOptions` (`app/serving/serve_options.py`).
 """
 _OF_SERVER = ("server", "caps")
 

@@ -1,11 +1,14 @@
 """The page about the server, the skill for agents and the example with replicas work as they stand, on short songs."""
 
+import http.client
+import json
 import os
 import re
 import runpy
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +20,7 @@ PAGE = (ROOT / "docs/how-to/serve.md").read_text(encoding="utf-8")
 SKILL = (ROOT / "skills/jukebox-hf/SKILL.md").read_text(encoding="utf-8")
 KEY = "a-key-of-this-page"
 pytest.importorskip("starlette", reason="the extra serve is not installed")
-pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 
 def _blocks(text, language):
@@ -107,20 +110,34 @@ def test_every_command_of_the_skill_works_in_its_order(run_to_the_end, tmp_path,
 
 def test_a_replica_sings_and_has_no_queue(tmp_path):
     """What Ray Serve starts in each; that Ray is asked rightly, the next test sees where it is installed."""
-    from starlette.testclient import TestClient
-
     example = runpy.run_path(str(ROOT / "examples/serve/ray_replicas.py"))
     jobs = tmp_path / "jobs"
     (jobs / "job-0123456789abcdef").mkdir(parents=True)  # of a replica that died
-    client = TestClient(example["replica"]("tiny", str(jobs), KEY, "cpu"))
+    app = example["replica"]("tiny", str(jobs), KEY, "cpu")
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    (socket,) = server.servers[0].sockets
+
+    def ask(method, address, body=None, key=KEY):
+        connection = http.client.HTTPConnection(*socket.getsockname(), timeout=60)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request(method, address, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
     song = {"input": "la", "voice": "Bo Vale", "seconds": 0.25, "response_format": "wav"}
-    headers = {"Authorization": f"Bearer {KEY}"}
-    assert client.post("/v1/audio/speech", json=song).status_code == 401
-    answer = client.post("/v1/audio/speech", json=song, headers=headers)
-    assert answer.status_code == 200, answer.text
-    assert answer.content[:4] == b"RIFF"
-    assert client.get("/v1/jobs", headers=headers).status_code == 404
-    assert [path.name for path in jobs.iterdir()] == ["lock"]
+    assert ask("POST", "/v1/audio/speech", song, key="wrong")[0] == 401
+    status, content = ask("POST", "/v1/audio/speech", song)
+    assert (status, content[:4]) == (200, b"RIFF")
+    assert ask("GET", "/v1/jobs")[0] == 404
+    stop = time.monotonic() + 10
+    while [path.name for path in jobs.iterdir()] != ["lock"]:  # a moment after the last byte
+        assert time.monotonic() < stop
+    server.should_exit = True
+    thread.join()
 
 
 RAY = """

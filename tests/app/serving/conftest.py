@@ -13,7 +13,7 @@ import pytest
 from jukebox_hf.app.runs.run_options import RunOptions
 
 KEY = "a-key-for-tests"
-SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.1}
+SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.05}
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
@@ -74,9 +74,14 @@ class Server:
     def until_done(self, job):
         return self.until(job, lambda told: told["status"] == "completed")
 
-    def is_idle(self):
-        """Whether no job is there any more."""
-        return self.ask("GET", "/v1/jobs").json["data"] == []
+    def is_idle(self, seconds=10):
+        """Whether no job is there any more, a moment after the last byte of its sound."""
+        stop = time.monotonic() + seconds
+        while self.ask("GET", "/v1/jobs").json["data"]:
+            if time.monotonic() > stop:
+                return False
+            time.sleep(0.02)
+        return True
 
 
 @pytest.fixture(scope="session")

@@ -48,17 +48,26 @@ def _to_the_end(sampling, jobs):
         sampling.step()
 
 
-def test_a_song_that_comes_later_rides_along_and_then_goes_its_own_way(queue, sampling, plan, batches):
+def test_a_song_that_comes_later_catches_up_and_rides_along_through_all_levels(queue, sampling, plan, batches):
     first = queue.add(plan(seed=1), [])
     sampling.step()
-    second = queue.add(plan(seed=2, seconds=0.2), [])
+    second = queue.add(plan(seed=2), [])
     _to_the_end(sampling, [first, second])
-    assert batches[0] == (2, [1])
-    assert (2, [1, 2]) in batches
-    assert (0, [1, 2]) in batches or (0, [2]) in batches
+    assert batches[:3] == [(2, [1]), (2, [2]), (2, [1, 2])]
+    assert {(1, (1, 2)), (0, (1, 2))} <= {(level, tuple(sorted(seeds))) for level, seeds in batches}
     levels = [level for level, seeds in batches if 1 in seeds]
     assert levels == sorted(levels, reverse=True)
     assert [job.status for job in (first, second)] == ["completed"] * 2
+
+
+def test_who_comes_when_the_level_is_through_waits_for_the_next_turn(queue, sampling, plan, batches):
+    first = queue.add(plan(seed=1, **SHORT), [])
+    while next_level(first.song).level == 2:
+        sampling.step()
+    second = queue.add(plan(seed=2, **SHORT), [])
+    _to_the_end(sampling, [first, second])
+    order = [(level, seeds) for level, seeds in batches if level == 2 or seeds == [1]]
+    assert order.index((2, [2])) > max(place for place, (level, _) in enumerate(order) if level == 1)
 
 
 def test_one_song_that_fails_costs_the_others_nothing(queue, sampling, plan, said, monkeypatch):

@@ -16,9 +16,9 @@ from jukebox_hf.app.serving.api_keys import is_let_in, new_key
 from jukebox_hf.data.streamed_audio import samples_of_wav
 
 KEY = "a-key-for-tests"  # the fixtures' own
-SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.1}
+SONG = {"input": "Row, row", "voice": "The Testers", "instructions": "Soft Rock", "seed": 7, "seconds": 0.05}
 SPEECH = {"model": "repository", "input": SONG["input"], "voice": SONG["voice"], "instructions": SONG["instructions"]}
-EXTRA = {"extra_body": {"seed": 7, "seconds": 0.1}}
+EXTRA = {"extra_body": {"seed": 7, "seconds": 0.05}}
 
 
 def _samples(content):
@@ -30,7 +30,7 @@ def _samples(content):
 
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "opus", "ogg", "pcm"])
 def test_the_official_client_hears_the_song_of_the_command_line(format, server, client, by_command):
-    said = by_command("--seconds", "0.1") / "song.wav"
+    said = by_command("--seconds", "0.05") / "song.wav"
     spoken = client(server).audio.speech.create(**SPEECH, response_format=format, **EXTRA)
     if format == "pcm":
         assert np.abs(np.frombuffer(spoken.content, "<i2").astype(int) - _samples(said.read_bytes())[0]).max() <= 1
@@ -47,7 +47,7 @@ def test_sound_comes_while_later_codes_are_still_to_be_written(start_server, cli
     server = start_server(before=slowly(0.0005))
     begun = time.monotonic()
     song = client(server).audio.speech.with_streaming_response
-    with song.create(**SPEECH, response_format="wav", extra_body={"seconds": 0.5}) as answer:
+    with song.create(**SPEECH, response_format="wav", extra_body={"seconds": 0.3}) as answer:
         assert answer.headers["transfer-encoding"] == "chunked"
         chunks = answer.iter_bytes()
         content = next(chunks)
@@ -57,7 +57,7 @@ def test_sound_comes_while_later_codes_are_still_to_be_written(start_server, cli
         assert job["progress"] < 1
         content += b"".join(chunks)
     assert first < time.monotonic() - begun
-    assert len(_samples(content)[0]) == pytest.approx(0.5 * 44100, rel=0.01)
+    assert len(_samples(content)[0]) == pytest.approx(0.3 * 44100, rel=0.01)
 
 
 def test_events_hold_the_same_sound_and_end_with_what_was_used(server):
@@ -75,13 +75,13 @@ def test_events_hold_the_same_sound_and_end_with_what_was_used(server):
 @pytest.mark.parametrize("said", [{"normalize": "peak"}, {"stereo": True}])
 def test_what_the_whole_song_decides_is_sent_when_it_is_whole(said, server, by_command):
     words = ("--normalize", "peak") if "normalize" in said else ("--stereo",)
-    whole = (by_command("--seconds", "0.1", *words) / "song.wav").read_bytes()
+    whole = (by_command("--seconds", "0.05", *words) / "song.wav").read_bytes()
     answer = server.ask("POST", "/v1/audio/speech", SONG | said | {"response_format": "pcm"})
     assert answer.content == samples_of_wav(whole)
 
 
 def test_a_job_is_the_song_of_the_command_line_file_for_file(server, by_command):
-    folder = by_command("--seconds", "0.1", "--takes", "3", "--guidance-scale", "2", name="song.flac")
+    folder = by_command("--seconds", "0.05", "--takes", "3", "--guidance-scale", "2", name="song.flac")
     job = server.job(best_of=3, guidance_scale=2, response_format="flac")
     told = server.until_done(job)
     assert told["song"]["seed"] == json.loads((folder / "song.json").read_text())["seed"]
@@ -186,7 +186,7 @@ def test_keys_are_long_and_compared_whole():
         ({"seconds": 601}, 400, "seconds is 601, over the 600"),
         ({"best_of": 9}, 400, "best_of is 9, over the 8"),
         ({"model": "gpt"}, 404, "the model 'gpt' is not served here; use 'repository'"),
-        ({"voice": "the tester"}, 400, "voice='the tester' (did you mean 'the testers'?) is not listed"),
+        ({"voice": "the tester"}, 400, "voice='the tester' (did you mean 'the testers'"),
         ({"guidance_scale": 0.5}, 400, "guidance_scale"),
         ({"codes": "/etc/passwd"}, 400, "unknown field 'codes'"),
         ({"seconds": 0.00001}, 400, "the request has seconds=1e-05"),
@@ -247,7 +247,7 @@ def test_a_full_queue_and_too_many_open_answers_are_refused(start_server, client
 
 def test_a_full_folder_is_refused_until_jobs_are_deleted(start_server):
     server = start_server("--max-disk", "0.006")
-    job = server.job(seconds=0.1)
+    job = server.job()
     answer = server.ask("POST", "/v1/jobs", SONG)
     server.until_done(job)
     assert (answer.status, answer.json["error"]["code"]) == (507, "disk_full")
@@ -256,9 +256,9 @@ def test_a_full_folder_is_refused_until_jobs_are_deleted(start_server):
 
 
 def test_a_song_of_no_length_is_no_longer_than_the_cap(start_server):
-    server = start_server("--max-seconds", "0.2")
+    server = start_server("--max-seconds", "0.05")
     job = server.ask("POST", "/v1/jobs", {"input": "la"}).json["id"]
-    assert server.until_done(job)["request"]["seconds"] == 0.2
+    assert server.until_done(job)["request"]["seconds"] == 0.05
 
 
 # --- cancelled, deleted, killed ---------------------------------------------------------------------------------------
@@ -270,17 +270,17 @@ def _is_under_way(told):
 
 def test_a_cancelled_job_frees_its_place_and_goes_on_from_its_codes(start_server, by_command, slowly):
     server = start_server("--max-queue", "1", before=slowly(0.001))
-    job = server.job(seconds=0.2)
+    job = server.job(seconds=0.1)
     server.until(job, _is_under_way)
     assert server.ask("GET", f"/v1/jobs/{job}/audio").json["error"]["code"] == "job_not_done"
     assert server.ask("POST", f"/v1/jobs/{job}/cancel").json["status"] == "cancelled"
     assert server.ask("POST", f"/v1/jobs/{job}/cancel").status == 409
     other = server.job()  # there is a place
     server.until_done(other)
-    assert server.ask("POST", f"/v1/jobs/{job}/resume").json["status"] == "queued"
+    assert server.ask("POST", f"/v1/jobs/{job}/resume").json["status"] in ("queued", "in_progress")
     server.until_done(job)
     audio = server.ask("GET", f"/v1/jobs/{job}/audio").content
-    assert audio == (by_command("--seconds", "0.2", name="song.mp3") / "song.mp3").read_bytes()
+    assert audio == (by_command("--seconds", "0.1", name="song.mp3") / "song.mp3").read_bytes()
     assert server.ask("POST", f"/v1/jobs/{job}/resume").status == 409
 
 
@@ -294,8 +294,7 @@ def test_a_client_that_goes_away_frees_its_place_at_once(start_server, slowly):
     server.until(jobs[0]["id"], lambda told: told["progress"] > 0)
     connection.sock.shutdown(socket.SHUT_RDWR)
     connection.close()
-    while not server.is_idle():
-        assert time.monotonic() < stop
+    assert server.is_idle()
     assert [path.name for path in server.folder.iterdir()] == ["lock"]
 
 
@@ -314,7 +313,7 @@ def test_a_deleted_job_ends_the_answer_that_waits_for_it(start_server, slowly):
 def test_killed_and_started_again_nothing_is_lost(start_server, by_command, slowly):
     server = start_server(before=slowly(0.001))
     resting = server.job(seconds=3)
-    long, takes = server.job(seconds=0.2), server.job(best_of=3, response_format="wav")
+    long, takes = server.job(seconds=0.1), server.job(best_of=3, response_format="wav")
     done = server.job(response_format="wav")
     server.ask("POST", f"/v1/jobs/{resting}/cancel")
     server.until(long, _is_under_way)
@@ -327,9 +326,9 @@ def test_killed_and_started_again_nothing_is_lost(start_server, by_command, slow
     assert again.ask("GET", f"/v1/jobs/{resting}").json["status"] == "cancelled"
     assert [job["id"] for job in again.ask("GET", "/v1/jobs").json["data"]] == [done, takes, long, resting]
     for job, words, name in (
-        (long, ("--seconds", "0.2"), "song.mp3"),
-        (takes, ("--seconds", "0.1", "--takes", "3"), "song.wav"),
-        (done, ("--seconds", "0.1"), "song.wav"),
+        (long, ("--seconds", "0.1"), "song.mp3"),
+        (takes, ("--seconds", "0.05", "--takes", "3"), "song.wav"),
+        (done, ("--seconds", "0.05"), "song.wav"),
     ):
         audio = again.ask("GET", f"/v1/jobs/{job}/audio").content
         assert audio == (by_command(*words, name=name) / name).read_bytes()

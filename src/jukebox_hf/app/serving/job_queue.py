@@ -131,8 +131,8 @@ class JobQueue:
         """Forget a job with all its files, whatever becomes of it; at once, or when the sampling thread lets go."""
         with self._changed:
             job.is_gone = True
-            job.listeners.clear()
             self._told(job)
+            job.listeners.clear()
             is_free = job.id not in self._busy
         if is_free:
             self._remove(job)

@@ -2,8 +2,8 @@
 
 Flows in: the jobs that wait. Flows out: their codes, saved after every window, and their songs.
 
-It stays at a level until the songs that it found there are through; those that come meanwhile ride along from the next
-window on, but do not hold it. Then it goes where the oldest song waits, so that none waits for ever.
+It stays at a level until the songs that it found there are through. Those that come meanwhile catch up with a window
+of their own, ride along, and are brought through too; who comes after that waits. Then it goes where the oldest waits.
 """
 
 import contextlib
@@ -40,6 +40,8 @@ class SamplingThread(threading.Thread):
         self._rounds: LevelRounds | None = None
         self._goal: int | None = None  # the level that songs are taken at
         self._found: set[str] = set()  # jobs that waited there when it was gone to
+        self._riders: set[str] = set()  # jobs that were written there since
+        self._turn = 0
 
     def run(self) -> None:
         """Sample whatever waits."""
@@ -65,15 +67,22 @@ class SamplingThread(threading.Thread):
             return whole[:1]
         here = [job for job in waiting if next_level(job.song).level == self._goal]
         if not any(job.id in self._found for job in here):
-            self._goal = next_level(waiting[0].song).level
+            here = [job for job in here if job.id in self._riders]
+        if not here:
+            self._goal, self._riders = next_level(waiting[0].song).level, set()
             here = [job for job in waiting if next_level(job.song).level == self._goal]
             self._found = {job.id for job in here}
+        here.sort(key=lambda job: job.turn)  # who has just come catches up first
         first = here[0].song
-        if _has_takes(first):
-            return here[:1]
-        kind, most = kind_of_window(first), songs_at_once(first)
-        alike = [job for job in here if not _has_takes(job.song) and kind_of_window(job.song) == kind]
-        return alike[:most]
+        alike = here[:1]
+        if not _has_takes(first):
+            kind, most = kind_of_window(first), songs_at_once(first)
+            alike = [job for job in here if not _has_takes(job.song) and kind_of_window(job.song) == kind][:most]
+        self._turn += 1
+        for job in alike:
+            job.turn = self._turn
+        self._riders |= {job.id for job in alike}
+        return alike
 
     def _one_step(self, group: list[SongInHand]) -> None:
         first = group[0].song

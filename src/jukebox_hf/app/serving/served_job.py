@@ -34,6 +34,7 @@ class ServedJob:
         warnings: lines about it, such as a voice that is not listed.
         error: why it failed, in one sentence.
         written: codes so far of this level, while a window is written.
+        turn: when a window of it was written last, counted in windows of all.
         size: bytes on the disk, at their most.
         is_heard: whether a client waits for its sound alone, decoded from its codes while they are written.
         is_gone: whether its folder is to be removed, or was.
@@ -49,6 +50,7 @@ class ServedJob:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     written: tuple[int, int] | None = None
+    turn: int = 0
     size: int = 0
     is_heard: bool = False
     is_gone: bool = False

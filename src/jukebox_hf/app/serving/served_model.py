@@ -33,7 +33,7 @@ from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
 from jukebox_hf.model.songs.song_state import SongState
 
-_MOST_AT_ONCE = 16  # songs that are sampled as one batch, unless --batch-size says more
+_MOST_AT_ONCE = 16  # rows of a batch, unless --batch-size says more
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class ServedModel:
     def _planned(self, request: SongRequest) -> tuple[PlannedSongs, list[str]]:
         lines: list[str] = []
         with self._door:
+            self.processor.tokenizer.warn_again()
             try:
                 check_requests([request], self.closed.config)
                 if request.strict:
@@ -135,11 +136,12 @@ def open_served(
     model = open_model(one.model, revision=one.revision, dtype=one.dtype, device=str(choice.device))
     model.check_priors(choice.levels)
     files = fingerprint(one.model, model, choice.levels)
-    waiting = settle(choice, [Group(choice.songs, dict.fromkeys(choice.levels, choice.rows))] * 2)
+    rows = min(choice.rows, wanted)
+    waiting = settle(choice, [Group(min(choice.songs, rows), dict.fromkeys(choice.levels, rows))] * 2)
     model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
     if options.backend != "auto":
         top = max(choice.levels)
-        check_backend_here(model.lend(top), choice.rows, options.backend)
+        check_backend_here(model.lend(top), rows, options.backend)
         model.take_back(top)
     return ServedModel(
         name_of(one.model),
@@ -148,7 +150,7 @@ def open_served(
         model,
         processor,
         ClosedModel(config, own),
-        choice.rows,
+        rows,
         waiting.keep_loaded,
         files,
         waiting.line,

@@ -31,10 +31,6 @@ MEDIA_TYPES = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "o
 _BLOCK = 1 << 16  # bytes of a whole file that are sent at once
 
 
-class _ClientGoneError(Exception):
-    """The client went away."""
-
-
 class SpeechResponse(Response):
     """Waits for the sound of a job and sends it; the job is forgotten when it is over, however that comes about."""
 

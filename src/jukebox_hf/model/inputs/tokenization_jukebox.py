@@ -365,6 +365,10 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         characters = self._characters().characters
         return characters[index] if 0 <= index < len(characters) else UNKNOWN_CHARACTER
 
+    def warn_again(self) -> None:
+        """Forget which unlisted names were warned of: what comes next is somebody else's."""
+        self._already_warned.clear()
+
     # --- inside the door ---
 
     def _words(self, level: int) -> LabelVocabulary:
