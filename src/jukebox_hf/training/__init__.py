@@ -23,6 +23,8 @@ _HOMES = {
     "PriorInitialization": "prior.prior_initialization",
     "WeightsEMACallback": "weights_ema",
     "WithLabelDropout": "prior.label_dropout",
+    "export_style": "share",
+    "import_adapter": "share",
     "initialize": "prior.prior_initialization",
     "learning_rate_factor": "optimizer",
     "measure_bandwidth": "vqvae.bandwidth",
@@ -31,6 +33,7 @@ _HOMES = {
     "put_prior": "assemble",
     "relabel": "prior.label_lists",
     "with_adapters": "prior.lora",
+    "write_adapter": "share",
 }
 __all__ = list(_HOMES)
 

@@ -112,7 +112,7 @@ def disk_bytes(
     replayed = sum(request.replay * replay_seconds(config, level) for level in levels) if request.has_replay else 0.0
     codes = 4 * 2 * (sum(found.seconds) + replayed) * sum(rate / hop for hop in hops)  # once whole, once split
     sizes = {level: 4 * config.prior_configs[level].parameter_count() for level in range(len(config.prior_configs))}
-    per_weight = 3 if choice.method == "full" else 0.2  # with Adam's two moments
+    per_weight = {"full": 3, "lora": 0.2, "style": 1}[choice.method]  # with Adam's two moments of what learns
     trained = sum(sizes[level] for level in levels)
     largest = max(sizes[level] for level in levels)
     whole = sum(sizes.values()) + 4 * config.vqvae_config.parameter_count()

@@ -98,6 +98,7 @@ class FinetuneRun:
 
     def dry_run(self) -> dict[str, Any]:
         """What the run would take, measured in a few steps; nothing is written."""
+        self._check_adapter_folder()
         found, choice = self._looked()
         estimate = estimate_run(self.request, self.config, self.levels, found, choice)
         check_disk(self.out, estimate["disk_bytes"])
