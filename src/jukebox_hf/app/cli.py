@@ -22,6 +22,7 @@ from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.song_commands import add_song_commands
+from jukebox_hf.app.studio_commands import add_studio_commands
 from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here, check_way
 from jukebox_hf.model.checks.validation import require
@@ -41,6 +42,7 @@ add_corpus_commands(app)
 add_feature_commands(app)
 add_finetune_commands(app)
 add_training_commands(app)
+add_studio_commands(app)
 app.add_typer(convert, name="convert")
 app.add_typer(labels, name="labels")
 

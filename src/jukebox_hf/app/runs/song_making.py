@@ -233,6 +233,7 @@ class _Sampling:
             notes = window_noted(self._state.notes, step, self._progress.say)
             self._state = replace(self._state, notes=notes)
             self._save(self._state)
+            self._progress.saved(self._state, step.level, self._model)
             if self._previews is not None:
                 self._previews.show(self._state, step.level if step.level_is_done else None)
 
