@@ -118,7 +118,7 @@ def test_a_tree_is_whole_whenever_its_writer_is_killed(tmp_path):
         (("format",), "else", "is no tree of takes"),
         (("nodes", 0, "id"), 2, "ids count from 1"),
         (("nodes", 0, "kind"), "steal", "is none of generate"),
-        (("nodes", 0, "state"), "lost", "is none of waiting"),
+        (("nodes", 0, "state"), "lost", "is none of writing"),
         (("nodes", 0, "parent"), 3, "no earlier take"),
         (("nodes", 2, "parent"), None, "no earlier take"),
         (("nodes", 0, "audio"), "../../etc/passwd", "must name a file in songs/"),

@@ -336,7 +336,13 @@ def _files(
     sidecar["files"] |= {kind: name for kind, (name, _) in sheets.items()}
     if lyrics is not None:
         sidecar["lyrics"] = [
-            {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
+            {
+                "text": line.text,
+                "start": line.start,
+                "end": line.end,
+                "confidence": line.confidence,
+                "words": [{"text": word.text, "start": word.start, "end": word.end} for word in line.words],
+            }
             for line in lyrics.sung_lines
         ]
     contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)

@@ -28,7 +28,7 @@ from jukebox_hf.model.files.atomic_files import write_whole
 TREE_FORMAT = "jukebox-tree-1"
 TREE_FILE, SONGS, RECORDINGS, TIMED = "tree.json", "songs", "recordings", "timed"
 KINDS = (*SONG_COMMANDS, "cut")
-STATES = ("waiting", "writing", "stopped", "failed", "done")
+STATES = ("writing", "stopped", "failed", "done")
 MOST_TAKES = 10_000  # of a project
 _LOCK = "lock"
 _FROM_OTHERS = tuple(kind for kind in KINDS if kind != "generate")  # which have a parent
@@ -58,7 +58,7 @@ class Node:
     kind: str
     request: Mapping[str, Any]
     together: tuple[int, ...]
-    state: str = "waiting"
+    state: str = "writing"
     seconds: float | None = None
     level: int | None = None
     audio: str | None = None
@@ -142,8 +142,7 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
     require(take.kind in KINDS, f"{where} has kind={take.kind!r}, which is none of {', '.join(KINDS)}")
     require(take.state in STATES, f"{where} has state={take.state!r}, which is none of {', '.join(STATES)}")
     require(
-        is_child == (take.kind in _FROM_OTHERS)
-        and (not is_child or (is_integer(take.parent) and 0 < take.parent < number)),
+        is_child == (take.kind in _FROM_OTHERS) and is_later,
         f"{where} has parent={take.parent!r}, which is no earlier take that a {take.kind} goes on from",
     )
     require(isinstance(take.request, dict), f"{where} has no request; {_CURE}")
@@ -238,6 +237,14 @@ class Project:
         self._save(replace(self.tree, nodes=takes))
         return changed
 
+    def withdraw(self, takes: Sequence[Node]) -> None:
+        """Forget takes of which nothing was written; nothing was put down after them."""
+        first = min(take.id for take in takes)
+        for take in takes:
+            for path in (self.folder / RECORDINGS).glob(f"{take.id}.*"):
+                path.unlink()
+        self._save(replace(self.tree, nodes=self.tree.nodes[: first - 1]))
+
     def choose(self, number: int | None) -> None:
         """Put down which take is chosen."""
         if number is not None:
@@ -260,9 +267,9 @@ class Project:
         return self.change(take, state="done", seconds=seconds, level=level, audio=audio, codes=codes, reason=None)
 
     def _settle(self) -> None:
-        """What was waiting or being written when a studio ended is done or stopped; a first save makes the file."""
+        """What was being written when a studio ended is done or stopped; a first save makes the file."""
         for take in self.tree.nodes:
-            if take.state != "done" and self.finish(take).state in ("waiting", "writing"):
+            if take.state != "done" and self.finish(take).state == "writing":
                 self.change(take, state="stopped")
         self._save(self.tree)
 
