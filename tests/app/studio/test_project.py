@@ -82,7 +82,7 @@ def test_a_folder_of_other_things_is_no_project(tmp_path):
     with pytest.raises(ValueError, match=r"holds letter.txt and no tree.json"), Project.opened(tmp_path, "tiny"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
-    with pytest.raises(ValueError, match="holds no tree.json"):
+    with pytest.raises(ValueError, match=r"holds no tree\.json"):
         read_tree(tmp_path)
 
 
