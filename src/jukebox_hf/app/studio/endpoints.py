@@ -41,15 +41,14 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
         artist: str | None,
         genre: str | None,
         seconds: float | None,
-        seed: int | None,
+        seed: str | None,
         guidance_scale: float | None,
         prompt: str | None,
         takes: int,
     ) -> list[dict[str, Any]]:
         """Write takes of a new song at the top level, side by side."""
         said = {"lyrics": lyrics, "artist": artist, "genre": genre, "seconds": seconds, "seed": seed, "prompt": prompt}
-        said["guidance_scale"] = None if guidance_scale in (None, 1) else str(guidance_scale)
-        return told(studio.sketch(said, int(takes)))
+        return told(studio.sketch(as_said(said | {"guidance_scale": guidance_scale}), int(takes)))
 
     def continue_take(
         take: int, seconds: float = 4.0, takes: int = 1, lyrics: str = "", artist: str = "", genre: str = ""
@@ -100,6 +99,17 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
         return [str(path) for path in studio.files(take)]
 
     for_files.click(_told(files_of), take, files, api_name="files", **SONGS_IN_TURN)
+
+
+def as_said(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of the form as a request has them: a seed is typed, and a guidance of 1 is none."""
+    seed, guidance = words.get("seed"), words.get("guidance_scale")
+    seed = "" if seed is None else str(seed).strip()
+    return {
+        **words,
+        "seed": int(seed) if seed.isascii() and seed.isdigit() else seed or None,
+        "guidance_scale": None if guidance in (None, 1) else str(guidance),
+    }
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

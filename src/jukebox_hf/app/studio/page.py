@@ -15,7 +15,7 @@ import numpy as np
 from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.studio import views
-from jukebox_hf.app.studio.endpoints import add_endpoints
+from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
 from jukebox_hf.app.studio.job import Job, StoppedError
 from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOWING
 from jukebox_hf.app.studio.project import Node
@@ -53,7 +53,7 @@ class _Page:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self._form()
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=4, min_width=300):
                 self.status = gr.HTML("", elem_id="status", js_on_load=SHOWING)
                 self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
                 gr.Markdown("## Takes")
@@ -81,9 +81,8 @@ class _Page:
                 value=min(4.0, self.studio.limits.seconds), label="Seconds", minimum=0.1, step=0.5, min_width=90,
                 maximum=self.studio.limits.seconds, elem_id="seconds",
             )  # fmt: skip
-            self.words["seed"] = gr.Number(value=None, label="Seed", precision=0, min_width=90, elem_id="seed",
-                                           placeholder="new")  # fmt: skip
-            self.count = gr.Slider(1, most, value=min(3, most), step=1, label="Takes", elem_id="count")
+            self.words["seed"] = gr.Textbox(label="Seed", placeholder="new", max_lines=1, min_width=90, elem_id="seed")
+        self.count = gr.Slider(1, most, value=min(3, most), step=1, label="Takes", elem_id="count")
         self.words["guidance_scale"] = gr.Slider(
             1.0, 6.0, value=1.0, step=0.1, label="Guidance", info=told["guidance_scale"], elem_id="guidance"
         )
@@ -150,8 +149,7 @@ class _Page:
             return studio.project.tree.chosen or 0
 
         def words(values: tuple[Any, ...], *left_out: str) -> dict[str, Any]:
-            said = dict(zip(self.words, values, strict=True))
-            said["guidance_scale"] = None if said["guidance_scale"] == 1 else str(said["guidance_scale"])
+            said = as_said(dict(zip(self.words, values, strict=True)))
             return {name: value for name, value in said.items() if name not in left_out}
 
         def show_sketch(shown: list[int], count: int, *values: Any) -> Iterator[list[Any]]:

@@ -8,10 +8,11 @@ STYLE = """
 .dark { --warm: #ffb454; --lit: #7a4a10; }
 .gradio-container { max-width: 76rem !important; margin: 0 auto; }
 footer { display: none !important; }
+#actions button[role=tab][aria-selected=true] { color: var(--warm); }
 #head h1 { margin: 0; font-size: 1.35rem; }
 #head p { margin: .1rem 0 0; color: var(--body-text-color-subdued); }
 .hint { color: var(--body-text-color-subdued); padding: .6rem 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .7rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .7rem; }
 .card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .6rem .7rem; min-width: 0;
   background: var(--block-background-fill); }
 .card.chosen { border-color: var(--warm); box-shadow: 0 0 0 1px var(--warm); }
@@ -22,7 +23,7 @@ footer { display: none !important; }
 .studio audio { display: block; width: 100%; min-width: 0; height: 2.6rem; margin: .3rem 0; }
 .studio button, .studio a { font: inherit; font-size: .9rem; color: var(--body-text-color); cursor: pointer;
   background: var(--button-secondary-background-fill); border: 1px solid var(--border-color-primary);
-  border-radius: 7px; padding: .35rem .7rem; text-decoration: none; min-height: 2.2rem; }
+  border-radius: 7px; padding: .35rem .7rem; text-decoration: none; min-height: 2.2rem; margin: 0; box-shadow: none; }
 .studio button:hover, .studio a:hover { border-color: var(--warm); }
 .studio button:focus-visible, .studio a:focus-visible, .gradio-container button:focus-visible,
 .gradio-container input:focus-visible, .gradio-container textarea:focus-visible {
