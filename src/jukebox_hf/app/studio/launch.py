@@ -32,6 +32,9 @@ _CONTRAST = {  # gradio's own labels, hints and buttons have less than the 4.5 t
     "button_primary_background_fill_hover": "*primary_800",
     "color_accent": "*primary_700",
     "slider_color": "*primary_700",
+    "input_border_width": "1px",
+    "input_border_color": "*neutral_400",
+    "input_border_color_dark": "*neutral_500",
 }
 
 
