@@ -230,8 +230,7 @@ class _Page:
             takes_before, is_over = None, False
             while not is_over:
                 is_over = job.is_over(_TICK)
-                if job.takes:
-                    shown = list(job.takes)
+                shown = self._still_there(job.takes) or shown
                 now = views.takes_html(self.studio.project, shown, self.studio.project.tree.chosen)
                 takes = gr.skip() if now == takes_before else now
                 takes_before = now
@@ -245,8 +244,7 @@ class _Page:
             self._choose_first(shown)
             yield self._seen(sentence_of(error), shown), None
         except USER_ERRORS as error:
-            self._drop_gone(shown)
-            yield self._seen(sentence_of(error), shown, is_error=True), None
+            yield self._seen(sentence_of(error), self._still_there(shown), is_error=True), None
 
     def _stop(self) -> None:
         self.studio.stop()
@@ -256,9 +254,9 @@ class _Page:
         if shown:
             self.studio.project.choose(shown[0])
 
-    def _drop_gone(self, shown: list[int]) -> None:
-        """Takes that came to nothing are shown no more."""
-        shown[:] = [number for number in shown if number <= len(self.studio.project.tree.nodes)]
+    def _still_there(self, shown: list[int]) -> list[int]:
+        """Without takes that came to nothing and were withdrawn."""
+        return [number for number in shown if number <= len(self.studio.project.tree.nodes)]
 
     def _seen(self, text: str, shown: list[int], is_error: bool = False) -> list[Any]:
         """All that is seen of the project, as it is now."""
@@ -285,9 +283,13 @@ class _Page:
 
 
 def _found(studio: Studio, kind: str, text: str) -> list[str]:
-    """Names close to what is typed; none where a model has no lists."""
+    """Names close to what is typed, and then the first of the alphabet; none where a model has no lists.
+
+    There are always as many: an open list of gradio's that becomes shorter looks for names that are gone.
+    """
     try:
-        return studio.names(kind, text)
+        first = studio.names(kind)
+        return list(dict.fromkeys([*(studio.names(kind, text) if text.strip() else ()), *first]))[: len(first)]
     except USER_ERRORS:
         return []
 

@@ -95,15 +95,14 @@ def _words(told: Mapping[str, Any]) -> str:
 def _files(project: Project, node: Node) -> str:
     kinds = {".wav": "Audio", ".codes.safetensors": "Codes", ".json": "Side-car", ".png": "Picture"}
     links = " ".join(
-        f'<a href="{url_of(project.song(node, suffix))}" download="take-{node.id}{suffix}">{name}</a>'
-        for suffix, name in kinds.items()
+        f'<a href="{url_of(project.song(node, suffix))}" download>{name}</a>' for suffix, name in kinds.items()
     )
     return f'<p class="files">Download: {links}</p>'
 
 
 def links_html(paths: Sequence[Path]) -> str:
     """Files to download."""
-    links = " ".join(f'<a href="{url_of(path)}" download="take-{path.name}">{escaped(path.name)}</a>' for path in paths)
+    links = " ".join(f'<a href="{url_of(path)}" download>{escaped(path.name)}</a>' for path in paths)
     return f'<p class="files">Ready: {links}</p>'
 
 
