@@ -21,7 +21,7 @@ PACKAGE, CONVERSION = ROOT / "src/jukebox_hf", ROOT / "conversion"
 
 
 def rooms() -> dict[Path, str]:
-    """The room of each file: its folder, such as model/songs. Files beside rooms are parted: above, between and below them."""
+    """The room of each file: its folder, such as model/songs. Files beside rooms are parted: above, between, below."""
     files = {path: _folder(path) for path in (*PACKAGE.rglob("*.py"), *CONVERSION.rglob("*.py"))}
     imported = {path: {other for other in _imported(path) if other in files} for path in files}
     for folder in {folder for folder in files.values() if any(f.startswith(f"{folder}/") for f in files.values())}:

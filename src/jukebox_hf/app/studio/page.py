@@ -103,7 +103,7 @@ class _Page:
         def search(event: gr.KeyUpData) -> Any:
             return gr.update(choices=_found(self.studio, kind, event.input_value))
 
-        box.key_up(search, None, box, **AT_ONCE)
+        box.key_up(search, None, box, trigger_mode="always_last", **AT_ONCE)
         return box
 
     def _actions(self) -> None:

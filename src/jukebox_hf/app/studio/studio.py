@@ -83,7 +83,7 @@ class Studio:
         return len(self.config.prior_configs) - 1
 
     def names(self, kind: str, text: str = "") -> list[str]:
-        """Artists or genres close to a text; the first of the alphabet where there is none.
+        """Artists or genres that begin with a text, hold it, or are close to it; the first of the alphabet without one.
 
         Args:
             kind: artists or genres.
@@ -92,12 +92,23 @@ class Studio:
             ValueError: another kind, or a model without lists.
         """
         require(kind in LABEL_KINDS, f"kind={kind!r} is none of {', '.join(LABEL_KINDS)}; choose one")
-        name = self._model["model"]
-        if text.strip():
-            rows = [row for level in reversed(close_labels(name, text, _SHOWN_NAMES)) for row in level[kind]]
-        else:
-            rows = [row for lists in listed_labels(name, _SHOWN_NAMES, 0) for row in lists[kind]["names"]]
-        return list(dict.fromkeys(row["name"] for row in rows))[:_SHOWN_NAMES]
+        listed, typed = self._listed[kind], text.strip().casefold()
+        if not typed:
+            return listed[:_SHOWN_NAMES]
+        found = [name for name in listed if name.casefold().startswith(typed)]
+        found += [name for name in listed if typed in name.casefold()]
+        close = close_labels(self._model["model"], text, _SHOWN_NAMES) if len(found) < _SHOWN_NAMES else []
+        found += [row["name"] for level in reversed(close) for row in level[kind]]
+        return list(dict.fromkeys(found))[:_SHOWN_NAMES]
+
+    @cached_property
+    def _listed(self) -> dict[str, list[str]]:
+        """All names, each once, in the order of the alphabet."""
+        lists = listed_labels(self._model["model"], None)
+        return {
+            kind: list(dict.fromkeys(row["name"] for own in lists for row in own[kind]["names"]))
+            for kind in LABEL_KINDS
+        }
 
     # --- what becomes a new take --------------------------------------------------------------------------------------
 
