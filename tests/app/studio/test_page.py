@@ -184,8 +184,11 @@ def test_other_programs_compose_by_name_as_the_page_shows(folder, repository):
             client.predict(**said, seconds=60, takes=1, api_name="/sketch")
 
 
-def test_the_command_opens_a_page_and_is_killed_without_loss(folder, repository, start, run_cli):
-    child = start("studio", folder, "--model", repository, "--port", "0")
+def test_the_commands_of_the_page_open_a_project_that_is_killed_without_loss(folder, repository, start, run_cli):
+    page = (ROOT / "docs/how-to/studio.md").read_text(encoding="utf-8")
+    opens, prints = re.findall(r"^```bash\njukebox-hf (.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    assert (opens, prints) == ("studio my-project", "tree my-project")
+    child = start(opens.split()[0], folder, "--model", repository, "--port", "0")
     stop = time.monotonic() + 60
     while not (found := re.search(r"is open at (http://127\.0\.0\.1:\d+/?)", child.said)):
         assert time.monotonic() < stop, child.said
@@ -194,7 +197,7 @@ def test_the_command_opens_a_page_and_is_killed_without_loss(folder, repository,
     assert gradio_client.Client(found[1], verbose=False).predict(api_name="/tree")["nodes"] == []
     child.send(signal.SIGKILL)
     child.wait()
-    assert "0 takes by" in run_cli("tree", folder).out
+    assert "0 takes by" in run_cli(prints.split()[0], folder).out
 
 
 def test_agents_see_the_endpoints_as_tools_with_the_words_of_the_options(folder, repository):
