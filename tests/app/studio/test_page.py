@@ -86,12 +86,20 @@ def test_a_song_is_composed_in_a_browser(browser, folder, repository, tmp_path):
         wait_for_takes(browser, 2)
         assert browser.evaluate("document.querySelectorAll('#takes audio').length") == 2
         assert browser.wait_for("document.querySelector('#takes audio').duration") == pytest.approx(0.15, abs=0.01)
+        sidecar = folder / "songs/2.json"  # as of a model that knows when its words are sung
+        words = [{"text": "Row", "start": 0.0, "end": 0.05}, {"text": "<i>row", "start": 0.05, "end": 0.2}]
+        lyrics = {"lyrics": [{"text": "Row <i>row", "start": 0.0, "end": 0.2, "words": words}]}
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | lyrics))
         focus(browser, "#takes [data-take='2']")
         browser.press("Enter", 13)
         browser.wait_for("document.querySelector('#desk audio')")
         assert read_tree(folder).chosen == 2
         browser.wait_for("document.querySelector('#takes .chosen')")
         assert browser.wait_for("document.activeElement.dataset.take") == "2"  # the focus is not lost
+        lit = "[...document.querySelectorAll('#desk .words .now')].map(word => word.textContent)"
+        for second, word in ((0.02, "Row"), (0.1, "<i>row")):
+            browser.evaluate(f"document.querySelector('#desk audio').currentTime = {second}")
+            assert browser.wait_for(f"({lit})[0] === '{word}' && {lit}") == [word]
         # a stretch is dragged over the waveform, and its numbers follow
         box = browser.evaluate(
             "(() => { const wave = document.querySelector('#desk .wave'); wave.scrollIntoView();"

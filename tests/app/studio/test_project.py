@@ -86,6 +86,19 @@ def test_a_folder_of_other_things_is_no_project(tmp_path):
         read_tree(tmp_path)
 
 
+def test_a_studio_that_was_killed_before_its_first_tree_is_opened_again(tmp_path):
+    for name in ("songs", "recordings"):
+        (tmp_path / name).mkdir()
+    for name in ("lock", ".17.tree.json"):
+        (tmp_path / name).touch()
+    with Project.opened(tmp_path, "tiny"):
+        assert read_tree(tmp_path).nodes == ()
+    (tmp_path / "tree.json").unlink()
+    (tmp_path / "songs/1.wav").touch()
+    with pytest.raises(ValueError, match="holds songs and no"), Project.opened(tmp_path, "tiny"):
+        pass
+
+
 def _write_for_ever(folder):
     with Project.opened(folder, "tiny") as project:
         while True:

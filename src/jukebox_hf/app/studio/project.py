@@ -177,6 +177,12 @@ def _is_in(name: object, folder: str) -> bool:
     return len(parts) == 2 and parts[0] == folder and parts[1] not in ("", "..", ".") and "\\" not in parts[1]
 
 
+def _is_left_over(path: Path) -> bool:
+    """Whether this is what a studio leaves that was killed before it had written its first tree."""
+    is_empty_room = path.name in (SONGS, RECORDINGS, TIMED) and path.is_dir() and not any(path.iterdir())
+    return is_empty_room or path.name == _LOCK or (path.name.startswith(".") and path.name.endswith(TREE_FILE))
+
+
 class Project:
     """A project that is open for writing; each change is on the disk before a method returns."""
 
@@ -198,7 +204,7 @@ class Project:
         """
         require(not folder.is_file(), f"{folder} is a file; name a folder for the project")
         is_new = not (folder / TREE_FILE).exists()
-        foreign = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.is_dir() else []
+        foreign = sorted(path.name for path in folder.iterdir() if not _is_left_over(path)) if folder.is_dir() else []
         require(
             not (is_new and foreign),
             f"{folder} holds {', '.join(foreign[:3])} and no {TREE_FILE}; name an empty folder for a new project",

@@ -24,7 +24,7 @@ from jukebox_hf.app.runs.requests import check_recording, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.app.runs.song_request import read_request
-from jukebox_hf.app.runs.song_runs import run_songs
+from jukebox_hf.app.runs.song_runs import SongsFailedError, run_songs
 from jukebox_hf.app.studio.job import Job, JobProgress, StoppedError
 from jukebox_hf.app.studio.project import RECORDINGS, SONGS, TIMED, Node, Project
 from jukebox_hf.model.alignment.alignment import choose_head
@@ -283,6 +283,8 @@ class Studio:
         if error is not None and not progress.is_stopped:
             if not self._begun(nodes):
                 self.project.withdraw(nodes)
+            if isinstance(error, SongsFailedError):  # its cure is for the command line
+                error = ValueError(f"{str(error).partition('; what else')[0]}; choose one, and go on with it")
             raise error
         if progress.is_stopped and any(self.project.tree.node(node.id).state != "done" for node in nodes):
             raise StoppedError("stopped; what was written is saved, and can be gone on with")
