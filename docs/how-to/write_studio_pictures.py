@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.studio.launch import Address, opened_page
+from jukebox_hf.app.studio.launch import PageAddress, opened_page
 from jukebox_hf.app.studio.project import Project
 from jukebox_hf.app.studio.studio import Studio
 
@@ -28,7 +28,7 @@ def main() -> None:
         studio.continue_take(2, {}, 2.0, 2).result()
         studio.repaint(4, 1, 2).result()
         project.choose(2)
-        with opened_page(studio, Address(port=0)) as (_, url):
+        with opened_page(studio, PageAddress(port=0)) as (_, url):
             browser = harness["Browser"](harness["find_browser"](), tempfile.mkdtemp(dir=folder))
             try:
                 browser.resize(1180, 1060)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.studio.launch import Address, opened_page
+from jukebox_hf.app.studio.launch import PageAddress, opened_page
 from jukebox_hf.app.studio.project import Project
 from jukebox_hf.app.studio.studio import Limits, Studio
 
 
 @contextlib.contextmanager
-def opened(folder: Path, address: Address) -> Iterator[str]:
+def opened(folder: Path, address: PageAddress) -> Iterator[str]:
     """The studio, open while the block runs; gives its address."""
     limits = Limits(seconds=24.0, takes=3, waiting=8, megabytes=16)
     with Project.opened(folder, os.environ.get("JUKEBOX_MODEL", "tiny")) as project:
@@ -25,7 +25,7 @@ def opened(folder: Path, address: Address) -> Iterator[str]:
 def main() -> None:
     """Serve for ever, where a Space looks for it."""
     folder = Path(os.environ.get("JUKEBOX_PROJECT", "project"))
-    with opened(folder, Address(port=7860, host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))):
+    with opened(folder, PageAddress(port=7860, host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))):
         while True:
             time.sleep(3600)
 

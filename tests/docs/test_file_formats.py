@@ -11,7 +11,7 @@ import pytest
 
 from jukebox_hf.app.runs import partial_folder, song_commit
 from jukebox_hf.app.runs.requests import SONGS_FILE_WORDS
-from jukebox_hf.app.studio.project import KINDS, STATES, Project
+from jukebox_hf.app.studio.project import NODE_KINDS, NODE_STATES, Project
 from jukebox_hf.model.alignment.alignment_times import CharacterTimes, time_lyrics
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,6 @@ def test_a_tree_has_the_keys_of_the_page(tmp_path):
         files = {path.name for path in (tmp_path / "song").iterdir()}
     assert set(keys("A project of the studio")) == set(found)
     assert set(keys("A project of the studio", 1)) == set(found["nodes"][0])
-    assert sorted(told("A project of the studio", "kind")) == sorted(KINDS)
-    assert sorted(told("A project of the studio", "state")) == sorted(STATES)
+    assert sorted(told("A project of the studio", "kind")) == sorted(NODE_KINDS)
+    assert sorted(told("A project of the studio", "state")) == sorted(NODE_STATES)
     assert files == {"songs", "recordings", "timed", "tree.json", "lock"}

@@ -49,7 +49,7 @@ def studio(
     check_installed(mcp_server)
     import time
 
-    from jukebox_hf.app.studio.launch import Address, opened_page
+    from jukebox_hf.app.studio.launch import PageAddress, opened_page
     from jukebox_hf.app.studio.project import TREE_FILE
     from jukebox_hf.app.studio.project import Project as OpenProject
     from jukebox_hf.app.studio.studio import Limits, Studio
@@ -62,7 +62,7 @@ def studio(
     with OpenProject.opened(project, model["model"] or (TINY if is_new else "")) as opened:
         own = Studio(opened, model, run, limits)
         require(own.top >= 0, f"{opened.tree.model} has no prior, so nothing can be written; name another --model")
-        with opened_page(own, Address(port, share=share, mcp=mcp_server)) as (_, url):
+        with opened_page(own, PageAddress(port, share=share, mcp=mcp_server)) as (_, url):
             say_line(f"{project} is open at {url} (Ctrl-C closes it; everything is kept)")
             while True:
                 time.sleep(3600)

@@ -19,7 +19,7 @@ import gradio_client
 
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.studio import views
-from jukebox_hf.app.studio.launch import Address, opened_page
+from jukebox_hf.app.studio.launch import PageAddress, opened_page
 from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
 
@@ -33,7 +33,7 @@ def studio_at(folder, repository, **address):
     """A studio's page over a project: its address."""
     with Project.opened(folder, str(repository)) as project:
         studio = Studio(project, {}, RunOptions(device="cpu"), Limits(seconds=2.0, takes=3))
-        with opened_page(studio, Address(port=0, **address)) as (_, url):
+        with opened_page(studio, PageAddress(port=0, **address)) as (_, url):
             yield url
 
 
@@ -247,7 +247,7 @@ def test_the_space_runs_the_studio(folder, repository, monkeypatch):
     space = ROOT / "examples/space"
     monkeypatch.setenv("JUKEBOX_MODEL", str(repository))
     app = runpy.run_path(str(space / "app.py"))
-    with app["opened"](folder, Address(port=0)) as url:
+    with app["opened"](folder, PageAddress(port=0)) as url:
         client = gradio_client.Client(url, verbose=False)
         assert client.predict(api_name="/tree")["model"] == str(repository)
     _, front, _ = (space / "README.md").read_text(encoding="utf-8").split("---\n", 2)

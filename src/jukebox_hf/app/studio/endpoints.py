@@ -12,7 +12,7 @@ import gradio as gr
 
 from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
-from jukebox_hf.app.studio.job import Job
+from jukebox_hf.app.studio.job import PageJob
 from jukebox_hf.app.studio.studio import Studio
 
 _OWN_WORDS = {
@@ -33,7 +33,7 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
         count: the field of how many takes.
     """
 
-    def told(job: Job) -> list[dict[str, Any]]:
+    def told(job: PageJob) -> list[dict[str, Any]]:
         return [asdict(studio.project.tree.node(number)) for number in job.result()]
 
     def sketch(

@@ -23,7 +23,7 @@ class StoppedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Piece:
+class HeardPiece:
     """Sound of a song that is still being written: float32 (S,), and the level it was decoded from."""
 
     level: int
@@ -50,7 +50,7 @@ class JobProgress(Progress):
 
     def __init__(self, spans: Mapping[int, tuple[int, int]], is_heard: bool = False) -> None:
         super().__init__()
-        self.pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self.pieces: queue.SimpleQueue[HeardPiece] = queue.SimpleQueue()
         self._spans, self._is_heard = dict(spans), is_heard
         self._stop = threading.Event()
         self._level: int | None = None
@@ -115,13 +115,13 @@ class JobProgress(Progress):
             audio = model.vqvae.decode(codes[None, first:].to(model.vqvae.device), level).audio_values[0, 0]
         samples = audio.float().cpu().numpy()[(heard - first) * hop : (stop - first) * hop]
         self._heard = level, stop
-        self.pieces.put(Piece(level, samples, model.config.sampling_rate))
+        self.pieces.put(HeardPiece(level, samples, model.config.sampling_rate))
 
     def _done(self) -> int:
         return sum(self._reached[level] - first for level, (first, _) in self._spans.items())
 
 
-class Job:
+class PageJob:
     """Work in a thread of its own: it ends whether or not somebody waits for it."""
 
     def __init__(self, progress: JobProgress, takes: list[int], work: Callable[[], None]) -> None:

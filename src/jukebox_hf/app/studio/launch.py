@@ -13,7 +13,7 @@ from typing import Any
 from jukebox_hf.app.studio.studio import Studio
 from jukebox_hf.model.checks.validation import require
 
-INSTALL = 'pip install "jukebox_hf[studio]"'
+_INSTALL_STUDIO = 'pip install "jukebox_hf[studio]"'
 _SYSTEM_FONTS = ("system-ui", "sans-serif")  # gradio's own would be fetched from elsewhere
 
 _CONTRAST = {  # gradio's own labels, hints and buttons have less than the 4.5 to 1 that people need
@@ -39,7 +39,7 @@ _CONTRAST = {  # gradio's own labels, hints and buttons have less than the 4.5 t
 
 
 @dataclass(frozen=True)
-class Address:
+class PageAddress:
     """Where a page is seen.
 
     Attributes:
@@ -63,11 +63,11 @@ def check_installed(mcp: bool = False) -> None:
     """
     for module, is_needed in (("gradio", True), ("mcp", mcp)):
         is_there = not is_needed or importlib.util.find_spec(module) is not None
-        require(is_there, f"the studio needs {module}, which is not installed; {INSTALL}")
+        require(is_there, f"the studio needs {module}, which is not installed; {_INSTALL_STUDIO}")
 
 
 @contextlib.contextmanager
-def opened_page(studio: Studio, address: Address = Address()) -> Iterator[tuple[Any, str]]:
+def opened_page(studio: Studio, address: PageAddress = PageAddress()) -> Iterator[tuple[Any, str]]:
     """Serve the page while the block runs; gives gradio's server and the page's address.
 
     Raises:
@@ -78,7 +78,7 @@ def opened_page(studio: Studio, address: Address = Address()) -> Iterator[tuple[
     import gradio as gr
 
     from jukebox_hf.app.studio.page import build_page
-    from jukebox_hf.app.studio.page_script import STYLE
+    from jukebox_hf.app.studio.page_script import PAGE_STYLE
 
     limits = studio.limits
     page = build_page(studio)
@@ -96,7 +96,7 @@ def opened_page(studio: Studio, address: Address = Address()) -> Iterator[tuple[
             footer_links=[],
             ssr_mode=False,
             mcp_server=address.mcp,
-            css=STYLE,
+            css=PAGE_STYLE,
             theme=gr.themes.Soft(primary_hue="amber", font=_SYSTEM_FONTS, font_mono=("monospace",)).set(**_CONTRAST),
         )
     except OSError as error:

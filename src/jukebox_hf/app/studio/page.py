@@ -16,7 +16,7 @@ from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.studio import views
 from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
-from jukebox_hf.app.studio.job import Job, StoppedError
+from jukebox_hf.app.studio.job import PageJob, StoppedError
 from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOWING
 from jukebox_hf.app.studio.project import Node
 from jukebox_hf.app.studio.studio import Studio
@@ -24,7 +24,7 @@ from jukebox_hf.app.studio.studio import Studio
 ONE_AT_A_TIME = {"concurrency_id": "songs", "concurrency_limit": 1, "api_visibility": "private"}
 AT_ONCE = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 _TICK = 0.3  # seconds between two looks at a song that is being written
-WORDS = ("lyrics", "artist", "genre", "seconds", "seed", "guidance_scale", "prompt")  # of the form, in its order
+FORM_WORDS = ("lyrics", "artist", "genre", "seconds", "seed", "guidance_scale", "prompt")  # of the form, in its order
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -68,7 +68,7 @@ class _Page:
 
     def _form(self) -> None:
         """The words of a song. What each field means is said where it is declared."""
-        told = {name: SONG_OPTIONS[name].help for name in WORDS}
+        told = {name: SONG_OPTIONS[name].help for name in FORM_WORDS}
         most = self.studio.limits.takes
         gr.Markdown("## Words")
         self.words = {
@@ -214,17 +214,19 @@ class _Page:
         request = node.request
         return [request.get("lyrics", ""), request.get("artist"), request.get("genre"), node.seconds or 1.0, ""]
 
-    def _follow(self, start: Callable[[], Job], word: str, shown: list[int]) -> Iterator[list[Any]]:
+    def _follow(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
         """Start a job and show how far it is until it ends; new takes appear as soon as each is there."""
         for seen, _ in self._watched(start, word, shown):
             yield seen
 
-    def _heard(self, start: Callable[[], Job], word: str, shown: list[int]) -> Iterator[list[Any]]:
+    def _heard(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
         """The same, with the sound of it."""
         for seen, job in self._watched(start, word, shown):
             yield [*seen, None if job is None else _new_sound(job)]
 
-    def _watched(self, start: Callable[[], Job], word: str, shown: list[int]) -> Iterator[tuple[list[Any], Job | None]]:
+    def _watched(
+        self, start: Callable[[], PageJob], word: str, shown: list[int]
+    ) -> Iterator[tuple[list[Any], PageJob | None]]:
         try:
             job = start()
             takes_before, is_over = None, False
@@ -294,7 +296,7 @@ def _found(studio: Studio, kind: str, text: str) -> list[str]:
         return []
 
 
-def _new_sound(job: Job) -> tuple[int, np.ndarray] | None:
+def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
     """All that can be heard since the last look."""
     pieces = []
     try:

@@ -3,7 +3,7 @@
 Nothing of a project stands in them. The script says with `trigger` what was clicked, and lights words up by itself.
 """
 
-STYLE = """
+PAGE_STYLE = """
 :root { --warm: #b45309; --lit: #ffd9a0; }
 .dark { --warm: #ffb454; --lit: #7a4a10; }
 .gradio-container { max-width: 76rem !important; margin: 0 auto; }

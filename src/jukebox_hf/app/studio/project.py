@@ -26,12 +26,12 @@ from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_
 from jukebox_hf.model.files.atomic_files import write_whole
 
 TREE_FORMAT = "jukebox-tree-1"
-TREE_FILE, SONGS, RECORDINGS, TIMED = "tree.json", "songs", "recordings", "timed"
-KINDS = (*SONG_COMMANDS, "cut")
-STATES = ("writing", "stopped", "failed", "done")
-MOST_TAKES = 10_000  # of a project
-_LOCK = "lock"
-_FROM_OTHERS = tuple(kind for kind in KINDS if kind != "generate")  # which have a parent
+TREE_FILE, SONGS_FOLDER, RECORDINGS_FOLDER, TIMED_FOLDER = "tree.json", "songs", "recordings", "timed"
+NODE_KINDS = (*SONG_COMMANDS, "cut")
+NODE_STATES = ("writing", "stopped", "failed", "done")
+_MOST_NODES = 10_000  # of a project
+_STUDIO_LOCK = "lock"
+_FROM_OTHERS = tuple(kind for kind in NODE_KINDS if kind != "generate")  # which have a parent
 _CURE = "put the file back as a studio wrote it, or name another project"
 
 
@@ -42,11 +42,11 @@ class Node:
     Attributes:
         id: counts up from 1; also the name of its files.
         parent: the take that it goes on from; None for one that was made from words alone.
-        kind: what made it, of `KINDS`.
+        kind: what made it, of `NODE_KINDS`.
         request: what was said of the song, by the names of a songs.jsonl; where it stands, the prompt is a name in
             `recordings/`, and the codes that it goes on from are those of the parent.
         together: ids of the takes that are written side by side with it, itself among them.
-        state: of `STATES`.
+        state: of `NODE_STATES`.
         seconds: length of the audio; None until it is done.
         level: the finest level that is heard; None until it is done.
         audio, codes: its files, relative to the project; None until it is done.
@@ -119,7 +119,7 @@ def read_tree(folder: Path) -> Tree:
     require(found == TREE_FORMAT, f"{path} is no tree of takes; {_CURE}")
     model, takes, chosen = (content.get(name) for name in ("model", "nodes", "chosen"))
     require(isinstance(model, str) and isinstance(takes, list), f"{path} names no model, or no takes; {_CURE}")
-    require(len(takes) <= MOST_TAKES, f"{path} has over {MOST_TAKES:,} takes; {_CURE}")
+    require(len(takes) <= _MOST_NODES, f"{path} has over {_MOST_NODES:,} takes; {_CURE}")
     own = tuple(_read_take(take, number, len(takes), path) for number, take in enumerate(takes, 1))
     is_there = chosen is None or (is_integer(chosen) and 1 <= chosen <= len(own))
     require(is_there, f"{path} has chosen={chosen!r}, which is none of its takes; {_CURE}")
@@ -139,8 +139,8 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
     is_child = take.parent is not None
     is_later = not is_child or (is_integer(take.parent) and 0 < take.parent < number)
     require(take.id == number and is_integer(take.id), f"{where} has id={take.id!r}; ids count from 1")
-    require(take.kind in KINDS, f"{where} has kind={take.kind!r}, which is none of {', '.join(KINDS)}")
-    require(take.state in STATES, f"{where} has state={take.state!r}, which is none of {', '.join(STATES)}")
+    require(take.kind in NODE_KINDS, f"{where} has kind={take.kind!r}, which is none of {', '.join(NODE_KINDS)}")
+    require(take.state in NODE_STATES, f"{where} has state={take.state!r}, which is none of {', '.join(NODE_STATES)}")
     require(
         is_child == (take.kind in _FROM_OTHERS) and is_later,
         f"{where} has parent={take.parent!r}, which is no earlier take that a {take.kind} goes on from",
@@ -148,8 +148,8 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
     require(isinstance(take.request, dict), f"{where} has no request; {_CURE}")
     read_request(take.request, where)
     require(
-        take.request.get("prompt") is None or _is_in(take.request["prompt"], RECORDINGS),
-        f"{where} has a prompt outside of {RECORDINGS}/; {_CURE}",
+        take.request.get("prompt") is None or _is_in(take.request["prompt"], RECORDINGS_FOLDER),
+        f"{where} has a prompt outside of {RECORDINGS_FOLDER}/; {_CURE}",
     )
     together = take.together
     require(
@@ -161,8 +161,10 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
     is_done = take.state == "done"
     for name in ("audio", "codes"):
         file = getattr(take, name)
-        right = _is_in(file, SONGS) if is_done else file is None
-        require(right, f"{where} has {name}={file!r}, which must name a file in {SONGS}/ once it is done; {_CURE}")
+        right = _is_in(file, SONGS_FOLDER) if is_done else file is None
+        require(
+            right, f"{where} has {name}={file!r}, which must name a file in {SONGS_FOLDER}/ once it is done; {_CURE}"
+        )
     seconds_right = is_number(take.seconds) and 0 < take.seconds <= MAX_SONG_SECONDS
     require(seconds_right or not is_done, f"{where} has seconds={take.seconds!r}; {_CURE}")
     require(not is_done or (is_integer(take.level) and take.level >= 0), f"{where} has level={take.level!r}; {_CURE}")
@@ -179,8 +181,10 @@ def _is_in(name: object, folder: str) -> bool:
 
 def _is_left_over(path: Path) -> bool:
     """Whether this is what a studio leaves that was killed before it had written its first tree."""
-    is_empty_room = path.name in (SONGS, RECORDINGS, TIMED) and path.is_dir() and not any(path.iterdir())
-    return is_empty_room or path.name == _LOCK or (path.name.startswith(".") and path.name.endswith(TREE_FILE))
+    is_empty_room = (
+        path.name in (SONGS_FOLDER, RECORDINGS_FOLDER, TIMED_FOLDER) and path.is_dir() and not any(path.iterdir())
+    )
+    return is_empty_room or path.name == _STUDIO_LOCK or (path.name.startswith(".") and path.name.endswith(TREE_FILE))
 
 
 class Project:
@@ -210,12 +214,12 @@ class Project:
             f"{folder} holds {', '.join(foreign[:3])} and no {TREE_FILE}; name an empty folder for a new project",
         )
         tree = Tree(model) if is_new else read_tree(folder)
-        for inner in (SONGS, RECORDINGS, TIMED):
+        for inner in (SONGS_FOLDER, RECORDINGS_FOLDER, TIMED_FOLDER):
             (folder / inner).mkdir(parents=True, exist_ok=True)
         with HeldFolder.opened(folder, may_be_link=True) as held:
-            handle = held.open_to_keep(_LOCK)
+            handle = held.open_to_keep(_STUDIO_LOCK)
             try:
-                holder = held.take_lock(handle, _LOCK)
+                holder = held.take_lock(handle, _STUDIO_LOCK)
                 require(holder is None, f"{folder} is open in {holder}; close that studio, or name another project")
                 project = cls(folder, replace(tree, model=model or tree.model))
                 project._settle()
@@ -225,12 +229,12 @@ class Project:
 
     def song(self, take: Node | int, suffix: str) -> Path:
         """A file of a take's song, such as that of the suffix .wav."""
-        return self.folder / SONGS / f"{take if isinstance(take, int) else take.id}{suffix}"
+        return self.folder / SONGS_FOLDER / f"{take if isinstance(take, int) else take.id}{suffix}"
 
     def add(self, parent: int | None, kind: str, requests: Sequence[Mapping[str, Any]]) -> list[Node]:
         """Put down takes that are to be written side by side."""
         count = len(self.tree.nodes)
-        require(count + len(requests) <= MOST_TAKES, f"{self.folder} has {count:,} takes; begin another project")
+        require(count + len(requests) <= _MOST_NODES, f"{self.folder} has {count:,} takes; begin another project")
         ids = tuple(range(count + 1, count + 1 + len(requests)))
         takes = [Node(id, parent, kind, dict(request), ids) for id, request in zip(ids, requests, strict=True)]
         self._save(replace(self.tree, nodes=(*self.tree.nodes, *takes)))
@@ -247,7 +251,7 @@ class Project:
         """Forget takes of which nothing was written; nothing was put down after them."""
         first = min(take.id for take in takes)
         for take in takes:
-            for path in (self.folder / RECORDINGS).glob(f"{take.id}.*"):
+            for path in (self.folder / RECORDINGS_FOLDER).glob(f"{take.id}.*"):
                 path.unlink()
         self._save(replace(self.tree, nodes=self.tree.nodes[: first - 1]))
 
@@ -267,7 +271,7 @@ class Project:
         if take.state == "done" or not sidecar.is_file():
             return take
         told = read_json(sidecar)
-        audio, codes = (f"{SONGS}/{told['files'][name]}" for name in ("audio", "codes"))
+        audio, codes = (f"{SONGS_FOLDER}/{told['files'][name]}" for name in ("audio", "codes"))
         level = told["plan"][-1]["level"]
         seconds = float(told["audio"]["seconds"])
         return self.change(take, state="done", seconds=seconds, level=level, audio=audio, codes=codes, reason=None)

@@ -25,15 +25,15 @@ from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.runs.song_runs import SongsFailedError, run_songs
-from jukebox_hf.app.studio.job import Job, JobProgress, StoppedError
-from jukebox_hf.app.studio.project import RECORDINGS, SONGS, TIMED, Node, Project
+from jukebox_hf.app.studio.job import JobProgress, PageJob, StoppedError
+from jukebox_hf.app.studio.project import RECORDINGS_FOLDER, SONGS_FOLDER, TIMED_FOLDER, Node, Project
 from jukebox_hf.model.alignment.alignment import choose_head
 from jukebox_hf.model.alignment.batch_alignment import lyric_level
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
-_SHOWN_NAMES = 40
+_NAMES_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Studio:
         self, project: Project, model: Mapping[str, Any], options: RunOptions, limits: Limits = Limits()
     ) -> None:
         self.project, self.limits = project, limits
-        self.job: Job | None = None
+        self.job: PageJob | None = None
         self._model = {"model": project.tree.model} | {k: v for k, v in model.items() if v}
-        self._options = replace(options, out=f"{project.folder / SONGS}/", resume=False, force=False)
+        self._options = replace(options, out=f"{project.folder / SONGS_FOLDER}/", resume=False, force=False)
         self._turn = threading.Lock()
 
     @cached_property
@@ -94,12 +94,12 @@ class Studio:
         require(kind in LABEL_KINDS, f"kind={kind!r} is none of {', '.join(LABEL_KINDS)}; choose one")
         listed, typed = self._listed[kind], text.strip().casefold()
         if not typed:
-            return listed[:_SHOWN_NAMES]
+            return listed[:_NAMES_SHOWN]
         found = [name for name in listed if name.casefold().startswith(typed)]
         found += [name for name in listed if typed in name.casefold()]
-        close = close_labels(self._model["model"], text, _SHOWN_NAMES) if len(found) < _SHOWN_NAMES else []
+        close = close_labels(self._model["model"], text, _NAMES_SHOWN) if len(found) < _NAMES_SHOWN else []
         found += [row["name"] for level in reversed(close) for row in level[kind]]
-        return list(dict.fromkeys(found))[:_SHOWN_NAMES]
+        return list(dict.fromkeys(found))[:_NAMES_SHOWN]
 
     @cached_property
     def _listed(self) -> dict[str, list[str]]:
@@ -112,7 +112,7 @@ class Studio:
 
     # --- what becomes a new take --------------------------------------------------------------------------------------
 
-    def sketch(self, words: Mapping[str, Any], takes: int = 1) -> Job:
+    def sketch(self, words: Mapping[str, Any], takes: int = 1) -> PageJob:
         """Write takes of a new song at the top level, side by side; their seeds count on.
 
         Args:
@@ -125,7 +125,7 @@ class Studio:
             self._check_recording(Path(said["prompt"]))
         return self._start(None, "generate", said, takes)
 
-    def continue_take(self, number: int, words: Mapping[str, Any], seconds: float, takes: int = 1) -> Job:
+    def continue_take(self, number: int, words: Mapping[str, Any], seconds: float, takes: int = 1) -> PageJob:
         """Go on from a take by so many seconds, at the top level, in several takes.
 
         Args:
@@ -138,7 +138,7 @@ class Studio:
         said = {"kind": "continue", "seconds": whole, "levels": str(self.top), **_said(words)}
         return self._start(older, "continue", said, takes)
 
-    def cut(self, number: int, second: float) -> Job:
+    def cut(self, number: int, second: float) -> PageJob:
         """Keep a take's beginning: a shorter take, at every level that the older one has."""
         older = self._done(number)
         self._check_number("second", second)
@@ -154,14 +154,14 @@ class Studio:
 
     def repaint(
         self, number: int, from_second: float, to_second: float, takes: int = 1, seed: int | None = None
-    ) -> Job:
+    ) -> PageJob:
         """Sing a stretch of a take again; the best of several takes is kept."""
         older = self._done(number)
         said = {"kind": "repaint", "from_second": from_second, "to_second": to_second, "takes": takes}
         self._check_count(takes)
         return self._start(older, "repaint", said | ({} if seed is None else {"seed": seed}), 1)
 
-    def upsample(self, number: int) -> Job:
+    def upsample(self, number: int) -> PageJob:
         """Write the finer levels of a take; its sound can be heard meanwhile."""
         older = self._done(number)
         require(self.top > 0, "this model has one level, so nothing can be refined")
@@ -170,7 +170,7 @@ class Studio:
         said = {"kind": "upsample", "levels": levels, "seed": older.request["seed"]}
         return self._start(older, "upsample", said, 1)
 
-    def go_on(self, number: int) -> Job:
+    def go_on(self, number: int) -> PageJob:
         """Go on with a take that was stopped, or that failed, where it was; with those beside it."""
         node = self.project.tree.node(number)
         require(node.state in ("stopped", "failed"), f"take {number} is {node.state}: nothing is left to go on with")
@@ -205,7 +205,7 @@ class Studio:
             ValueError: no lyrics, or a model that does not tell when they are sung.
         """
         node = self._done(number)
-        song, folder = self.project.song(node, ".wav"), self.project.folder / TIMED
+        song, folder = self.project.song(node, ".wav"), self.project.folder / TIMED_FOLDER
         with self._turn:
             targets = plan_files(song, folder, "lrc,srt,vtt,json,html", force=True)
             if not all(path.is_file() for path in targets.values()):
@@ -226,7 +226,7 @@ class Studio:
 
     # --- how it is written --------------------------------------------------------------------------------------------
 
-    def _start(self, older: Node | None, kind: str, said: dict[str, Any], takes: int) -> Job:
+    def _start(self, older: Node | None, kind: str, said: dict[str, Any], takes: int) -> PageJob:
         """Write takes of which the same is said, once it is their turn."""
         self._check_count(takes)
         read_request(said)
@@ -241,13 +241,13 @@ class Studio:
             prompt = said.get("prompt")
             if prompt is None:
                 return self.project.add(parent, kind, requests)
-            name = f"{RECORDINGS}/{len(self.project.tree.nodes) + 1}{Path(prompt).suffix.lower()}"
+            name = f"{RECORDINGS_FOLDER}/{len(self.project.tree.nodes) + 1}{Path(prompt).suffix.lower()}"
             shutil.copyfile(prompt, self.project.folder / name)
             return self.project.add(parent, kind, [one | {"prompt": name} for one in requests])
 
         return self._run(put_down, [], Node(0, parent, kind, requests[0], ()))
 
-    def _run(self, put_down: Any, ids: list[int], like: Node) -> Job:
+    def _run(self, put_down: Any, ids: list[int], like: Node) -> PageJob:
         """Write takes in a thread, in their turn; `like` is one of them, for its progress."""
         progress = JobProgress(self._spans(like), is_heard=like.kind == "upsample")
 
@@ -259,7 +259,7 @@ class Studio:
                 self._write(nodes, progress)
 
         started = threading.Event()
-        job = Job(progress, ids, lambda: (started.wait(), work()))
+        job = PageJob(progress, ids, lambda: (started.wait(), work()))
         started.set()  # the thread knows its job
         return job
 
@@ -304,7 +304,7 @@ class Studio:
         """Which of the takes have something on the disk: a whole song, or a place in an unfinished run."""
         found = {node.id for node in nodes if self.project.song(node, ".json").is_file()}
         for node in nodes:
-            partial = PartialFolder(SongTarget(self.project.folder / SONGS, str(node.id), ".wav"))
+            partial = PartialFolder(SongTarget(self.project.folder / SONGS_FOLDER, str(node.id), ".wav"))
             if partial.exists:
                 found |= {int(name) for name, _ in partial.songs() if name.isdigit()}
         return found

@@ -19,7 +19,7 @@ from jukebox_hf.app.studio.job import News
 from jukebox_hf.app.studio.project import Node, Project, Tree
 from jukebox_hf.app.studio.tree_in_words import how_made
 
-_COLUMNS = 240  # of a drawn waveform
+_WAVE_COLUMNS = 240  # of a drawn waveform
 _LEVEL_NAMES = {0: "finest level"}
 
 
@@ -162,9 +162,9 @@ def _wave(audio: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _peaks(path: str, changed: int) -> tuple[float, ...]:
-    """The largest sample of each of `_COLUMNS` pieces; `changed` makes another file another entry."""
+    """The largest sample of each of `_WAVE_COLUMNS` pieces; `changed` makes another file another entry."""
     samples = np.abs(soundfile.read(path, dtype="float32", always_2d=True)[0]).max(axis=1)
-    edges = np.unique(np.linspace(0, len(samples), _COLUMNS + 1).astype(int))[:-1]
+    edges = np.unique(np.linspace(0, len(samples), _WAVE_COLUMNS + 1).astype(int))[:-1]
     return tuple(float(peak) for peak in np.maximum.reduceat(samples, edges).clip(0, 1))
 
 
