@@ -2,6 +2,7 @@
 
 import io
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -309,6 +310,17 @@ def run_to_the_end(child_of_this_process, tmp_path_factory):
         return child.said
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A page of a headless Chromium, where there is one."""
+    tool = runpy.run_path(str(ROOT / "tests" / "headless_browser.py"))
+    if (path := tool["find_browser"]()) is None:
+        pytest.skip("no browser here: no chromium is installed (apt-get install chromium)")
+    opened = tool["Browser"](path, tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

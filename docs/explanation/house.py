@@ -21,14 +21,17 @@ PACKAGE, CONVERSION = ROOT / "src/jukebox_hf", ROOT / "conversion"
 
 
 def rooms() -> dict[Path, str]:
-    """The room of each file: its folder, such as model/songs. Files beside rooms are parted: above them, and below."""
+    """The room of each file: its folder, such as model/songs. Files beside rooms are parted: above, between, below."""
     files = {path: _folder(path) for path in (*PACKAGE.rglob("*.py"), *CONVERSION.rglob("*.py"))}
     imported = {path: {other for other in _imported(path) if other in files} for path in files}
     for folder in {folder for folder in files.values() if any(f.startswith(f"{folder}/") for f in files.values())}:
         own = [path for path in files if files[path] == folder and path.name != "__init__.py"]
         top = [path for path in own if any(files[other].startswith(f"{folder}/") for other in _reach(path, imported))]
         if 0 < len(top) < len(own):
-            files |= {path: f"{folder}: {'commands' if path in top else 'shared'}" for path in own}
+            inner = [path for path in files if files[path].startswith(f"{folder}/")]
+            lent = set().union(*(_reach(path, imported) for path in inner))  # what rooms above others build on
+            parts = {path: ("between" if path in lent else "commands") if path in top else "shared" for path in own}
+            files |= {path: f"{folder}: {part}" for path, part in parts.items()}
     return {path: room for path, room in files.items() if path.parent != PACKAGE}
 
 

@@ -35,6 +35,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("guidance.md", "bash"): "tests/docs/test_how_to.py",
     ("mix-styles.md", "bash"): "tests/docs/test_how_to.py",
     ("takes-and-repaint.md", "bash"): "tests/docs/test_how_to.py",
+    ("studio.md", "bash"): "tests/app/studio/test_page.py",
+    ("studio.md", "python"): "tests/app/studio/test_page.py",
     ("stereo.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",

@@ -7,10 +7,15 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from jukebox_hf.app.output import clean, say_line
+
+if TYPE_CHECKING:  # torch: too slow for --help
+    from jukebox_hf.model.modeling_jukebox import JukeboxModel
+    from jukebox_hf.model.songs.song_state import SongState
 
 
 @contextlib.contextmanager
@@ -65,6 +70,9 @@ class Progress:
         """Words behind the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(words)
+
+    def saved(self, state: "SongState", level: int, model: "JukeboxModel") -> None:
+        """After each window, all codes so far are on the disk; whoever wants to hear them decodes them."""
 
     def end_level(self) -> None:
         """The level is done, or will not be."""

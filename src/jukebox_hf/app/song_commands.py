@@ -4,7 +4,6 @@ Flows in: words of a command line. Flows out: files the user named, one JSON or 
 imported when a command runs, so that `--help` is quick.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_hf.app.older_songs import inherited
 from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request, without_replaced
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.takes_wanted import read_takes
 from jukebox_hf.model.checks.text_input import check_here
@@ -104,18 +104,18 @@ def generate(
 
 def continue_song(codes: Codes, *, count: Count = 1, as_json: Json = False, **options: Any) -> None:
     """Go on from a song: its codes are kept, its words are used again unless said otherwise."""
-    said = _inherited(_said("continue", options), codes)
+    said = inherited(_said("continue", options), codes)
     _run(_counted(said, count), _run_options(options), "continued/" if count > 1 else "continued.wav", as_json)
 
 
 def upsample(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
     """Write the finer levels of a song whose coarser codes are there."""
-    _run([_inherited(_said("upsample", options), codes)], _run_options(options), "upsampled.wav", as_json)
+    _run([inherited(_said("upsample", options), codes)], _run_options(options), "upsampled.wav", as_json)
 
 
 def repaint(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
     """Sing a stretch of a song again: all else stays, code for code; the best of several takes is kept."""
-    _run([_inherited(_said("repaint", options), codes)], _run_options(options), "repainted.wav", as_json)
+    _run([inherited(_said("repaint", options), codes)], _run_options(options), "repainted.wav", as_json)
 
 
 def encode(
@@ -230,28 +230,6 @@ def _kept(songs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         is_one = wanted is None or wanted.keep == 1
         kept += [song] if is_one else [song | {"group": f"takes {number}"}] * wanted.keep
     return kept
-
-
-def _inherited(said: dict[str, Any], codes: Path) -> dict[str, Any]:
-    """The words of the older song, under what is said now."""
-    from jukebox_hf.app.transcoding import find_codes, told_by_codes
-
-    path, older = find_codes(codes)
-    said = said | {"codes": str(path)}
-    told = told_by_codes(path, said, lambda line: say_line(line, err=True)) if older is None else older
-    inherited = {k: v for k, v in told.items() if SONG_OPTIONS[k].is_inherited and v is not None}
-    inherited = without_replaced(inherited, said)
-    if said["kind"] == "repaint":
-        inherited.pop("seed", None)  # which would sing the stretch as it was
-    if older is not None and not set(said) & {"artist", "genre"}:
-        inherited["strict"] = older.get("strict", False)  # the names were accepted when the older song was made
-    else:
-        inherited.pop("strict", None)
-    grows = said["kind"] == "continue"  # without --seconds by as much as a song has by default
-    needed = said.get("seconds", math.inf if grows else 0) + said.get("offset", inherited.get("offset", 0))
-    if inherited.get("song_seconds", math.inf) < needed:
-        del inherited["song_seconds"]  # the song grew
-    return inherited | said
 
 
 def _run(songs: list[dict[str, Any]], options: RunOptions, out: str, as_json: bool) -> None:

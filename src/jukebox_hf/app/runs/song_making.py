@@ -237,6 +237,7 @@ class _Sampling:
             notes = window_noted(self._state.notes, step, self._progress.say)
             self._state = replace(self._state, notes=notes)
             self._save(self._state)
+            self._progress.saved(self._state, step.level, self._model)
             if self._previews is not None:
                 self._previews.show(self._state, step.level if step.level_is_done else None)
 
@@ -334,7 +335,13 @@ def _files(
     sidecar["files"] |= {kind: name for kind, (name, _) in sheets.items()}
     if lyrics is not None:
         sidecar["lyrics"] = [
-            {"text": line.text, "start": line.start, "end": line.end, "confidence": line.confidence}
+            {
+                "text": line.text,
+                "start": line.start,
+                "end": line.end,
+                "confidence": line.confidence,
+                "words": [{"text": word.text, "start": word.start, "end": word.end} for word in line.words],
+            }
             for line in lyrics.sung_lines
         ]
     contents = audio, with_digest(own).to_bytes(), picture, json_file(sidecar)

@@ -48,12 +48,15 @@ from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
 from jukebox_hf.model.songs.song_state import SongState
 
 
-def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict[str, Any]]:
+def run_songs(
+    given: Sequence[dict[str, Any]], options: RunOptions, progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Make songs and give their side-cars; with `dry_run`, estimates.
 
     Args:
         given: what was said of each song, `name` included; nothing is filled in.
         options: how to run.
+        progress: who sees it; a person at a terminal by default.
 
     Raises:
         ValueError, OSError: before the first step wherever that can be known.
@@ -63,7 +66,7 @@ def run_songs(given: Sequence[dict[str, Any]], options: RunOptions) -> list[dict
         options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
     )
     check_backend(options.backend)
-    progress, is_begun = Progress(), []
+    progress, is_begun = progress or Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
         return _SongRun(given, options, progress, is_begun).results()
 

@@ -1,0 +1,1 @@
+"""The web studio: a tree of takes in a project folder, and the page it grows on."""

@@ -1,0 +1,314 @@
+"""The page of the studio: what stands where, and what happens when somebody clicks.
+
+Flows in: a `Studio`. Flows out: `gradio.Blocks`. What is shown of takes is made in `views`, what other programs call in
+`endpoints`; gradio is imported when a page is built.
+"""
+
+import queue
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from jukebox_hf.app.output import USER_ERRORS, sentence_of
+from jukebox_hf.app.runs.song_request import SONG_OPTIONS
+from jukebox_hf.app.studio import views
+from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
+from jukebox_hf.app.studio.job import PageJob, StoppedError
+from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOWING
+from jukebox_hf.app.studio.project import Node
+from jukebox_hf.app.studio.studio import Studio
+
+ONE_AT_A_TIME = {"concurrency_id": "songs", "concurrency_limit": 1, "api_visibility": "private"}
+AT_ONCE = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+_TICK = 0.3  # seconds between two looks at a song that is being written
+FORM_WORDS = ("lyrics", "artist", "genre", "seconds", "seed", "guidance_scale", "prompt")  # of the form, in its order
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The page over an open project; `launch_settings` has what belongs to its start.
+
+    Args:
+        studio: writes and reads.
+    """
+    with gr.Blocks(title=f"{studio.project.folder.name} · jukebox studio", analytics_enabled=False) as page:
+        _Page(studio, page)
+    return page
+
+
+class _Page:
+    """The parts of a page, and what they do."""
+
+    def __init__(self, studio: Studio, page: gr.Blocks) -> None:
+        self.studio = studio
+        project = studio.project
+        gr.HTML(
+            f"<h1>Jukebox studio</h1><p>{views.escaped(project.folder.name)} · model "
+            f"{views.escaped(project.tree.model)} · takes are kept as they are made</p>",
+            elem_id="head",
+        )
+        self.shown = gr.State([])  # numbers of the takes side by side
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                self._form()
+            with gr.Column(scale=4, min_width=300):
+                self.status = gr.HTML("", elem_id="status", js_on_load=SHOWING)
+                self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                gr.Markdown("## Takes")
+                self.takes = gr.HTML("", elem_id="takes", js_on_load=CHOOSING)
+                gr.Markdown("## The chosen take")
+                self.desk = gr.HTML("", elem_id="desk", js_on_load=DESK)
+                self._actions()
+                gr.Markdown("## Tree")
+                self.tree = gr.HTML("", elem_id="tree", js_on_load=CHOOSING)
+        self._wire(page)
+        add_endpoints(studio, self.words, self.count)
+
+    def _form(self) -> None:
+        """The words of a song. What each field means is said where it is declared."""
+        told = {name: SONG_OPTIONS[name].help for name in FORM_WORDS}
+        most = self.studio.limits.takes
+        gr.Markdown("## Words")
+        self.words = {
+            "lyrics": gr.Textbox(label="Lyrics", lines=5, max_lines=14, info=told["lyrics"], elem_id="lyrics"),
+            "artist": self._names("artist", "artists"),
+            "genre": self._names("genre", "genres"),
+        }
+        with gr.Row():
+            self.words["seconds"] = gr.Number(
+                value=min(4.0, self.studio.limits.seconds), label="Seconds", minimum=0.1, step=0.5, min_width=90,
+                maximum=self.studio.limits.seconds, elem_id="seconds",
+            )  # fmt: skip
+            self.words["seed"] = gr.Textbox(label="Seed", placeholder="new", max_lines=1, min_width=90, elem_id="seed")
+        self.count = gr.Slider(1, most, value=min(3, most), step=1, label="Takes", elem_id="count")
+        self.words["guidance_scale"] = gr.Slider(
+            1.0, 6.0, value=1.0, step=0.1, label="Guidance", info=told["guidance_scale"], elem_id="guidance"
+        )
+        with gr.Accordion("Begin with a recording", open=False):
+            self.words["prompt"] = gr.Audio(
+                sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="prompt"
+            )
+            gr.Markdown(told["prompt"] + " Seconds counts it in.")
+        self.sketch = gr.Button("Sketch takes", variant="primary", elem_id="sketch")
+
+    def _names(self, name: str, kind: str) -> gr.Dropdown:
+        """Artists or genres, searched while somebody types; mixes and names that nobody lists may be typed too."""
+        box = gr.Dropdown(
+            choices=_found(self.studio, kind, ""), value=None, label=name.capitalize(), allow_custom_value=True,
+            info=SONG_OPTIONS[name].help, elem_id=name,
+        )  # fmt: skip
+
+        def search(event: gr.KeyUpData) -> Any:
+            return gr.update(choices=_found(self.studio, kind, event.input_value))
+
+        box.key_up(search, None, box, trigger_mode="always_last", **AT_ONCE)
+        return box
+
+    def _actions(self) -> None:
+        """What can be done with the chosen take."""
+        most = self.studio.limits.takes
+        with gr.Tabs(elem_id="actions"):
+            with gr.Tab("Refine"):
+                gr.Markdown("Write the finer levels of this take. It plays while it is written.")
+                self.upsample = gr.Button("Refine this take", elem_id="upsample")
+                self.live = gr.Audio(
+                    streaming=True, autoplay=True, label="While it is written", interactive=False,
+                    visible=shutil.which("ffmpeg") is not None, elem_id="live",
+                )  # fmt: skip
+            with gr.Tab("Continue"):
+                gr.Markdown("Go on from its end, with the words at the side.")
+                with gr.Row():
+                    self.more = gr.Number(4.0, label="Seconds more", minimum=0.1, min_width=90, elem_id="more")
+                    self.branches = gr.Slider(1, most, value=min(2, most), step=1, label="Branches", elem_id="branches")
+                self.continue_take = gr.Button("Continue this take", elem_id="continue")
+            with gr.Tab("Repaint"):
+                gr.Markdown("Sing a stretch again. Drag over the waveform, or type where it begins and ends.")
+                with gr.Row():
+                    self.begin = gr.Number(0.0, label="From second", minimum=0, step=0.1, min_width=90, elem_id="from")
+                    self.end = gr.Number(1.0, label="To second", minimum=0, step=0.1, min_width=90, elem_id="to")
+                    self.tries = gr.Slider(1, most, value=1, step=1, label="Best of", elem_id="tries")
+                self.repaint = gr.Button("Repaint the stretch", elem_id="repaint")
+            with gr.Tab("Cut"):
+                gr.Markdown("Keep its beginning, as a new take.")
+                self.keep = gr.Number(1.0, label="Keep until second", minimum=0.1, step=0.1, elem_id="keep")
+                self.cut = gr.Button("Cut there", elem_id="cut")
+            with gr.Tab("Export"):
+                gr.Markdown("Audio and codes are above. Here: LRC, subtitles, and a karaoke page.")
+                self.export = gr.Button("Time the words", elem_id="export")
+                self.exported = gr.HTML("", elem_id="exported", js_on_load=SHOWING)
+        self.go_on = gr.Button("Go on with this take", visible=False, elem_id="go-on")
+
+    def _wire(self, page: gr.Blocks) -> None:
+        seen = [self.status, self.takes, self.desk, self.tree, self.shown, self.stop, self.go_on]
+        form = list(self.words.values())
+        studio = self.studio
+
+        def chosen() -> int:
+            return studio.project.tree.chosen or 0
+
+        def words(values: tuple[Any, ...], *left_out: str) -> dict[str, Any]:
+            said = as_said(dict(zip(self.words, values, strict=True)))
+            return {name: value for name, value in said.items() if name not in left_out}
+
+        def show_sketch(shown: list[int], count: int, *values: Any) -> Iterator[list[Any]]:
+            yield from self._follow(lambda: studio.sketch(words(values), int(count)), "Sketching", shown)
+
+        def show_continue(shown: list[int], more: float, count: int, *values: Any) -> Iterator[list[Any]]:
+            said = words(values, "seconds", "prompt")
+            yield from self._follow(lambda: studio.continue_take(chosen(), said, more, int(count)), "Continuing", shown)
+
+        def show_cut(shown: list[int], second: float) -> Iterator[list[Any]]:
+            yield from self._follow(lambda: studio.cut(chosen(), second), "Cutting", shown)
+
+        def show_repaint(shown: list[int], begin: float, end: float, tries: int) -> Iterator[list[Any]]:
+            yield from self._follow(lambda: studio.repaint(chosen(), begin, end, int(tries)), "Repainting", shown)
+
+        def show_upsample(shown: list[int]) -> Iterator[list[Any]]:
+            yield from self._heard(lambda: studio.upsample(chosen()), "Refining", shown)
+
+        def show_go_on(shown: list[int]) -> Iterator[list[Any]]:
+            yield from self._heard(lambda: studio.go_on(chosen()), "Going on", shown)
+
+        self.sketch.click(show_sketch, [self.shown, self.count, *form], seen, **ONE_AT_A_TIME)
+        further = [self.shown, self.more, self.branches, *form]
+        self.continue_take.click(show_continue, further, seen, **ONE_AT_A_TIME)
+        self.cut.click(show_cut, [self.shown, self.keep], seen, **ONE_AT_A_TIME)
+        self.repaint.click(show_repaint, [self.shown, self.begin, self.end, self.tries], seen, **ONE_AT_A_TIME)
+        self.upsample.click(show_upsample, [self.shown], [*seen, self.live], **ONE_AT_A_TIME)
+        self.go_on.click(show_go_on, [self.shown], [*seen, self.live], **ONE_AT_A_TIME)
+        self.export.click(self._export, None, [self.status, self.exported], **ONE_AT_A_TIME)
+        self.stop.click(self._stop, None, None, **AT_ONCE)
+        refilled = [self.words["lyrics"], self.words["artist"], self.words["genre"], self.keep, self.exported]
+        for drawn in (self.takes, self.tree):
+            drawn.choose(self._choose, None, [*seen, *refilled], **AT_ONCE)
+        self.desk.stretch(self._mark, None, [self.begin, self.end], **AT_ONCE)
+        for number in (self.begin, self.end):
+            number.change(None, [self.begin, self.end], None, js=DRAW_STRETCH)
+        page.load(self._arrive, None, [*seen, *refilled], **AT_ONCE)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _choose(self, event: gr.EventData) -> list[Any]:
+        """A take was clicked: it comes onto the desk, with those made beside it, and its words to the side."""
+        try:
+            node = self.studio.project.tree.node(event.take)
+            self.studio.project.choose(node.id)
+        except USER_ERRORS as error:
+            return [views.status_html(sentence_of(error), is_error=True), *[gr.skip()] * 11]
+        return [*self._seen("", list(node.together)), *self._refilled(node)]
+
+    def _mark(self, event: gr.EventData) -> tuple[float, float]:
+        """A stretch was dragged, or marked by its buttons."""
+        return event.begin, event.end
+
+    def _arrive(self) -> list[Any]:
+        """Somebody opens the page: all is as it was left."""
+        tree = self.studio.project.tree
+        last = tree.node(tree.chosen) if tree.chosen else (tree.nodes[-1] if tree.nodes else None)
+        shown = list(last.together) if last else []
+        return [*self._seen("", shown), *(self._refilled(last) if tree.chosen else [gr.skip()] * 5)]
+
+    def _refilled(self, node: Node) -> list[Any]:
+        request = node.request
+        return [request.get("lyrics", ""), request.get("artist"), request.get("genre"), node.seconds or 1.0, ""]
+
+    def _follow(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
+        """Start a job and show how far it is until it ends; new takes appear as soon as each is there."""
+        for seen, _ in self._watched(start, word, shown):
+            yield seen
+
+    def _heard(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
+        """The same, with the sound of it."""
+        for seen, job in self._watched(start, word, shown):
+            yield [*seen, None if job is None else _new_sound(job)]
+
+    def _watched(
+        self, start: Callable[[], PageJob], word: str, shown: list[int]
+    ) -> Iterator[tuple[list[Any], PageJob | None]]:
+        try:
+            job = start()
+            takes_before, is_over = None, False
+            while not is_over:
+                is_over = job.is_over(_TICK)
+                shown = self._still_there(job.takes) or shown
+                now = views.takes_html(self.studio.project, shown, self.studio.project.tree.chosen)
+                takes = gr.skip() if now == takes_before else now
+                takes_before = now
+                status = views.status_html(word, job.progress.news)
+                yield [status, takes, gr.skip(), gr.skip(), shown, gr.update(visible=True), gr.skip()], job
+            made = job.result()
+            if len(made) == 1:
+                self.studio.project.choose(made[0])
+            yield self._seen(_done_in_words(made), shown), job
+        except StoppedError as error:
+            self._choose_first(shown)
+            yield self._seen(sentence_of(error), shown), None
+        except USER_ERRORS as error:
+            yield self._seen(sentence_of(error), self._still_there(shown), is_error=True), None
+
+    def _stop(self) -> None:
+        self.studio.stop()
+
+    def _choose_first(self, shown: list[int]) -> None:
+        """What was stopped is chosen, so that it can be gone on with."""
+        if shown:
+            self.studio.project.choose(shown[0])
+
+    def _still_there(self, shown: list[int]) -> list[int]:
+        """Without takes that came to nothing and were withdrawn."""
+        return [number for number in shown if number <= len(self.studio.project.tree.nodes)]
+
+    def _seen(self, text: str, shown: list[int], is_error: bool = False) -> list[Any]:
+        """All that is seen of the project, as it is now."""
+        project = self.studio.project
+        node = project.tree.node(project.tree.chosen) if project.tree.chosen else None
+        told = self.studio.told(node.id) if node is not None and node.state == "done" else None
+        is_left = node is not None and node.state in ("stopped", "failed")
+        return [
+            views.status_html(text, is_error=is_error),
+            views.takes_html(project, shown, project.tree.chosen),
+            views.desk_html(project, node, told),
+            views.tree_html(project.tree),
+            shown,
+            gr.update(visible=False),
+            gr.update(visible=is_left),
+        ]
+
+    def _export(self) -> tuple[str, str]:
+        try:
+            paths = self.studio.time_words(self.studio.project.tree.chosen or 0)
+        except USER_ERRORS as error:
+            return views.status_html(sentence_of(error), is_error=True), ""
+        return "", views.links_html(paths)
+
+
+def _found(studio: Studio, kind: str, text: str) -> list[str]:
+    """Names close to what is typed, and then the first of the alphabet; none where a model has no lists.
+
+    There are always as many: an open list of gradio's that becomes shorter looks for names that are gone.
+    """
+    try:
+        first = studio.names(kind)
+        return list(dict.fromkeys([*(studio.names(kind, text) if text.strip() else ()), *first]))[: len(first)]
+    except USER_ERRORS:
+        return []
+
+
+def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
+    """All that can be heard since the last look."""
+    pieces = []
+    try:
+        while True:
+            pieces.append(job.progress.pieces.get_nowait())
+    except queue.Empty:
+        pass
+    if not pieces:
+        return None
+    samples = np.concatenate([piece.samples for piece in pieces])
+    return pieces[0].sampling_rate, (samples.clip(-1, 1) * 32767).astype(np.int16)
+
+
+def _done_in_words(made: list[int]) -> str:
+    return f"Take {made[0]} is there." if len(made) == 1 else f"Takes {made[0]} to {made[-1]} are there; choose one."
