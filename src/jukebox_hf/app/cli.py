@@ -23,8 +23,8 @@ from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, sa
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.serving_commands import add_serving_commands
 from jukebox_hf.app.song_commands import add_song_commands
-from jukebox_hf.app.style_commands import add_style_commands
 from jukebox_hf.app.studio_commands import add_studio_commands
+from jukebox_hf.app.style_commands import add_style_commands
 from jukebox_hf.app.training_commands import add_training_commands
 from jukebox_hf.model.checks.text_input import check_here, check_way
 from jukebox_hf.model.checks.validation import require
