@@ -8,7 +8,7 @@ import pytest
 
 from jukebox_hf.app import training_commands
 
-COMMANDS = ("train-vqvae", "encode-dataset", "train-prior", "assemble")
+COMMANDS = ("train-vqvae", "encode-dataset", "train-prior", "consolidate", "assemble")
 
 
 def _module(command):

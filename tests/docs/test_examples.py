@@ -47,6 +47,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",
     ("train-a-vqvae.md", "json"): "tests/training/test_training_page.py",
     ("train-a-prior.md", "yaml"): "tests/training/prior/test_prior_pages.py",
+    ("train-an-open-jukebox.md", "bash"): "tests/examples/test_open_jukebox.py",
+    ("train-on-many-machines.md", "python"): "tests/training/test_streamed_training.py",
     ("CONTRIBUTING.md", "bash"): ".ci/run",
 }
 TUTORIALS = ("first-song.md", "a-friends-voice.md", "train-a-tiny-jukebox.md", "hear-what-it-hears.md")
@@ -56,6 +58,7 @@ ELSEWHERE |= {
 NOT_RUN = {  # page: why its commands are only read
     "train-the-tiny-model.md": "takes days; tests/examples runs each of its steps on little",
     "speed-details.md": "needs a GPU; tests/benchmarks runs the others",
+    "train-on-many-machines.md": "needs GPUs and clusters; tests/examples/test_scale.py runs its files on CPUs",
     "numerics_and_parity.md": "prints the table whose numbers tests/parity checks",
 }
 
@@ -282,7 +285,10 @@ def _page_python(page, number):
     return [block for language, block in _blocks(ROOT / "docs/how-to" / page) if language == "python"][number]
 
 
-TRAINING = ("train-a-vqvae.md", "train-a-prior.md", "fine-tune-on-your-songs.md", "train-the-tiny-model.md")
+TRAINING = (
+    *("train-a-vqvae.md", "train-a-prior.md", "fine-tune-on-your-songs.md", "train-the-tiny-model.md"),
+    "train-on-many-machines.md",
+)
 
 
 @pytest.mark.parametrize("page", TRAINING)
@@ -295,10 +301,12 @@ def test_training_commands_are_read_to_their_end(page, here, monkeypatch):
         (here / "run.yaml").write_text(yaml[0].replace("bf16: true", "bf16: false"))
     for language, block in _blocks(ROOT / "docs/how-to" / page):
         for words in _commands(block) if language == "bash" else ():
-            found = set(words) & {"train-vqvae", "encode-dataset", "train-prior", "assemble"}
+            found = set(words) & {"train-vqvae", "encode-dataset", "train-prior", "assemble", "consolidate"}
             if not found:
                 continue
             (name,) = found
+            if words[0] == "sbatch":
+                continue  # tests/examples/test_scale.py
             assert words[0] == "jukebox-hf" or words[words.index(name) - 2 : words.index(name)] == ["-m", "jukebox_hf"]
             module = import_module(f"jukebox_hf.training.{name.replace('-', '_')}")
             own = words[words.index(name) + 1 :]

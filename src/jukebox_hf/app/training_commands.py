@@ -20,6 +20,7 @@ _TRAINING_COMMANDS = {
     "train-vqvae": "Train a VQ-VAE on songs, or go on with one.",
     "encode-dataset": "Encode songs once, as codes that priors are trained on.",
     "train-prior": "Train a prior or an upsampler on songs or codes, or fine-tune one.",
+    "consolidate": "Make an ordinary folder of a checkpoint whose weights lie in parts.",
     "assemble": "Put trained parts together to a whole Jukebox.",
 }
 

@@ -54,13 +54,19 @@ def train_vqvae(
     )
     folder = checkpoint_to_resume(training_args)
     config = _configuration(model_args, folder)
-    train, evaluation = _windows(data_args, config, training_args.seed)
+    if data_args.streaming:
+        require(
+            training_args.max_steps > 0,
+            f"max_steps={training_args.max_steps}, but a stream has no end; say after how many steps to stop",
+        )
+    train, evaluation = _windows(data_args, config, training_args)
     check_windows("train_songs", train, config)
     is_new = folder is None and model_args.model_name_or_path is None
     if is_new and data_args.bandwidth_seconds > 0:
         seconds = _window_samples(data_args, config) / config.sampling_rate
         wanted = max(1, round(data_args.bandwidth_seconds / seconds))
-        measure_bandwidth(spread_windows(train, wanted)).write_to(config)
+        heard = _stream(data_args, config, training_args.seed) if data_args.streaming else train  # equal on all ranks
+        measure_bandwidth(spread_windows(heard, wanted)).write_to(config)
     set_seed(training_args.seed)  # the same first weights in every run and on every rank
     is_trained = model_args.model_name_or_path is not None
     model = _trained_model(model_args.model_name_or_path, config) if is_trained else JukeboxVQVAE(config)
@@ -72,7 +78,7 @@ def train_vqvae(
     trainer.save_state()
     if evaluation is not None:
         trainer.save_metrics("eval", trainer.evaluate())
-    if report := train.songs.report():
+    if not data_args.streaming and (report := train.songs.report()):
         logger.warning(report)
 
 
@@ -119,18 +125,34 @@ def _trained_model(name_or_path: str, config: JukeboxVQVAEConfig) -> JukeboxVQVA
     return model.float()  # the optimiser's steps would vanish in half precision; bf16=True computes in it
 
 
-def _windows(data_args: AudioArguments, config: JukeboxVQVAEConfig, seed: int) -> tuple[Any, Any]:
+def _stream(data_args: AudioArguments, config: JukeboxVQVAEConfig, seed: int, **ranks: int) -> Any:
+    """Windows of shards, without end."""
+    from jukebox_hf.data.shard_files import list_shards
+    from jukebox_hf.data.shard_windows import ShardWindows
+
+    shards, samples = list_shards(data_args.train_songs), _window_samples(data_args, config)
+    how = {"shift": data_args.shift, "blend": data_args.blend}
+    return ShardWindows(shards, samples, config.sampling_rate, seed, **how, **ranks)
+
+
+def _windows(
+    data_args: AudioArguments, config: JukeboxVQVAEConfig, training_args: JukeboxVQVAETrainingArguments
+) -> tuple[Any, Any]:
     """Windows to train on, and to evaluate on or None."""
     from jukebox_hf.data.audio_windows import AudioWindows
     from jukebox_hf.data.open_songs import open_songs
 
-    samples, rate = _window_samples(data_args, config), config.sampling_rate
+    samples, rate, seed = _window_samples(data_args, config), config.sampling_rate, training_args.seed
 
     def plain(songs: Any) -> AudioWindows:
         return AudioWindows(songs, samples, rate, seed=seed)
 
     evaluation = None
     outside = {"allow_outside_files": data_args.allow_outside_files}
+    if data_args.streaming:
+        ranks = {"rank": training_args.process_index, "num_ranks": training_args.world_size}
+        evaluation = None if data_args.eval_songs is None else plain(open_songs(data_args.eval_songs, **outside))
+        return _stream(data_args, config, seed, **ranks), evaluation
     if data_args.test_fraction > 0:
         songs = open_songs(data_args.train_songs, split="train", test_fraction=data_args.test_fraction, **outside)
         evaluation = plain(

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.utils import logging
 
+from jukebox_hf.data.shard_windows import ShardWindows
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import (
     SEAL,
@@ -28,6 +30,8 @@ from jukebox_hf.training.checkpoints import (
     newest_checkpoint,
 )
 from jukebox_hf.training.optimizer import JukeboxAdam, original_schedule
+from jukebox_hf.training.sharded_weights import PARTS, whole_state
+from jukebox_hf.training.stream_places import StreamPlacesCallback, stream_loader
 from jukebox_hf.training.weights_ema import WeightsEMACallback
 
 logger = logging.get_logger(__name__)
@@ -49,6 +53,11 @@ class JukeboxTrainer(Trainer):
         self.add_callback(_TellEpoch(self))
         if getattr(self.args, "early_stop", 0):
             self.add_callback(_StopEarly(self))
+        self.stream: StreamPlacesCallback | None = None
+        if isinstance(self.train_dataset, ShardWindows):
+            self.stream = StreamPlacesCallback(self.train_dataset)
+            self.add_callback(self.stream)
+            self.args.ignore_data_skip = True  # the stream begins where it was, and passes over nothing
         self._metric_sums: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
         self._metric_counts: dict[str, int] = defaultdict(int)
 
@@ -87,7 +96,22 @@ class JukeboxTrainer(Trainer):
             f"resume_from_checkpoint",
         )
         check_fits(self.model, folder)
+        self._check_parts(folder)
         return folder
+
+    def _check_parts(self, folder: Path) -> None:
+        """Weights in parts need ranks that share them, and the other way round."""
+        in_parts = (folder / PARTS).is_dir()
+        require(
+            self.is_fsdp_enabled or not in_parts,
+            f"{folder} holds its weights in parts, of ranks that shared them (FSDP); launch this run with such a "
+            f"configuration too, or make them whole with jukebox-hf consolidate, and give that as model_name_or_path",
+        )
+        require(
+            in_parts or not self.is_fsdp_enabled or not self._saves_parts(),
+            f"{folder} holds whole weights, but this run is launched with ranks that share them (FSDP); launch it as "
+            f"it was begun, or give {folder} as model_name_or_path of a new run",
+        )
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Take no step beyond the last; transformers looks whether it has come only after each step."""
@@ -113,6 +137,18 @@ class JukeboxTrainer(Trainer):
         """The seal must come after what every other callback writes."""
         self.remove_callback(SealCallback)
         self.add_callback(SealCallback())
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches to train on; of a stream, what this rank's own readers read."""
+        if self.stream is None:
+            return super().get_train_dataloader()
+        return stream_loader(self.stream.windows, self.args, self._train_batch_size, self.data_collator)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """One forward and backward."""
+        return super().training_step(
+            model, inputs if self.stream is None else self.stream.note(inputs), *args, **kwargs
+        )
 
     # --- optimisation ---
 
@@ -218,13 +254,34 @@ class JukeboxTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model: the averaged weights where there are any; inside a checkpoint, the weights to go on from."""
-        with nullcontext() if self.is_checkpoint(output_dir, _internal_call) else self._averages_swapped_in():
+        if self.is_checkpoint(output_dir, _internal_call):
             super().save_model(output_dir, _internal_call)
+            self._save_without_weights(Path(output_dir))
+            return
+        with self._averages_swapped_in():
+            if not self.is_fsdp_enabled:
+                super().save_model(output_dir, _internal_call)
+                return
+            whole = whole_state(self.model, keep=self.args.should_save)
+            self._save(output_dir, state_dict=whole)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     @staticmethod
     def is_checkpoint(output_dir: str | None, is_internal: bool) -> bool:
         """Whether the Trainer saves a checkpoint: of its own calls, only uploads to the Hub name no folder."""
         return is_internal and output_dir is not None
+
+    def _save_without_weights(self, folder: Path) -> None:
+        """Configuration and lists of a checkpoint whose weights lie in parts beside them: a Trainer leaves them out."""
+        if self.is_fsdp_enabled and self._saves_parts() and self.args.should_save:
+            self.model.config.save_pretrained(folder)
+            tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+
+    def _saves_parts(self) -> bool:
+        return "SHARDED_STATE_DICT" in str(self.accelerator.state.fsdp_plugin.state_dict_type)
 
     def _averages_swapped_in(self) -> Any:
         return nullcontext() if self.weights_ema is None else self.weights_ema.swapped_in(self.model)

@@ -14,6 +14,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import CheckpointedCallback, load_tensors, save_tensors
+from jukebox_hf.training.sharded_weights import gathered, own_part, part_of, put_away
 
 AVERAGES_FILE = "weights_ema.safetensors"
 
@@ -25,6 +26,8 @@ def default_decay(batch_size: int) -> float:
 
 class WeightsEMACallback(CheckpointedCallback):
     """Keeps average <- decay * average + (1 - decay) * weight for every trained parameter, in float32.
+
+    Where ranks share the weights (FSDP2), each keeps the averages of its own part; checkpoints hold them whole.
 
     Args:
         decay: how slowly it follows; None: the original's, by the batch size.
@@ -46,7 +49,7 @@ class WeightsEMACallback(CheckpointedCallback):
         if self.decay is None:
             self.decay = default_decay(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
         parameters = _trained(kwargs["model"])
-        self.averages = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+        self.averages = {name: own_part(weight).detach().float().clone() for name, weight in parameters.items()}
         folder = self.resumed_folder(args, state)
         if folder is None:
             return
@@ -57,11 +60,11 @@ class WeightsEMACallback(CheckpointedCallback):
         saved = load_tensors(folder / AVERAGES_FILE)
         shapes = {name: tensor.shape for name, tensor in saved.items()}
         require(
-            shapes == {name: average.shape for name, average in self.averages.items()},
+            shapes == {name: weight.shape for name, weight in parameters.items()},
             f"the weights' averages of {folder} belong to another model; resume with the configuration the run began "
             f"with",
         )
-        self.averages = {name: saved[name].to(average.device) for name, average in self.averages.items()}
+        self.averages = {name: part_of(saved[name], weight).clone() for name, weight in parameters.items()}
 
     @torch.no_grad()
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -69,30 +72,34 @@ class WeightsEMACallback(CheckpointedCallback):
         parameters = _trained(kwargs["model"])
         averages = [self.averages[name] for name in parameters]
         torch._foreach_mul_(averages, self.decay)
-        torch._foreach_add_(averages, [parameter.float() for parameter in parameters.values()], alpha=1 - self.decay)
+        weights = [own_part(parameter).float() for parameter in parameters.values()]
+        torch._foreach_add_(averages, weights, alpha=1 - self.decay)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the averages into the checkpoint."""
+        whole = gathered(self.averages, _trained(kwargs["model"]), keep=args.should_save)
         if args.should_save:
-            save_tensors(self.averages, self.folder(args, state) / AVERAGES_FILE)
+            save_tensors(whole, self.folder(args, state) / AVERAGES_FILE)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
         """Let a model have the averages for a while; its own weights come back bit for bit."""
         parameters = _trained(model) if self.averages else {}
-        own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        own = {name: own_part(parameter).detach().clone() for name, parameter in parameters.items()}
         try:
             _write(parameters, self.averages)
             yield
         finally:
+            put_away(model)
             _write(parameters, own)
 
 
 @torch.no_grad()
 def _write(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     for name, parameter in parameters.items():
-        parameter.copy_(values[name])
+        own_part(parameter).copy_(values[name])
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:
+    put_away(model)
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -109,8 +109,10 @@ class UpBlock(nn.Module):
             for i, stride in enumerate(strides)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.ups[-1](self.before_last(x))
+    def forward(self, x: Tensor, out: nn.Conv1d | None = None) -> Tensor:
+        """(B, C, T) -> (B, C', T * hop); with `out`, which follows at the end of a decoder, what that makes of it."""
+        x = self.before_last(x)
+        return self.ups[-1](x) if out is None else merged_end(x, self.ups[-1], out)
 
     def in_chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         """The same, (B, C', T * hop), in chunks from start to end: of `size` inputs of the last stage each."""
@@ -160,8 +162,9 @@ class Decoder(nn.Module):
         x = _laid_out(vectors)
         for block in reversed(self.blocks[1:]):
             x = block(x)
-        finest = self.blocks[0]
-        return merged_end(finest.before_last(x), finest.ups[-1], self.out)
+        return self.blocks[0](
+            x, self.out
+        )  # inside the block, whose weights are whole only there where ranks share them
 
 
 def merged_end(x: Tensor, up: nn.ConvTranspose1d, out: nn.Conv1d) -> Tensor:

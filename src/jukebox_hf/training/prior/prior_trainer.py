@@ -46,6 +46,11 @@ class JukeboxPriorTrainer(JukeboxTrainer):
     def check_data(self) -> None:
         """Refuse windows that this prior cannot train on, before the first step."""
         super().check_data()
+        require(
+            not (self.is_fsdp_enabled and has_adapters(self.model)),
+            "adapters (lora_rank) are trained by one GPU or by copies (DDP), not by ranks that share weights (FSDP); "
+            "launch with a configuration of DDP, as examples/scale/eight_gpus_ddp.yaml",
+        )
         for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
             if dataset is not None:
                 self._check_first_window(name, dataset)

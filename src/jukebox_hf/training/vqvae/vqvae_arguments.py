@@ -88,6 +88,13 @@ class AudioArguments:
     test_fraction: float = field(
         default=0.0, metadata={"help": "Without eval_songs: the share of train_songs to set aside for evaluation."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read train_songs while training, over and over: parquet or tar shards on this disk or wherever "
+            "fsspec reaches, such as s3://bucket/songs-*.tar. Needs max_steps."
+        },
+    )
     allow_outside_files: bool = field(
         default=False, metadata={"help": "Let lists and tables name files outside their folder: any of this machine."}
     )
@@ -110,6 +117,11 @@ class AudioArguments:
         require(
             self.eval_songs is None or self.test_fraction == 0,
             f"eval_songs={self.eval_songs!r} and test_fraction={self.test_fraction} exclude each other; drop one",
+        )
+        require(
+            not self.streaming or self.test_fraction == 0,
+            f"test_fraction={self.test_fraction} sets songs aside, which a stream cannot; keep some in files of their "
+            f"own, and name them as eval_songs",
         )
         read_seconds("window_seconds", self.window_seconds, at_least=0.001, cure="try 9")
         read_seconds("bandwidth_seconds", self.bandwidth_seconds, cure="try 600")
