@@ -62,6 +62,7 @@ from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .networks.plain_modules import check_in_memory
+from .sampling.sampling_ops import SamplingSettings
 from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
 from .songs.early_ends import check_followable, codes_between_ends, end_early
 from .songs.generation_arguments import (
@@ -71,6 +72,7 @@ from .songs.generation_arguments import (
     read_generate_arguments,
 )
 from .songs.level_sampler import Listeners
+from .songs.lyric_writing import WrittenLyrics, song_lyric_log_likelihoods, write_song_lyrics
 from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
@@ -573,6 +575,44 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         alignment = tuple(align_songs(priors, given, SongState.joined(states))) if arguments.return_alignment else None
         songs = self._listen(batches, states, min(asked[0].spans), arguments.return_codes)
         return replace(songs, alignment=alignment, repaint=tuple(scores))
+
+    @torch.no_grad()
+    def write_lyrics(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        characters: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> list[WrittenLyrics]:
+        """Write words for songs: the prior that reads lyrics has learnt to write them too.
+
+        Args:
+            inputs: what `JukeboxProcessor` gives: artist and genre are told (an encoder hears neither), and lyrics are
+                what the words go on from. None: an unknown artist.
+            characters: how many to write at most; None: as many as a window holds.
+            temperature, top_k, top_p: how boldly to draw, as in `generate`.
+            seed: of the first song; None: the songs' own, or new ones.
+
+        Returns:
+            By song: the `ids` of the characters, which `tokenizer.decode_lyrics` makes text of, and the bits of each.
+
+        Raises:
+            ValueError: a model that has no lyrics or never learnt to write them, in one sentence.
+        """
+        settings = SamplingSettings(temperature=plain(temperature), top_k=plain(top_k), top_p=plain(top_p))
+        how = {"characters": plain(characters), "settings": settings, "seed": plain(seed)}
+        return write_song_lyrics(self, inputs or {}, **how)
+
+    @torch.no_grad()
+    def lyric_log_likelihood(self, inputs: Mapping[str, Any]) -> list[Tensor]:
+        """How likely the model finds the lyrics of songs: (T,) natural logarithms each, one for each character.
+
+        Errors as in `write_lyrics`.
+        """
+        return song_lyric_log_likelihoods(self, inputs)
 
     @torch.no_grad()
     def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:

@@ -30,6 +30,7 @@ EXAMPLES = {
     "revision": "main",
     "dtype": "bfloat16",
     "lyrics": "row, row",
+    "lyrics_written": True,
     "lyric_times": "0@1.5,5@2.25",
     "artist": "Bo Vale",
     "genre": "folk",

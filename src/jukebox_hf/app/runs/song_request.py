@@ -75,10 +75,13 @@ class SongRequest:
     )
     lyrics: str = _song(
         "",
-        "All lyrics of the song.",
+        "All lyrics of the song; auto: the model writes them, by the seed.",
         values.read_lyric_text,
         is_word=True,
         file_help="File with the lyrics: text, LRC, SRT, WebVTT, JSON of timed words, or the .json of an older song.",
+    )
+    lyrics_written: bool = _song(
+        False, "The model wrote the lyrics.", values.read_switch, commands=(), is_inherited=False
     )
     lyric_times: str | None = _song(
         None,

@@ -356,7 +356,7 @@ def _first_state(
     if isinstance(codes, SongState):
         state = SongState(codes.codes, codes.seeds if seeds is None else tuple(seeds), codes.notes)
     else:
-        state = state_of(config, codes, _seeds(songs) if seeds is None else seeds)
+        state = state_of(config, codes, song_seeds(songs) if seeds is None else seeds)
         given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
         require(
             not given or not {*levels, levels[0] + 1}.isdisjoint(given),
@@ -389,7 +389,7 @@ def _with_prompt(
     return state
 
 
-def _seeds(songs: Mapping[str, Tensor]) -> list[int]:
+def song_seeds(songs: Mapping[str, Tensor]) -> list[int]:
     """As said song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
     drawn = (
         torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()
