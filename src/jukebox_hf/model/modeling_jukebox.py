@@ -349,6 +349,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
                 dictionary by level); `guidance_on`; `draw` "inverse" or "gumbel"; `do_sample=False` for the likeliest
                 code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
                 `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read again;
+                `follow_lyrics` (docs/how-to/lyrics-and-time.md);
                 `takes` of the top level, of which the best `keep` are refined, `choose_by` "likelihood", "self" or
                 "lyrics" (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound
                 memory; `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
@@ -506,12 +507,18 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
 
     @torch.no_grad()
     def align(
-        self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
+        self,
+        inputs: Mapping[str, Any],
+        codes: Codes,
+        *,
+        layer: int | None = None,
+        head: int | None = None,
+        follow_lyrics: bool = False,
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
-        return align_songs(self, inputs, codes, layer=layer, head=head)
+        return align_songs(self, inputs, codes, layer=layer, head=head, follow_lyrics=follow_lyrics)
 
     @torch.no_grad()
     def repaint(
@@ -572,7 +579,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
         batches, scores = sing_songs(priors, asked, arguments.compute, Listeners(hook))
         states = [batch.state for batch in batches]
-        alignment = tuple(align_songs(priors, given, SongState.joined(states))) if arguments.return_alignment else None
+        alignment = None
+        if arguments.return_alignment:
+            follows = {"follow_lyrics": arguments.follow_lyrics}
+            alignment = tuple(align_songs(priors, given, SongState.joined(states), **follows))
         songs = self._listen(batches, states, min(asked[0].spans), arguments.return_codes)
         return replace(songs, alignment=alignment, repaint=tuple(scores))
 

@@ -55,6 +55,7 @@ EXAMPLES = {
     "min_p": "0.05",
     "typical_p": "2=0.95",
     "recall": "0-2@8",
+    "follow_lyrics": True,
     "guidance_scale": "2=3.0",
     "guidance_on": "labels",
     "lyrics_guidance": "2.5",

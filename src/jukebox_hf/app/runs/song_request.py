@@ -221,6 +221,15 @@ class SongRequest:
         parse=values.stretch,
         is_inherited=False,
     )
+    follow_lyrics: bool = _drawing(
+        False,
+        "Choose the lyrics of each window of the top level by where the song has got to in them, instead of assuming "
+        "that they are spread evenly.",
+        values.read_switch,
+        commands=("generate", "continue", "repaint"),
+        argument="follow_lyrics",
+        is_inherited=False,
+    )
     guidance_scale: str | None = _numbers_by_level(
         "Strength of guidance by all that is told: 1 is off (the default), more moves away from a song told less; one "
         "number, or by level 2=3.",

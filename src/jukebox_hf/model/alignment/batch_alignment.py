@@ -13,9 +13,12 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..inputs.song_inputs import read_songs
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch, check_timing
 from ..songs.song_batches import batch_size, level_labels, song_samples, warn_of_other_lengths
 from ..songs.song_codes import Codes, read_codes, state_of
+from ..songs.song_plan import check_follows, level_windows
 from ..songs.song_state import SongState
 from .alignment import SongAlignment, align_song
 
@@ -41,6 +44,7 @@ def align_songs(
     *,
     layer: int | None = None,
     head: int | None = None,
+    follow_lyrics: bool = False,
 ) -> list[SongAlignment]:
     """Align songs whose codes are known, generated or encoded from recordings.
 
@@ -49,6 +53,7 @@ def align_songs(
         inputs: as for `JukeboxModel.generate`; only words and times in the song count.
         codes: of at least the level with lyrics, as `generate` takes them.
         layer, head: instead of the configuration's.
+        follow_lyrics: windows read what they read while such songs were written.
 
     Raises:
         ValueError: inputs, codes or times that do not fit, in one sentence.
@@ -57,10 +62,17 @@ def align_songs(
     songs = labelled_codes(model.config, inputs, codes, level)
     prior = model.lend(level)
     try:
+        if follow_lyrics:
+            check_follows(prior.config)
+            songs = [(own, _followed(prior, own, labels), upper) for own, labels, upper in songs]
         return [align_song(prior, own, labels, layer=layer, head=head) for own, labels, _ in songs]
     finally:
         del prior
         model.take_back(level)
+
+
+def _followed(prior: JukeboxPrior, codes: Tensor, labels: LevelLabels) -> LevelLabels:
+    return heard_labels(prior, codes, labels, level_windows(prior.config, len(codes)))
 
 
 def labelled_codes(
@@ -139,6 +151,8 @@ class BatchAligner:
             for index, song in enumerate(batch.songs):
                 own = state.codes[self.level][index][: batch.plan.samples // hop]
                 labels = batch.labels[self.level][index]
+                if any(plan.level == self.level and plan.follows_lyrics for plan in batch.plan.levels):
+                    labels = heard_labels(prior, own, labels, windows)
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 
