@@ -59,14 +59,19 @@ def main(words: Sequence[str] | None = None) -> int:
         listeners = made.train_listeners(
             made.through(networks, made.cut_clips(train, rate, samples), networks.top), rate
         )
-    rows = []
+    path = said.run / "follow.json"
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     for density in said.density:
         texts = lyrics_of(unseen, said.songs, density, said.seconds)
         for follows in (False, True):
-            row = measure(networks, listeners, texts, said.seconds, follows) | {"density": density}
+            key = {"density": density, "follows": follows, "songs": said.songs, "seconds": said.seconds}
+            if any(key.items() <= row.items() for row in rows):
+                continue
+            row = key | measure(networks, listeners, texts, said.seconds, follows)
             print(json.dumps(row), file=sys.stderr, flush=True)
             rows.append(row)
-            (said.run / "follow.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows.sort(key=lambda row: (row["density"], row["follows"]))
     print(as_markdown(rows))
     return 0
 
@@ -122,8 +127,6 @@ def measure(
     wrong = [words_heard(one, texts[place - 1][2]) for place, one in enumerate(heard)]
     once, visited, repeated, skipped, number = np.sum(judged, axis=0)
     return {
-        "follows": follows,
-        "songs": len(texts),
         "once": once / number,
         "visited": visited / number,
         "repeated": repeated / number,

@@ -108,6 +108,8 @@ def write_lyrics(
         words["artist"] or "unknown", words["genre"] or "unknown", begin, characters, temperature, top_k, top_p, seeds
     )
     model = open_model(name, revision=revision, dtype=options["dtype"], device=options["device"]) if can_tell else None
+    if model is not None:
+        model.prior(processor.lyric_level)  # so that it is read once, and stays until all is told
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         if text is not None:
             found = likelihoods(model, processor, wish, text)

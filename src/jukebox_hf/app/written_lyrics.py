@@ -4,6 +4,7 @@ Flows in: what was asked for, an open model. Flows out: text in the characters t
 character, as it is and shuffled.
 """
 
+import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def likelihoods(model: Any, processor: Any, wish: Wish, text: str) -> dict[str, 
             shuffled[name] = [_shuffled(text, name, pieces, rng) for _ in range(_SHUFFLES)]
     texts = [text, *(one for others in shuffled.values() for one in others)]
     found = model.lyric_log_likelihood(processor([wish.words(one) for one in texts]))
-    bits = [-float(one.double().mean()) / 0.6931471805599453 for one in found]
+    bits = [-float(one.double().mean()) / math.log(2) for one in found]
     told = {"as_written": bits[0]}
     for index, name in enumerate(shuffled):
         own = bits[1 + index * _SHUFFLES : 1 + (index + 1) * _SHUFFLES]
@@ -168,9 +169,9 @@ def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(writer)
-        return AutoModelForCausalLM.from_pretrained(writer).eval(), tokenizer
-    except (ValueError, OSError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
+        return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
+    except (ValueError, OSError, KeyError, ImportError) as error:
         said = " ".join(sentence_of(error).split())
         raise ValueError(
             f"--writer {writer} cannot be opened as a causal language model of transformers ({said:.200}); name its "

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -400,7 +401,10 @@ def with_words(request: SongRequest, model: JukeboxModel, processor: JukeboxProc
     seconds = request.song_seconds or request.seconds or _default_seconds(model.config)
     characters = fitting_characters(model.config, seconds - (request.lyrics_from or 0.0))
     said = {name: getattr(request, name) for name in ("artist", "genre", "seed")}
-    (written,) = model.write_lyrics(processor(said), characters=characters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of names, which are said once the song is planned
+        inputs = processor(said)
+    (written,) = model.write_lyrics(inputs, characters=characters)
     text = processor.tokenizer.decode_lyrics(written.ids, processor.lyric_level).strip()
     require(text != "", f"the model wrote no words for seed {request.seed}; give another --seed, or the words")
     return replace(request, lyrics=text, lyrics_written=True)
