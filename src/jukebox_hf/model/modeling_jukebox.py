@@ -363,7 +363,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
         offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
         batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
-        aligner = BatchAligner(priors, batches) if arguments.return_alignment else None
+        aligner = BatchAligner(priors, batches, arguments.follow_lyrics) if arguments.return_alignment else None
         self._check_priors_of(batches)
         coarsest, finest = batches[0].plan.levels[0].level, batches[0].plan.levels[-1].level
         ending = criteria and Ending(criteria, codes_between_ends(self.config, coarsest))
@@ -379,10 +379,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, PreTrainedModel, Generation
             self._check_takes(batches, arguments)
             batches, takes = write_takes(priors, batches, arguments.taking, arguments.compute, listeners)
             left = [refined(batch) for batch in batches]
-            aligner = aligner and BatchAligner(priors, batches)
+            aligner = aligner and BatchAligner(priors, batches, arguments.follow_lyrics)
         if ending is not None:
             batches, listeners = end_early(priors, batches, arguments, listeners), replace(listeners, ending=None)
-            left, aligner = batches, aligner and BatchAligner(priors, batches)
+            left, aligner = batches, aligner and BatchAligner(priors, batches, arguments.follow_lyrics)
         states = [batch.state for batch in batches]
         after_level = aligner and aligner.after_level
         for written in sample_songs(priors, left, arguments.compute, listeners, after_level):

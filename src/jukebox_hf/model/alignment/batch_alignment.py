@@ -20,6 +20,7 @@ from ..songs.song_batches import batch_size, level_labels, song_samples, warn_of
 from ..songs.song_codes import Codes, read_codes, state_of
 from ..songs.song_plan import check_follows, level_windows
 from ..songs.song_state import SongState
+from ..songs.windows import Window
 from .alignment import SongAlignment, align_song
 
 
@@ -71,8 +72,11 @@ def align_songs(
         model.take_back(level)
 
 
-def _followed(prior: JukeboxPrior, codes: Tensor, labels: LevelLabels) -> LevelLabels:
-    return heard_labels(prior, codes, labels, level_windows(prior.config, len(codes)))
+def _followed(
+    prior: JukeboxPrior, codes: Tensor, labels: LevelLabels, windows: Sequence[Window] | None = None
+) -> LevelLabels:
+    """The labels of a song that followed its lyrics, in these windows or in those that are planned by default."""
+    return heard_labels(prior, codes, labels, windows or level_windows(prior.config, len(codes)))
 
 
 def labelled_codes(
@@ -119,8 +123,8 @@ class BatchAligner:
         ValueError: a model that cannot align, before anything is written.
     """
 
-    def __init__(self, model: Priors, batches: Sequence[SongBatch]) -> None:
-        self._model, self._batches = model, batches
+    def __init__(self, model: Priors, batches: Sequence[SongBatch], follow_lyrics: bool = False) -> None:
+        self._model, self._batches, self._follows = model, batches, follow_lyrics
         self.level = lyric_level(model.config)
         self.found: dict[int, SongAlignment] = {}
         require(
@@ -151,8 +155,8 @@ class BatchAligner:
             for index, song in enumerate(batch.songs):
                 own = state.codes[self.level][index][: batch.plan.samples // hop]
                 labels = batch.labels[self.level][index]
-                if any(plan.level == self.level and plan.follows_lyrics for plan in batch.plan.levels):
-                    labels = heard_labels(prior, own, labels, windows)
+                if self._follows:
+                    labels = _followed(prior, own, labels, windows)
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 
