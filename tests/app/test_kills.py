@@ -17,6 +17,12 @@ KINDS = {
         ("--backend", "eager", "--jacobi", "2=8"),
         "state.safetensors",
     ),
+    "following its lyrics": (
+        ("--seconds", "0.1", "--levels", "2", "--follow-lyrics"),
+        (),
+        ("--backend", "eager"),
+        "state.safetensors",
+    ),
     "the second time of stereo": (
         ("--seconds", "0.02", "--stereo"),
         (),

@@ -38,6 +38,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("studio.md", "bash"): "tests/app/studio/test_page.py",
     ("studio.md", "python"): "tests/app/studio/test_page.py",
     ("stereo.md", "bash"): "tests/docs/test_how_to.py",
+    ("words-from-the-model.md", "bash"): "tests/docs/test_how_to.py",
+    ("words-from-the-model.md", "python"): "tests/docs/test_examples.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",
     ("serve.md", "bash"): "tests/docs/test_serving_pages.py",
@@ -179,6 +181,14 @@ def test_lyrics_and_time(here, run_cli):
     _, printed = _run_python(_python(page).replace("seconds=1", "seconds=0.1"))
     assert "boat" in printed
     assert (here / "row.lrc").read_text().startswith("[ar:the testers]")
+
+
+@pytest.mark.usefixtures("here")
+def test_words_from_the_model():
+    names, printed = _run_python(_python("docs/how-to/words-from-the-model.md").replace("seconds=1,", "seconds=0.1,"))
+    assert names["song"]["lyrics"] in printed
+    assert "bits per character" in printed
+    assert names["likelihoods"].shape == (23,)
 
 
 def test_convert_a_checkpoint(here, run_cli, monkeypatch):

@@ -111,3 +111,12 @@ def test_stereo(run, folder):
     for command in _commands("stereo.md"):
         assert "correlate by" in run(command)
     assert (folder / "wide.wav").read_bytes()[400:] == (folder / "wide-again.wav").read_bytes()[400:]
+
+
+@pytest.mark.usefixtures("printed")
+def test_words_from_the_model(run, folder):
+    written, begun, _, compared = map(run, _commands("words-from-the-model.md"))
+    assert "bits per character" in written
+    assert begun.startswith("Row, row, row your ")
+    assert json.loads(compared)["as_written"] > 0
+    assert json.loads((folder / "its-own-words.json").read_text())["request"]["lyrics_written"] is True

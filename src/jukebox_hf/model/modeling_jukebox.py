@@ -64,6 +64,7 @@ from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .networks.plain_modules import check_in_memory
+from .sampling.sampling_ops import SamplingSettings
 from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
 from .songs.early_ends import check_followable, codes_between_ends, end_early
 from .songs.generation_arguments import (
@@ -73,6 +74,7 @@ from .songs.generation_arguments import (
     read_generate_arguments,
 )
 from .songs.level_sampler import Listeners
+from .songs.lyric_writing import WrittenLyrics, song_lyric_log_likelihoods, write_song_lyrics
 from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
@@ -349,6 +351,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
                 dictionary by level); `guidance_on`; `draw` "inverse" or "gumbel"; `do_sample=False` for the likeliest
                 code; `levels` to write; `seed` (the songs of a batch count on from it); `parallel_windows` (see
                 `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that later windows read again;
+                `follow_lyrics` (docs/how-to/lyrics-and-time.md);
                 `takes` of the top level, of which the best `keep` are refined, `choose_by` "likelihood", "self" or
                 "lyrics" (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound
                 memory; `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
@@ -362,7 +365,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
         batches, arguments, hook = self._batches(inputs, generation_config, logits_processor, codes, kwargs)
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
-        aligner = BatchAligner(priors, batches) if arguments.return_alignment else None
+        aligner = BatchAligner(priors, batches, arguments.follow_lyrics) if arguments.return_alignment else None
         self._check_priors_of(batches)
         coarsest, finest = batches[0].plan.levels[0].level, batches[0].plan.levels[-1].level
         ending = criteria and Ending(criteria, codes_between_ends(self.config, coarsest))
@@ -378,10 +381,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
             self._check_takes(batches, arguments)
             batches, takes = write_takes(priors, batches, arguments.taking, arguments.compute, listeners)
             left = [refined(batch) for batch in batches]
-            aligner = aligner and BatchAligner(priors, batches)
+            aligner = aligner and BatchAligner(priors, batches, arguments.follow_lyrics)
         if ending is not None:
             batches, listeners = end_early(priors, batches, arguments, listeners), replace(listeners, ending=None)
-            left, aligner = batches, aligner and BatchAligner(priors, batches)
+            left, aligner = batches, aligner and BatchAligner(priors, batches, arguments.follow_lyrics)
         states = [batch.state for batch in batches]
         after_level = aligner and aligner.after_level
         for written in sample_songs(priors, left, arguments.compute, listeners, after_level):
@@ -506,12 +509,18 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
 
     @torch.no_grad()
     def align(
-        self, inputs: Mapping[str, Any], codes: Codes, *, layer: int | None = None, head: int | None = None
+        self,
+        inputs: Mapping[str, Any],
+        codes: Codes,
+        *,
+        layer: int | None = None,
+        head: int | None = None,
+        follow_lyrics: bool = False,
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
-        return align_songs(self, inputs, codes, layer=layer, head=head)
+        return align_songs(self, inputs, codes, layer=layer, head=head, follow_lyrics=follow_lyrics)
 
     @torch.no_grad()
     def repaint(
@@ -572,9 +581,50 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)
         batches, scores = sing_songs(priors, asked, arguments.compute, Listeners(hook))
         states = [batch.state for batch in batches]
-        alignment = tuple(align_songs(priors, given, SongState.joined(states))) if arguments.return_alignment else None
+        alignment = None
+        if arguments.return_alignment:
+            follows = {"follow_lyrics": arguments.follow_lyrics}
+            alignment = tuple(align_songs(priors, given, SongState.joined(states), **follows))
         songs = self._listen(batches, states, min(asked[0].spans), arguments.return_codes)
         return replace(songs, alignment=alignment, repaint=tuple(scores))
+
+    @torch.no_grad()
+    def write_lyrics(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        characters: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> list[WrittenLyrics]:
+        """Write words for songs: the prior that reads lyrics has learnt to write them too.
+
+        Args:
+            inputs: what `JukeboxProcessor` gives: artist and genre are told (an encoder hears neither), and lyrics are
+                what the words go on from. None: an unknown artist.
+            characters: how many to write at most; None: as many as a window holds.
+            temperature, top_k, top_p: how boldly to draw, as in `generate`.
+            seed: of the first song; None: the songs' own, or new ones.
+
+        Returns:
+            By song: the `ids` of the characters, which `tokenizer.decode_lyrics` makes text of, and the bits of each.
+
+        Raises:
+            ValueError: a model that has no lyrics or never learnt to write them, in one sentence.
+        """
+        settings = SamplingSettings(temperature=plain(temperature), top_k=plain(top_k), top_p=plain(top_p))
+        how = {"characters": plain(characters), "settings": settings, "seed": plain(seed)}
+        return write_song_lyrics(self, inputs or {}, **how)
+
+    @torch.no_grad()
+    def lyric_log_likelihood(self, inputs: Mapping[str, Any]) -> list[Tensor]:
+        """How likely the model finds the lyrics of songs: (T,) natural logarithms each, one for each character.
+
+        Errors as in `write_lyrics`.
+        """
+        return song_lyric_log_likelihoods(self, inputs)
 
     @torch.no_grad()
     def score(self, inputs: Mapping[str, Any], codes: Codes, *, level: int | None = None) -> list[SongScore]:

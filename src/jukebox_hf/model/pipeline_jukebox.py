@@ -32,6 +32,7 @@ from .inputs.tokenization_jukebox import JukeboxTokenizer
 from .modeling_jukebox import JukeboxModel
 from .networks.free_memory import free_bytes
 from .songs.generation_arguments import KNOWN
+from .songs.lyric_writing import AUTO, fitting_characters, writing_level
 
 logger = logging.get_logger(__name__)
 
@@ -45,6 +46,7 @@ _DIRECT = (
 )
 _OF_BATCHES = ("batch_size", "num_workers")
 _TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
+_WRITTEN = "written_characters"  # lyrics that the model wrote, as code points
 _TOLD = "told_as_json"  # of takes, as code points too: a batch is taken apart as tensors
 
 
@@ -117,6 +119,7 @@ class JukeboxPipeline(TextToAudioPipeline):
 
         Returns:
             `{"audio": float32 (S,), "sampling_rate": int}`, for a list a list of them, for a generator an iterator;
+            with `lyrics="auto"` the `"lyrics"` that the model wrote;
             with `takes=8` the best of as many, and `"takes"`, what the scores of all of them are; with
             `stereo=True` audio of (2, S) and its `"correlation"`; with
             `repaint=(4.2, 6.8)` and `codes` these seconds of an older song sung again (`JukeboxModel.repaint`).
@@ -225,12 +228,31 @@ class JukeboxPipeline(TextToAudioPipeline):
         return {**(preprocess_params or {}), **words, **aligned}, {**generate, **wanted}, wanted
 
     def preprocess(self, song: Any, return_alignment: bool = False, **words: Any) -> Mapping[str, Tensor]:
-        """Words to tensors, one row; the lyrics as typed go along where they are to be timed."""
+        """Words to tensors, one row; the lyrics as typed go along where they are to be timed, or were written now."""
+        song, words, written = self._worded(song, words)
         inputs = self.model.with_adapter_names(self.processor)(song, **words)
+        inputs[_WRITTEN] = torch.tensor([[*map(ord, written)] or [0]], device="cpu")
         if return_alignment:
             typed = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] or ""
             inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]], device="cpu")
         return inputs
+
+    def _worded(self, song: Any, words: dict[str, Any]) -> tuple[Any, dict[str, Any], str]:
+        """The song and the words for all, and what the model wrote where they leave the lyrics to it: "" elsewhere."""
+        given = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)
+        if given["lyrics"] != AUTO:
+            return song, words, ""
+        if given["seed"] is None:
+            given["seed"] = int(torch.randint(2**31, (1,), device="cpu"))
+        prior = self.model.config.prior_configs[writing_level(self.model.config)]
+        seconds = given["song_seconds"] or given["seconds"] or prior.window_samples / prior.sampling_rate
+        characters = fitting_characters(self.model.config, seconds - (given["lyrics_from"] or 0.0))
+        said = {name: given[name] for name in ("artist", "genre", "seed")}
+        inputs = self.model.with_adapter_names(self.processor)(said)
+        (found,) = self.model.write_lyrics(inputs, characters=characters)
+        given["lyrics"] = self.tokenizer.decode_lyrics(found.ids, prior.level).strip()
+        own = {name: value for name, value in given.items() if value is not None}
+        return own, {name: value for name, value in words.items() if name not in SONG_WORDS}, given["lyrics"]
 
     def _forward(self, model_inputs: Mapping[str, Tensor], **generate: Any) -> dict[str, Tensor]:
         """Songs as batch-first tensors only, so that transformers can take a batch apart again."""
@@ -240,7 +262,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         if "generation_config" in generate:  # replaces all of them, as in transformers
             given = {}
         inputs = dict(model_inputs)
-        typed = inputs.pop(_TYPED, None)
+        typed, written = inputs.pop(_TYPED, None), inputs.pop(_WRITTEN)
         said = {**given, "keep_loaded": self._keep_loaded(), **generate}
         stretch = said.pop("repaint", None)
         sing = self.model.generate if stretch is None else partial(self.model.repaint, stretch=stretch)
@@ -257,6 +279,7 @@ class JukeboxPipeline(TextToAudioPipeline):
         if told:
             rows = [torch.tensor([*map(ord, json.dumps(song))], device="cpu") for song in told]
             codes[_TOLD] = pad_sequence(rows, batch_first=True, padding_value=ord(" "))
+        codes[_WRITTEN] = written
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
 
     def _keep_loaded(self) -> bool | None:
@@ -286,6 +309,8 @@ class JukeboxPipeline(TextToAudioPipeline):
             result["seed"] = int(songs["seeds"][0])
         if _TOLD in songs:
             result |= json.loads("".join(map(chr, songs[_TOLD][0].tolist())))
+        if written := "".join(map(chr, songs[_WRITTEN][0].tolist())).strip("\0"):
+            result["lyrics"] = written
         if return_alignment:
             lyrics = "".join(map(chr, songs[_TYPED][0].tolist())).lstrip("\0")
             encoding = self.processor.encode_lyrics(lyrics)

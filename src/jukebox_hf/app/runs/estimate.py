@@ -61,7 +61,7 @@ def estimate(planned: PlannedSongs, model: JukeboxModel) -> dict[str, Any]:
 def _seconds(planned: PlannedSongs, level_plan: LevelPlan, model: JukeboxModel, given: int, rows: int) -> float:
     """Reading windows, with as much known as they overlap, and writing the rest: each measured once."""
     window, rounds = level_plan.windows[-1], level_plan.rounds(len(planned.requests), planned.compute.batch)
-    known, reads, steps = 0, len(rounds), level_plan.total - given
+    known, reads, steps = 0, len(rounds) * (1 + level_plan.follows_lyrics), level_plan.total - given
     if level_plan.is_side_by_side:  # windows, and then their seams
         longest = sum(max(window.length for window in windows) for windows in rounds)
         steps = steps * (longest + len(rounds) * level_plan.mended) // level_plan.total

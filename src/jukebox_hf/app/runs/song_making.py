@@ -457,5 +457,6 @@ def plan_in_words(planned: PlannedSongs, backends: Mapping[int, str] | None = No
             **asdict(level_plan.settings),
             "draw_version": DRAWS[level_plan.settings.draw],
         }
+        | ({"follows_lyrics": True} if level_plan.follows_lyrics else {})
         for level_plan in planned.batch.plan.levels
     ]

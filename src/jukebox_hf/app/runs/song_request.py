@@ -82,10 +82,13 @@ class SongRequest:
     )
     lyrics: str = _song(
         "",
-        "All lyrics of the song.",
+        "All lyrics of the song; auto: the model writes them, by the seed.",
         values.read_lyric_text,
         is_word=True,
         file_help="File with the lyrics: text, LRC, SRT, WebVTT, JSON of timed words, or the .json of an older song.",
+    )
+    lyrics_written: bool = _song(
+        False, "The model wrote the lyrics.", values.read_switch, commands=(), is_inherited=False
     )
     lyric_times: str | None = _song(
         None,
@@ -223,6 +226,15 @@ class SongRequest:
         commands=("generate", "continue", "repaint"),
         argument="recall",
         parse=values.stretch,
+        is_inherited=False,
+    )
+    follow_lyrics: bool = _drawing(
+        False,
+        "Choose the lyrics of each window of the top level by where the song has got to in them, instead of assuming "
+        "that they are spread evenly.",
+        values.read_switch,
+        commands=("generate", "continue", "repaint"),
+        argument="follow_lyrics",
         is_inherited=False,
     )
     guidance_scale: str | None = _numbers_by_level(

@@ -29,6 +29,7 @@ from jukebox_hf.app.runs.planned_songs import (
     together,
     with_rows,
     with_sound,
+    with_words,
 )
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed, rank_among_processes
 from jukebox_hf.app.runs.run_options import RunOptions
@@ -45,6 +46,7 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
+from jukebox_hf.model.songs.lyric_writing import AUTO, writing_level
 from jukebox_hf.model.songs.song_state import SongState
 
 
@@ -136,14 +138,19 @@ class _SongRun:
         typed = [vars(request) | {"where": where} for (_, request), where in zip(new, called, strict=True)]
         check_listed([song for song in typed if song["strict"]], processor.tokenizer, config)
         how = {"names": called, **self._computing}
+        model = None
+        if any(request.lyrics == AUTO for _, request in new):
+            level = writing_level(config)  # refuses what never learnt to write, before weights are read
+            model = adapters.put_on(self._open(requests, choice))
+            model.check_priors([level])
+            new = self._worded(new, model, processor)
         asked = [request for _, request in new]
         all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
-        model = adapters.put_on(self._open(requests, choice))
+        model = model or adapters.put_on(self._open(requests, choice))
         model.check_priors(choice.levels)
         all_planned = with_sound(all_planned, asked, model, processor, **how)
-        files = adapters.noted_in(
-            fingerprint(one.model, model, choice.levels)
-        )  # reads every weight, so what can fail comes first
+        # It reads every weight, so what can fail comes first.
+        files = adapters.noted_in(fingerprint(one.model, model, choice.levels))
         all_planned = [
             replace(noted(planned, files.as_notes()), group=self.by_name[target.name].group)
             for planned, (target, _) in zip(all_planned, new, strict=True)
@@ -169,6 +176,21 @@ class _SongRun:
             self.is_begun.append(True)
         self.is_begun.append(True)
         return self._told(finished | self._made((*jobs, *fresh), model, processor))
+
+    def _worded(
+        self, new: Sequence[tuple[SongTarget, SongRequest]], model: JukeboxModel, processor: JukeboxProcessor
+    ) -> list[tuple[SongTarget, SongRequest]]:
+        """The songs with words, written now where they are left to the model; takes of one song sing the same."""
+        found, written = [], {}
+        for target, request in new:
+            group = self.by_name[target.name].group_name
+            if request.lyrics == AUTO:
+                if group not in written:
+                    written[group] = with_words(request, model, processor).lyrics
+                    self.progress.say(f"jukebox-hf: the model wrote: {written[group]}")
+                request = replace(request, lyrics=written[group], lyrics_written=True)
+            found.append((target, request))
+        return found
 
     def _called(self, names: Sequence[str]) -> list[str]:
         """What a refusal calls each song: by its name where there are several, and by its line of a songs.jsonl."""
@@ -356,6 +378,8 @@ class _SongRun:
     def _check_same(self, song: _OneSong, recorded: SongRequest) -> None:
         """What is said again must be what was said at first."""
         said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
+        if song.given.get("lyrics") == AUTO and recorded.lyrics_written:
+            said -= {"lyrics"}
         wanted = replace(recorded, **{k: v for k, v in vars(read_request(song.given)).items() if k in said})
         different = differences(recorded, wanted)
         require(

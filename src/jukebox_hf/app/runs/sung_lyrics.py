@@ -68,5 +68,5 @@ def _of_one(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what there is to say of the words was said before the first step
         inputs = processor({name: getattr(request, name) for name in SONG_WORDS_OF_REQUESTS})
-        (found,) = model.align(inputs, own)
+        (found,) = model.align(inputs, own, follow_lyrics=request.follow_lyrics)
     return timed(found, request.lyrics, processor)

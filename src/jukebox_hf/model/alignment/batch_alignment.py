@@ -13,10 +13,14 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..inputs.song_inputs import read_songs
+from ..networks.modeling_jukebox_prior import JukeboxPrior
+from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch, check_timing
 from ..songs.song_batches import batch_size, level_labels, song_samples, warn_of_other_lengths
 from ..songs.song_codes import Codes, read_codes, state_of
+from ..songs.song_plan import check_follows, level_windows
 from ..songs.song_state import SongState
+from ..songs.windows import Window
 from .alignment import SongAlignment, align_song
 
 
@@ -41,6 +45,7 @@ def align_songs(
     *,
     layer: int | None = None,
     head: int | None = None,
+    follow_lyrics: bool = False,
 ) -> list[SongAlignment]:
     """Align songs whose codes are known, generated or encoded from recordings.
 
@@ -49,6 +54,7 @@ def align_songs(
         inputs: as for `JukeboxModel.generate`; only words and times in the song count.
         codes: of at least the level with lyrics, as `generate` takes them.
         layer, head: instead of the configuration's.
+        follow_lyrics: windows read what they read while such songs were written.
 
     Raises:
         ValueError: inputs, codes or times that do not fit, in one sentence.
@@ -57,10 +63,20 @@ def align_songs(
     songs = labelled_codes(model.config, inputs, codes, level)
     prior = model.lend(level)
     try:
+        if follow_lyrics:
+            check_follows(prior.config)
+            songs = [(own, _followed(prior, own, labels), upper) for own, labels, upper in songs]
         return [align_song(prior, own, labels, layer=layer, head=head) for own, labels, _ in songs]
     finally:
         del prior
         model.take_back(level)
+
+
+def _followed(
+    prior: JukeboxPrior, codes: Tensor, labels: LevelLabels, windows: Sequence[Window] | None = None
+) -> LevelLabels:
+    """The labels of a song that followed its lyrics, in these windows or in those that are planned by default."""
+    return heard_labels(prior, codes, labels, windows or level_windows(prior.config, len(codes)))
 
 
 def labelled_codes(
@@ -107,8 +123,8 @@ class BatchAligner:
         ValueError: a model that cannot align, before anything is written.
     """
 
-    def __init__(self, model: Priors, batches: Sequence[SongBatch]) -> None:
-        self._model, self._batches = model, batches
+    def __init__(self, model: Priors, batches: Sequence[SongBatch], follow_lyrics: bool = False) -> None:
+        self._model, self._batches, self._follows = model, batches, follow_lyrics
         self.level = lyric_level(model.config)
         self.found: dict[int, SongAlignment] = {}
         require(
@@ -139,6 +155,8 @@ class BatchAligner:
             for index, song in enumerate(batch.songs):
                 own = state.codes[self.level][index][: batch.plan.samples // hop]
                 labels = batch.labels[self.level][index]
+                if self._follows:
+                    labels = _followed(prior, own, labels, windows)
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 

@@ -57,6 +57,8 @@ class LevelLabels:
             one above. Label rows, which hold one, have the one above in any case.
         lyric_starts: second of the song at which each of the lyrics' characters begins, which then choose those of a
             window; empty: they are spread evenly.
+        is_followed: whether these were heard while the song is written, not said; so there may be more characters than
+            a song of its length has room for.
     """
 
     config: JukeboxPriorConfig
@@ -67,6 +69,7 @@ class LevelLabels:
     artist_mix: tuple[LabelPart, ...] = ()
     genre_mix: tuple[LabelPart, ...] = ()
     lyric_starts: tuple[float, ...] = ()
+    is_followed: bool = False
 
     @classmethod
     def of(
@@ -116,7 +119,7 @@ class LevelLabels:
         is_blank = np.array(self.lyrics.ids, dtype=np.int64) == self.config.lyric_filler if is_filled_behind else None
         rate, starts = self.config.sampling_rate, self.lyric_starts
         if starts and is_filled_behind:
-            return placed_lyric_span(starts, length, timing, rate, is_blank)
+            return placed_lyric_span(starts, length, timing, rate, is_blank, may_overflow=self.is_followed)
         if starts:
             return timed_lyric_span(starts, length, timing.middle_second(rate))
         return lyric_span(num_characters, length, timing, is_filled_behind, is_blank)

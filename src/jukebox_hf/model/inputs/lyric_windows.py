@@ -165,7 +165,13 @@ def timed_lyric_span(starts: Sequence[float], length: int, middle: float, is_fil
 
 
 def placed_lyric_span(
-    starts: Sequence[float], length: int, timing: SongTiming, rate: int, blank: np.ndarray
+    starts: Sequence[float],
+    length: int,
+    timing: SongTiming,
+    rate: int,
+    blank: np.ndarray,
+    *,
+    may_overflow: bool = False,
 ) -> np.ndarray:
     """Put the words of a window into the slots of their times, for a prior that has learnt what is sung when: (N,).
 
@@ -178,9 +184,10 @@ def placed_lyric_span(
         length: characters that the prior reads per window (N).
         rate: samples per second.
         blank: (C,) bool, where words may be parted.
+        may_overflow: denser lyrics are placed too, and those that find no slot before the song's end are not shown.
     """
     count, told = len(starts), timing.told()
-    if count > length * timing.total_samples // told.total_samples:
+    if not may_overflow and count > length * timing.total_samples // told.total_samples:
         return timed_lyric_span(starts, length, timing.middle_second(rate), is_filled_behind=True)
     begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))  # of words
     shown = np.full(length, -1)

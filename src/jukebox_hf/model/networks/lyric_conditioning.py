@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..checks.validation import is_integer, is_number, require
 from ..configuration.configuration_jukebox import JukeboxPriorConfig
+from .character_models import CharacterModel, EncoderCharacters, PrefixCharacters
 from .initialization import scaled_linear
 from .plain_modules import compute_dtype
 from .transformer import FloatLayerNorm, JukeboxTransformer, TransformerSettings
@@ -62,6 +63,10 @@ class LyricPrefix(NoLyrics):
     def loss(self, logits: Tensor, states: Tensor | None, lyric_ids: Tensor | None) -> Tensor | None:
         return bits(logits[:, : self.config.prefix_length], lyric_ids)
 
+    def characters(self, prior: nn.Module, start: Tensor | None) -> CharacterModel:
+        """What writes characters, of the prior that this is a part of, told artist and genre."""
+        return PrefixCharacters(prior, start)
+
     def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[CharacterTable, ...]:
         return embedding, head
 
@@ -85,6 +90,10 @@ class LyricEncoder(NoLyrics):
 
     def loss(self, logits: Tensor, states: Tensor | None, lyric_ids: Tensor | None) -> Tensor | None:
         return bits(self.head(states.to(compute_dtype(self.head))), lyric_ids)
+
+    def characters(self, prior: nn.Module, start: Tensor | None) -> CharacterModel:
+        """What writes characters; it was told neither artist nor genre."""
+        return EncoderCharacters(self.transformer, (self.projection, self.norm, self.head))
 
     def tables(self, embedding: nn.Embedding, head: nn.Linear) -> tuple[CharacterTable, ...]:
         return self.transformer.token_embedding, self.head

@@ -26,6 +26,7 @@ from ..files.weight_types import KeepsFloat32
 from .attention import LayerSettings
 from .attention_kinds import Grid
 from .cache import JukeboxCache
+from .character_models import CharacterModel, character_log_likelihood, check_writes_lyrics
 from .conditioning import Conditioning, LabelEmbedding, TimingEmbedding, UpperConditioner
 from .initialization import init_module
 from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
@@ -354,6 +355,61 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             attention = block.attention.probabilities(hidden, conditioning.lyric_states, wanted)
             found[layer] = attention[:, :, prefix:, : self.config.lyric_length]
         return found
+
+    # --- words ---
+
+    def characters(
+        self,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
+    ) -> CharacterModel:
+        """What this prior has learnt of words: it predicts characters of lyrics, one row at a time.
+
+        Args:
+            artist_ids: (1,), and the others as in `forward`; None: unknown ones. A lyric encoder is told none of them.
+
+        Raises:
+            ValueError: a prior without lyrics, or one that has not learnt to write them, in one sentence.
+        """
+        check_writes_lyrics(self.config)
+        if self.labels is None:
+            return self.lyrics.characters(self, None)
+        device = self.transformer.position_embedding.weight.device
+        artist_ids = torch.zeros(1, dtype=torch.long, device=device) if artist_ids is None else artist_ids
+        genre_ids = torch.zeros(1, 1, dtype=torch.long, device=device) if genre_ids is None else genre_ids
+        told = {"artist_ids": artist_ids, "genre_ids": genre_ids}
+        weights = {"artist_weights": artist_weights, "genre_weights": genre_weights}
+        check_inputs(self.config, None, only=tuple(told), **told, **weights)
+        return self.lyrics.characters(self, self._start(artist_ids, genre_ids, artist_weights, genre_weights))
+
+    @torch.no_grad()
+    def lyric_log_likelihood(
+        self,
+        lyric_ids: Tensor,
+        artist_ids: Tensor | None = None,
+        genre_ids: Tensor | None = None,
+        artist_weights: Tensor | None = None,
+        genre_weights: Tensor | None = None,
+    ) -> Tensor:
+        """How likely this prior finds each character of a text, told those before it.
+
+        Args:
+            lyric_ids: (T,) int64 of any length; beyond `lyric_length` windows go on from half of the one before.
+            artist_ids: (1,), and the others as in `characters`.
+
+        Returns:
+            (T,) float32, natural logarithms; divided by -ln 2, they are the bits of `forward`'s `lyric_loss`.
+
+        Raises:
+            ValueError: no text, ids that are no characters, or a prior that has not learnt to write lyrics.
+        """
+        model = self.characters(artist_ids, genre_ids, artist_weights, genre_weights)
+        check_ids("lyric_ids", lyric_ids, "(T,)", 1)
+        require(len(lyric_ids) > 0, "lyric_ids is empty; give the characters of a text")
+        check_ranges(Allowed("lyric_ids", lyric_ids, 0, model.size - 1, "use characters of its own tokenizer"))
+        return character_log_likelihood(model, lyric_ids.long())
 
     # --- sampling ---
 

@@ -29,9 +29,11 @@ _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend", "jacobi")
 _ANSWERS = ("return_codes", "return_alignment")
 _TAKING = ("takes", "keep", "choose_by")
-_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, "stereo", *_ANSWERS)
+_SWITCHES = ("stereo", "follow_lyrics")
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_SWITCHES, *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
-_OF_SONGS = ("seconds", "seed", "levels", "recall", "num_return_sequences")  # of a call, no defaults of a model
+# Of a call, no defaults of a model.
+_OF_SONGS = ("seconds", "seed", "levels", "recall", "follow_lyrics", "num_return_sequences")
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
@@ -56,6 +58,7 @@ class GenerateArguments:
         recall: seconds from and to which a stretch lies, and from which it is read again, or None; see `plan_song`.
         taking: how many takes to write of each, and which to keep; None: one.
         stereo: write the finer levels a second time, for two channels.
+        follow_lyrics: see `plan_song`.
     """
 
     seconds: float | None
@@ -73,6 +76,7 @@ class GenerateArguments:
     recall: tuple[float, float, float | None] | None = None
     taking: TakesWanted | None = None
     stereo: bool = False
+    follow_lyrics: bool = False
 
 
 def default_generation_config(config: JukeboxConfig) -> GenerationConfig:
@@ -153,7 +157,7 @@ def read_generate_arguments(
     )
     for name in ("max_new_tokens", "num_return_sequences"):
         _check_count(name, said.get(name))
-    for name in ("stereo", *_ANSWERS):
+    for name in (*_SWITCHES, *_ANSWERS):
         read_flag(name, said.get(name))
     check_seed(said.get("seed", 0))
     seconds = said.get("seconds")
@@ -190,6 +194,7 @@ def read_generate_arguments(
         recall=_read_recall(said.get("recall")),
         taking=read_takes(said),
         stereo=said.get("stereo", False),
+        follow_lyrics=said.get("follow_lyrics", False),
     )
 
 

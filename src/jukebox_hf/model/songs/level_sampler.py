@@ -25,6 +25,7 @@ from ..sampling.window_decoder import DecodeOptions, WindowDecoder
 from .code_listeners import Ending, LogitsHook, WindowListener
 from .contrasts import told_less
 from .draw_notes import draw_noted
+from .lyric_following import LyricFollower
 from .song_plan import ComputeOptions, LevelPlan
 from .song_state import SongState
 from .windows import Window
@@ -97,6 +98,7 @@ class LevelSampler:
         self.pace = Pace(jacobi, prior.config.context_length)
         self._decoder: WindowDecoder | None = None  # one at a time: caches are large
         self._listener: WindowListener | None = None  # of the window that is open
+        self._follower = LyricFollower(prior, plan.windows, labels) if plan.follows_lyrics else None
         self.ended: dict[int, int] = {}
 
     def rows(self, state: SongState, windows: Sequence[Window]) -> list[WindowRow]:
@@ -241,7 +243,10 @@ class LevelSampler:
         """What conditions a row: labels but for what is hidden, and the codes above that exist, never padding."""
         config, level = self.prior.config, self.plan.level
         upper_codes = state.codes[level + 1][row.song] if config.upper_strides else None
-        labels = told_less(self.labels[row.song], hidden)
+        labels = self.labels[row.song]
+        if self._follower is not None:
+            labels = self._follower.labels(row.song, state.codes[level][row.song], row.window)
+        labels = told_less(labels, hidden)
         inputs = conditions_of(config, labels, row.window, upper_codes, len(row.known))
         return {name: value.to(self.prior.device) for name, value in inputs.items()}
 

@@ -25,6 +25,7 @@ from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .code_listeners import LogitsHook
 from .contrasts import guided_plan
 from .generation_arguments import GenerateArguments
+from .lyric_following import check_followed
 from .song import SongBatch, check_batch
 from .song_codes import Codes, read_codes, state_of
 from .song_plan import plan_song, told_song_samples
@@ -134,6 +135,7 @@ def _batch(
         hop_fractions=arguments.hop_fractions,
         parallel_windows=arguments.parallel_windows,
         recall=_recall(arguments.recall, config.sampling_rate),
+        follow_lyrics=arguments.follow_lyrics,
         settings=arguments.settings,
     )
     for level_plan in plan.levels:
@@ -150,6 +152,9 @@ def _batch(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
         for prior in config.prior_configs
     )
+    for level_plan in plan.levels:
+        for song, own in zip(rows, labels[level_plan.level], strict=True) if level_plan.follows_lyrics else ():
+            check_followed(own, song)
     _warn_of_long_lyrics(labels)
     own = SongState(
         tuple(tuple(level[song] for song in rows) for level in state.codes),
@@ -356,7 +361,7 @@ def _first_state(
     if isinstance(codes, SongState):
         state = SongState(codes.codes, codes.seeds if seeds is None else tuple(seeds), codes.notes)
     else:
-        state = state_of(config, codes, _seeds(songs) if seeds is None else seeds)
+        state = state_of(config, codes, song_seeds(songs) if seeds is None else seeds)
         given = [level for level, known in enumerate(state.codes) if any(map(len, known))]
         require(
             not given or not {*levels, levels[0] + 1}.isdisjoint(given),
@@ -389,7 +394,7 @@ def _with_prompt(
     return state
 
 
-def _seeds(songs: Mapping[str, Tensor]) -> list[int]:
+def song_seeds(songs: Mapping[str, Tensor]) -> list[int]:
     """As said song by song; else drawn by torch, so that `transformers.set_seed` decides them."""
     drawn = (
         torch.randint(2**31, (len(songs["seeds"]),), device="cpu").tolist()

@@ -68,6 +68,7 @@ class LevelPlan:
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
         recall: an earlier stretch that later windows read again.
+        follows_lyrics: whether the lyrics of each window are chosen by where the song has got to in them.
     """
 
     level: int
@@ -77,6 +78,7 @@ class LevelPlan:
     is_side_by_side: bool = False
     mended: int = 0
     recall: Recall | None = None
+    follows_lyrics: bool = False
 
     def at_once(self, batch: int | None) -> int | None:
         """How many windows are written at once where `batch` rows are; None for all."""
@@ -117,6 +119,7 @@ def plan_song(
     settings: SamplingSettings | Mapping[int, SamplingSettings] | None = None,
     parallel_windows: bool = False,
     recall: tuple[int, int, int | None] | None = None,
+    follow_lyrics: bool = False,
 ) -> SamplingPlan:
     """Plan a song of `samples` samples.
 
@@ -131,6 +134,7 @@ def plan_song(
             of each again from what is before it: many times faster, but another song (decision 027).
         recall: start and stop of a stretch in samples, which windows of the top level read again in place of the oldest
             codes they know, from a third sample on, or from the stretch's stop.
+        follow_lyrics: at the level that no other stands above, choose each window's lyrics by what was sung so far.
 
     Raises:
         ValueError: a length, level, fraction or size that cannot be sampled, in one sentence.
@@ -165,13 +169,34 @@ def plan_song(
             windows = level_windows(prior, total, fraction)
         mended = mended_codes(prior) if is_side_by_side else 0
         own_recall = None if prior.upper_strides or recall is None else _recall(recall, hops[level], windows)
-        plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended, own_recall))
+        follows = follow_lyrics and prior.lyrics != "none" and not prior.upper_strides
+        if follows:
+            check_follows(prior)
+        plans.append(LevelPlan(level, total, windows, own, is_side_by_side, mended, own_recall, follows))
     require(
         recall is None or any(plan.recall for plan in plans),
         f"recall is of the level that no other stands above, which is not among the levels {wanted} to write; leave it "
         f"out",
     )
+    require(
+        not follow_lyrics or any(plan.follows_lyrics for plan in plans),
+        f"follow_lyrics=True is of the level that no other stands above, and of models with lyrics, but the levels "
+        f"{wanted} to write have no such prior; leave it out",
+    )
     return SamplingPlan(whole, tuple(plans))
+
+
+def check_follows(config: JukeboxPriorConfig) -> None:
+    """Refuse a prior that cannot be heard where in its lyrics it is.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    require(
+        config.alignment_layer is not None,
+        f"follow_lyrics=True needs alignment_layer and alignment_head of prior_configs[{config.level}], which are "
+        f"None; find them with `jukebox-hf find-alignment-head`",
+    )
 
 
 def mended_codes(prior: JukeboxPriorConfig) -> int:

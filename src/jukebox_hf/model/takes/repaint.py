@@ -23,6 +23,7 @@ from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from ..songs.generation_arguments import GenerateArguments
 from ..songs.level_sampler import LevelSampler, Listeners, LogitsHook, WindowRow
 from ..songs.likelihood import code_bits
+from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch
 from ..songs.song_batches import batch_size, take_batches
 from ..songs.song_codes import Codes, read_codes
@@ -294,8 +295,9 @@ def choose_take(model: Priors, repaint: Repaint, state: SongState) -> tuple[Repa
     if follows:
         windows = [window_around(stretch.stop, len(songs[0]), prior.config.context_length)]
         part = Window(stretch.stop, windows[0].stop)
-    values = []
+    values, plan = [], repaint.batch.plan.levels[0]
     for own, told in zip(songs, labels, strict=True):
+        told = heard_labels(prior, own, told, plan.windows) if plan.follows_lyrics else told
         bits = code_bits(prior, own, told, windows=windows, start=part.start, stop=part.stop)
         values.append(float(bits.double().mean()))
     older, *own = values

@@ -19,6 +19,7 @@ from ..networks.free_memory import free_bytes
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.prior_memory import bytes_per_row
 from ..songs.level_sampler import Listeners
+from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch, sample_songs
 from ..songs.song_plan import ComputeOptions
 from ..songs.song_state import SongState
@@ -104,8 +105,10 @@ def write_takes(
 
 def score_rows(prior: JukeboxPrior, batch: SongBatch, state: SongState) -> list[SongScore]:
     """The score of each song of a batch whose first planned level is done."""
-    level = batch.plan.levels[0].level
-    pairs = zip(state.codes[level], batch.labels[level], strict=True)
+    plan = batch.plan.levels[0]
+    pairs = list(zip(state.codes[plan.level], batch.labels[plan.level], strict=True))
+    if plan.follows_lyrics:
+        pairs = [(codes, heard_labels(prior, codes, labels, plan.windows)) for codes, labels in pairs]
     return [score_song(prior, codes, labels) for codes, labels in pairs]
 
 
