@@ -24,6 +24,7 @@ CORE = [
 ]
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
+VOICE = ["pyworld>=0.3.5"]  # beside the programs flite and fluidsynth (decision 080); no wheels, so it is compiled
 QUANT = ["torchao>=0.18,<0.19"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
@@ -93,5 +94,13 @@ setup(
     cmdclass={"build_ext": BuildSteps},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
-    extras_require={"train": TRAIN, "features": FEATURES, "quant": QUANT, "test": TEST, "dev": DEV, "docs": DOCS},
+    extras_require={
+        "train": TRAIN,
+        "features": FEATURES,
+        "voice": VOICE,
+        "quant": QUANT,
+        "test": TEST,
+        "dev": DEV,
+        "docs": DOCS,
+    },
 )
