@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jukebox_hf.data.synthesis.recorded.bands import choose_band, number_of_bands, play
+from jukebox_hf.data.synthesis.recorded.bands import choose_band, number_of_bands, play, shifted
 from jukebox_hf.data.synthesis.recorded.pacing import even_borders, uneven_borders
 from jukebox_hf.data.synthesis.recorded.speakers import Phone
 from jukebox_hf.data.synthesis.recorded.spelling import spelt, syllables
@@ -131,3 +131,12 @@ def test_a_band_plays_within_the_notes_that_a_bank_holds(genre):
     assert {(program, sampled_pitch(pitch)) for program, pitch in asked if program >= 0} <= set(tuned_notes())
     assert all(abs(pitch - sampled_pitch(pitch)) <= 1 for _, pitch in asked)
     assert {key for program, key in asked if program < 0} <= set(drum_keys())
+
+
+@pytest.mark.parametrize("semitones", [-1, 0, 1])
+def test_notes_between_sampled_ones_are_played_faster_or_slower(semitones):
+    rate, hertz = 16_000, 220.0
+    tone = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
+    moved = shifted(tone, semitones)[2000:10_192]
+    found = np.abs(np.fft.rfft(moved * np.hanning(len(moved)), 1 << 17)).argmax() * rate / (1 << 17)
+    assert 1200 * np.log2(found / hertz) == pytest.approx(100 * semitones, abs=3)

@@ -1,8 +1,8 @@
 """`python -m examples.tiny.listen.clips OUT --bank voice-bank.zip [--vqvae FOLDER ...]`: clips for the tester.
 
 Flows in: a voice bank, and VQ-VAEs if their reconstructions are to be heard. Flows out: OUT/clips.csv and recordings,
-of songs that no corpus of a seed under 9000 holds, a cappella and with the band 10 dB below, as they are and through every
-level; OUT/convergence.json, the spectral convergence of every level.
+of songs that no corpus of a seed under 9000 holds, a cappella and with the band 10 dB below, as they are and through
+every level; OUT/convergence.json, the spectral convergence of every level.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Flows in: FOLDER/clips.csv (file, text, and columns to group by) and its recordings. Flows out: FOLDER/words.csv, what
 was understood, and FOLDER/word_error.json; a table on the screen. Runs in the environment of requirements.txt beside
-it, which has nothing of jukebox_hf; the tester is faster-whisper base, int8, greedy, English, one thread, and pinned by the
-hash of its weights.
+it, which has nothing of jukebox_hf; the tester is faster-whisper base, int8, greedy, English, one thread, and pinned by
+the hash of its weights.
 """
 
 import csv

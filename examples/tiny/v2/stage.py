@@ -49,6 +49,7 @@ class Stage:
         hours: of songs.
         processes: that make songs.
         is_cpu: no GPU here.
+        most_steps: of each network, however much time there is; None for no limit.
         report: what was done and how long it took.
     """
 
@@ -62,6 +63,7 @@ class Stage:
     hours: float
     processes: int
     is_cpu: bool
+    most_steps: int | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
     def left(self) -> float:
@@ -89,10 +91,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=Path, default=Path("examples/tiny/v2"))
     parser.add_argument("--work", type=Path, default=Path("runs/v2"))
     parser.add_argument("--cpu", action="store_true", help="train without a GPU")
+    parser.add_argument("--most-steps", type=int, help="of each network, to rehearse")
     args = parser.parse_args(words)
     deadline = time.monotonic() + 60 * args.minutes
     stage = Stage(args.out, args.work, args.bank, args.given, args.prior, deadline, args.sizes, args.hours,
-                  args.processes, args.cpu)  # fmt: skip
+                  args.processes, args.cpu, args.most_steps)  # fmt: skip
     try:
         if args.minutes * 60 <= 2 * _RESERVE:
             raise ValueError(f"minutes={args.minutes:g} leave no time to train; give at least 1")
@@ -153,7 +156,7 @@ def _train(stage: Stage, name: str, seconds: float, command: Callable[[Sequence[
     shutil.rmtree(stage.work / "probe", ignore_errors=True)
     step = max((took[1] - took[0]) / (_PROBES[1] - _PROBES[0]), 1e-3)
     room = _SPENT * (seconds - (time.monotonic() - began))
-    steps = max(int(room / step), 1)
+    steps = max(min(int(room / step), stage.most_steps or sys.maxsize), 1)
     stage.report.setdefault("steps", {})[name] = {"steps": steps, "seconds_per_step": round(step, 4)}
     settings |= {"output_dir": str(out.with_name(f"{name}-run")), "max_steps": steps}
     settings["save_steps"] = max(steps // 8, 1)
