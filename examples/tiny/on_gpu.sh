@@ -3,15 +3,15 @@
 #   examples/tiny/on_gpu.sh BANK OUT [--prior prior_top] [--given FOLDER] [--minutes 9] [--hours 6]
 # BANK is voice-bank.zip of a corpus of recorded voices, GIVEN a folder of pieces of earlier stages. Without --prior the
 # VQ-VAE is trained, from GIVEN if it is there. OUT then holds networks in pieces under 16 MB, and report.json.
-# What Python lacks there travels as wheels and pyworld's source in the folder WHEELS (docs/how-to/train-the-tiny-model.md).
+# What Python lacks there travels as wheels, and pyworld as source, in the folder WHEELS, if it is set.
 set -euo pipefail
-bank=$(realpath "$1") out=$(realpath -m "$2")
+bank=$(realpath "$1") out=$(realpath -m "$2") wheels=$(realpath -m "${WHEELS:-none}")
 shift 2
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${PYTHON:-python3}
 site=$(mktemp -d)
-if [ -n "${WHEELS:-}" ]; then
-  "$python" -m pip install -q --no-index --no-deps --no-build-isolation --target "$site" "$WHEELS"/*
+if [ -d "$wheels" ]; then
+  "$python" -m pip install -q --no-index --no-deps --no-build-isolation --target "$site" "$wheels"/*
 fi
 if ! "$python" -c "import jukebox_hf" 2>/dev/null; then # not installed: what setup.py puts together, as links
   mkdir "$site/jukebox_hf"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from examples.tiny.v2 import first_weights, pieces, stage
 from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
@@ -74,21 +74,25 @@ def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "MOST_BYTES", 1000)
     network = tmp_path / "network"
     network.mkdir()
-    for name, size in (("config.json", 20), ("model.safetensors", 3000), ("optimizer.pt", 50)):
-        (network / name).write_bytes(os.urandom(size))
+    (network / "config.json").write_text("{}")
+    (network / "optimizer.pt").write_bytes(b"state")
+    weights = {"weight": torch.randn(2000), "codes": torch.arange(9)}
+    save_file(weights, network / "model.safetensors")
     cut = pieces.cut(network, tmp_path / "out", "vqvae")
     assert len(cut) > 3
     assert all(path.stat().st_size <= 1000 for path in cut)
     assert pieces.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "back/vqvae" / name).read_bytes() == (network / name).read_bytes()
+    back = load_file(tmp_path / "back/vqvae/model.safetensors")
+    assert torch.equal(back["weight"], weights["weight"].half())
+    assert torch.equal(back["codes"], weights["codes"])
+    assert (tmp_path / "back/vqvae/config.json").read_text() == "{}"
     assert not (tmp_path / "back/vqvae/optimizer.pt").exists()
 
 
 @pytest.mark.parametrize(("damage", "sentence"), [("lost", "is missing; fetch all"), ("changed", "are damaged")])
 def test_pieces_that_are_not_whole_are_refused_in_a_sentence(tmp_path, capsys, damage, sentence):
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    save_file({"weight": torch.ones(3)}, tmp_path / "model.safetensors")
     (piece,) = pieces.cut(tmp_path, tmp_path / "out", "vqvae")
     if damage == "changed":
         piece.write_bytes(piece.read_bytes()[:-1] + b"x")
@@ -111,7 +115,7 @@ def test_the_newest_checkpoint_goes_out_when_time_is_up(tmp_path, monkeypatch):
     checkpoint = tmp_path / "work/vqvae-run/checkpoint-7"
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.json").write_text("{}")
-    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    save_file({"weight": torch.ones(3)}, checkpoint / "model.safetensors")
     monkeypatch.setattr(stage, "newest_checkpoint", lambda run: checkpoint if run == checkpoint.parent else None)
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
@@ -119,7 +123,7 @@ def test_the_newest_checkpoint_goes_out_when_time_is_up(tmp_path, monkeypatch):
     assert ended == [0]
     assert json.loads((tmp_path / "out/report.json").read_text())["out_of_time"]
     pieces.join(tmp_path / "out", tmp_path / "back", "vqvae")
-    assert (tmp_path / "back/model.safetensors").read_bytes() == b"weights"
+    assert load_file(tmp_path / "back/model.safetensors")["weight"].tolist() == [1, 1, 1]
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A trained network as pieces under 16 MB, which is what comes back from a borrowed machine; and back to a folder.
 
-Flows in: the folder of a network. Flows out: NAME.tar.000, NAME.tar.001, ... and NAME.json with their number and
-SHA-256; `python -m examples.tiny.v2.pieces FOLDER OUT` joins all that lie in a folder.
+Flows in: the folder of a network. Flows out: NAME.tar.000, NAME.tar.001, ... and NAME.json with how many they are and
+their SHA-256; numbers are stored in 16 bits, as in the package. `python -m examples.tiny.v2.pieces FOLDER OUT` joins all
+that lie in a folder.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors.torch import load_file, save
+
 from examples.tiny.command import run
 
 MOST_BYTES = 15_000_000  # of a piece
@@ -21,7 +24,7 @@ _SUFFIXES = (".json", ".safetensors")  # what a network is loaded from; optimise
 
 def main(words: Sequence[str] | None = None) -> int:
     """Join as the words of a command line say."""
-    return run("pieces", __doc__.split("\n\n")[1], words, join_all, counts=[2])
+    return run("pieces", "python -m examples.tiny.v2.pieces FOLDER OUT", words, join_all, counts=[2])
 
 
 def cut(folder: Path, out: Path, name: str) -> list[Path]:
@@ -36,7 +39,10 @@ def cut(folder: Path, out: Path, name: str) -> list[Path]:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
-            tar.add(path, path.name)
+            data = _halved(path) if path.suffix == ".safetensors" else path.read_bytes()
+            member = tarfile.TarInfo(path.name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
     data = packed.getvalue()
     out.mkdir(parents=True, exist_ok=True)
     for older in out.glob(f"{name}.tar.*"):
@@ -48,6 +54,16 @@ def cut(folder: Path, out: Path, name: str) -> list[Path]:
     facts = {"pieces": len(paths), "sha256": hashlib.sha256(data).hexdigest()}
     (out / f"{name}.json").write_text(json.dumps(facts))
     return paths
+
+
+def _halved(path: Path) -> bytes:
+    """The tensors of a file in 16 bits; networks read them back in what their configuration says, 32."""
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+    }
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        raise ValueError(f"{path} holds numbers that float16 does not reach; train it with a smaller learning rate")
+    return save(tensors, metadata={"format": "pt"})
 
 
 def has_pieces(folder: Path | None, name: str) -> bool:

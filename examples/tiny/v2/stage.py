@@ -120,6 +120,7 @@ def run_stage(stage: Stage) -> None:
         share = 1.0 if stage.prior is None else _VQVAE_SHARE
         stage.timed("vqvae", lambda: _train(stage, "vqvae", share * stage.left(), train_vqvae.main))
         cut(vqvae, stage.out, "vqvae")
+        join(stage.out, vqvae, "vqvae")  # codes are of the numbers that go out, not of those in 32 bits
     if stage.prior is not None:
         stage.timed("codes", lambda: _encode(stage))
         stage.timed(stage.prior, lambda: _train(stage, stage.prior, stage.left(), train_prior.main))
