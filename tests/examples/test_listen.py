@@ -6,6 +6,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -91,8 +92,12 @@ def test_clips_are_the_song_and_its_reconstruction_at_every_level(tmp_path, stan
         residual_depths=(1, 1),
     )  # fmt: skip
     JukeboxVQVAE(config).save_pretrained(tmp_path / "vqvae")
+    (tmp_path / "music").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, (44_100, 2))
+    soundfile.write(tmp_path / "music/a.ogg", noise, 44_100)
+    soundfile.write(tmp_path / "music/silent.wav", 0 * noise, 44_100)
     words = [str(tmp_path / "out"), "--bank", str(tmp_path / "bank.zip"), "--vqvae", str(tmp_path / "vqvae"),
-             "--songs", "1"]  # fmt: skip
+             "--songs", "1", "--music", str(tmp_path / "music")]  # fmt: skip
     assert clips.main(words) == 0
     with (tmp_path / "out/clips.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -102,4 +107,5 @@ def test_clips_are_the_song_and_its_reconstruction_at_every_level(tmp_path, stan
     assert len({row["file"] for row in rows}) == len(rows)
     convergence = json.loads((tmp_path / "out/convergence.json").read_text())
     assert convergence["vqvae level 1, a cappella"]["songs"] == 4
+    assert convergence["vqvae level 0, real music"]["songs"] == 1
     assert clips.main(words) == 2  # it holds clips already

@@ -2,7 +2,7 @@
 
 Flows in: a voice bank, and VQ-VAEs if their reconstructions are to be heard. Flows out: OUT/clips.csv and recordings,
 of songs that no corpus of a seed under 9000 holds, a cappella and with the band 10 dB below, as they are and through
-every level; OUT/convergence.json, the spectral convergence of every level.
+every level; OUT/convergence.json, the spectral convergence of every level, of real music too where a folder is given.
 """
 
 import argparse
@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 
 from examples.tiny.metrics import convergence_decibels, reconstruct
 from jukebox_hf import JukeboxVQVAE
+from jukebox_hf.data.song_tables import SUFFIXES
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
 from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, Studio
 from jukebox_hf.data.synthesis.recorded.singers import SINGERS
@@ -37,16 +39,17 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--bank", type=Path, required=True)
     parser.add_argument("--vqvae", type=Path, nargs="*", default=[])
     parser.add_argument("--songs", type=int, default=10, help="of each singer")
+    parser.add_argument("--music", type=Path, help="folder of recordings of real music, to measure VQ-VAEs on alone")
     args = parser.parse_args(words)
     try:
-        write_clips(args.out, args.bank, args.vqvae, args.songs)
+        write_clips(args.out, args.bank, args.vqvae, args.songs, args.music)
     except (ValueError, OSError) as error:
         print(f"clips: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def write_clips(out: Path, bank: Path, vqvaes: Sequence[Path], songs: int) -> None:
+def write_clips(out: Path, bank: Path, vqvaes: Sequence[Path], songs: int, music: Path | None = None) -> None:
     """Write recordings and their lists.
 
     Raises:
@@ -71,6 +74,9 @@ def write_clips(out: Path, bank: Path, vqvaes: Sequence[Path], songs: int) -> No
                     soundfile.write(out / name, heard, SPEECH_RATE)
                     pacing = "uneven" if spec.is_uneven else "even"
                     table.writerow([name, " ".join(spec.lyrics.split()), sound, mix, spec.artist, pacing])
+    for excerpt in _excerpts(music) if music else ():
+        for _ in _sounds(excerpt, models, convergence, "real music"):
+            pass
     means = {name: {"decibels": round(float(np.mean(values)), 2), "songs": len(values)} for name, values in
              convergence.items()}  # fmt: skip
     (out / "convergence.json").write_text(json.dumps(means, indent=1))
@@ -89,6 +95,24 @@ def chosen_songs(count: int) -> list[RecordedSpec]:
         if all(len(specs) == count for specs in chosen.values()):
             break
     return [spec for specs in chosen.values() for spec in specs]
+
+
+def _excerpts(music: Path) -> Iterator[np.ndarray]:
+    """12 seconds out of the middle of every recording of a folder, mono at 16 kHz; silent ones are left out.
+
+    Raises:
+        ValueError: no recordings.
+    """
+    paths = sorted(path for path in music.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(f"{music} holds no recordings; name a folder of {', '.join(SUFFIXES)}")
+    for path in paths:
+        with soundfile.SoundFile(path) as file:
+            file.seek(max(file.frames // 2 - 6 * file.samplerate, 0))
+            sound, rate = file.read(12 * file.samplerate, dtype="float32", always_2d=True), file.samplerate
+        excerpt = soxr.resample(sound.mean(axis=1), rate, SPEECH_RATE)
+        if np.abs(excerpt).max() > 0.01:
+            yield excerpt.astype(np.float32)
 
 
 def _sounds(

@@ -1,8 +1,8 @@
 """A trained network as pieces under 16 MB, which is what comes back from a borrowed machine; and back to a folder.
 
 Flows in: the folder of a network. Flows out: NAME.tar.000, NAME.tar.001, ... and NAME.json with how many they are and
-their SHA-256; numbers are stored in 16 bits, as in the package. `python -m examples.tiny.v2.pieces FOLDER OUT` joins all
-that lie in a folder.
+their SHA-256; numbers are stored in 16 bits, as in the package. `python -m examples.tiny.v2.pieces FOLDER OUT` joins
+all that lie in a folder.
 """
 
 import hashlib
