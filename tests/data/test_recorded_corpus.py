@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -158,3 +159,17 @@ class TestSinging:
         one, other = (studio.record(RecordedSpec("Bo Vale", "jazz", " " * 16, seed, 0.1875)) for seed in (1, 2))
         assert not one.voice.any()
         assert np.abs(one.audio - other.audio).max() > 0.1
+
+
+def test_a_folder_that_is_taken_is_refused_before_any_word_is_spoken(tmp_path, monkeypatch):
+    monkeypatch.setattr("jukebox_hf.data.synthesis.corpus.require_pyworld", lambda: pytest.fail("too late"))
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match=r"holds 'thesis\.txt' and is no corpus"):
+        write_corpus(tmp_path, SMALL)
+
+
+def test_a_missing_library_is_said_with_the_command_that_installs_it(tmp_path, monkeypatch, bank):
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    with pytest.raises(ValueError, match=r'needs the library pyworld .*pip install "jukebox_hf\[voice\]"'):
+        write_corpus(tmp_path / "out", SMALL, voice_bank=bank)
+    assert not (tmp_path / "out").exists()

@@ -31,6 +31,7 @@ _PROBES = (8, 24)  # steps of the two short runs
 _SPENT = 0.9  # of the time that is left, so that saving fits in
 _VQVAE_SHARE = 0.5  # of what is left after the songs, where a prior follows
 _RESERVE = 20.0  # seconds before the end at which whatever is there goes out
+_MOST_READERS = 8  # processes that read windows ahead of a GPU
 _FIRST_WEIGHTS = ("shared_positions", "tied_query_key", "embedding_std")
 SEED = 100
 
@@ -100,7 +101,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if args.minutes * 60 <= 2 * _RESERVE:
             raise ValueError(f"minutes={args.minutes:g} leave no time to train; give at least 1")
         run_stage(stage)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError) as error:
         print(f"stage: {error}", file=sys.stderr)
         return 2
     return 0
@@ -181,6 +182,8 @@ def _settings(stage: Stage, name: str) -> dict[str, Any]:
             settings.pop(key, None)
     if stage.is_cpu:
         settings |= {"use_cpu": True, "bf16": False}
+    else:
+        settings["dataloader_num_workers"] = min(stage.processes, _MOST_READERS)
     return settings
 
 
@@ -201,7 +204,10 @@ def _let_out(stage: Stage) -> None:
     for name in ("vqvae", *PRIORS):
         checkpoint = newest_checkpoint(stage.work / f"{name}-run")
         if checkpoint is not None and not has_pieces(stage.out, name):
-            cut(checkpoint, stage.out, name)
+            try:
+                cut(checkpoint, stage.out, name)
+            except (ValueError, OSError) as error:  # the others still go out
+                print(f"stage: {error}", file=sys.stderr, flush=True)
     stage.report["out_of_time"] = True
     _write_report(stage)
     os._exit(0)

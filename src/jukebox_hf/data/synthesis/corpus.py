@@ -197,14 +197,15 @@ def write_corpus(
         How many songs this run wrote.
 
     Raises:
-        ValueError: something else at `out`, another corpus without `force`, or a program missing for recorded voices.
-        ImportError: recorded voices without pyworld.
+        ValueError: something else at `out`, another corpus without `force`, or a program or library that recorded
+            voices need and that is missing.
         OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
     """
     require(
         is_integer(processes) and 1 <= processes <= 256,
         f"processes={processes!r} must be from 1 to 256; choose one",
     )
+    _check_place(out, force)  # before words are spoken for it
     bank = _bank(out, settings, voice_bank, soundfont, force)
     _claim(out, settings, force, bank)
     names = [_name(settings, index) for index in range(settings.num_songs)]
@@ -234,49 +235,62 @@ def _bank(
         bank = open_bank(named)
         bank.check_words(words, recorded_voices())
         return bank
-    _check_no_links(out)
     if not force and _read_facts(out) is not None and (out / BANK_NAME).is_file():
         return open_bank(out / BANK_NAME)
     return make_bank(words, recorded_voices(), soundfont=soundfont)
 
 
-def _check_no_links(out: Path) -> None:
+def _check_place(out: Path, force: bool) -> dict[str, Any] | None:
+    """What an unfinished corpus, or one that is given up, says of itself; None where there is none.
+
+    Raises:
+        ValueError: something else there, or a finished corpus without `force`.
+    """
     for path in (out, *(out / name for name in (_SETTINGS, _METADATA, _SONGS, BANK_NAME))):
         require(not path.is_symlink(), f"{path} is a symbolic link; remove it, or name another folder")
+    require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder")
+    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if not there:
+        return None
+    older = _read_facts(out)
+    require(
+        older is not None,
+        f"{out} holds {there[0]!r} and is no corpus of this command; name a new or empty folder",
+    )
+    require(
+        force or _METADATA not in there,
+        f"{out} holds a finished corpus; name another folder, or pass --force to replace it",
+    )
+    return older
 
 
 def _claim(out: Path, settings: CorpusSettings, force: bool, bank: VoiceBank | None) -> None:
     """Make the folder ours: new, unfinished by the same settings and recordings, or given up by `force`."""
-    _check_no_links(out)
-    require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder")
-    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if there:
-        older = _read_facts(out)
+    older = _check_place(out, force)
+    if older is not None and not force:
         require(
-            older is not None,
-            f"{out} holds {there[0]!r} and is no corpus of this command; name a new or empty folder",
+            older == _facts(settings, bank),
+            f"{out} holds an unfinished corpus of other settings{' or recordings' if bank else ''}; pass those again "
+            f"to finish it, or --force to replace it",
         )
-        if not force:
-            require(
-                _METADATA not in there,
-                f"{out} holds a finished corpus; name another folder, or pass --force to replace it",
-            )
-            require(
-                older == _facts(settings, bank),
-                f"{out} holds an unfinished corpus of other settings{' or recordings' if bank else ''}; pass those "
-                f"again to finish it, or --force to replace it",
-            )
-            _keep_bank(out, bank)
-            return
-        _remove(out, older)
-    (out / _SONGS).mkdir(parents=True, exist_ok=True)
-    write_bytes(out / _SETTINGS, json.dumps(_facts(settings, bank), indent=1).encode())
+    else:
+        if older is not None:
+            _remove(out, older)
+        (out / _SONGS).mkdir(parents=True, exist_ok=True)
+        write_bytes(out / _SETTINGS, json.dumps(_facts(settings, bank), indent=1).encode())
     _keep_bank(out, bank)
 
 
 def _keep_bank(out: Path, bank: VoiceBank | None) -> None:
     """Lay the recordings beside the songs, where other processes, and other corpora, find them."""
-    if bank is not None and not (out / BANK_NAME).is_file():
+    if bank is None:
+        return
+    if (out / BANK_NAME).is_file():
+        require(
+            open_bank(out / BANK_NAME).digest() == bank.digest(),
+            f"{out / BANK_NAME} holds other recordings than this corpus is made of; move it away",
+        )
+    else:
         write_bytes(out / BANK_NAME, bank_bytes(bank))
 
 

@@ -36,13 +36,13 @@ class AnalysedWord:
 
 
 def require_pyworld() -> None:
-    """Raise ImportError, in one sentence, where the extra is not installed."""
+    """Refuse in one sentence where the extra is not installed."""
     try:
         import pyworld  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "voices='recorded' needs the library pyworld to sing; install it with pip install 'jukebox_hf[voice]'"
-        ) from error
+    except ImportError:
+        raise ValueError(
+            "voices='recorded' needs the library pyworld to sing; install it with pip install \"jukebox_hf[voice]\""
+        ) from None
 
 
 def analyse(word: SpokenWord) -> AnalysedWord:
