@@ -45,10 +45,12 @@ def test_word_error_counts_changes_additions_and_losses(tester, said, heard, err
 def test_groups_are_counted_by_words_not_by_clips(tester):
     rows = [
         {"file": "1", "text": "", "sound": "corpus", "mix": "a", "heard": "", "errors": 1, "words": 9},
-        {"file": "2", "text": "", "sound": "corpus", "mix": "b", "heard": "", "errors": 1, "words": 1},
+        {"file": "2", "text": "", "sound": "corpus", "mix": "b", "heard": "", "errors": 5, "words": 1},
     ]
     found = {line["what"]: line["word_error"] for line in tester["summary"](rows)["groups"]}
-    assert found == {"all": 0.2, "corpus": 0.2, "corpus, a": pytest.approx(0.1111), "corpus, b": 1.0}
+    assert found == {"all": 0.6, "corpus": 0.6, "corpus, a": pytest.approx(0.1111), "corpus, b": 5.0}
+    capped = {line["what"]: line["capped"] for line in tester["summary"](rows)["groups"]}
+    assert (capped["all"], capped["corpus, b"]) == (0.2, 1.0)  # no clip is worse than silence
 
 
 def test_the_tester_says_how_to_install_it_where_it_is_not(tester, tmp_path, capsys):

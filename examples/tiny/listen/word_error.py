@@ -50,8 +50,11 @@ def main(words: list[str]) -> int:
     _write(folder, rows)
     report = summary(rows)
     (folder / "word_error.json").write_text(json.dumps(report, indent=1))
+    print(" error capped")
     for line in report["groups"]:
-        print(f"{line['word_error']:6.3f}  {line['clips']:4d} clips  {line['words']:5d} words  {line['what']}")
+        print(
+            f"{line['word_error']:6.3f} {line['capped']:6.3f}  {line['clips']:4d} clips  {line['words']:5d} words  {line['what']}"
+        )
     return 0
 
 
@@ -89,7 +92,10 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
 
 
 def summary(rows: list[dict]) -> dict:
-    """Word error by every value of the first columns together, and of each other column alone."""
+    """Word error by the values of the first column, of the first two together, and so on.
+
+    A tester that understands nothing may write one word a hundred times; `capped` counts no clip as worse than silence.
+    """
     groups = [name for name in rows[0] if name not in (*_NOT_GROUPS, "heard", "errors", "words")]
     keys = [(), *[tuple(groups[: count + 1]) for count in range(len(groups))]]
     lines = []
@@ -97,11 +103,11 @@ def summary(rows: list[dict]) -> dict:
         values = sorted({tuple(row[name] for name in names) for row in rows})
         for value in values:
             chosen = [row for row in rows if tuple(row[name] for name in names) == value]
-            errors, words = sum(row["errors"] for row in chosen), sum(row["words"] for row in chosen)
-            what = ", ".join(value) or "all"
-            lines.append(
-                {"what": what, "clips": len(chosen), "words": words, "word_error": round(errors / max(words, 1), 4)}
-            )
+            words = max(sum(row["words"] for row in chosen), 1)
+            errors = sum(row["errors"] for row in chosen)
+            capped = sum(min(row["errors"], row["words"]) for row in chosen)
+            line = {"what": ", ".join(value) or "all", "clips": len(chosen), "words": words}
+            lines.append({**line, "word_error": round(errors / words, 4), "capped": round(capped / words, 4)})
     return {"tester": TESTER, "model_sha256": MODEL_SHA256, "groups": lines}
 
 
