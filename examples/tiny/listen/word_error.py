@@ -52,9 +52,8 @@ def main(words: list[str]) -> int:
     (folder / "word_error.json").write_text(json.dumps(report, indent=1))
     print(" error capped")
     for line in report["groups"]:
-        print(
-            f"{line['word_error']:6.3f} {line['capped']:6.3f}  {line['clips']:4d} clips  {line['words']:5d} words  {line['what']}"
-        )
+        shares = f"{line['word_error']:6.3f} {line['capped']:6.3f}"
+        print(f"{shares}  {line['clips']:4d} clips  {line['words']:5d} words  {line['what']}")
     return 0
 
 
