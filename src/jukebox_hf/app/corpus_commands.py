@@ -37,7 +37,7 @@ def synth_corpus(
     invented: Annotated[
         float | None,
         typer.Option(
-            help="Share of songs with invented words, which no dictionary has. [default: 0.3; 0 with recorded voices]"
+            help="Share of songs with invented words, which no dictionary has (default: 0.3; recorded voices: 0)."
         ),
     ] = None,
     voices: Annotated[
@@ -51,7 +51,7 @@ def synth_corpus(
     uneven: Annotated[
         float | None,
         typer.Option(
-            help="Share of songs whose words have paces of their own. [default: 0.25 with recorded voices; else 0]"
+            help="Share of songs whose words have paces of their own (default: recorded voices 0.25; others 0)."
         ),
     ] = None,
     voice_bank: Annotated[

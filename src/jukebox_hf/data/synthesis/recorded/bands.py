@@ -12,7 +12,7 @@ import numpy as np
 
 from jukebox_hf.data.synthesis.recorded.styles import STYLES, Drums, Events, PartStyle, Style
 
-_BEATS_PER_BAR = 4
+_BAR_BEATS = 4
 _FADE_SECONDS = 0.03
 _TUNED_SECONDS = 0.4  # of a note over which its loudness is taken
 
@@ -89,8 +89,8 @@ def play(
     """
     beat = band.slots_per_beat * slot
     music = np.zeros(round(seconds * rate), np.float32)
-    for bar in range(math.ceil(seconds / (beat * _BEATS_PER_BAR))):
-        start = bar * beat * _BEATS_PER_BAR
+    for bar in range(math.ceil(seconds / (beat * _BAR_BEATS))):
+        start = bar * beat * _BAR_BEATS
         for key, gain, beats in band.drums:
             for position in beats:
                 _add(music, drums(key), round((start + position * beat) * rate), gain)

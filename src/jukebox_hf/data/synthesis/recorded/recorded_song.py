@@ -12,7 +12,7 @@ from jukebox_hf.data.synthesis.recorded.bands import choose_band, evened, play, 
 from jukebox_hf.data.synthesis.recorded.pacing import even_borders, uneven_borders
 from jukebox_hf.data.synthesis.recorded.recorded_voice import AnalysedWord, analyse, sing_recorded
 from jukebox_hf.data.synthesis.recorded.sampled_notes import DRUM_KIT
-from jukebox_hf.data.synthesis.recorded.singers import SINGERS, Singer
+from jukebox_hf.data.synthesis.recorded.singers import SINGERS, RecordedSinger
 from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE
 from jukebox_hf.data.synthesis.recorded.styles import sampled_pitch
 from jukebox_hf.data.synthesis.recorded.sung_words import SungText, sung_text, words_of
@@ -20,7 +20,7 @@ from jukebox_hf.data.synthesis.recorded.voice_bank import VoiceBank
 from jukebox_hf.data.synthesis.voice import Note
 
 BAND_DB = (-12.0, -7.0)  # loudness of a band beside the voice that it plays with, from and to
-_PEAK = 0.95
+_MIX_PEAK = 0.95
 _STAYS = 0.25  # share of syllables on the note before
 
 
@@ -110,7 +110,7 @@ class Studio:
             gain = 10 ** ((drawn if band_db is None else band_db) / 20)
             band *= np.float32(gain * _loudness(voice[np.abs(voice) > 1e-4]) / _loudness(band))
         mixed = voice + band
-        scaled = np.float32(_PEAK / max(np.abs(mixed).max(), 1e-6))
+        scaled = np.float32(_MIX_PEAK / max(np.abs(mixed).max(), 1e-6))
         return RecordedSong(mixed * scaled, voice * scaled, band * scaled, text)
 
     def _word(self, voice: str, word: str) -> AnalysedWord:
@@ -128,7 +128,7 @@ class Studio:
 
 
 def sung_melody(
-    starts: tuple[float, ...], singer: Singer, tonic: int, seconds: float, random: np.random.Generator
+    starts: tuple[float, ...], singer: RecordedSinger, tonic: int, seconds: float, random: np.random.Generator
 ) -> tuple[Note, ...]:
     """A note for each syllable, moving through the singer's scale by the singer's steps."""
     low, high = singer.centre - singer.reach, singer.centre + singer.reach

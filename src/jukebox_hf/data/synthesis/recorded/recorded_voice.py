@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jukebox_hf.data.synthesis.recorded.singers import Singer
+from jukebox_hf.data.synthesis.recorded.singers import RecordedSinger
 from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE, SpokenWord
 from jukebox_hf.data.synthesis.recorded.spelling import UNVOICED
 from jukebox_hf.data.synthesis.recorded.sung_words import SungPhone
@@ -70,7 +70,7 @@ def analyse(word: SpokenWord) -> AnalysedWord:
 def sing_recorded(
     phones: tuple[SungPhone, ...],
     notes: tuple[Note, ...],
-    singer: Singer,
+    singer: RecordedSinger,
     words: dict[str, AnalysedWord],
     seconds: float,
 ) -> np.ndarray:
@@ -110,7 +110,7 @@ def sing_recorded(
     return np.pad(sung, (0, max(0, samples - len(sung))))[:samples].astype(np.float32)
 
 
-def pitch_curve(notes: tuple[Note, ...], singer: Singer, frames: int) -> np.ndarray:
+def pitch_curve(notes: tuple[Note, ...], singer: RecordedSinger, frames: int) -> np.ndarray:
     """Hertz of every frame: notes joined by glides, with a vibrato that grows while they are held."""
     clock = np.arange(frames) * _FRAME
     curve, age = np.full(frames, notes[0].pitch), np.zeros(frames)

@@ -26,7 +26,7 @@ SOUNDFONTS = (  # of MIT licence, as Debian's packages lay them
     Path("/usr/share/sounds/sf3/MuseScore_General.sf3"),
 )
 _TICKS_PER_SECOND = 960  # 480 a beat at 120 beats per minute
-_SPACING, _HOLD, _KEPT, _DRUM_KEPT = 2.0, 1.4, 1.6, 0.6  # seconds
+_SPACING, _HOLD, _NOTE_KEPT, _DRUM_KEPT = 2.0, 1.4, 1.6, 0.6  # seconds
 _VELOCITY = 95
 _SILENT = 32  # an int16 that is heard by nobody
 
@@ -103,7 +103,7 @@ def sample_notes(soundfont: SoundFont, notes: Iterable[tuple[int, int]]) -> dict
 
 
 def _cut(mono: np.ndarray, place: int, note: tuple[int, int], path: Path) -> np.ndarray:
-    kept = _DRUM_KEPT if note[0] == DRUM_KIT else _KEPT
+    kept = _DRUM_KEPT if note[0] == DRUM_KIT else _NOTE_KEPT
     start = round(place * _SPACING * SPEECH_RATE)
     samples = mono[start : start + round(kept * SPEECH_RATE)]
     heard = np.flatnonzero(np.abs(samples.astype(np.int32)) > _SILENT)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Singer:
+class RecordedSinger:
     """A singer.
 
     Attributes:
@@ -34,10 +34,10 @@ class Singer:
 SINGERS = {
     singer.name: singer
     for singer in (
-        Singer("Ada Brook", "slt", 1.0, 58, 5, 6.0, 20, 0.05, "major", (0, 2, 5, 7, 9, 10), 2),
-        Singer("Bo Vale", "rms", 1.0, 47, 5, 5.0, 12, 0.06, "mixolydian", (1, 2, 4, 7, 9, 11), 1),
-        Singer("Cora Finch", "awb", 1.08, 54, 5, 5.4, 16, 0.07, "minor", (0, 2, 4, 6, 9, 11), 2),
-        Singer("Dex Marlow", "kal16", 1.0, 45, 5, 6.5, 25, 0.04, "dorian", (0, 2, 3, 5, 7, 10), 3),
+        RecordedSinger("Ada Brook", "slt", 1.0, 58, 5, 6.0, 20, 0.05, "major", (0, 2, 5, 7, 9, 10), 2),
+        RecordedSinger("Bo Vale", "rms", 1.0, 47, 5, 5.0, 12, 0.06, "mixolydian", (1, 2, 4, 7, 9, 11), 1),
+        RecordedSinger("Cora Finch", "awb", 1.08, 54, 5, 5.4, 16, 0.07, "minor", (0, 2, 4, 6, 9, 11), 2),
+        RecordedSinger("Dex Marlow", "kal16", 1.0, 45, 5, 6.5, 25, 0.04, "dorian", (0, 2, 3, 5, 7, 10), 3),
     )
 }
 

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 
-VOWELS = frozenset(
+VOWEL_PHONES = frozenset(
     ("aa", "ae", "ah", "ao", "aw", "ax", "axr", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw")
 )
 UNVOICED = frozenset(("p", "t", "k", "f", "th", "s", "sh", "ch", "hh", "h"))
-_LETTERS = {
-    **dict.fromkeys(VOWELS, "aeiouy"),
+_SPELLINGS = {
+    **dict.fromkeys(VOWEL_PHONES, "aeiouy"),
     "er": "eiouar", "axr": "eiouar", "aw": "aouw", "ow": "aouwe", "uw": "aouwe", "oy": "oiy",
     "b": "b", "ch": "cth", "d": "d", "dh": "th", "f": "fph", "g": "g", "hh": "hw", "h": "h", "jh": "gjd", "k": "ckqx",
     "l": "l", "m": "m", "n": "nk", "ng": "ng", "p": "p", "r": "rw", "s": "scx", "sh": "shtc", "t": "td", "th": "th",
@@ -27,7 +27,9 @@ def spelt(word: str, phones: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
     "night" and n ay t: n, then i, g and h for the vowel, then t.
     """
-    fits = np.array([[0.0 if letter in _LETTERS.get(phone, "") else _MISMATCH for phone in phones] for letter in word])
+    fits = np.array(
+        [[0.0 if letter in _SPELLINGS.get(phone, "") else _MISMATCH for phone in phones] for letter in word]
+    )
     cost = np.full((len(word), len(phones)), np.inf)
     came = np.zeros(cost.shape, int)
     cost[0, 0] = fits[0, 0]
@@ -55,7 +57,7 @@ def syllables(phones: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
 
     A word without a vowel ("hmm") is one syllable whose last phoneme is held.
     """
-    nuclei = [place for place, phone in enumerate(phones) if phone in VOWELS] or [len(phones) - 1]
+    nuclei = [place for place, phone in enumerate(phones) if phone in VOWEL_PHONES] or [len(phones) - 1]
     borders = [0]
     for one, other in pairwise(nuclei):
         take = min(other - one - 1, 1)

@@ -56,7 +56,7 @@ def _walk(tones: tuple[int, ...], step: float, length: float) -> Events:
 
 _KICK, _STICK, _SNARE, _CLAP, _HAT, _OPEN, _RIDE, _TAMBOURINE, _CONGA, _SHAKER = 36, 37, 38, 39, 42, 46, 51, 54, 63, 70
 _QUARTERS, _OFFBEATS = (0, 1, 2, 3), (0.5, 1.5, 2.5, 3.5)
-_EIGHTHS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5)
+_ALL_EIGHTHS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5)
 _TRIAD, _HIGH = (0, 1, 2), (1, 2, 3)
 
 STYLES = {
@@ -64,9 +64,9 @@ STYLES = {
         (2.0, 2.5, 3.0),
         (
             ((_KICK, 1.0, _QUARTERS), (_CLAP, 0.6, (1, 3)), (_OPEN, 0.35, _OFFBEATS)),
-            ((_KICK, 1.0, _QUARTERS), (_SNARE, 0.5, (1, 3)), (_HAT, 0.3, _EIGHTHS)),
-            ((_KICK, 1.0, (0, 1.5, 2.5)), (_CLAP, 0.6, (1, 3)), (_HAT, 0.3, _EIGHTHS)),
-            ((_KICK, 1.0, (0, 2)), (_CLAP, 0.6, (1, 3)), (_SHAKER, 0.4, _EIGHTHS), (_OPEN, 0.3, (3.5,))),
+            ((_KICK, 1.0, _QUARTERS), (_SNARE, 0.5, (1, 3)), (_HAT, 0.3, _ALL_EIGHTHS)),
+            ((_KICK, 1.0, (0, 1.5, 2.5)), (_CLAP, 0.6, (1, 3)), (_HAT, 0.3, _ALL_EIGHTHS)),
+            ((_KICK, 1.0, (0, 2)), (_CLAP, 0.6, (1, 3)), (_SHAKER, 0.4, _ALL_EIGHTHS), (_OPEN, 0.3, (3.5,))),
         ),
         (
             PartStyle(
@@ -74,7 +74,7 @@ STYLES = {
                 33,
                 0.9,
                 (
-                    _each(_EIGHTHS, (0,), 0.45),
+                    _each(_ALL_EIGHTHS, (0,), 0.45),
                     _each(_OFFBEATS, (0,), 0.45),
                     _walk((0, 0, 3, 0, 0, 3, 0, 2), 0.5, 0.4),
                     _each((0, 0.75, 1.5, 2, 2.75, 3.5), (0,), 0.5),
@@ -103,7 +103,7 @@ STYLES = {
     "rock": Style(
         (2.5, 3.0, 3.5),
         (
-            ((_KICK, 0.9, (0, 1.5, 2)), (_SNARE, 0.8, (1, 3)), (_HAT, 0.3, _EIGHTHS)),
+            ((_KICK, 0.9, (0, 1.5, 2)), (_SNARE, 0.8, (1, 3)), (_HAT, 0.3, _ALL_EIGHTHS)),
             ((_KICK, 0.9, (0, 2, 2.5)), (_SNARE, 0.8, (1, 3)), (_RIDE, 0.35, _QUARTERS)),
             ((_KICK, 0.9, (0, 0.5, 2)), (_SNARE, 0.8, (1, 3, 3.5)), (_HAT, 0.3, _QUARTERS)),
             ((_KICK, 0.9, (0, 1, 2, 3)), (_SNARE, 0.8, (1, 3)), (_OPEN, 0.3, _QUARTERS)),
@@ -114,7 +114,7 @@ STYLES = {
                 28,
                 0.8,
                 (
-                    _each(_EIGHTHS, (0,), 0.48),
+                    _each(_ALL_EIGHTHS, (0,), 0.48),
                     _each(_QUARTERS, (0,), 0.95),
                     _walk((0, 0, 2, 2, 3, 3, 2, 2), 0.5, 0.45),
                     _each((0, 1.5, 2), (0,), 0.9),
@@ -125,7 +125,7 @@ STYLES = {
                 40,
                 0.8,
                 (
-                    _each(_EIGHTHS, (0, 2), 0.45),
+                    _each(_ALL_EIGHTHS, (0, 2), 0.45),
                     _each((0, 1.5, 2, 3.5), (0, 2, 3), 0.9),
                     _each((0, 2), (0, 2, 3), 1.8),
                     _each((0, 0.5, 1.5, 2.5, 3), (0, 2), 0.45),
@@ -145,7 +145,7 @@ STYLES = {
         (
             (),
             ((_TAMBOURINE, 0.3, (1, 3)),),
-            ((_SHAKER, 0.4, _EIGHTHS),),
+            ((_SHAKER, 0.4, _ALL_EIGHTHS),),
             ((_STICK, 0.3, (1, 3)), (_SHAKER, 0.3, _QUARTERS)),
         ),
         (
@@ -229,7 +229,7 @@ STYLES = {
         (3.0, 3.5, 4.0),
         (
             ((_KICK, 1.0, (2,)), (_STICK, 0.5, (1, 2, 3)), (_HAT, 0.3, _OFFBEATS)),
-            ((_KICK, 1.0, (2,)), (_SNARE, 0.5, (2,)), (_HAT, 0.3, _EIGHTHS)),
+            ((_KICK, 1.0, (2,)), (_SNARE, 0.5, (2,)), (_HAT, 0.3, _ALL_EIGHTHS)),
             ((_KICK, 1.0, _QUARTERS), (_STICK, 0.5, (2,)), (_OPEN, 0.25, (3.5,)), (_HAT, 0.3, _OFFBEATS)),
             ((_KICK, 1.0, (0, 2)), (_STICK, 0.5, (1, 3)), (_CONGA, 0.4, (1.5, 3, 3.5))),
         ),

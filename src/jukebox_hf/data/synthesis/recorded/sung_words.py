@@ -15,8 +15,8 @@ from jukebox_hf.data.synthesis.recorded.spelling import UNVOICED, spelt, syllabl
 
 _LONGEST_ONSET, _LONGEST_CODA = 0.14, 0.16  # seconds of a consonant before and after its vowel
 _ONSET_SHARE, _CODA_SHARE = 0.45, 0.4  # of the room that they may take
-_HEAD, _TAIL = 0.35, 0.4  # shares of a vowel that keep their pace; what is between is held
-_WORD = re.compile(r"[a-z]+")
+_VOWEL_HEAD, _VOWEL_TAIL = 0.35, 0.4  # shares of a vowel that keep their pace; what is between is held
+_SUNG_WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SungText:
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text that are sung; signs and digits are rests."""
-    return tuple(match[0] for match in _WORD.finditer(text.lower()))
+    return tuple(match[0] for match in _SUNG_WORD.finditer(text.lower()))
 
 
 def sung_text(text: str, borders: np.ndarray, phones_of: Callable[[str], tuple[Phone, ...]]) -> SungText:
@@ -64,7 +64,7 @@ def sung_text(text: str, borders: np.ndarray, phones_of: Callable[[str], tuple[P
     placed, vowels, words = [], [], []
     letters: list[tuple[float, float] | None] = [None] * len(text)
     free_from = 0.0
-    for match in _WORD.finditer(text.lower()):
+    for match in _SUNG_WORD.finditer(text.lower()):
         sung = _WordInTime(match[0], phones_of(match[0]), borders[match.start() : match.end() + 1], free_from)
         placed.extend(sung.stretches)
         vowels.extend(sung.vowels)
@@ -132,8 +132,8 @@ class _WordInTime:
         coda = end - sum(lengths) * fit
         sound = self.phones[vowel]
         length, room = sound.end - sound.start, coda - start
-        head, tail = min(_HEAD * length, _HEAD * room), min(_TAIL * length, _TAIL * room)
-        split, late = sound.start + _HEAD * length, sound.end - _TAIL * length
+        head, tail = min(_VOWEL_HEAD * length, _VOWEL_HEAD * room), min(_VOWEL_TAIL * length, _VOWEL_TAIL * room)
+        split, late = sound.start + _VOWEL_HEAD * length, sound.end - _VOWEL_TAIL * length
         self._stretch(vowel, start, start + head, sound.start, split)
         self._stretch(vowel, start + head, coda - tail, split, late)
         self._stretch(vowel, coda - tail, coda, late, sound.end)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jukebox_hf.data.synthesis.lyrics import fitted
 
-_TABLE = """
+_VOCABULARY = """
 name anna jack mary tom lucy sam peter emma ben kate david sarah adam helen max linda oliver ruby simon nora
 thing river mountain window garden summer winter morning shadow silver ocean moon fire rain home heart hand dream
 thing train city sky bird dance water stone letter story music radio engine paper castle candle mirror table kitchen
@@ -22,9 +22,9 @@ quality old big small quiet funny clever lucky hungry sleepy pretty dirty yellow
 adverb again together tomorrow tonight forever slowly quickly softly always today
 number seven twenty eleven five six nine ten hundred
 """
-_WORDS: dict[str, list[str]] = {}
-for _kind, *_words in map(str.split, _TABLE.strip().splitlines()):
-    _WORDS.setdefault(_kind, []).extend(_words)
+_WORDS_BY_KIND: dict[str, list[str]] = {}
+for _kind, *_words in map(str.split, _VOCABULARY.strip().splitlines()):
+    _WORDS_BY_KIND.setdefault(_kind, []).extend(_words)
 _SENTENCES = tuple(
     line.split()
     for line in """
@@ -68,8 +68,8 @@ how many thing did you find
 
 def vocabulary() -> tuple[str, ...]:
     """All words that verses are made of, in order."""
-    fixed = {word for line in _SENTENCES for word in line if word not in _WORDS}
-    return tuple(sorted(fixed.union(*_WORDS.values())))
+    fixed = {word for line in _SENTENCES for word in line if word not in _WORDS_BY_KIND}
+    return tuple(sorted(fixed.union(*_WORDS_BY_KIND.values())))
 
 
 def write_verse(random: np.random.Generator, num_characters: int) -> str:
@@ -91,4 +91,5 @@ def write_verse(random: np.random.Generator, num_characters: int) -> str:
 
 def _sentence(random: np.random.Generator) -> str:
     line = _SENTENCES[random.integers(len(_SENTENCES))]
-    return " ".join(_WORDS[word][random.integers(len(_WORDS[word]))] if word in _WORDS else word for word in line)
+    kinds = [_WORDS_BY_KIND.get(word, [word]) for word in line]
+    return " ".join(words[random.integers(len(words))] if len(words) > 1 else words[0] for words in kinds)

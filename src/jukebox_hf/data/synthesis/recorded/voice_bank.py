@@ -33,8 +33,8 @@ from jukebox_hf.data.synthesis.recorded.styles import drum_keys, tuned_notes
 from jukebox_hf.model.checks.validation import require
 
 BANK_NAME = "voice-bank.zip"
-_VERSION = 1
-_INDEX, _WORDS, _NOTES = "bank.json", "words.flac", "notes.flac"
+_BANK_VERSION = 1
+_BANK_INDEX, _WORDS_FILE, _NOTES_FILE = "bank.json", "words.flac", "notes.flac"
 _MAX_BYTES = 1 << 30
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of all files inside, so that the same recordings are the same bytes
 
@@ -98,10 +98,10 @@ def bank_bytes(bank: VoiceBank) -> bytes:
     """The file of a bank."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:
-        file.writestr(zipfile.ZipInfo(_INDEX, _EPOCH), json.dumps(_index(bank), separators=(",", ":")))
+        file.writestr(zipfile.ZipInfo(_BANK_INDEX, _EPOCH), json.dumps(_index(bank), separators=(",", ":")))
         for name, sounds in (
-            (_WORDS, [word.samples for word in bank.words.values()]),
-            (_NOTES, list(bank.notes.values())),
+            (_WORDS_FILE, [word.samples for word in bank.words.values()]),
+            (_NOTES_FILE, list(bank.notes.values())),
         ):
             file.writestr(zipfile.ZipInfo(name, _EPOCH), _flac(sounds))
     return out.getvalue()
@@ -119,8 +119,10 @@ def open_bank(path: Path) -> VoiceBank:
     require(path.stat().st_size < _MAX_BYTES, f"voice_bank={str(path)!r} is over 1 GiB, so it is no voice bank")
     try:
         with zipfile.ZipFile(path) as file:
-            index = json.loads(file.read(_INDEX))
-            words, notes = (soundfile.read(io.BytesIO(file.read(name)), dtype="int16")[0] for name in (_WORDS, _NOTES))
+            index = json.loads(file.read(_BANK_INDEX))
+            words, notes = (
+                soundfile.read(io.BytesIO(file.read(name)), dtype="int16")[0] for name in (_WORDS_FILE, _NOTES_FILE)
+            )
         bank = _bank(index, words, notes)
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, soundfile.LibsndfileError) as error:
         raise ValueError(
@@ -132,7 +134,7 @@ def open_bank(path: Path) -> VoiceBank:
 
 def _index(bank: VoiceBank) -> dict[str, Any]:
     return {
-        "version": _VERSION,
+        "version": _BANK_VERSION,
         "made_by": bank.made_by,
         "words": [
             [voice, word, len(spoken.samples), [[p.name, p.start, p.end] for p in spoken.phones]]
@@ -143,7 +145,7 @@ def _index(bank: VoiceBank) -> dict[str, Any]:
 
 
 def _bank(index: dict[str, Any], words: np.ndarray, notes: np.ndarray) -> VoiceBank:
-    if index["version"] != _VERSION:
+    if index["version"] != _BANK_VERSION:
         raise ValueError("another version")
     spoken, tuned, at = {}, {}, 0
     for voice, word, count, phones in index["words"]:
