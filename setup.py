@@ -25,6 +25,7 @@ CORE = [
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
 STUDIO = ["gradio[mcp]>=6.25,<7"]
+VOICE = ["pyworld>=0.3.5"]  # beside the programs flite and fluidsynth (decision 080); no wheels, so it is compiled
 QUANT = ["torchao>=0.18,<0.19"]
 SERVE = ["starlette>=0.50,<2", "uvicorn>=0.40"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
@@ -100,6 +101,7 @@ setup(
         "features": FEATURES,
         "studio": STUDIO,
         "serve": SERVE,
+        "voice": VOICE,
         "quant": QUANT,
         "test": TEST,
         "dev": DEV,

@@ -12,11 +12,18 @@ from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need the network
 
+import numpy as np
 import pytest
 import torch
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.app import cli
+from jukebox_hf.data.synthesis.recorded.sampled_notes import DRUM_KIT
+from jukebox_hf.data.synthesis.recorded.singers import voices
+from jukebox_hf.data.synthesis.recorded.speakers import Phone, SpokenWord
+from jukebox_hf.data.synthesis.recorded.spelling import UNVOICED
+from jukebox_hf.data.synthesis.recorded.styles import drum_keys, tuned_notes
+from jukebox_hf.data.synthesis.recorded.voice_bank import VoiceBank
 from jukebox_hf.model.sampling.cpp_library import native_library
 
 ROOT = Path(__file__).parents[1]
@@ -352,3 +359,40 @@ def says_one_sentence():
         assert done.out == ""
 
     return check
+
+
+_STAND_IN_PHONES = {"a": "aa", "e": "eh", "i": "iy", "o": "ow", "u": "uw", "y": "iy", "c": "k", "h": "hh", "j": "jh",
+                    "q": "k", "x": "s"}  # fmt: skip
+_STAND_IN_SECONDS, _STAND_IN_RATE = 0.08, 16_000
+
+
+def _stand_in_word(word, hertz):
+    """A word of buzzes (voiced) and hisses, one sound of 80 ms for each letter."""
+    length = round(_STAND_IN_SECONDS * _STAND_IN_RATE)
+    clock = np.arange(length) / _STAND_IN_RATE
+    buzz = sum(np.sin(2 * np.pi * hertz * number * clock) / number for number in range(1, 20))
+    hiss = np.random.default_rng(3).standard_normal(length)
+    sounds, phones = [], []
+    for place, letter in enumerate(word):
+        name = _STAND_IN_PHONES.get(letter, letter)
+        sounds.append((3000 * hiss if name in UNVOICED else 9000 * buzz).astype(np.int16))
+        phones.append(Phone(name, place * _STAND_IN_SECONDS, (place + 1) * _STAND_IN_SECONDS))
+    return SpokenWord(np.concatenate(sounds), tuple(phones))
+
+
+def _stand_in_note(pitch):
+    clock = np.arange(_STAND_IN_RATE) / _STAND_IN_RATE
+    return (8000 * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * clock) * np.exp(-2 * clock)).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def stand_in_bank():
+    """Makes a voice bank of given words that needs no program: buzzes for voices, fading sines for instruments."""
+
+    def make(words):
+        spoken = {(voice, word): _stand_in_word(word, 110 + 20 * place)
+                  for place, voice in enumerate(voices()) for word in sorted(set(words))}  # fmt: skip
+        notes = {note: _stand_in_note(note[1]) for note in (*tuned_notes(), *((DRUM_KIT, key) for key in drum_keys()))}
+        return VoiceBank(spoken, notes, {"flite": "stand-in", "soundfont": "stand-in"})
+
+    return make

