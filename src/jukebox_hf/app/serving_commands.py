@@ -18,7 +18,7 @@ from jukebox_hf.app.serving.serve_options import ServeOptions
 from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.validation import require
 
-_EXAMPLES = (
+_SERVE_EXAMPLES = (
     "Examples:  jukebox-hf serve  |  jukebox-hf serve --model my-jukebox --jobs jobs/ --port 9000  |  "
     "curl http://127.0.0.1:8000/v1/audio/speech -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' "
     """-d '{"input": "row your boat", "voice": "Bo Vale", "response_format": "wav"}' --output song.wav"""
@@ -32,7 +32,7 @@ def add_serving_commands(app: typer.Typer) -> None:
     """Put the command of this file into the command line."""
     names = (*_OF_MODEL, *_OF_RUN, *(field.name for field in fields(ServeOptions)))
     command = as_command(serve, "serve", ServeOptions, RunOptions, SongRequest, only=names)
-    app.command("serve", epilog=_EXAMPLES)(command)
+    app.command("serve", epilog=_SERVE_EXAMPLES)(command)
 
 
 def serve(**options: Any) -> None:

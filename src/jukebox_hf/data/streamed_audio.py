@@ -14,7 +14,7 @@ from jukebox_hf.data.audio_io import AUDIO_FORMATS, rate_in
 from jukebox_hf.model.checks.validation import require
 
 PCM = "pcm"  # samples alone: 16 bit, little end first
-STREAMED_FORMATS = (PCM, "wav", "flac", "opus", "ogg")
+FORMATS_FROM_THE_FRONT = (PCM, "wav", "flac", "opus", "ogg")
 _FULL_SCALE = 1 << 15  # of 16 bit; libsndfile rounds down, and so do we, so that both write the same samples
 _FLAC_TOTAL = slice(18, 26)  # bytes of STREAMINFO that end in 36 bits of how many samples there are
 _FLAC_HEADER = 42  # bytes, up to the end of STREAMINFO
@@ -31,7 +31,7 @@ class StreamedAudio:
         """Begin a file.
 
         Args:
-            format: one of `STREAMED_FORMATS`.
+            format: one of `FORMATS_FROM_THE_FRONT`.
             sampling_rate: of the samples.
             num_samples: how many there will be in all, which the file says at its beginning.
 
@@ -39,8 +39,8 @@ class StreamedAudio:
             ValueError: a format whose beginning is only known at its end.
         """
         require(
-            format in STREAMED_FORMATS,
-            f"format={format!r} cannot be streamed; choose one of {', '.join(STREAMED_FORMATS)}",
+            format in FORMATS_FROM_THE_FRONT,
+            f"format={format!r} cannot be streamed; choose one of {', '.join(FORMATS_FROM_THE_FRONT)}",
         )
         self.format, self._num_samples, self._sent = format, num_samples, 0
         kind = AUDIO_FORMATS.get(format)

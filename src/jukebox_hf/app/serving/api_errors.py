@@ -8,7 +8,7 @@ from typing import Any
 
 _FLAG = re.compile(r"--([a-z][a-z0-9-]*)")
 _NAMED = re.compile(r"\b(lyrics|artist|genre|takes|format)=")
-_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+_ERROR_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
 class ApiError(Exception):
@@ -27,7 +27,7 @@ class ApiError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """The body of the answer."""
-        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = _ERROR_TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 

@@ -23,7 +23,7 @@ from jukebox_hf.app.serving.served_job import OPEN, ServedJob, SongInHand
 from jukebox_hf.app.serving.served_model import ServedModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_SPARE_BYTES = 4 * 2**20  # of a job: pictures, side-cars
+_SPARE_BYTES_OF_JOB = 4 * 2**20  # of a job: pictures, side-cars
 _GIGABYTE = 10**9
 
 
@@ -49,7 +49,7 @@ class JobQueue:
         Raises:
             ApiError: the queue or the folder is full, or the disk refuses.
         """
-        size = bytes_needed(song, self.served.model) + _SPARE_BYTES
+        size = bytes_needed(song, self.served.model) + _SPARE_BYTES_OF_JOB
         with self._changed:
             waiting = self._places_taken()
             if waiting >= self.caps.max_queue:
@@ -231,7 +231,7 @@ class JobQueue:
                     self.finish(job)
                 else:
                     self._take_up(job)
-                    job.size = max(job.size, bytes_needed(job.song, self.served.model) + _SPARE_BYTES)
+                    job.size = max(job.size, bytes_needed(job.song, self.served.model) + _SPARE_BYTES_OF_JOB)
             except (ValueError, OSError) as error:
                 job.error, job.status = self._told_outside(error), "failed"
                 say(f"jukebox-hf: {name} cannot be gone on with: {job.error}")

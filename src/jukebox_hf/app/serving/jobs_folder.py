@@ -22,11 +22,11 @@ from jukebox_hf.data.audio_io import suffix_of, write_bytes
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
 
-_LOCK, _RECORD, _SONG = "lock", "job.json", "song"
+_SERVER_LOCK, _RECORD, _SONG = "lock", "job.json", "song"
 _REMOVED = "removed-"
 _OURS = re.compile(r"(removed-)?job-[0-9a-f]{16}")
 _JOB = re.compile(r"job-[0-9a-f]{16}")
-_FORMAT = "jukebox-job-1"
+_JOB_FORMAT = "jukebox-job-1"
 
 
 class JobsFolder:
@@ -45,15 +45,15 @@ class JobsFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with HeldFolder.opened(self.path, may_be_link=True) as folder:
-            foreign = [name for name in folder.names() if name != _LOCK and not _OURS.fullmatch(name)]
+            foreign = [name for name in folder.names() if name != _SERVER_LOCK and not _OURS.fullmatch(name)]
             require(
                 not foreign,
                 f"--jobs {self.path} holds {', '.join(foreign[:3])}, but no jukebox-hf serve wrote that; name a folder "
                 f"of its own",
             )
-            handle = folder.open_to_keep(_LOCK)
+            handle = folder.open_to_keep(_SERVER_LOCK)
             try:
-                holder = folder.take_lock(handle, _LOCK)
+                holder = folder.take_lock(handle, _SERVER_LOCK)
                 require(
                     holder is None,
                     f"--jobs {self.path} is in use by {holder}; stop that server, or name another folder",
@@ -76,7 +76,7 @@ class JobsFolder:
         Raises:
             OSError: the disk refuses; what was there stays.
         """
-        write_bytes(self.path / job / _RECORD, json_file({"format": _FORMAT, **told}))
+        write_bytes(self.path / job / _RECORD, json_file({"format": _JOB_FORMAT, **told}))
 
     def recorded(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is written of each job, the oldest first; one that was never recorded is removed.
@@ -93,7 +93,7 @@ class JobsFolder:
                 continue
             told = read_json(path / _RECORD)
             require(
-                told.get("format") == _FORMAT
+                told.get("format") == _JOB_FORMAT
                 and isinstance(told.get("status"), str)
                 and all(is_number(told.get(name)) for name in ("number", "created"))
                 and isinstance(told.get("request"), dict),

@@ -33,7 +33,7 @@ from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
 from jukebox_hf.model.songs.song_state import SongState
 
-_MOST_AT_ONCE = 16  # rows of a batch, unless --batch-size says more
+_USUAL_ROWS = 16  # rows of a batch, unless --batch-size says more
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def open_served(
         ValueError, OSError: no such model, one that is damaged, or one that fits nowhere.
     """
     check_backend(options.backend)
-    wanted = options.batch_size or _MOST_AT_ONCE
+    wanted = options.batch_size or _USUAL_ROWS
     one = checked_model(words)
     choice = choose_run([one] * wanted, options)
     one = replace(one, dtype=choice.dtype)
@@ -144,7 +144,7 @@ def open_served(
         check_backend_here(model.lend(top), rows, options.backend)
         model.take_back(top)
     return ServedModel(
-        name_of(one.model),
+        served_name(one.model),
         {"model": one.model, "revision": one.revision, "dtype": one.dtype},
         {"backend": options.backend, "jacobi": numbers_at_once(options.jacobi)},
         model,
@@ -163,6 +163,6 @@ def checked_model(words: Mapping[str, Any]) -> SongRequest:
     return SongRequest(**said, lyrics="la")  # words, so that the prior that reads them counts
 
 
-def name_of(model: str) -> str:
+def served_name(model: str) -> str:
     """What clients call a model: its name on the Hub, or that of its folder, which says nothing of the disk."""
     return Path(model).resolve().name if Path(model).is_dir() else model

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
-from jukebox_hf.data.streamed_audio import STREAMED_FORMATS
+from jukebox_hf.data.streamed_audio import FORMATS_FROM_THE_FRONT
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.model.songs.streaming import PieceSizes
 
-PIECE_SECONDS = 0.2
+SERVED_PIECE_SECONDS = 0.2
 
 
 def is_streamable(song: PlannedSongs, format: str) -> bool:
     """Whether a song can be sent before it is whole: not in a format, loudness or stereo that all of it decides."""
     (request,) = song.requests
-    return format in STREAMED_FORMATS and request.normalize == "none" and not request.stereo
+    return format in FORMATS_FROM_THE_FRONT and request.normalize == "none" and not request.stereo
 
 
 class SongSound:
@@ -31,7 +31,7 @@ class SongSound:
     def __init__(self, model: JukeboxModel, song: PlannedSongs) -> None:
         plan = song.batch.plan
         self._model, self._finest = model, plan.levels[-1]
-        self._sizes = PieceSizes.of(model.config, plan, PIECE_SECONDS, None)
+        self._sizes = PieceSizes.of(model.config, plan, SERVED_PIECE_SECONDS, None)
         self._hop = model.config.vqvae_config.hop_lengths[self._finest.level]
         self._given = 0  # codes that were decoded
         self.num_samples = self._finest.total * self._hop

@@ -12,6 +12,7 @@ from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongOption, SongReque
 from jukebox_hf.app.runs.song_values import audio_formats
 from jukebox_hf.app.serving.api_errors import ApiError, in_words_of_requests
 from jukebox_hf.app.serving.serve_options import ServeOptions
+from jukebox_hf.data.streamed_audio import PCM
 from jukebox_hf.model.checks.validation import is_integer, is_number
 
 NAMES_OF_REQUESTS = {  # by the name of the option
@@ -21,16 +22,15 @@ NAMES_OF_REQUESTS = {  # by the name of the option
     "takes": "best_of",
     "format": "response_format",
 }
-PCM = "pcm"
 STREAM_FORMATS = ("audio", "sse")
 _DEFAULT_FORMAT = "mp3"  # OpenAI's
 _ONE_SPEED = 1.0
-_FILES = ("prompt", "prompt_seconds", "codes")  # of this machine, which no client may name
+_OF_FILES = ("prompt", "prompt_seconds", "codes")  # of this machine, which no client may name
 _OF_RUNS = ("keep",)  # a request is one song
 
 
 def _is_open(name: str, option: SongOption) -> bool:
-    return "generate" in option.commands and option.of != "model" and name not in (*_FILES, *_OF_RUNS)
+    return "generate" in option.commands and option.of != "model" and name not in (*_OF_FILES, *_OF_RUNS)
 
 
 # Every option of a song that a client may say, by the name it has in a request.

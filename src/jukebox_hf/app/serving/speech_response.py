@@ -22,13 +22,13 @@ from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.job_queue import JobQueue
 from jukebox_hf.app.serving.served_job import ServedJob
 from jukebox_hf.app.serving.song_sound import SongSound, is_streamable
-from jukebox_hf.app.serving.speech_request import PCM, SpeechRequest
+from jukebox_hf.app.serving.speech_request import SpeechRequest
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, encode_audio, rate_in
-from jukebox_hf.data.streamed_audio import StreamedAudio, samples_of_wav
+from jukebox_hf.data.streamed_audio import PCM, StreamedAudio, samples_of_wav
 from jukebox_hf.model.songs.song_state import SongState
 
 MEDIA_TYPES = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg", "pcm": "audio/pcm"}
-_BLOCK = 1 << 16  # bytes of a whole file that are sent at once
+_BYTES_AT_A_TIME = 1 << 16  # bytes of a whole file that are sent at once
 
 
 class SpeechResponse(Response):
@@ -96,8 +96,8 @@ class SpeechResponse(Response):
                 yield chunk
             return
         content = await (self._encoded() if job.is_heard else self._from_file())
-        for start in range(0, len(content), _BLOCK):
-            yield content[start : start + _BLOCK]
+        for start in range(0, len(content), _BYTES_AT_A_TIME):
+            yield content[start : start + _BYTES_AT_A_TIME]
 
     async def _streamed(self) -> AsyncIterator[bytes]:
         model = self._queue.served.model
