@@ -34,7 +34,7 @@ def test_a_song_is_sung_with_a_style_and_made_again_by_its_line(generate, styles
     assert sidecar["request"]["adapter"] == [f"{style}:0.5"]
     (told,) = sidecar["model"]["adapters"]
     assert (told["name"], told["weight"], len(told["sha256"])) == (str(style), 0.5, 64)
-    assert generate(tmp_path / "b.wav", "--adapter", style, *NEW).code == 0
+    assert generate(tmp_path / "b.wav", "--adapter", styles / "eva.safetensors", *NEW).code == 0
     assert codes_of(tmp_path / "a.codes.safetensors") != codes_of(tmp_path / "b.codes.safetensors")
     line = sidecar["command"].split()
     assert f"--adapter {style}:0.5" in sidecar["command"]
@@ -99,7 +99,7 @@ def _dies_at_once():
     (["--adapter", "nowhere/at/all"], "is no folder here and cannot be a name on the Hub"),
     (["--adapter", ":0.5"], "names no adapter"),
     (["--adapter", "{style}", "--adapter", "{style}:0.2"], "twice; say it once, with one weight"),
-    (["--adapter", "{style}", "--artist", "Eva Larch"], "Eve Lark"),
+    (["--adapter", "{style}", "--artist", "Eva Larch"], "did you mean 'eve lark'?"),
     (["--adapter", "{repository}"], "is a model, not an adapter; name it with --model"),
     (["--adapter", "{other}"], "was learnt on another model than"),
 ])  # fmt: skip

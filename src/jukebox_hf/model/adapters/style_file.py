@@ -23,6 +23,7 @@ from ..files.safetensors_files import check_safetensors
 STYLE_FILE = "style.safetensors"
 KINDS = ("artist", "genre")
 _FORMAT = "jukebox-style-1"
+_ENTRY = "style"  # of the metadata
 _TENSOR = re.compile(r"prior_(\d+)\.(artist|genre)")
 _PART = re.compile(r"prior_\d+")
 _GET_AGAIN = "get it again from whoever made it"
@@ -91,10 +92,10 @@ class Style:
                     key = f"prior_{level}.{kind}"
                     tensors[key] = torch.stack(list(rows.values())).float().contiguous()
                     names[key] = list(rows)
-        said = {"names": names, "new": {kind: list(found) for kind, found in self.new.items()},
-                "base": self.base.to_dict()}  # fmt: skip
-        told = {name: json.dumps(value, ensure_ascii=False, sort_keys=True) for name, value in said.items()}
-        return save(tensors, metadata={"format": _FORMAT, **told})
+        new = {kind: list(found) for kind, found in self.new.items()}
+        said = {"format": _FORMAT, "names": names, "new": new, "base": self.base.to_dict()}
+        # One entry, since safetensors writes several in any order.
+        return save(tensors, metadata={_ENTRY: json.dumps(said, ensure_ascii=False, sort_keys=True)})
 
 
 def read_style(path: str | Path) -> Style:
@@ -106,12 +107,15 @@ def read_style(path: str | Path) -> Style:
     """
     header = check_safetensors(path, dtypes=("F32",), cure=_GET_AGAIN)
     require(
-        header.metadata.get("format") == _FORMAT,
-        f"{path} is no style of a Jukebox (its format is {header.metadata.get('format')!r}, not {_FORMAT!r}); give one "
-        f"that jukebox-hf style export wrote",
+        _ENTRY in header.metadata,
+        f"{path} is no style of a Jukebox; give one that jukebox-hf style export wrote",
     )
-    said = {name: parse_json(header.metadata.get(name, ""), f"{name!r} in {path}", dict, cure=_GET_AGAIN)
-            for name in ("names", "new", "base")}  # fmt: skip
+    said = parse_json(header.metadata[_ENTRY], f"what {path} says of itself", dict, cure=_GET_AGAIN)
+    require(
+        said.get("format") == _FORMAT and all(isinstance(said.get(name), dict) for name in ("names", "new", "base")),
+        f"{path} is a style of the format {said.get('format')!r}, and this version knows {_FORMAT!r}; {_GET_AGAIN}, or "
+        f"update jukebox_hf",
+    )
     base = AdapterBase.from_dict(said["base"], str(path))
     require(
         set(said["names"]) == set(header.tensors) and all(map(_TENSOR.fullmatch, header.tensors)),
