@@ -227,10 +227,15 @@ def test_rows_that_fail_are_told_and_a_tenth_of_them_stop_the_run(table, vqvae, 
 
     encoder, rows = EncodeBatches(str(vqvae)), rows_of(table)
     rows[3]["audio"]["bytes"] = b"no music"
+    for row in rows:
+        row["timed_lyrics"] = [[0.1 * place, 0.1 * place + 0.1] for place in range(5)]
+    rows[4]["timed_lyrics"] = [[0.0, 0.1]]
     batch = encoder({name: [row[name] for row in rows] for name in rows[0]})
     coded = [{name: column[index] for name, column in batch.items()} for index in range(8)]
     assert "3.wav cannot be read as audio" in coded[3]["error"]
-    with pytest.raises(ValueError, match=r"1 of 8 songs were skipped: 3\.wav cannot .* at most a tenth may be corrupt"):
+    assert "timed_lyrics of 4.wav times 1 characters, but its lyrics have 5" in coded[4]["error"]
+    assert json.loads(coded[5]["timed_lyrics"])[4] == [0.4, 0.5]
+    with pytest.raises(ValueError, match=r"2 of 8 songs were skipped: 3\.wav cannot .* at most a tenth may be corrupt"):
         write_coded_rows(coded, coded_folder(tmp_path / "codes", encoder))
     with pytest.raises(ValueError, match="column='sound' is not there; the batch has audio"):
         EncodeBatches(str(vqvae), column="sound")({"audio": []})

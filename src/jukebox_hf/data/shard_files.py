@@ -14,18 +14,20 @@ from typing import Any
 from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.song_lists import TIMED_LYRICS, WORD_COLUMNS, checked_word
 from jukebox_hf.data.songs import Song, timed_song
+from jukebox_hf.data.source_folders import MOST_RECORDING_BYTES
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import MAX_PATH, check_text
 from jukebox_hf.model.checks.validation import require
 
 MOST_SHARDS = 1_000_000
-MOST_RECORDING_BYTES = 2**31  # of one recording
 _MOST_WORDS_BYTES = 2**22  # of the JSON or text beside it
-_ROWS_AT_ONCE = 16  # rows of a parquet file that are held
+_PARQUET_ROWS = 16  # rows of a parquet file that are held
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXTS = {".txt": "lyrics", ".lyrics": "lyrics", ".artist": "artist", ".genre": "genre"}
-_SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".aiff", ".aif")
-_LAYOUT = "parquet files with a column audio of bytes, or tar files with NAME.flac and NAME.json beside each other"
+_SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".aiff", ".aif")
+_SHARD_LAYOUT = (
+    "parquet files with a column audio of bytes, or tar files with NAME.flac and NAME.json beside each other"
+)
 
 
 class BadShardError(ValueError):
@@ -64,7 +66,7 @@ def list_shards(pattern: str) -> tuple[str, ...]:
             f"{pattern} cannot be listed ({_reason(error)}); check the path and the access to it"
         ) from None
     shards = sorted(str(name) for name in found if _kind(str(name)) is not None)
-    require(len(shards) > 0, f"{pattern} names no shards; give {_LAYOUT}")
+    require(len(shards) > 0, f"{pattern} names no shards; give {_SHARD_LAYOUT}")
     require(len(shards) <= MOST_SHARDS, f"{pattern} names {len(shards):,} shards, but at most {MOST_SHARDS:,} are read")
     kinds = {_kind(name) for name in shards}
     require(len(kinds) == 1, f"{pattern} names parquet and tar files; name those of one kind, such as songs-*.tar")
@@ -102,7 +104,7 @@ def _filesystem(path: str) -> tuple[Any, str]:
     except ImportError as error:
         raise ImportError(f"{path} needs a library that is not installed here ({error}); install it") from None
     except ValueError as error:
-        raise ValueError(f"{path} is no path that fsspec knows ({error}); give {_LAYOUT}") from None
+        raise ValueError(f"{path} is no path that fsspec knows ({error}); give {_SHARD_LAYOUT}") from None
 
 
 def _kind(name: str) -> str | None:
@@ -143,7 +145,7 @@ def _parquet_rows(shard: str, first: int) -> Iterator[ShardRow]:
             if before + rows <= first:  # whole groups are passed over unread
                 before += rows
                 continue
-            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns):
+            for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=columns):
                 for row in batch.to_pylist() if before + len(batch) > first else ():
                     if before >= first:
                         yield _row(shard, before, *_named_sound(row.pop("audio"), before), row)
@@ -188,14 +190,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
     """The bytes of a member; a text instead says why it has too many."""
-    most = MOST_RECORDING_BYTES if member.name.lower().endswith(_SOUND) else _MOST_WORDS_BYTES
+    most = MOST_RECORDING_BYTES if member.name.lower().endswith(_SOUND_SUFFIXES) else _MOST_WORDS_BYTES
     if member.size > most:
         return f"{member.name} has {member.size:,} bytes, but at most {most:,} are read"
     return archive.extractfile(member).read()
 
 
 def _tar_row(shard: str, number: int, key: str, parts: dict[str, bytes | str]) -> ShardRow:
-    sounds = [suffix for suffix in parts if suffix.endswith(_SOUND)]
+    sounds = [suffix for suffix in parts if suffix.endswith(_SOUND_SUFFIXES)]
     name = f"{key}{sounds[0]}" if sounds else key
     flaw = next((content for content in parts.values() if isinstance(content, str)), None)
     if flaw is not None or len(sounds) != 1:

@@ -23,8 +23,8 @@ from jukebox_hf.model.checks.validation import is_integer, require
 
 logger = logging.get_logger(__name__)
 
-_FEW = 20  # songs that pass before a share of damaged ones means anything
-_ORDER, _MIX = 2**62, 2**61  # numbers of draws that no song has
+_FEW_SONGS = 20  # songs that pass before a share of damaged ones means anything
+_CYCLE_ORDER, _MIX = 2**62, 2**61  # numbers of draws that no song has
 
 
 class Place(NamedTuple):
@@ -145,7 +145,9 @@ class ShardWindows(IterableDataset):
             given = 0
             for window, after in self._cycle(reader, readers, place):
                 given += 1
-                yield window | {"stream_place": torch.tensor([reader, readers, *after])}
+                yield window | {
+                    "stream_place": torch.tensor([reader, readers, *after], dtype=torch.int64, device="cpu")
+                }
             require(
                 given > 0 or place != Place(place.cycle),
                 f"the {len(self.shards)} shards hold no song of {self.window_samples / self.sampling_rate:.2f} s for "
@@ -156,7 +158,7 @@ class ShardWindows(IterableDataset):
     def _cycle(self, reader: int, readers: int, place: Place) -> Iterator[tuple[dict[str, Any], Place]]:
         """Windows from a place to the end of its cycle, each with the place after it."""
         own, turn, turns = self._share(reader, readers)
-        order = item_random(self.seed, place.cycle, _ORDER + reader).permutation(own).tolist()
+        order = item_random(self.seed, place.cycle, _CYCLE_ORDER + reader).permutation(own).tolist()
         bad: list[str] = []
         block: list[tuple[ShardRow, Header]] = []
         start = place
@@ -247,7 +249,7 @@ class ShardWindows(IterableDataset):
     def _count(self, has_failed: bool, songs: int = 1) -> None:
         """Count a song; too many that failed stop the run."""
         self.seen, self.failed = self.seen + songs, self.failed + has_failed
-        if self.seen >= _FEW and self.failed > MAX_CORRUPT * self.seen:
+        if self.seen >= _FEW_SONGS and self.failed > MAX_CORRUPT * self.seen:
             report = describe_skipped(self.skipped, self.seen)
             raise CorruptSongsError(f"{report}; at most a tenth may be, so repair them")
 

@@ -16,7 +16,7 @@ from jukebox_hf.data.recordings import Source
 from jukebox_hf.model.checks.text_input import check_path, shown
 from jukebox_hf.model.checks.validation import require
 
-_MOST_RECORDING_BYTES = 2**31  # bytes of one recording
+MOST_RECORDING_BYTES = 2**31  # bytes of one recording
 OUTSIDE = "allow_outside_files"
 _COPY_INSIDE = f"copy it into the data set, or pass {OUTSIDE}=True (--{OUTSIDE}) if you trust the list"
 
@@ -123,10 +123,10 @@ class SourceFolder:
         import fsspec
 
         with fsspec.open(url, "rb") as file:
-            content = bytes(file.read(_MOST_RECORDING_BYTES + 1))
+            content = bytes(file.read(MOST_RECORDING_BYTES + 1))
         require(
-            len(content) <= _MOST_RECORDING_BYTES,
-            f"{where} names {shown(url)}, which has over {_MOST_RECORDING_BYTES:,} bytes; cut it",
+            len(content) <= MOST_RECORDING_BYTES,
+            f"{where} names {shown(url)}, which has over {MOST_RECORDING_BYTES:,} bytes; cut it",
         )
         return content
 

@@ -16,11 +16,11 @@ from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import check_checkpoint, load_tensors, save_tensors
 from jukebox_hf.training.commands import CONFIG_FILE, SentenceParser, run
-from jukebox_hf.training.sharded_weights import PARTS
+from jukebox_hf.training.sharded_weights import PARTS_FOLDER
 from jukebox_hf.training.weights_ema import AVERAGES_FILE
 
-_WEIGHTS = "model.safetensors"
-_LISTS = ("artists.json", "genres.json", "tokenizer_config.json", "preprocessor_config.json")
+_WHOLE_FILE = "model.safetensors"
+_NAME_LISTS = ("artists.json", "genres.json", "tokenizer_config.json", "preprocessor_config.json")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -45,8 +45,8 @@ def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
     """
     check_checkpoint(checkpoint)
     require(
-        (checkpoint / PARTS).is_dir(),
-        f"{checkpoint} holds no {PARTS}, so its weights do not lie in parts; use the folder as it is",
+        (checkpoint / PARTS_FOLDER).is_dir(),
+        f"{checkpoint} holds no {PARTS_FOLDER}, so its weights do not lie in parts; use the folder as it is",
     )
     require(
         not averages or (checkpoint / AVERAGES_FILE).is_file(),
@@ -54,11 +54,11 @@ def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
     )
     require(not out.exists(), f"{out} exists already; name a new folder")
     with staged(out, force=False, sources=[checkpoint]) as staging:
-        merge_fsdp_weights(str(checkpoint / PARTS), str(staging))
+        merge_fsdp_weights(str(checkpoint / PARTS_FOLDER), str(staging))
         if averages:
-            save_tensors({**load_tensors(staging / _WEIGHTS), **load_tensors(checkpoint / AVERAGES_FILE)},
-                         staging / _WEIGHTS, format="pt")  # fmt: skip
-        for name in (CONFIG_FILE, *_LISTS):
+            save_tensors({**load_tensors(staging / _WHOLE_FILE), **load_tensors(checkpoint / AVERAGES_FILE)},
+                         staging / _WHOLE_FILE, format="pt")  # fmt: skip
+        for name in (CONFIG_FILE, *_NAME_LISTS):
             if (checkpoint / name).is_file():
                 shutil.copyfile(checkpoint / name, staging / name)
 

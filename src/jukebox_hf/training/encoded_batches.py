@@ -4,6 +4,7 @@ Flows in: rows of words and sound, wherever they are computed. Flows out: rows o
 `encode-dataset` makes, shard by shard, so that a stopped run goes on after its last one.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,9 @@ class EncodeBatches:
             )
             said = {column: row[column] for column in WORD_COLUMNS if isinstance(row.get(column), str)}
             said = {column: checked_word(name, column, word) for column, word in said.items()}
+            times = _as_text(row.get(TIMED_LYRICS))
+            if times:
+                timed_song(Song(name, **said), times)  # refused here, where one row is lost by it
             length = read_header(content, name).num_samples(facts.sampling_rate)
             top = facts.hop_lengths[-1]
             require(length >= top, f"{name} is shorter than one code of the top level, {top} samples")
@@ -96,8 +100,7 @@ class EncodeBatches:
             codes = encode_song(sound, self.vqvae, facts.levels)
         except ValueError as error:
             return empty | {"name": name, "error": " ".join(str(error).split())}
-        times = row.get(TIMED_LYRICS)
-        words = {"name": name, **said, TIMED_LYRICS: times if isinstance(times, str) else "", "total_samples": length}
+        words = {"name": name, **said, TIMED_LYRICS: times, "total_samples": length}
         return empty | words | {f"codes_{level}": one for level, one in zip(facts.present, codes, strict=True)}
 
 
@@ -133,6 +136,11 @@ def write_coded_rows(rows: Iterable[Mapping[str, Any]], writer: CodeShardWriter)
 def coded_folder(out: str | Path, encoder: EncodeBatches) -> CodeShardWriter:
     """A folder of codes to write, or to go on with: its `written` names are to be left out."""
     return CodeShardWriter(Path(out), encoder.facts)
+
+
+def _as_text(times: Any) -> str:
+    """Timed lyrics as text, whether a table holds text or lists, which Ray makes arrays of."""
+    return times if isinstance(times, str) else "" if times is None else json.dumps(times, default=np.ndarray.tolist)
 
 
 def _column(values: list[Any]) -> np.ndarray:

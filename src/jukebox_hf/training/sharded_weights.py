@@ -12,7 +12,7 @@ from torch.distributed._functional_collectives import AsyncCollectiveTensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-PARTS = "pytorch_model_fsdp_0"  # the folder of weights in parts, as accelerate calls it
+PARTS_FOLDER = "pytorch_model_fsdp_0"  # the folder of weights in parts, as accelerate calls it
 
 
 def own_part(weight: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.training.checkpoints import CheckpointedCallback
 
 PLACES_FILE = "stream_places.json"
-_MARK = "stream_place"
+_PLACE_MARK = "stream_place"
 _OF_EACH = ("places", "turns")  # what each rank knows of its own readers alone
 
 
@@ -36,7 +36,7 @@ class StreamPlacesCallback(CheckpointedCallback):
 
     def note(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch without its place, which is noted."""
-        marks = batch.pop(_MARK, None)
+        marks = batch.pop(_PLACE_MARK, None)
         if marks is not None:
             reader, readers, place = split_place(marks)
             self.windows.went_to(reader, place, readers)
@@ -89,5 +89,5 @@ class _WithPlace:
         self.collate = collate
 
     def __call__(self, windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        rows = [{name: value for name, value in window.items() if name != _MARK} for window in windows]
-        return {**self.collate(rows), _MARK: windows[-1][_MARK]}
+        rows = [{name: value for name, value in window.items() if name != _PLACE_MARK} for window in windows]
+        return {**self.collate(rows), _PLACE_MARK: windows[-1][_PLACE_MARK]}

@@ -30,7 +30,7 @@ from jukebox_hf.training.checkpoints import (
     newest_checkpoint,
 )
 from jukebox_hf.training.optimizer import JukeboxAdam, original_schedule
-from jukebox_hf.training.sharded_weights import PARTS, whole_state
+from jukebox_hf.training.sharded_weights import PARTS_FOLDER, whole_state
 from jukebox_hf.training.stream_places import StreamPlacesCallback, stream_loader
 from jukebox_hf.training.weights_ema import WeightsEMACallback
 
@@ -101,7 +101,7 @@ class JukeboxTrainer(Trainer):
 
     def _check_parts(self, folder: Path) -> None:
         """Weights in parts need ranks that share them, and the other way round."""
-        in_parts = (folder / PARTS).is_dir()
+        in_parts = (folder / PARTS_FOLDER).is_dir()
         require(
             self.is_fsdp_enabled or not in_parts,
             f"{folder} holds its weights in parts, of ranks that shared them (FSDP); launch this run with such a "
