@@ -42,6 +42,13 @@ def synth_corpus(
             callback=in_lower_case,
         ),
     ] = "flac",
+    pacing: Annotated[
+        str,
+        typer.Option(
+            help="even (each character lasts as long), or uneven: quick lines, slow lines, rests between them.",
+            callback=in_lower_case,
+        ),
+    ] = "even",
     processes: Annotated[int, typer.Option(help="Number of processes that work at once.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace the corpus that is at OUT.")] = False,
     as_json: Json = False,
@@ -54,7 +61,7 @@ def synth_corpus(
 
     check_way(str(out), out)
     settings = CorpusSettings(
-        hours, seed, sampling_rate, characters, seconds_per_character, instrumentals, invented, format, lyrics
+        hours, seed, sampling_rate, characters, seconds_per_character, instrumentals, invented, format, lyrics, pacing
     )
     began = time.monotonic()
     with tqdm(total=settings.num_songs, unit=" songs", disable=not sys.stderr.isatty()) as bar:

@@ -21,8 +21,8 @@ import numpy as np
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, lyric_timing, write_lyrics
-from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, write_lyrics
+from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import is_integer, is_number, require
@@ -49,6 +49,7 @@ class CorpusSettings:
         invented: share of songs whose words no dictionary has.
         format: of the files, one of `AUDIO_FORMATS`.
         lyrics: sung in every song instead of written ones.
+        pacing: `even`, or `uneven`: lines are quick or slow, with rests between, and `slot` is the mean.
     """
 
     hours: float = 1.0
@@ -60,6 +61,7 @@ class CorpusSettings:
     invented: float = 0.3
     format: str = "flac"
     lyrics: str | None = None
+    pacing: str = "even"
 
     def __post_init__(self) -> None:
         require(
@@ -91,7 +93,7 @@ class CorpusSettings:
             f"lyrics have {len(self.lyrics or '')} characters, but 1 to characters={self.characters} fit a song; "
             f"shorten them or raise characters",
         )
-        SynthSpec(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
+        SynthSpec(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot, self.pacing)
 
     @property
     def num_songs(self) -> int:
@@ -112,7 +114,8 @@ def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
         lyrics = " " * settings.characters
     else:
         lyrics = write_lyrics(random, settings.characters, invented=is_invented)
-    return SynthSpec(artist, genre, lyrics, int(random.integers(2**31)), settings.sampling_rate, settings.slot)
+    seed = int(random.integers(2**31))
+    return SynthSpec(artist, genre, lyrics, seed, settings.sampling_rate, settings.slot, settings.pacing)
 
 
 def write_corpus(
@@ -183,14 +186,17 @@ def _claim(out: Path, settings: CorpusSettings, force: bool) -> None:
 
 
 def _facts(settings: CorpusSettings) -> dict[str, Any]:
-    return {"version": _VERSION, **asdict(settings)}
+    facts = {"version": _VERSION, **asdict(settings)}
+    if settings.pacing == "even":
+        del facts["pacing"]  # a corpus.json without it is older, or evenly paced
+    return facts
 
 
 def _read_facts(out: Path) -> dict[str, Any] | None:
     """What a corpus.json of this command says; None where there is none, such as one of the user's own."""
     try:
         facts = read_json(out / _SETTINGS)
-        is_ours = facts.keys() == _facts(CorpusSettings()).keys() and is_integer(facts["version"])
+        is_ours = facts.keys() - {"pacing"} == _facts(CorpusSettings()).keys() and is_integer(facts["version"])
         return facts if is_ours and _settings_in(facts) else None
     except (TypeError, ValueError, OSError):
         return None
@@ -250,6 +256,6 @@ def _metadata(settings: CorpusSettings, names: list[str]) -> bytes:
     table.writerow(_LIST_COLUMNS)
     for index, name in enumerate(names):
         spec = synth_spec(settings, index)
-        times = [[round(start, 6), round(end, 6)] for start, end in lyric_timing(spec.lyrics, spec.slot).times]
+        times = [[round(start, 6), round(end, 6)] for start, end in spec.timing.times]
         table.writerow([name, spec.artist, spec.genre, spec.lyrics, json.dumps(times, separators=(",", ":"))])
     return text.getvalue().encode()
