@@ -24,10 +24,11 @@ CORE = [
 ]
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
+ASR = ["jiwer>=4,<5"]
 QUANT = ["torchao>=0.18,<0.19"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
-TEST = [*QUANT, *FEATURES, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+TEST = [*QUANT, *FEATURES, *ASR, TRITON, "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2", "twine>=6", "packaging", "setuptools>=77"]
 # What the docs site is built from (decision 066): the theme is in maintenance, and mkdocs 2 is another program.
 DOCS = ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.8,<10", "mkdocstrings-python>=2.0.11,<3", "pyyaml"]
@@ -93,5 +94,13 @@ setup(
     cmdclass={"build_ext": BuildSteps},
     install_requires=CORE,
     entry_points={"console_scripts": ["jukebox-hf = jukebox_hf.app.cli:main"]},
-    extras_require={"train": TRAIN, "features": FEATURES, "quant": QUANT, "test": TEST, "dev": DEV, "docs": DOCS},
+    extras_require={
+        "train": TRAIN,
+        "features": FEATURES,
+        "asr": ASR,
+        "quant": QUANT,
+        "test": TEST,
+        "dev": DEV,
+        "docs": DOCS,
+    },
 )

@@ -38,6 +38,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("stereo.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",
+    ("align-recordings.md", "bash"): "tests/app/test_recognition_commands.py",
+    ("align-recordings.md", "python"): "tests/app/test_recognition_commands.py",
     ("generation.md", "python"): "tests/pipeline/test_generation_page.py",
     ("text_and_labels.md", "python"): "tests/tokenization/test_text_and_labels_page.py",
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",

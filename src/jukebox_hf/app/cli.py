@@ -20,6 +20,7 @@ from jukebox_hf.app.feature_commands import add_feature_commands
 from jukebox_hf.app.finetune_commands import add_finetune_commands
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
+from jukebox_hf.app.recognition_commands import add_recognition_commands
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.song_commands import add_song_commands
 from jukebox_hf.app.training_commands import add_training_commands
@@ -37,6 +38,7 @@ convert = typer.Typer(help="Turn other checkpoints into a Jukebox repository.", 
 labels = typer.Typer(help="Look artists and genres up.", no_args_is_help=True)
 add_song_commands(app)
 add_alignment_commands(app)
+add_recognition_commands(app)
 add_corpus_commands(app)
 add_feature_commands(app)
 add_finetune_commands(app)

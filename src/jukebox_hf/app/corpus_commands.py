@@ -45,7 +45,7 @@ def synth_corpus(
     pacing: Annotated[
         str,
         typer.Option(
-            help="even (each character lasts as long), or uneven: quick lines, slow lines, rests between them.",
+            help="Pacing of lyrics: even (characters last equally long) or uneven (quick lines, slow lines, rests).",
             callback=in_lower_case,
         ),
     ] = "even",
