@@ -26,11 +26,13 @@ TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
 STUDIO = ["gradio[mcp]>=6.25,<7"]
 VOICE = ["pyworld>=0.3.5"]  # beside the programs flite and fluidsynth (decision 080); no wheels, so it is compiled
+ASR = ["jiwer>=4,<5"]
 QUANT = ["torchao>=0.18,<0.19"]
 SERVE = ["starlette>=0.50,<2", "uvicorn>=0.40"]
 # GPU kernels are tested in Triton's interpreter; that of 3.6 does not know numpy 2.4.
 TRITON = 'triton>=3.7,<3.10; platform_system == "Linux" and platform_machine == "x86_64"'
-TEST = [*QUANT, *FEATURES, *SERVE, *STUDIO, TRITON, "openai>=3,<4", "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
+TEST = [*QUANT, *FEATURES, *SERVE, *STUDIO, *ASR, TRITON]
+TEST += ["openai>=3,<4", "pytest>=8", "pytest-xdist>=3", "hypothesis>=6"]
 DEV = ["ruff>=0.14", "import-linter>=2.5", "build>=1.2", "twine>=6", "packaging", "setuptools>=77"]
 # What the docs site is built from (decision 066): the theme is in maintenance, and mkdocs 2 is another program.
 DOCS = ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.8,<10", "mkdocstrings-python>=2.0.11,<3", "pyyaml"]
@@ -102,6 +104,7 @@ setup(
         "studio": STUDIO,
         "serve": SERVE,
         "voice": VOICE,
+        "asr": ASR,
         "quant": QUANT,
         "test": TEST,
         "dev": DEV,

@@ -8,6 +8,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need the network
@@ -268,6 +269,18 @@ def tiny_vqvae_config():
 def tiny_vqvae(tiny_vqvae_config):
     """A maker of small VQ-VAEs with random weights, in evaluation mode: (**changes)."""
     return lambda **changes: _enliven(JukeboxVQVAE(tiny_vqvae_config(**changes)))
+
+
+@pytest.fixture(scope="session")
+def tones():
+    """Words as tones, and a CTC that tells them apart: see tones.py."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tones.py"))))
+
+
+@pytest.fixture(scope="session")
+def tone_ctc(tones, tmp_path_factory):
+    """The folder of a CTC that hears tones."""
+    return tones.write_tone_ctc(tmp_path_factory.mktemp("ctc") / "tones")
 
 
 @pytest.fixture

@@ -55,6 +55,24 @@ def test_some_songs_have_no_words_and_some_invented_ones():
     assert len({order.lyrics for order in orders}) > 250
 
 
+def test_an_uneven_corpus_is_another_one_and_says_so_while_an_even_one_says_what_it_always_said(tmp_path, command):
+    words = ("--hours", 0.0005, "--sampling-rate", 8000, "--characters", 48, "--instrumentals", 0, "--format", "wav")
+    for pacing, share in (("even", 0), ("uneven", 1)):
+        assert command(tmp_path / pacing, *words, "--uneven", share).exit_code == 0
+    assert command(tmp_path / "default", *words).exit_code == 0
+    assert files_of(tmp_path / "default") == files_of(tmp_path / "even")
+    facts = [json.loads((tmp_path / name / "corpus.json").read_text()) for name in ("even", "uneven")]
+    assert "uneven" not in facts[0]
+    assert facts[1] == facts[0] | {"uneven": 1}
+    even, uneven = (rows_of(tmp_path / name)[0] for name in ("even", "uneven"))
+    assert even["lyrics"] == uneven["lyrics"]
+    assert even["timed_lyrics"] != uneven["timed_lyrics"]
+    refused = command(tmp_path / "other", *words, "--uneven", 1.5)
+    assert "uneven=1.5 must be a share" in str(refused.exception)
+    assert "is no corpus" not in str(command(tmp_path / "uneven", *words, "--uneven", 1).exception)
+    assert command(tmp_path / "uneven", *words, "--force").exit_code == 0
+
+
 def test_a_stopped_corpus_goes_on_and_equals_one_that_was_not_stopped(tmp_path, monkeypatch):
     write_corpus(tmp_path / "whole", SMALL)
     write, left = corpus_module._write_song, [2]

@@ -45,7 +45,6 @@ def test_the_formant_voice_writes_what_it_wrote_before_there_were_others(tmp_pat
         ({"voices": "espeak"}, "voices='espeak' is none of formant, recorded; choose one"),
         ({"sampling_rate": 44_100}, "sampling_rate=44100 is not that of the recorded voices; leave it at 16000"),
         ({"invented": 0.1}, "invented=0.1 needs voices='formant'"),
-        ({"voices": "formant", "uneven": 0.1}, "uneven=0.1 needs voices='recorded'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_in_a_sentence(changed, sentence):

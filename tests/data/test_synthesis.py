@@ -7,7 +7,7 @@ import pytest
 
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import known_words, lyric_timing, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SHORTEST_SLOT, known_words, lyric_timing, slot_edges, write_lyrics
 from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 from jukebox_hf.data.synthesis.sounds import SOUNDS, VOWELS
 from jukebox_hf.data.synthesis.voice import Note, sing
@@ -142,6 +142,36 @@ def test_a_vowel_is_held_until_the_consonant_that_ends_its_syllable():
         (SLOT, pytest.approx(3 * SLOT - 0.09)),
         (pytest.approx(3 * SLOT - 0.09), pytest.approx(3 * SLOT)),
     )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_uneven_pacing_moves_words_but_neither_the_end_nor_any_slot_under_the_shortest(seed):
+    text = write_lyrics(np.random.default_rng(seed), 64)
+    edges = np.array(slot_edges(text, SLOT, "uneven", seed))
+    assert (len(edges), edges[0], edges[-1]) == (65, 0, 64 * SLOT)
+    assert np.diff(edges).min() > SHORTEST_SLOT - 1e-9
+    assert np.array_equal(edges, slot_edges(text, SLOT, "uneven", seed))
+    assert slot_edges(text, SLOT) == tuple(index * SLOT for index in range(65))
+
+
+def test_uneven_pacing_leaves_words_seconds_away_from_where_even_pacing_has_them():
+    away = []
+    for seed in range(40):
+        text = write_lyrics(np.random.default_rng(seed), 64)
+        edges = np.array(slot_edges(text, SLOT, "uneven", seed))
+        starts = [index for index in range(1, 64) if text[index].isalpha() and text[index - 1].isspace()]
+        away += np.abs(edges[starts] - np.array(starts) * SLOT).tolist()
+    assert 0.5 < np.mean(away) < 3.0
+    assert np.mean(np.array(away) < 0.3) < 0.5
+
+
+def test_an_uneven_song_is_sung_at_its_own_times():
+    spec = SynthSpec("Bo Vale", "folk", "la la la la\nma ma ma ma", 5, RATE, SLOT, "uneven")
+    even = SynthSpec("Bo Vale", "folk", "la la la la\nma ma ma ma", 5, RATE, SLOT)
+    song = synthesize(spec)
+    assert song.times == spec.timing.times
+    assert song.times != synthesize(even).times
+    assert len(song.audio) == len(synthesize(even).audio)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -46,6 +46,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("resume-and-batches.md", "json"): "tests/docs/test_how_to.py",
     ("serve.md", "bash"): "tests/docs/test_serving_pages.py",
     ("serve.md", "python"): "tests/docs/test_serving_pages.py",
+    ("align-recordings.md", "bash"): "tests/app/test_recognition_commands.py",
+    ("align-recordings.md", "python"): "tests/app/test_recognition_commands.py",
     ("generation.md", "python"): "tests/pipeline/test_generation_page.py",
     ("text_and_labels.md", "python"): "tests/tokenization/test_text_and_labels_page.py",
     ("train-a-vqvae.md", "yaml"): "tests/training/test_training_page.py",

@@ -13,18 +13,21 @@ import typer
 from jukebox_hf.app.options import Json, as_command
 from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
+from jukebox_hf.app.recognition_commands import Separate
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 
 _ALIGNED_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
+_OF_PRIORS = ("song_seconds", "offset", "lyrics_from", "strict", "dtype")  # mean nothing to a CTC
 
 
 def add_alignment_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
     app.command(
         "align",
-        epilog="Examples: jukebox-hf align song.wav --out timed/  |  ... align my-jukebox record.wav --out timed/",
+        epilog="Examples: jukebox-hf align song.wav --out timed/  |  ... align my-jukebox record.wav --out timed/  |  "
+        "... align record.wav --ctc my-ctc --out timed/",
     )(
         as_command(
             align,
@@ -56,7 +59,20 @@ def align(
     ],
     *,
     out: Annotated[str, typer.Option(help="Folder to write into.", callback=check_here)],
-    format: Annotated[str, typer.Option(help="Formats to write, with commas between them.")] = "lrc,srt,vtt,json,html",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Formats to write, with commas between them; metadata adds the song to OUT/metadata.csv, to train on."
+        ),
+    ] = "lrc,srt,vtt,json,html",
+    ctc: Annotated[
+        str | None,
+        typer.Option(
+            help="Speech recogniser of transformers (AutoModelForCTC) that finds the words instead of a Jukebox: "
+            "folder, or name on the Hub.",
+        ),
+    ] = None,
+    separate: Separate = None,
     layer: Annotated[
         int | None, typer.Option(help="Layer whose attention is read, instead of the model's alignment_layer.")
     ] = None,
@@ -67,7 +83,8 @@ def align(
     **options: Any,
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
-    from jukebox_hf.app.alignment_files import align_files, know_song, model_of, plan_files
+    from jukebox_hf.app.alignment_files import align_files, know_song, model_of
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
@@ -75,8 +92,23 @@ def align(
     from jukebox_hf.model.alignment.alignment import choose_head
     from jukebox_hf.model.alignment.batch_alignment import lyric_level
     from jukebox_hf.model.checks.validation import require
+    from jukebox_hf.recognition.separation import separation_words
 
     require(out != "", "--out is empty; name the folder to write into")
+    words = None if separate is None else separation_words(separate)
+    if ctc is not None:
+        refused = [name for name in _OF_PRIORS if options[name] is not None]
+        refused += [name for name, value in (("layer", layer), ("head", head)) if value is not None]
+        named = "no_strict" if refused[:1] == ["strict"] and options["strict"] is False else "".join(refused[:1])
+        require(
+            not refused,
+            f"--{named.replace('_', '-')} is for a Jukebox, and --ctc reads none; leave one of the two out",
+        )
+        require(
+            len(song) == 1, f"--ctc takes one SONG and no MODEL, but {len(song)} words are given; name the recording"
+        )
+        _say_aligned(_aligned_by_ctc(Path(check_here(song[0])), ctc, Path(out), format, words, options), as_json)
+        return
     require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
     said = _said(options)
@@ -92,20 +124,43 @@ def align(
     if options["strict"] is not False:
         check_listed([said], processor.tokenizer, config)
     opened = adapters.put_on(open_model(model, revision=revision, dtype=options["dtype"], device=options["device"]))
-    known = know_song(path, opened, said)
+    known = know_song(path, opened, said, words, Path(out))
+    check_listed_recording(targets, known.recording, options["force"])
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, targets, chosen)
+    _say_aligned(found, as_json)
+
+
+def _aligned_by_ctc(
+    path: Path, ctc: str, out: Path, formats: str, separate: list[str] | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Align a recording by a CTC; what is wrong is refused before its weights are read."""
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
+    from jukebox_hf.app.ctc_alignment_files import align_by_ctc
+    from jukebox_hf.app.known_recordings import known_recording
+    from jukebox_hf.app.runs.device_choice import the_device
+    from jukebox_hf.recognition.ctc_recognizer import CTCRecognizer
+
+    file = options["lyrics_file"]
+    song = known_recording(path, _said(options), "" if file is None else str(file))
+    targets = plan_files(path, out, formats, options["force"])
+    check_listed_recording(targets, song.path, options["force"])
+    device = the_device(options["device"] or "auto")
+    recognizer = CTCRecognizer.from_pretrained(ctc, revision=options["revision"], device=device)
+    return align_by_ctc(song, recognizer, targets, separate)
+
+
+def _say_aligned(found: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         say_json(found)
         return
-    say_line(
-        f"{found['seconds']:.4g} s, {found['lines']} lines, mean confidence {found['confidence']:.2f} "
-        f"(layer {found['layer']}, head {found['head']})"
-    )
+    source = found["ctc"] if "ctc" in found else f"layer {found['layer']}, head {found['head']}"
+    say_line(f"{found['seconds']:.4g} s, {found['lines']} lines, mean confidence {found['confidence']:.2f} ({source})")
     for path in found["files"].values():
         say_line(f"  {path}")
     if found["confidence"] < 0.1:
-        say_line("  the attention hardly follows these lyrics: the times are little more than an even spread")
+        what = "the recogniser hardly hears" if "ctc" in found else "the attention hardly follows"
+        say_line(f"  {what} these lyrics: the times are little more than an even spread")
 
 
 def find_alignment_head(

@@ -4,11 +4,9 @@ Flows in: a model, a song as codes or as a recording, its words. Flows out: LRC,
 whole or not at all; or a table of heads, and a configuration with the best one.
 """
 
-import io
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,36 +14,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from jukebox_hf.app.alignment_formats import AlignedSong, write_aligned
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
 from jukebox_hf.app.runs.planned_songs import open_model, open_processor
 from jukebox_hf.app.runs.requests import read_lyric_file
-from jukebox_hf.app.runs.song_folder import check_folder, load_codes, refusals_named, slug
+from jukebox_hf.app.runs.song_folder import check_folder, load_codes
 from jukebox_hf.app.runs.song_making import decoded
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, without_replaced
 from jukebox_hf.app.runs.sung_lyrics import timed
-from jukebox_hf.app.transcoding import check_file_target, find_codes
-from jukebox_hf.data.audio_io import spelt_format, write_bytes
+from jukebox_hf.app.transcoding import find_codes
+from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.model.alignment.alignment import SongAlignment
 from jukebox_hf.model.alignment.alignment_heads import HeadScore, score_heads
-from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 from jukebox_hf.model.alignment.batch_alignment import labelled_codes, lyric_level
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
-from jukebox_hf.model.files.atomic_files import flush, write_whole
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
-from jukebox_hf.rendering.lrc import write_lrc
-from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
-from jukebox_hf.rendering.srt import write_srt
-from jukebox_hf.rendering.webvtt import write_webvtt
-
-LYRIC_FILE_FORMATS = ("lrc", "srt", "vtt", "json", "html")
+from jukebox_hf.recognition.separation import separated_by_command
+from jukebox_hf.rendering.player import AUDIO_TYPES
 
 
 @dataclass(frozen=True)
@@ -91,39 +83,17 @@ def model_of(path: Path) -> tuple[str, str | None, tuple[str, ...]]:
     return model, (request or {}).get("revision"), tuple((request or {}).get("adapter") or ())
 
 
-def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[str, Path]:
-    """The files to write, by format; refuses before a model is opened.
-
-    Args:
-        song: what the user named.
-        out: the folder to write into.
-        text: formats with commas between them.
-        force: older files may be replaced.
-
-    Raises:
-        ValueError: a format that nothing is written in, or a file that cannot be written.
-    """
-    formats = [spelt_format(name) for name in text.split(",") if name.strip()]
-    unknown = sorted(set(formats) - set(LYRIC_FILE_FORMATS))
-    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(LYRIC_FILE_FORMATS)}")
-    stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
-    endings = {"json": "alignment.json"}
-    targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in LYRIC_FILE_FORMATS if name in formats}
-    if "lrc" in formats:
-        targets["words.lrc"] = out / f"{stem}.words.lrc"
-    require(not out.is_file(), f"--out {out} is a file; name the folder to write into")
-    for path in targets.values():
-        check_file_target(path, force)
-    return targets
-
-
-def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> KnownSong:
+def know_song(
+    path: Path, model: JukeboxModel, said: Mapping[str, Any], separate: Sequence[str] | None = None, out: Path = Path()
+) -> KnownSong:
     """Read a song: codes, a song that jukebox-hf made, or a recording, which is encoded for the level with lyrics.
 
     Args:
         path: of codes, of a side-car, or of audio.
         model: its VQ-VAE encodes.
         said: words that win over the side-car's; a recording's lyrics may also lie beside it in a .txt file.
+        separate: a program that takes the singing out of a recording, as `separation_words` gives it.
+        out: the folder in which it may work.
 
     Raises:
         ValueError, OSError: what cannot be read, or has no lyrics.
@@ -131,6 +101,10 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording")
     state, words, recording = None, {}, path if path.suffix.lower() in AUDIO_TYPES else None
     has_codes = recording is None or path.with_name(f"{path.stem}.codes.safetensors").is_file()
+    require(
+        separate is None or not has_codes,
+        f"--separate is for recordings, but {path} has codes, which are read as they are; leave it out",
+    )
     if has_codes:
         codes, request = find_codes(path)
         state = load_codes(codes)
@@ -146,7 +120,7 @@ def know_song(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Known
     words = {name: value for name, value in without_replaced(words, said).items() if value is not None} | said
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
     if state is None:
-        state = _encoded(read_audio(recording, model.config.sampling_rate), recording, model)
+        state = _encoded(_sound(recording, model.config.sampling_rate, separate, out), recording, model)
     return KnownSong(path, state, recording, words)
 
 
@@ -174,17 +148,26 @@ def align_files(
     )
     layer, head = chosen
     found = model.align(processor(song.sung), song.state, layer=layer, head=head)[0]
+    facts = {"layer": found.layer, "head": found.head}
     lyrics = timed(found, song.words["lyrics"], processor)
-    title = str(song.words.get("title") or song.artist or song.path.stem)
-    contents = {path: _WRITERS[name](song, model, found, lyrics, title) for name, path in targets.items()}
-    _write_all({path: text.encode("utf-8") for path, text in contents.items()})
+    note = f"{song.words.get('genre') or ''} · lyrics timed by layer {found.layer}, head {found.head}".strip(" ·")
+    aligned = AlignedSong(
+        lyrics=lyrics,
+        words=song.words,
+        recording=song.recording,
+        samples=lambda: _samples(song, model),
+        sampling_rate=model.config.sampling_rate,
+        title=str(song.words.get("title") or song.artist or song.path.stem),
+        note=note,
+        picture=found.attention,
+        facts=facts,
+    )
     return {
-        "files": {name: str(path) for name, path in targets.items()},
+        "files": write_aligned(aligned, targets),
         "seconds": found.seconds,
         "lines": len(lyrics.sung_lines),
         "confidence": lyrics.confidence,
-        "layer": found.layer,
-        "head": found.head,
+        **facts,
     }
 
 
@@ -268,15 +251,21 @@ def _songs_at(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Itera
         yield KnownSong(path, _encoded(sound, Path(songs[number].name), model), None, words)
 
 
-def _write_all(contents: Mapping[Path, bytes]) -> None:
-    """Write files of one folder so that all are there, or none of them and the older ones stay."""
-    folder = next(iter(contents)).parent
-    with refusals_named(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as staging:
-        for path, content in contents.items():
-            write_whole(Path(staging) / path.name, content)
-        for path in contents:
-            os.replace(Path(staging) / path.name, path)
-        flush(folder)
+def _sound(recording: Path, rate: int, separate: Sequence[str] | None, out: Path) -> np.ndarray:
+    """Samples of a recording, or of the singing in it."""
+    if separate is None:
+        return read_audio(recording, rate)
+    check_folder(out, 2 * recording.stat().st_size)
+    with tempfile.TemporaryDirectory(prefix=".", dir=out) as folder:
+        return separated_by_command(recording, list(separate), Path(folder), rate)
+
+
+def _samples(song: KnownSong, model: JukeboxModel) -> np.ndarray:
+    """What the player shows: the recording, or the finest codes made audible."""
+    if song.recording is not None:
+        return read_audio(song.recording, model.config.sampling_rate)
+    finest = min(level for level, songs in enumerate(song.state.codes) if len(songs[0]))
+    return decoded(song.state, 0, finest, model)
 
 
 def _encoded(samples: np.ndarray, name: Path, model: JukeboxModel) -> SongState:
@@ -293,46 +282,3 @@ def _audio_beside(codes: Path) -> Path | None:
     stem = codes.name.removesuffix(".codes.safetensors")
     beside = (codes.with_name(stem + suffix) for suffix in AUDIO_TYPES)
     return next((path for path in beside if path.is_file()), None)
-
-
-# --- formats ----------------------------------------------------------------------------------------------------------
-
-
-def _json(song: KnownSong, model: JukeboxModel, found: SongAlignment, lyrics: TimedLyrics, title: str) -> str:
-    head = {"layer": found.layer, "head": found.head}
-    return json.dumps({**lyrics.to_dict(), **head}, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-
-
-def _html(song: KnownSong, model: JukeboxModel, found: SongAlignment, lyrics: TimedLyrics, title: str) -> str:
-    rate = model.config.sampling_rate
-    if song.recording is not None:
-        sound = song.recording.read_bytes(), AUDIO_TYPES[song.recording.suffix.lower()]
-        samples = read_audio(song.recording, rate)
-    else:
-        finest = min(level for level, songs in enumerate(song.state.codes) if len(songs[0]))
-        samples = decoded(song.state, 0, finest, model)
-        sound = _flac(samples, rate), "audio/flac"
-    note = f"{song.words.get('genre') or ''} · lyrics timed by layer {found.layer}, head {found.head}".strip(" ·")
-    return write_player(lyrics, *sound, samples=samples, attention=found.attention, title=title, note=note)
-
-
-def _head(song: KnownSong) -> dict[str, str]:
-    return {"title": str(song.words.get("title") or ""), "artist": song.artist}
-
-
-def _flac(samples: np.ndarray, rate: int) -> bytes:
-    import soundfile
-
-    memory = io.BytesIO()
-    soundfile.write(memory, samples.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
-    return memory.getvalue()
-
-
-_WRITERS: dict[str, Callable[..., str]] = {
-    "lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, **_head(song)),
-    "words.lrc": lambda song, model, found, lyrics, title: write_lrc(lyrics, **_head(song), words=True),
-    "srt": lambda song, model, found, lyrics, title: write_srt(lyrics),
-    "vtt": lambda song, model, found, lyrics, title: write_webvtt(lyrics),
-    "json": _json,
-    "html": _html,
-}

@@ -21,6 +21,7 @@ from jukebox_hf.app.finetune_commands import add_finetune_commands
 from jukebox_hf.app.lyric_commands import add_lyric_commands
 from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
+from jukebox_hf.app.recognition_commands import add_recognition_commands
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.serving_commands import add_serving_commands
 from jukebox_hf.app.song_commands import add_song_commands
@@ -43,6 +44,7 @@ add_song_commands(app)
 add_serving_commands(app)
 add_lyric_commands(app)
 add_alignment_commands(app)
+add_recognition_commands(app)
 add_corpus_commands(app)
 add_feature_commands(app)
 add_finetune_commands(app)

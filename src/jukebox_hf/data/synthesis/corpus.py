@@ -23,7 +23,7 @@ import numpy as np
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, fitted, lyric_timing, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, write_lyrics
 from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, Studio
 from jukebox_hf.data.synthesis.recorded.recorded_voice import require_pyworld
 from jukebox_hf.data.synthesis.recorded.singers import voices as recorded_voices
@@ -31,7 +31,7 @@ from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE
 from jukebox_hf.data.synthesis.recorded.sung_words import words_of
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary, write_verse
 from jukebox_hf.data.synthesis.recorded.voice_bank import BANK_NAME, VoiceBank, bank_bytes, make_bank, open_bank
-from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SHORTEST_SLOT, SynthSpec, synthesize
+from jukebox_hf.data.synthesis.song import LONGEST_SLOT, SynthSpec, synthesize
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import is_integer, is_number, require
@@ -63,7 +63,8 @@ class CorpusSettings:
         format: of the files, one of `AUDIO_FORMATS`.
         lyrics: sung in every song instead of written ones.
         voices: "formant", a synthesizer's, or "recorded", people's.
-        uneven: share of songs whose words have paces of their own; with recorded voices only. None: 0.25, or 0.
+        uneven: share of songs of uneven pacing: lines, or recorded words, are quick or slow, with rests between, and
+            `slot` is the mean. None: 0.25 with recorded voices, else 0.
     """
 
     hours: float = 1.0
@@ -116,10 +117,6 @@ class CorpusSettings:
         SynthSpec(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
         if self.is_recorded:
             self._check_recorded()
-        require(
-            self.is_recorded or self.uneven == 0,
-            f"uneven={self.uneven!r} needs voices='recorded'; the formant voice sings evenly",
-        )
 
     def _check_recorded(self) -> None:
         require(
@@ -155,7 +152,10 @@ def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
         lyrics = " " * settings.characters
     else:
         lyrics = write_lyrics(random, settings.characters, invented=is_invented)
-    return SynthSpec(artist, genre, lyrics, int(random.integers(2**31)), settings.sampling_rate, settings.slot)
+    seed = int(random.integers(2**31))
+    is_uneven = np.random.default_rng([settings.seed, index, 4]).random() < settings.uneven
+    pacing = "uneven" if is_uneven else "even"
+    return SynthSpec(artist, genre, lyrics, seed, settings.sampling_rate, settings.slot, pacing)
 
 
 def recorded_spec(settings: CorpusSettings, index: int) -> RecordedSpec:
@@ -298,7 +298,9 @@ def _facts(settings: CorpusSettings, bank: VoiceBank | None) -> dict[str, Any]:
     """What corpus.json says; that of the formant voice is as it was before there were others."""
     values = asdict(settings)
     if bank is None:
-        return {"version": _VERSION, **{name: values[name] for name in values if name not in _RECORDED_SETTINGS}}
+        newer = {"uneven": settings.uneven} if settings.uneven else {}
+        older = {name: values[name] for name in values if name not in _RECORDED_SETTINGS}
+        return {"version": _VERSION, **older, **newer}
     return {"version": _RECORDED_VERSION, **values, _RECORDINGS: bank.facts}
 
 
@@ -307,7 +309,8 @@ def _read_facts(out: Path) -> dict[str, Any] | None:
     try:
         facts = read_json(out / _SETTINGS)
         recorded = {"version", _RECORDINGS, *asdict(CorpusSettings())}
-        is_ours = facts.keys() in (recorded, recorded - {_RECORDINGS, *_RECORDED_SETTINGS})
+        formant = recorded - {_RECORDINGS, "voices"}
+        is_ours = facts.keys() in (recorded, formant, formant - {"uneven"})
         return facts if is_ours and is_integer(facts["version"]) and _settings_in(facts) else None
     except (TypeError, ValueError, OSError):
         return None
@@ -386,7 +389,7 @@ def _metadata(settings: CorpusSettings, names: list[str], bank: VoiceBank | None
             more = [_rounded(sung.words), "uneven" if spec.is_uneven else "even"]
         else:
             spec = synth_spec(settings, index)
-            times, more = lyric_timing(spec.lyrics, spec.slot).times, []
+            times, more = spec.timing.times, []
         table.writerow([name, spec.artist, spec.genre, spec.lyrics, _rounded(times), *more])
     return text.getvalue().encode()
 

@@ -1,10 +1,12 @@
 """Lyrics: lines of real or invented words, and the second at which each of their characters is sung.
 
-Flows in: draws, or a person's own words. Flows out: text, and its timing. The pacing is strictly even, because a small
-prior learns to read lyrics only if character i is sung at i x the slot: vowels begin on their slot, consonants end
-theirs, and everything else is a rest.
+Flows in: draws, or a person's own words. Flows out: text, and its timing. Unless asked otherwise the pacing is
+strictly even, because a small prior learns to read lyrics most quickly if character i is sung at i x the slot: vowels
+begin on their slot, consonants end theirs, and everything else is a rest. Uneven pacing is what real singers do: quick
+lines, slow lines, and rests in between.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,10 @@ import numpy as np
 from jukebox_hf.data.synthesis.sounds import SOUNDS, Sound
 
 SECONDS_PER_CHARACTER = 0.1875
+SHORTEST_SLOT = 0.1  # seconds per character
+PACINGS = ("even", "uneven")
+_PACES = (0.0, 1.0, 3.0)  # of a line: seconds beyond the shortest slot are shared out by these weights
+_RESTS = (0.0, 0.0, 20.0)  # before a line, in the same weights
 _TABLE = """
 noun river mountain window garden summer winter morning shadow silver ocean star moon fire rain road home heart hand
 noun dream night day train city sky bird flower song dance light water stone field valley lantern candle mirror feather
@@ -99,14 +105,49 @@ def known_words() -> frozenset[str]:
     return frozenset({"and"}.union(*_WORDS.values()))
 
 
-def lyric_timing(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
+def slot_edges(text: str, slot: float, pacing: str = "even", seed: int = 0) -> tuple[float, ...]:
+    """Where the slots of a text's characters begin and end: (C + 1,) seconds, from 0 to C x slot.
+
+    Args:
+        text: of C characters.
+        slot: mean seconds per character.
+        pacing: `even`, or `uneven`: every line has a pace of its own and perhaps a rest before it. No slot is shorter
+            than `SHORTEST_SLOT`.
+        seed: decides paces and rests.
+    """
+    weights = np.zeros(len(text))
+    if pacing == "uneven":
+        random, first = np.random.default_rng([seed, 3]), 0
+        for line in text.split("\n"):
+            last = first + len(line)
+            begin = max(first - 1, 0)  # the end of the line before
+            weights[begin:last] = random.choice(_PACES)
+            rest = random.choice(_RESTS)
+            weights[begin : begin + (begin < last and not text[begin].strip())] += rest
+            first = last + 1
+    spare = len(text) * (slot - SHORTEST_SLOT)
+    if not weights.any() or spare <= 0:
+        return tuple(index * slot for index in range(len(text) + 1))
+    ends = np.cumsum(SHORTEST_SLOT + weights * (spare / weights.sum()))
+    return (0.0, *ends[:-1].tolist(), len(text) * slot)
+
+
+def lyric_timing(
+    text: str, slot: float = SECONDS_PER_CHARACTER, *, edges: Sequence[float] | None = None
+) -> LyricTiming:
     """Say when each character is sung: a vowel from the start of its slot, a consonant in the last part of its own.
 
     The time before a consonant belongs to the sound before it, where that can be held, as singers do.
+
+    Args:
+        text: of C characters.
+        slot: seconds of every character.
+        edges: (C + 1,) seconds, where slots differ; see `slot_edges`.
     """
     sounds: list[SungSound | None] = []
+    edges = slot_edges(text, slot) if edges is None else edges
     for index, character in enumerate(text):
-        sound, begin, end = SOUNDS.get(character.lower()), index * slot, (index + 1) * slot
+        sound, begin, end = SOUNDS.get(character.lower()), edges[index], edges[index + 1]
         if sound is None:
             sounds.append(None)
             continue
@@ -119,7 +160,7 @@ def lyric_timing(text: str, slot: float = SECONDS_PER_CHARACTER) -> LyricTiming:
                 start = begin
         sounds.append(SungSound(sound, character.lower(), start, end))
     times = tuple(
-        (index * slot, (index + 1) * slot) if sung is None else (sung.start, sung.end)
+        (edges[index], edges[index + 1]) if sung is None else (sung.start, sung.end)
         for index, sung in enumerate(sounds)
     )
     return LyricTiming(tuple(sung for sung in sounds if sung is not None), times)

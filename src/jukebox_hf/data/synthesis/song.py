@@ -11,14 +11,22 @@ import numpy as np
 from jukebox_hf.data.synthesis.artists import ARTISTS, MODES, Artist
 from jukebox_hf.data.synthesis.genres import GENRES, Drum, Genre, Part
 from jukebox_hf.data.synthesis.instruments import note, stroke
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SungSound, lyric_timing
+from jukebox_hf.data.synthesis.lyrics import (
+    PACINGS,
+    SECONDS_PER_CHARACTER,
+    SHORTEST_SLOT,
+    LyricTiming,
+    SungSound,
+    lyric_timing,
+    slot_edges,
+)
 from jukebox_hf.data.synthesis.voice import Note, sing
 from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 _BEATS_PER_BAR = 4
 _VOICE_OVER_BAND = 1.3  # ratio of their loudness (+2 dB) while there is singing
 _PEAK = 0.95
-SHORTEST_SLOT, LONGEST_SLOT = 0.1, 1.0  # seconds per character
+LONGEST_SLOT = 1.0  # seconds per character
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class SynthSpec:
         sampling_rate: samples per second.
         slot: seconds per character.
         singer: who sings, where it is none of `ARTISTS`; `artist` is then a name of one's own.
+        pacing: one of `PACINGS`; uneven, some lines are quick, some slow, and `slot` is their mean.
     """
 
     artist: str
@@ -40,6 +49,7 @@ class SynthSpec:
     seed: int
     sampling_rate: int = 16_000
     slot: float = SECONDS_PER_CHARACTER
+    pacing: str = "even"
     singer: Artist | None = None
 
     def __post_init__(self) -> None:
@@ -58,10 +68,17 @@ class SynthSpec:
             f"slot={self.slot!r} must be from {SHORTEST_SLOT:g} to {LONGEST_SLOT:g} seconds per character; shorter "
             f"vowels cannot be heard",
         )
+        require(self.pacing in PACINGS, f"pacing={self.pacing!r} is none of {', '.join(PACINGS)}; choose one")
 
     @property
     def seconds(self) -> float:
         return len(self.lyrics) * self.slot
+
+    @property
+    def timing(self) -> LyricTiming:
+        """When each character is sung."""
+        edges = slot_edges(self.lyrics, self.slot, self.pacing, self.seed)
+        return lyric_timing(self.lyrics, self.slot, edges=edges)
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ def synthesize(spec: SynthSpec) -> SynthesizedSong:
     random = np.random.default_rng([spec.seed, 1])
     tonic = int(random.choice(artist.keys))
     chords = genre.progressions[random.integers(len(genre.progressions))]
-    timing = lyric_timing(spec.lyrics, spec.slot)
+    timing = spec.timing
     notes = melody(timing.sounds, artist, tonic, spec.seconds, random)
     voice = sing(timing.sounds, notes, artist, spec.seconds, spec.sampling_rate, random)
     band = _band(spec, genre, MODES[artist.mode], tonic, chords)

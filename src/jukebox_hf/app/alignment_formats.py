@@ -1,0 +1,186 @@
+"""An aligned song as files: LRC, SRT, WebVTT, JSON, a player, and a row of metadata.csv to train on.
+
+Flows in: lyrics in time, and how they were read. Flows out: files, all of them or none; older ones stay until then.
+"""
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukebox_hf.app.runs.song_folder import refusals_named, slug
+from jukebox_hf.app.timed_metadata import LIST_NAME, listed_name, read_rows, written_rows
+from jukebox_hf.app.transcoding import check_file_target
+from jukebox_hf.data.audio_io import spelt_format
+from jukebox_hf.model.alignment.alignment_times import TimedLyrics
+from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.atomic_files import flush, write_whole
+from jukebox_hf.rendering.lrc import write_lrc
+from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
+from jukebox_hf.rendering.srt import write_srt
+from jukebox_hf.rendering.webvtt import write_webvtt
+
+LYRIC_FILE_FORMATS = ("lrc", "srt", "vtt", "json", "html", "metadata")
+
+
+@dataclass(frozen=True)
+class AlignedSong:
+    """Lyrics in time, and all that is told with them.
+
+    Attributes:
+        lyrics: in time.
+        words: artist, genre and title, where they are known.
+        recording: the file that sounds like it, if there is one.
+        samples: makes samples (S,) of it.
+        sampling_rate: of those.
+        title: of the page.
+        note: under it: what the times were read from.
+        picture: (T, C) of the page, how much each moment speaks for each character.
+        facts: what the times were read from, for JSON.
+    """
+
+    lyrics: TimedLyrics
+    words: Mapping[str, Any]
+    recording: Path | None
+    samples: Callable[[], np.ndarray]
+    sampling_rate: int
+    title: str
+    note: str
+    picture: np.ndarray
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def head(self) -> dict[str, str]:
+        """Title and artist, as LRC files begin."""
+        return {name: str(self.words.get(name) or "") for name in ("title", "artist")}
+
+
+def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[str, Path]:
+    """The files to write, by format; refuses before a model is opened.
+
+    Args:
+        song: what the user named.
+        out: the folder to write into.
+        text: formats with commas between them.
+        force: older files may be replaced.
+
+    Raises:
+        ValueError: a format that nothing is written in, or a file that cannot be written.
+    """
+    formats = [spelt_format(name) for name in text.split(",") if name.strip()]
+    unknown = sorted(set(formats) - set(LYRIC_FILE_FORMATS))
+    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(LYRIC_FILE_FORMATS)}")
+    stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
+    endings = {"json": "alignment.json"}
+    targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in LYRIC_FILE_FORMATS if name in formats}
+    if "lrc" in formats:
+        targets["words.lrc"] = out / f"{stem}.words.lrc"
+    require(not out.is_file(), f"--out {out} is a file; name the folder to write into")
+    listed = targets.pop("metadata", None)
+    for path in targets.values():
+        check_file_target(path, force)
+    if listed is not None:
+        targets["metadata"] = out / LIST_NAME
+        check_file_target(targets["metadata"], True)  # a row is added to those that are there
+        read_rows(out)
+    return targets
+
+
+def check_listed_recording(targets: Mapping[str, Path], recording: Path | None, force: bool) -> None:
+    """Refuse a row of metadata.csv that has no recording, or that stands for another one.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if "metadata" not in targets:
+        return
+    out = targets["metadata"].parent
+    require(
+        recording is not None,
+        "--format metadata lists recordings to train on, but there are codes alone; decode them first with jukebox-hf "
+        "decode",
+    )
+    name = listed_name(recording, out)
+    is_listed = any(row["file_name"] == name for row in read_rows(out))
+    require(
+        force or not is_listed,
+        f"{targets['metadata']} lists {name} already; pass --force to replace its row, or name another folder",
+    )
+    if (out / name).resolve() != recording.resolve():
+        check_file_target(out / name, force)
+
+
+def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, str]:
+    """Write a song in formats: all files are there afterwards, or none of them and the older ones stay.
+
+    Args:
+        targets: as `plan_files` gives them; their folder is there.
+
+    Returns:
+        The files by format.
+
+    Raises:
+        OSError: in one sentence, a folder that cannot be written to.
+    """
+    contents: dict[Path, bytes | Path] = {
+        path: _WRITERS[name](song).encode("utf-8") for name, path in targets.items() if name in _WRITERS
+    }
+    if "metadata" in targets:
+        out = targets["metadata"].parent
+        name = listed_name(song.recording, out)
+        if (out / name).resolve() != song.recording.resolve():
+            contents[out / name] = song.recording
+        contents[targets["metadata"]] = written_rows(out, name, song.lyrics, song.words).encode("utf-8")
+    _write_all(contents)
+    return {name: str(path) for name, path in targets.items()}
+
+
+def _write_all(contents: Mapping[Path, bytes | Path]) -> None:
+    folder = next(iter(contents)).parent
+    with refusals_named(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as staging:
+        for path, content in contents.items():
+            if isinstance(content, Path):
+                shutil.copyfile(content, Path(staging) / path.name)
+            else:
+                write_whole(Path(staging) / path.name, content)
+        for path in contents:
+            os.replace(Path(staging) / path.name, path)
+        flush(folder)
+
+
+def _json(song: AlignedSong) -> str:
+    return json.dumps({**song.lyrics.to_dict(), **song.facts}, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _html(song: AlignedSong) -> str:
+    samples, suffix = song.samples(), "" if song.recording is None else song.recording.suffix.lower()
+    if suffix in AUDIO_TYPES:
+        sound = song.recording.read_bytes(), AUDIO_TYPES[suffix]
+    else:
+        sound = _flac(samples, song.sampling_rate), "audio/flac"
+    return write_player(song.lyrics, *sound, samples=samples, attention=song.picture, title=song.title, note=song.note)
+
+
+def _flac(samples: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    memory = io.BytesIO()
+    soundfile.write(memory, samples.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
+    return memory.getvalue()
+
+
+_WRITERS: dict[str, Callable[[AlignedSong], str]] = {
+    "lrc": lambda song: write_lrc(song.lyrics, **song.head),
+    "words.lrc": lambda song: write_lrc(song.lyrics, **song.head, words=True),
+    "srt": lambda song: write_srt(song.lyrics),
+    "vtt": lambda song: write_webvtt(song.lyrics),
+    "json": _json,
+    "html": _html,
+}
