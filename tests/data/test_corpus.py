@@ -68,7 +68,7 @@ def test_an_uneven_corpus_is_another_one_and_says_so_while_an_even_one_says_what
     assert even["lyrics"] == uneven["lyrics"]
     assert even["timed_lyrics"] != uneven["timed_lyrics"]
     refused = command(tmp_path / "other", *words, "--uneven", 1.5)
-    assert "uneven=1.5 must be a share" in str(refused.exception)
+    assert "uneven=1.5 must be from 0 to 1" in str(refused.exception)
     assert "is no corpus" not in str(command(tmp_path / "uneven", *words, "--uneven", 1).exception)
     assert command(tmp_path / "uneven", *words, "--force").exit_code == 0
 
