@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, tiny_repository
 from jukebox_hf.model.adapters.style_file import Style, read_style
 from jukebox_hf.training.share import base_of
 
@@ -15,8 +16,11 @@ NEW = ("--artist", "Eve Lark", "--lyrics", "row", "--seed", "7", "--levels", "2"
 
 @pytest.fixture(scope="module")
 def styles(repository, tmp_path_factory):
-    """Two styles of the tiny model's top level."""
-    folder = tmp_path_factory.mktemp("styles")
+    """Two styles of the random model's top level."""
+    return write_styles(repository, tmp_path_factory.mktemp("styles"))
+
+
+def write_styles(repository, folder):
     model = JukeboxModel.from_pretrained(repository)
     base, width = base_of(str(repository), model, [2]), model.config.prior_configs[2].hidden_size
     for number, name in enumerate(("eve", "eva")):
@@ -26,8 +30,10 @@ def styles(repository, tmp_path_factory):
     return folder
 
 
-def test_a_song_is_sung_with_a_style_and_made_again_by_its_line(generate, styles, tmp_path, codes_of, run_cli):
+def test_a_song_is_sung_with_a_style_and_made_again_by_its_line(generate, tmp_path, codes_of, run_cli):
+    styles = write_styles(tiny_repository(), tmp_path)  # which hears a name, as the random model hardly does
     style = styles / "eve.safetensors"
+    generate = partial(generate, model=False, seconds=0.5)
     done = generate(tmp_path / "a.wav", "--adapter", f"{style}:0.5", *NEW)
     assert done.code == 0, done.err
     sidecar = json.loads((tmp_path / "a.json").read_text())
@@ -41,7 +47,9 @@ def test_a_song_is_sung_with_a_style_and_made_again_by_its_line(generate, styles
     assert generate(tmp_path / "c.wav", "--adapter", f"{style}:0.5", *NEW).code == 0
     assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "c.codes.safetensors")
     assert line[:4] == ["python", "-m", "jukebox_hf", "generate"]
-    longer = run_cli("continue", tmp_path / "a.wav", "--seconds", "0.15", "--out", tmp_path / "longer.wav")
+    longer = run_cli(
+        "continue", tmp_path / "a.wav", "--seconds", "0.6", "--levels", "2", "--out", tmp_path / "longer.wav"
+    )
     assert longer.code == 0, longer.err
     assert json.loads((tmp_path / "longer.json").read_text())["request"]["adapter"] == [f"{style}:0.5"]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel, JukeboxPrior
 from jukebox_hf.data.code_shards import CodeShardWriter
-from jukebox_hf.model.adapters.adapter_files import ADAPTER_WEIGHTS, read_adapter
+from jukebox_hf.model.adapters.adapter_files import LORA_WEIGHTS, read_adapter
 from jukebox_hf.model.adapters.base_digest import base_digest
 from jukebox_hf.model.adapters.style_file import Style, read_style
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -279,14 +279,14 @@ def change_tensors(file, change):
 
 def test_numbers_that_are_not_finite_are_refused(place, tmp_path):
     def edit(folder):
-        change_tensors(folder / "prior_1" / ADAPTER_WEIGHTS, lambda t, n: {**t, n: t[n] * float("nan")})
+        change_tensors(folder / "prior_1" / LORA_WEIGHTS, lambda t, n: {**t, n: t[n] * float("nan")})
 
     refused(place, tmp_path, edit, "holds numbers that are not finite")
 
 
 def test_another_layout_is_refused(place, tmp_path):
     def rename(folder):
-        change_tensors(folder / "prior_1" / ADAPTER_WEIGHTS, lambda t, n: {"strange": t[n]})
+        change_tensors(folder / "prior_1" / LORA_WEIGHTS, lambda t, n: {"strange": t[n]})
 
     refused(place, tmp_path, rename, "holds strange, where peft writes")
 
@@ -306,7 +306,7 @@ def test_settings_that_are_no_plain_lora_are_refused(place, tmp_path, said, matc
 
 
 def test_a_folder_without_its_matrices_is_refused(place, tmp_path):
-    refused(place, tmp_path, lambda folder: (folder / "prior_1" / ADAPTER_WEIGHTS).unlink(),
+    refused(place, tmp_path, lambda folder: (folder / "prior_1" / LORA_WEIGHTS).unlink(),
             "lacks prior_1/adapter_model.safetensors; get the rest of it")  # fmt: skip
 
 

@@ -22,12 +22,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there alre
 def add_style_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
     style = typer.Typer(help="Share the style of an artist: vectors in kilobytes.", no_args_is_help=True)
-    style.command("export", epilog=_EXPORT_EXAMPLE)(export)
-    style.command("import", epilog=_IMPORT_EXAMPLE)(put_in)
+    style.command("export", epilog=_EXPORT_EXAMPLE)(export_named_style)
+    style.command("import", epilog=_IMPORT_EXAMPLE)(import_into_base)
     app.add_typer(style, name="style", rich_help_panel=PANEL)
 
 
-def export(
+def export_named_style(
     model: Annotated[str, typer.Argument(help="Jukebox that knows the artist: folder or name on the Hub.")],
     out: Annotated[Path, typer.Argument(help="File to write, *.safetensors.", callback=check_here)],
     artist: Annotated[str, typer.Option(help="Name of the artist.")],
@@ -42,7 +42,7 @@ def export(
     say_found(found, as_json, f"{out}: {artist}, levels {', '.join(map(str, levels))}, {size / 1000:.1f} kB")
 
 
-def put_in(
+def import_into_base(
     adapter: Annotated[str, typer.Argument(help="Style file, or adapter: folder or name on the Hub.")],
     out: Annotated[Path, typer.Argument(help="Folder to make: a whole Jukebox.", callback=check_here)],
     model: Annotated[str, typer.Option(help="Jukebox that it belongs to: folder, name on the Hub, or tiny.")],

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from jukebox_hf.conversion.staging import check_target, staged
-from jukebox_hf.model.adapters.adapter_files import ADAPTER_FORMAT, ADAPTER_ROOT, ADAPTER_WEIGHTS, read_adapter
+from jukebox_hf.model.adapters.adapter_files import ADAPTER_FORMAT, ADAPTER_ROOT, LORA_WEIGHTS, read_adapter
 from jukebox_hf.model.adapters.base_digest import base_digest
-from jukebox_hf.model.adapters.style_file import KINDS, STYLE_FILE, AdapterBase, Style, read_style
+from jukebox_hf.model.adapters.style_file import NAME_KINDS, STYLE_FILE, AdapterBase, Style, read_style
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
 from jukebox_hf.model.checkpoints.tiny_model import TINY, located
 from jukebox_hf.model.checks.json_files import read_json
@@ -35,7 +35,7 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import copy_rest
 from jukebox_hf.training.prior.prior_sources import tokenizer_of
 
-_CARD = "README.md"
+_README = "README.md"
 _TRAINED = "adapters"  # where training leaves what peft writes, beside a merged prior
 
 
@@ -197,19 +197,19 @@ def write_adapter(out: Path, base: str, priors: Sequence[Path], *, names: Sequen
     model, old = JukeboxModel.from_pretrained(located(base)), tokenizer_of(base)
     for folder in priors:
         require(
-            (folder / _TRAINED / ADAPTER_WEIGHTS).is_file(),
-            f"{folder} holds no {_TRAINED}/{ADAPTER_WEIGHTS}, so it was not trained by LoRA; train it with --lora_rank",
+            (folder / _TRAINED / LORA_WEIGHTS).is_file(),
+            f"{folder} holds no {_TRAINED}/{LORA_WEIGHTS}, so it was not trained by LoRA; train it with --lora_rank",
         )
     levels = {JukeboxPriorConfig.from_pretrained(folder).level: folder for folder in priors}
     own = base_of(base, model, sorted(levels))
-    vectors, new = {}, {kind: {} for kind in KINDS}
+    vectors, new = {}, {kind: {} for kind in NAME_KINDS}
     with staged(out, force=False) as staging:
         for level, folder in sorted(levels.items()):
             _write_lora(folder / _TRAINED, staging / f"prior_{level}", own.name)
             if old is not None and model.config.prior_configs[level].has_labels:
                 found = _changed_vectors(folder, model, level, old, names)
                 vectors |= {level: found[0]} if any(found[0].values()) else {}
-                for kind in KINDS:
+                for kind in NAME_KINDS:
                     new[kind] |= dict.fromkeys(found[1][kind])
         if vectors:
             style = Style(vectors, own, {kind: tuple(found) for kind, found in new.items() if found})
@@ -217,14 +217,14 @@ def write_adapter(out: Path, base: str, priors: Sequence[Path], *, names: Sequen
         said = {"format": ADAPTER_FORMAT, "levels": sorted(levels), "base": own.to_dict()}
         (staging / ADAPTER_ROOT).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         told = _adapter_card(out.name, base, own, sorted(levels), list(new["artist"]), card)
-        (staging / _CARD).write_text(told, encoding="utf-8")
+        (staging / _README).write_text(told, encoding="utf-8")
 
 
 def _write_lora(source: Path, target: Path, base: str) -> None:
     """What peft wrote, without the tables of names, which stand in the style."""
     target.mkdir()
-    tensors = {name: tensor for name, tensor in load_file(source / ADAPTER_WEIGHTS).items() if ".lora_" in name}
-    save_file(tensors, target / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    tensors = {name: tensor for name, tensor in load_file(source / LORA_WEIGHTS).items() if ".lora_" in name}
+    save_file(tensors, target / LORA_WEIGHTS, metadata={"format": "pt"})
     said = read_json(source / ADAPTER_FILE) | {"modules_to_save": None, "base_model_name_or_path": base}
     (target / ADAPTER_FILE).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -258,7 +258,7 @@ def _words_of(folder: Path) -> LabelVocabulary:
 def _tables(folder: Path) -> dict[str, Tensor]:
     """The tables of names of a trained prior, in float32."""
     labels = JukeboxPrior.from_pretrained(folder).labels
-    return {kind: getattr(labels, kind).weight.detach().float().clone() for kind in KINDS}
+    return {kind: getattr(labels, kind).weight.detach().float().clone() for kind in NAME_KINDS}
 
 
 # --- cards ---
@@ -268,7 +268,7 @@ def licence_of(base: str) -> dict[str, str]:
     """The licence of the model that something was made from; "other" where none is said."""
     if base == TINY:
         return {"license": "apache-2.0"}
-    card = Path(located(base)) / _CARD
+    card = Path(located(base)) / _README
     if card.is_file():
         try:
             data: Mapping[str, Any] = ModelCard.load(card).data.to_dict()

@@ -21,7 +21,7 @@ _PROCESS_BYTES = 800_000_000  # bytes: Python, torch, the Trainer and the VQ-VAE
 # Bytes of float32: the weight; and its gradient and Adam's two moments where it is trained.
 _PER_WEIGHT = {"full": 16, "lora": 4, "style": 4}
 _PER_ADAPTER = 16
-_WORDS = {"full": "all weights (full)", "lora": "adapters of rank {rank} (lora)",
+_METHOD_WORDS = {"full": "all weights (full)", "lora": "adapters of rank {rank} (lora)",
           "style": "a vector for each new artist, all else frozen (style)"}  # fmt: skip
 _KEPT = 22  # activations of a layer that are kept for the backward pass, in widths of the network
 _BATCH_SIZES = (4, 2, 1)
@@ -83,7 +83,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
         f", since all weights need about {min(needs[: len(sizes) * 2]) / 1e9:.1f} GB" if method != methods[0] else ""
     )
     words = [
-        f"{_WORDS[method].format(rank=request.rank)}{short}",
+        f"{_METHOD_WORDS[method].format(rank=request.rank)}{short}",
         f"levels {', '.join(map(str, levels))}",
         f"{size} window{'s' * (size != 1)} at once" + f", {steps} times a step" * (steps > 1),
         *["activations computed again"] * again,

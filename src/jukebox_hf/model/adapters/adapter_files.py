@@ -26,11 +26,11 @@ from .style_file import STYLE_FILE, AdapterBase, Style, read_style
 
 ADAPTER_ROOT = "jukebox_adapter.json"
 ADAPTER_FORMAT = "jukebox-adapter-1"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+LORA_WEIGHTS = "adapter_model.safetensors"
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-_FLOATS = ("F32", "F16", "BF16")
-_QUIETLY = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-_PLAIN = {"use_dora": False, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None, "lora_bias": False}
+_LORA_DTYPES = ("F32", "F16", "BF16")
+_WITHOUT_ERRORS = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+_PLAIN_LORA = {"use_dora": False, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None, "lora_bias": False}
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def read_adapter(name: str, hub: Mapping[str, Any] | None = None) -> AdapterPart
     )
     lora, files = {}, [root, *([] if style_file is None else [style_file])]
     for level in levels:
-        settings, weights = (_find(name, f"prior_{level}/{file}", hub) for file in (ADAPTER_FILE, ADAPTER_WEIGHTS))
+        settings, weights = (_find(name, f"prior_{level}/{file}", hub) for file in (ADAPTER_FILE, LORA_WEIGHTS))
         require(
             settings is not None and weights is not None,
-            f"{name} lacks prior_{level}/{ADAPTER_FILE if settings is None else ADAPTER_WEIGHTS}; get the rest of it",
+            f"{name} lacks prior_{level}/{ADAPTER_FILE if settings is None else LORA_WEIGHTS}; get the rest of it",
         )
         lora[level] = _read_lora(settings, weights)
         files += [settings, weights]
@@ -142,13 +142,13 @@ def read_adapter(name: str, hub: Mapping[str, Any] | None = None) -> AdapterPart
 def _read_lora(settings: Path, weights: Path) -> dict[str, LoraMatrix]:
     """The matrices of one level, from peft's two files."""
     said = read_json(settings)
-    odd = next((name for name, usual in _PLAIN.items() if (said.get(name) or usual) != usual), None)
+    odd = next((name for name, usual in _PLAIN_LORA.items() if (said.get(name) or usual) != usual), None)
     require(
         said.get("peft_type") == "LORA" and odd is None,
         f"{settings} says {odd or 'peft_type'}={said.get(odd or 'peft_type')!r}, which is no plain LoRA; train the "
         f"adapter without it",
     )
-    header = check_safetensors(weights, dtypes=_FLOATS)
+    header = check_safetensors(weights, dtypes=_LORA_DTYPES)
     strange = sorted(name for name in header.tensors if not _LORA_KEY.fullmatch(name))
     require(
         not strange and bool(header.tensors),
@@ -207,5 +207,5 @@ def _no_adapter(name: str, hub: Mapping[str, Any]) -> str:
 
 def _find(name: str, file: str, hub: Mapping[str, Any]) -> Path | None:
     again = {key: value for key, value in hub.items() if key != "force_download"}
-    found = cached_file(name, file, **_QUIETLY, **again)
+    found = cached_file(name, file, **_WITHOUT_ERRORS, **again)
     return None if found is None else Path(found)

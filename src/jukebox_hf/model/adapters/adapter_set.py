@@ -19,7 +19,7 @@ from ..networks.initialization import scaled_embedding
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.plain_modules import is_packed
 from .adapter_files import AdapterParts
-from .style_file import KINDS
+from .style_file import NAME_KINDS
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class AdapterSet:
         return JukeboxTokenizer.from_vocabularies(longer, before.label_versions, before.lyric_characters)
 
     def _longer(self, words: LabelVocabulary, before: JukeboxTokenizer) -> LabelVocabulary:
-        tables = {kind: dict(_table(words, kind)) for kind in KINDS}
+        tables = {kind: dict(_table(words, kind)) for kind in NAME_KINDS}
         for kind, name, levels in self.listed:
             if any(before.label_versions[level] == words.version for level in levels):
                 table = tables[kind]
@@ -131,7 +131,9 @@ class AdapterSet:
 
     def _sizes(self, config: JukeboxPriorConfig) -> dict[str, int]:
         words = self.tokenizer().vocabularies[self.lists.label_versions[config.level]]
-        return {kind: max(getattr(config, f"num_{kind}s"), max(_table(words, kind).values()) + 1) for kind in KINDS}
+        return {
+            kind: max(getattr(config, f"num_{kind}s"), max(_table(words, kind).values()) + 1) for kind in NAME_KINDS
+        }
 
     # --- weights ---
 
@@ -176,7 +178,7 @@ class AdapterSet:
             parameter.data = merged
         if self.lists is not None and prior.labels is not None:
             sizes = self._sizes(prior.config)
-            for kind in KINDS:
+            for kind in NAME_KINDS:
                 table = getattr(prior.labels, kind)
                 rows = self._rows(table.weight, level, kind, sizes[kind])
                 if rows is not None:

@@ -21,12 +21,12 @@ from ..checks.validation import require
 from ..files.safetensors_files import check_safetensors
 
 STYLE_FILE = "style.safetensors"
-KINDS = ("artist", "genre")
-_FORMAT = "jukebox-style-1"
+NAME_KINDS = ("artist", "genre")
+_STYLE_FORMAT = "jukebox-style-1"
 _ENTRY = "style"  # of the metadata
 _TENSOR = re.compile(r"prior_(\d+)\.(artist|genre)")
 _PART = re.compile(r"prior_\d+")
-_GET_AGAIN = "get it again from whoever made it"
+_ASK_MAKER = "get it again from whoever made it"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class AdapterBase:
         require(
             are_texts and all(_PART.fullmatch(part) and isinstance(digest, str)
                               for part, digest in said["digests"].items()),
-            f"{where} does not say which model it belongs to; {_GET_AGAIN}",
+            f"{where} does not say which model it belongs to; {_ASK_MAKER}",
         )  # fmt: skip
         return cls(dict(said["digests"]), said.get("name", ""), said.get("revision", ""))
 
@@ -87,13 +87,13 @@ class Style:
         """The file's content; the same style gives the same bytes."""
         tensors, names = {}, {}
         for level in self.levels:
-            for kind in KINDS:
+            for kind in NAME_KINDS:
                 if rows := self.vectors[level].get(kind):
                     key = f"prior_{level}.{kind}"
                     tensors[key] = torch.stack(list(rows.values())).float().contiguous()
                     names[key] = list(rows)
         new = {kind: list(found) for kind, found in self.new.items()}
-        said = {"format": _FORMAT, "names": names, "new": new, "base": self.base.to_dict()}
+        said = {"format": _STYLE_FORMAT, "names": names, "new": new, "base": self.base.to_dict()}
         # One entry, since safetensors writes several in any order.
         return save(tensors, metadata={_ENTRY: json.dumps(said, ensure_ascii=False, sort_keys=True)})
 
@@ -105,28 +105,29 @@ def read_style(path: str | Path) -> Style:
         FileNotFoundError: no such file.
         ValueError: damaged, of another kind, or with numbers that are not finite; in one sentence.
     """
-    header = check_safetensors(path, dtypes=("F32",), cure=_GET_AGAIN)
+    header = check_safetensors(path, dtypes=("F32",), cure=_ASK_MAKER)
     require(
         _ENTRY in header.metadata,
         f"{path} is no style of a Jukebox; give one that jukebox-hf style export wrote",
     )
-    said = parse_json(header.metadata[_ENTRY], f"what {path} says of itself", dict, cure=_GET_AGAIN)
+    said = parse_json(header.metadata[_ENTRY], f"what {path} says of itself", dict, cure=_ASK_MAKER)
+    is_whole = all(isinstance(said.get(name), dict) for name in ("names", "new", "base"))
     require(
-        said.get("format") == _FORMAT and all(isinstance(said.get(name), dict) for name in ("names", "new", "base")),
-        f"{path} is a style of the format {said.get('format')!r}, and this version knows {_FORMAT!r}; {_GET_AGAIN}, or "
-        f"update jukebox_hf",
+        said.get("format") == _STYLE_FORMAT and is_whole,
+        f"{path} is a style of the format {said.get('format')!r}, and this version knows {_STYLE_FORMAT!r}; "
+        f"{_ASK_MAKER}, or update jukebox_hf",
     )
     base = AdapterBase.from_dict(said["base"], str(path))
     require(
         set(said["names"]) == set(header.tensors) and all(map(_TENSOR.fullmatch, header.tensors)),
-        f"{path} does not name all that it holds; {_GET_AGAIN}",
+        f"{path} does not name all that it holds; {_ASK_MAKER}",
     )
     for key, names in (said["names"] | {f"new {kind}": names for kind, names in said["new"].items()}).items():
-        require(isinstance(names, list) and len(names) > 0, f"{path} lists no names as {key}; {_GET_AGAIN}")
+        require(isinstance(names, list) and len(names) > 0, f"{path} lists no names as {key}; {_ASK_MAKER}")
         for name in names:
-            require(isinstance(name, str), f"{path} lists {name!r} as {key}, which is no name; {_GET_AGAIN}")
+            require(isinstance(name, str), f"{path} lists {name!r} as {key}, which is no name; {_ASK_MAKER}")
             check_words(f"a name in {path}", name)
-    require(set(said["new"]) <= set(KINDS), f"{path} has new names of {', '.join(said['new'])}; {_GET_AGAIN}")
+    require(set(said["new"]) <= set(NAME_KINDS), f"{path} has new names of {', '.join(said['new'])}; {_ASK_MAKER}")
     return Style(_vectors(path, said["names"]), base, {kind: tuple(names) for kind, names in said["new"].items()})
 
 
@@ -135,7 +136,7 @@ def _vectors(path: str | Path, names: Mapping[str, list[str]]) -> dict[int, dict
     for key, rows in load_file(path).items():
         require(
             rows.dim() == 2 and len(rows) == len(names[key]) == len(set(names[key])),
-            f"{path} holds {key} of shape {tuple(rows.shape)} for {len(names[key])} names; {_GET_AGAIN}",
+            f"{path} holds {key} of shape {tuple(rows.shape)} for {len(names[key])} names; {_ASK_MAKER}",
         )
         bad = next((name for name, row in zip(names[key], rows, strict=True) if not row.isfinite().all()), None)
         require(

@@ -52,7 +52,7 @@ def freeze_all_but(prior: JukeboxPrior, artist_ids: Sequence[int]) -> JukeboxPri
     )
     prior.requires_grad_(False)
     table = prior.labels.artist.weight.requires_grad_(True)
-    is_learnt = torch.zeros(len(table), 1, device="cpu")
+    is_learnt = torch.zeros(len(table), 1, device="cpu", dtype=torch.float32)
     is_learnt[list(artist_ids)] = 1
 
     def of_learnt(gradient: Tensor) -> Tensor:
