@@ -168,6 +168,20 @@ def test_the_song_of_the_readme_in_python(here):
     assert len(names["song"]["audio"]) == 4352
 
 
+def test_the_features_of_the_readme(here):
+    block = _python("README.md", 1).replace("layers=(36,)", "layers=(1,)")
+    names, _ = _run_python(block)
+    assert names["vectors"].shape[:2] == (2, 1)
+
+
+def test_the_fine_tuning_of_the_readme_is_that_of_its_page_which_runs():
+    lines = [line for _, block in _blocks(ROOT / "README.md") for line in block.splitlines()]
+    (tune,) = (line for line in lines if line.startswith("jukebox-hf finetune"))
+    (sing,) = (line for line in lines if line.startswith("jukebox-hf generate --model my-own-jukebox"))
+    page = (ROOT / "docs/how-to/fine-tune-on-your-songs.md").read_text(encoding="utf-8")
+    assert f"{tune}\n{sing}\n" in page
+
+
 def test_lyrics_and_time(here, run_cli):
     page = ROOT / "docs/how-to/lyrics-and-time.md"
     config = json.loads((here / "my-jukebox/config.json").read_text())
