@@ -14,7 +14,7 @@ from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.data.synthesis.artists import Artist
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, synth_spec
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, make_lyrics
 from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 
 # A small mouth and a low voice, which no other singer has together; a fast, deep vibrato, much breath, and an echo.
@@ -35,7 +35,7 @@ def write_old(folder: Path, count: int, seed: int, characters: int = CHARACTERS)
 
 def _new_spec(seed: int, index: int, characters: int) -> SynthSpec:
     random, genres = np.random.default_rng([seed, index, 5]), list(GENRES)
-    lyrics = write_lyrics(random, characters)
+    lyrics = make_lyrics(random, characters)
     return SynthSpec(NEW_ARTIST.name, genres[index % len(genres)], lyrics, int(random.integers(2**31)),
                      slot=SECONDS_PER_CHARACTER, singer=NEW_ARTIST)  # fmt: skip
 

@@ -10,7 +10,7 @@ import soundfile
 
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec, write_corpus
-from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, Studio
+from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes, open_bank
 
@@ -127,7 +127,7 @@ class TestSinging:
         from jukebox_hf.data.synthesis.recorded.singers import SINGERS
         from jukebox_hf.data.synthesis.voice import Note
 
-        studio = Studio(open_bank(bank))
+        studio = RecordingStudio(open_bank(bank))
         spec = RecordedSpec("Bo Vale", "folk", "row boat row boat", 1, 0.25)
         text = studio.text(spec)
         pitches = [43.0, 45.0, 48.0, 50.0, 47.0, 52.0]
@@ -144,7 +144,7 @@ class TestSinging:
             assert abs(cents) < 60, note
 
     def test_the_band_is_as_loud_beside_the_voice_as_it_is_told(self, bank):
-        studio = Studio(open_bank(bank))
+        studio = RecordingStudio(open_bank(bank))
         spec = RecordedSpec("Ada Brook", "rock", "row boat", 3, 0.25)
         assert not studio.record(spec, band_db=-float("inf")).band.any()
         song = studio.record(spec, band_db=-10.0)
@@ -154,7 +154,7 @@ class TestSinging:
         assert np.abs(song.audio).max() == pytest.approx(0.95, abs=1e-3)
 
     def test_songs_without_words_of_two_seeds_differ(self, bank):
-        studio = Studio(open_bank(bank))
+        studio = RecordingStudio(open_bank(bank))
         one, other = (studio.record(RecordedSpec("Bo Vale", "jazz", " " * 16, seed, 0.1875)) for seed in (1, 2))
         assert not one.voice.any()
         assert np.abs(one.audio - other.audio).max() > 0.1

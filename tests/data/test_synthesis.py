@@ -7,7 +7,7 @@ import pytest
 
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SHORTEST_SLOT, known_words, lyric_timing, slot_edges, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SHORTEST_SLOT, known_words, lyric_timing, make_lyrics, slot_edges
 from jukebox_hf.data.synthesis.song import SynthSpec, synthesize
 from jukebox_hf.data.synthesis.sounds import SOUNDS, VOWELS
 from jukebox_hf.data.synthesis.voice import Note, sing
@@ -38,7 +38,7 @@ def vowel(letter, artist="Bo Vale"):
 def songs():
     """Two songs of 6 s of each artist and genre, with unlike words: [(order, song)]."""
     orders = [
-        SynthSpec(artist, genre, write_lyrics(np.random.default_rng(7 * place + turn), 32), 100 * turn + place)
+        SynthSpec(artist, genre, make_lyrics(np.random.default_rng(7 * place + turn), 32), 100 * turn + place)
         for turn in range(2)
         for place, (artist, genre) in enumerate(PAIRS)
     ]
@@ -146,7 +146,7 @@ def test_a_vowel_is_held_until_the_consonant_that_ends_its_syllable():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_uneven_pacing_moves_words_but_neither_the_end_nor_any_slot_under_the_shortest(seed):
-    text = write_lyrics(np.random.default_rng(seed), 64)
+    text = make_lyrics(np.random.default_rng(seed), 64)
     edges = np.array(slot_edges(text, SLOT, "uneven", seed))
     assert (len(edges), edges[0], edges[-1]) == (65, 0, 64 * SLOT)
     assert np.diff(edges).min() > SHORTEST_SLOT - 1e-9
@@ -157,7 +157,7 @@ def test_uneven_pacing_moves_words_but_neither_the_end_nor_any_slot_under_the_sh
 def test_uneven_pacing_leaves_words_seconds_away_from_where_even_pacing_has_them():
     away = []
     for seed in range(40):
-        text = write_lyrics(np.random.default_rng(seed), 64)
+        text = make_lyrics(np.random.default_rng(seed), 64)
         edges = np.array(slot_edges(text, SLOT, "uneven", seed))
         starts = [index for index in range(1, 64) if text[index].isalpha() and text[index - 1].isspace()]
         away += np.abs(edges[starts] - np.array(starts) * SLOT).tolist()
@@ -176,12 +176,12 @@ def test_an_uneven_song_is_sung_at_its_own_times():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_lyrics_fill_their_characters_with_known_words(seed):
-    text = write_lyrics(np.random.default_rng(seed), 64)
+    text = make_lyrics(np.random.default_rng(seed), 64)
     assert len(text) == 64
     assert set(text.split()) <= known_words()
     assert len(text.split()) > 6
     assert "  " not in text.strip()
-    invented = write_lyrics(np.random.default_rng(seed), 64, invented=True)
+    invented = make_lyrics(np.random.default_rng(seed), 64, invented=True)
     assert len(set(invented.split()) - known_words()) > 6
 
 

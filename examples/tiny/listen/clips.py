@@ -22,7 +22,7 @@ from examples.tiny.metrics import convergence_decibels, reconstruct
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.data.song_tables import SUFFIXES
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
-from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, Studio
+from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.singers import SINGERS
 from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE
 from jukebox_hf.data.synthesis.recorded.voice_bank import open_bank
@@ -59,7 +59,7 @@ def write_clips(out: Path, bank: Path, vqvaes: Sequence[Path], songs: int, music
         raise ValueError(f"songs={songs} must be at least 1 of each singer")
     if (out / "clips.csv").exists():
         raise ValueError(f"{out} holds clips already; name another folder")
-    studio = Studio(open_bank(bank))
+    studio = RecordingStudio(open_bank(bank))
     models = {folder.name: JukeboxVQVAE.from_pretrained(folder).float().eval() for folder in vqvaes}
     out.mkdir(parents=True, exist_ok=True)
     convergence: dict[str, list[float]] = {}

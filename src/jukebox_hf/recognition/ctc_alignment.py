@@ -17,7 +17,7 @@ from jukebox_hf.recognition.ctc_paths import CTCPath, best_ctc_path, frames_need
 from jukebox_hf.recognition.ctc_recognizer import CTCRecognizer, HeardFrames
 from jukebox_hf.recognition.separation import Separator, separated
 
-SILENCE = 1e-4  # -80 dB of full scale, under which nothing is sung
+QUIETEST_SUNG = 1e-4  # -80 dB of full scale, under which nothing is sung
 _PICTURE_ROWS = 1200
 
 
@@ -85,7 +85,7 @@ def check_heard(samples: np.ndarray, what: str) -> None:
     """
     loudest = float(np.abs(samples).max(initial=0.0))
     require(
-        loudest > SILENCE,
+        loudest > QUIETEST_SUNG,
         f"{what} is silent (its loudest sample is {loudest:.1g} of full scale), so no word can be found; give one with "
         f"singing in it",
     )

@@ -16,7 +16,7 @@ from jukebox_hf.app.memory import fit, memory_needs
 from jukebox_hf.app.runs.device_choice import room
 from jukebox_hf.data.code_shards import CodedSong, CodeFacts, CodeShards, CodeShardWriter
 from jukebox_hf.data.songs import Song
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, write_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, make_lyrics
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.inputs.label_vocabulary import UNKNOWN_ID, LabelVocabulary
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -108,7 +108,7 @@ def replay_requests(
     characters = int(seconds / SECONDS_PER_CHARACTER)
     requests = []
     for index in range(number):
-        lyrics = write_lyrics(draws, characters) if are_sung and characters else ""
+        lyrics = make_lyrics(draws, characters) if are_sung and characters else ""
         genre = genres[int(draws.integers(len(genres)))]
         requests.append({"artist": artists[index % len(artists)], "genre": genre, "lyrics": lyrics, "seconds": seconds})
     return requests

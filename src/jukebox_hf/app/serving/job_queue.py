@@ -19,7 +19,7 @@ from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.jobs_folder import JobsFolder
 from jukebox_hf.app.serving.serve_options import ServeOptions
-from jukebox_hf.app.serving.served_job import OPEN, ServedJob, SongInHand
+from jukebox_hf.app.serving.served_job import UNFINISHED, ServedJob, SongInHand
 from jukebox_hf.app.serving.served_model import ServedModel
 from jukebox_hf.model.songs.song_state import SongState
 
@@ -223,7 +223,7 @@ class JobQueue:
             job.warnings = list(told.get("warnings") or [])
             self._jobs[name], self._last = job, max(self._last, job.number)
             job.size = self.folder.size(name)
-            if job.status not in OPEN:
+            if job.status not in UNFINISHED:
                 continue
             job.status = "queued"
             try:

@@ -15,8 +15,8 @@ from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.app.serving.level_rounds import next_level
 from jukebox_hf.app.serving.speech_request import FIELDS
 
-OPEN = ("queued", "in_progress")
-STATUSES = (*OPEN, "completed", "failed", "cancelled")
+UNFINISHED = ("queued", "in_progress")
+STATUSES = (*UNFINISHED, "completed", "failed", "cancelled")
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class ServedJob:
     @property
     def is_open(self) -> bool:
         """Whether it waits or is written."""
-        return self.status in OPEN and not self.is_gone
+        return self.status in UNFINISHED and not self.is_gone
 
     @property
     def has_all_codes(self) -> bool:

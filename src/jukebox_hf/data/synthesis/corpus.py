@@ -23,8 +23,8 @@ import numpy as np
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, write_lyrics
-from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, Studio
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, make_lyrics
+from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.recorded_voice import require_pyworld
 from jukebox_hf.data.synthesis.recorded.singers import voices as recorded_voices
 from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE
@@ -151,7 +151,7 @@ def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
     elif is_instrumental:
         lyrics = " " * settings.characters
     else:
-        lyrics = write_lyrics(random, settings.characters, invented=is_invented)
+        lyrics = make_lyrics(random, settings.characters, invented=is_invented)
     seed = int(random.integers(2**31))
     is_uneven = np.random.default_rng([settings.seed, index, 4]).random() < settings.uneven
     pacing = "uneven" if is_uneven else "even"
@@ -367,9 +367,9 @@ def _write_song(out: Path, settings: CorpusSettings, index: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _studio(bank: Path) -> Studio:
+def _studio(bank: Path) -> RecordingStudio:
     """One for each process: words that it has analysed are kept."""
-    return Studio(open_bank(bank))
+    return RecordingStudio(open_bank(bank))
 
 
 def _name(settings: CorpusSettings, index: int) -> str:
@@ -380,7 +380,7 @@ def _metadata(settings: CorpusSettings, names: list[str], bank: VoiceBank | None
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow((*_LIST_COLUMNS, *(_RECORDED_COLUMNS if bank else ())))
-    studio = None if bank is None else Studio(bank)
+    studio = None if bank is None else RecordingStudio(bank)
     for index, name in enumerate(names):
         if studio is not None:
             spec = recorded_spec(settings, index)

@@ -72,7 +72,7 @@ class LyricTiming:
     times: tuple[tuple[float, float], ...]
 
 
-def write_lyrics(random: np.random.Generator, num_characters: int, *, invented: bool = False) -> str:
+def make_lyrics(random: np.random.Generator, num_characters: int, *, invented: bool = False) -> str:
     """Write lines that fill `num_characters`, blanks after the last whole word.
 
     Args:

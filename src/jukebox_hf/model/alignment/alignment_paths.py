@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SKIP = 0.5  # cost of skipping a character, in nats; the gain of one clear row is about 4
+from ..songs.lyric_following import SKIP_COST
+
 _LONGEST_UNSEEN = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
 
 
@@ -67,11 +68,11 @@ def forward_path(gains: np.ndarray) -> np.ndarray:
     """
     num_rows, num_characters = gains.shape
     indices = np.arange(num_characters)
-    skip_costs = _SKIP * indices.astype(np.float32)
+    skip_costs = SKIP_COST * indices.astype(np.float32)
     backpointers = np.zeros((num_rows, num_characters), np.int32)
     best = gains[0].copy()
     for row in range(1, num_rows):
-        # A jump from j < i costs _SKIP per character between: best[j] + skip_costs[j] - skip_costs[i - 1].
+        # A jump from j < i costs SKIP_COST per character between: best[j] + skip_costs[j] - skip_costs[i - 1].
         candidates = best + skip_costs
         highest = np.maximum.accumulate(candidates)
         argmax = np.maximum.accumulate(np.where(candidates == highest, indices, 0))

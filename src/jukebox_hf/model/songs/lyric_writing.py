@@ -30,8 +30,8 @@ from .song import Priors
 from .song_batches import batch_size, level_labels, song_samples, song_seeds
 
 AUTO = "auto"  # lyrics that the model writes itself
-_STREAM = 2**32  # of random numbers: that of no level
-_TOLD = ("artist_ids", "genre_ids", "artist_weights", "genre_weights")
+_WRITING_STREAM = 2**32  # of random numbers: that of no level
+_LABEL_INPUTS = ("artist_ids", "genre_ids", "artist_weights", "genre_weights")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ def _writers(model: Priors, inputs: Mapping[str, Any]) -> Iterator[tuple[Charact
     try:
         for song, seed in enumerate(song_seeds(songs)):
             labels = level_labels(config, songs, song, song_samples(model.config, songs, song, 1))
-            told = {name: value.to(prior.device) for name, value in window_inputs([labels]).items() if name in _TOLD}
+            told = {
+                name: value.to(prior.device) for name, value in window_inputs([labels]).items() if name in _LABEL_INPUTS
+            }
             yield prior.characters(**told), labels.lyrics.ids, seed
     finally:
         del prior
@@ -166,7 +168,7 @@ def write_lyrics(
         f"draw={settings.draw!r} and guidance are of codes, and words are drawn by 'inverse'; leave them out",
     )
     total = len(ids) + characters
-    numbers = uniforms([seed], _STREAM, 0, total + 1)[0]
+    numbers = uniforms([seed], _WRITING_STREAM, 0, total + 1)[0]
     for start, _, stop in character_windows(total + 1, model.length):  # one more, to know whether a word is over
         if stop <= len(ids):
             continue

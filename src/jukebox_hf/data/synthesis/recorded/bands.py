@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jukebox_hf.data.synthesis.recorded.styles import STYLES, Drums, Events, PartStyle, Style
+from jukebox_hf.data.synthesis.recorded.styles import STYLES, BandStyle, Drums, Events, PartStyle
 
 _BAR_BEATS = 4
 _FADE_SECONDS = 0.03
@@ -52,7 +52,7 @@ def number_of_bands(genre: str) -> int:
 
 def choose_band(genre: str, random: np.random.Generator) -> Band:
     """Draw a band of a genre."""
-    style: Style = STYLES[genre]
+    style: BandStyle = STYLES[genre]
     pace = style.slots_per_beat[random.integers(len(style.slots_per_beat))]
     drums = style.drums[random.integers(len(style.drums))]
     parts = []

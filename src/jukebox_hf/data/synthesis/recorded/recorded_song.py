@@ -64,7 +64,7 @@ class RecordedSong:
     text: SungText
 
 
-class Studio:
+class RecordingStudio:
     """A voice bank whose words are analysed, and notes evened, when they are first needed."""
 
     def __init__(self, bank: VoiceBank) -> None:

@@ -30,7 +30,7 @@ class PartStyle:
 
 
 @dataclass(frozen=True)
-class Style:
+class BandStyle:
     """A genre.
 
     Attributes:
@@ -60,7 +60,7 @@ _ALL_EIGHTHS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5)
 _TRIAD, _HIGH = (0, 1, 2), (1, 2, 3)
 
 STYLES = {
-    "electronic": Style(
+    "electronic": BandStyle(
         (2.0, 2.5, 3.0),
         (
             ((_KICK, 1.0, _QUARTERS), (_CLAP, 0.6, (1, 3)), (_OPEN, 0.35, _OFFBEATS)),
@@ -100,7 +100,7 @@ STYLES = {
         ),
         ((0, 5, 3, 4), (0, 3, 5, 4), (5, 3, 0, 4), (0, 4, 5, 3), (3, 4, 5, 5), (0, 0, 5, 3)),
     ),
-    "rock": Style(
+    "rock": BandStyle(
         (2.5, 3.0, 3.5),
         (
             ((_KICK, 0.9, (0, 1.5, 2)), (_SNARE, 0.8, (1, 3)), (_HAT, 0.3, _ALL_EIGHTHS)),
@@ -140,7 +140,7 @@ STYLES = {
         ),
         ((0, 3, 4, 3), (0, 6, 3, 0), (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (5, 4, 3, 4)),
     ),
-    "folk": Style(
+    "folk": BandStyle(
         (3.0, 3.5, 4.0),
         (
             (),
@@ -180,7 +180,7 @@ STYLES = {
         ),
         ((0, 4, 5, 3), (0, 3, 0, 4), (0, 5, 3, 4), (0, 0, 3, 4), (5, 3, 0, 4), (0, 4, 3, 4)),
     ),
-    "jazz": Style(
+    "jazz": BandStyle(
         (2.0, 2.5, 3.0),
         (
             ((_RIDE, 0.4, (0, 1, 1.667, 2, 3, 3.667)), (_HAT, 0.3, (1, 3)), (_KICK, 0.25, (0,))),
@@ -225,7 +225,7 @@ STYLES = {
         ),
         ((1, 4, 0, 0), (0, 5, 1, 4), (2, 5, 1, 4), (3, 6, 2, 5), (1, 4, 2, 5), (0, 3, 1, 4)),
     ),
-    "reggae": Style(
+    "reggae": BandStyle(
         (3.0, 3.5, 4.0),
         (
             ((_KICK, 1.0, (2,)), (_STICK, 0.5, (1, 2, 3)), (_HAT, 0.3, _OFFBEATS)),
