@@ -55,9 +55,9 @@ class Browser:
         self._until(lambda: any(event["method"] == "Page.loadEventFired" for event in self.events))
 
     def wait_for(self, expression, seconds=60):
-        """The value of JavaScript once it is true."""
+        """The value of JavaScript once it is true; an element counts as true, and is an empty dictionary here."""
         stop = time.monotonic() + seconds
-        while not (found := self.evaluate(expression)):
+        while (found := self.evaluate(expression)) in (None, False, 0, ""):
             assert time.monotonic() < stop, f"{expression} does not become true"
             time.sleep(0.05)
         return found

@@ -26,7 +26,7 @@ def main() -> None:
         studio = Studio(project, {}, RunOptions())
         studio.sketch(WORDS | {"seconds": 4.0, "seed": 3}, 3).result()
         studio.continue_take(2, {}, 2.0, 2).result()
-        studio.repaint(4, 1, 2).result()
+        studio.repaint(4, 1, 2, seed=5).result()
         project.choose(2)
         with opened_page(studio, PageAddress(port=0)) as (_, url):
             browser = harness["Browser"](harness["find_browser"](), tempfile.mkdtemp(dir=folder))

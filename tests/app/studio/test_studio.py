@@ -92,7 +92,7 @@ def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(stud
     for act, said in (
         (lambda: studio.cut(1, 0.2), "cannot be cut at"),
         (lambda: studio.cut(1, 0.0001), "cannot be cut at"),
-        (lambda: studio.repaint(1, 0.15, 0.1), "is empty"),
+        (lambda: studio.repaint(1, 0.12, 0.1), "is empty"),
         (lambda: studio.repaint(1, 3.0, 4.0), "lies outside the song"),
     ):
         with pytest.raises(ValueError, match=said):

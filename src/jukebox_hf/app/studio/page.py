@@ -39,7 +39,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 
 class _Page:
-    """The parts of a page, and what they do."""
+    """The parts of a page, and what they do. Numbers have no bounds of gradio's: the doors say it in their sentence."""
 
     def __init__(self, studio: Studio, page: gr.Blocks) -> None:
         self.studio = studio
@@ -77,10 +77,8 @@ class _Page:
             "genre": self._names("genre", "genres"),
         }
         with gr.Row():
-            self.words["seconds"] = gr.Number(
-                value=min(4.0, self.studio.limits.seconds), label="Seconds", minimum=0.1, step=0.5, min_width=90,
-                maximum=self.studio.limits.seconds, elem_id="seconds",
-            )  # fmt: skip
+            first = min(4.0, self.studio.limits.seconds)
+            self.words["seconds"] = gr.Number(first, label="Seconds", step=0.5, min_width=90, elem_id="seconds")
             self.words["seed"] = gr.Textbox(label="Seed", placeholder="new", max_lines=1, min_width=90, elem_id="seed")
         self.count = gr.Slider(1, most, value=min(3, most), step=1, label="Takes", elem_id="count")
         self.words["guidance_scale"] = gr.Slider(
@@ -120,19 +118,19 @@ class _Page:
             with gr.Tab("Continue"):
                 gr.Markdown("Go on from its end, with the words at the side.")
                 with gr.Row():
-                    self.more = gr.Number(4.0, label="Seconds more", minimum=0.1, min_width=90, elem_id="more")
+                    self.more = gr.Number(4.0, label="Seconds more", min_width=90, elem_id="more")
                     self.branches = gr.Slider(1, most, value=min(2, most), step=1, label="Branches", elem_id="branches")
                 self.continue_take = gr.Button("Continue this take", elem_id="continue")
             with gr.Tab("Repaint"):
                 gr.Markdown("Sing a stretch again. Drag over the waveform, or type where it begins and ends.")
                 with gr.Row():
-                    self.begin = gr.Number(0.0, label="From second", minimum=0, step=0.1, min_width=90, elem_id="from")
-                    self.end = gr.Number(1.0, label="To second", minimum=0, step=0.1, min_width=90, elem_id="to")
+                    self.begin = gr.Number(0.0, label="From second", step=0.1, min_width=90, elem_id="from")
+                    self.end = gr.Number(1.0, label="To second", step=0.1, min_width=90, elem_id="to")
                     self.tries = gr.Slider(1, most, value=1, step=1, label="Best of", elem_id="tries")
                 self.repaint = gr.Button("Repaint the stretch", elem_id="repaint")
             with gr.Tab("Cut"):
                 gr.Markdown("Keep its beginning, as a new take.")
-                self.keep = gr.Number(1.0, label="Keep until second", minimum=0.1, step=0.1, elem_id="keep")
+                self.keep = gr.Number(1.0, label="Keep until second", step=0.1, elem_id="keep")
                 self.cut = gr.Button("Cut there", elem_id="cut")
             with gr.Tab("Export"):
                 gr.Markdown("Audio and codes are above. Here: LRC, subtitles, and a karaoke page.")

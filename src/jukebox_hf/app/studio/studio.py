@@ -98,17 +98,14 @@ class Studio:
         found = [name for name in listed if name.casefold().startswith(typed)]
         found += [name for name in listed if typed in name.casefold()]
         close = close_labels(self._model["model"], text, _NAMES_SHOWN) if len(found) < _NAMES_SHOWN else []
-        found += [row["name"] for level in reversed(close) for row in level[kind]]
+        found += [row["name"] for level in close if level["level"] == self.top for row in level[kind]]
         return list(dict.fromkeys(found))[:_NAMES_SHOWN]
 
     @cached_property
     def _listed(self) -> dict[str, list[str]]:
-        """All names, each once, in the order of the alphabet."""
-        lists = listed_labels(self._model["model"], None)
-        return {
-            kind: list(dict.fromkeys(row["name"] for own in lists for row in own[kind]["names"]))
-            for kind in LABEL_KINDS
-        }
+        """All names that the top level knows, as it writes them, in the order of the alphabet."""
+        lists = [own for own in listed_labels(self._model["model"], None, 0) if self.top in own["levels"]]
+        return {kind: [row["name"] for own in lists for row in own[kind]["names"]] for kind in LABEL_KINDS}
 
     # --- what becomes a new take --------------------------------------------------------------------------------------
 
