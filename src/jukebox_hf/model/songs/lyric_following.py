@@ -74,7 +74,7 @@ def check_followed(labels: LevelLabels, song: int) -> None:
     """
     require(
         len(labels.lyrics.ids) > 0,
-        f"follow_lyrics=True follows lyrics, but song {song} has none; give some, or drop it",
+        f"follow_lyrics=True follows lyrics, but song {song} has none; give some, or leave it out",
     )
     require(
         not labels.lyric_starts,
