@@ -17,7 +17,7 @@ from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .windows import Window
 
-_SKIP = 0.5  # nats, as in alignment_paths.py
+_SKIP_COST = 0.5  # nats, as in alignment_paths.py
 _TOLERANCE = 2  # characters by which attention may be off where a song is just where it was thought to be
 
 Knot = tuple[float, int]  # at this second of the song, so many characters are over
@@ -128,7 +128,7 @@ def reached_character(attention: np.ndarray, characters: np.ndarray) -> int | No
 
 def path_end(gains: np.ndarray) -> int:
     """Where the path of `alignment_paths.forward_path` ends, without the way back: gains (T, C) -> a character."""
-    skip_costs = _SKIP * np.arange(gains.shape[1], dtype=np.float32)
+    skip_costs = _SKIP_COST * np.arange(gains.shape[1], dtype=np.float32)
     best = gains[0].copy()
     for row in gains[1:]:
         best_jump = np.full_like(best, -np.inf)
