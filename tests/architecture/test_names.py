@@ -14,7 +14,6 @@ SHARED = {
     "install": "one of each library that is changed",
     "uninstall": "one of each library that is changed",
     "convert_openai": "a command, and what it runs",
-    "write_lyrics": "a command, and what it runs",
     "ARGUMENT_CLASSES": "what a training command reads",
 }
 

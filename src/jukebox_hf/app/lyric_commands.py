@@ -19,20 +19,20 @@ from jukebox_hf.model.checks.seeds import check_seed, seeds_from
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
 
-_SONG_NAMES = ("artist", "genre")
+_NAMES_TOLD = ("artist", "genre")
 
 
 def add_lyric_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
-    only = ("model", "revision", "dtype", *_SONG_NAMES, "strict", "seed", "device", "force")
+    only = ("model", "revision", "dtype", *_NAMES_TOLD, "strict", "seed", "device", "force")
     app.command(
         "write-lyrics",
         epilog="Examples:  jukebox-hf write-lyrics --model my-jukebox --artist 'Alan Jackson' --genre Country --out "
         "words.txt  |  ... --writer gpt2 --theme 'a river at night'  |  ... --compare words.txt",
-    )(as_command(write_lyrics, "write-lyrics", RunOptions, SongRequest, only=only))
+    )(as_command(write_words, "write-lyrics", RunOptions, SongRequest, only=only))
 
 
-def write_lyrics(
+def write_words(
     *,
     begin: Annotated[str, typer.Option(help="Words that the lyrics go on from.")] = "",
     characters: Annotated[
@@ -68,8 +68,8 @@ def write_lyrics(
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
     from jukebox_hf.app.written_lyrics import (
         Wish,
+        bits_in_words,
         likelihoods,
-        likelihoods_in_words,
         lyric_paths,
         save_texts,
         words_of_model,
@@ -79,7 +79,7 @@ def write_lyrics(
     from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
     from jukebox_hf.model.songs.lyric_writing import writing_level
 
-    words = {name: options[name] for name in _SONG_NAMES}
+    words = {name: options[name] for name in _NAMES_TOLD}
     read_request({**words, "lyrics": begin}, "the command")  # refuses what is no such word, before a model is opened
     require(theme is None or writer is not None, "--theme is told to a --writer; name one, or use --begin")
     require(
@@ -113,7 +113,7 @@ def write_lyrics(
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         if text is not None:
             found = likelihoods(model, processor, wish, text)
-            say_json(found) if as_json else say_line(f"{compare}: {likelihoods_in_words(found)}")
+            say_json(found) if as_json else say_line(f"{compare}: {bits_in_words(found)}")
             return
         if writer is None:
             texts = words_of_model(model, processor, wish)
@@ -132,7 +132,7 @@ def write_lyrics(
         )
         return
     for own, one, bits, path in zip(seeds, texts, told, paths, strict=True):
-        how = "" if bits is None else f": {likelihoods_in_words(bits)}"
+        how = "" if bits is None else f": {bits_in_words(bits)}"
         if path is None:
             say(one)
             say_line(f"jukebox-hf: seed {own}, {len(one)} characters{how}", err=True)

@@ -122,7 +122,7 @@ def likelihoods(model: Any, processor: Any, wish: Wish, text: str) -> dict[str, 
     return {name: round(value, 4) for name, value in told.items()}
 
 
-def likelihoods_in_words(found: Mapping[str, float]) -> str:
+def bits_in_words(found: Mapping[str, float]) -> str:
     """Bits per character as a line for a person."""
     others = ", ".join(
         f"{value:.2f} with its {name.removesuffix('_shuffled')} shuffled"

@@ -8,7 +8,7 @@ import torch
 from jukebox_hf.model.inputs.lyric_characters import blank_ids
 from jukebox_hf.model.networks.character_models import character_windows
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
-from jukebox_hf.model.songs.lyric_writing import write_lyrics
+from jukebox_hf.model.songs.lyric_writing import write_characters
 
 BOLD = SamplingSettings(temperature=6.0)  # a random network is so sure of itself that it would write one character
 
@@ -27,7 +27,7 @@ def told(prior, artist=1, genre=2):
 def test_words_written_step_by_step_are_those_read_anew_for_each_character(writer, begin):
     model = writer.characters(**told(writer))
     fast, slow = (
-        write_lyrics(model, begin, characters=25, settings=BOLD, seed=4, is_plain=plain) for plain in (False, True)
+        write_characters(model, begin, characters=25, settings=BOLD, seed=4, is_plain=plain) for plain in (False, True)
     )
     assert fast.ids.tolist() == slow.ids.tolist()
     assert fast.ids[: len(begin)].tolist() == list(begin)
@@ -46,13 +46,14 @@ def test_every_step_gives_the_logits_of_reading_at_once(writer, assert_same_but_
 def test_a_seed_decides_the_words_and_they_hold_no_padding_and_no_codes(writer):
     model = writer.characters(**told(writer))
     one, again, other = (
-        write_lyrics(model, characters=40, settings=BOLD, seed=seed).ids.tolist() for seed in (1, 1, 2)
+        write_characters(model, characters=40, settings=BOLD, seed=seed).ids.tolist() for seed in (1, 1, 2)
     )
     assert one == again != other
     assert all(0 < number < 79 for number in one + other)
-    likeliest = write_lyrics(model, characters=12, settings=SamplingSettings(temperature=0))
+    likeliest = write_characters(model, characters=12, settings=SamplingSettings(temperature=0))
     assert (
-        likeliest.ids.tolist() == write_lyrics(model, characters=12, settings=SamplingSettings(0), seed=9).ids.tolist()
+        likeliest.ids.tolist()
+        == write_characters(model, characters=12, settings=SamplingSettings(0), seed=9).ids.tolist()
     )
 
 
@@ -60,7 +61,7 @@ def test_words_end_with_a_whole_word(writer):
     model, blanks, cut = writer.characters(**told(writer)), blank_ids(79), 0
     how = {"settings": SamplingSettings(temperature=100.0)}  # nearly any character, and so some blanks
     for seed in range(8):
-        long, short = (write_lyrics(model, characters=count, seed=seed, **how).ids.tolist() for count in (60, 30))
+        long, short = (write_characters(model, characters=count, seed=seed, **how).ids.tolist() for count in (60, 30))
         assert long[: len(short)] == short
         if any(number in blanks for number in short):
             after = long[len(short) : len(short) + 1]
@@ -80,7 +81,7 @@ def test_the_likelihood_of_a_window_is_the_loss_of_its_lyrics(writer, inputs_for
 
 def test_a_long_text_is_read_as_it_would_be_written(writer):
     model = writer.characters(**told(writer))
-    written = write_lyrics(model, characters=40, settings=BOLD, seed=3)
+    written = write_characters(model, characters=40, settings=BOLD, seed=3)
     found = writer.lyric_log_likelihood(written.ids, **told(writer))
     assert torch.allclose(-found / math.log(2), written.bits)
     start, done, stop = list(character_windows(len(written.ids), 12))[2]
@@ -117,7 +118,7 @@ def test_words_that_were_learnt_are_likelier_than_shuffled_ones_and_are_written(
     shuffled = prior.lyric_log_likelihood(text[torch.randperm(12)], **told(prior)).mean()
     assert right > shuffled + 1
     model = prior.characters(**told(prior))
-    written = write_lyrics(model, text[:3].tolist(), characters=8, settings=SamplingSettings(temperature=0))
+    written = write_characters(model, text[:3].tolist(), characters=8, settings=SamplingSettings(temperature=0))
     assert written.ids.tolist() == text[:11].tolist()
     assert written.bits_per_character < 2
 
@@ -149,5 +150,5 @@ def test_a_prior_that_never_learnt_to_write_is_refused(tiny_prior, flavour, chan
 )
 def test_what_cannot_be_written_is_refused(writer, arguments, words):
     with pytest.raises(ValueError) as refusal:
-        write_lyrics(writer.characters(), **arguments)
+        write_characters(writer.characters(), **arguments)
     assert words in str(refusal.value)

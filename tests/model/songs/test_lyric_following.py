@@ -142,6 +142,7 @@ def singer(request, config):
         "lyric_encoder_num_attention_heads": 2,
         "lyric_encoder_attention_multiplier": 0.5,
         "lyric_encoder_attention_rows": 3,
+        "lyric_encoder_attention_kinds": ["row", "column", "previous_row"],
         "tie_word_embeddings": False,
     }
     wanted = config.to_dict()

@@ -29,8 +29,8 @@ _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend", "jacobi")
 _ANSWERS = ("return_codes", "return_alignment")
 _TAKING = ("takes", "keep", "choose_by")
-_TRUE_OR_FALSE = ("stereo", "follow_lyrics")
-_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_TRUE_OR_FALSE, *_ANSWERS)
+_ON_OR_OFF = ("stereo", "follow_lyrics")
+_OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKING, *_ON_OR_OFF, *_ANSWERS)
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 # Of a call, no defaults of a model.
 _OF_SONGS = ("seconds", "seed", "levels", "recall", "follow_lyrics", "num_return_sequences")
@@ -157,7 +157,7 @@ def read_generate_arguments(
     )
     for name in ("max_new_tokens", "num_return_sequences"):
         _check_count(name, said.get(name))
-    for name in (*_TRUE_OR_FALSE, *_ANSWERS):
+    for name in (*_ON_OR_OFF, *_ANSWERS):
         read_flag(name, said.get(name))
     check_seed(said.get("seed", 0))
     seconds = said.get("seconds")

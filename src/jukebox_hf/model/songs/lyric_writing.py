@@ -30,8 +30,8 @@ from .song import Priors
 from .song_batches import batch_size, level_labels, song_samples, song_seeds
 
 AUTO = "auto"  # lyrics that the model writes itself
-_WRITING_STREAM = 2**32  # of random numbers: that of no level
-_LABEL_INPUTS = ("artist_ids", "genre_ids", "artist_weights", "genre_weights")
+_NUMBER_STREAM = 2**32  # of random numbers: that of no level
+_NAME_INPUTS = ("artist_ids", "genre_ids", "artist_weights", "genre_weights")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def write_song_lyrics(
     Args:
         model: lends that prior; no other is asked for.
         inputs: as for `JukeboxModel.generate`: artist, genre, seeds and lyrics count.
-        characters, settings: as in `write_lyrics`.
+        characters, settings: as in `write_characters`.
         seed: of the first song, the others count on; None: the songs' own.
 
     Raises:
@@ -94,7 +94,9 @@ def write_song_lyrics(
     """
     seeds = None if seed is None else seeds_from(seed, batch_size(inputs, None))
     return [
-        write_lyrics(words, begin, characters=characters, settings=settings, seed=own if seeds is None else seeds[song])
+        write_characters(
+            words, begin, characters=characters, settings=settings, seed=own if seeds is None else seeds[song]
+        )
         for song, (words, begin, own) in enumerate(_writers(model, inputs))
     ]
 
@@ -121,7 +123,7 @@ def _writers(model: Priors, inputs: Mapping[str, Any]) -> Iterator[tuple[Charact
         for song, seed in enumerate(song_seeds(songs)):
             labels = level_labels(config, songs, song, song_samples(model.config, songs, song, 1))
             told = {
-                name: value.to(prior.device) for name, value in window_inputs([labels]).items() if name in _LABEL_INPUTS
+                name: value.to(prior.device) for name, value in window_inputs([labels]).items() if name in _NAME_INPUTS
             }
             yield prior.characters(**told), labels.lyrics.ids, seed
     finally:
@@ -130,7 +132,7 @@ def _writers(model: Priors, inputs: Mapping[str, Any]) -> Iterator[tuple[Charact
 
 
 @torch.no_grad()
-def write_lyrics(
+def write_characters(
     model: CharacterModel,
     begin: Sequence[int] = (),
     *,
@@ -168,7 +170,7 @@ def write_lyrics(
         f"draw={settings.draw!r} and guidance are of codes, and words are drawn by 'inverse'; leave them out",
     )
     total = len(ids) + characters
-    numbers = uniforms([seed], _WRITING_STREAM, 0, total + 1)[0]
+    numbers = uniforms([seed], _NUMBER_STREAM, 0, total + 1)[0]
     for start, _, stop in character_windows(total + 1, model.length):  # one more, to know whether a word is over
         if stop <= len(ids):
             continue
