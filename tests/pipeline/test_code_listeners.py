@@ -7,6 +7,7 @@ import torch
 from transformers import (
     ClassifierFreeGuidanceLogitsProcessor,
     EncoderRepetitionPenaltyLogitsProcessor,
+    EpsilonLogitsWarper,
     LogitsProcessor,
     LogitsProcessorList,
     MaxLengthCriteria,
@@ -44,6 +45,7 @@ def words(processor):
         (TopKLogitsWarper(1), {"top_k": 1}),
         (TopPLogitsWarper(0.7), {"top_p": 0.7}),
         (MinPLogitsWarper(0.95), {"min_p": 0.95}),
+        (EpsilonLogitsWarper(0.9), {"epsilon_cutoff": 0.9}),
     ],
 )
 def test_a_processor_of_transformers_does_what_our_own_argument_does(model, words, processor_of, said, same):

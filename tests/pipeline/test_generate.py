@@ -207,6 +207,15 @@ def test_typical_p_may_be_said_wherever_top_p_may(model):
     assert _read(model, typical_p=1.0) == _read(model)
 
 
+def test_an_epsilon_cutoff_may_be_said_wherever_top_p_may(model):
+    assert _read(model, GenerationConfig(epsilon_cutoff=0.01)).settings[0].epsilon_cutoff == 0.01
+    changed = copy.copy(model)
+    changed.generation_config = GenerationConfig(epsilon_cutoff={"0": 0.01})
+    assert [_read(changed).settings[level].epsilon_cutoff for level in range(3)] == [0.01, 0.0, 0.0]
+    assert _read(changed, epsilon_cutoff=0.0).settings[0].epsilon_cutoff == 0.0
+    assert _read(model, epsilon_cutoff=0.0) == _read(model)
+
+
 def test_a_draw_may_be_said_wherever_a_temperature_may(model):
     assert {own.draw for own in _read(model).settings.values()} == {"inverse"}
     assert _read(model, GenerationConfig(draw="gumbel")).settings[0].draw == "gumbel"
@@ -434,6 +443,7 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"top_k": 5, "top_p": 0.9}, "exclude each other"),
         ({}, {"top_p": {2: 0.9}, "min_p": 0.1}, "top_p=0.9 and min_p=0.1 exclude each other"),
         ({}, {"top_k": {0: 5}, "typical_p": 0.9}, "top_k=5 and typical_p=0.9 exclude each other"),
+        ({}, {"top_k": {0: 5}, "epsilon_cutoff": 0.1}, "top_k=5 and epsilon_cutoff=0.1 exclude each other"),
         ({}, {"hop_fractions": 2.0}, "must lie over 0"),
         ({}, {"do_sample": 1}, "do_sample=1 must be True"),
         ({}, {"seed": -3}, "seed=-3 must be an integer"),

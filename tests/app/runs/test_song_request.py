@@ -55,6 +55,7 @@ EXAMPLES = {
     "top_p": "0.9",
     "min_p": "0.05",
     "typical_p": "2=0.95",
+    "epsilon_cutoff": "2=0.0005",
     "recall": "0-2@8",
     "follow_lyrics": True,
     "guidance_scale": "2=3.0",

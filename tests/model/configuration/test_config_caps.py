@@ -70,6 +70,7 @@ def test_lists_and_unknown_names_are_counted_before_they_are_read():
         ("top_k", -1),
         ("min_p", 1.5),
         ("typical_p", 0),
+        ("epsilon_cutoff", 1),
     ],
 )
 def test_generation_defaults_of_other_kinds_are_refused_with_their_file(name, value):

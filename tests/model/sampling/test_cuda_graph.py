@@ -31,6 +31,7 @@ SETTINGS = {
     "top_p": SamplingSettings(temperature=3.0, top_p=0.8),
     "min_p": SamplingSettings(temperature=3.0, min_p=0.3),
     "typical_p": SamplingSettings(temperature=3.0, typical_p=0.6),
+    "epsilon_cutoff": SamplingSettings(temperature=3.0, epsilon_cutoff=0.05),
 }
 GUIDED = SamplingSettings(temperature=3.0, guidance_scale=2.0, lyrics_guidance=1.5)
 

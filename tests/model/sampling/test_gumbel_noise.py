@@ -71,6 +71,7 @@ def test_a_buffer_holds_the_noise_of_the_positions_that_rows_are_at():
         {"top_p": 0.8},
         {"min_p": 0.2},
         {"typical_p": 0.7},
+        {"epsilon_cutoff": 0.06},
         {"temperature": 1.3, "top_k": 6},
         {"temperature": 0.9, "top_p": 0.6},
     ],

@@ -6,10 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import MinPLogitsWarper, TypicalLogitsWarper
+from transformers import EpsilonLogitsWarper, MinPLogitsWarper, TypicalLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import choose, draw, keep_min_p, keep_top_k, keep_top_p, keep_typical_p
+from jukebox_hf.model.sampling.sampling_ops import (
+    choose,
+    draw,
+    keep_min_p,
+    keep_over_epsilon,
+    keep_top_k,
+    keep_top_p,
+    keep_typical_p,
+)
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
@@ -124,6 +132,22 @@ def test_typical_p_goes_on_until_p_is_reached_and_may_leave_the_likeliest_out(p,
     assert _allowed(keep_typical_p(torch.zeros(4), p)) == [0, 1, 2, 3], "what is equally typical is kept"
 
 
+@settings(max_examples=200, deadline=None)
+@given(values=some_logits, epsilon=st.floats(0.0001, 0.999))
+def test_an_epsilon_cutoff_keeps_what_transformers_keeps(values, epsilon):
+    logits = torch.tensor([values])
+    assert torch.equal(keep_over_epsilon(logits, epsilon), EpsilonLogitsWarper(epsilon)(None, logits))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "kept"), [(0.1, [0, 1, 2, 3]), (0.125, [0, 1, 2, 3]), (0.126, [0, 1]), (0.3, [1]), (0.9, [1])]
+)
+def test_an_epsilon_cutoff_keeps_what_reaches_it_and_always_the_likeliest(epsilon, kept):
+    logits = torch.tensor([0.25, 0.5, 0.125, 0.125, 0.0]).log()  # the last was ruled out before
+    assert _allowed(keep_over_epsilon(logits, epsilon)) == kept
+    assert _allowed(keep_over_epsilon(torch.zeros(4), epsilon)) == [0, 1, 2, 3], "equals of the likeliest are kept"
+
+
 def test_filters_work_row_by_row():
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
     assert (keep_top_k(logits, 2) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
@@ -131,6 +155,8 @@ def test_filters_work_row_by_row():
     assert (keep_min_p(logits, 0.3) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
     second = [[False, True, False, False], [False, False, True, False]]
     assert (keep_typical_p(logits, 0.2) > -math.inf).tolist() == second
+    likely = [[True, True, False, False], [False, False, True, True]]
+    assert (keep_over_epsilon(logits, 0.2) > -math.inf).tolist() == likely
 
 
 def test_temperature_zero_takes_the_likeliest_without_a_uniform():
@@ -145,7 +171,13 @@ def test_temperature_divides_the_logits():
 
 
 @pytest.mark.parametrize(
-    "settings_", [SamplingSettings(top_k=1), SamplingSettings(top_p=1e-6), SamplingSettings(min_p=1.0)]
+    "settings_",
+    [
+        SamplingSettings(top_k=1),
+        SamplingSettings(top_p=1e-6),
+        SamplingSettings(min_p=1.0),
+        SamplingSettings(epsilon_cutoff=0.999),
+    ],
 )
 def test_a_filter_that_leaves_one_token_takes_the_likeliest(settings_):
     logits = torch.randn(50, 9)
@@ -173,6 +205,18 @@ def test_typical_p_looks_at_what_the_temperature_leaves():
 def test_a_typical_p_of_one_keeps_all():
     logits, uniforms = torch.randn(50, 9), torch.rand(50)
     assert torch.equal(choose(logits, SamplingSettings(typical_p=1), uniforms), draw(logits, uniforms))
+
+
+def test_an_epsilon_cutoff_looks_at_what_the_temperature_leaves():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    found = choose(logits, SamplingSettings(temperature=0.5, epsilon_cutoff=0.1), uniforms)
+    assert torch.equal(found, draw(keep_over_epsilon(logits / 0.5, 0.1), uniforms))
+    assert not torch.equal(found, draw(logits / 0.5, uniforms))
+
+
+def test_an_epsilon_cutoff_of_zero_keeps_all():
+    logits, uniforms = torch.randn(50, 9), torch.rand(50)
+    assert torch.equal(choose(logits, SamplingSettings(epsilon_cutoff=0), uniforms), draw(logits, uniforms))
 
 
 def test_more_tokens_to_keep_than_there_are_keeps_all():
@@ -208,6 +252,12 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
         ({"typical_p": True}, r"^typical_p=True must lie over 0"),
         ({"typical_p": "some"}, r"^typical_p='some' must lie over 0"),
         ({"min_p": 0.1, "typical_p": 0.9}, r"^min_p=0.1 and typical_p=0.9 exclude each other; set one of them$"),
+        ({"epsilon_cutoff": -0.1}, r"^epsilon_cutoff=-0.1 must be 0 \(keep all\) or lie over 0 and under 1; try"),
+        ({"epsilon_cutoff": 1.0}, r"^epsilon_cutoff=1.0 must be 0"),
+        ({"epsilon_cutoff": math.nan}, r"^epsilon_cutoff=nan must be 0"),
+        ({"epsilon_cutoff": True}, r"^epsilon_cutoff=True must be 0"),
+        ({"epsilon_cutoff": "some"}, r"^epsilon_cutoff='some' must be 0"),
+        ({"min_p": 0.1, "epsilon_cutoff": 0.01}, r"^min_p=0.1 and epsilon_cutoff=0.01 exclude each other; set one of"),
         ({"top_k": 5, "top_p": 0.9, "min_p": 0.1}, r"^top_k=5 and top_p=0.9 and min_p=0.1 exclude each other"),
     ],
 )

@@ -218,6 +218,12 @@ class SongRequest:
         float,
         "typical_p",
     )
+    epsilon_cutoff: str | None = _numbers_by_level(
+        "Sample from the codes of this probability or more, and always from the likeliest: one number, or by level "
+        "2=0.0005 (default: all).",
+        float,
+        "epsilon_cutoff",
+    )
     recall: str | None = _drawing(
         None,
         "Stretch of the song, in seconds, that later windows of the top level read again in place of the oldest codes "

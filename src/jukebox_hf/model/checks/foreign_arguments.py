@@ -34,7 +34,7 @@ class Foreign:
 _OF_TEXT = "codes are no text"
 _ONE_BY_ONE = "every code is drawn, one after the other, without beams or candidates"
 _PENALTIES = "codes are no words that could be repeated; a logits_processor may change any logits"
-_CUTS = "use top_k, top_p, min_p or typical_p, or a logits_processor"
+_CUTS = "use top_k, top_p, min_p, typical_p or epsilon_cutoff, or a logits_processor"
 _NOT_KEPT = "nothing is kept of single steps; JukeboxPrior.forward gives logits, hidden states and attentions"
 _LENGTH = "say seconds=, or max_new_tokens= for top-level codes"
 _BY_BACKEND = "how steps are computed is said by backend="
@@ -54,7 +54,7 @@ GENERATE = {
     "length_penalty": Foreign(_ONE_BY_ONE, (1.0,)),
     **{name: Foreign(_PENALTIES, (1.0,)) for name in ("repetition_penalty", "encoder_repetition_penalty")},
     **{name: Foreign(_PENALTIES, (0,)) for name in ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size")},
-    **{name: Foreign(_CUTS, (0.0,)) for name in ("top_h", "epsilon_cutoff", "eta_cutoff")},
+    **{name: Foreign(_CUTS, (0.0,)) for name in ("top_h", "eta_cutoff")},
     **{
         name: Foreign("a logits_processor may forbid or force codes", (False,))
         for name in (

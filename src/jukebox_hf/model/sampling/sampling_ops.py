@@ -1,4 +1,4 @@
-"""From logits to a code: temperature, top-k, top-p, min-p, typical-p, and a draw that needs no generator.
+"""From logits to a code: temperature, the cuts of `SamplingSettings`, and a draw that needs no generator.
 
 Flows in: logits (B, V) and one uniform per song, or noise per token. Flows out: one token per song (B,). All stays on
 the device.
@@ -29,6 +29,7 @@ class SamplingSettings:
         min_p: keep the codes at least p times as likely as the likeliest; 0 keeps all.
         typical_p: keep the codes whose surprise is nearest to the expected one, the entropy, until their probabilities
             reach p (ties with the last too); 1 keeps all.
+        epsilon_cutoff: keep the codes of this probability or more, and always the likeliest; 0 keeps all.
         guidance_scale: classifier-free guidance, see `guided`; 1 is off.
         guidance_on: what guidance contrasts: "labels" (artist and genre), "lyrics" or "both".
         lyrics_guidance: how far to move away from a song without lyrics, first; 1 is off.
@@ -41,6 +42,7 @@ class SamplingSettings:
     top_p: float = 1.0
     min_p: float = 0.0
     typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
     guidance_scale: float = 1.0
     guidance_on: str = "both"
     lyrics_guidance: float = 1.0
@@ -67,11 +69,16 @@ class SamplingSettings:
             is_number(self.typical_p) and 0 < self.typical_p <= 1,
             f"typical_p={self.typical_p!r} must lie over 0 and up to 1 (keep all)",
         )
+        require(
+            is_number(self.epsilon_cutoff) and 0 <= self.epsilon_cutoff < 1,
+            f"epsilon_cutoff={self.epsilon_cutoff!r} must be 0 (keep all) or lie over 0 and under 1; try 0.0005",
+        )
         cuts = {
             "top_k": self.top_k > 0,
             "top_p": self.top_p < 1,
             "min_p": self.min_p > 0,
             "typical_p": self.typical_p < 1,
+            "epsilon_cutoff": self.epsilon_cutoff > 0,
         }
         said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
         require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
@@ -181,6 +188,8 @@ def filtered(logits: Tensor, settings: SamplingSettings) -> Tensor:
         logits = keep_min_p(logits, settings.min_p)
     if settings.typical_p < 1:
         logits = keep_typical_p(logits, settings.typical_p)
+    if settings.epsilon_cutoff:
+        logits = keep_over_epsilon(logits, settings.epsilon_cutoff)
     return logits
 
 
@@ -221,6 +230,12 @@ def keep_typical_p(logits: Tensor, p: float) -> Tensor:
     cumulative = logits.gather(-1, order).softmax(dim=-1).cumsum(dim=-1)
     last_kept = (cumulative < p).sum(dim=-1, keepdim=True).clamp(max=logits.shape[-1] - 1)  # rounding may not reach p
     return logits.masked_fill(distances > ascending.gather(-1, last_kept), float("-inf"))
+
+
+def keep_over_epsilon(logits: Tensor, epsilon: float) -> Tensor:
+    """Rule out the tokens of a probability under epsilon, but never the likeliest (Hewitt et al. 2022)."""
+    is_rare = logits.softmax(dim=-1) < epsilon
+    return logits.masked_fill(is_rare & (logits < logits.amax(dim=-1, keepdim=True)), float("-inf"))
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:

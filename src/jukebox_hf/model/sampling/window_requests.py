@@ -23,7 +23,7 @@ class DecodeOptions:
     """How windows are decoded.
 
     Attributes:
-        settings: temperature, top-k, top-p, min-p, typical-p, guidance and kind of draw.
+        settings: temperature, cuts, guidance and kind of draw.
         backend: how each step is computed, see `sample_window`.
         chunk: known tokens are read in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let characters of a lyric prefix be drawn among the codes.

@@ -119,6 +119,7 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
         "min_p": (lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
         "typical_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
+        "epsilon_cutoff": (lambda value: is_number(value) and 0 <= value < 1, "a number from 0 to under 1"),
         "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
         **dict.fromkeys(
             ("guidance_scale", "lyrics_guidance"),

@@ -63,7 +63,7 @@ class LevelPlan:
         level: 0 is the finest.
         total: codes the song has at this level in the end.
         windows: in the order they are written.
-        settings: temperature, top-k, top-p, min-p, typical-p, guidance, kind of draw.
+        settings: temperature, cuts, guidance, kind of draw.
         is_side_by_side: whether no window needs the codes of another, so that all may be written at once.
         mended: how many codes after each seam between windows side by side are written again, with those before the
             seam in sight.
