@@ -1,7 +1,7 @@
 """Speakers: a word said once by flite's recorded voices, and when each of its phonemes ends.
 
 Flows in: a word and a voice. Flows out: a recording of 16 kHz with phonemes. CMU's licence lets anything be made with
-these voices (decision 080).
+these voices (decision 078).
 """
 
 import shutil
