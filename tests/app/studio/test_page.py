@@ -24,7 +24,7 @@ from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
 
 ROOT = Path(__file__).parents[3]
-LYRICS = "<b>Row</b>, row"
+LYRICS = "Row <3 row & row"
 VALUE = "document.querySelector('#{} {}').value"
 
 
@@ -60,7 +60,9 @@ def set_number(browser, element, value):
 
 
 def wait_for_takes(browser, count):
-    browser.wait_for(f"document.querySelectorAll('#tree [data-take]').length === {count}", 120)
+    ended = "document.querySelector('#status [role=alert]')?.textContent"
+    there = f"document.querySelectorAll('#tree [data-take]').length === {count}"
+    assert browser.wait_for(f"{there} || {ended}", 60) is True  # else what the page says
 
 
 def tab(browser, name):
