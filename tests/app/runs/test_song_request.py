@@ -1,6 +1,6 @@
 """An option is declared once, as a field: from there it is in --help, songs.jsonl, `again:`, the pages, the pipeline.
 
-A new option needs an example here, and no other list.
+A new option needs an example here; one that draws has a line in the tables of tests/model/sampling too.
 """
 
 import json
