@@ -14,6 +14,7 @@ from accelerate.utils import merge_fsdp_weights
 
 from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.checkpoints import check_checkpoint, load_tensors, save_tensors
 from jukebox_hf.training.commands import CONFIG_FILE, SentenceParser, run
 from jukebox_hf.training.sharded_weights import PARTS_FOLDER
@@ -56,8 +57,11 @@ def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
     with staged(out, force=False, sources=[checkpoint]) as staging:
         merge_fsdp_weights(str(checkpoint / PARTS_FOLDER), str(staging))
         if averages:
-            save_tensors({**load_tensors(staging / _WHOLE_FILE), **load_tensors(checkpoint / AVERAGES_FILE)},
-                         staging / _WHOLE_FILE, format="pt")  # fmt: skip
+            found, weights = load_tensors(checkpoint / AVERAGES_FILE), load_tensors(staging / _WHOLE_FILE)
+            for head, table in JukeboxPrior._tied_weights_keys.items():
+                if head in weights and head not in found:  # one weight under two names, of which averages know one
+                    found[head] = found[table].clone()
+            save_tensors({**weights, **found}, staging / _WHOLE_FILE, format="pt")
         for name in (CONFIG_FILE, *_NAME_LISTS):
             if (checkpoint / name).is_file():
                 shutil.copyfile(checkpoint / name, staging / name)
