@@ -25,7 +25,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PACKAGE, CONVERSION = ROOT / "src/jukebox_hf", ROOT / "conversion"
-ROOMS = ("training", "features", "data", "rendering", "conversion")  # below the public names; app/ is the command line
+ROOMS = (
+    "training",
+    "features",
+    "recognition",
+    "data",
+    "rendering",
+    "conversion",
+)  # below the public names; app/ is the command line
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
@@ -68,8 +75,10 @@ def _with_folders_as_pages(page: str, folder: Path) -> str:
 
 def folder_page(path: Path) -> str:
     """A list of what a folder holds: titles of pages, names of files."""
-    pages = sorted(path.glob("*.md"))
-    files = sorted(file.name for file in path.iterdir() if file.is_file() and file.suffix != ".md")
+    pages = sorted(
+        page for page in path.glob("*.md") if page.name != "README.md"
+    )  # that is the folder's, not the site's
+    files = sorted(file.name for file in path.iterdir() if file.is_file() and file not in pages)
     title = path.name.capitalize() if pages else path.relative_to(ROOT).as_posix()
     lines = [f"- [{page_title(page)}]({page.name})" for page in pages] + [f"- `{name}`" for name in files]
     return "\n".join([f"# {title}", "", *lines, ""])

@@ -66,6 +66,10 @@ def test_links_to_folders_lead_to_lists_and_files_come_along(site, tmp_path):
     assert "](066.md)" in listed
 
 
+def test_the_readme_of_a_folder_is_listed_as_a_file_since_it_is_no_page(site):
+    assert "- `README.md`" in site.folder_page(ROOT / "examples/space")
+
+
 def test_every_public_name_and_every_room_is_in_the_api(site):
     pages = site.api_pages()
     names = re.findall(r"^::: jukebox_hf\.(\w+)$", pages["generated/api/jukebox_hf.md"], re.M)
