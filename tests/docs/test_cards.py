@@ -117,8 +117,11 @@ def test_a_fine_tuned_jukebox_has_its_measures_in_the_front_matter(repository):
         "method": "lora", "levels": {"2": level},
         "held_out": ["a.wav"], "songs": 4, "seconds": 90.0, "has_sample": True,
     }  # fmt: skip
-    front = _checked(card_of("noor", report, repository / "README.md", ["Noor"]))
+    front = _checked(card_of("noor", report, ["Noor"]))
     assert front["base_model"] == "me/base"
+    assert front["license"] == "other", "nothing is known of a base that is not on this disk"
+    report["request"]["model"] = str(repository)
+    front = _checked(card_of("noor", report, ["Noor"]))
     assert front["datasets"] == ["me/songs"]
     assert front["license_name"] == "openai-jukebox-non-commercial"
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == 3.25

@@ -40,6 +40,8 @@ ELSEWHERE = {  # page: the test that runs its blocks of these languages
     ("studio.md", "bash"): "tests/app/studio/test_page.py",
     ("studio.md", "python"): "tests/app/studio/test_page.py",
     ("stereo.md", "bash"): "tests/docs/test_how_to.py",
+    ("share-an-artist.md", "bash"): "tests/training/test_share_page.py",
+    ("share-an-artist.md", "python"): "tests/training/test_share_page.py",
     ("words-from-the-model.md", "bash"): "tests/docs/test_how_to.py",
     ("words-from-the-model.md", "python"): "tests/docs/test_examples.py",
     ("resume-and-batches.md", "bash"): "tests/docs/test_how_to.py",
@@ -104,7 +106,7 @@ def test_every_command_has_only_options_that_exist(run_cli):
             for words in _commands(block) if language == "bash" else ():
                 if "jukebox-hf" not in words[:1]:
                     continue
-                depth = 3 if words[1] in ("convert", "labels") else 2
+                depth = 3 if words[1] in ("convert", "labels", "style") else 2
                 command = tuple(words[1:depth])
                 if command not in helps:
                     helps[command] = run_cli(*command, "--help").out

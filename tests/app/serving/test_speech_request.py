@@ -22,7 +22,7 @@ def test_openais_words_are_ours():
 
 def test_every_option_of_a_song_is_open_but_those_that_name_files_or_count_songs():
     closed = {name for name, option in SONG_OPTIONS.items() if "generate" in option.commands} - set(FIELDS.values())
-    assert closed == {"model", "revision", "dtype", "prompt", "prompt_seconds", "keep"}
+    assert closed == {"model", "revision", "dtype", "adapter", "prompt", "prompt_seconds", "keep"}
     assert set(NAMES_OF_REQUESTS) <= set(FIELDS.values())
 
 
@@ -41,6 +41,8 @@ def test_plain_samples_are_kept_as_wav_and_mp3_is_the_default():
     [
         ({"prompt": "/etc/passwd"}, "prompt", "unknown field 'prompt'; known: model, speed"),
         ({"lyrics": "row"}, "lyrics", "unknown field 'lyrics'"),
+        ({"input": "auto"}, "input", "input='auto' leaves the words to the model"),
+        ({"lyrics_written": True}, "lyrics_written", "unknown field 'lyrics_written'"),
         ({"keep": 2}, "keep", "unknown field 'keep'"),
         ({"speed": 2}, "speed", "speed=2 must be 1: a song is sung at its own pace; leave it out"),
         ({"stream_format": "x"}, "stream_format", "stream_format='x' must be audio or sse; choose one"),

@@ -14,6 +14,7 @@ from jukebox_hf.app.serving.api_errors import ApiError, in_words_of_requests
 from jukebox_hf.app.serving.serve_options import ServeOptions
 from jukebox_hf.data.streamed_audio import PCM
 from jukebox_hf.model.checks.validation import is_integer, is_number
+from jukebox_hf.model.songs.lyric_writing import AUTO
 
 NAMES_OF_REQUESTS = {  # by the name of the option
     "lyrics": "input",
@@ -117,6 +118,10 @@ def _check_openai_only(body: Mapping[str, Any]) -> None:
 
 def _check_caps(body: Mapping[str, Any], caps: ServeOptions) -> None:
     lyrics = body.get("input", "")
+    if lyrics == AUTO:
+        raise ApiError(
+            400, f"input={AUTO!r} leaves the words to the model, which a server does not ask; send words", param="input"
+        )
     if isinstance(lyrics, str) and len(lyrics) > caps.max_lyrics:
         raise _over("input", f"{len(lyrics):,} characters", f"{caps.max_lyrics:,}", "shorten it")
     seconds = body.get("seconds")
