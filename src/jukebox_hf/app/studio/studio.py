@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.alignment_files import align_files, know_song, plan_files
+from jukebox_hf.app.alignment_files import align_files, know_song
+from jukebox_hf.app.alignment_formats import plan_files
 from jukebox_hf.app.label_names import LABEL_KINDS, close_labels, listed_labels
 from jukebox_hf.app.older_songs import inherited
 from jukebox_hf.app.output import sentence_of
