@@ -22,7 +22,7 @@ def test_openais_words_are_ours():
 
 def test_every_option_of_a_song_is_open_but_those_that_name_files_or_count_songs():
     closed = {name for name, option in SONG_OPTIONS.items() if "generate" in option.commands} - set(FIELDS.values())
-    assert closed == {"model", "revision", "dtype", "prompt", "prompt_seconds", "keep"}
+    assert closed == {"model", "adapter", "revision", "dtype", "prompt", "prompt_seconds", "keep"}
     assert set(NAMES_OF_REQUESTS) <= set(FIELDS.values())
 
 
@@ -65,6 +65,9 @@ def test_a_bad_body_is_refused_in_one_sentence_that_names_the_field(body, param,
     ("said", "sentence"),
     [
         ({"artist": 3.5}, "the request voice"),
+        ({"artist": "\ud800"}, "the request voice holds half a character"),
+        ({"lyrics": "\x00"}, "the request input holds a zero byte"),
+        ({"artist": "Ada Brook:-1,Bo Vale:2"}, "the request voice: 'Ada Brook' has the weight -1"),
         ({"seed": -1}, "the request has seed=-1"),
         ({"seconds": "long"}, "the request has seconds='long', which must be a number of seconds"),
         ({"stereo": "yes"}, "the request has stereo='yes', which must be true or false"),
