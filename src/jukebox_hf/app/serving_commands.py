@@ -43,4 +43,5 @@ def serve(**options: Any) -> None:
     require(not missing, f'serve needs {" and ".join(missing)}; pip install "jukebox_hf[serve]"')
     words = {name: options[name] for name in _OF_MODEL} | {"model": options["model"] or TINY}
     run = RunOptions(**{name: options[name] for name in _OF_RUN})
+    run.check()
     import_module("jukebox_hf.app.serving.server").run_server(words, run, said)

@@ -49,15 +49,20 @@ def studio(
     check_installed(mcp_server)
     import time
 
+    from jukebox_hf.app.runs.device_choice import the_device
     from jukebox_hf.app.studio.launch import PageAddress, opened_page
     from jukebox_hf.app.studio.project import TREE_FILE
     from jukebox_hf.app.studio.project import Project as OpenProject
     from jukebox_hf.app.studio.studio import Limits, Studio
     from jukebox_hf.model.checkpoints.tiny_model import TINY
+    from jukebox_hf.model.sampling.backends import check_backend
 
     is_new = not (project / TREE_FILE).exists()
     model = {name: options[name] for name in ("model", "revision", "dtype")}
     run = RunOptions(**{name: options[name] for name in ("device", "backend", "batch_size")})
+    run.check()
+    check_backend(run.backend)
+    the_device(run.device)
     limits = Limits(max_seconds, max_takes, max_waiting, max_megabytes)
     with OpenProject.opened(project, model["model"] or (TINY if is_new else "")) as opened:
         own = Studio(opened, model, run, limits)

@@ -48,7 +48,23 @@ def test_a_folder_with_files_of_others_is_refused(folder):
     assert [path.name for path in folder.path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("told", [{}, {"format": "jukebox-job-1", **TOLD, "number": "x"}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        *(
+            {"format": "jukebox-job-1", **TOLD, name: value}
+            for name, value in (
+                ("number", "x"),
+                ("status", "foo"),
+                ("warnings", 5),
+                ("warnings", [1]),
+                ("error", [1]),
+                ("progress", "half"),
+            )
+        ),
+    ],
+)
 def test_a_record_that_nobody_here_wrote_is_refused(told, folder):
     with folder.held():
         folder.target(JOB, "wav")

@@ -136,6 +136,21 @@ def test_a_new_queue_on_the_same_folder_has_the_same_jobs(queue, sampling, plan,
     assert said == []
 
 
+def test_a_job_that_rests_tells_how_much_of_it_is_kept_after_a_new_start_too(queue, sampling, plan, served, said):
+    job = queue.add(plan(seed=1, **SHORT), [])
+    for _ in range(2):
+        sampling.step()
+    kept = job.progress
+    job.written = (0, 10**6)  # of a window that is given up
+    queue.cancel(job)
+    assert 0 < job.progress == kept < 1
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).progress == kept
+    again.resume(again.get(job.id))
+    assert again.get(job.id).progress == kept
+
+
 def test_a_job_of_another_model_fails_in_a_sentence_and_is_kept(queue, plan, served, said, monkeypatch):
     job = queue.add(plan(**SHORT), [])
     other = type(served.files)("other", {**served.files.digests, "vqvae": "0"})

@@ -165,8 +165,11 @@ def test_without_a_key_only_pages_of_this_machine_are_let_in(start_server):
     server = start_server("--no-api-key", key=None)
     assert "no API key" in server.child.said
     assert server.ask("GET", "/v1/models", key=None).status == 200
-    answer = server.ask("GET", "/v1/models", key=None, headers={"Host": "evil.example:80"})
-    assert (answer.status, answer.json["error"]["code"]) == (403, "wrong_host")
+    for host in ("localhost", "127.0.0.1", "LOCALHOST:80", "[::1]", "[::1]:80"):
+        assert server.ask("GET", "/v1/models", key=None, headers={"Host": host}).status == 200, host
+    for host in ("evil.example:80", "evil.example", "localhost.evil.example", "127.0.0.1:80:90", ""):
+        answer = server.ask("GET", "/v1/models", key=None, headers={"Host": host})
+        assert (answer.status, answer.json["error"]["code"]) == (403, "wrong_host"), host
 
 
 def test_keys_are_long_and_compared_whole():
@@ -212,6 +215,7 @@ def test_what_is_over_a_cap_or_no_song_is_refused_in_one_sentence(said, status, 
         (b"[]", {}, 400, "the body must hold a JSON object"),
         (b'{"seed": 1, "seed": 2}', {}, 400, "the body is no JSON to rely on (the key 'seed' is there twice)"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "the body must be JSON"),
+        (b'{"\\ud800": 1}', {}, 400, "unknown field '\\ud800'"),
     ],
 )
 def test_bodies_that_are_none_are_refused(body, headers, status, sentence, server):
@@ -363,6 +367,8 @@ def test_a_folder_or_a_port_that_is_in_use_is_refused(server, run_cli, repositor
     [
         (("--api-key", "short"), "the API key must be 8 to 200 letters"),
         (("--max-queue", "0"), "--max-queue 0 must be a whole number"),
+        (("--batch-size", "0"), "--batch-size 0 must be 1 or more"),
+        (("--batch-size", "-1"), "--batch-size -1 must be 1 or more"),
         (("--host", "no.such.host.invalid"), "--host no.such.host.invalid --port 8000 cannot be listened at"),
         (("--model", "nowhere", "--port", "0"), "nowhere"),
     ],

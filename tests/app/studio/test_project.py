@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from jukebox_hf.app.studio.project import TREE_FORMAT, Project, read_tree
+from jukebox_hf.app.studio.project import TREE_FORMAT, Node, Project, Tree, read_tree
 from jukebox_hf.app.studio.tree_in_words import tree_in_words
+from jukebox_hf.app.studio.views import tree_html
 
 ASKED = {"kind": "generate", "model": "tiny", "seed": 3, "lyrics": "row row", "seconds": 4.0}
 
@@ -139,9 +140,12 @@ def test_a_tree_is_whole_whenever_its_writer_is_killed(tmp_path):
         (("nodes", 0, "seconds"), -1, "seconds=-1"),
         (("nodes", 0, "together"), [7], "must be numbers of takes"),
         (("nodes", 0, "request"), {"tempo": 3}, "tempo, which is no option"),
-        (("nodes", 0, "request"), {"prompt": "/etc/passwd"}, "outside of recordings/"),
+        (("nodes", 0, "request"), ASKED | {"prompt": "/etc/passwd"}, "outside of recordings/"),
         (("nodes", 1, "reason"), "a\x1b[2Jb", "control character"),
         (("chosen",), 9, "none of its takes"),
+        (("nodes", 0, "request"), {"kind": "generate"}, "a request without seed"),
+        (("nodes", 2, "kind"), "repaint", "a request without from_second"),
+        (("nodes", 2, "parent"), 2, "goes on from take 2, which is not done"),
     ],
 )
 def test_a_tree_that_others_changed_is_refused_in_a_sentence(folder, where, value, said):
@@ -166,6 +170,31 @@ def test_the_command_prints_the_tree_as_it_grew(run_cli, folder):
         "`- 2 generate, failed, seed 4, 'row row', the disk is full",
     ]
     assert json.loads(run_cli("tree", folder, "--json").out)["nodes"][2]["parent"] == 1
+
+
+def test_a_tree_of_any_depth_is_drawn_by_the_command_and_on_the_page(tmp_path):
+    def node(id):
+        parent, kind = (id - 1, "continue") if id > 1 else (None, "generate")
+        return Node(id, parent, kind, ASKED, (id,), "done", 4.0, 2, f"songs/{id}.wav", f"songs/{id}.codes.safetensors")
+
+    deep = Tree("tiny", tuple(map(node, range(1, 3001))), 3000)
+    assert tree_in_words(deep).splitlines()[-1].strip().startswith("`- 3000 continue")
+    drawn = tree_html(deep)
+    assert drawn.count("<li>") == drawn.count("</li>") == 3000
+    assert drawn.count("<ul") == drawn.count("</ul>") == 3000
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"files": []}, {"files": {"audio": "../../x", "codes": "y"}, "plan": [{"level": 2}], "audio": {"seconds": 1}}],
+)
+def test_a_side_car_that_no_take_left_is_refused_in_a_sentence_and_the_tree_stays(told, folder):
+    before = (folder / "tree.json").read_bytes()
+    (folder / "songs" / "3.json").write_text(json.dumps(told))
+    refused = pytest.raises(ValueError, match=r"3\.json is not what a take's song leaves; put it back")
+    with refused, Project.opened(folder, ""):
+        pass
+    assert (folder / "tree.json").read_bytes() == before
 
 
 def test_the_command_refuses_what_is_no_project(run_cli, says_one_sentence, tmp_path):

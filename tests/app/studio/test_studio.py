@@ -76,6 +76,7 @@ def test_a_take_is_written_from_a_recording_that_the_project_keeps(studio, words
         (lambda studio, words: studio.sketch(words | {"tempo": 3}), "tempo, which is no option"),
         (lambda studio, words: studio.sketch(words, takes=4), "whole number from 1 to 3"),
         (lambda studio, words: studio.sketch(words | {"prompt": "/no/such.wav"}), "is not a file"),
+        (lambda studio, words: studio.repaint(9, 0.0, 0.1), "take 9 is not in this project"),
         (lambda studio, words: studio.continue_take(9, {}, 1.0), "take 9 is not in this project"),
         (lambda studio, words: studio.go_on(1), "is not in this project"),
     ],
@@ -93,6 +94,7 @@ def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(stud
         (lambda: studio.cut(1, 0.2), "cannot be cut at"),
         (lambda: studio.cut(1, 0.0001), "cannot be cut at"),
         (lambda: studio.repaint(1, 0.12, 0.1), "is empty"),
+        (lambda: studio.repaint(1, None, 0.1), "from_second is not said"),
         (lambda: studio.repaint(1, 3.0, 4.0), "lies outside the song"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -130,6 +132,20 @@ def test_a_stopped_take_goes_on_to_the_same_codes(studio, words, codes_of):
     assert codes_of(studio.project.song(3, ".codes.safetensors")) == codes_of(
         studio.project.song(2, ".codes.safetensors")
     )
+
+
+def test_a_take_that_cannot_be_gone_on_with_stays_and_so_do_the_later_ones(studio, words, recording):
+    (first,) = studio.project.add(None, "generate", [words | {"kind": "generate", "prompt": "recordings/1.wav"}])
+    studio.project.change(first, state="stopped")  # before anything of it was written
+    studio.sketch(words).result()
+    before = studio.project.tree.node(2)
+    with pytest.raises(ValueError, match=r"recordings/1\.wav is not a file"):
+        studio.go_on(1).result()
+    assert states(studio) == [(1, None, "generate", "failed"), (2, None, "generate", "done")]
+    assert "1.wav is not a file" in studio.project.tree.node(1).reason
+    assert studio.project.tree.node(2) == before
+    studio.sketch(words).result()
+    assert studio.project.tree.node(3).state == "done"
 
 
 def test_progress_counts_up_to_all_and_guesses_the_time_left(studio, words):
@@ -178,8 +194,24 @@ def test_a_project_that_was_moved_goes_on(tmp_path, repository, words):
 
 
 def test_names_are_found_while_they_are_typed(studio):
+    assert studio.names("artists", None) == studio.names("artists", "")
     for text in ("th", "tester", "the testrs"):  # its beginning, a part, and a name that is misspelt
         assert studio.names("artists", text)[0].lower() == "the testers"
     assert studio.names("genres")
     with pytest.raises(ValueError, match="is none of artists, genres"):
         studio.names("keys")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--batch-size", "0"), "--batch-size 0 must be 1 or more"),
+        (("--backend", "foo"), "is none of auto, eager"),
+        (("--device", "foo"), "--device foo cannot be used"),
+    ],
+)
+def test_options_of_no_studio_are_refused_before_a_project_is_begun(
+    words, sentence, run_cli, says_one_sentence, tmp_path
+):
+    says_one_sentence(run_cli("studio", tmp_path / "project", *words), sentence)
+    assert not (tmp_path / "project").exists()

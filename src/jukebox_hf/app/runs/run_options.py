@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from jukebox_hf.app.options import Option, declared, in_lower_case
 from jukebox_hf.app.runs.song_request import SONG_COMMANDS
 from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.validation import require
 
 
 def _run(default: Any, help: str, of: str = "run", commands: tuple[str, ...] = SONG_COMMANDS, **more: Any) -> Any:
@@ -47,3 +48,11 @@ class RunOptions:
     resume: bool = _run(False, "Go on where an interrupted run stopped.", commands=("generate",))
     force: bool = _run(False, "Replace what is there already.")
     dry_run: bool = _run(False, "Print what would be done, and its time and memory; write nothing.")
+
+    def check(self) -> None:
+        """Refuse what no run can do.
+
+        Raises:
+            ValueError: in one sentence, with option and value.
+        """
+        require(self.batch_size is None or self.batch_size > 0, f"--batch-size {self.batch_size} must be 1 or more")

@@ -64,9 +64,7 @@ def run_songs(
         ValueError, OSError: before the first step wherever that can be known.
     """
     require(not (options.resume and options.force), "--resume and --force exclude each other; choose one")
-    require(
-        options.batch_size is None or options.batch_size > 0, f"--batch-size {options.batch_size} must be 1 or more"
-    )
+    options.check()
     check_backend(options.backend)
     progress, is_begun = progress or Progress(), []
     with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):

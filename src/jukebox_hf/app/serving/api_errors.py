@@ -6,8 +6,10 @@ Flows in: what is wrong. Flows out: `{"error": {"message": ..., "type": ..., "pa
 import re
 from typing import Any
 
+from jukebox_hf.app.output import clean
+
 _FLAG = re.compile(r"--([a-z][a-z0-9-]*)")
-_NAMED = re.compile(r"\b(lyrics|artist|genre|takes|format)=")
+_NAMED = re.compile(r"(?:(?<=\bthe request )|\b(?=\w+=))(lyrics|artist|genre|takes|format)\b")
 _ERROR_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
@@ -28,7 +30,8 @@ class ApiError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """The body of the answer."""
         kind = _ERROR_TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else clean(self.param)  # which a client may have made up
+        return {"error": {"message": clean(self.message), "type": kind, "param": param, "code": self.code}}
 
 
 def in_words_of_requests(sentence: str, names: dict[str, str]) -> str:
@@ -44,4 +47,4 @@ def in_words_of_requests(sentence: str, names: dict[str, str]) -> str:
             return f'"{word[3:]}": false'
         return names.get(word, word)
 
-    return _NAMED.sub(lambda found: f"{names.get(found[1], found[1])}=", _FLAG.sub(field, sentence))
+    return _NAMED.sub(lambda found: names.get(found[1], found[1]), _FLAG.sub(field, sentence))

@@ -15,6 +15,7 @@ Flows in: requests of HTTP. Flows out: answers; what is refused is a sentence in
 
 import asyncio
 import contextlib
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from jukebox_hf.model.checks.json_files import parse_json
 _SECONDS_FOR_A_BODY = 30
 _MOST_LISTED = 100
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_PORT = re.compile(r":\d+$")  # which clients leave out where it is 80
 
 
 @dataclass
@@ -233,7 +235,7 @@ class _Doorkeeper:
             error = ApiError(
                 401, f"the API key {said}; send the one of this server as Authorization: Bearer KEY", "invalid_api_key"
             )
-        elif self._hosts and headers.get("host", "").rpartition(":")[0] not in self._hosts:
+        elif self._hosts and _PORT.sub("", headers.get("host", "").lower()) not in self._hosts:
             error = ApiError(403, "this server answers on this machine alone; call it by 127.0.0.1", "wrong_host")
         answer = self._app if error is None else JSONResponse(error.to_dict(), error.status)
         await answer(scope, receive, send)

@@ -219,6 +219,7 @@ class JobQueue:
                 target,
                 told["status"],
                 error=told.get("error"),
+                reached=told.get("progress", 0.0),
             )
             job.warnings = list(told.get("warnings") or [])
             self._jobs[name], self._last = job, max(self._last, job.number)
@@ -274,7 +275,9 @@ class JobQueue:
         job.song = self.served.plan_again(job.request, state, partial.path)
 
     def _rest(self, job: ServedJob, status: str) -> None:
-        job.status, job.song, job.written = status, None, None
+        job.written = None  # codes of a window that is not kept
+        job.reached = job.progress
+        job.status, job.song = status, None
         with contextlib.suppress(OSError):  # then it goes on after the next start, which loses nothing
             self._record(job)
         self._told(job)

@@ -18,6 +18,7 @@ from typing import Any
 from jukebox_hf.app.runs.held_folder import HeldFolder
 from jukebox_hf.app.runs.partial_folder import json_file
 from jukebox_hf.app.runs.song_folder import SongTarget
+from jukebox_hf.app.serving.served_job import STATUSES
 from jukebox_hf.data.audio_io import suffix_of, write_bytes
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import is_number, require
@@ -94,9 +95,13 @@ class JobsFolder:
             told = read_json(path / _RECORD)
             require(
                 told.get("format") == _JOB_FORMAT
-                and isinstance(told.get("status"), str)
+                and told.get("status") in STATUSES
                 and all(is_number(told.get(name)) for name in ("number", "created"))
-                and isinstance(told.get("request"), dict),
+                and isinstance(told.get("request"), dict)
+                and isinstance(told.get("warnings", []), list)
+                and all(isinstance(line, str) for line in told.get("warnings", []))
+                and isinstance(told.get("error"), (str, type(None)))
+                and is_number(told.get("progress", 0.0)),
                 f"{path / _RECORD} is not the record of a job; remove {path}, or put it back",
             )
             found.append((path.name, told))

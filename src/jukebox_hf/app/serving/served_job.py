@@ -33,6 +33,7 @@ class ServedJob:
         song: planned, with all codes so far; None of one that rests.
         warnings: lines about it, such as a voice that is not listed.
         error: why it failed, in one sentence.
+        reached: its progress when it came to rest.
         written: codes so far of this level, while a window is written.
         turn: when a window of it was written last, counted in windows of all.
         size: bytes on the disk, at their most.
@@ -49,6 +50,7 @@ class ServedJob:
     song: PlannedSongs | None = None
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+    reached: float = 0.0
     written: tuple[int, int] | None = None
     turn: int = 0
     size: int = 0
@@ -78,7 +80,7 @@ class ServedJob:
             return 1.0
         song, written = self.song, self.written or (-1, 0)
         if song is None:
-            return 0.0
+            return self.reached
         codes, plans = song.batch.state.codes, song.batch.plan.levels
         done = [max(len(codes[plan.level][0]), written[1] * (plan.level == written[0])) for plan in plans]
         return min(sum(done) / max(sum(plan.total for plan in plans), 1), 1.0)
@@ -87,7 +89,7 @@ class ServedJob:
         """What is written down of it."""
         request = self.request.to_dict()
         told = {"number": self.number, "created": self.created, "status": self.status, "request": request}
-        return told | {"warnings": self.warnings, "error": self.error}
+        return told | {"warnings": self.warnings, "error": self.error, "progress": self.reached}
 
     def to_dict(self) -> dict[str, Any]:
         """What clients are told: nothing of this machine's folders."""

@@ -32,6 +32,7 @@ NODE_STATES = ("writing", "stopped", "failed", "done")
 _MOST_NODES = 10_000  # of a project
 _STUDIO_LOCK = "lock"
 _FROM_OTHERS = tuple(kind for kind in NODE_KINDS if kind != "generate")  # which have a parent
+_SAID_OF = {"cut": ("seconds",), "repaint": ("from_second", "to_second")}  # in a request, beside its seed
 _CURE = "put the file back as a studio wrote it, or name another project"
 
 
@@ -84,9 +85,12 @@ class Tree:
         require(is_there, f"take {number!r} is not in this project; choose one of 1 to {len(self.nodes)}")
         return self.nodes[number - 1]
 
-    def children(self, number: int | None) -> list[Node]:
-        """The takes that go on from one; from None, those that begin anew."""
-        return [take for take in self.nodes if take.parent == number]
+    def children(self) -> dict[int | None, list[Node]]:
+        """By number, the takes that go on from each that any go on from; by None, those that begin anew."""
+        found: dict[int | None, list[Node]] = {}
+        for take in self.nodes:
+            found.setdefault(take.parent, []).append(take)
+        return found
 
     def way_to(self, number: int) -> list[Node]:
         """A take and all that it came from, the oldest first."""
@@ -121,6 +125,9 @@ def read_tree(folder: Path) -> Tree:
     require(isinstance(model, str) and isinstance(takes, list), f"{path} names no model, or no takes; {_CURE}")
     require(len(takes) <= _MOST_NODES, f"{path} has over {_MOST_NODES:,} takes; {_CURE}")
     own = tuple(_read_take(take, number, len(takes), path) for number, take in enumerate(takes, 1))
+    for take in own:
+        is_undone = take.parent is not None and own[take.parent - 1].state != "done"
+        require(not is_undone, f"{path}, take {take.id}, goes on from take {take.parent}, which is not done; {_CURE}")
     is_there = chosen is None or (is_integer(chosen) and 1 <= chosen <= len(own))
     require(is_there, f"{path} has chosen={chosen!r}, which is none of its takes; {_CURE}")
     return Tree(model, own, chosen)
@@ -147,6 +154,8 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
     )
     require(isinstance(take.request, dict), f"{where} has no request; {_CURE}")
     read_request(take.request, where)
+    for name in ("seed", *_SAID_OF.get(take.kind, ())):
+        require(take.request.get(name) is not None, f"{where} has a request without {name}; {_CURE}")
     require(
         take.request.get("prompt") is None or _is_in(take.request["prompt"], RECORDINGS_FOLDER),
         f"{where} has a prompt outside of {RECORDINGS_FOLDER}/; {_CURE}",
@@ -165,12 +174,19 @@ def _read_take(content: Any, number: int, count: int, path: Path) -> Node:
         require(
             right, f"{where} has {name}={file!r}, which must name a file in {SONGS_FOLDER}/ once it is done; {_CURE}"
         )
-    seconds_right = is_number(take.seconds) and 0 < take.seconds <= MAX_SONG_SECONDS
-    require(seconds_right or not is_done, f"{where} has seconds={take.seconds!r}; {_CURE}")
-    require(not is_done or (is_integer(take.level) and take.level >= 0), f"{where} has level={take.level!r}; {_CURE}")
+    require(_are_seconds(take.seconds) or not is_done, f"{where} has seconds={take.seconds!r}; {_CURE}")
+    require(not is_done or _is_level(take.level), f"{where} has level={take.level!r}; {_CURE}")
     if take.reason is not None:
         check_words(f"{where} reason", take.reason, 10_000)
     return replace(take, together=tuple(together))
+
+
+def _are_seconds(value: object) -> bool:
+    return is_number(value) and 0 < value <= MAX_SONG_SECONDS
+
+
+def _is_level(value: object) -> bool:
+    return is_integer(value) and value >= 0
 
 
 def _is_in(name: object, folder: str) -> bool:
@@ -271,9 +287,16 @@ class Project:
         if take.state == "done" or not sidecar.is_file():
             return take
         told = read_json(sidecar)
-        audio, codes = (f"{SONGS_FOLDER}/{told['files'][name]}" for name in ("audio", "codes"))
-        level = told["plan"][-1]["level"]
-        seconds = float(told["audio"]["seconds"])
+        try:
+            audio, codes = (f"{SONGS_FOLDER}/{told['files'][name]}" for name in ("audio", "codes"))
+            level, seconds = told["plan"][-1]["level"], told["audio"]["seconds"]
+        except (KeyError, IndexError, TypeError):
+            audio = codes = level = seconds = None
+        is_whole = _is_in(audio, SONGS_FOLDER) and _is_in(codes, SONGS_FOLDER) and _is_level(level)
+        require(
+            is_whole and _are_seconds(seconds),
+            f"{sidecar} is not what a take's song leaves; put it back, or remove it to write the take again",
+        )
         return self.change(take, state="done", seconds=seconds, level=level, audio=audio, codes=codes, reason=None)
 
     def _settle(self) -> None:

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.alignment_files import align_files, know_song, plan_files
+from jukebox_hf.app.alignment_files import align_files, know_song
+from jukebox_hf.app.alignment_formats import plan_files
 from jukebox_hf.app.label_names import LABEL_KINDS, close_labels, listed_labels
 from jukebox_hf.app.older_songs import inherited
 from jukebox_hf.app.output import sentence_of
@@ -92,7 +93,7 @@ class Studio:
             ValueError: another kind, or a model without lists.
         """
         require(kind in LABEL_KINDS, f"kind={kind!r} is none of {', '.join(LABEL_KINDS)}; choose one")
-        listed, typed = self._listed[kind], text.strip().casefold()
+        listed, typed = self._listed[kind], (text or "").strip().casefold()
         if not typed:
             return listed[:_NAMES_SHOWN]
         found = [name for name in listed if name.casefold().startswith(typed)]
@@ -154,6 +155,8 @@ class Studio:
     ) -> PageJob:
         """Sing a stretch of a take again; the best of several takes is kept."""
         older = self._done(number)
+        for name, second in (("from_second", from_second), ("to_second", to_second)):
+            require(second is not None, f"{name} is not said; give the second at which the stretch begins or ends")
         said = {"kind": "repaint", "from_second": from_second, "to_second": to_second, "takes": takes}
         self._check_count(takes)
         return self._start(older, "repaint", said | ({} if seed is None else {"seed": seed}), 1)
@@ -242,10 +245,14 @@ class Studio:
             shutil.copyfile(prompt, self.project.folder / name)
             return self.project.add(parent, kind, [one | {"prompt": name} for one in requests])
 
-        return self._run(put_down, [], Node(0, parent, kind, requests[0], ()))
+        return self._run(put_down, [], Node(0, parent, kind, requests[0], ()), is_new=True)
 
-    def _run(self, put_down: Any, ids: list[int], like: Node) -> PageJob:
-        """Write takes in a thread, in their turn; `like` is one of them, for its progress."""
+    def _run(self, put_down: Any, ids: list[int], like: Node, is_new: bool = False) -> PageJob:
+        """Write takes in a thread, in their turn; `like` is one of them, for its progress.
+
+        Args:
+            is_new: they are put down now, so that they are forgotten where nothing of them can be written.
+        """
         progress = JobProgress(self._spans(like), is_heard=like.kind == "upsample")
 
         def work() -> None:
@@ -253,14 +260,14 @@ class Studio:
                 self.job = job
                 nodes = [self.project.change(one, state="writing", reason=None) for one in put_down()]
                 job.takes[:] = [node.id for node in nodes]
-                self._write(nodes, progress)
+                self._write(nodes, progress, is_new)
 
         started = threading.Event()
         job = PageJob(progress, ids, lambda: (started.wait(), work()))
         started.set()  # the thread knows its job
         return job
 
-    def _write(self, nodes: list[Node], progress: JobProgress) -> None:
+    def _write(self, nodes: list[Node], progress: JobProgress, is_new: bool) -> None:
         error: Exception | None = None
         nodes = [self.project.finish(node) for node in nodes]
         left = [node for node in nodes if node.state != "done"]
@@ -278,7 +285,7 @@ class Studio:
             elif finished.state != "done":
                 self.project.change(node, state="failed", reason=_reason(error))
         if error is not None and not progress.is_stopped:
-            if not self._begun(nodes):
+            if is_new and not self._begun(nodes):
                 self.project.withdraw(nodes)
             if isinstance(error, SongsFailedError):  # its cure is for the command line
                 error = ValueError(f"{str(error).partition('; what else')[0]}; choose one, and go on with it")

@@ -12,18 +12,15 @@ def tree_in_words(tree: Tree) -> str:
     """The tree as it grew: a line for each take, below the one that it goes on from."""
     count, done = len(tree.nodes), sum(take.state == "done" for take in tree.nodes)
     lines = [f"{count} take{'s' * (count != 1)} by {tree.model}, {done} of them done"]
-    lines += _branches(tree, None, "")
-    return "\n".join(lines)
-
-
-def _branches(tree: Tree, parent: int | None, before: str) -> list[str]:
-    lines = []
-    children = tree.children(parent)
-    for take in children:
-        is_last = take is children[-1]
+    children = tree.children()
+    left = [(take, "") for take in reversed(children.get(None, []))]
+    while left:  # however deep it is
+        take, before = left.pop()
+        is_last = take is children[take.parent][-1]
         lines.append(f"{before}{'`-' if is_last else '|-'} {take_in_words(tree, take)}")
-        lines += _branches(tree, take.id, before + ("   " if is_last else "|  "))
-    return lines
+        inner = before + ("   " if is_last else "|  ")
+        left += [(child, inner) for child in reversed(children.get(take.id, []))]
+    return "\n".join(lines)
 
 
 def take_in_words(tree: Tree, take: Node) -> str:

@@ -108,15 +108,25 @@ def links_html(paths: Sequence[Path]) -> str:
 
 def tree_html(tree: Tree) -> str:
     """The tree of takes, drawn: a list in a list for each branch, every take a button."""
-    return f'<nav class="tree" aria-label="Tree of takes">{_branch(tree, None)}</nav>' if tree.nodes else ""
+    return f'<nav class="tree" aria-label="Tree of takes">{_branches(tree)}</nav>' if tree.nodes else ""
 
 
-def _branch(tree: Tree, parent: int | None) -> str:
-    children = tree.children(parent)
-    if not children:
-        return ""
-    items = "".join(f"<li>{_leaf(tree, node)}{_branch(tree, node.id)}</li>" for node in children)
-    return f"<ul>{items}</ul>"
+def _branches(tree: Tree) -> str:
+    children, drawn = tree.children(), []
+
+    def below(number: int | None) -> list[Node | str]:
+        """What is drawn below a take, the last first."""
+        return ["</ul>", *reversed(children[number]), "<ul>"] if number in children else []
+
+    left = below(None)
+    while left:  # however deep it is
+        one = left.pop()
+        if isinstance(one, str):
+            drawn.append(one)
+        else:
+            drawn.append(f"<li>{_leaf(tree, one)}")
+            left += ["</li>", *below(one.id)]
+    return "".join(drawn)
 
 
 def _leaf(tree: Tree, node: Node) -> str:
