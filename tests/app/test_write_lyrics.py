@@ -58,6 +58,8 @@ def test_the_likelihood_of_a_file_is_told_as_it_is_and_shuffled(write, tmp_path)
     found = json.loads(write("--compare", tmp_path / "words.txt", "--json").out)
     assert list(found) == ["as_written", "words_shuffled", "lines_shuffled", "characters_shuffled"]
     assert all(value > 0 for value in found.values())
+    (tmp_path / "line.txt").write_text("Row, row, row your boat\n")
+    assert "lines_shuffled" not in json.loads(write("--compare", tmp_path / "line.txt", "--json").out)
     assert len(set(found.values())) == 4
     assert "bits per character; " in write("--compare", tmp_path / "words.txt").out
 
@@ -146,6 +148,8 @@ def test_another_language_model_writes_in_the_characters_that_the_model_sings(wr
         (("--compare", "none.txt"), "none.txt is not a file"),
         (("--writer", "."), "--writer . cannot be opened as a causal language model of transformers"),
         (("--out", "words.txt"), "words.txt is there already; name another --out, or pass --force"),
+        (("--out", "words.txt", "--count", 2), "words.txt is a file, not a folder"),
+        (("--out", "words.txt/a.txt"), "words.txt is a file, not a folder"),
         (("--artist", "The Tester"), "did you mean 'the testers'"),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_hf.app.output import sentence_of
+from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
 
@@ -110,7 +111,7 @@ def likelihoods(model: Any, processor: Any, wish: Wish, text: str) -> dict[str, 
     rng, shuffled = random.Random(0), {}
     parts = {"words": re.findall(r"\S+", text), "lines": text.split("\n"), "characters": list(text)}
     for name, pieces in parts.items():
-        if len(set(pieces)) > 1:
+        if len({piece for piece in pieces if piece}) > 1:  # the nothing behind a last line's end is no line
             shuffled[name] = [_shuffled(text, name, pieces, rng) for _ in range(_SHUFFLES)]
     texts = [text, *(one for others in shuffled.values() for one in others)]
     found = model.lyric_log_likelihood(processor([wish.words(one) for one in texts]))
@@ -148,6 +149,7 @@ def save_texts(texts: Sequence[str], out: Path, seeds: Sequence[int], force: boo
 def lyric_paths(out: Path, seeds: Sequence[int], force: bool) -> list[Path]:
     """Where texts go; errors as in `save_texts`."""
     paths = [out] if len(seeds) == 1 else [out / f"lyrics-{seed}.txt" for seed in seeds]
+    check_way(f"--out {out}", paths[0].parent)
     for path in paths:
         require(not path.is_dir(), f"{path} is a folder; name a file for the words")
         require(force or not path.exists(), f"{path} is there already; name another --out, or pass --force")
