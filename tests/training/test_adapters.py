@@ -392,3 +392,16 @@ def test_styles_of_a_level_that_is_not_there_or_of_a_blank_name_are_refused(plac
     (tmp_path / "blank.safetensors").write_bytes(Style(blank, style.base, {"artist": (" ",)}).to_bytes())
     with pytest.raises(ValueError, match=r"lists ' ' as prior_1\.artist, which is no name"):
         read_style(tmp_path / "blank.safetensors")
+
+
+@pytest.mark.parametrize("names", [None, 3, [3], ["band", "band"], {"band": 1.0}])
+def test_names_of_adapters_that_are_none_or_said_twice_are_refused(place, names):
+    model = JukeboxModel.from_pretrained(place / "whole", keep_loaded=True)
+    for called in ("", " ", 3):
+        with pytest.raises(ValueError, match="must be a name, such as 'band'"):
+            model.load_adapter(str(place / "style.safetensors"), called)
+    model.load_adapter(str(place / "style.safetensors"), "band")
+    for change in (model.set_adapters, model.delete_adapter):
+        with pytest.raises(ValueError, match=r"must be a name or a list of names|names one adapter twice"):
+            change(names)
+    assert model.adapters == {"band": 1.0}
