@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.output import sentence_of
+from jukebox_hf.model.checks.repository_names import opened_by_transformers
 from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
@@ -170,15 +170,10 @@ def _shuffled(text: str, name: str, pieces: list[str], rng: random.Random) -> st
 def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
+    cure = "name its folder, or its name on the Hub, such as gpt2"
+    with opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
         tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
         return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        said = " ".join(sentence_of(error).split())
-        raise ValueError(
-            f"--writer {writer} cannot be opened as a causal language model of transformers ({said:.200}); name its "
-            f"folder, or its name on the Hub, such as gpt2"
-        ) from None
 
 
 def _prompt(tokenizer: Any, wish: Wish, theme: str | None) -> tuple[str, bool]:
