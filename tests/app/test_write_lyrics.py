@@ -109,6 +109,15 @@ def test_the_pipeline_sings_words_of_the_model_and_gives_them(repository):
     assert ["lyrics" in one for one in both] == [True, False]
 
 
+def test_weights_that_are_not_finite_write_nothing(repository):
+    model = JukeboxModel.from_pretrained(repository, keep_loaded=True)
+    processor = JukeboxProcessor.from_pretrained(repository)
+    next(model.prior(2).transformer.parameters()).data.fill_(float("nan"))
+    for told in (model.write_lyrics, model.lyric_log_likelihood):
+        with pytest.raises(FloatingPointError, match="the logits of characters are not finite"):
+            told(processor("Row, row", seed=3))
+
+
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory):
     """The folder of a tiny GPT-2 of random weights, which writes characters."""
