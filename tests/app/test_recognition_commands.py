@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from jukebox_hf import JukeboxModel, TimedLyrics
-from jukebox_hf.app import alignment_files
+from jukebox_hf.app import alignment_files, alignment_formats
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.recognition.transcription import Transcriber
 
@@ -97,6 +97,25 @@ def test_a_row_is_replaced_by_force_alone_and_other_rows_and_columns_stay(
     ]  # fmt: skip
     (out / "metadata.csv").write_bytes(b"file_name,lyrics\n\xff.wav,la\n")
     says_one_sentence(run_cli(*align), "metadata.csv, line 2, is not UTF-8")
+
+
+def test_no_other_process_reads_or_writes_the_list_while_a_row_is_added(run_cli, tone_ctc, sung, tmp_path, monkeypatch):
+    fcntl, out, seen = pytest.importorskip("fcntl"), tmp_path / "out", []
+    parts = {name: getattr(alignment_formats, name) for name in ("written_rows", "_write_all")}
+    for name, part in parts.items():
+
+        def checked(*given, own=part):
+            handle = os.open(out, os.O_RDONLY)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(handle)
+            seen.append(own)
+            return own(*given)
+
+        monkeypatch.setattr(alignment_formats, name, checked)
+    done = run_cli("align", sung(), "--ctc", tone_ctc, "--out", out, "--format", "metadata")
+    assert done.code == 0, done.err
+    assert len(seen) == 2
 
 
 def test_a_program_takes_the_singing_out_first_and_leaves_nothing_behind(run_cli, tone_ctc, tones, sung, tmp_path):

@@ -107,6 +107,7 @@ def _dies_at_once():
     (["--adapter", "nowhere/at/all"], "is no folder here and cannot be a name on the Hub"),
     (["--adapter", ":0.5"], "names no adapter"),
     (["--adapter", "{style}", "--adapter", "{style}:0.2"], "twice; say it once, with one weight"),
+    (["--adapter", "{style}", "--adapter", "{styles}/./eve.safetensors"], "twice; say it once, with one weight"),
     (["--adapter", "{style}", "--artist", "Eva Larch"], "did you mean 'eve lark'?"),
     (["--adapter", "{repository}"], "is a model, not an adapter; name it with --model"),
     (["--adapter", "{other}"], "was learnt on another model than"),
@@ -116,7 +117,12 @@ def test_bad_adapters_are_refused_in_a_sentence(generate, repository, styles, tm
     (tmp_path / "o.safetensors").write_bytes(
         Style(style.vectors, type(style.base)({"prior_2": "0" * 64}), style.new).to_bytes()
     )
-    places = {"style": styles / "eve.safetensors", "repository": repository, "other": tmp_path / "o.safetensors"}
+    places = {
+        "styles": styles,
+        "style": styles / "eve.safetensors",
+        "repository": repository,
+        "other": tmp_path / "o.safetensors",
+    }
     done = generate(tmp_path / "a.wav", *(word.format(**places) for word in words), "--levels", "2")
     assert done.code == 2
     assert said in done.err
@@ -129,6 +135,7 @@ def test_a_style_goes_into_a_jukebox_and_out_again(run_cli, repository, styles, 
     done = run_cli("style", "import", style, mine, "--model", repository, "--artist", "Eve Two")
     assert done.code == 0, done.err
     assert '--artist "Eve Two"' in done.out or "--artist 'Eve Two'" in done.out
+    assert [line[:8] for line in done.out.splitlines()] == [f"{mine}"[:8], "  sing: "]
     done = run_cli("generate", "--model", mine, "--artist", "Eve Two", "--seconds", "0.1", "--levels", "2", "--out",
                    tmp_path / "a.wav")  # fmt: skip
     assert done.code == 0, done.err

@@ -58,6 +58,8 @@ def test_the_likelihood_of_a_file_is_told_as_it_is_and_shuffled(write, tmp_path)
     found = json.loads(write("--compare", tmp_path / "words.txt", "--json").out)
     assert list(found) == ["as_written", "words_shuffled", "lines_shuffled", "characters_shuffled"]
     assert all(value > 0 for value in found.values())
+    (tmp_path / "line.txt").write_text("Row, row, row your boat\n")
+    assert "lines_shuffled" not in json.loads(write("--compare", tmp_path / "line.txt", "--json").out)
     assert len(set(found.values())) == 4
     assert "bits per character; " in write("--compare", tmp_path / "words.txt").out
 
@@ -107,6 +109,15 @@ def test_the_pipeline_sings_words_of_the_model_and_gives_them(repository):
     assert ["lyrics" in one for one in both] == [True, False]
 
 
+def test_weights_that_are_not_finite_write_nothing(repository):
+    model = JukeboxModel.from_pretrained(repository, keep_loaded=True)
+    processor = JukeboxProcessor.from_pretrained(repository)
+    next(model.prior(2).transformer.parameters()).data.fill_(float("nan"))
+    for told in (model.write_lyrics, model.lyric_log_likelihood):
+        with pytest.raises(FloatingPointError, match="the logits of characters are not finite"):
+            told(processor("Row, row", seed=3))
+
+
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory):
     """The folder of a tiny GPT-2 of random weights, which writes characters."""
@@ -146,6 +157,8 @@ def test_another_language_model_writes_in_the_characters_that_the_model_sings(wr
         (("--compare", "none.txt"), "none.txt is not a file"),
         (("--writer", "."), "--writer . cannot be opened as a causal language model of transformers"),
         (("--out", "words.txt"), "words.txt is there already; name another --out, or pass --force"),
+        (("--out", "words.txt", "--count", 2), "words.txt is a file, not a folder"),
+        (("--out", "words.txt/a.txt"), "words.txt is a file, not a folder"),
         (("--artist", "The Tester"), "did you mean 'the testers'"),
     ],
 )

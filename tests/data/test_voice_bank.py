@@ -87,6 +87,9 @@ def test_a_missing_soundfont_is_said_with_the_command_that_installs_one(monkeypa
         find_soundfont(None)
     with pytest.raises(ValueError, match=r"soundfont='.*mine.sf2' is no file"):
         find_soundfont(tmp_path / "mine.sf2")
+    (tmp_path / "mine.sf2").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")  # which fluidsynth would play as silence
+    with pytest.raises(ValueError, match=r"soundfont='.*mine.sf2' is no SoundFont; give one"):
+        find_soundfont(tmp_path / "mine.sf2")
 
 
 @needs_flite

@@ -7,6 +7,7 @@ import pytest
 
 from jukebox_hf.recognition.ctc_alignment import align_recording
 from jukebox_hf.recognition.ctc_recognizer import CTCRecognizer
+from jukebox_hf.recognition.transcription import Transcriber
 
 WORDS = "row row row your boat\ngently down the stream"
 
@@ -135,3 +136,16 @@ def test_what_is_no_ctc_or_was_never_trained_to_write_is_refused(tone_ctc, tmp_p
         CTCRecognizer.from_pretrained(str(tmp_path / "headless"))
     with pytest.raises(FileNotFoundError, match="is no folder here and cannot be a name on the Hub"):
         CTCRecognizer.from_pretrained(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("damage", ["cut weights", "no letters"])
+def test_a_recogniser_whose_files_are_damaged_is_refused_by_its_name(tone_ctc, tmp_path, damage):
+    shutil.copytree(tone_ctc, tmp_path / "bad")
+    if damage == "cut weights":
+        weights = (tmp_path / "bad/model.safetensors").read_bytes()
+        (tmp_path / "bad/model.safetensors").write_bytes(weights[:2000])
+    else:
+        (tmp_path / "bad/vocab.json").unlink()
+    for opened, kind in ((CTCRecognizer, "a CTC"), (Transcriber, "a speech recogniser")):
+        with pytest.raises(ValueError, match=rf"bad cannot be opened as {kind} of transformers \(.*\); check"):
+            opened.from_pretrained(str(tmp_path / "bad"))

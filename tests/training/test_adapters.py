@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from jukebox_hf import JukeboxModel, JukeboxPrior
 from jukebox_hf.data.code_shards import CodeShardWriter
 from jukebox_hf.model.adapters.adapter_files import LORA_WEIGHTS, read_adapter
+from jukebox_hf.model.adapters.adapter_set import AdapterSet
 from jukebox_hf.model.adapters.base_digest import base_digest
 from jukebox_hf.model.adapters.style_file import Style, read_style
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -296,6 +297,9 @@ def test_another_layout_is_refused(place, tmp_path):
     ({"r": 7}, "has rank 2 and 2, but adapter_config.json says r=7"),
     ({"peft_type": "IA3"}, "says peft_type='IA3', which is no plain LoRA"),
     ({"lora_alpha": "much"}, "says lora_alpha='much', which is no number"),
+    ({"lora_alpha": 1e300}, r"says lora_alpha=1e\+300, which is no number from -1000000 to 1000000"),
+    ({"rank_pattern": {"(": 4}}, "says rank_pattern=.*, which does not tell modules by their names"),
+    ({"alpha_pattern": ["output"]}, "says alpha_pattern=.*, which does not tell modules by their names"),
 ])  # fmt: skip
 def test_settings_that_are_no_plain_lora_are_refused(place, tmp_path, said, match):
     def edit(folder):
@@ -303,6 +307,16 @@ def test_settings_that_are_no_plain_lora_are_refused(place, tmp_path, said, matc
         file.write_text(json.dumps(json.loads(file.read_text()) | said))
 
     refused(place, tmp_path, edit, match)
+
+
+def test_matrices_of_rank_zero_are_refused(place, tmp_path):
+    def empty(folder):
+        file, weights = folder / "prior_1" / "adapter_config.json", folder / "prior_1" / LORA_WEIGHTS
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"r": 0}))
+        cut = {name: (one[:0] if "lora_A" in name else one[:, :0]).clone() for name, one in load_file(weights).items()}
+        save_file(cut, weights)
+
+    refused(place, tmp_path, empty, "has rank 0 and 0, but adapter_config.json says r=0")
 
 
 def test_a_folder_without_its_matrices_is_refused(place, tmp_path):
@@ -367,3 +381,27 @@ def test_styles_with_numbers_that_are_not_finite_are_refused(place, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(bad.to_bytes())
     with pytest.raises(ValueError, match=r"not finite for prior_1\.artist 'Eve Lark'"):
         read_style(tmp_path / "bad.safetensors")
+
+
+def test_styles_of_a_level_that_is_not_there_or_of_a_blank_name_are_refused(place, opened, tmp_path):
+    style = read_style(place / "style.safetensors")
+    (tmp_path / "level.safetensors").write_bytes(Style({9: style.vectors[1]}, style.base, style.new).to_bytes())
+    with pytest.raises(ValueError, match=r"(brings names to|adapts) level 9, which this model has not"):
+        AdapterSet(opened._own_lists()).plus("a", read_adapter(str(tmp_path / "level.safetensors")))
+    blank = {1: {"artist": {" ": style.vectors[1]["artist"][NEW]}}}
+    (tmp_path / "blank.safetensors").write_bytes(Style(blank, style.base, {"artist": (" ",)}).to_bytes())
+    with pytest.raises(ValueError, match=r"lists ' ' as prior_1\.artist, which is no name"):
+        read_style(tmp_path / "blank.safetensors")
+
+
+@pytest.mark.parametrize("names", [None, 3, [3], ["band", "band"], {"band": 1.0}])
+def test_names_of_adapters_that_are_none_or_said_twice_are_refused(place, names):
+    model = JukeboxModel.from_pretrained(place / "whole", keep_loaded=True)
+    for called in ("", " ", 3):
+        with pytest.raises(ValueError, match="must be a name, such as 'band'"):
+            model.load_adapter(str(place / "style.safetensors"), called)
+    model.load_adapter(str(place / "style.safetensors"), "band")
+    for change in (model.set_adapters, model.delete_adapter):
+        with pytest.raises(ValueError, match=r"must be a name or a list of names|names one adapter twice"):
+            change(names)
+    assert model.adapters == {"band": 1.0}

@@ -249,7 +249,7 @@ def test_what_cannot_be_consolidated_is_refused(runs, tmp_path, capsys):
     _, folder, _, _ = runs
     checkpoint = folder / "two" / f"checkpoint-{STEPS}"
     for words, said in (
-        ([tmp_path / "none", tmp_path / "out"], "is no folder"),
+        ([tmp_path / "none", tmp_path / "out"], f"{tmp_path / 'none'} is no folder; give one named checkpoint-N"),
         ([checkpoint, folder / "one"], "one exists already; name a new folder"),
     ):
         assert consolidate.main([str(word) for word in words]) == 2

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.app.runs.song_folder import refusals_named, slug
-from jukebox_hf.app.timed_metadata import LIST_NAME, listed_name, read_rows, written_rows
+from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, listed_name, read_rows, written_rows
 from jukebox_hf.app.transcoding import check_file_target
 from jukebox_hf.data.audio_io import spelt_format
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
@@ -132,13 +132,16 @@ def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, s
     contents: dict[Path, bytes | Path] = {
         path: _WRITERS[name](song).encode("utf-8") for name, path in targets.items() if name in _WRITERS
     }
-    if "metadata" in targets:
-        out = targets["metadata"].parent
-        name = listed_name(song.recording, out)
-        if (out / name).resolve() != song.recording.resolve():
-            contents[out / name] = song.recording
+    if "metadata" not in targets:
+        _write_all(contents)
+        return {name: str(path) for name, path in targets.items()}
+    out = targets["metadata"].parent
+    name = listed_name(song.recording, out)
+    if (out / name).resolve() != song.recording.resolve():
+        contents[out / name] = song.recording
+    with alone_with_list(out):
         contents[targets["metadata"]] = written_rows(out, name, song.lyrics, song.words).encode("utf-8")
-    _write_all(contents)
+        _write_all(contents)
     return {name: str(path) for name, path in targets.items()}
 
 

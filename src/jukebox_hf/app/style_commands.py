@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jukebox_hf.app.options import Json
-from jukebox_hf.app.output import say_found, shell_word
+from jukebox_hf.app.output import say_found, say_line, shell_word
 from jukebox_hf.app.training_commands import PANEL, needs_of_training
 from jukebox_hf.model.checks.text_input import check_here, check_way
 
@@ -57,5 +57,6 @@ def import_into_base(
         opened = share.import_adapter(adapter, out, model, artist=artist, force=force)
     names = [name for kind, name, _ in opened.new_names() if kind == "artist"]
     sing = f" --artist {shell_word(names[0])}" if names else ""
-    line = f"{out}: a whole Jukebox with {adapter}\n  sing:   jukebox-hf generate --model {shell_word(str(out))}{sing}"
-    say_found({"folder": str(out), "artists": names}, as_json, line)
+    say_found({"folder": str(out), "artists": names}, as_json, f"{out}: a whole Jukebox with {adapter}")
+    if not as_json:
+        say_line(f"  sing:   jukebox-hf generate --model {shell_word(str(out))}{sing} --out song.wav")

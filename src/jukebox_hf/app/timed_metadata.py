@@ -6,7 +6,9 @@ Flows in: lyrics in time, and the list that is there. Flows out: the text of the
 import csv
 import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ from jukebox_hf.data.song_lists import FILE_NAME, TIMED_LYRICS, WORD_COLUMNS, re
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 from jukebox_hf.model.inputs.lyric_windows import character_starts
 from jukebox_hf.model.inputs.timed_lyric_files import read_timed_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 LIST_NAME = "metadata.csv"
 _LISTED_COLUMNS = (FILE_NAME, *WORD_COLUMNS, TIMED_LYRICS)
@@ -27,6 +34,20 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
     """
     path = out / LIST_NAME
     return [row.cells for row in read_song_list(path)] if path.is_file() else []
+
+
+@contextmanager
+def alone_with_list(out: Path) -> Iterator[None]:
+    """Let one process at a time read the list of a folder and write it anew, so that no row of another one is lost."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the process ends, however it ends
+        yield
+    finally:
+        os.close(handle)
 
 
 def listed_name(recording: Path, out: Path) -> str:

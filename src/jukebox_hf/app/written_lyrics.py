@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.output import sentence_of
+from jukebox_hf.model.checks.repository_names import opened_by_transformers
+from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
 
@@ -110,7 +111,7 @@ def likelihoods(model: Any, processor: Any, wish: Wish, text: str) -> dict[str, 
     rng, shuffled = random.Random(0), {}
     parts = {"words": re.findall(r"\S+", text), "lines": text.split("\n"), "characters": list(text)}
     for name, pieces in parts.items():
-        if len(set(pieces)) > 1:
+        if len({piece for piece in pieces if piece}) > 1:  # the nothing behind a last line's end is no line
             shuffled[name] = [_shuffled(text, name, pieces, rng) for _ in range(_SHUFFLES)]
     texts = [text, *(one for others in shuffled.values() for one in others)]
     found = model.lyric_log_likelihood(processor([wish.words(one) for one in texts]))
@@ -148,6 +149,7 @@ def save_texts(texts: Sequence[str], out: Path, seeds: Sequence[int], force: boo
 def lyric_paths(out: Path, seeds: Sequence[int], force: bool) -> list[Path]:
     """Where texts go; errors as in `save_texts`."""
     paths = [out] if len(seeds) == 1 else [out / f"lyrics-{seed}.txt" for seed in seeds]
+    check_way(f"--out {out}", paths[0].parent)
     for path in paths:
         require(not path.is_dir(), f"{path} is a folder; name a file for the words")
         require(force or not path.exists(), f"{path} is there already; name another --out, or pass --force")
@@ -168,15 +170,10 @@ def _shuffled(text: str, name: str, pieces: list[str], rng: random.Random) -> st
 def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
+    cure = "name its folder, or its name on the Hub, such as gpt2"
+    with opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
         tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
         return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        said = " ".join(sentence_of(error).split())
-        raise ValueError(
-            f"--writer {writer} cannot be opened as a causal language model of transformers ({said:.200}); name its "
-            f"folder, or its name on the Hub, such as gpt2"
-        ) from None
 
 
 def _prompt(tokenizer: Any, wish: Wish, theme: str | None) -> tuple[str, bool]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_hf.model.checks.repository_names import check_name
+from jukebox_hf.model.checks.repository_names import check_name, opened_by_transformers
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.recognition.ctc_alphabet import CTCAlphabet
 
@@ -73,21 +73,24 @@ class CTCRecognizer:
         )
 
         check_name(name)
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        how = name, "a CTC", "check its files, or name another one, such as a fine-tuned wav2vec2 or hubert"
+        with opened_by_transformers(*how):
+            config = AutoConfig.from_pretrained(name, revision=revision)
         require(
             type(config) in MODEL_FOR_CTC_MAPPING,
             f"{name} is a {config.model_type}, which is no CTC of transformers; name one for AutoModelForCTC, such as "
             f"a fine-tuned wav2vec2 or hubert",
         )
-        model, told = AutoModelForCTC.from_pretrained(name, revision=revision, output_loading_info=True)
+        with opened_by_transformers(*how):
+            model, told = AutoModelForCTC.from_pretrained(name, revision=revision, output_loading_info=True)
+            extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         missing = sorted(key for key in told["missing_keys"] if not key.endswith(_ONLY_FOR_TRAINING))
         require(
             not missing,
             f"{name} holds no weights for {', '.join(missing[:3])}, so it was not trained to write; name one that was "
             f"fine-tuned as a CTC",
         )
-        extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         return cls(name, model.to(device), extractor, tokenizer)
 
     def hear(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_hf.model.checks.repository_names import check_name
+from jukebox_hf.model.checks.repository_names import check_name, opened_by_transformers
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.audio_input import read_audio
 
@@ -39,14 +39,18 @@ class Transcriber:
         from transformers.models.auto import modeling_auto
 
         check_name(name)
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        how = name, "a speech recogniser", "check its files, or name a CTC, a Whisper or another one"
+        with opened_by_transformers(*how):
+            config = AutoConfig.from_pretrained(name, revision=revision)
         mappings = [getattr(modeling_auto, f"MODEL_FOR_{family}_MAPPING", {}) for family in _FAMILIES]
         require(
             any(type(config) in mapping for mapping in mappings),
             f"{name} is a {config.model_type}, which recognises no speech; name a CTC, a Whisper or another one for "
             f'pipeline("{_RECOGNITION}")',
         )
-        return cls(name, pipeline(_RECOGNITION, model=name, revision=revision, device=device))
+        with opened_by_transformers(*how):
+            pipe = pipeline(_RECOGNITION, model=name, revision=revision, device=device)
+        return cls(name, pipe)
 
     def transcribe(self, samples: np.ndarray, sampling_rate: int) -> str:
         """The words of a recording.

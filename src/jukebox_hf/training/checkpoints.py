@@ -53,16 +53,21 @@ def checkpoint_folders(output_dir: str | os.PathLike[str]) -> list[Path]:
     return [steps[step] for step in sorted(steps, reverse=True)]
 
 
-def check_checkpoint(folder: str | os.PathLike[str]) -> Path:
+def check_checkpoint(folder: str | os.PathLike[str], where: str | None = None) -> Path:
     """A checkpoint that was asked for by name must be whole.
+
+    Args:
+        folder: its place.
+        where: how it was named; None: as one to resume from.
 
     Raises:
         ValueError: it is not, in one sentence.
     """
     folder = Path(folder)
-    require(folder.is_dir(), f"resume_from_checkpoint={str(folder)!r} is no folder; give one named checkpoint-N")
-    flaw = flaw_of(folder)
-    require(flaw is None, f"resume_from_checkpoint={str(folder)!r} {flaw}; resume from an older one, or with auto")
+    named = where or f"resume_from_checkpoint={str(folder)!r}"
+    require(folder.is_dir(), f"{named} is no folder; give one named checkpoint-N")
+    flaw, cure = flaw_of(folder), "resume from an older one, or with auto" if where is None else "take an older one"
+    require(flaw is None, f"{named} {flaw}; {cure}")
     return folder
 
 

@@ -44,7 +44,7 @@ def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
     Raises:
         ValueError: a checkpoint that is damaged or is whole already, a folder that is taken, or no averages there.
     """
-    check_checkpoint(checkpoint)
+    check_checkpoint(checkpoint, where=str(checkpoint))
     require(
         (checkpoint / PARTS_FOLDER).is_dir(),
         f"{checkpoint} holds no {PARTS_FOLDER}, so its weights do not lie in parts; use the folder as it is",

@@ -108,7 +108,7 @@ class FinetuneRun:
         """The report of a finished run."""
         is_published = self.out.exists() and self.work.is_begun
         if not is_published:
-            check_target(self.out, force=False)
+            _check_free(self.out)
             self._check_adapter_folder()
         found, choice = self._looked()
         model = JukeboxModel.from_pretrained(located(self.request.model))
@@ -136,11 +136,13 @@ class FinetuneRun:
         folder = self.request.keep_adapter
         if folder is None or WorkFolder(self.out).is_begun:
             return
-        check_target(Path(folder), force=False)
-        require(
-            Path(folder).resolve() != self.out.resolve(),
-            f"--keep-adapter {folder} is OUT, where the whole Jukebox goes; name another folder",
-        )
+        _check_free(Path(folder))
+        real = Path(folder).resolve()
+        for what, taken in (("OUT", self.out.resolve()), ("the folder of the run", self.work.path.resolve())):
+            require(
+                real != taken and taken not in real.parents and real not in taken.parents,
+                f"--keep-adapter {folder} and {what}, {taken.name}, lie one in the other; name a folder elsewhere",
+            )
 
     def _looked(self) -> tuple[SongSurvey, TrainingChoice]:
         found = survey(self.request, self.config, self.tokenizer)
@@ -362,12 +364,19 @@ class FinetuneRun:
             write_whole(self._model / REPORT, told.encode())
             card = card_of(self.out.name, report, found.new)
             write_whole(self._model / MODEL_CARD, card.encode())
-            check_target(self.out, force=False)
+            _check_free(self.out)
             with contextlib.suppress(OSError):  # where nothing is
                 self.out.rmdir()
             os.rename(self._model, self.out)
             flush(self.out.parent)
         return self.work.mark("done", json.loads(json_text(report)))
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that something is in; nothing is replaced here, so the cure is another one."""
+    is_free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    require(is_free, f"{folder} exists already; choose another folder")
+    check_target(folder, force=False)
 
 
 def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str], str]) -> Sequence[str]:

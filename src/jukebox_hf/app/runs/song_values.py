@@ -5,6 +5,7 @@ Imports neither torch nor transformers before a value is checked.
 """
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
@@ -83,7 +84,7 @@ def stretch(name: str, text: str | None) -> tuple[float, float, float | None] | 
         start, stop = map(float, seconds.split("-"))
         return start, stop, float(begin) if begin else None
     except ValueError:
-        raise ValueError(f"--{name} {text!r} must be seconds such as 0-8, or 0-8@20 for from second 20 on") from None
+        raise ValueError(f"{name} {text!r} must be seconds such as 0-8, or 0-8@20 for from second 20 on") from None
 
 
 def read_stretch(where: str, name: str, value: Any) -> str:
@@ -145,7 +146,8 @@ def read_adapters(where: str, name: str, value: Any) -> tuple[str, ...]:
         isinstance(texts, (list, tuple)),
         f"{where} has {name}={value!r:.80}, which must be a list of names such as 'band:0.7'",
     )
-    names = [adapter_and_weight(f"{where} {name}", read_path(where, name, text))[0] for text in texts]
+    read = (adapter_and_weight(f"{where} {name}", read_path(where, name, text))[0] for text in texts)
+    names = [os.path.normpath(each) for each in read]  # band/ is band
     twice = [each for each, count in Counter(names).items() if count > 1]
     require(not twice, f"{where} {name} names {twice[0] if twice else ''} twice; say it once, with one weight")
     return tuple(texts)

@@ -60,6 +60,10 @@ class CarriesAdapters:
         given = None if isinstance(adapter, str) else adapter
         called = adapter_name if adapter_name is not None else adapter if given is None else given.name
         check_weight("weight", weight)
+        require(
+            isinstance(called, str) and called.strip() != "",
+            f"adapter_name={called!r} must be a name, such as 'band'; choose one",
+        )
         before = self._adapters or AdapterSet(self._own_lists())
         require(
             called not in before.parts,
@@ -92,7 +96,7 @@ class CarriesAdapters:
         Raises:
             ValueError: a name that is not loaded, or a weight that is no finite number.
         """
-        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        names = _names(adapter_names)
         given = list(weights) if isinstance(weights, (list, tuple)) else [weights] * len(names)
         require(
             len(given) == len(names),
@@ -126,7 +130,7 @@ class CarriesAdapters:
         if self._adapters is None:
             super().delete_adapter(adapter_names)
             return
-        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        names = _names(adapter_names)
         after = self._adapters
         for name in names:
             require(
@@ -278,6 +282,19 @@ def _agree(one: LabelVocabulary, other: LabelVocabulary) -> bool:
     """Whether names that both know have the same ids."""
     pairs = ((one.artists, other.artists), (one.genres, other.genres))
     return all(theirs.get(name, number) == number for ours, theirs in pairs for name, number in ours.items())
+
+
+def _names(said: Any) -> list[str]:
+    names = [said] if isinstance(said, str) else said
+    require(
+        isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names),
+        f"adapter_names={said!r:.80} must be a name or a list of names; give those that load_adapter gave",
+    )
+    require(
+        len(set(names)) == len(names),
+        f"adapter_names={said!r:.80} names one adapter twice; say it once, with one weight",
+    )
+    return list(names)
 
 
 def check_weight(name: str, weight: object) -> None:

@@ -29,6 +29,7 @@ ADAPTER_FORMAT = "jukebox-adapter-1"
 LORA_WEIGHTS = "adapter_model.safetensors"
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _LORA_DTYPES = ("F32", "F16", "BF16")
+_MOST_ALPHA = 10**6  # far beyond any in use, and times a weight still a float32
 _WITHOUT_ERRORS = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 _PLAIN_LORA = {"use_dora": False, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None, "lora_bias": False}
 
@@ -148,6 +149,8 @@ def _read_lora(settings: Path, weights: Path) -> dict[str, LoraMatrix]:
         f"{settings} says {odd or 'peft_type'}={said.get(odd or 'peft_type')!r}, which is no plain LoRA; train the "
         f"adapter without it",
     )
+    for name in ("rank_pattern", "alpha_pattern"):
+        _check_pattern(settings, name, said.get(name) or {})
     header = check_safetensors(weights, dtypes=_LORA_DTYPES)
     strange = sorted(name for name in header.tensors if not _LORA_KEY.fullmatch(name))
     require(
@@ -174,16 +177,30 @@ def _matrix(module: str, sides: Mapping[str, Tensor], said: Mapping[str, Any], w
     down, up = sides["A"], sides["B"]
     rank = _of_module(said, "r", "rank_pattern", module)
     require(
-        is_integer(rank) and rank == len(down) == up.shape[1],
+        is_integer(rank) and rank > 0 and rank == len(down) == up.shape[1],
         f"{weights}: {module} has rank {len(down)} and {up.shape[1]}, but {ADAPTER_FILE} says r={rank!r}; get the "
         f"adapter again",
     )
     alpha = _of_module(said, "lora_alpha", "alpha_pattern", module)
     require(
-        is_number(alpha) and math.isfinite(alpha),
-        f"{weights.parent / ADAPTER_FILE} says lora_alpha={alpha!r}, which is no number; get the adapter again",
+        is_number(alpha) and abs(alpha) <= _MOST_ALPHA,
+        f"{weights.parent / ADAPTER_FILE} says lora_alpha={alpha!r}, which is no number from -{_MOST_ALPHA} to "
+        f"{_MOST_ALPHA}; get the adapter again",
     )
     return LoraMatrix(down, up, alpha / (math.sqrt(rank) if said.get("use_rslora") else rank))
+
+
+def _check_pattern(settings: Path, name: str, said: Any) -> None:
+    """Refuse what peft could not read as ends of names."""
+    try:
+        require(isinstance(said, dict), f"it is a {type(said).__name__}")
+        for key in said:
+            re.compile(key)
+    except (ValueError, re.error) as error:
+        raise ValueError(
+            f"{settings} says {name}={said!r:.80}, which does not tell modules by their names ({error}); get the "
+            f"adapter again"
+        ) from None
 
 
 def _of_module(said: Mapping[str, Any], name: str, pattern: str, module: str) -> Any:

@@ -75,6 +75,11 @@ class AdapterSet:
         return AdapterSet(self.lists, {**self.parts, name: parts}, self.weights, listed)
 
     def _check_new(self, parts: AdapterParts) -> None:
+        lost = [level for level in parts.style.levels if level >= len(self.lists.label_versions)]
+        require(
+            not lost,
+            f"{parts.name} brings names to level {lost and lost[0]}, which this model has not; use its own base",
+        )
         for kind, names in parts.style.new.items():
             for level in parts.style.levels:
                 words = self.lists.vocabularies[self.lists.label_versions[level]]

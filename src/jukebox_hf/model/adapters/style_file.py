@@ -126,6 +126,7 @@ def read_style(path: str | Path) -> Style:
         require(isinstance(names, list) and len(names) > 0, f"{path} lists no names as {key}; {_ASK_MAKER}")
         for name in names:
             require(isinstance(name, str), f"{path} lists {name!r} as {key}, which is no name; {_ASK_MAKER}")
+            require(name.strip() != "", f"{path} lists {name!r} as {key}, which is no name; {_ASK_MAKER}")
             check_words(f"a name in {path}", name)
     require(set(said["new"]) <= set(NAME_KINDS), f"{path} has new names of {', '.join(said['new'])}; {_ASK_MAKER}")
     return Style(_vectors(path, said["names"]), base, {kind: tuple(names) for kind, names in said["new"].items()})

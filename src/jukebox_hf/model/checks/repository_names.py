@@ -5,6 +5,8 @@ Flows in: what a user typed. Flows out: nothing, or one sentence.
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .validation import require
 
@@ -32,3 +34,24 @@ def check_name(name_or_path: str) -> None:
         raise FileNotFoundError(
             f"{name_or_path} is no folder here and cannot be a name on the Hub, such as someone/model; check the path"
         ) from None
+
+
+@contextmanager
+def opened_by_transformers(said: str, kind: str, cure: str) -> Iterator[None]:
+    """Say in one sentence that transformers cannot open a repository, whatever its parts raise at files that are cut.
+
+    Args:
+        said: how the user named it.
+        kind: what it was to be opened as.
+        cure: what else to name.
+
+    Raises:
+        ValueError: any error inside, but of memory.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{said} cannot be opened as {kind} of transformers ({reason:.200}); {cure}") from None

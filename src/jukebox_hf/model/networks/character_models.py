@@ -118,10 +118,16 @@ def character_log_likelihood(model: CharacterModel, ids: Tensor) -> Tensor:
     """Natural logarithm of the probability of each character of a text (T,), told those before it: (T,) float32.
 
     A character counts in the first window that holds it, as it would be written.
+
+    Raises:
+        FloatingPointError: logits that are not finite.
     """
     found, cache = [], model.new_cache()
     ids = ids.to(cache.position.device)
     for start, done, stop in character_windows(len(ids), model.length):
         logits = model.prefill(ids[None, start:stop], cache, stop - start)[0, done - start :]
         found.append(logits.log_softmax(dim=-1).gather(1, ids[done:stop, None])[:, 0])
-    return torch.cat(found)
+    told = torch.cat(found)
+    if told.isnan().any():
+        raise FloatingPointError("the logits of characters are not finite; use a wider dtype or check the weights")
+    return told

@@ -27,8 +27,8 @@ def new_artists(old: LabelVocabulary, new: LabelVocabulary) -> dict[str, int]:
     genres = [name for name in new.genres if name not in old.genres]
     require(
         not genres,
-        f"the style of an artist is learnt with all else frozen, but genre {genres[:1]} is new to the model; give a "
-        f"genre that it knows, or train by lora or full",
+        f"the style of an artist is learnt with all else frozen, but the genre {', '.join(map(repr, genres))} is new "
+        f"to the model; give a genre that it knows, or train by lora or full",
     )
     found = {name: number for name, number in new.artists.items() if name not in old.artists}
     require(

@@ -59,6 +59,12 @@ def find_soundfont(named: Path | None) -> SoundFont:
     )
     if named is not None:
         require(named.is_file(), f"soundfont={str(named)!r} is no file; give a SoundFont, .sf2 or .sf3")
+        with named.open("rb") as file:
+            head = file.read(12)
+        require(
+            head[:4] == b"RIFF" and head[8:] == b"sfbk",  # fluidsynth plays anything else as silence
+            f"soundfont={str(named)!r} is no SoundFont; give one, .sf2 or .sf3",
+        )
         return SoundFont(named)
     found = next((path for path in SOUNDFONTS if path.is_file()), None)
     require(
