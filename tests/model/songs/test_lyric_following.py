@@ -239,7 +239,7 @@ def test_what_cannot_follow_is_refused(singer, config):
     with pytest.raises(ValueError, match=r"levels \[0\] to write have no such prior; leave it out"):
         plan_song(singer.config, 640, levels=[0], follow_lyrics=True)
     _, labels, _ = songs_of(singer, 1)
-    with pytest.raises(ValueError, match="song 4 has none; give some, or leave it out"):
+    with pytest.raises(ValueError, match="song 4 has none; give some, or drop it"):
         check_followed(replace(labels[1][0], lyrics=LyricEncoding("", "", (), ())), 4)
     with pytest.raises(ValueError, match="and lyric_times says it; leave one of them out"):
         check_followed(replace(labels[1][0], lyric_starts=(0.0,) * 50), 0)
