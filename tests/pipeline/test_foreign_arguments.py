@@ -417,10 +417,11 @@ SAVED = {
     "keep": [{"takes": 4, "keep": 2}],
     "choose_by": [{"takes": 4, "choose_by": "self"}],
     "stereo": [{"stereo": True}],
+    "follow_lyrics": [{"follow_lyrics": True}],
     "return_codes": [{"return_codes": True}],
     "return_alignment": [{"return_alignment": True}],
 }
-_OF_A_CALL = ("seconds", "levels", "recall", "seed", "num_return_sequences")
+_OF_A_CALL = ("seconds", "levels", "recall", "seed", "follow_lyrics", "num_return_sequences")
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -259,7 +259,7 @@ def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_se
     assert f"jukebox-hf generate --model {place / 'out'} --artist 'My Band' --out song.wav" in done.out
     says_one_sentence(run_cli("finetune", place / "songs", place / "new"), "--model is missing")
     refused = run_cli("finetune", place / "songs", place / "new", *words, "--method", "both")
-    says_one_sentence(refused, "--method both is none of auto, lora, full; choose one")
+    says_one_sentence(refused, "--method both is none of auto, lora, full, style; choose one")
 
 
 # --- styles and adapters ---
