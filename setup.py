@@ -25,7 +25,9 @@ CORE = [
 TRAIN = ["datasets>=5.2,<6", "peft>=0.21,<1", "tensorboard"]
 FEATURES = ["scikit-learn>=1.6", "pyarrow"]
 STUDIO = ["gradio[mcp]>=6.25,<7"]
-VOICE = ["pyworld>=0.3.5"]  # beside the programs flite and fluidsynth (decision 078); no wheels, so it is compiled
+# Beside the programs flite and fluidsynth (decision 078). pyworld has no wheels, so it is compiled, and it imports
+# pkg_resources, which setuptools had until 81.
+VOICE = ["pyworld>=0.3.5", "setuptools<81"]
 ASR = ["jiwer>=4,<5"]
 QUANT = ["torchao>=0.18,<0.19"]
 SERVE = ["starlette>=0.50,<2", "uvicorn>=0.40"]
