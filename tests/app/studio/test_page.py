@@ -234,6 +234,13 @@ def test_a_page_is_seen_on_this_machine_alone(folder, repository):
         assert httpx.get(f"{url}{views.url_of(Path('/etc/hostname'))}").status_code == 403
 
 
+def test_takes_that_are_withdrawn_while_the_page_is_drawn_are_left_out(project):
+    (take,) = project.add(None, "generate", [{"kind": "generate", "seconds": 0.1, "seed": 3}])
+    assert "Take 1" in views.takes_html(project, [1, 2], None)
+    project.withdraw([take])
+    assert "Write some words" in views.takes_html(project, [1], None)
+
+
 def test_words_are_buttons_that_know_when_they_are_sung():
     lyrics = [
         {

@@ -29,12 +29,12 @@ def url_of(path: Path) -> str:
 
 
 def takes_html(project: Project, numbers: Sequence[int], chosen: int | None) -> str:
-    """Takes side by side, each to be heard and chosen."""
+    """Takes side by side, each to be heard and chosen; those that were withdrawn in the meantime are not there."""
+    nodes = project.tree.nodes  # as they are now: a thread that fails may take some back at any moment
+    numbers = [number for number in numbers if number <= len(nodes)]
     if not numbers:
         return '<p class="hint">Write some words, and sketch a few takes: they will stand here, side by side.</p>'
-    return (
-        f'<div class="cards">{"".join(_card(project, project.tree.node(one), one == chosen) for one in numbers)}</div>'
-    )
+    return f'<div class="cards">{"".join(_card(project, nodes[one - 1], one == chosen) for one in numbers)}</div>'
 
 
 def _card(project: Project, node: Node, is_chosen: bool) -> str:
