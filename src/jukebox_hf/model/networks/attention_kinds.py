@@ -123,15 +123,12 @@ class AttentionKind(ABC):
 
     def keep(self, cache: Tensor, fresh: Tensor, positions: Tensor, counts: Tensor) -> None:
         """Store the first `counts` (B,) positions of a stretch (B, W), of which kv (2, B, W, H, E) was made."""
-        stops = positions[:, 0] + counts
-        is_final = torch.arange(positions.shape[1], device=counts.device) < counts[:, None]
+        stops, device = positions[:, 0] + counts, counts.device
+        rows, columns = (torch.arange(size, device=device) for size in positions.shape)
+        is_final = columns < counts[:, None]
         is_final &= self.is_kept(positions) & (positions >= self._oldest_kept(stops)[:, None])
         # Shapes are fixed and nobody waits for a device, as CUDA graphs ask: who is not final writes once more what the
         # last final one writes, or, where there is none, what slot 0 holds.
-        rows, columns = (
-            torch.arange(len(positions), device=counts.device),
-            torch.arange(positions.shape[1], device=counts.device),
-        )
         last = torch.where(is_final, columns, -1).amax(dim=1)
         source = torch.where(is_final, columns, last[:, None].clamp(min=0))
         is_there = (last >= 0)[:, None]

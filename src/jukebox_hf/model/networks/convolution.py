@@ -162,9 +162,8 @@ class Decoder(nn.Module):
         x = _laid_out(vectors)
         for block in reversed(self.blocks[1:]):
             x = block(x)
-        return self.blocks[0](
-            x, self.out
-        )  # inside the block, whose weights are whole only there where ranks share them
+        # Inside of the block: where ranks share weights, they are whole only there.
+        return self.blocks[0](x, self.out)
 
 
 def merged_end(x: Tensor, up: nn.ConvTranspose1d, out: nn.Conv1d) -> Tensor:
