@@ -32,7 +32,7 @@ from .inputs.tokenization_jukebox import JukeboxTokenizer
 from .modeling_jukebox import JukeboxModel
 from .networks.free_memory import free_bytes
 from .songs.generation_arguments import KNOWN
-from .songs.lyric_writing import AUTO, fitting_characters, writing_level
+from .songs.lyric_writing import AUTO, lyrics_for, writing_level
 
 logger = logging.get_logger(__name__)
 
@@ -246,11 +246,9 @@ class JukeboxPipeline(TextToAudioPipeline):
             given["seed"] = int(torch.randint(2**31, (1,), device="cpu"))
         prior = self.model.config.prior_configs[writing_level(self.model.config)]
         seconds = given["song_seconds"] or given["seconds"] or prior.window_samples / prior.sampling_rate
-        characters = fitting_characters(self.model.config, seconds - (given["lyrics_from"] or 0.0))
         said = {name: given[name] for name in ("artist", "genre", "seed")}
-        inputs = self.model.with_adapter_names(self.processor)(said)
-        (found,) = self.model.write_lyrics(inputs, characters=characters)
-        given["lyrics"] = self.tokenizer.decode_lyrics(found.ids, prior.level).strip()
+        processor = self.model.with_adapter_names(self.processor)
+        given["lyrics"] = lyrics_for(self.model, processor, processor(said), seconds - (given["lyrics_from"] or 0.0))
         own = {name: value for name, value in given.items() if value is not None}
         return own, {name: value for name, value in words.items() if name not in SONG_WORDS}, given["lyrics"]
 

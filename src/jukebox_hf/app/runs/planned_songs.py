@@ -40,7 +40,7 @@ from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_generate_arguments
-from jukebox_hf.model.songs.lyric_writing import AUTO, fitting_characters
+from jukebox_hf.model.songs.lyric_writing import AUTO, lyrics_for
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan
@@ -399,13 +399,11 @@ def with_words(request: SongRequest, model: JukeboxModel, processor: JukeboxProc
         f"--lyrics {AUTO} writes the words of a new song, but {request.kind} goes on with one; give the words",
     )
     seconds = request.song_seconds or request.seconds or _default_seconds(model.config)
-    characters = fitting_characters(model.config, seconds - (request.lyrics_from or 0.0))
     said = {name: getattr(request, name) for name in ("artist", "genre", "seed")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of names, which are said once the song is planned
         inputs = processor(said)
-    (written,) = model.write_lyrics(inputs, characters=characters)
-    text = processor.tokenizer.decode_lyrics(written.ids, processor.lyric_level).strip()
+    text = lyrics_for(model, processor, inputs, seconds - (request.lyrics_from or 0.0))
     require(text != "", f"the model wrote no words for seed {request.seed}; give another --seed, or the words")
     return replace(request, lyrics=text, lyrics_written=True)
 

@@ -18,6 +18,7 @@ from ..checks.validation import is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import window_inputs
 from ..inputs.lyric_characters import blank_ids
+from ..inputs.processing_jukebox import JukeboxProcessor
 from ..inputs.song_inputs import read_songs
 from ..networks.character_models import (
     CharacterModel,
@@ -99,6 +100,17 @@ def write_song_lyrics(
         )
         for song, (words, begin, own) in enumerate(_writers(model, inputs))
     ]
+
+
+def lyrics_for(model: Any, processor: JukeboxProcessor, inputs: Mapping[str, Any], seconds: float) -> str:
+    """The words of lyrics="auto": what a whole model writes for a song, as much as it has time for.
+
+    Args:
+        inputs: artist, genre and seed of one song, as the processor gives them.
+        seconds: from where its lyrics begin to its end.
+    """
+    (written,) = model.write_lyrics(inputs, characters=fitting_characters(model.config, seconds))
+    return processor.tokenizer.decode_lyrics(written.ids, writing_level(model.config)).strip()
 
 
 def song_lyric_log_likelihoods(model: Priors, inputs: Mapping[str, Any]) -> list[Tensor]:
