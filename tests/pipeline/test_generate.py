@@ -189,31 +189,19 @@ def test_settings_may_differ_between_levels(model):
     assert arguments.hop_fractions == {2: 0.5}
 
 
-def test_min_p_may_be_said_wherever_top_p_may(model):
-    assert _read(model, GenerationConfig(min_p=0.1)).settings[0].min_p == 0.1
+@pytest.mark.parametrize(
+    ("name", "value", "off"), [("min_p", 0.1, 0), ("typical_p", 0.9, 1.0), ("epsilon_cutoff", 0.01, 0.0)]
+)
+def test_a_cut_may_be_said_wherever_top_p_may(model, name, value, off):
+    def found(read):
+        return [getattr(read.settings[level], name) for level in range(3)]
+
+    assert found(_read(model, GenerationConfig(**{name: value})))[0] == value
     changed = copy.copy(model)
-    changed.generation_config = GenerationConfig(min_p={"0": 0.1})
-    assert [_read(changed).settings[level].min_p for level in range(3)] == [0.1, 0.0, 0.0]
-    assert _read(changed, min_p=0).settings[0].min_p == 0
-    assert _read(model, min_p=0) == _read(model)
-
-
-def test_typical_p_may_be_said_wherever_top_p_may(model):
-    assert _read(model, GenerationConfig(typical_p=0.9)).settings[0].typical_p == 0.9
-    changed = copy.copy(model)
-    changed.generation_config = GenerationConfig(typical_p={"0": 0.9})
-    assert [_read(changed).settings[level].typical_p for level in range(3)] == [0.9, 1.0, 1.0]
-    assert _read(changed, typical_p=1.0).settings[0].typical_p == 1.0
-    assert _read(model, typical_p=1.0) == _read(model)
-
-
-def test_an_epsilon_cutoff_may_be_said_wherever_top_p_may(model):
-    assert _read(model, GenerationConfig(epsilon_cutoff=0.01)).settings[0].epsilon_cutoff == 0.01
-    changed = copy.copy(model)
-    changed.generation_config = GenerationConfig(epsilon_cutoff={"0": 0.01})
-    assert [_read(changed).settings[level].epsilon_cutoff for level in range(3)] == [0.01, 0.0, 0.0]
-    assert _read(changed, epsilon_cutoff=0.0).settings[0].epsilon_cutoff == 0.0
-    assert _read(model, epsilon_cutoff=0.0) == _read(model)
+    changed.generation_config = GenerationConfig(**{name: {"0": value}})
+    assert found(_read(changed)) == [value, off, off]
+    assert found(_read(changed, **{name: off}))[0] == off
+    assert _read(model, **{name: off}) == _read(model)
 
 
 def test_a_draw_may_be_said_wherever_a_temperature_may(model):

@@ -195,28 +195,16 @@ def test_a_min_p_of_zero_keeps_all():
     assert torch.equal(choose(logits, SamplingSettings(min_p=0), uniforms), draw(logits, uniforms))
 
 
-def test_typical_p_looks_at_what_the_temperature_leaves():
+CUTS_AND_OFF = [("typical_p", keep_typical_p, 0.6, 1), ("epsilon_cutoff", keep_over_epsilon, 0.1, 0)]
+
+
+@pytest.mark.parametrize(("name", "keep", "value", "off"), CUTS_AND_OFF, ids=[cut[0] for cut in CUTS_AND_OFF])
+def test_a_cut_looks_at_what_the_temperature_leaves_and_keeps_all_when_it_is_off(name, keep, value, off):
     logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    found = choose(logits, SamplingSettings(temperature=0.5, typical_p=0.6), uniforms)
-    assert torch.equal(found, draw(keep_typical_p(logits / 0.5, 0.6), uniforms))
+    found = choose(logits, SamplingSettings(temperature=0.5, **{name: value}), uniforms)
+    assert torch.equal(found, draw(keep(logits / 0.5, value), uniforms))
     assert not torch.equal(found, draw(logits / 0.5, uniforms))
-
-
-def test_a_typical_p_of_one_keeps_all():
-    logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    assert torch.equal(choose(logits, SamplingSettings(typical_p=1), uniforms), draw(logits, uniforms))
-
-
-def test_an_epsilon_cutoff_looks_at_what_the_temperature_leaves():
-    logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    found = choose(logits, SamplingSettings(temperature=0.5, epsilon_cutoff=0.1), uniforms)
-    assert torch.equal(found, draw(keep_over_epsilon(logits / 0.5, 0.1), uniforms))
-    assert not torch.equal(found, draw(logits / 0.5, uniforms))
-
-
-def test_an_epsilon_cutoff_of_zero_keeps_all():
-    logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    assert torch.equal(choose(logits, SamplingSettings(epsilon_cutoff=0), uniforms), draw(logits, uniforms))
+    assert torch.equal(choose(logits, SamplingSettings(**{name: off}), uniforms), draw(logits, uniforms))
 
 
 def test_more_tokens_to_keep_than_there_are_keeps_all():
