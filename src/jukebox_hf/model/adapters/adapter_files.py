@@ -15,11 +15,11 @@ from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers.utils import cached_file
 
 from ..checks.json_files import read_json
 from ..checks.repository_names import check_name
 from ..checks.validation import is_integer, is_number, require
+from ..files.checkpoint_files import find_quietly
 from ..files.loading_arguments import ADAPTER_FILE
 from ..files.safetensors_files import check_safetensors
 from .style_file import STYLE_FILE, AdapterBase, Style, read_style
@@ -30,7 +30,6 @@ LORA_WEIGHTS = "adapter_model.safetensors"
 _LORA_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _LORA_DTYPES = ("F32", "F16", "BF16")
 _MOST_ALPHA = 10**6  # far beyond any in use, and times a weight still a float32
-_WITHOUT_ERRORS = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 _PLAIN_LORA = {"use_dora": False, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None, "lora_bias": False}
 
 
@@ -224,5 +223,5 @@ def _no_adapter(name: str, hub: Mapping[str, Any]) -> str:
 
 def _find(name: str, file: str, hub: Mapping[str, Any]) -> Path | None:
     again = {key: value for key, value in hub.items() if key != "force_download"}
-    found = cached_file(name, file, **_WITHOUT_ERRORS, **again)
+    found = find_quietly(name, file, **again)
     return None if found is None else Path(found)

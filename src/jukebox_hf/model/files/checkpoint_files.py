@@ -112,14 +112,14 @@ def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
     subfolder, config = said.get("subfolder") or "", said.get("config")
     check_name(name)
     if not isinstance(config, PreTrainedConfig):
-        if _find_quietly(name, "config.json", subfolder, **hub) is None:
+        if find_quietly(name, "config.json", subfolder, **hub) is None:
             return  # an adapter's folder, or nothing: transformers knows
         own = {field.name: said[field.name] for field in fields(part.config_class) if field.name in said}
         config = part.config_class.from_pretrained(name, subfolder=subfolder, **hub, **own)
     is_quantized = getattr(config, "quantization_config", None) is not None
     is_free = is_quantized or bool(said.get("ignore_mismatched_sizes"))
     found = check_weights_of(part, config, name, subfolder, is_free=is_free, variant=said.get("variant"), **hub)
-    pickled = None if found else _find_quietly(name, "pytorch_model.bin", subfolder, **hub)
+    pickled = None if found else find_quietly(name, "pytorch_model.bin", subfolder, **hub)
     if pickled is not None and said.get("use_safetensors") is not True:
         content = read_pickled_tensors(Path(pickled))
         check_numbers(content if isinstance(content, dict) and not is_quantized else {}, pickled)
@@ -203,7 +203,7 @@ def read_json_beside(name_or_path: str, file: str, subfolder: str, **hub: Any) -
         ValueError: a file that is not a JSON object.
     """
     check_name(name_or_path)
-    path = _find_quietly(name_or_path, file, subfolder, **hub)
+    path = find_quietly(name_or_path, file, subfolder, **hub)
     return None if path is None else read_json(path)
 
 
@@ -270,7 +270,7 @@ def check_weights(
     """
 
     def find(file: str) -> str | None:
-        return _find_quietly(name_or_path, file, subfolder, **hub)
+        return find_quietly(name_or_path, file, subfolder, **hub)
 
     dtypes = None if shapes is None else _STORED_FLOATS
     found: dict[str, StoredTensor] = {}
@@ -420,7 +420,8 @@ def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path
     return Path(path)
 
 
-def _find_quietly(name_or_path: str, file: str, subfolder: str, **hub: Any) -> str | None:
+def find_quietly(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> str | None:
+    """Where a file of a local folder or a Hub repository lies; None where there is none, or no network."""
     return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
 
