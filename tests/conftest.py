@@ -333,14 +333,21 @@ def run_to_the_end(child_of_this_process, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """A page of a headless Chromium, where there is one."""
+def chromium(tmp_path_factory):
+    """A headless Chromium, where there is one."""
     tool = runpy.run_path(str(ROOT / "tests" / "headless_browser.py"))
     if (path := tool["find_browser"]()) is None:
         pytest.skip("no browser here: no chromium is installed (apt-get install chromium)")
     opened = tool["Browser"](path, tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """A page of its own in a headless Chromium; what an earlier page still asks for is not told of it."""
+    chromium.start_page()
+    return chromium
 
 
 @pytest.fixture

@@ -38,9 +38,17 @@ class Browser:
         os.close(to_child)
         os.close(from_child)
         self._buffer, self._number, self._session = b"", 0, None
-        self._answers, self.events = {}, []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._answers, self.events, self._target = {}, [], None
+        self.start_page()
+
+    def start_page(self):
+        """Leave the page with all that it still does and logs, for a new one."""
+        left, self._session = self._target, None
+        self._target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        if left:
+            self.send("Target.closeTarget", targetId=left)
+        self._session = self.send("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
+        self.events.clear()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -144,6 +152,6 @@ class Browser:
             for message in map(json.loads, messages):
                 if "id" in message:
                     self._answers[message["id"]] = message
-                else:
+                elif message.get("sessionId") == self._session:
                     self.events.append(message)
         return found

@@ -75,9 +75,9 @@ class Server:
         return self.until(job, lambda told: told["status"] == "completed")
 
     def is_idle(self, seconds=10):
-        """Whether no job is there any more, a moment after the last byte of its sound."""
+        """Whether no job is there any more, nor a folder of one, a moment after the last byte of its sound."""
         stop = time.monotonic() + seconds
-        while self.ask("GET", "/v1/jobs").json["data"]:
+        while self.ask("GET", "/v1/jobs").json["data"] or [path.name for path in self.folder.iterdir()] != ["lock"]:
             if time.monotonic() > stop:
                 return False
             time.sleep(0.02)
