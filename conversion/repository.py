@@ -29,10 +29,10 @@ from jukebox_hf.model.checkpoints.checkpoint_keys import (
     read_checked,
     without_tied_head,
 )
+from jukebox_hf.model.checkpoints.repository_writer import save_root_config
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.files.atomic_files import BYTES_AT_ONCE
-from jukebox_hf.model.modeling_jukebox import save_root_config
 from jukebox_hf.model.networks.modeling_jukebox_prior import MATRIX, JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 

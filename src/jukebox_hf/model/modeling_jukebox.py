@@ -5,16 +5,13 @@ memory a song needs, not their sum. The root config.json is the truth; a part's 
 """
 
 import copy
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     GenerationMixin,
@@ -24,42 +21,31 @@ from transformers import (
     StoppingCriteriaList,
 )
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils import ModelOutput
 
 from .adapters.adapted_model import CarriesAdapters
-from .adapters.adapter_files import is_adapter
+from .adapters.peft_adapters import Adapter, TakesPeftAdapters, find_adapter
 from .alignment.alignment import SongAlignment
 from .alignment.batch_alignment import BatchAligner, align_songs, lyric_level
-from .checkpoints.companions import (
-    Adapter,
-    adapted_levels,
-    find_adapter,
-    processor_of,
-    write_companions,
-    write_missing_card,
-)
+from .checkpoints.companions import processor_of
 from .checkpoints.later_priors import ReachesLaterPriors
-from .checkpoints.part_loader import LOADING, PartSource
-from .checkpoints.remote_code import write_code
-from .checks.validation import check_level, is_integer, plain, read_flag, require
-from .configuration.configuration_fields import attention_by_part
+from .checkpoints.lent_priors import LendsPriors
+from .checkpoints.part_loader import PartSource
+from .checkpoints.repository_writer import WritesRepository
+from .checks.validation import plain, read_flag, require
 from .configuration.configuration_jukebox import JukeboxConfig
 from .configuration.legacy_configuration import is_legacy_config
 from .files.checkpoint_files import check_format, check_name, inside, pin, read_root_config
 from .files.loading_arguments import (
-    PART_SAVING,
-    PUSH_ARGUMENTS,
     check_device_map,
     check_devices,
     check_kinds,
-    check_saving,
     check_source,
     read_dtype,
     read_loading,
-    without_bars,
 )
-from .files.weight_types import KeepsFloat32, asked_dtype
-from .inputs.song_inputs import NOT_SAID, SONG_INPUTS
+from .files.weight_types import KeepsFloat32
+from .generate_output import JukeboxGenerateOutput, decoded_songs
+from .inputs.song_inputs import SONG_INPUTS
 from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -79,44 +65,23 @@ from .songs.song import LentForCall, SongBatch, sample_songs
 from .songs.song_batches import copied, take_batches
 from .songs.song_codes import Codes
 from .songs.song_state import SongState
-from .songs.stereo import check_stereo, stereo_of, written_again
+from .songs.stereo import check_stereo, written_again
 from .songs.streaming import PIECE_SECONDS, SongPiece, stream_song
 from .takes.repaint import read_repaints, refuse_lengths, sing_songs
-from .takes.repaint_scores import RepaintScores
 from .takes.song_scores import SongScore, score_songs
-from .takes.takes import Take, check_memory, check_takes, refined, write_takes
+from .takes.takes import check_memory, check_takes, refined, write_takes
 
 
-@dataclass
-class JukeboxGenerateOutput(ModelOutput):
-    """Finished songs, one per row.
-
-    Attributes:
-        audio: (B, S) float32, not clamped to [-1, 1]; zeros behind shorter songs. Its rate is `config.sampling_rate`.
-            With `stereo` (B, 2, S), left and right.
-        audio_lengths: (B,) samples of each song.
-        seeds: (B,) the seeds that make these songs again.
-        codes: per level, finest first, (B, T) with -1 behind shorter songs; (B, 0) where a level was not written. None
-            unless asked for.
-        alignment: when the lyrics of each song are sung, a `SongAlignment` per song. None unless asked for.
-        takes: of each song asked for, every `Take` with its score, in the order of their seeds; the songs are those
-            that were kept, best first. None without `takes`.
-        correlation: (B,) of left and right; None without `stereo`.
-        repaint: of each song, what was changed by `JukeboxModel.repaint`, and by what its takes were chosen; None
-            elsewhere.
-    """
-
-    audio: Tensor | None = None
-    audio_lengths: Tensor | None = None
-    seeds: Tensor | None = None
-    codes: tuple[Tensor, ...] | None = None
-    alignment: tuple[SongAlignment, ...] | None = None
-    takes: tuple[tuple[Take, ...], ...] | None = None
-    correlation: Tensor | None = None
-    repaint: tuple[RepaintScores, ...] | None = None
-
-
-class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrainedModel, GenerationMixin):
+class JukeboxModel(
+    KeepsFloat32,
+    ReachesLaterPriors,
+    LendsPriors,
+    TakesPeftAdapters,
+    CarriesAdapters,
+    WritesRepository,
+    PreTrainedModel,
+    GenerationMixin,
+):
     """The VQ-VAE and one prior per level.
 
     `parameters` and `state_dict` are of the parts in memory: take `prior(level)` first to have it among them.
@@ -143,10 +108,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         for level, prior_config in enumerate(config.prior_configs):
             # Named children, not a list: transformers finds tied weights in named children only.
             self.register_module(f"prior_{level}", JukeboxPrior(prior_config) if with_priors else None)
-        self._source: PartSource | None = None
-        self._lent: set[int] = set()  # levels whose prior nobody but a song has asked for, so that it may go after it
-        self.keep_loaded: bool | None = True
-        self.offload = False
         self.generation_config = default_generation_config(config)
         self.post_init()
 
@@ -160,125 +121,10 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
     def _init_weights(self, module: nn.Module) -> None:
         init_module(module)
 
-    @property
-    def num_levels(self) -> int:
-        """Levels that have a prior."""
-        return len(self.config.prior_configs)
-
-    @property
-    def loaded_levels(self) -> tuple[int, ...]:
-        """Levels whose prior is in memory now."""
-        return tuple(level for level in range(self.num_levels) if getattr(self, f"prior_{level}") is not None)
-
-    @property
-    def bytes_per_weight(self) -> int:
-        """How much memory a weight of a prior takes at most once it is loaded."""
-        asked = self._source.dtype if self._source is not None else None
-        return asked.itemsize if isinstance(asked, torch.dtype) else torch.float32.itemsize
-
-    def prior(self, level: int) -> JukeboxPrior:
-        """Give the prior of a level, loading it first if it is not in memory; it stays, and all that is done to it.
-
-        `release` lets it go again.
-        """
-        prior = self.lend(level)
-        self._lent.discard(level)
-        return prior
-
-    def lend(self, level: int, offload: bool | None = None) -> JukeboxPrior:
-        """As `prior`, but only until `take_back`: what songs are written with. `offload` as in `generate`."""
-        offload = self.offload if offload is None else offload
-        check_level("level", level, self.num_levels)
-        name = f"prior_{level}"
-        with LOADING:  # a second thread takes what the first has loaded
-            prior = getattr(self, name)
-            if prior is None:
-                require(
-                    self._source is not None,
-                    f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or "
-                    f"with_priors=True",
-                )
-                device = torch.device("cpu") if offload else self.device
-                prior = self._adapt(level, self._source.load_prior(level, self._stored_config(level), device))
-                setattr(self, name, self.tell(prior.train(self.training)))
-                self._lent.add(level)
-        if offload:
-            self._put_away(other for other in self.loaded_levels if other != level)
-            prior.to(self.device)
-        return prior
-
-    def first_layers(self, level: int, depth: int) -> JukeboxPrior:
-        """The first `depth` layers of the prior of a level, for its `hidden_states`; no more is read from its files.
-
-        It is the caller's alone; where the prior is in memory, they share its weights, and where adapters or others'
-        modules stand in it, it is that prior itself.
-
-        Raises:
-            ValueError, OSError: no such level or depth, or a prior that cannot be loaded.
-        """
-        check_level("level", level, self.num_levels)
-        config, prior = self.config.prior_configs[level], getattr(self, f"prior_{level}")
-        most = config.num_hidden_layers
-        require(
-            is_integer(depth) and 0 < depth <= most, f"depth={depth!r} must be from 1 to {most}, the layers there are"
-        )
-        self.check_priors([level])
-        if prior is None:
-            return self._adapted_alone(self._source.load_prior(level, self._stored_config(level), self.device, depth))
-        with torch.device("meta"):
-            cut = JukeboxPrior(prior.config, depth)
-        kinds = {name: type(module) for name, module in prior.named_modules()}
-        if any(kinds.get(name) is not type(module) for name, module in cut.named_modules()):
-            return prior.eval()  # with modules of another's, such as adapters, which act whole or not at all
-        wanted = cut.state_dict().keys()
-        state = {name: tensor for name, tensor in prior.state_dict(keep_vars=True).items() if name in wanted}
-        cut.load_state_dict(state, assign=True)
-        return cut.eval()
-
-    def check_priors(self, levels: Iterable[int]) -> None:
-        """Refuse, before the first code, priors that could not be loaded when their turn comes.
-
-        Raises:
-            ValueError, OSError: in one sentence that names the folder and the cause.
-        """
-        here = {level: getattr(self, f"prior_{level}") for level in levels}
-        for level, prior in here.items():
-            if prior is not None:
-                check_in_memory(f"the prior of level {level}", prior)
-        away = [level for level, prior in here.items() if prior is None]
-        for level in away:
-            require(
-                self._source is not None,
-                f"the prior of level {level} was never built; use JukeboxModel.from_pretrained, or with_priors=True",
-            )
-        if away:
-            self._source.check_priors(away)
-
-    def source_files(self, levels: Iterable[int]) -> dict[str, list[Path]]:
-        """The files of the repository that decide how songs of these levels sound, by part; empty without one."""
-        return {} if self._source is None else self._source.files(levels)
-
     def _float32_tensors(self) -> Iterator[Tensor]:
         """The VQ-VAE's; of the priors, each knows its own."""
         yield from self.vqvae.parameters()
         yield from self.vqvae.buffers()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "JukeboxModel":
-        """A dtype that is asked for is that of priors which are loaded later, too."""
-        if self._source is not None and (dtype := asked_dtype(fn)) is not None:
-            self._source = replace(self._source, dtype=dtype)
-        return super()._apply(fn, *args, **kwargs)
-
-    def set_attn_implementation(
-        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
-    ) -> None:
-        """Choose "sdpa" or "eager" for every prior, or by part; also for those that are loaded later."""
-        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
-        self.config._attn_implementation = attn_implementation
-        names = [f"prior_{level}" for level in self.loaded_levels]
-        for name, chosen in attention_by_part(attn_implementation, self.config.attention_parts()).items():
-            if name in names:
-                getattr(self, name).set_attn_implementation(chosen)
 
     def resize_lyric_embeddings(self, new_size: int, **how: Any) -> None:
         """Make room for more lyric characters in every prior that reads them, as `JukeboxPrior` does for itself.
@@ -298,26 +144,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
             prior = self.prior(level)
             prior.resize_lyric_embeddings(new_size, **how)
             self.config.prior_configs[level] = prior.config
-
-    def release(self, level: int) -> None:
-        """Let a prior go: to the CPU's memory with `offload`, else freed, with its changes, unless `keep_loaded`."""
-        check_level("level", level, self.num_levels)
-        if self._source is not None:
-            self._lent.add(level)
-        self.take_back(level)
-
-    def take_back(self, level: int, offload: bool | None = None, keep_loaded: bool | None = None) -> None:
-        """As `release`, but a prior that somebody asked for, by `prior`, stays; arguments as in `generate`."""
-        if self.offload if offload is None else offload:
-            self._put_away([level])
-        elif level in self._lent and not (self.keep_loaded if keep_loaded is None else keep_loaded):
-            self._lent.discard(level)
-            setattr(self, f"prior_{level}", None)
-
-    def _put_away(self, levels: Iterable[int]) -> None:
-        for level in levels:
-            if (prior := getattr(self, f"prior_{level}")) is not None:
-                prior.to("cpu")
 
     @torch.no_grad()
     def generate(
@@ -395,7 +221,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         second = None
         if arguments.stereo:
             second = written_again(priors, batches, states, arguments.compute, hook)
-        songs = self._listen(batches, states, finest, arguments.return_codes, second)
+        songs = decoded_songs(self.vqvae, batches, states, finest, arguments.return_codes, second)
         return replace(songs, alignment=alignment, takes=takes and tuple(map(tuple, takes)))
 
     def stream(
@@ -585,7 +411,7 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         if arguments.return_alignment:
             follows = {"follow_lyrics": arguments.follow_lyrics}
             alignment = tuple(align_songs(priors, given, SongState.joined(states), **follows))
-        songs = self._listen(batches, states, min(asked[0].spans), arguments.return_codes)
+        songs = decoded_songs(self.vqvae, batches, states, min(asked[0].spans), arguments.return_codes)
         return replace(songs, alignment=alignment, repaint=tuple(scores))
 
     @torch.no_grad()
@@ -635,42 +461,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         """
         return score_songs(self, inputs, codes, level)
 
-    def _listen(
-        self,
-        batches: Sequence[SongBatch],
-        states: Sequence[SongState],
-        finest: int,
-        return_codes: bool,
-        second: Sequence[SongState] | None = None,
-    ) -> JukeboxGenerateOutput:
-        """Decode the finest level that was written, every song in its row; in stereo with the states of a `second`."""
-        hops = self.config.vqvae_config.hop_lengths
-        rows: dict[int, tuple[Tensor, int, list[Tensor], float]] = {}
-        for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
-            for index, song in enumerate(batch.songs):
-                codes = [own[index][: batch.plan.samples // hop] for own, hop in zip(state.codes, hops, strict=True)]
-                audio, correlation = self._decoded(codes[finest], finest), 1.0
-                if second is not None:
-                    again = second[number].codes[finest][index][: len(codes[finest])]
-                    wide = stereo_of(audio, self._decoded(again, finest))
-                    audio, correlation = wide.audio.T, wide.correlation
-                rows[song] = audio, state.seeds[index], codes, correlation
-        audio, seeds, codes, correlations = zip(*(rows[song] for song in sorted(rows)), strict=True)
-        levels, padded = zip(*codes, strict=True), pad_sequence(list(audio), batch_first=True)
-        return JukeboxGenerateOutput(
-            audio=padded if second is None else padded.transpose(1, 2),  # (B, S, 2) -> (B, 2, S)
-            audio_lengths=torch.tensor([len(samples) for samples in audio], device="cpu"),
-            seeds=torch.tensor(seeds, device="cpu"),
-            codes=tuple(pad_sequence(list(level), batch_first=True, padding_value=NOT_SAID) for level in levels)
-            if return_codes
-            else None,
-            correlation=None if second is None else torch.tensor(correlations, device="cpu"),
-        )
-
-    def _decoded(self, codes: Tensor, level: int) -> Tensor:
-        """The sound (S,) of the codes (T,) of a level."""
-        return self.vqvae.decode(codes[None].to(self.vqvae.device), level).audio_values[0, 0].float().cpu()
-
     def forward(self, *args: Any, **kwargs: Any) -> None:
         """Refused: no single pass makes a song.
 
@@ -690,68 +480,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         where = self._source.name_or_path, self._source.hub
         own = processor_of(self._source.config, *where, trusts=bool(self.is_remote_code()))
         return None if own is None else self.with_adapter_names(own)
-
-    # --- adapters ---
-
-    def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs: Any) -> Any:
-        """Sing with an adapter or a style from now on: new artists beside the old ones, or LoRA matrices.
-
-        An adapter repository of this package, or a style, is loaded beside those there are (`take_adapter`, whose
-        `weight` and `keep_base` may be given); `set_adapters` weighs them. A peft adapter of the whole model goes onto
-        the priors that it was trained on, as in transformers, and these then stay in memory.
-
-        Args:
-            peft_model_id: a folder, a style file, or a name on the Hub.
-            adapter_name: to call it by.
-            kwargs: of transformers, such as `adapter_kwargs`, with which files are fetched.
-
-        Raises:
-            ValueError: an adapter of another base, of one part alone, or of a name that is known.
-        """
-        hub = kwargs.get("adapter_kwargs") or {}
-        if peft_model_id is not None and is_adapter(str(peft_model_id), hub):
-            require(
-                not getattr(self, "_hf_peft_config_loaded", False),
-                f"{peft_model_id} is merged into matrices, but peft's adapters stand in their place; open the model "
-                f"again, without these",
-            )
-            said = {name: kwargs.pop(name) for name in ("weight", "keep_base") if name in kwargs}
-            unknown = sorted(set(kwargs) - {"adapter_kwargs"})
-            require(not unknown, f"load_adapter takes weight, keep_base and adapter_kwargs here, not {unknown[:1]}")
-            return self.take_adapter(str(peft_model_id), adapter_name, hub=hub, **said)
-        require(
-            self._adapters is None,
-            f"{peft_model_id} would stand in matrices that {', '.join(self.adapters)} are merged into; delete_adapter "
-            f"these first",
-        )
-        if peft_model_id is not None:
-            levels = adapted_levels(str(peft_model_id), kwargs.get("adapter_kwargs") or {})
-        else:
-            levels = range(self.num_levels)
-        self._keep(levels)
-        return super().load_adapter(peft_model_id, adapter_name, **kwargs)
-
-    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
-        """Put a new peft adapter on every prior; all of them then stay in memory."""
-        require(
-            self._adapters is None,
-            f"{', '.join(self.adapters)} are merged into the matrices; delete_adapter these before add_adapter",
-        )
-        self._keep(range(self.num_levels))
-        super().add_adapter(*args, **kwargs)
-
-    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
-        """As of any module; but peft, which looks for what to adapt here, finds the priors where none is in memory."""
-        asks = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]  # peft asks for nothing else of a model
-        if asks == "peft" and self._source is not None and not self.loaded_levels:
-            self._keep(range(self.num_levels))
-        return super().named_modules(*args, **kwargs)
-
-    def _keep(self, levels: Iterable[int]) -> None:
-        for level in levels:
-            check_level("a level of the adapter", level, self.num_levels)
-            self.prior(level)
-        self.keep_loaded = True
 
     # --- on disk ---
 
@@ -838,88 +566,6 @@ class JukeboxModel(KeepsFloat32, ReachesLaterPriors, CarriesAdapters, PreTrained
         # Whatever is missing, left over or misshapen was refused.
         return model, {kind: [] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
 
-    def save_pretrained(
-        self,
-        save_directory: str | PathLike[str],
-        push_to_hub: bool = False,
-        is_main_process: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        """Write the repository: root and generation configuration, and a folder per part; absent parts are copied.
-
-        Where the model was opened from a repository with a processor, lists of names and a card, these are written
-        too, unless the folder has some that fit; and so is the code of a repository that carries it. A model with
-        peft adapters writes only these, as in transformers.
-
-        Args:
-            save_directory: a folder, made if need be.
-            push_to_hub: also upload it.
-            is_main_process: False writes nothing.
-            kwargs: for every part's own `save_pretrained`, max_shard_size and variant; and, to upload, `repo_id` (else
-                the folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
-        """
-        folder = Path(save_directory)
-        repo_id = kwargs.pop("repo_id", folder.name)
-        check_saving(kwargs)
-        if not is_main_process:
-            return
-        if getattr(self, "_hf_peft_config_loaded", False):
-            super().save_pretrained(folder, push_to_hub=push_to_hub, **kwargs)
-            return
-        hub = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
-        kwargs = {name: value for name, value in kwargs.items() if name in PART_SAVING and value is not None}
-        require(
-            not (push_to_hub and "variant" in kwargs),
-            f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
-            f"with `hf upload`",
-        )
-        if self._adapters is not None and (own := self.own_processor()) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            own.save_pretrained(folder)  # with the names that adapters bring
-        if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
-            self._source.check_priors(copied)
-        for level in copied:
-            self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
-        folder.mkdir(parents=True, exist_ok=True)
-        with without_bars():
-            self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
-            for level in range(self.num_levels):
-                self._save_prior(level, folder, **kwargs)
-        self.generation_config.save_pretrained(folder)
-        if self._source is not None:
-            where = self._source.name_or_path, self._source.hub
-            write_companions(self.config, *where, folder, trusts=bool(self.is_remote_code()))
-        write_missing_card(self.config, self._source.name_or_path if self._source is not None else None, folder)
-        save_root_config(self.config, folder)
-        if getattr(self.config, "auto_map", None) or self.is_remote_code():
-            write_code(folder)
-        if self._source is not None and folder.resolve() == Path(self._source.name_or_path).resolve():
-            self._source = self._source.seen_now()
-        if push_to_hub:
-            sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
-            self.push_to_hub(repo_id, **hub, **sizes)
-
-    def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
-        name = f"prior_{level}"
-        if self._is_copied(level):
-            self._source.copy_prior(level, folder, **kwargs)
-        elif self._is_adapted(level):  # with the adapters, which it then needs no more
-            require(
-                not self._source.is_quantized(level),
-                f"{name} is quantized, so it cannot be written again with what adapters changed; keep them beside it",
-            )
-            self.lend(level).save_pretrained(folder / name, **kwargs)
-            self.take_back(level)
-        elif (prior := getattr(self, name)) is not None:
-            prior.save_pretrained(folder / name, **kwargs)
-
-    def _is_copied(self, level: int) -> bool:
-        """Whether a prior is saved as the repository has it: also int8, which transformers cannot write again."""
-        prior = getattr(self, f"prior_{level}")
-        if self._source is None or self._is_adapted(level):
-            return False
-        return prior is None or self._source.stores_int8(prior)
-
 
 def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str, Any]) -> JukeboxConfig:
     """The configuration to build: given, read from where it was said to be, or the repository's own."""
@@ -932,10 +578,3 @@ def _config_of(given: JukeboxConfig | str | PathLike[str] | None, root: dict[str
         f"config={type(given).__name__} must be a JukeboxConfig, or where its config.json is",
     )
     return copy.deepcopy(given)
-
-
-def save_root_config(config: JukeboxConfig, folder: Path) -> None:
-    """Write the root config.json; last, so that a folder with one is whole."""
-    config = JukeboxConfig.from_dict(config.to_dict())
-    config.architectures = [JukeboxModel.__name__]
-    config.save_pretrained(folder)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks.json_files import read_json
 from ..checks.repository_names import check_name
 from ..checks.validation import is_integer, is_number, require
-from ..files.checkpoint_files import find_quietly
+from ..files.checkpoint_files import find_fetched
 from ..files.loading_arguments import ADAPTER_FILE
 from ..files.safetensors_files import check_safetensors
 from .style_file import STYLE_FILE, AdapterBase, Style, read_style
@@ -222,6 +222,5 @@ def _no_adapter(name: str, hub: Mapping[str, Any]) -> str:
 
 
 def _find(name: str, file: str, hub: Mapping[str, Any]) -> Path | None:
-    again = {key: value for key, value in hub.items() if key != "force_download"}
-    found = find_quietly(name, file, **again)
+    found = find_fetched(name, file, **hub)
     return None if found is None else Path(found)

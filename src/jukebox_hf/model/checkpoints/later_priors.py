@@ -5,16 +5,21 @@ when it is loaded; and priors that are loaded because somebody brings weights fo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from ..checks.validation import require
+from ..configuration.configuration_fields import attention_by_part
+from ..files.weight_types import asked_dtype
 
 _OF_PRIOR = re.compile(r"prior_(\d+)\.")
 
 
 class ReachesLaterPriors:
-    """For a whole model, before `PreTrainedModel`; `prior`, `num_levels` and `_source` are its own."""
+    """For a whole model, before `PreTrainedModel`; `prior`, `num_levels`, `loaded_levels`, `_source` are its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,6 +56,23 @@ class ReachesLaterPriors:
         self._said_to_all.pop("_set_gradient_checkpointing", None)
         if enable:
             self._said_to_all["_set_gradient_checkpointing"] = (True, *args), kwargs
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> nn.Module:
+        """A dtype that is asked for is that of priors which are loaded later, too."""
+        if self._source is not None and (dtype := asked_dtype(fn)) is not None:
+            self._source = replace(self._source, dtype=dtype)
+        return super()._apply(fn, *args, **kwargs)
+
+    def set_attn_implementation(
+        self, attn_implementation: str | Mapping[str, str], allow_all_kernels: bool = False
+    ) -> None:
+        """Choose "sdpa" or "eager" for every prior, or by part; also for those that are loaded later."""
+        require(attn_implementation is not None, "attn_implementation=None chooses nothing; choose sdpa or eager")
+        self.config._attn_implementation = attn_implementation
+        names = [f"prior_{level}" for level in self.loaded_levels]
+        for name, chosen in attention_by_part(attn_implementation, self.config.attention_parts()).items():
+            if name in names:
+                getattr(self, name).set_attn_implementation(chosen)
 
     def tell(self, prior: nn.Module) -> nn.Module:
         """Say to a prior that was just loaded what was said to all."""

@@ -425,6 +425,11 @@ def find_quietly(name_or_path: str, file: str, subfolder: str = "", **hub: Any) 
     return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
 
+def find_fetched(name_or_path: str, file: str, **hub: Any) -> str | None:
+    """As `find_quietly`, but what was fetched by force a moment ago is not fetched again."""
+    return find_quietly(name_or_path, file, **{name: said for name, said in hub.items() if name != "force_download"})
+
+
 def _found(path: str | None, shard: str, name_or_path: str) -> str:
     require(path is not None, f"{name_or_path} lacks the shard {shard}; complete the download")
     return path
