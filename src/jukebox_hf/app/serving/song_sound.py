@@ -4,13 +4,12 @@ Flows in: a planned song and its codes. Flows out: samples, in order, the same a
 """
 
 import numpy as np
-import torch
 
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.data.streamed_audio import FORMATS_FROM_THE_FRONT
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
-from jukebox_hf.model.songs.streaming import PieceSizes
+from jukebox_hf.model.songs.streaming import PieceSizes, decode_stretch
 
 SERVED_PIECE_SECONDS = 0.2
 
@@ -30,11 +29,10 @@ class SongSound:
 
     def __init__(self, model: JukeboxModel, song: PlannedSongs) -> None:
         plan = song.batch.plan
-        self._model, self._finest = model, plan.levels[-1]
+        self._vqvae, self._finest = model.vqvae, plan.levels[-1]
         self._sizes = PieceSizes.of(model.config, plan, SERVED_PIECE_SECONDS, None)
-        self._hop = model.config.vqvae_config.hop_lengths[self._finest.level]
         self._given = 0  # codes that were decoded
-        self.num_samples = self._finest.total * self._hop
+        self.num_samples = self._finest.total * model.config.vqvae_config.hop_lengths[self._finest.level]
 
     @property
     def is_over(self) -> bool:
@@ -42,20 +40,14 @@ class SongSound:
 
     def is_ready(self, state: SongState) -> bool:
         """Whether the codes of the next piece are there, and those that its last samples depend on."""
-        return not self.is_over and len(state.codes[self._finest.level][0]) >= self._span()[1]
+        needed = min(self._stop() + self._sizes.ahead, self._finest.total)
+        return not self.is_over and len(state.codes[self._finest.level][0]) >= needed
 
-    @torch.no_grad()
     def next(self, state: SongState) -> np.ndarray:
         """The next piece: float32 (S,), not clamped."""
-        first, last = self._span()
-        stop = min(self._given + self._sizes.piece, self._finest.total)
-        codes = state.codes[self._finest.level][0][None, first:last].to(self._model.vqvae.device)
-        audio = self._model.vqvae.decode(codes, self._finest.level).audio_values[0, 0]
-        piece = audio[(self._given - first) * self._hop : (stop - first) * self._hop]
-        self._given = stop
-        return piece.float().cpu().numpy()
+        level, start, self._given = self._finest.level, self._given, self._stop()
+        return decode_stretch(self._vqvae, state.codes[level], level, start, self._given, self._sizes)[0].numpy()
 
-    def _span(self) -> tuple[int, int]:
-        """The codes that the next piece is decoded from."""
-        stop = min(self._given + self._sizes.piece, self._finest.total)
-        return max(self._given - self._sizes.reach, 0), min(stop + self._sizes.ahead, self._finest.total)
+    def _stop(self) -> int:
+        """The code behind the next piece."""
+        return min(self._given + self._sizes.piece, self._finest.total)

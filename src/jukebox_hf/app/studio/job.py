@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.convolution import level_reach
 from jukebox_hf.model.songs.song_state import SongState
+from jukebox_hf.model.songs.streaming import PieceSizes, decode_stretch
 
 
 class StoppedError(ValueError):
@@ -104,16 +104,13 @@ class JobProgress(Progress):
         """Decode what is new of the first song, as far as nothing that is to come can change it."""
         if not self._is_heard or level not in self._spans:
             return
-        codes, reach = state.codes[level][0], level_reach(model.config.vqvae_config, level)
+        reach, known = level_reach(model.config.vqvae_config, level), len(state.codes[level][0])
         heard = self._heard[1] if self._heard[0] == level else 0
-        known = len(codes)
         stop = known if known >= self._spans[level][1] else known - reach
         if stop <= heard:
             return
-        first, hop = max(heard - reach, 0), model.config.vqvae_config.hop_lengths[level]
-        with torch.no_grad():
-            audio = model.vqvae.decode(codes[None, first:].to(model.vqvae.device), level).audio_values[0, 0]
-        samples = audio.float().cpu().numpy()[(heard - first) * hop : (stop - first) * hop]
+        sizes = PieceSizes(piece=stop - heard, reach=reach, ahead=reach)
+        samples = decode_stretch(model.vqvae, state.codes[level][:1], level, heard, stop, sizes)[0].numpy()
         self._heard = level, stop
         self.pieces.put(HeardPiece(level, samples, model.config.sampling_rate))
 

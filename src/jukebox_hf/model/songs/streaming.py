@@ -6,7 +6,7 @@ writing no further than the finer one asks for. Draws depend on a code's place a
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -155,11 +155,22 @@ def _pieces(vqvae: JukeboxVQVAE, finest: _Level, state: SongState, sizes: PieceS
     level, total, hop = finest.plan.level, finest.plan.total, vqvae.config.hop_lengths[finest.plan.level]
     for start in range(0, total, sizes.piece):
         stop = min(start + sizes.piece, total)
-        first, last = max(start - sizes.reach, 0), min(stop + sizes.ahead, total)
-        state = finest.reach(state, last)
-        codes = torch.stack([own[first:last] for own in state.codes[level]]).to(vqvae.device)
-        audio = vqvae.decode(codes, level).audio_values[:, 0, (start - first) * hop : (stop - first) * hop]
-        yield SongPiece(start * hop, audio.float().cpu(), state)
+        state = finest.reach(state, min(stop + sizes.ahead, total))
+        yield SongPiece(start * hop, decode_stretch(vqvae, state.codes[level], level, start, stop, sizes), state)
+
+
+@torch.no_grad()
+def decode_stretch(
+    vqvae: JukeboxVQVAE, songs: Sequence[Tensor], level: int, start: int, stop: int, sizes: PieceSizes
+) -> Tensor:
+    """The sound (B, S) of the codes (T,) from `start` to `stop` of songs, decoded with those around them that count.
+
+    Behind `stop` these are `sizes.ahead` codes, or as many as there are.
+    """
+    first, hop = max(start - sizes.reach, 0), vqvae.config.hop_lengths[level]
+    codes = torch.stack([own[first : stop + sizes.ahead] for own in songs]).to(vqvae.device)
+    audio = vqvae.decode(codes, level).audio_values[:, 0, (start - first) * hop : (stop - first) * hop]
+    return audio.float().cpu()
 
 
 def _check_followable(
