@@ -88,6 +88,13 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(studio, word
     assert not list((studio.project.folder / "songs").glob("*.json"))
 
 
+def test_a_song_whose_length_is_not_said_is_held_to_what_the_studio_allows_too(project, words):
+    short = Studio(project, {}, RunOptions(device="cpu"), Limits(seconds=0.2))
+    del words["seconds"]
+    with pytest.raises(ValueError, match=r"seconds=0.5 is more than the 0.2 that this studio allows"):
+        short.sketch(words)
+
+
 def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(studio, words):
     studio.sketch(words).result()
     for act, said in (
@@ -208,6 +215,7 @@ def test_names_are_found_while_they_are_typed(studio):
         (("--batch-size", "0"), "--batch-size 0 must be 1 or more"),
         (("--backend", "foo"), "is none of auto, eager"),
         (("--device", "foo"), "--device foo cannot be used"),
+        (("--dtype", "foo"), "--dtype foo is none of keep, float32"),
     ],
 )
 def test_options_of_no_studio_are_refused_before_a_project_is_begun(
