@@ -100,6 +100,7 @@ class FinetuneRun:
         """What the run would take, measured in a few steps; nothing is written."""
         self._check_adapter_folder()
         found, choice = self._looked()
+        self.say("a few steps of every stage are measured; that takes a minute or more")
         estimate = estimate_run(self.request, self.config, self.levels, found, choice)
         check_disk(self.out, estimate["disk_bytes"])
         return estimate
@@ -198,7 +199,8 @@ class FinetuneRun:
             return {}
         if self.request.old_songs is not None:
             return self._given_old_songs()
-        self._tell(2, f"{self.request.replay} songs of old artists for each level, made by the model before it learns")
+        count = f"{self.request.replay} song{'s' * (self.request.replay != 1)}"
+        self._tell(2, f"{count} of old artists for each level, made by the model before it learns")
         folders = {}
         for level in self.levels:
             made = self.work.path / f"made_{level}"
@@ -303,7 +305,8 @@ class FinetuneRun:
 
     def _assembled(self, report: Mapping[str, Any]) -> None:
         kept = [level for level, one in report["levels"].items() if one["is_kept"]]
-        self._tell(6, f"a whole Jukebox with the new priors of levels {', '.join(kept)}, and a sample song")
+        new = f"new prior{'s' * (len(kept) != 1)} of level{'s' * (len(kept) != 1)} {', '.join(kept)}"
+        self._tell(6, f"a whole Jukebox with the {new}" + ", and a sample song" * (sample_seconds(self.request) > 0))
         if self.work.found("assembled") is None:
             priors = [self.work.path / f"prior_{level}" for level in kept]
             if report["method"] == "style":
