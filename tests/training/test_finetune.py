@@ -268,12 +268,15 @@ def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_se
 # --- styles and adapters ---
 
 
-def test_a_style_is_learnt_in_one_line_and_old_songs_stay_bit_for_bit(place, tmp_path):
+def test_a_style_is_learnt_in_one_line_and_old_songs_stay_bit_for_bit(place, tmp_path, capsys):
     said, request = [], request_of(place, method="style", learning_rate=None, levels=(1,))
     report = run_finetuning(request, tmp_path / "out", said.append)
     told = "\n".join(said)
     assert report["method"] == "style"
     assert "a vector for each new artist, all else frozen (style), level 1," in told
+    shown = capsys.readouterr().err
+    assert "Loading weights" not in shown
+    assert "Writing model shards" not in shown
     assert "no old songs are replayed, since all but the new artist stays as it is" in told
     base, mine = (JukeboxModel.from_pretrained(folder) for folder in (place / "whole", tmp_path / "out"))
     for level in (0, 1):

@@ -185,7 +185,7 @@ def _kind_of(folder: Path) -> str:
 
 def run(main: Callable[[], None]) -> int:
     """Run a command; whatever a user can cause becomes one sentence on stderr and exit code 2."""
-    with guarded_output(), _without_advice(), without_bars():
+    with guarded_output(), without_advice(), without_bars():
         try:
             main()
         except KeyboardInterrupt:
@@ -200,7 +200,7 @@ def run(main: Callable[[], None]) -> int:
 
 
 @contextmanager
-def _without_advice() -> Iterator[None]:
+def without_advice() -> Iterator[None]:
     """A context: transformers' loggers at ERROR, unless its verbosity was changed or `log_level` says more."""
     level = logging.get_verbosity()
     if level == logging.WARNING:

@@ -55,9 +55,11 @@ from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
+from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import put_priors
+from jukebox_hf.training.commands import without_advice
 from jukebox_hf.training.encode_dataset import encode_dataset
 from jukebox_hf.training.prior.prior_data import facts_of
 from jukebox_hf.training.prior.prior_sources import tokenizer_of
@@ -122,7 +124,7 @@ class FinetuneRun:
         if not self.work.path.exists():
             estimate = estimate_run(self.request, self.config, self.levels, found, choice, measures=False)
             check_disk(self.out, estimate["disk_bytes"])
-        with self.work.locked(run), contextlib.redirect_stdout(sys.stderr):
+        with self.work.locked(run), contextlib.redirect_stdout(sys.stderr), without_bars(), without_advice():
             if (done := self.work.found("done")) is not None:
                 require(
                     self.out.exists(),
