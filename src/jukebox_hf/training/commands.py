@@ -199,6 +199,13 @@ def run(main: Callable[[], None]) -> int:
     return 0
 
 
+def train_as_told(train: Callable[..., None], arguments: Sequence[Any], what: str) -> None:
+    """Train, and say at the end what lies where; the last of the arguments are those of the Trainer."""
+    train(*arguments)
+    if arguments[-1].should_save:
+        say_line(f"{arguments[-1].output_dir}: {what}")
+
+
 @contextmanager
 def without_advice() -> Iterator[None]:
     """A context: transformers' loggers at ERROR, unless its verbosity was changed or `log_level` says more."""
