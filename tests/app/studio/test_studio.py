@@ -9,9 +9,10 @@ import pytest
 import soundfile
 
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.studio.job import StoppedError
+from jukebox_hf.app.studio.job import News, StoppedError
 from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
+from jukebox_hf.app.studio.views import status_html
 
 
 def states(studio):
@@ -223,3 +224,9 @@ def test_options_of_no_studio_are_refused_before_a_project_is_begun(
 ):
     says_one_sentence(run_cli("studio", tmp_path / "project", *words), sentence)
     assert not (tmp_path / "project").exists()
+
+
+def test_a_song_whose_codes_are_all_there_is_told_to_be_put_into_files():
+    told = status_html("Sketching", News(2, 1.0, 0.0))
+    assert "Sketching: level 2, 100%, writing the files" in told
+    assert "about 12 s left" in status_html("Sketching", News(2, 0.5, 12.0))
