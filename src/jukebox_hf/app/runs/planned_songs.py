@@ -98,7 +98,7 @@ class PlannedSongs:
         return [min(len(own), samples // hop) for own, samples in pairs]
 
 
-def check_dtype(dtype: str | None) -> str:
+def read_song_dtype(dtype: str | None) -> str:
     """The dtype that is meant; None is as stored.
 
     Raises:
@@ -119,7 +119,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
             missing for, or a device that is not here.
     """
     require(bool(name), NO_MODEL)
-    dtype = check_dtype(dtype)
+    dtype = read_song_dtype(dtype)
     resolved = the_device(device)
     transformers.utils.logging.disable_progress_bar()
     stored = stored_dtype(name, revision=revision)
