@@ -38,7 +38,7 @@ def replica(model: str, jobs: str, key: str, device: str = "auto") -> ASGIApp:
     held = contextlib.ExitStack()
     held.enter_context(folder.held())
     atexit.register(held.close)
-    for job, _ in list(folder.recorded()):
+    for job, _ in list(folder.recorded(print)):
         folder.remove(job)
     served = open_served({"model": model, "revision": None, "dtype": None}, RunOptions(device=device))
     queue = JobQueue(folder, served, caps)

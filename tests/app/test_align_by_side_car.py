@@ -77,5 +77,5 @@ def test_formats_and_an_empty_folder_are_refused_before_a_model_is_opened(
     run_cli, song, says_one_sentence, monkeypatch
 ):
     monkeypatch.setattr("jukebox_hf.app.runs.planned_songs.open_model", lambda *_, **__: 1 / 0)
-    says_one_sentence(run_cli("align", song, "--out", "timed", "--format", "xyz"), "--format xyz must be out of lrc")
+    says_one_sentence(run_cli("align", song, "--out", "timed", "--format", "xyz"), "--format xyz is none of lrc")
     says_one_sentence(run_cli("align", song, "--out", ""), "--out is empty")

@@ -80,6 +80,15 @@ def test_a_recording_is_encoded_and_its_lyrics_may_lie_beside_it(run_cli, reposi
     assert content["seconds"] == pytest.approx(0.2, abs=0.003)
 
 
+def test_the_model_may_be_named_as_of_every_other_command(run_cli, repository, song, tmp_path):
+    codes = song / "song.codes.safetensors"
+    before, after = (tmp_path / name for name in ("before", "after"))
+    words = ("--lyrics-file", song / "song.json", "--format", "srt")
+    assert run_cli("align", repository, codes, *words, "--out", before).code == 0
+    assert run_cli("align", codes, "--model", repository, *words, "--out", after).code == 0
+    assert (after / "song.srt").read_bytes() == (before / "song.srt").read_bytes()
+
+
 def test_a_file_is_no_artist(run_cli, repository, recording, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("la")
@@ -111,7 +120,7 @@ def test_what_can_not_be_aligned_is_refused_in_a_sentence(
     out = ("--out", tmp_path / "out")
     says_one_sentence(run_cli(*align, tmp_path / "no.wav", *out), "no.wav is not a file; name codes, a song.json or")
     says_one_sentence(run_cli(*align, recording(), *out), "prompt.wav comes without lyrics; give them with")
-    says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "lrc,ass"), "must be out of lrc, srt, vtt")
+    says_one_sentence(run_cli(*align, song / "song.wav", *out, "--format", "lrc,ass"), "is none of lrc, srt, vtt")
     says_one_sentence(run_cli(*align, song / "song.wav", *out, "--layer", 31), "--layer and --head belong together")
     says_one_sentence(
         run_cli(*align, song / "song.wav", *out, "--layer", 30, "--head", 0),
@@ -145,6 +154,7 @@ def test_what_the_configuration_rules_out_is_refused_before_a_network_is_opened(
     says_one_sentence(run_cli(*align), "record.srt exists already")
     says_one_sentence(run_cli("align", repository, song / "song.wav", "--out", song / "song.json"), "name the folder")
     says_one_sentence(run_cli("align", repository, "a.wav", "b.wav", "--out", tmp_path), "b.wav is one word too many")
+    says_one_sentence(run_cli(*align, "--model", "tiny"), "--model tiny and the MODEL", "are both named")
     gone = run_cli("find-alignment-head", repository, song / "song.json", tmp_path / "gone.wav", "--dry-run")
     says_one_sentence(gone, "gone.wav is not there")
 

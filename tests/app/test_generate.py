@@ -283,7 +283,9 @@ def test_int8_songs_from_a_flag_and_from_a_quantized_repository_are_the_same(
 def test_an_int8_model_takes_no_other_dtype_and_needs_torchao(
     run_cli, repository, tmp_path, says_one_sentence, monkeypatch
 ):
-    assert run_cli("quantize", repository, tmp_path / "small").code == 0
+    done = run_cli("quantize", repository, tmp_path / "small")
+    assert done.code == 0
+    assert done.out.splitlines()[-1].startswith(f"{tmp_path / 'small'}: a copy with int8 matrices; sing: jukebox-hf")
     words = ("generate", "--model", tmp_path / "small", "--seconds", 0.1, "--levels", 2, "--out", tmp_path / "c.wav")
     says_one_sentence(run_cli(*words, "--dtype", "float32"), "--dtype float32 is not possible", "int8 already")
     assert run_cli(*words, "--dtype", "int8").code == 0

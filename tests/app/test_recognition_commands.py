@@ -171,6 +171,7 @@ def test_what_a_ctc_cannot_do_is_refused_in_a_sentence(
     says_one_sentence(run_cli("align", "tiny", path, *ctc, *out), "--ctc takes one SONG and no MODEL")
     says_one_sentence(run_cli("align", path, *ctc, *out, "--layer", 1, "--head", 1), "--layer is for a Jukebox")
     says_one_sentence(run_cli("align", path, *ctc, *out, "--song-seconds", 9), "--song-seconds is for a Jukebox")
+    says_one_sentence(run_cli("align", path, *ctc, *out, "--model", "tiny"), "--model is for a Jukebox")
     says_one_sentence(run_cli("align", path, *ctc, *out, "--no-strict"), "--no-strict is for a Jukebox")
     says_one_sentence(run_cli("align", recording(), *ctc, *out), "prompt.wav comes without lyrics; give them with")
     says_one_sentence(run_cli("align", path, "--ctc", tmp_path / "gone", *out), "is no folder here and cannot be")

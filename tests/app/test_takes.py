@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 
+from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.runs import sampled, song_takes
 from jukebox_hf.app.runs.song_folder import load_codes, save_codes
 from jukebox_hf.model.songs.level_sampler import LevelSampler
@@ -121,6 +122,22 @@ def test_a_stretch_is_sung_again_and_all_else_stays(chosen, repainted, codes_of,
     assert best["place"] == 1
     assert told["chosen_by"] == "following"
     assert isinstance(told["older"], float)
+
+
+def test_bars_of_a_stretch_end_where_it_ends_and_its_table_says_what_the_numbers_are(
+    chosen, run_cli, tmp_path, read_json, monkeypatch
+):
+    bars = {}
+    monkeypatch.setattr(Progress, "begin_level", lambda self, level, total, done: bars.update({level: (done, total)}))
+    done = run_cli("repaint", chosen, *STRETCH, "--takes", "2", "--seed", "91", "--out", tmp_path / "again.wav")
+    told = read_json(tmp_path / "again.json")["repaint"]
+    assert bars == {int(level): tuple(span) for level, span in told["changed_codes"].items()}
+    lines = done.out.splitlines()
+    (begin,) = (number for number, line in enumerate(lines) if line.endswith("s sung again"))
+    header, first, second, older = lines[begin + 1 : begin + 5]
+    assert header.split() == ["place", "seed", "bits", "per", "code", "of", "what", "follows"]
+    assert [first.split()[-1], second.split()[0]] == ["kept", "2"]
+    assert older.split() == ["as", "it", "was", f"{told['older']:.3f}"]
 
 
 def test_a_repainted_song_names_the_line_that_makes_it_again(repainted, run_cli, tmp_path, read_json):

@@ -48,7 +48,10 @@ def test_search_lists_close_artists_and_genres_of_each_level(run_cli, repository
     assert levels[0]["artists"][0] == {"name": "the_beatles", "id": 1}
     assert levels[2]["artists"][0] == {"name": "the beatles", "id": 1}
     code, said, _ = run_cli("labels", "search", repository, "celine dion")
-    assert "level 2 (lists v3)" in said
+    assert [line for line in said.splitlines() if line.startswith("level")] == [
+        "levels 0, 1 (lists v2)",
+        "level 2 (lists v3)",
+    ]
     assert "céline dion (2)" in said
     assert "c_line_dion (2)" in said
 

@@ -277,7 +277,7 @@ def test_lyrics_that_nobody_can_sing_in_time_are_refused(tmp_path):
         ("songs", {"test_fraction": 2}, "test_fraction=2 must be a number from 0 to 1"),
         ("songs", {"split": "test", "test_fraction": 0}, "holds none of its 12 songs; change test_fraction=0"),
         ("songs/0.flac", {}, "0.flac holds no songs; give a folder with metadata.csv"),
-        ("empty", {}, "empty holds no songs; give a folder with metadata.csv"),
+        ("empty", {}, "empty holds no songs; give a folder of recordings .WAV, FLAC"),
         ("a b/c d", {}, "is no folder, no file and no name on the Hub"),
         ("songs", {"streaming": True}, "streaming=True is for parquet files and the Hub"),
     ],

@@ -178,7 +178,7 @@ def test_an_unknown_name_is_warned_of_once_for_all_levels(tokenizer):
     assert [str(warning.message) for warning in caught] == [
         "artist='Frank Sinatre' is not listed in v2, read by levels 0 and 1 (close: 'frank_sinatra'); "
         "artist='Frank Sinatre' is not listed in v3, read by level 2 (close: 'frank sinatra'); "
-        "these levels take 'unknown' instead"
+        "these levels take 'unknown' instead (`jukebox-hf labels list` prints all names)"
     ]
 
 

@@ -19,7 +19,7 @@ from transformers.utils import logging
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.training import JukeboxPriorTrainingArguments, JukeboxVQVAETrainingArguments, train_prior, train_vqvae
-from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, without_advice
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
@@ -51,6 +51,15 @@ def test_by_default_activations_are_kept(tmp_path):
         arguments = JukeboxVQVAETrainingArguments(output_dir=str(tmp_path))
     assert not arguments.gradient_checkpointing
     assert not arguments.activation_checkpointing
+
+
+def test_whoever_waits_at_a_terminal_sees_how_far_training_is_and_a_log_file_has_no_bars(tmp_path, monkeypatch):
+    for is_terminal, is_hidden in ((True, False), (False, True)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        with without_advice():
+            assert JukeboxVQVAETrainingArguments(output_dir=str(tmp_path)).disable_tqdm is is_hidden
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert JukeboxVQVAETrainingArguments(output_dir=str(tmp_path), disable_tqdm=True).disable_tqdm
 
 
 def test_commands_show_neither_transformers_bars_nor_its_advice(tmp_path, tiny_vqvae_config, capfd):

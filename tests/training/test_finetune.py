@@ -207,8 +207,11 @@ def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, 
         run_finetuning(request, tmp_path / "none", said.append)
 
 
-def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path):
-    found = run_finetuning(request_of(place), tmp_path / "out", lambda line: None, dry_run=True)
+def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path, capsys):
+    said = []
+    found = run_finetuning(request_of(place), tmp_path / "out", said.append, dry_run=True)
+    assert said[-1].startswith("a few steps of every stage are measured")
+    assert "override" not in capsys.readouterr().err  # how songs are run that are not written
     assert set(found["stages"]) == {"codes", "replay", "level 1", "level 0", "sample"}
     assert found["seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.3)
     assert found["steps"] == {"1": 6, "0": 6}
@@ -265,12 +268,15 @@ def test_the_command_prints_what_to_type_next(place, story, run_cli, says_one_se
 # --- styles and adapters ---
 
 
-def test_a_style_is_learnt_in_one_line_and_old_songs_stay_bit_for_bit(place, tmp_path):
+def test_a_style_is_learnt_in_one_line_and_old_songs_stay_bit_for_bit(place, tmp_path, capsys):
     said, request = [], request_of(place, method="style", learning_rate=None, levels=(1,))
     report = run_finetuning(request, tmp_path / "out", said.append)
     told = "\n".join(said)
     assert report["method"] == "style"
-    assert "a vector for each new artist, all else frozen (style), levels 1" in told
+    assert "a vector for each new artist, all else frozen (style), level 1," in told
+    shown = capsys.readouterr().err
+    assert "Loading weights" not in shown
+    assert "Writing model shards" not in shown
     assert "no old songs are replayed, since all but the new artist stays as it is" in told
     base, mine = (JukeboxModel.from_pretrained(folder) for folder in (place / "whole", tmp_path / "out"))
     for level in (0, 1):

@@ -52,11 +52,12 @@ def test_the_vqvae_of_tiny_is_trained_on_by_name_in_bfloat16_on_a_cpu(run, tmp_p
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model_type"] == "jukebox_vqvae"
 
 
-def test_tiny_encodes_a_data_set_and_gives_its_vqvae_to_a_whole_jukebox(songs, tmp_path):
+def test_tiny_encodes_a_data_set_and_gives_its_vqvae_to_a_whole_jukebox(songs, tmp_path, capsys):
     assert encode_dataset.main([str(songs), str(tmp_path / "codes"), "--model", TINY, "--levels", "2"]) == 0
     assert list((tmp_path / "codes").glob("*.parquet"))
     priors = [f"{tiny_repository()}/prior_{level}" for level in range(3)]
     assert assemble.main([str(tmp_path / "whole"), "--vqvae", TINY, "--priors", *priors]) == 0
+    assert "a whole Jukebox; sing: jukebox-hf generate --model" in capsys.readouterr().out
     assert (tmp_path / "whole" / "config.json").is_file()
 
 

@@ -64,8 +64,9 @@ def refusal(words, capsys):
     return said
 
 
-def test_songs_become_a_model_with_trained_codebooks_and_measured_loudness(words, tmp_path):
+def test_songs_become_a_model_with_trained_codebooks_and_measured_loudness(words, tmp_path, capsys):
     assert main(words(test_fraction=0.4)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": a trained VQ-VAE")
     model = JukeboxVQVAE.from_pretrained(tmp_path / "run")
     assert not any(codebook.is_untrained for codebook in model.codebooks)
     assert 0.1 < model.config.l1_bandwidth < 0.3

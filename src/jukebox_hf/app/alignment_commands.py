@@ -19,22 +19,22 @@ from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_req
 from jukebox_hf.model.checks.text_input import check_here
 
 _ALIGNED_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
-_OF_PRIORS = ("song_seconds", "offset", "lyrics_from", "strict", "dtype")  # mean nothing to a CTC
+_OF_PRIORS = ("model", "song_seconds", "offset", "lyrics_from", "strict", "dtype")  # mean nothing to a CTC
 
 
 def add_alignment_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
     app.command(
         "align",
-        epilog="Examples: jukebox-hf align song.wav --out timed/  |  ... align my-jukebox record.wav --out timed/  |  "
-        "... align record.wav --ctc my-ctc --out timed/",
+        epilog="Examples: jukebox-hf align song.wav --out timed/  |  "
+        "... align record.wav --model my-jukebox --out timed/  |  ... align record.wav --ctc my-ctc --out timed/",
     )(
         as_command(
             align,
             "align",
             RunOptions,
             SongRequest,
-            only=(*_ALIGNED_WORDS, "strict", "revision", "dtype", "device", "force"),
+            only=(*_ALIGNED_WORDS, "model", "strict", "revision", "dtype", "device", "force"),
         )
     )
     app.command("find-alignment-head", epilog="Example: jukebox-hf find-alignment-head my-jukebox song.json --dry-run")(
@@ -54,7 +54,7 @@ def align(
         typer.Argument(
             metavar="[MODEL] SONG",
             help="SONG: codes, a song that jukebox-hf made, or a recording. MODEL: folder of a converted repository, "
-            "its name on the Hub, or tiny; may be left out for a song that jukebox-hf made.",
+            "its name on the Hub, or tiny, also as --model; may be left out for a song that jukebox-hf made.",
         ),
     ],
     *,
@@ -97,7 +97,7 @@ def align(
     require(out != "", "--out is empty; name the folder to write into")
     words = None if separate is None else separation_words(separate)
     if ctc is not None:
-        refused = [name for name in _OF_PRIORS if options[name] is not None]
+        refused = [name for name in _OF_PRIORS if options[name] not in (None, "")]
         refused += [name for name, value in (("layer", layer), ("head", head)) if value is not None]
         named = "no_strict" if refused[:1] == ["strict"] and options["strict"] is False else "".join(refused[:1])
         require(
@@ -110,11 +110,17 @@ def align(
         _say_aligned(_aligned_by_ctc(Path(check_here(song[0])), ctc, Path(out), format, words, options), as_json)
         return
     require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
+    named = options["model"] or None
+    require(
+        named is None or len(song) == 1,
+        f"--model {named} and the MODEL {song[0]} are both named; leave one of the two out",
+    )
     require((layer is None) == (head is None), "--layer and --head belong together; give both or neither")
     said = _said(options)
     path = Path(check_here(song[-1]))
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording, after the MODEL if any")
-    model, told, beside = (song[0], None, ()) if len(song) == 2 else model_of(path)
+    named = song[0] if len(song) == 2 else named
+    model, told, beside = model_of(path) if named is None else (named, None, ())
     revision = options["revision"] or told
     targets = plan_files(path, Path(out), format, options["force"])
     config = configuration_of(model, revision=revision)

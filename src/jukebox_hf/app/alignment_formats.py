@@ -76,7 +76,9 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     """
     formats = [spelt_format(name) for name in text.split(",") if name.strip()]
     unknown = sorted(set(formats) - set(LYRIC_FILE_FORMATS))
-    require(len(formats) > 0 and not unknown, f"--format {text} must be out of {', '.join(LYRIC_FILE_FORMATS)}")
+    require(
+        len(formats) > 0 and not unknown, f"--format {text} is none of {', '.join(LYRIC_FILE_FORMATS)}; choose some"
+    )
     stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
     endings = {"json": "alignment.json"}
     targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in LYRIC_FILE_FORMATS if name in formats}

@@ -20,7 +20,16 @@ from jukebox_hf.app.feature_commands import add_feature_commands
 from jukebox_hf.app.finetune_commands import add_finetune_commands
 from jukebox_hf.app.lyric_commands import add_lyric_commands
 from jukebox_hf.app.options import Json, in_lower_case
-from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_json, say_line, sentence_of
+from jukebox_hf.app.output import (
+    USER_ERRORS,
+    guarded_output,
+    say,
+    say_found,
+    say_json,
+    say_line,
+    sentence_of,
+    shell_word,
+)
 from jukebox_hf.app.recognition_commands import add_recognition_commands
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.serving_commands import add_serving_commands
@@ -224,8 +233,8 @@ def quantize(
     from jukebox_hf.conversion.quantize import quantize_repository as make
 
     found = make(_named(source), out, force=force, say=(lambda line: None) if as_json else say_line)
-    if as_json:
-        say_json(found)
+    line = f"{out}: a copy with int8 matrices; sing: jukebox-hf generate --model {shell_word(str(out))} --out song.wav"
+    say_found(found, as_json, line)
 
 
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")

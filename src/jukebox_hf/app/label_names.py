@@ -109,9 +109,10 @@ def known_names(repository: str) -> list[dict[str, Any]]:
 def search_in_words(found: list[dict[str, Any]]) -> str:
     """What `close_labels` gives, for people."""
     lines = []
-    for level in found:
-        lines.append(f"level {level['level']} (lists {level['version']})")
-        lines += [f"  {kind}: {_names(level[kind]) or 'none is close'}" for kind in LABEL_KINDS]
+    for version in dict.fromkeys(level["version"] for level in found):
+        own = [level for level in found if level["version"] == version]
+        lines.append(_levels({"levels": [level["level"] for level in own], "version": version}))
+        lines += [f"  {kind}: {_names(own[0][kind]) or 'none is close'}" for kind in LABEL_KINDS]
     return "\n".join(lines)
 
 

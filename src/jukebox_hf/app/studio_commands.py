@@ -50,6 +50,7 @@ def studio(
     import time
 
     from jukebox_hf.app.runs.device_choice import the_device
+    from jukebox_hf.app.runs.planned_songs import read_song_dtype
     from jukebox_hf.app.studio.launch import PageAddress, opened_page
     from jukebox_hf.app.studio.project import TREE_FILE
     from jukebox_hf.app.studio.project import Project as OpenProject
@@ -63,6 +64,7 @@ def studio(
     run.check()
     check_backend(run.backend)
     the_device(run.device)
+    read_song_dtype(model["dtype"])
     limits = Limits(max_seconds, max_takes, max_waiting, max_megabytes)
     with OpenProject.opened(project, model["model"] or (TINY if is_new else "")) as opened:
         own = Studio(opened, model, run, limits)

@@ -39,7 +39,8 @@ def export_named_style(
         style = import_module("jukebox_hf.training.share").export_style(model, artist, out, force=force)
     size, levels = out.stat().st_size, list(style.levels)
     found = {"file": str(out), "artist": artist, "levels": levels, "bytes": size, "base": style.base.to_dict()}
-    say_found(found, as_json, f"{out}: {artist}, levels {', '.join(map(str, levels))}, {size / 1000:.1f} kB")
+    named = f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}"
+    say_found(found, as_json, f"{out}: {artist}, {named}, {size / 1000:.1f} kB")
 
 
 def import_into_base(

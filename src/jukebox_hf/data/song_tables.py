@@ -386,7 +386,11 @@ def _recordings_alone(root: SourceFolder) -> SongTable:
             f"{sum(others.values())} of {len(files) + sum(others.values())} recordings in {folder} are not opened: "
             f"{named}; {cure} them to WAV, FLAC, OGG, Opus or MP3"
         )
-    require(len(files) > 0, f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give {_LAYOUT}")
+    require(
+        len(files) > 0,
+        f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give a folder of recordings (WAV, FLAC, OGG, "
+        f"Opus or MP3), {_LAYOUT}",
+    )
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
     return SongTable(names, files, {}, str(folder), WORD_COLUMNS, left_out)
 

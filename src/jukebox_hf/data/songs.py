@@ -234,7 +234,7 @@ def check_columns(missing: tuple[str, ...], where: str) -> None:
     require(
         not missing,
         f"{where} has no column {', '.join(missing)}; a prior needs artist, genre and lyrics for every song, so add "
-        f"what is missing",
+        f"what is missing, for recordings in a metadata.csv beside them",
     )
 
 

@@ -5,6 +5,7 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 
 import math
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,8 @@ class JukeboxTrainingArguments(TrainingArguments):
         )
         if is_on_cpu and (self.bf16 or self.bf16_full_eval):
             self.use_cpu = True  # transformers wants it said that bfloat16 is meant for the CPU
+        if self.disable_tqdm is None and sys.stderr.isatty():
+            self.disable_tqdm = False  # commands keep transformers quiet, which would hide the bar as well
         super().__post_init__()
         self._check_reports()
 

@@ -20,7 +20,7 @@ from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.training.commands import CONFIG_FILE, SentenceParser, run
+from jukebox_hf.training.commands import CONFIG_FILE, SentenceParser, run, say_whole
 from jukebox_hf.training.prior.label_lists import relabel
 from jukebox_hf.training.prior.lyric_alphabets import add_characters
 from jukebox_hf.training.prior.prior_collators import needs_words
@@ -43,7 +43,13 @@ def main(words: Sequence[str] | None = None) -> int:
         type=Path,
         help="priors, or whole Jukeboxes, finest level first",
     )
-    return run(lambda: assemble(**vars(parser.parse_args(words))))
+
+    def assemble_as_told() -> None:
+        told = parser.parse_args(words)
+        assemble(**vars(told))
+        say_whole(told.out)
+
+    return run(assemble_as_told)
 
 
 def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:

@@ -18,7 +18,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
-from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of
+from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of, shell_word
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.repository_names import PART_FOLDER
 from jukebox_hf.model.checks.validation import require
@@ -185,7 +185,7 @@ def _kind_of(folder: Path) -> str:
 
 def run(main: Callable[[], None]) -> int:
     """Run a command; whatever a user can cause becomes one sentence on stderr and exit code 2."""
-    with guarded_output(), _without_advice(), without_bars():
+    with guarded_output(), without_advice(), without_bars():
         try:
             main()
         except KeyboardInterrupt:
@@ -199,8 +199,20 @@ def run(main: Callable[[], None]) -> int:
     return 0
 
 
+def train_as_told(train: Callable[..., None], arguments: Sequence[Any], what: str) -> None:
+    """Train, and say at the end what lies where; the last of the arguments are those of the Trainer."""
+    train(*arguments)
+    if arguments[-1].should_save:
+        say_line(f"{arguments[-1].output_dir}: {what}")
+
+
+def say_whole(out: Path) -> None:
+    """Say where a whole Jukebox lies, and how it sings."""
+    say_line(f"{out}: a whole Jukebox; sing: jukebox-hf generate --model {shell_word(str(out))} --out song.wav")
+
+
 @contextmanager
-def _without_advice() -> Iterator[None]:
+def without_advice() -> Iterator[None]:
     """A context: transformers' loggers at ERROR, unless its verbosity was changed or `log_level` says more."""
     level = logging.get_verbosity()
     if level == logging.WARNING:

@@ -290,13 +290,14 @@ def _adapter_card(
     front = front_matter(**licence_of(base), has_adapters=True, base_model=on_hub, **relation)
     called = own.name or "the model that it was trained on"
     artist = f" --artist {json.dumps(artists[0], ensure_ascii=False)}" if artists else ""
+    named = f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}"
     text = f"""---
 {front.to_yaml()}
 ---
 
 # {name}
 
-LoRA adapters of a Jukebox, of levels {", ".join(map(str, levels))}. They belong to {called} and are refused by any
+LoRA adapters of a Jukebox, of {named}. They belong to {called} and are refused by any
 other model: `{ADAPTER_ROOT}` holds the digest of its weights. New artists: {", ".join(artists) or "none"}.
 
 ```bash

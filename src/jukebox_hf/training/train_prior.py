@@ -19,7 +19,7 @@ from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import check_fits_into, put_prior
 from jukebox_hf.training.checkpoints import check_fits
-from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, train_as_told
 from jukebox_hf.training.prior.label_lists import LABEL_CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
 from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
@@ -48,7 +48,7 @@ ARGUMENT_CLASSES = (
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_prior(*read_arguments(ARGUMENT_CLASSES, words)))
+    return run(lambda: train_as_told(train_prior, read_arguments(ARGUMENT_CLASSES, words), "a trained prior"))
 
 
 def train_prior(

@@ -18,7 +18,7 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAECon
 from jukebox_hf.model.configuration.presets import vqvae_preset
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import check_fits
-from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run
+from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, train_as_told
 from jukebox_hf.training.vqvae.bandwidth import measure_bandwidth, spread_windows
 from jukebox_hf.training.vqvae.vqvae_arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.vqvae.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
@@ -29,7 +29,7 @@ _LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train as the words of a command line say."""
-    return run(lambda: train_vqvae(*read_arguments(ARGUMENT_CLASSES, words)))
+    return run(lambda: train_as_told(train_vqvae, read_arguments(ARGUMENT_CLASSES, words), "a trained VQ-VAE"))
 
 
 ARGUMENT_CLASSES = (VQVAEModelArguments, AudioArguments, JukeboxVQVAETrainingArguments)

@@ -20,7 +20,7 @@ def test_a_recorded_job_is_there_again_and_an_unrecorded_one_is_removed(folder):
         folder.target(JOB, "wav")
         folder.record(JOB, TOLD)
         other = folder.target("job-ffffffffffffffff", "wav").folder
-        assert [name for name, _ in folder.recorded()] == [JOB]
+        assert [name for name, _ in folder.recorded(print)] == [JOB]
         assert not other.exists()
 
 
@@ -29,7 +29,7 @@ def test_a_removed_job_leaves_nothing_even_where_removing_was_cut_short(folder):
         folder.target(JOB, "wav")
         folder.record(JOB, TOLD)
         folder.remove(JOB)
-        assert list(folder.recorded()) == []
+        assert list(folder.recorded(print)) == []
         (folder.path / f"removed-{JOB}").mkdir()
     with folder.held():
         assert [path.name for path in folder.path.iterdir()] == ["lock"]
@@ -51,6 +51,7 @@ def test_a_folder_with_files_of_others_is_refused(folder):
 @pytest.mark.parametrize(
     "told",
     [
+        "no JSON",
         {},
         *(
             {"format": "jukebox-job-1", **TOLD, name: value}
@@ -61,13 +62,22 @@ def test_a_folder_with_files_of_others_is_refused(folder):
                 ("warnings", [1]),
                 ("error", [1]),
                 ("progress", "half"),
+                ("request", {"tempo": 3}),
             )
         ),
     ],
 )
-def test_a_record_that_nobody_here_wrote_is_refused(told, folder):
+def test_a_damaged_record_costs_that_job_alone_and_nothing_of_it_is_touched(told, folder):
+    said, damaged = [], "job-ffffffffffffffff"
     with folder.held():
-        folder.target(JOB, "wav")
-        (folder.path / JOB / "job.json").write_text(json.dumps(told))
-        with pytest.raises(ValueError, match="is not the record of a job"):
-            list(folder.recorded())
+        for name in (JOB, damaged):
+            folder.target(name, "wav")
+            folder.record(name, TOLD)
+        record = folder.path / damaged / "job.json"
+        record.write_text(told if isinstance(told, str) else json.dumps(told))
+        before = record.read_bytes()
+        assert [name for name, _ in folder.recorded(said.append)] == [JOB]
+        assert record.read_bytes() == before
+    (line,) = said
+    assert line.startswith("jukebox-hf: a job is left out: ")
+    assert damaged in line

@@ -9,9 +9,10 @@ import pytest
 import soundfile
 
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.studio.job import StoppedError
+from jukebox_hf.app.studio.job import News, StoppedError
 from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
+from jukebox_hf.app.studio.views import status_html
 
 
 def states(studio):
@@ -86,6 +87,13 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(studio, word
         act(studio, words).result()
     assert studio.project.tree.nodes == ()
     assert not list((studio.project.folder / "songs").glob("*.json"))
+
+
+def test_a_song_whose_length_is_not_said_is_held_to_what_the_studio_allows_too(project, words):
+    short = Studio(project, {}, RunOptions(device="cpu"), Limits(seconds=0.2))
+    del words["seconds"]
+    with pytest.raises(ValueError, match=r"seconds=0.5 is more than the 0.2 that this studio allows"):
+        short.sketch(words)
 
 
 def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(studio, words):
@@ -208,6 +216,7 @@ def test_names_are_found_while_they_are_typed(studio):
         (("--batch-size", "0"), "--batch-size 0 must be 1 or more"),
         (("--backend", "foo"), "is none of auto, eager"),
         (("--device", "foo"), "--device foo cannot be used"),
+        (("--dtype", "foo"), "--dtype foo is none of keep, float32"),
     ],
 )
 def test_options_of_no_studio_are_refused_before_a_project_is_begun(
@@ -215,3 +224,9 @@ def test_options_of_no_studio_are_refused_before_a_project_is_begun(
 ):
     says_one_sentence(run_cli("studio", tmp_path / "project", *words), sentence)
     assert not (tmp_path / "project").exists()
+
+
+def test_a_song_whose_codes_are_all_there_is_told_to_be_put_into_files():
+    told = status_html("Sketching", News(2, 1.0, 0.0))
+    assert "Sketching: level 2, 100%, writing the files" in told
+    assert "about 12 s left" in status_html("Sketching", News(2, 0.5, 12.0))

@@ -16,6 +16,7 @@ from jukebox_hf.app.finetuning.level_training import most_steps
 from jukebox_hf.app.finetuning.song_codes import replay_requests, replay_seconds
 from jukebox_hf.app.finetuning.song_survey import SongSurvey
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
+from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.runs.estimate import duration
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_runs import run_songs
@@ -170,8 +171,15 @@ def _singing(request: FinetuneRequest, songs: list[dict[str, Any]], lowest: int,
     levels = ",".join(str(level) for level in range(num_levels - 1, lowest - 1, -1))
     given = [{"kind": "generate", "name": f"song-{number}", "model": request.model, "levels": levels,
               "dtype": "keep"} | song for number, song in enumerate(songs)]  # fmt: skip
-    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True))
+    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True), _Unsaid())
     return sum(each["seconds"] for each in found)
+
+
+class _Unsaid(Progress):
+    """Nobody needs to hear, once for each level, how songs are run that are not written."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
 
 
 def _timed(run: Callable[[], Any]) -> float:

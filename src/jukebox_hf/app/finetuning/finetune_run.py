@@ -55,9 +55,11 @@ from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
+from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import put_priors
+from jukebox_hf.training.commands import without_advice
 from jukebox_hf.training.encode_dataset import encode_dataset
 from jukebox_hf.training.prior.prior_data import facts_of
 from jukebox_hf.training.prior.prior_sources import tokenizer_of
@@ -100,6 +102,7 @@ class FinetuneRun:
         """What the run would take, measured in a few steps; nothing is written."""
         self._check_adapter_folder()
         found, choice = self._looked()
+        self.say("a few steps of every stage are measured; that takes a minute or more")
         estimate = estimate_run(self.request, self.config, self.levels, found, choice)
         check_disk(self.out, estimate["disk_bytes"])
         return estimate
@@ -121,7 +124,7 @@ class FinetuneRun:
         if not self.work.path.exists():
             estimate = estimate_run(self.request, self.config, self.levels, found, choice, measures=False)
             check_disk(self.out, estimate["disk_bytes"])
-        with self.work.locked(run), contextlib.redirect_stdout(sys.stderr):
+        with self.work.locked(run), contextlib.redirect_stdout(sys.stderr), without_bars(), without_advice():
             if (done := self.work.found("done")) is not None:
                 require(
                     self.out.exists(),
@@ -198,7 +201,8 @@ class FinetuneRun:
             return {}
         if self.request.old_songs is not None:
             return self._given_old_songs()
-        self._tell(2, f"{self.request.replay} songs of old artists for each level, made by the model before it learns")
+        count = f"{self.request.replay} song{'s' * (self.request.replay != 1)}"
+        self._tell(2, f"{count} of old artists for each level, made by the model before it learns")
         folders = {}
         for level in self.levels:
             made = self.work.path / f"made_{level}"
@@ -303,7 +307,8 @@ class FinetuneRun:
 
     def _assembled(self, report: Mapping[str, Any]) -> None:
         kept = [level for level, one in report["levels"].items() if one["is_kept"]]
-        self._tell(6, f"a whole Jukebox with the new priors of levels {', '.join(kept)}, and a sample song")
+        new = f"new prior{'s' * (len(kept) != 1)} of level{'s' * (len(kept) != 1)} {', '.join(kept)}"
+        self._tell(6, f"a whole Jukebox with the {new}" + ", and a sample song" * (sample_seconds(self.request) > 0))
         if self.work.found("assembled") is None:
             priors = [self.work.path / f"prior_{level}" for level in kept]
             if report["method"] == "style":

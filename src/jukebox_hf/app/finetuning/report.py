@@ -83,12 +83,13 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
         report["method"], "all weights"
     )
     singer = request["artist"] or next(iter(new), "unknown")
-    steps = ", ".join(f"{found['steps']} steps" for found in kept.values())
+    steps = ", ".join(_counted(found["steps"], "step") for found in kept.values())
+    levels = f"level{'s' * (len(kept) != 1)} {', '.join(kept)}"
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
     text = f"""# {name}
 
-A Jukebox that was fine-tuned on {report["songs"]} songs ({report["seconds"] / 60:.3g} minutes) by
-`jukebox-hf finetune`: {how}, levels {", ".join(kept)}, {steps}. New names: {", ".join(new) or "none"}.
+A Jukebox that was fine-tuned on {_counted(report["songs"], "song")} ({report["seconds"] / 60:.3g} minutes) by
+`jukebox-hf finetune`: {how}, {levels}, {steps}. New names: {", ".join(new) or "none"}.
 {measured_table(report)}
 ## Use
 
@@ -107,6 +108,10 @@ song = pipeline("text-to-audio", model="{name}")({{"artist": {singer!r}}})
     return card
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def measured_table(report: Mapping[str, Any]) -> str:
     """What was measured before and after, as a part of a card."""
     request = report["request"]
@@ -114,7 +119,9 @@ def measured_table(report: Mapping[str, Any]) -> str:
             for level, found in report["levels"].items()
             for kind, what in (("new", "new songs"), ("old", "old artists")) if kind in found["before"]]  # fmt: skip
     old = "recordings" if request["old_songs"] else "made by the model before the training"
-    measured_on = f"{len(report['held_out'])} held-out songs" if report["held_out"] else "the songs that were learnt"
+    measured_on = (
+        _counted(len(report["held_out"]), "held-out song") if report["held_out"] else "the songs that were learnt"
+    )
     has_old = any("old" in found["before"] for found in report["levels"].values())
     others = f" and on songs of artists that the model\nknew before ({old}; not trained on)" if has_old else ""
     return f"""

@@ -166,7 +166,7 @@ def _lines(
     artists = Counter(song.artist for song in every)
     sung = sum(bool(song.lyrics.strip()) for song in every)
     lines = [
-        f"{len(every)} song{'s' * (len(every) != 1)} of {min(seconds):.4g} to {max(seconds):.4g} s, "
+        f"{len(every)} song{'s' * (len(every) != 1)} of {_lengths(seconds)} s, "
         f"{sum(seconds) / 60:.3g} minutes in all, by {_named(list(artists))}; {sung or 'none'} with lyrics",
         f"new names: {_named(new)}" if new else "no new names: the model knows them all",
     ]
@@ -178,6 +178,11 @@ def _lines(
     else:
         lines.append("no song can be held out, so what is measured is measured on the songs that are learnt")
     return lines
+
+
+def _lengths(seconds: Sequence[float]) -> str:
+    shortest, longest = f"{min(seconds):.4g}", f"{max(seconds):.4g}"
+    return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
 def _named(names: Sequence[str]) -> str:

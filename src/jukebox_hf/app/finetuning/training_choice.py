@@ -84,7 +84,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     )
     words = [
         f"{_METHOD_WORDS[method].format(rank=request.rank)}{short}",
-        f"levels {', '.join(map(str, levels))}",
+        f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}",
         f"{size} window{'s' * (size != 1)} at once" + f", {steps} times a step" * (steps > 1),
         *["activations computed again"] * again,
         "bfloat16" if bf16 else "float32",

@@ -92,7 +92,7 @@ class WorkFolder:
             self.mark(_RUN, run)
             return
         changed = [name for name in sorted(run.keys() | begun.keys()) if run.get(name) != begun.get(name)]
-        told = ", ".join(f"{name.replace('_', '-')} {_short(begun.get(name))}, now {_short(run.get(name))}"
+        told = "; ".join(f"{name.replace('_', '-')} {_short(begun.get(name))}, now {_short(run.get(name))}"
                          for name in changed[:3])  # fmt: skip
         require(
             not changed,
@@ -102,5 +102,7 @@ class WorkFolder:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "not said"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."

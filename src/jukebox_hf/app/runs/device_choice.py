@@ -20,7 +20,7 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.sampling.cpp_library import native_library, why_not_native
 
-NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, or one on the Hub"
+NO_MODEL = "--model is missing: name a converted repository, such as --model my-jukebox, one on the Hub, or tiny"
 _LEFT_FREE = 5  # a fifth, when more than one song is written: a run takes hours, and others may want some
 
 

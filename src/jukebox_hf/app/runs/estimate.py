@@ -105,7 +105,8 @@ def in_words(found: dict[str, Any]) -> str:
     """The estimate as lines for a person."""
     require(bool(found["levels"]), "nothing is planned")
     lines = [
-        f"level {level['level']}: {level['windows']} windows, {level['steps']:,} of {level['codes']:,} codes to write"
+        f"level {level['level']}: {level['windows']} window{'s' * (level['windows'] != 1)}, {level['steps']:,} of "
+        f"{level['codes']:,} codes to write"
         f"{', twice,' * ('times' in level) or ','} about {duration(level['seconds'])}, {level['memory_gb']:.3g} GB"
         for level in found["levels"]
     ]

@@ -98,6 +98,19 @@ class PlannedSongs:
         return [min(len(own), samples // hop) for own, samples in pairs]
 
 
+def read_song_dtype(dtype: str | None) -> str:
+    """The dtype that is meant; None is as stored.
+
+    Raises:
+        ValueError: a word that is none, or int8 where torchao is missing.
+    """
+    dtype = dtype or "keep"
+    require(dtype in TORCH_DTYPES, f"--dtype {dtype} is none of {', '.join(TORCH_DTYPES)}; choose one")
+    if dtype == "int8":
+        int8_config()
+    return dtype
+
+
 def open_model(name: str, *, revision: str | None = None, dtype: str | None = None, device: str = "auto") -> Any:
     """Open a repository quietly; priors are loaded when their level comes.
 
@@ -106,8 +119,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
             missing for, or a device that is not here.
     """
     require(bool(name), NO_MODEL)
-    dtype = dtype or "keep"
-    require(dtype in TORCH_DTYPES, f"--dtype {dtype} is none of {', '.join(TORCH_DTYPES)}; choose one")
+    dtype = read_song_dtype(dtype)
     resolved = the_device(device)
     transformers.utils.logging.disable_progress_bar()
     stored = stored_dtype(name, revision=revision)
@@ -310,7 +322,7 @@ def _take_one(
             arguments["levels"], state = _refined_levels(arguments["levels"], state, config)
             request = replace(request, levels=",".join(map(str, arguments["levels"])))
     if request.seconds is None and request.kind in ("generate", "continue"):
-        request = replace(request, seconds=_default_seconds(config) + _seconds_to_go_on_from(request, state, config))
+        request = replace(request, seconds=default_seconds(config) + _seconds_to_go_on_from(request, state, config))
     words = {name: getattr(request, name) for name in (*SONG_WORDS_OF_REQUESTS, "seed")}
     inputs = processor(words, seconds=request.seconds, prompt=prompt)
     said = read_generate_arguments(config, model.generation_config, None, arguments)
@@ -398,7 +410,7 @@ def with_words(request: SongRequest, model: JukeboxModel, processor: JukeboxProc
         request.kind == "generate",
         f"--lyrics {AUTO} writes the words of a new song, but {request.kind} goes on with one; give the words",
     )
-    seconds = request.song_seconds or request.seconds or _default_seconds(model.config)
+    seconds = request.song_seconds or request.seconds or default_seconds(model.config)
     said = {name: getattr(request, name) for name in ("artist", "genre", "seed")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of names, which are said once the song is planned
@@ -408,7 +420,7 @@ def with_words(request: SongRequest, model: JukeboxModel, processor: JukeboxProc
     return replace(request, lyrics=text, lyrics_written=True)
 
 
-def _default_seconds(config: JukeboxConfig) -> float:
+def default_seconds(config: JukeboxConfig) -> float:
     """As long as a song is by default, or as long as all songs were that a prior of shorter ones has learnt."""
     timed = [prior for prior in config.prior_configs if prior.has_timing]
     return next(

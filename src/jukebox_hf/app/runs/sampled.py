@@ -42,8 +42,7 @@ def listening(planned: PlannedSongs, progress: Progress) -> Iterator[Listeners]:
         nonlocal level_now
         if level != level_now:
             level_now = level
-            (total,) = (level_plan.total for level_plan in planned.batch.plan.levels if level_plan.level == level)
-            progress.begin_level(level, total, position)
+            progress.begin_level(level, _end(planned, level), position)
         progress.reach(position)
 
     try:
@@ -56,3 +55,11 @@ def listening(planned: PlannedSongs, progress: Progress) -> Iterator[Listeners]:
         ) from None
     finally:
         progress.end_level()
+
+
+def _end(planned: PlannedSongs, level: int) -> int:
+    """The code behind the last one that is written: the song's end, or that of a stretch that is sung again."""
+    if planned.repaint is not None:
+        return planned.repaint.spans[level].stop
+    (total,) = (level_plan.total for level_plan in planned.batch.plan.levels if level_plan.level == level)
+    return total

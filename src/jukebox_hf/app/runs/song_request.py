@@ -121,7 +121,8 @@ class SongRequest:
     )
     seconds: float | None = _song(
         None,
-        "Length of the audio in seconds, prompt included.",
+        "Length of the audio in seconds, prompt included (default: 20, or less for a model of shorter songs; "
+        "continue adds as much).",
         values.seconds_from(values.LEAST_SECONDS),
         commands=_WHOLE,
         is_inherited=False,

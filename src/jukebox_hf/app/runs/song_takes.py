@@ -152,10 +152,10 @@ def takes_in_words(sidecar: Mapping[str, Any]) -> list[str]:
         return []
     told = sidecar["repaint"]
     what = f"bits per code of {'what follows' if told['chosen_by'] == 'following' else 'the stretch'}"
-    lines = [f"  {told['from']:.3f} to {told['to']:.3f} s sung again; {what}, as it was: {told['older']:.3f}"]
+    lines = [f"  {told['from']:.3f} to {told['to']:.3f} s sung again", f"  place  seed        {what}"]
     for take in sorted(told["takes"], key=lambda take: take["place"]):
         lines.append(f"  {take['place']:5d}  {take['seed']:<10d} {take['value']:6.3f}{'  kept' * take['kept']}")
-    return lines
+    return [*lines, f"         as it was   {told['older']:6.3f}"]
 
 
 def _noted(partial: PartialFolder, state: SongState, told: Mapping[str, Any]) -> SongState:

@@ -205,10 +205,10 @@ class JobQueue:
     def load(self, say: Callable[[str], None]) -> None:
         """Take up all that is on the disk: who was unfinished goes on, bit for bit; who rests, rests.
 
-        Raises:
-            ValueError, OSError: a record that nobody here wrote.
+        Args:
+            say: a line for people, such as of a job whose record is damaged, which is left where it lies.
         """
-        for name, told in self.folder.recorded():
+        for name, told in self.folder.recorded(say):
             request = read_request(told["request"], f"{self.folder.path / name}")
             target = self.folder.target(name, request.format)
             job = ServedJob(

@@ -11,13 +11,15 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.runs.held_folder import HeldFolder
 from jukebox_hf.app.runs.partial_folder import json_file
 from jukebox_hf.app.runs.song_folder import SongTarget
+from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.serving.served_job import STATUSES
 from jukebox_hf.data.audio_io import suffix_of, write_bytes
 from jukebox_hf.model.checks.json_files import read_json
@@ -79,11 +81,13 @@ class JobsFolder:
         """
         write_bytes(self.path / job / _RECORD, json_file({"format": _JOB_FORMAT, **told}))
 
-    def recorded(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def recorded(self, say: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is written of each job, the oldest first; one that was never recorded is removed.
 
-        Raises:
-            ValueError: a job.json that nobody here wrote.
+        A damaged job.json costs that job alone: it is said, left out, and nothing of it is touched.
+
+        Args:
+            say: a line for people.
         """
         found = []
         for path in self.path.iterdir():
@@ -92,19 +96,10 @@ class JobsFolder:
             if not (path / _RECORD).is_file():  # killed before anybody was told of it
                 self.remove(path.name)
                 continue
-            told = read_json(path / _RECORD)
-            require(
-                told.get("format") == _JOB_FORMAT
-                and told.get("status") in STATUSES
-                and all(is_number(told.get(name)) for name in ("number", "created"))
-                and isinstance(told.get("request"), dict)
-                and isinstance(told.get("warnings", []), list)
-                and all(isinstance(line, str) for line in told.get("warnings", []))
-                and isinstance(told.get("error"), (str, type(None)))
-                and is_number(told.get("progress", 0.0)),
-                f"{path / _RECORD} is not the record of a job; remove {path}, or put it back",
-            )
-            found.append((path.name, told))
+            try:
+                found.append((path.name, _read_record(path / _RECORD)))
+            except (ValueError, OSError) as error:
+                say(f"jukebox-hf: a job is left out: {sentence_of(error)}")
         yield from sorted(found, key=lambda pair: pair[1]["number"])
 
     def remove(self, job: str) -> None:
@@ -122,3 +117,25 @@ class JobsFolder:
                 with contextlib.suppress(FileNotFoundError):  # a preview that gave way to the next
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """What a job.json tells.
+
+    Raises:
+        ValueError, OSError: nobody here wrote it, in one sentence.
+    """
+    told = read_json(path)
+    require(
+        told.get("format") == _JOB_FORMAT
+        and told.get("status") in STATUSES
+        and all(is_number(told.get(name)) for name in ("number", "created"))
+        and isinstance(told.get("request"), dict)
+        and isinstance(told.get("warnings", []), list)
+        and all(isinstance(line, str) for line in told.get("warnings", []))
+        and isinstance(told.get("error"), (str, type(None)))
+        and is_number(told.get("progress", 0.0)),
+        f"{path} is not the record of a job; remove {path.parent}, or put it back",
+    )
+    read_request(told["request"], str(path))
+    return told

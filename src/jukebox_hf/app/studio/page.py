@@ -24,6 +24,12 @@ from jukebox_hf.app.studio.studio import Studio
 ONE_AT_A_TIME = {"concurrency_id": "songs", "concurrency_limit": 1, "api_visibility": "private"}
 AT_ONCE = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 _TICK = 0.3  # seconds between two looks at a song that is being written
+_HELP = {  # what a page can do: the command line's own words tell of commands and of numbers by level
+    "lyrics": "All lyrics of the song, line by line.",
+    "artist": "Type, and close names appear. A mix is typed as NAME:0.7,NAME:0.3.",
+    "genre": "Type, and close names appear; or a mix, as of artists.",
+    "guidance_scale": "How hard the model listens to these words; 1 is off.",
+}
 FORM_WORDS = ("lyrics", "artist", "genre", "seconds", "seed", "guidance_scale", "prompt")  # of the form, in its order
 
 
@@ -67,12 +73,11 @@ class _Page:
         add_endpoints(studio, self.words, self.count)
 
     def _form(self) -> None:
-        """The words of a song. What each field means is said where it is declared."""
-        told = {name: SONG_OPTIONS[name].help for name in FORM_WORDS}
+        """The words of a song."""
         most = self.studio.limits.takes
         gr.Markdown("## Words")
         self.words = {
-            "lyrics": gr.Textbox(label="Lyrics", lines=5, max_lines=14, info=told["lyrics"], elem_id="lyrics"),
+            "lyrics": gr.Textbox(label="Lyrics", lines=5, max_lines=14, info=_HELP["lyrics"], elem_id="lyrics"),
             "artist": self._names("artist", "artists"),
             "genre": self._names("genre", "genres"),
         }
@@ -82,20 +87,20 @@ class _Page:
             self.words["seed"] = gr.Textbox(label="Seed", placeholder="new", max_lines=1, min_width=90, elem_id="seed")
         self.count = gr.Slider(1, most, value=min(3, most), step=1, label="Takes", elem_id="count")
         self.words["guidance_scale"] = gr.Slider(
-            1.0, 6.0, value=1.0, step=0.1, label="Guidance", info=told["guidance_scale"], elem_id="guidance"
+            1.0, 6.0, value=1.0, step=0.1, label="Guidance", info=_HELP["guidance_scale"], elem_id="guidance"
         )
         with gr.Accordion("Begin with a recording", open=False):
             self.words["prompt"] = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="prompt"
             )
-            gr.Markdown(told["prompt"] + " Seconds counts it in.")
+            gr.Markdown(SONG_OPTIONS["prompt"].help + " Seconds counts it in.")
         self.sketch = gr.Button("Sketch takes", variant="primary", elem_id="sketch")
 
     def _names(self, name: str, kind: str) -> gr.Dropdown:
         """Artists or genres, searched while somebody types; mixes and names that nobody lists may be typed too."""
         box = gr.Dropdown(
             choices=_found(self.studio, kind, ""), value=None, label=name.capitalize(), allow_custom_value=True,
-            info=SONG_OPTIONS[name].help, elem_id=name,
+            info=_HELP[name], elem_id=name,
         )  # fmt: skip
 
         def search(event: gr.KeyUpData) -> Any:

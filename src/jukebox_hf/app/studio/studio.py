@@ -20,7 +20,7 @@ from jukebox_hf.app.older_songs import inherited
 from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.partial_folder import PartialFolder
-from jukebox_hf.app.runs.planned_songs import open_model, open_processor
+from jukebox_hf.app.runs.planned_songs import default_seconds, open_model, open_processor
 from jukebox_hf.app.runs.requests import check_recording, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_folder import SongTarget
@@ -118,7 +118,7 @@ class Studio:
             takes: how many.
         """
         said = {"kind": "generate", **self._model, "levels": str(self.top), **_said(words)}
-        self._check_seconds(said.get("seconds"))
+        self._check_seconds(said.get("seconds", default_seconds(self.config)))
         if said.get("prompt"):
             self._check_recording(Path(said["prompt"]))
         return self._start(None, "generate", said, takes)
@@ -336,7 +336,7 @@ class Studio:
 
     def _check_seconds(self, seconds: Any) -> None:
         require(
-            seconds is None or not is_number(seconds) or seconds <= self.limits.seconds,
+            not is_number(seconds) or seconds <= self.limits.seconds,
             f"seconds={seconds} is more than the {self.limits.seconds:g} that this studio allows; ask for less, or "
             f"start it with --max-seconds",
         )

@@ -145,6 +145,8 @@ def status_html(text: str, news: News | None = None, is_error: bool = False) -> 
         role = "alert" if is_error else "status"
         return f'<p class="said{" error" * is_error}" role="{role}">{escaped(text)}</p>' if text else ""
     left = "" if news.seconds_left is None else f", about {duration(news.seconds_left)} left"
+    if news.share >= 1:
+        left = ", writing the files"
     level = "" if news.level is None else f" level {news.level},"
     return (
         f'<p class="said" role="status">{escaped(text)}:{level} {news.share:.0%}{left}</p>'

@@ -392,7 +392,10 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             if self._is_unlisted(kind, name, version):
                 levels.setdefault(version, []).append(each)
         sentences = [self._describe_unlisted(kind, name, version, own) for version, own in levels.items()]
-        warnings.warn(f"{'; '.join(sentences)}; these levels take 'unknown' instead", stacklevel=3)
+        warnings.warn(
+            f"{'; '.join(sentences)}; these levels take 'unknown' instead (`jukebox-hf labels list` prints all names)",
+            stacklevel=3,
+        )
 
     def _is_unlisted(self, kind: str, name: str, version: str) -> bool:
         words = self.vocabularies[version]
