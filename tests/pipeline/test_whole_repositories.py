@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoProcessor, pipeline
 
 import jukebox_hf
 from jukebox_hf import JukeboxModel, JukeboxPipeline, JukeboxProcessor, JukeboxTokenizer
+from jukebox_hf.app.label_names import listed_labels
 from jukebox_hf.conversion.convert_openai import OpenAIFiles, convert_openai
 from jukebox_hf.conversion.export_hub import export_hub
 
@@ -235,6 +236,14 @@ def test_a_model_converted_without_lists_sings_by_number(numbered, repository, m
     assert [codes.tolist() for codes in song["codes"]] == [codes[0].tolist() for codes in expected.codes]
     with pytest.raises(ValueError, match="artist='99999' is not listed"):
         by_number("la", artist="99999", strict=True)
+
+
+def test_names_by_number_are_listed_by_their_size(numbered):
+    for lists in listed_labels(str(numbered), None):
+        for kind in ("artists", "genres"):
+            ids = [row["id"] for row in lists[kind]["names"] if row["name"].isdecimal()]
+            assert ids == sorted(ids)
+            assert len(ids) > 10  # where the alphabet would put 10 before 2
 
 
 def test_a_repository_without_tokenizer_sings_by_number_too(repository, tmp_path, caplog):

@@ -150,7 +150,14 @@ def _names(rows: list[dict[str, Any]]) -> str:
 
 
 def _page(names: Mapping[str, int], skip: int, stop: int | None) -> dict[str, Any]:
-    return {"total": len(names), "names": _rows(sorted(names.items())[skip:stop])}
+    return {"total": len(names), "names": _rows(sorted(names.items(), key=_in_order)[skip:stop])}
+
+
+def _in_order(name_and_id: tuple[str, int]) -> tuple[bool, int, str]:
+    """Numbers by their size, then names by the alphabet."""
+    name, _ = name_and_id
+    is_number = name.isdecimal()
+    return not is_number, len(name) * is_number, name
 
 
 def _rows(names: Any) -> list[dict[str, Any]]:
