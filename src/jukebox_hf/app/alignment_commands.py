@@ -15,7 +15,7 @@ from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.recognition_commands import Separate
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.model.checks.text_input import check_here
 
 _ALIGNED_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
@@ -209,7 +209,7 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     from jukebox_hf.app.runs.lyric_files import read_lyrics
 
     words = {name: options[name] for name in _ALIGNED_WORDS if name in options and name != "lyrics_file"}
-    read_request(words)  # refuses what is no such word, before a model is opened
+    read_request(words, COMMAND_LINE)  # refuses what is no such word, before a model is opened
     file = options["lyrics_file"]
     cure = "write the lyrics that are sung into it"
     return {"lyrics": None if file is None else read_lyrics(file, cure=cure)["lyrics"], **words}

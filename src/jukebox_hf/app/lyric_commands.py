@@ -14,7 +14,7 @@ from jukebox_hf.app.output import say, say_json, say_line
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SongRequest, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SongRequest, read_request
 from jukebox_hf.model.checks.seeds import check_seed, seeds_from
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
@@ -80,7 +80,7 @@ def write_words(
     from jukebox_hf.model.songs.lyric_writing import writing_level
 
     words = {name: options[name] for name in _NAMES_TOLD}
-    read_request({**words, "lyrics": begin}, "the command")  # refuses what is no such word, before a model is opened
+    read_request({**words, "lyrics": begin}, COMMAND_LINE)  # refuses what is no such word, before a model is opened
     require(theme is None or writer is not None, "--theme is told to a --writer; name one, or use --begin")
     require(
         compare is None or not (begin or writer or out),

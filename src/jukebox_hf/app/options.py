@@ -1,7 +1,8 @@
 """One declaration of an option: a field of a dataclass becomes an option of each command that takes it.
 
-Flows in: dataclasses whose fields carry an `Option`. Flows out: functions whose signatures typer reads. Imports neither
-torch nor transformers, so that `--help` is quick.
+Flows in: dataclasses whose fields carry an `Option`: songs' in `runs/song_request.py`, runs' in `runs/run_options.py`,
+the server's in `serving/serve_options.py`. Flows out: functions whose signatures typer reads. Imports neither torch nor
+transformers, so that `--help` is quick.
 """
 
 import functools

@@ -23,10 +23,10 @@ def released(request):
 
 
 def _refused(make):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError) as error:
         make()
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 5, "what is too much is counted before it is read, not read first"
     assert len(str(error.value)) < 700
     assert "\n" not in str(error.value)
 

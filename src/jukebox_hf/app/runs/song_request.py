@@ -331,6 +331,7 @@ class SongRequest:
 
 
 SONG_OPTIONS: dict[str, SongOption] = options_of(SongRequest)
+COMMAND_LINE = "the command line"  # where a value stands, for sentences
 SONG_WORDS_OF_REQUESTS = tuple(name for name, option in SONG_OPTIONS.items() if option.is_word)
 
 

@@ -36,7 +36,7 @@ from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
-from jukebox_hf.app.runs.song_request import SongRequest, differences, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SongRequest, differences, read_request
 from jukebox_hf.app.runs.song_takes import asked_for
 from jukebox_hf.app.runs.song_values import numbers_at_once
 from jukebox_hf.data.audio_io import format_of, suffix_of
@@ -322,7 +322,7 @@ class _SongRun:
                 if song.given.get("kind") == "generate":
                     defaults["model"] = TINY
                 require(bool(song.given.get("model") or defaults.get("model")), NO_MODEL)
-                new.append((song.target, read_request(defaults | song.given)))
+                new.append((song.target, read_request(defaults | song.given, COMMAND_LINE)))
         return unfinished, finished, new
 
     def _recorded_groups(self) -> dict[str, list[tuple[str, SongRequest]]]:
@@ -378,7 +378,9 @@ class _SongRun:
         said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
         if song.given.get("lyrics") == AUTO and recorded.lyrics_written:
             said -= {"lyrics"}
-        wanted = replace(recorded, **{k: v for k, v in vars(read_request(song.given)).items() if k in said})
+        wanted = replace(
+            recorded, **{k: v for k, v in vars(read_request(song.given, COMMAND_LINE)).items() if k in said}
+        )
         different = differences(recorded, wanted)
         require(
             not different,

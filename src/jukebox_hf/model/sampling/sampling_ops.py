@@ -1,4 +1,4 @@
-"""From logits to a code: temperature, the cuts of `SamplingSettings`, and a draw that needs no generator.
+"""From logits to a drawn code: guidance, temperature, the cuts of `SamplingSettings`, and a draw without a generator.
 
 Flows in: logits (B, V) and one uniform per song, or noise per token. Flows out: one token per song (B,). All stays on
 the device.
