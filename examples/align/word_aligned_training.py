@@ -41,20 +41,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path, help="folder for songs, codes and models")
     parser.add_argument("--hours", type=float, default=1.0, help="of songs to train on")
-    parser.add_argument("--steps", type=int, default=240, help="of training, for each")
+    parser.add_argument("--steps", type=int, default=240, help="of training, for each; 0: the model as it is")
     parser.add_argument("--windows", type=int, default=48, help="of songs not heard before, to measure on")
     parser.add_argument("--sing", type=int, default=20, help="songs to sing and to have heard by the CTC")
     parser.add_argument("--ctc", help="repository of a speech recogniser, such as examples/ctc trains")
     said = parser.parse_args()
-    make_codes(said.run, "songs", said.hours, 21)
     make_codes(said.run, "unseen", max(0.01, said.windows / 600), 1021)
-    for folder, is_timed in ARMS.values():
+    arms = ARMS if said.steps else {}
+    if arms:
+        make_codes(said.run, "songs", said.hours, 21)
+    for folder, is_timed in arms.values():
         train(said.run, folder, is_timed, said.steps)
     recognizer = Transcriber.from_pretrained(said.ctc) if said.ctc else None
     print("| training | lyrics | bits per code | wrong letters cost | in windows | character errors sung |")
     print("|---|---|---:|---:|---:|---:|")
     untrained = {f"none, {name}": (located(TINY), is_timed) for name, (_, is_timed) in ARMS.items()}
-    trained = {name: (str(said.run / folder), is_timed) for name, (folder, is_timed) in ARMS.items()}
+    trained = {name: (str(said.run / folder), is_timed) for name, (folder, is_timed) in arms.items()}
     for name, (model, is_timed) in (untrained | trained).items():
         bits, cost = bits_per_code(model, said.run / "unseen-codes", said.windows, is_timed)
         errors = sung_errors(model, said.run / "unseen-codes", said.sing, is_timed, recognizer)

@@ -284,3 +284,28 @@ def test_the_commands_of_the_page_work_as_they_stand(run_cli, repository, song, 
     made = {path.name for path in (tmp_path / "timed").iterdir()}
     assert set(re.findall(r"`(song\.[\w.]+)`(?=[,| ].*\|.*\|)", page)) <= made
     assert {"record.html", "record.lrc", "record.words.lrc"} <= made
+
+
+@pytest.mark.parametrize("more", [(), ("--hop-fraction", "2=0.5")])
+def test_a_song_that_followed_its_words_is_aligned_in_the_windows_it_read(run_cli, repository, more, tmp_path):
+    words = "\n".join(f"row {number:02d}" for number in range(12))
+    done = run_cli(
+        "generate", "--model", repository, "--lyrics", words, "--artist", "the testers", "--seconds", "0.6",
+        "--levels", "2", "--seed", "5", "--follow-lyrics", *more, "--out", tmp_path / "song.wav",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "song.json").read_text(encoding="utf-8"))
+
+    def aligned(name):
+        done = run_cli("align", repository, tmp_path / "song.wav", "--out", tmp_path / name, "--format", "json")
+        assert done.code == 0, done.err
+        lines = json.loads((tmp_path / name / "song.alignment.json").read_text(encoding="utf-8"))["lines"]
+        return [(line["text"], line["start"], line["end"], line["confidence"]) for line in lines]
+
+    followed = aligned("followed")
+    sung = [tuple(line[name] for name in ("text", "start", "end", "confidence")) for line in told["lyrics"]]
+    assert len(sung) > 1
+    assert sung == followed[: len(sung)]
+    told["request"]["follow_lyrics"] = False
+    (tmp_path / "song.json").write_text(json.dumps(told), encoding="utf-8")
+    assert aligned("linear") != followed

@@ -100,7 +100,7 @@ def test_from_python_the_same_times_give_the_same_song(made, repository):
         (("--lyrics-file", "a.txt", "--lyric-times", "file"), "a.txt holds words without times"),
         (("--lyrics-file", "back.lrc", "--lyric-times", "file"), "back.lrc, line 2, goes back to 1 s after 2 s"),
         (("--lyrics-file", "gap.lrc", "--lyric-times", "file"), "gap.lrc, line 2, has words without a time ('lo')"),
-        (("--lyrics-file", "utf16.lrc"), "utf16.lrc, line 1, is not text in UTF-8; save it as UTF-8"),
+        (("--lyrics-file", "utf16.lrc"), "utf16.lrc is in UTF-16 or UTF-32"),
         (("--lyrics-file", "late.lrc", "--lyric-times", "file"), "go on to 70 s, but the song ends after"),
         (("--lyrics", "la", "--lyric-times", "0@0", "--lyrics-from", "0.1"), "both say when the lyrics begin"),
         (("--lyric-times", "0@0"), "given, but no lyrics; give the lyrics that they are of"),

@@ -180,7 +180,7 @@ def test_what_a_ctc_cannot_do_is_refused_in_a_sentence(
     words.write_text("row\n99 boats")
     says_one_sentence(run_cli("align", path, *ctc, *out), "record.txt, line 2, has '9', which", "spell it out")
     words.write_bytes("row\nfür".encode("latin-1"))
-    says_one_sentence(run_cli("align", path, *ctc, *out), "record.txt, line 2, is not text in UTF-8; save it as UTF-8")
+    says_one_sentence(run_cli("align", path, *ctc, *out), "record.txt, line 2, is not UTF-8 (byte 0xfc)")
     words.write_text("[Chorus]\n")
     says_one_sentence(run_cli("align", path, *ctc, *out), "record.txt holds nothing that is sung")
     words.write_text("row")

@@ -71,8 +71,8 @@ def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("row\nbóat".encode("latin-1"), "line 2, is not text in UTF-8"),
-        ("row".encode("utf-16"), "is not text in UTF-8"),
+        ("row\nbóat".encode("latin-1"), r"line 2, is not UTF-8 \(byte 0xf3\); save"),
+        ("row".encode("utf-16"), "is in UTF-16 or UTF-32"),
         ("row".encode("utf-16-le"), "line 1, holds a zero byte"),
     ],
 )

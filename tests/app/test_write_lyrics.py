@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
 from jukebox_hf import JukeboxModel, JukeboxProcessor
+from jukebox_hf.model.adapters.style_file import Style
+from jukebox_hf.training.share import base_of
 
 HOT = ("--temperature", 3)
 
@@ -186,3 +188,21 @@ def test_a_song_that_goes_on_is_told_its_words(run_cli, generate, tmp_path, says
     assert generate(tmp_path / "a.wav", "--levels", 2, "--lyrics", "la").code == 0
     done = run_cli("continue", tmp_path / "a.wav", "--lyrics", "auto", "--levels", 2, "--out", tmp_path / "b.wav")
     says_one_sentence(done, "--lyrics auto writes the words of a new song, but continue goes on with one")
+
+
+def test_an_adapter_writes_as_the_artist_it_brings(run_cli, repository, tmp_path):
+    model = JukeboxModel.from_pretrained(repository)
+    base, width = base_of(str(repository), model, [2]), model.config.prior_configs[2].hidden_size
+    rows = {"Eve Lark": 30 * torch.randn(width, generator=torch.Generator().manual_seed(0))}
+    style = tmp_path / "eve.safetensors"
+    style.write_bytes(Style({2: {"artist": rows}}, base, {"artist": ("Eve Lark",)}).to_bytes())
+    told = ("write-lyrics", "--model", repository, "--seed", 5, *HOT, "--json")
+
+    def bits(*words):
+        done = run_cli(*told, *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out)[0]["bits_per_character"]["as_written"]
+
+    own, half = (bits("--artist", "Eve Lark", "--adapter", f"{style}:{weight}") for weight in (1, 0.5))
+    assert len({own, half, bits("--artist", "The Testers")}) == 3
+    assert "Eve Lark" in run_cli(*told, "--artist", "Eve Lark").err

@@ -7,7 +7,7 @@ whole or not at all; or a table of heads, and a configuration with the best one.
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from jukebox_hf.app.runs.planned_songs import open_model, open_processor
 from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes
 from jukebox_hf.app.runs.song_making import decoded
-from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, without_replaced
-from jukebox_hf.app.runs.sung_lyrics import timed
+from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest, read_request, without_replaced
+from jukebox_hf.app.runs.sung_lyrics import read_as_written, timed
 from jukebox_hf.app.transcoding import find_codes
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
@@ -49,12 +49,14 @@ class KnownSong:
         state: its codes.
         recording: the file that sounds like it, if there is one.
         words: lyrics, artist, genre and place in the song, as `JukeboxProcessor` takes them, and its title.
+        request: what a song of jukebox-hf was made by; as if nothing was said for codes alone and for recordings.
     """
 
     path: Path
     state: SongState
     recording: Path | None
     words: Mapping[str, Any]
+    request: SongRequest = field(default_factory=SongRequest)
 
     @property
     def sung(self) -> dict[str, Any]:
@@ -99,7 +101,8 @@ def know_song(
         ValueError, OSError: what cannot be read, or has no lyrics.
     """
     require(path.is_file(), f"{path} is not a file; name codes, a song.json or a recording")
-    state, words, recording = None, {}, path if path.suffix.lower() in AUDIO_TYPES else None
+    state, words, request = None, {}, None
+    recording = path if path.suffix.lower() in AUDIO_TYPES else None
     has_codes = recording is None or path.with_name(f"{path.stem}.codes.safetensors").is_file()
     require(
         separate is None or not has_codes,
@@ -121,7 +124,7 @@ def know_song(
     require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
     if state is None:
         state = _encoded(_sound(recording, model.config.sampling_rate, separate, out), recording, model)
-    return KnownSong(path, state, recording, words)
+    return KnownSong(path, state, recording, words, read_request(request or {}))
 
 
 def align_files(
@@ -147,7 +150,8 @@ def align_files(
         next(iter(targets.values())).parent, 1_000_000 + (2 * song.recording.stat().st_size if song.recording else 0)
     )
     layer, head = chosen
-    found = model.align(processor(song.sung), song.state, layer=layer, head=head)[0]
+    read = read_as_written(song.request, processor.lyric_level)
+    found = model.align(processor(song.sung), song.state, layer=layer, head=head, **read)[0]
     facts = {"layer": found.layer, "head": found.head}
     lyrics = timed(found, song.words["lyrics"], processor)
     note = f"{song.words.get('genre') or ''} · lyrics timed by layer {found.layer}, head {found.head}".strip(" ·")

@@ -24,7 +24,7 @@ _NAMES_TOLD = ("artist", "genre")
 
 def add_lyric_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the command line."""
-    only = ("model", "revision", "dtype", *_NAMES_TOLD, "strict", "seed", "device", "force")
+    only = ("model", "revision", "dtype", "adapter", *_NAMES_TOLD, "strict", "seed", "device", "force")
     app.command(
         "write-lyrics",
         epilog="Examples:  jukebox-hf write-lyrics --model my-jukebox --artist 'Alan Jackson' --genre Country --out "
@@ -66,6 +66,7 @@ def write_words(
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.lyric_files import read_lyrics
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
+    from jukebox_hf.app.runs.song_adapters import read_song_adapters
     from jukebox_hf.app.written_lyrics import (
         Wish,
         bits_in_words,
@@ -97,7 +98,8 @@ def write_words(
     text = None if compare is None else read_lyrics(compare, cure="write some into it")["lyrics"]
     name, revision = options["model"] or TINY, options["revision"]
     config = configuration_of(name, revision=revision)
-    processor = open_processor(config, name, revision)
+    adapters = read_song_adapters(options["adapter"] or ())
+    config, processor = adapters.told_to(config, open_processor(config, name, revision))
     require(processor.lyric_level is not None, f"{name} reads no lyrics, so it sings no words; use a model with lyrics")
     if options["strict"] is not False:
         check_listed([words], processor.tokenizer, config)
@@ -107,8 +109,9 @@ def write_words(
     wish = Wish(
         words["artist"] or "unknown", words["genre"] or "unknown", begin, characters, temperature, top_k, top_p, seeds
     )
-    model = open_model(name, revision=revision, dtype=options["dtype"], device=options["device"]) if can_tell else None
-    if model is not None:
+    model = None
+    if can_tell:
+        model = adapters.put_on(open_model(name, revision=revision, dtype=options["dtype"], device=options["device"]))
         model.prior(processor.lyric_level)  # so that it is read once, and stays until all is told
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         if text is not None:

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from jukebox_hf.model.checks.file_kinds import check_file, refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import MAX_PATH, check_lyric_text, check_text, check_words
+from jukebox_hf.model.checks.text_input import MAX_PATH, check_lyric_text, check_text, check_words, utf8_text
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.lyric_structure import with_new_lines
 
@@ -121,20 +121,7 @@ def read_listed_text(path: Path, wanted: str = "a list of songs") -> str:
     check_file(path, _MOST_LIST_BYTES)
     content = path.read_bytes()
     refuse_kind(path, content[:512], wanted=wanted, cure="name a text file in UTF-8")
-    require(
-        not content.startswith((b"\xff\xfe", b"\xfe\xff")),
-        f"{path} is in UTF-16 or UTF-32, as spreadsheets write 'Unicode text'; save it as UTF-8",
-    )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}, is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8"
-        ) from None
-    zero = text.find("\0")
-    require(zero < 0, f"{path}, line {text.count(chr(10), 0, zero) + 1}, holds a zero byte; save the file as UTF-8")
-    return text
+    return utf8_text(path, content)
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[ListedRow]:

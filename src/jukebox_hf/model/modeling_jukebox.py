@@ -342,11 +342,13 @@ class JukeboxModel(
         layer: int | None = None,
         head: int | None = None,
         follow_lyrics: bool = False,
+        hop_fraction: float | None = None,
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
         if (level := lyric_level(self.config)) in self.loaded_levels:
             check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
-        return align_songs(self, inputs, codes, layer=layer, head=head, follow_lyrics=follow_lyrics)
+        read = {"follow_lyrics": follow_lyrics, "hop_fraction": hop_fraction}
+        return align_songs(self, inputs, codes, layer=layer, head=head, **read)
 
     @torch.no_grad()
     def repaint(
@@ -409,8 +411,9 @@ class JukeboxModel(
         states = [batch.state for batch in batches]
         alignment = None
         if arguments.return_alignment:
-            follows = {"follow_lyrics": arguments.follow_lyrics}
-            alignment = tuple(align_songs(priors, given, SongState.joined(states), **follows))
+            fraction = arguments.hop_fractions.get(lyric_level(self.config))
+            read = {"follow_lyrics": arguments.follow_lyrics, "hop_fraction": fraction}
+            alignment = tuple(align_songs(priors, given, SongState.joined(states), **read))
         songs = decoded_songs(self.vqvae, batches, states, min(asked[0].spans), arguments.return_codes)
         return replace(songs, alignment=alignment, repaint=tuple(scores))
 

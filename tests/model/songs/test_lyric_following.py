@@ -8,7 +8,6 @@ import torch
 from transformers import GenerationConfig
 
 from jukebox_hf import JukeboxConfig, JukeboxModel
-from jukebox_hf.model.alignment.alignment_paths import forward_path
 from jukebox_hf.model.inputs.labels import LevelLabels, window_inputs
 from jukebox_hf.model.inputs.lyric_characters import LyricEncoding
 from jukebox_hf.model.inputs.lyric_windows import SongTiming
@@ -19,7 +18,6 @@ from jukebox_hf.model.songs.lyric_following import (
     first_knot,
     heard_labels,
     paced,
-    path_end,
     reached_character,
 )
 from jukebox_hf.model.songs.song import SongBatch, sample_song
@@ -85,14 +83,6 @@ def test_windows_read_around_what_an_uneven_singer_sings_where_the_linear_guess_
 def follower_columns(follower, window, prior):
     told = paced(follower._labels[0], follower._knots[0])
     return told.window_characters(window.start * prior.config.hop_length)
-
-
-def test_the_end_of_the_path_is_that_of_the_whole_path():
-    generator = np.random.default_rng(0)
-    for rows, columns in ((1, 1), (1, 5), (7, 1), (12, 9), (40, 30), (200, 12)):
-        for _ in range(20):
-            gains = np.maximum(generator.normal(-0.5, 1.5, (rows, columns)), 0).astype(np.float32)
-            assert path_end(gains) == forward_path(gains)[-1]
 
 
 def test_where_attention_shows_nothing_nobody_has_got_anywhere():

@@ -15,7 +15,7 @@ from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_req
 from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
 from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import check_here, check_text
+from jukebox_hf.model.checks.text_input import check_here, check_text, utf8_text
 from jukebox_hf.model.checks.validation import require
 
 DEFAULT_SECONDS = 20.0
@@ -85,14 +85,7 @@ def read_text(path: Path, wanted: str, cure: str) -> str:
         f"{path} is a document of Word, or another packed file; save what it says as text in UTF-8",
     )
     refuse_kind(path, content[:512], wanted=wanted, cure=cure)
-    try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}, is not text in UTF-8; save it as UTF-8") from None
-    zero = text.find("\0")
-    require(zero < 0, f"{path}, line {text.count(chr(10), 0, zero) + 1}, holds a zero byte; save it as UTF-8")
-    return text
+    return utf8_text(path, content).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_recording(path: str) -> None:

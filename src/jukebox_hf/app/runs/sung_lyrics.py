@@ -4,9 +4,11 @@ Flows in: an alignment, or codes and words. Flows out: `TimedLyrics`.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest
+from jukebox_hf.app.runs.song_values import by_level
 from jukebox_hf.model.alignment.alignment import SongAlignment
 from jukebox_hf.model.alignment.alignment_times import CharacterTimes, TimedLyrics, time_lyrics
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
@@ -19,6 +21,13 @@ def timed(found: SongAlignment, text: str, processor: JukeboxProcessor) -> Timed
     offsets = processor.encode_lyrics(text).offsets
     times = CharacterTimes(offsets, found.starts, found.ends, found.confidences, found.is_seen, found.is_read)
     return time_lyrics(text, times, found.seconds)
+
+
+def read_as_written(request: SongRequest, level: int) -> dict[str, Any]:
+    """How the windows of a song read its words while it was written, by the names of `JukeboxModel.align`."""
+    fraction = by_level("hop_fraction", request.hop_fraction, float)
+    fraction = fraction.get(level) if isinstance(fraction, Mapping) else fraction
+    return {"follow_lyrics": request.follow_lyrics, "hop_fraction": fraction}
 
 
 def sung_lyrics(
@@ -68,5 +77,5 @@ def _of_one(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what there is to say of the words was said before the first step
         inputs = processor({name: getattr(request, name) for name in SONG_WORDS_OF_REQUESTS})
-        (found,) = model.align(inputs, own, follow_lyrics=request.follow_lyrics)
+        (found,) = model.align(inputs, own, **read_as_written(request, processor.lyric_level))
     return timed(found, request.lyrics, processor)

@@ -1,15 +1,14 @@
 """The best monotonic path (Viterbi) through a matrix of attention, and where it passes each character.
 
 Flows in: how much every code looks at every character, (T, C). Flows out: for every character the rows in which it is
-sung. Numpy only. Dynamic programming over rows and characters, as in dynamic time warping (Sakoe and Chiba 1978), with
-two freedoms that songs need: a row may belong to nobody (a pause), and a character may get no row (it was swallowed).
+sung. Numpy only. A row may belong to nobody (a pause), and a character may get no row (it was swallowed).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..songs.lyric_following import SKIP_COST
+from ..songs.monotonic_paths import forward_path
 
 _LONGEST_UNSEEN = 3.0  # a character that no row shows lasts at most this many times as long as one that is seen
 
@@ -58,35 +57,6 @@ def locate_characters(evidence: np.ndarray, diffuse: float) -> CharacterRows:
         confidences[character] = np.clip((mass - chance) / (1 - chance), 0.0, 1.0)
     _lay_unseen(starts, ends, is_seen, num_rows)
     return CharacterRows(starts, ends, confidences, is_seen)
-
-
-def forward_path(gains: np.ndarray) -> np.ndarray:
-    """The monotonic path (T,) of the greatest total gain: a character per row; it may begin and stop anywhere.
-
-    Args:
-        gains: (T, C), 0 or more, log-likelihood ratio of each character in each row.
-    """
-    num_rows, num_characters = gains.shape
-    indices = np.arange(num_characters)
-    skip_costs = SKIP_COST * indices.astype(np.float32)
-    backpointers = np.zeros((num_rows, num_characters), np.int32)
-    best = gains[0].copy()
-    for row in range(1, num_rows):
-        # A jump from j < i costs SKIP_COST per character between: best[j] + skip_costs[j] - skip_costs[i - 1].
-        candidates = best + skip_costs
-        highest = np.maximum.accumulate(candidates)
-        argmax = np.maximum.accumulate(np.where(candidates == highest, indices, 0))
-        best_jump = np.full(num_characters, -np.inf, np.float32)
-        best_jump[1:] = highest[:-1] - skip_costs[:-1]
-        is_jump = best_jump > best
-        backpointers[row] = indices
-        backpointers[row, is_jump] = argmax[np.flatnonzero(is_jump) - 1]
-        best = np.where(is_jump, best_jump, best) + gains[row]
-    path = np.zeros(num_rows, np.int64)
-    path[-1] = int(best.argmax())
-    for row in range(num_rows - 1, 0, -1):
-        path[row - 1] = backpointers[row, path[row]]
-    return path
 
 
 def _lay_unseen(starts: np.ndarray, ends: np.ndarray, is_seen: np.ndarray, num_rows: int) -> None:

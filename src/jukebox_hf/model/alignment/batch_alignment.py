@@ -13,14 +13,12 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..inputs.labels import LevelLabels
 from ..inputs.song_inputs import read_songs
-from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch, check_timing
 from ..songs.song_batches import batch_size, level_labels, song_samples, warn_of_other_lengths
 from ..songs.song_codes import Codes, read_codes, state_of
-from ..songs.song_plan import check_follows, level_windows
+from ..songs.song_plan import TOP_HOP_FRACTION, check_follows, level_windows
 from ..songs.song_state import SongState
-from ..songs.windows import Window
 from .alignment import SongAlignment, align_song
 
 
@@ -46,6 +44,7 @@ def align_songs(
     layer: int | None = None,
     head: int | None = None,
     follow_lyrics: bool = False,
+    hop_fraction: float | None = None,
 ) -> list[SongAlignment]:
     """Align songs whose codes are known, generated or encoded from recordings.
 
@@ -55,6 +54,7 @@ def align_songs(
         codes: of at least the level with lyrics, as `generate` takes them.
         layer, head: instead of the configuration's.
         follow_lyrics: windows read what they read while such songs were written.
+        hop_fraction: of the level with lyrics, as those songs were written with; None: as the original's.
 
     Raises:
         ValueError: inputs, codes or times that do not fit, in one sentence.
@@ -65,18 +65,16 @@ def align_songs(
     try:
         if follow_lyrics:
             check_follows(prior.config)
-            songs = [(own, _followed(prior, own, labels), upper) for own, labels, upper in songs]
-        return [align_song(prior, own, labels, layer=layer, head=head) for own, labels, _ in songs]
+            hop_fraction = TOP_HOP_FRACTION if hop_fraction is None else hop_fraction
+        found = []
+        for own, labels, _ in songs:
+            windows = None if hop_fraction is None else level_windows(prior.config, len(own), hop_fraction)
+            labels = heard_labels(prior, own, labels, windows) if follow_lyrics else labels
+            found.append(align_song(prior, own, labels, windows=windows, layer=layer, head=head))
+        return found
     finally:
         del prior
         model.take_back(level)
-
-
-def _followed(
-    prior: JukeboxPrior, codes: Tensor, labels: LevelLabels, windows: Sequence[Window] | None = None
-) -> LevelLabels:
-    """The labels of a song that followed its lyrics, in these windows or in those that are planned by default."""
-    return heard_labels(prior, codes, labels, windows or level_windows(prior.config, len(codes)))
 
 
 def labelled_codes(
@@ -156,7 +154,7 @@ class BatchAligner:
                 own = state.codes[self.level][index][: batch.plan.samples // hop]
                 labels = batch.labels[self.level][index]
                 if self._follows:
-                    labels = _followed(prior, own, labels, windows)
+                    labels = heard_labels(prior, own, labels, windows or level_windows(prior.config, len(own)))
                 self.found[song] = align_song(prior, own, labels, windows=windows)
 
 

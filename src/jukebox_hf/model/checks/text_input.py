@@ -53,6 +53,28 @@ def check_text(name: str, text: object, most: int = MAX_NAME) -> str:
     return text
 
 
+def utf8_text(path: object, content: bytes) -> str:
+    """What a text file of a user says, without a mark at its beginning.
+
+    Raises:
+        ValueError: not UTF-8, or with a zero byte, in one sentence with the line.
+    """
+    require(
+        not content.startswith((b"\xff\xfe", b"\xfe\xff")),
+        f"{path} is in UTF-16 or UTF-32, as spreadsheets write 'Unicode text'; save it as UTF-8",
+    )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}, is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8"
+        ) from None
+    zero = text.find("\0")
+    require(zero < 0, f"{path}, line {text.count(chr(10), 0, zero) + 1}, holds a zero byte; save the file as UTF-8")
+    return text
+
+
 def check_words(name: str, text: object, most: int = MAX_NAME) -> str:
     """`check_text` for what people read: without control characters, such as ESC, which command a terminal.
 

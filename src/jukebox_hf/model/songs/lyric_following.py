@@ -15,9 +15,9 @@ from torch import Tensor
 from ..checks.validation import require
 from ..inputs.labels import LevelLabels, window_inputs
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .monotonic_paths import forward_path
 from .windows import Window
 
-SKIP_COST = 0.5  # nats, of a character that is not sung; the gain of one clear row is about 4
 _TOLERANCE = 2  # characters by which attention may be off where a song is just where it was thought to be
 
 Knot = tuple[float, int]  # at this second of the song, so many characters are over
@@ -123,18 +123,7 @@ def reached_character(attention: np.ndarray, characters: np.ndarray) -> int | No
     evidence = np.concatenate([attention[:, 1:], np.zeros_like(attention[:, :1])], axis=1)  # see evidence_of
     shown = np.flatnonzero(characters >= 0)
     gains = np.log(np.maximum(evidence[:, shown] * attention.shape[1] / 2, 1.0)).astype(np.float32)
-    return None if not gains.any() else int(characters[shown[path_end(gains)]])
-
-
-def path_end(gains: np.ndarray) -> int:
-    """Where the path of `alignment_paths.forward_path` ends, without the way back: gains (T, C) -> a character."""
-    skip_costs = SKIP_COST * np.arange(gains.shape[1], dtype=np.float32)
-    best = gains[0].copy()
-    for row in gains[1:]:
-        best_jump = np.full_like(best, -np.inf)
-        best_jump[1:] = np.maximum.accumulate(best + skip_costs)[:-1] - skip_costs[:-1]
-        best = np.maximum(best, best_jump) + row
-    return int(best.argmax())
+    return None if not gains.any() else int(characters[shown[forward_path(gains)[-1]]])
 
 
 def _with_knot(knots: Sequence[Knot], told: LevelLabels, second: float, reached: int | None) -> list[Knot]:
