@@ -16,8 +16,7 @@ from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.song_codes import SplitCodes, window_codes
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.data.code_windows import CodeWindows
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.training.checkpoints import checkpoint_folders
 from jukebox_hf.training.prior.lora import LoRAArguments
 from jukebox_hf.training.prior.prior_arguments import (
@@ -28,9 +27,8 @@ from jukebox_hf.training.prior.prior_arguments import (
 from jukebox_hf.training.prior.prior_initialization import PriorInitialization
 from jukebox_hf.training.train_prior import train_prior
 
-_PASSES, _FEWEST, _MOST = 40, 80, 2000  # over the new songs; and steps
-_EVALUATIONS = 10
-_EVAL_WINDOWS = 32
+_PASSES, _FEWEST, _MOST = 15, 60, 2000  # over the new songs, in windows of the top level; and steps of any level
+EVALUATIONS, EVAL_WINDOWS = 10, 16
 LEAST_GAIN = 0.005  # bits per code: less is no gain
 
 
@@ -41,41 +39,39 @@ class TrainingPlan:
     Attributes:
         level: 0 is the finest.
         window_codes: codes per window.
-        windows: of new songs in an epoch.
         steps: at most.
         eval_steps: between evaluations.
     """
 
     level: int
     window_codes: int
-    windows: int
     steps: int
     eval_steps: int
 
 
 def plan_level(
-    request: FinetuneRequest, config: JukeboxPriorConfig, train: Path, windows_per_step: int
+    request: FinetuneRequest, config: JukeboxConfig, level: int, train: Path, windows_per_step: int
 ) -> TrainingPlan:
-    """Plan a level: so many passes over the new songs, replayed ones beside them, or as many steps as were asked."""
+    """Plan a level: its windows, and as many steps as were asked for, or as the songs are worth."""
     shards = CodeShards(train)
-    codes = window_codes(config, shards)
-    windows = len(CodeWindows(shards, config.level, codes, with_labels=False))
-    steps = _steps(request, windows, windows_per_step)
-    return TrainingPlan(config.level, codes, windows, steps, max(steps // _EVALUATIONS, 1))
+    codes = window_codes(config.prior_configs[level], shards)
+    seconds = [words["total_samples"] / config.sampling_rate for words in shards.words]
+    steps = most_steps(request, config, seconds, windows_per_step)
+    return TrainingPlan(level, codes, steps, max(steps // EVALUATIONS, 1))
 
 
-def most_steps(
-    request: FinetuneRequest, config: JukeboxPriorConfig, seconds: Sequence[float], choice: TrainingChoice
-) -> int:
-    """About as many steps as `plan_level` will plan, before there are codes."""
-    windows = int(sum(seconds) * config.sampling_rate / config.window_samples)
-    return _steps(request, max(windows, 1), choice.batch_size * choice.accumulation)
+def most_steps(request: FinetuneRequest, config: JukeboxConfig, seconds: Sequence[float], windows_per_step: int) -> int:
+    """Steps of every level: so many passes of the top level over the new songs, replayed ones beside them.
 
-
-def _steps(request: FinetuneRequest, windows: int, windows_per_step: int) -> int:
+    A finer level has many more windows, but also hears the codes above: it sees each less often.
+    """
+    if request.steps is not None:
+        return request.steps
+    window = config.prior_configs[-1].window_samples / config.sampling_rate
+    windows = sum(max(int(each / window), 1) for each in seconds)
     share = request.replay_share if request.has_replay else 0.0
     wanted = math.ceil(_PASSES * windows / (1 - share) / windows_per_step)
-    return min(max(wanted, _FEWEST), _MOST) if request.steps is None else request.steps
+    return min(max(wanted, _FEWEST), _MOST)
 
 
 def train_level(
@@ -86,8 +82,14 @@ def train_level(
     old: SplitCodes | None,
     out: Path,
     has_labels: bool,
+    brings_names: bool,
 ) -> int:
-    """Train the prior of a level into a folder; gives the steps that were taken."""
+    """Train the prior of a level into a folder; gives the steps that were taken.
+
+    Args:
+        has_labels: the prior is told names.
+        brings_names: some of the songs' names are new to it.
+    """
     rate, is_measured = request.rate_for(choice.method), new.held_out is not None
     evaluation = {
         "eval_strategy": "steps",
@@ -110,11 +112,13 @@ def train_level(
             replay_codes=None if old is None else str(old.train),
             replay_share=request.replay_share,
             window_codes=plan.window_codes,
-            eval_windows=_EVAL_WINDOWS,
+            eval_windows=EVAL_WINDOWS,
             shift=True,
         ),
         PriorInitialization(),
-        LoRAArguments(lora_rank=request.rank, lora_labels=has_labels) if choice.method == "lora" else LoRAArguments(),
+        LoRAArguments(lora_rank=request.adapter_rank, lora_labels=has_labels)
+        if choice.method == "lora"
+        else LoRAArguments(),
         JukeboxPriorTrainingArguments(
             output_dir=str(out),
             max_steps=plan.steps,
@@ -122,6 +126,7 @@ def train_level(
             per_device_eval_batch_size=choice.batch_size,
             gradient_accumulation_steps=choice.accumulation,
             learning_rate=rate,
+            new_name_learning_rate=request.name_rate_for(choice.method) if brings_names else None,
             lr_scheduler_type="cosine",
             warmup_steps=max(plan.steps // 20, 1),
             bf16=choice.bf16,

@@ -3,12 +3,14 @@
 Flows in: marks of the stages. Flows out: text whose numbers are those that were measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
+from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
 from jukebox_hf.training.share import licence_of
 
@@ -50,6 +52,27 @@ def gain(found: Mapping[str, Any]) -> float:
     return found["before"]["new"]["own"] - found["after"]["new"]["own"]
 
 
+def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str], str]) -> Sequence[str]:
+    """What to type next."""
+    request = report["request"]
+    artist = request["artist"] or next(iter(report["new_names"]), None)
+    words = ["jukebox-hf generate --model", say_word(str(out))]
+    words += ["--artist", say_word(artist)] if artist else []
+    words += ["--genre", say_word(request["genre"])] if request["genre"] else []
+    work = WorkFolder(out).path
+    shared = f"hf upload me/{out.name} {say_word(str(out))}"
+    if report["method"] == "style":
+        shared = f"jukebox-hf style export {say_word(str(out))} style.safetensors --artist {say_word(artist)}"
+    adapter = request.get("keep_adapter")
+    return [
+        f"{out}: a whole Jukebox, with {MODEL_CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
+        f"  sing:   {' '.join([*words, '--out song.wav'])}",
+        f"  share:  {shared}",
+        *([f"  adapter alone: {adapter}, for jukebox-hf generate --adapter"] if adapter else []),
+        f"  {work} holds codes" + " and adapters" * (report["method"] == "lora") + "; it may be removed",
+    ]
+
+
 def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
     """The card of the whole Jukebox: valid front matter, and what was measured.
 
@@ -79,7 +102,7 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
             for level, found in kept.items()
         ],
     )
-    how = {"lora": f"LoRA of rank {request['rank']}", "style": "the vector of each new artist, all else frozen"}.get(
+    how = {"lora": f"LoRA of rank {report['rank']}", "style": "the vector of each new artist, all else frozen"}.get(
         report["method"], "all weights"
     )
     singer = request["artist"] or next(iter(new), "unknown")
