@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import set_seed
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 from transformers.utils import logging
 
 from jukebox_hf.model.checks.validation import require
@@ -58,8 +58,12 @@ def train_prior(
     init_args: PriorInitialization,
     lora_args: LoRAArguments,
     training_args: JukeboxPriorTrainingArguments,
+    teller: TrainerCallback | None = None,
 ) -> None:
     """Train, evaluate where there are songs for it, and save the prior in `output_dir`.
+
+    Args:
+        teller: tells of steps and evaluations, in the place of transformers' bars and lines.
 
     Raises:
         ValueError: anything that would stop the first step, in one sentence.
@@ -112,6 +116,10 @@ def train_prior(
         eval_dataset=evaluation,
         vqvae=vqvae if data_args.train_songs is not None else None,
     )
+    if teller is not None:
+        for usual in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(usual)
+        trainer.add_callback(teller)
     if training_args.should_save:
         write_facts(songs.facts, Path(training_args.output_dir))
     trainer.train(resume_from_checkpoint=folder)

@@ -17,6 +17,7 @@ from jukebox_hf.app.finetuning.measures import MOST_SONGS, WINDOWS_PER_SONG, sco
 from jukebox_hf.app.finetuning.song_codes import num_held_out, replay_requests, replay_seconds
 from jukebox_hf.app.finetuning.song_survey import SongSurvey
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
+from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.runs.estimate import duration
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_runs import run_songs
@@ -196,8 +197,15 @@ def _singing(request: FinetuneRequest, songs: list[dict[str, Any]], lowest: int,
     levels = ",".join(str(level) for level in range(num_levels - 1, lowest - 1, -1))
     given = [{"kind": "generate", "name": f"song-{number}", "model": request.model, "levels": levels,
               "dtype": "keep"} | song for number, song in enumerate(songs)]  # fmt: skip
-    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True))
+    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True), _Silent())
     return sum(each["seconds"] for each in found)
+
+
+class _Silent(Progress):
+    """Of songs that are only counted: how they would be made is no news."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
 
 
 def _timed(run: Callable[[], Any]) -> float:

@@ -264,7 +264,7 @@ class FinetuneRun:
         if found is None:
             out = self.work.path / f"prior_{level}"
             brings = level in survey.naming_levels
-            steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings)
+            steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings, self.say)
             found = self.work.mark(f"level {level}", {"steps": steps, "curve": curve_of(out)})
             clear_checkpoints(out)
         return found["steps"]

@@ -7,14 +7,18 @@ was killed goes on at its newest checkpoint, bit for bit.
 import json
 import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback, TrainerState
+
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.song_codes import SplitCodes, window_codes
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
+from jukebox_hf.app.runs.estimate import duration
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.training.checkpoints import checkpoint_folders
@@ -83,12 +87,14 @@ def train_level(
     out: Path,
     has_labels: bool,
     brings_names: bool,
+    say: Callable[[str], None],
 ) -> int:
     """Train the prior of a level into a folder; gives the steps that were taken.
 
     Args:
         has_labels: the prior is told names.
         brings_names: some of the songs' names are new to it.
+        say: how it goes, a line for each evaluation.
     """
     rate, is_measured = request.rate_for(choice.method), new.held_out is not None
     evaluation = {
@@ -142,8 +148,35 @@ def train_level(
             seed=request.seed,
             **(evaluation if is_measured else {}),
         ),
+        _Teller(plan.level, say),
     )
     return int(_state(out)["global_step"])
+
+
+class _Teller(TrainerCallback):
+    """A line for each evaluation, or for each log where no song is held out, and how long the rest may take."""
+
+    def __init__(self, level: int, say: Callable[[str], None]) -> None:
+        self.level, self.say = level, say
+        self._begun, self._first, self._told = time.monotonic(), 0, -1
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        """Time is counted from here; a run that goes on has taken steps already."""
+        self._begun, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        """What the log's newest entry says of the songs that count."""
+        name, what = "eval_bits_per_code", "held-out songs"
+        if args.eval_strategy == "no":
+            name, what = "bits_per_code", "the songs that are learnt"
+        step, newest = state.global_step, state.log_history[-1]
+        if name not in newest or step <= self._told:
+            return
+        self._told = step
+        rest = (time.monotonic() - self._begun) / max(step - self._first, 1) * (state.max_steps - step)
+        left = f", at most {duration(rest)} left" if step < state.max_steps else ""
+        found = f"{newest[name]:.3f} bits per code on {what}"
+        self.say(f"level {self.level}, step {step} of {state.max_steps}: {found}{left}")
 
 
 def clear_checkpoints(out: Path) -> None:

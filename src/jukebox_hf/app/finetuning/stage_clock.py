@@ -12,7 +12,7 @@ from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.app.runs.estimate import duration
 
 _SPENT = "spent"  # the mark
-_LEAST = 1.0  # seconds: less is not told
+_BRIEFEST = 1.0  # seconds: less is not told
 
 
 class StageClock:
@@ -39,5 +39,5 @@ class StageClock:
     def line(self) -> str:
         """All of it in words."""
         spent = self._work.found(_SPENT) or {}
-        told = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items() if seconds >= _LEAST)
+        told = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items() if seconds >= _BRIEFEST)
         return f"it took {duration(sum(spent.values()))}" + (f": {told}" if told else "")

@@ -13,7 +13,7 @@ from torch import nn
 from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary
 from jukebox_hf.training.prior.style_inversion import learn_rows
 
-_TABLE = re.compile(r"(?:.*\.)?labels\.(?:modules_to_save\.default\.)?(artist|genre)\.weight")
+_VECTOR_TABLE = re.compile(r"(?:.*\.)?labels\.(?:modules_to_save\.default\.)?(artist|genre)\.weight")
 
 
 def learn_new_names(model: nn.Module, old: LabelVocabulary, new: LabelVocabulary) -> None:
@@ -34,5 +34,5 @@ def give_names_a_rate(optimizer: torch.optim.Optimizer, model: nn.Module, rate: 
 
 def _tables(model: nn.Module) -> dict[str, nn.Parameter]:
     """The tables that learn, by kind."""
-    found = ((_TABLE.fullmatch(name), parameter) for name, parameter in model.named_parameters())
+    found = ((_VECTOR_TABLE.fullmatch(name), parameter) for name, parameter in model.named_parameters())
     return {match[1]: parameter for match, parameter in found if match is not None and parameter.requires_grad}
