@@ -79,10 +79,10 @@ def test_a_folder_of_songs_becomes_a_whole_jukebox_that_knows_the_band(place, st
     told = "\n".join(said)
     assert "it took " in said[-1]
     steps = [line for line in said if line.startswith("level 1, step ")]
-    assert [line.split(": ")[0] for line in steps] == [
-        f"level 1, step {step} of 6" for step in range(1, len(steps) + 1)
-    ]
-    assert all("bits per code on held-out songs" in line for line in steps)
+    for step, line in enumerate(steps, 1):
+        assert line.startswith(f"level 1, step {step} of 6: ")
+        assert "bits per code on held-out songs" in line
+    assert len(steps) > 1
     assert "4 songs of 1 to 11 s, 0.24 minutes in all, by My Band; none with lyrics" in told
     assert "new names: My Band" in told
     assert "all weights (full), levels 1, 0, 4 windows at once, float32" in told

@@ -36,9 +36,10 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
     kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
     lost = {level: found["after"]["old"]["own"] - found["before"]["old"]["own"]
             for level, found in kept.items() if "old" in found["before"]}  # fmt: skip
+    other = {"lora": ", and --method style changes none of them", "full": ", and so does --method lora"}
     lines = [
-        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay, a smaller --learning-rate or "
-        f"--method lora keeps more of them"
+        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay or a smaller --learning-rate keeps "
+        f"more of them{other.get(report['method'], '')}"
         for level, bits in lost.items()
         if bits > _FORGOTTEN
     ]
