@@ -38,8 +38,8 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
             for level, found in kept.items() if "old" in found["before"]}  # fmt: skip
     other = {"lora": ", and --method style changes none of them", "full": ", and so does --method lora"}
     lines = [
-        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay or a smaller --learning-rate keeps "
-        f"more of them{other.get(report['method'], '')}"
+        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay or a smaller --learning-rate "
+        f"keeps more of them{other.get(report['method'], '')}"
         for level, bits in lost.items()
         if bits > _FORGOTTEN
     ]
