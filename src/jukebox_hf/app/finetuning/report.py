@@ -12,9 +12,11 @@ from huggingface_hub import EvalResult, ModelCard
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
 from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
+from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.training.share import licence_of
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
+_OPENAIS_TERMS = "Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs."
 _FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
 
 
@@ -66,7 +68,8 @@ def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str]
         shared = f"jukebox-hf style export {say_word(str(out))} style.safetensors --artist {say_word(artist)}"
     adapter = request.get("keep_adapter")
     return [
-        f"{out}: a whole Jukebox, with {MODEL_CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
+        f"{out}: a whole Jukebox, with a card ({MODEL_CARD}), what was measured ({REPORT})"
+        + f" and a sample song ({SAMPLE})" * report["has_sample"],
         f"  sing:   {' '.join([*words, '--out song.wav'])}",
         f"  share:  {shared}",
         *([f"  adapter alone: {adapter}, for jukebox-hf generate --adapter"] if adapter else []),
@@ -109,10 +112,13 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
     singer = request["artist"] or next(iter(new), "unknown")
     steps = ", ".join(f"{found['steps']} steps" for found in kept.values())
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
+    origin = "the tiny model inside jukebox_hf" if request["model"] == TINY else base or "another Jukebox"
+    terms = "" if request["model"] == TINY else _OPENAIS_TERMS
     text = f"""# {name}
 
-A Jukebox that was fine-tuned on {report["songs"]} songs ({report["seconds"] / 60:.3g} minutes) by
-`jukebox-hf finetune`: {how}, levels {", ".join(kept)}, {steps}. New names: {", ".join(new) or "none"}.
+A Jukebox that was fine-tuned from {origin} on {report["songs"]} songs ({report["seconds"] / 60:.3g} minutes) by
+`jukebox-hf finetune`: {how}, level{"s" * (len(kept) != 1)} {", ".join(kept)}, {steps}. New names:
+{", ".join(new) or "none"}.
 {measured_table(report)}
 ## Use
 
@@ -124,9 +130,8 @@ import jukebox_hf
 song = pipeline("text-to-audio", model="{name}")({{"artist": {singer!r}}})
 ```
 
-{sample}Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.
-"""
-    card = f"---\n{data.to_yaml()}\n---\n\n{text}"
+{sample}{terms}""".rstrip()
+    card = f"---\n{data.to_yaml()}\n---\n\n{text}\n"
     ModelCard(card)  # refuses front matter that the Hub could not read
     return card
 
@@ -144,10 +149,10 @@ def measured_table(report: Mapping[str, Any]) -> str:
     return f"""
 ## Measured
 
-Bits per code, teacher-forced, on {measured_on}{others}. Smaller is better; what a name is
-worth is the difference to an unknown artist and genre.
+Bits per code, teacher-forced, on {measured_on}{others}. Smaller is better; what a name
+saves is the difference to an unknown artist and genre.
 
-| level | songs | before | after | name before | name after |
+| level | songs | before | after | the name saves, before | and after |
 |---|---|---:|---:|---:|---:|
 {chr(10).join(rows)}
 
