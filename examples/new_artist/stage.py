@@ -163,10 +163,10 @@ class Stage:
             teachers = self.sizes.teachers
             learnt = [self._cut(networks, name, count) for name, count in (("new heard", teachers),
                                                                            ("old heard", 4 * teachers))]  # fmt: skip
-            names = sorted({name for _, singers in learnt for name in singers})
+            tests = [self._cut(networks, name, self.sizes.tests) for name in ("new test", "old test")]
+            names = sorted({name for _, singers in [*learnt, *tests] for name in singers})
             features, labels = _together(learnt, names)
             listener = train_listener(features, labels, len(names))
-            tests = [self._cut(networks, name, self.sizes.tests) for name in ("new test", "old test")]
             self._listener = listener, names, listener.accuracy(*_together(tests, names))
         return self._listener
 

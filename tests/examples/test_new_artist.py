@@ -86,5 +86,6 @@ def test_a_table_lacks_no_column():
     row = Row("lora", 3, 1.5, 40, 7.1, 3.5, 0.2, 0.75, 0.5)
     table = as_table([row, replace(row, method="full")]).splitlines()
     assert len(table) == 4
-    assert table[2].startswith("| full | 3 | 1.5 | 40 | 7.100 |")
+    assert table[2].startswith("| lora | 3 | 1.5 | 40 | 7.100 |")
+    assert table[3].startswith("| full | 3 |")
     assert table[0].count("|") == len(fields(Row)) + 1
