@@ -1,7 +1,8 @@
-"""`python -m examples.new_artist.page OUT PICTURE`: the table and the curves of what was measured.
+"""`python -m examples.new_artist.page OUT PICTURE`: the tables and the curves of what was measured.
 
-Flows in: the folder of an experiment. Flows out: Markdown on stdout, rows that are missing named as not measured, and a
-picture: bits per code of the new artist and of the old ones, by number of songs.
+Flows in: the folder of an experiment. Flows out: Markdown on stdout: the three methods by numbers of songs, rows that
+are missing named as not measured, and the recipes that the defaults of one were chosen from; and a picture: bits per
+code of the new artist and of the old ones, by number of songs.
 """
 
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import matplotlib
 
-from examples.new_artist.experiment import Row, as_table, read_rows
+from examples.new_artist.experiment import METHODS, as_table, read_rows
+from examples.new_artist.stage import BASE, RECIPES, Row
 from examples.tiny.command import run
 
 matplotlib.use("agg")
 
-METHODS, COUNTS = ("style", "lora", "full"), (3, 10, 30)
+COUNTS = (3, 10, 30)
+CHOSEN_AT = 10  # songs
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -24,18 +27,24 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def tell_and_draw(out: Path, picture: Path) -> None:
-    """Print the table, and draw the curves."""
+    """Print the tables, and draw the curves."""
     rows = read_rows(out)
-    print(with_missing(rows))
+    print(with_missing(rows), recipes_table(rows), sep="\n\n")
     draw(rows, picture)
 
 
 def with_missing(rows: Sequence[Row]) -> str:
-    """The table, with a line for each row that nobody has measured yet."""
+    """The table of the methods, with a line for each row that nobody has measured yet."""
     there = {(row.method, row.songs) for row in rows}
     missing = [f"| {method} | {count} | not measured" + " |" * 7
                for count in COUNTS for method in METHODS if (method, count) not in there]  # fmt: skip
-    return "\n".join([as_table(rows), *missing])
+    return "\n".join([as_table([row for row in rows if row.method in (BASE, *METHODS)]), *missing])
+
+
+def recipes_table(rows: Sequence[Row]) -> str:
+    """All recipes of adapters, beside the model as it was."""
+    recipes = [recipe for recipe in RECIPES if recipe.startswith("lora")]
+    return as_table([row for row in rows if row.method == BASE or (row.method in recipes and row.songs == CHOSEN_AT)])
 
 
 def draw(rows: Sequence[Row], picture: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel, JukeboxPrior
 from jukebox_hf.data.code_shards import CodeShardWriter
-from jukebox_hf.model.adapters.adapter_files import LORA_WEIGHTS, read_adapter
+from jukebox_hf.model.adapters.adapter_files import LORA_WEIGHTS, LoraMatrix, read_adapter
 from jukebox_hf.model.adapters.adapter_set import AdapterSet
 from jukebox_hf.model.adapters.base_digest import base_digest
 from jukebox_hf.model.adapters.style_file import Style, read_style
@@ -285,6 +285,23 @@ def test_numbers_that_are_not_finite_are_refused(place, tmp_path):
     refused(place, tmp_path, edit, "holds numbers that are not finite")
 
 
+def test_matrices_that_overflow_are_refused_when_they_are_read(place, tmp_path):
+    def swell(folder):
+        file = folder / "prior_1" / LORA_WEIGHTS
+        save_file({name: one.sign() * 1e30 for name, one in load_file(file).items()}, file)
+
+    refused(place, tmp_path, swell, "adds numbers up to .* to .*, beyond 65504, which no song survives")
+
+
+def test_a_bound_that_is_too_high_refuses_nothing_that_can_be_sung():
+    up, down = torch.tensor([[1e5, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 0.1], [1e5, 0.0]])
+    matrix = LoraMatrix(down, up, 1.0)
+    assert matrix.largest() == pytest.approx(float((up @ down).abs().max()))
+    assert LoraMatrix(down, up, 0.5).largest() == pytest.approx(matrix.largest() / 2)
+    small = LoraMatrix(torch.randn(2, 5), torch.randn(3, 2), 0.5)
+    assert small.largest() >= float((small.up @ small.down).abs().max()) * 0.5
+
+
 def test_another_layout_is_refused(place, tmp_path):
     def rename(folder):
         change_tensors(folder / "prior_1" / LORA_WEIGHTS, lambda t, n: {"strange": t[n]})
@@ -381,6 +398,23 @@ def test_styles_with_numbers_that_are_not_finite_are_refused(place, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(bad.to_bytes())
     with pytest.raises(ValueError, match=r"not finite for prior_1\.artist 'Eve Lark'"):
         read_style(tmp_path / "bad.safetensors")
+
+
+def test_styles_whose_numbers_overflow_are_refused(place, tmp_path):
+    style = read_style(place / "style.safetensors")
+    rows = {NEW: torch.full_like(style.vectors[1]["artist"][NEW], 1e30)}
+    (tmp_path / "bad.safetensors").write_bytes(Style({1: {"artist": rows}}, style.base, style.new).to_bytes())
+    with pytest.raises(ValueError, match=r"holds numbers up to 1e\+30 as prior_1\.artist, beyond 65504"):
+        read_style(tmp_path / "bad.safetensors")
+
+
+def test_a_style_of_nobody_is_refused(place, opened, tmp_path):
+    style = read_style(place / "style.safetensors")
+    rows = {"Ann Ash": style.vectors[1]["artist"][NEW], "Nobody": style.vectors[1]["artist"][NEW]}
+    (tmp_path / "nobody.safetensors").write_bytes(Style({1: {"artist": rows}}, style.base, {}).to_bytes())
+    with pytest.raises(ValueError, match="a vector for the artist 'Nobody', whom it does not bring and this model"):
+        opened.load_adapter(str(tmp_path / "nobody.safetensors"), "nobody")
+    assert opened.adapters == {}
 
 
 def test_styles_of_a_level_that_is_not_there_or_of_a_blank_name_are_refused(place, opened, tmp_path):

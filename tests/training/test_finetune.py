@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from jukebox_hf import JukeboxModel, JukeboxPrior
-from jukebox_hf.app.finetuning import disk_and_time, finetune_run, training_choice
+from jukebox_hf.app.finetuning import disk_and_time, finetune_request, finetune_run, training_choice
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.finetune_run import run_finetuning
 from jukebox_hf.app.finetuning.level_training import curve_of
@@ -77,6 +77,12 @@ def test_a_folder_of_songs_becomes_a_whole_jukebox_that_knows_the_band(place, st
     assert (place / "out" / "LICENSE").read_text() == "ours"
     assert not list((place / "out.finetune").glob("prior_*/checkpoint-*"))
     told = "\n".join(said)
+    assert "it took " in said[-1]
+    steps = [line for line in said if line.startswith("level 1, step ")]
+    for step, line in enumerate(steps, 1):
+        assert line.startswith(f"level 1, step {step} of 6: ")
+        assert "bits per code on held-out songs" in line
+    assert len(steps) > 1
     assert "4 songs of 1 to 11 s, 0.24 minutes in all, by My Band; none with lyrics" in told
     assert "new names: My Band" in told
     assert "all weights (full), levels 1, 0, 4 windows at once, float32" in told
@@ -100,6 +106,14 @@ def test_the_numbers_of_the_report_are_those_of_the_priors(place, story):
     assert sorted(set(artists)) == ["ann ash", "bob birch"]
     assert found["curve"] == [list(point) for point in curve_of(work / "prior_1")]
     assert json.loads((place / "out" / "finetuning.json").read_text()) == report
+
+
+def test_names_that_the_model_knew_keep_their_vectors(place, story):
+    old, new = (JukeboxModel.from_pretrained(place / name).prior(1).labels for name in ("whole", "out"))
+    for kind in ("artist", "genre"):
+        before, after = (getattr(labels, kind).weight for labels in (old, new))
+        assert torch.equal(before, after[: len(before)])
+    assert not torch.equal(new.artist.weight[3], new.artist.weight[0])
 
 
 def test_the_card_is_one_that_the_hub_reads(place, story):
@@ -192,12 +206,13 @@ def test_a_run_that_is_killed_at_every_stage_ends_as_one_that_was_not(place, sto
 def test_adapters_are_trained_where_memory_is_short_and_the_line_says_so(place, tmp_path, monkeypatch):
     config = JukeboxModel.from_pretrained(place / "whole").config
     prior = training_choice.empty_prior(config.prior_configs[1])
+    monkeypatch.setattr(finetune_request, "DEFAULT_RANK", 4)
     needs = {method: training_choice.training_bytes(prior, method, 4, 1, True) for method in ("full", "lora")}
     assert needs["lora"] < needs["full"]
     monkeypatch.setattr(training_choice, "room", lambda device: (needs["lora"] + needs["full"]) // 2)
-    said, request = [], request_of(place, levels=(1,), rank=4, batch_size=1, sample_seconds=0.0, replay=0, steps=2)
+    said, request = [], request_of(place, levels=(1,), batch_size=1, sample_seconds=0.0, replay=0, steps=2)
     report = run_finetuning(request, tmp_path / "out", said.append)
-    assert report["method"] == "lora"
+    assert (report["method"], report["rank"]) == ("lora", 4)
     assert any("adapters of rank 4 (lora), since all weights need about" in line for line in said)
     assert (tmp_path / "out.finetune" / "prior_1" / "adapters" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "out" / "sample.wav").exists()
@@ -212,7 +227,7 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path,
     found = run_finetuning(request_of(place), tmp_path / "out", said.append, dry_run=True)
     assert said[-1].startswith("a few steps of every stage are measured")
     assert "override" not in capsys.readouterr().err  # how songs are run that are not written
-    assert set(found["stages"]) == {"codes", "replay", "level 1", "level 0", "sample"}
+    assert set(found["stages"]) == {"codes", "replay", "measuring", "level 1", "level 0", "sample"}
     assert found["seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.3)
     assert found["steps"] == {"1": 6, "0": 6}
     assert found["memory_gb"] > 0.5
@@ -228,6 +243,7 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path,
         ({"artist": None}, "does not say whose songs these are; name them, such as --artist"),
         ({"songs": "nothing"}, "nothing"),
         ({"method": "lora", "rank": 10**4}, "lora_rank=10000 is more than any matrix of this prior has"),
+        ({"name_rate": 2}, "--name-rate 2 must be from 0"),
         ({"levels": (2,)}, "--levels=2 is not a level of this model"),
     ],
 )
@@ -297,6 +313,13 @@ def test_a_style_needs_an_artist_who_is_new_in_a_genre_that_is_known(place, tmp_
         run_finetuning(request_of(place, method="style", artist="Ann Ash"), tmp_path / "out", print)
     with pytest.raises(ValueError, match="--old-songs old would be replayed, but --method style changes no old artist"):
         request_of(place, method="style", old_songs="old")
+    for method in ("style", "full"):
+        with pytest.raises(
+            ValueError, match=f"--rank 4 is of the adapters of --method lora, but --method {method} was"
+        ):
+            request_of(place, method=method, rank=4)
+    with pytest.raises(ValueError, match=r"--name-rate 0\.1 is of names that learn beside all else"):
+        request_of(place, method="style", name_rate=0.1)
     assert not list(tmp_path.iterdir())
 
 

@@ -16,6 +16,7 @@ from jukebox_hf.app.training_commands import PANEL, needs_of_training
 from jukebox_hf.model.checks.text_input import check_here, check_way
 from jukebox_hf.model.checks.validation import require
 
+_ROOM = "jukebox_hf.app.finetuning"
 _FINETUNE_EXAMPLES = (
     'Examples:  jukebox-hf finetune songs/ my-own-jukebox --model my-jukebox --artist "My Band"  |  jukebox-hf '
     "finetune songs/ my-own-jukebox --model tiny --dry-run"
@@ -51,9 +52,18 @@ def finetune(
         str | None,
         typer.Option(help="Levels to train, such as 2 or 2,1 (default: all, and those that profit are kept)."),
     ] = None,
-    rank: Annotated[int, typer.Option(help="Rank of the adapters of lora.")] = 16,
+    rank: Annotated[
+        int | None, typer.Option(help="Rank of the adapters, which are trained then (default: 16, where lora is).")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate (default: 0.0001 for full, 0.001 for lora, 0.1 for style).")
+    ] = None,
+    name_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate of the vectors of new names, while known ones keep theirs; 0: all names learn as all "
+            "else (default: 0.1)."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Number of steps for each level at most (default: by the length of the songs).")
@@ -105,9 +115,9 @@ def finetune(
     require(model != "", "--model is missing: name the Jukebox to begin from, such as --model my-jukebox, or tiny")
     check_way(str(out), out)
     with needs_of_training("finetune"):
-        run = import_module("jukebox_hf.app.finetuning.finetune_run")
-        costs = import_module("jukebox_hf.app.finetuning.disk_and_time")
-        request = import_module("jukebox_hf.app.finetuning.finetune_request").FinetuneRequest(
+        run, report = map(import_module, (f"{_ROOM}.finetune_run", f"{_ROOM}.report"))
+        costs = import_module(f"{_ROOM}.disk_and_time")
+        request = import_module(f"{_ROOM}.finetune_request").FinetuneRequest(
             songs=songs,
             model=model,
             artist=artist,
@@ -116,6 +126,7 @@ def finetune(
             levels=None if levels is None else _level_list(levels),
             rank=rank,
             learning_rate=learning_rate,
+            name_rate=name_rate,
             steps=steps,
             batch_size=batch_size,
             replay=replay,
@@ -134,7 +145,7 @@ def finetune(
     if as_json:
         say_json(found | ({} if dry_run else {"folder": str(out)}))
         return
-    say("\n".join(costs.costs_in_words(found) if dry_run else run.closing_lines(found, out, shell_word)))
+    say("\n".join(costs.costs_in_words(found) if dry_run else report.closing_lines(found, out, shell_word)))
 
 
 def _level_list(text: str) -> tuple[int, ...]:

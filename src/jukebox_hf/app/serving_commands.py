@@ -23,7 +23,7 @@ _SERVE_EXAMPLES = (
     "curl http://127.0.0.1:8000/v1/audio/speech -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' "
     """-d '{"input": "row your boat", "voice": "Bo Vale", "response_format": "wav"}' --output song.wav"""
 )
-_OF_MODEL = ("model", "revision", "dtype")
+_OF_MODEL = ("model", "revision", "dtype", "adapter")
 _OF_RUN = ("batch_size", "device", "offload", "backend", "jacobi")
 _NEEDED = ("starlette", "uvicorn")
 

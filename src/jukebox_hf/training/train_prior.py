@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import set_seed
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 from transformers.utils import logging
 
 from jukebox_hf.model.checks.validation import require
@@ -23,6 +23,7 @@ from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume,
 from jukebox_hf.training.prior.label_lists import LABEL_CHOICES, choose_labels, new_names, relabel, table_sizes
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
 from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
+from jukebox_hf.training.prior.new_name_rate import learn_new_names
 from jukebox_hf.training.prior.prior_arguments import (
     JukeboxPriorTrainingArguments,
     PriorDataArguments,
@@ -57,8 +58,12 @@ def train_prior(
     init_args: PriorInitialization,
     lora_args: LoRAArguments,
     training_args: JukeboxPriorTrainingArguments,
+    teller: TrainerCallback | None = None,
 ) -> None:
     """Train, evaluate where there are songs for it, and save the prior in `output_dir`.
+
+    Args:
+        teller: tells of steps and evaluations, in the place of transformers' bars and lines.
 
     Raises:
         ValueError: anything that would stop the first step, in one sentence.
@@ -88,6 +93,7 @@ def train_prior(
     tokenizer = _tokenizer(model_args, source, songs, folder)
     check_songs(songs, tokenizer, _labelled(config, tokenizer))
     _check_new_names(lora_args, source, tokenizer)
+    _check_name_rate(model_args, lora_args, training_args, source, tokenizer)
     if model_args.style:
         _styles(source, tokenizer)
     train, evaluation = windows_of(songs, data_args, config, training_args.seed)
@@ -99,14 +105,21 @@ def train_prior(
         check_fits(prior, folder)
     if model_args.style:
         freeze_all_but(prior, _styles(source, tokenizer).values())
+    model = with_adapters(prior, lora_args) if lora_args.is_wanted else prior
+    if training_args.new_name_learning_rate is not None:
+        learn_new_names(model, *_old_and_new_lists(source, tokenizer))
     trainer = JukeboxPriorTrainer(
-        with_adapters(prior, lora_args) if lora_args.is_wanted else prior,
+        model,
         training_args,
         data_collator=PriorCollator(prior.config, tokenizer, timed=data_args.timed_lyrics),
         train_dataset=train,
         eval_dataset=evaluation,
         vqvae=vqvae if data_args.train_songs is not None else None,
     )
+    if teller is not None:
+        for usual in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(usual)
+        trainer.add_callback(teller)
     if training_args.should_save:
         write_facts(songs.facts, Path(training_args.output_dir))
     trainer.train(resume_from_checkpoint=folder)
@@ -179,8 +192,7 @@ def _check_style(
 
 def _styles(source: PriorSource, tokenizer: JukeboxTokenizer) -> dict[str, int]:
     """The new artists and their ids; errors as in `new_artists`."""
-    new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
-    return new_artists(_own_lists(source, new), new)
+    return new_artists(*_old_and_new_lists(source, tokenizer))
 
 
 def _check_origin(
@@ -226,13 +238,42 @@ def _check_new_names(lora_args: LoRAArguments, source: PriorSource, tokenizer: J
     )
     if lora_args.lora_labels or not source.config.has_labels:
         return
-    new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
-    names = new_names(_own_lists(source, new), new)
+    names = new_names(*_old_and_new_lists(source, tokenizer))
     require(
         not names,
         f"labels brings {len(names)} new names, such as {names[:1]}, but lora_labels=False keeps their embeddings "
         f"frozen as 'unknown'; pass --lora_labels true",
     )
+
+
+def _check_name_rate(
+    model_args: PriorModelArguments,
+    lora_args: LoRAArguments,
+    training_args: JukeboxPriorTrainingArguments,
+    source: PriorSource,
+    tokenizer: JukeboxTokenizer | None,
+) -> None:
+    """Refuse a rate of new names where there are none that learn."""
+    rate = training_args.new_name_learning_rate
+    if rate is None:
+        return
+    is_told = source.config.has_labels and tokenizer is not None and source.load is not None
+    names = new_names(*_old_and_new_lists(source, tokenizer)) if is_told else []
+    require(
+        bool(names),
+        f"new_name_learning_rate={rate} is of names that are new to a trained prior, but there are none; drop it",
+    )
+    cure = "with style=True nothing else does, give learning_rate" if model_args.style else "pass --lora_labels true"
+    require(
+        not model_args.style and (not lora_args.is_wanted or lora_args.lora_labels),
+        f"new_name_learning_rate={rate} is of names that learn beside all else; {cure}",
+    )
+
+
+def _old_and_new_lists(source: PriorSource, tokenizer: JukeboxTokenizer) -> tuple[LabelVocabulary, LabelVocabulary]:
+    """The lists that a prior was trained on, and those that it is trained on now."""
+    new = tokenizer.vocabularies[tokenizer.label_versions[source.config.level]]
+    return _own_lists(source, new), new
 
 
 def _own_lists(source: PriorSource, new: LabelVocabulary) -> LabelVocabulary:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
-from jukebox_hf.app.finetuning.level_training import most_steps
-from jukebox_hf.app.finetuning.song_codes import replay_requests, replay_seconds
+from jukebox_hf.app.finetuning.level_training import EVAL_WINDOWS, EVALUATIONS, most_steps
+from jukebox_hf.app.finetuning.measures import MOST_SONGS, WINDOWS_PER_SONG, score
+from jukebox_hf.app.finetuning.song_codes import num_held_out, replay_requests, replay_seconds
 from jukebox_hf.app.finetuning.song_survey import SongSurvey
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
 from jukebox_hf.app.progress import Progress
@@ -21,9 +22,11 @@ from jukebox_hf.app.runs.estimate import duration
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_runs import run_songs
 from jukebox_hf.data.audio_windows import mix
+from jukebox_hf.data.songs import Song
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.encode_dataset import encode_song
@@ -33,7 +36,6 @@ SAMPLE_SECONDS = 6.0
 _SPARE = 50_000_000  # bytes: logs, lists, a sample song
 _CHECKPOINTS = 3  # the best, the newest, and the one that is being written
 _ENCODED_SECONDS = 10  # of sound, to measure how fast that goes
-_EVALUATION = 1.2  # a run takes so many times its steps: it evaluates and saves
 
 
 def estimate_run(
@@ -52,21 +54,23 @@ def estimate_run(
     if not measures:
         return estimate
     model = JukeboxModel.from_pretrained(located(request.model)).to(choice.device)
-    steps = {level: most_steps(request, config.prior_configs[level], found.seconds, choice) for level in levels}
+    steps = most_steps(request, config, found.seconds, choice.batch_size * choice.accumulation)
     stages = {"codes": _encoding(model, found) * sum(found.seconds)}
     if request.has_replay and request.old_songs is None:
         stages["replay"] = sum(_singing(request, _replayed(request, config, level), level, len(config.prior_configs))
                                for level in levels)  # fmt: skip
+    stages["measuring"] = 0.0
     for level in levels:
         prior = model.lend(level).float()
-        one = _step(prior, choice)
-        stages[f"level {level}"] = _EVALUATION * one * choice.accumulation * steps[level]
+        one, heard = _pass(prior, choice), _pass(prior, choice, learns=False)
+        evaluated = (EVALUATIONS + 2) * _held_out_windows(prior.config, found) * heard / choice.batch_size
+        stages[f"level {level}"] = one * choice.accumulation * steps + evaluated
+        stages["measuring"] += 2 * _measured_songs(request, found) * _scoring(prior, tokenizer_of(request.model))
         model.release(level)
     if (seconds := sample_seconds(request)) > 0:
         stages["sample"] = _singing(request, [{"seconds": seconds}], 0, len(config.prior_configs))
     estimate["stages"] = {name: round(value, 1) for name, value in stages.items()}
-    return estimate | {"steps": {str(level): count for level, count in steps.items()},
-                       "seconds": round(sum(stages.values()), 1)}  # fmt: skip
+    return estimate | {"steps": {str(level): steps for level in levels}, "seconds": round(sum(stages.values()), 1)}
 
 
 def costs_in_words(estimate: dict[str, Any]) -> list[str]:
@@ -131,19 +135,41 @@ def _encoding(model: JukeboxModel, found: SongSurvey) -> float:
     return _timed(lambda: encode_song(sound, model.vqvae)) * rate / max(length, 1)
 
 
-def _step(prior: JukeboxPrior, choice: TrainingChoice) -> float:
-    """Seconds of a forward and backward pass."""
+def _pass(prior: JukeboxPrior, choice: TrainingChoice, learns: bool = True) -> float:
+    """Seconds of a pass over a batch, forward, and backward where it learns."""
     inputs = _noise(prior.config, choice.batch_size)
     inputs = {name: value.to(choice.device) for name, value in inputs.items()}
-    prior = prior.to(choice.device).train()
+    prior = prior.to(choice.device).train(learns)
 
     def run() -> None:
-        with torch.autocast(choice.device.type, torch.bfloat16, enabled=choice.bf16):
-            prior(**inputs).loss.backward()
+        with torch.autocast(choice.device.type, torch.bfloat16, enabled=choice.bf16), torch.set_grad_enabled(learns):
+            loss = prior(**inputs).loss
+            if learns:
+                loss.backward()
         prior.zero_grad()
 
     run()  # to warm up
     return _timed(run)
+
+
+def _held_out_windows(config: JukeboxPriorConfig, found: SongSurvey) -> int:
+    """About as many as an evaluation hears."""
+    mean = sum(found.seconds) / len(found.seconds) * config.sampling_rate
+    return min(len(found.held_out) * max(int(mean / config.window_samples), 1), EVAL_WINDOWS)
+
+
+def _measured_songs(request: FinetuneRequest, found: SongSurvey) -> int:
+    """How many are measured before, and again after."""
+    old = num_held_out(request.replay) if request.has_replay and request.old_songs is None else 0
+    return min(len(found.held_out) or len(found.seconds), MOST_SONGS) + min(old, MOST_SONGS)
+
+
+def _scoring(prior: JukeboxPrior, tokenizer: JukeboxTokenizer | None) -> float:
+    """Seconds of measuring a song."""
+    config, prior = prior.config, prior.eval()
+    codes = torch.zeros(WINDOWS_PER_SONG * config.context_length, dtype=torch.long, device="cpu")
+    upper = None if config.upper_strides is None else codes[: len(codes) // config.upper_ratio]
+    return _timed(lambda: score(prior, tokenizer, Song("-"), len(codes) * config.hop_length, codes, upper))
 
 
 def _noise(config: JukeboxPriorConfig, batch: int) -> dict[str, torch.Tensor]:
@@ -171,12 +197,12 @@ def _singing(request: FinetuneRequest, songs: list[dict[str, Any]], lowest: int,
     levels = ",".join(str(level) for level in range(num_levels - 1, lowest - 1, -1))
     given = [{"kind": "generate", "name": f"song-{number}", "model": request.model, "levels": levels,
               "dtype": "keep"} | song for number, song in enumerate(songs)]  # fmt: skip
-    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True), _Unsaid())
+    found = run_songs(given, RunOptions(out="songs/", device=request.device, dry_run=True), _Silent())
     return sum(each["seconds"] for each in found)
 
 
-class _Unsaid(Progress):
-    """Nobody needs to hear, once for each level, how songs are run that are not written."""
+class _Silent(Progress):
+    """Of songs that are only counted: how they would be made is no news."""
 
     def say(self, line: str) -> None:
         """Nothing."""

@@ -13,7 +13,7 @@ from jukebox_hf.training.prior.replay import check_share
 
 METHODS = ("auto", "lora", "full", "style")
 SWITCHES = ("auto", "true", "false")
-DEFAULT_REPLAY = 16
+DEFAULT_REPLAY, DEFAULT_RANK, DEFAULT_NAME_RATE = 16, 16, 0.1
 _BY_METHOD = {"full": 1e-4, "lora": 1e-3, "style": 1e-1}  # learning rates, docs/explanation/decisions/060.md
 
 
@@ -28,8 +28,9 @@ class FinetuneRequest:
         method: `full` trains all weights, `lora` adapters, `style` the vectors of new artists alone, `auto` all weights
             or adapters, by what fits into memory.
         levels: whose priors to train; None for all that profit.
-        rank: of the adapters.
+        rank: of the adapters; None: the usual one.
         learning_rate: None: by the method.
+        name_rate: learning rate of the vectors of new names; 0: they learn as all else, None: the usual one.
         steps: at most; None: by the number of songs.
         batch_size: windows per step; None: what fits into memory.
         replay: songs of its old artists that the model makes and hears among the new ones; 0 for none.
@@ -51,8 +52,9 @@ class FinetuneRequest:
     genre: str | None = None
     method: str = "auto"
     levels: tuple[int, ...] | None = None
-    rank: int = 16
+    rank: int | None = None
     learning_rate: float | None = None
+    name_rate: float | None = None
     steps: int | None = None
     batch_size: int | None = None
     replay: int = DEFAULT_REPLAY
@@ -92,6 +94,16 @@ class FinetuneRequest:
         check_share(self.replay_share, "--replay-share ")
         rate = self.learning_rate
         require(rate is None or 0 < rate <= 1, f"--learning-rate {rate} must be over 0 and up to 1; try 0.0001")
+        rate = self.name_rate
+        require(
+            rate is None or 0 <= rate <= 1,
+            f"--name-rate {rate} must be from 0 (new names learn as all else) to 1; try {DEFAULT_NAME_RATE}",
+        )
+        require(
+            rate is None or self.method != "style",
+            f"--name-rate {rate} is of names that learn beside all else, but --method style learns nothing else; give "
+            f"--learning-rate",
+        )
         seconds = self.sample_seconds
         require(
             seconds is None or 0 <= seconds <= 600,
@@ -100,6 +112,11 @@ class FinetuneRequest:
         require(
             self.method != "style" or self.old_songs is None,
             f"--old-songs {self.old_songs} would be replayed, but --method style changes no old artist; drop one of "
+            f"them",
+        )
+        require(
+            self.rank is None or self.method in ("auto", "lora"),
+            f"--rank {self.rank} is of the adapters of --method lora, but --method {self.method} was said; drop one of "
             f"them",
         )
         require(
@@ -113,6 +130,18 @@ class FinetuneRequest:
         )
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """Those to choose from, the first that fits; whoever says a rank, or keeps adapters, wants adapters."""
+        if self.method != "auto":
+            return (self.method,)
+        return ("full", "lora") if self.rank is None and self.keep_adapter is None else ("lora",)
+
+    @property
+    def adapter_rank(self) -> int:
+        """Rank of the adapters, where there are some."""
+        return DEFAULT_RANK if self.rank is None else self.rank
+
+    @property
     def has_replay(self) -> bool:
         """Whether old songs are heard among the new ones."""
         return self.replay > 0 and self.replay_share > 0 and self.method != "style"  # which changes no old artist
@@ -120,6 +149,12 @@ class FinetuneRequest:
     def rate_for(self, method: str) -> float:
         """The learning rate of a method."""
         return _BY_METHOD[method] if self.learning_rate is None else self.learning_rate
+
+    def name_rate_for(self, method: str) -> float | None:
+        """The learning rate of new names beside all else; None where they have none of their own."""
+        if method == "style":
+            return None
+        return (DEFAULT_NAME_RATE if self.name_rate is None else self.name_rate) or None
 
     def words(self) -> dict[str, str]:
         """What is said of every song."""

@@ -40,6 +40,7 @@ from jukebox_hf.app.finetuning.song_codes import (
     split_codes,
 )
 from jukebox_hf.app.finetuning.song_survey import SongSurvey, survey
+from jukebox_hf.app.finetuning.stage_clock import StageClock
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice, choose_training
 from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.app.output import json_text
@@ -162,15 +163,25 @@ class FinetuneRun:
         return replace(choice, **begun)
 
     def _stages(self, found: SongSurvey, choice: TrainingChoice, model: JukeboxModel) -> dict[str, Any]:
-        new = self._encoded(found)
-        old = self._replayed(model)
-        before = self._measured_before(model, new, old)
+        clock, steps = StageClock(self.work), {}
+        with clock.of("codes"):
+            new = self._encoded(found)
+        with clock.of("replay"):
+            old = self._replayed(model)
+        with clock.of("measuring"):
+            before = self._measured_before(model, new, old)
         release(model)
-        steps = {level: self._trained(level, choice, new, old.get(level)) for level in self.levels}
-        report = self._measured_after(found, choice, new, old, before, steps)
-        self._assembled(report)
-        report = self._with_sample(report, found)
-        return self._published(report, found)
+        for level in self.levels:
+            with clock.of(f"level {level}"):
+                steps[level] = self._trained(level, found, choice, new, old.get(level))
+        with clock.of("measuring"):
+            report = self._measured_after(found, choice, new, old, before, steps)
+        with clock.of("sample"):
+            self._assembled(report)
+            report = self._with_sample(report, found)
+        report = self._published(report, found)
+        self.say(clock.line())
+        return report
 
     def _tell(self, stage: int, what: str) -> None:
         self.say(f"{stage}/{_STAGES} {what}")
@@ -245,16 +256,19 @@ class FinetuneRun:
             found["old"] = measure(prior, tokenizer, old.held_out).to_dict()
         return found
 
-    def _trained(self, level: int, choice: TrainingChoice, new: SplitCodes, old: SplitCodes | None) -> int:
+    def _trained(
+        self, level: int, survey: SongSurvey, choice: TrainingChoice, new: SplitCodes, old: SplitCodes | None
+    ) -> int:
         prior = self.config.prior_configs[level]
-        plan = plan_level(self.request, prior, new.train, choice.batch_size * choice.accumulation)
+        plan = plan_level(self.request, self.config, level, new.train, choice.batch_size * choice.accumulation)
         rate = self.request.rate_for(choice.method)
         self._tell(4, f"level {level}: at most {plan.steps} steps at a learning rate of {rate:g}, measured every "
                       f"{plan.eval_steps} steps")  # fmt: skip
         found = self.work.found(f"level {level}")
         if found is None:
             out = self.work.path / f"prior_{level}"
-            steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels)
+            brings = level in survey.naming_levels
+            steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings, self.say)
             found = self.work.mark(f"level {level}", {"steps": steps, "curve": curve_of(out)})
             clear_checkpoints(out)
         return found["steps"]
@@ -287,6 +301,7 @@ class FinetuneRun:
                 {
                     "request": self.request.to_dict(),
                     "method": choice.method,
+                    "rank": self.request.adapter_rank if choice.method == "lora" else None,
                     "learning_rate": self.request.rate_for(choice.method),
                     "songs": len(survey.seconds),
                     "seconds": round(sum(survey.seconds), 2),
@@ -382,24 +397,3 @@ def _check_free(folder: Path) -> None:
     is_free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
     require(is_free, f"{folder} exists already; choose another folder")
     check_target(folder, force=False)
-
-
-def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str], str]) -> Sequence[str]:
-    """What to type next."""
-    request = report["request"]
-    artist = request["artist"] or next(iter(report["new_names"]), None)
-    words = ["jukebox-hf generate --model", say_word(str(out))]
-    words += ["--artist", say_word(artist)] if artist else []
-    words += ["--genre", say_word(request["genre"])] if request["genre"] else []
-    work = WorkFolder(out).path
-    shared = f"hf upload me/{out.name} {say_word(str(out))}"
-    if report["method"] == "style":
-        shared = f"jukebox-hf style export {say_word(str(out))} style.safetensors --artist {say_word(artist)}"
-    adapter = request.get("keep_adapter")
-    return [
-        f"{out}: a whole Jukebox, with {MODEL_CARD}, {REPORT}" + f" and {SAMPLE}" * report["has_sample"],
-        f"  sing:   {' '.join([*words, '--out song.wav'])}",
-        f"  share:  {shared}",
-        *([f"  adapter alone: {adapter}, for jukebox-hf generate --adapter"] if adapter else []),
-        f"  {work} holds codes" + " and adapters" * (report["method"] == "lora") + "; it may be removed",
-    ]

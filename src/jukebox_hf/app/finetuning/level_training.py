@@ -7,17 +7,20 @@ was killed goes on at its newest checkpoint, bit for bit.
 import json
 import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback, TrainerState
+
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.song_codes import SplitCodes, window_codes
 from jukebox_hf.app.finetuning.training_choice import TrainingChoice
+from jukebox_hf.app.runs.estimate import duration
 from jukebox_hf.data.code_shards import CodeShards
-from jukebox_hf.data.code_windows import CodeWindows
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.training.checkpoints import checkpoint_folders
 from jukebox_hf.training.prior.lora import LoRAArguments
 from jukebox_hf.training.prior.prior_arguments import (
@@ -28,9 +31,8 @@ from jukebox_hf.training.prior.prior_arguments import (
 from jukebox_hf.training.prior.prior_initialization import PriorInitialization
 from jukebox_hf.training.train_prior import train_prior
 
-_PASSES, _FEWEST, _MOST = 40, 80, 2000  # over the new songs; and steps
-_EVALUATIONS = 10
-_EVAL_WINDOWS = 32
+_PASSES, _FEWEST, _MOST = 15, 60, 2000  # over the new songs, in windows of the top level; and steps of any level
+EVALUATIONS, EVAL_WINDOWS = 10, 16
 LEAST_GAIN = 0.005  # bits per code: less is no gain
 
 
@@ -41,41 +43,39 @@ class TrainingPlan:
     Attributes:
         level: 0 is the finest.
         window_codes: codes per window.
-        windows: of new songs in an epoch.
         steps: at most.
         eval_steps: between evaluations.
     """
 
     level: int
     window_codes: int
-    windows: int
     steps: int
     eval_steps: int
 
 
 def plan_level(
-    request: FinetuneRequest, config: JukeboxPriorConfig, train: Path, windows_per_step: int
+    request: FinetuneRequest, config: JukeboxConfig, level: int, train: Path, windows_per_step: int
 ) -> TrainingPlan:
-    """Plan a level: so many passes over the new songs, replayed ones beside them, or as many steps as were asked."""
+    """Plan a level: its windows, and as many steps as were asked for, or as the songs are worth."""
     shards = CodeShards(train)
-    codes = window_codes(config, shards)
-    windows = len(CodeWindows(shards, config.level, codes, with_labels=False))
-    steps = _steps(request, windows, windows_per_step)
-    return TrainingPlan(config.level, codes, windows, steps, max(steps // _EVALUATIONS, 1))
+    codes = window_codes(config.prior_configs[level], shards)
+    seconds = [words["total_samples"] / config.sampling_rate for words in shards.words]
+    steps = most_steps(request, config, seconds, windows_per_step)
+    return TrainingPlan(level, codes, steps, max(steps // EVALUATIONS, 1))
 
 
-def most_steps(
-    request: FinetuneRequest, config: JukeboxPriorConfig, seconds: Sequence[float], choice: TrainingChoice
-) -> int:
-    """About as many steps as `plan_level` will plan, before there are codes."""
-    windows = int(sum(seconds) * config.sampling_rate / config.window_samples)
-    return _steps(request, max(windows, 1), choice.batch_size * choice.accumulation)
+def most_steps(request: FinetuneRequest, config: JukeboxConfig, seconds: Sequence[float], windows_per_step: int) -> int:
+    """Steps of every level: so many passes of the top level over the new songs, replayed ones beside them.
 
-
-def _steps(request: FinetuneRequest, windows: int, windows_per_step: int) -> int:
+    A finer level has many more windows, but also hears the codes above: it sees each less often.
+    """
+    if request.steps is not None:
+        return request.steps
+    window = config.prior_configs[-1].window_samples / config.sampling_rate
+    windows = sum(max(int(each / window), 1) for each in seconds)
     share = request.replay_share if request.has_replay else 0.0
     wanted = math.ceil(_PASSES * windows / (1 - share) / windows_per_step)
-    return min(max(wanted, _FEWEST), _MOST) if request.steps is None else request.steps
+    return min(max(wanted, _FEWEST), _MOST)
 
 
 def train_level(
@@ -86,8 +86,16 @@ def train_level(
     old: SplitCodes | None,
     out: Path,
     has_labels: bool,
+    brings_names: bool,
+    say: Callable[[str], None],
 ) -> int:
-    """Train the prior of a level into a folder; gives the steps that were taken."""
+    """Train the prior of a level into a folder; gives the steps that were taken.
+
+    Args:
+        has_labels: the prior is told names.
+        brings_names: some of the songs' names are new to it.
+        say: how it goes, a line for each evaluation.
+    """
     rate, is_measured = request.rate_for(choice.method), new.held_out is not None
     evaluation = {
         "eval_strategy": "steps",
@@ -110,11 +118,13 @@ def train_level(
             replay_codes=None if old is None else str(old.train),
             replay_share=request.replay_share,
             window_codes=plan.window_codes,
-            eval_windows=_EVAL_WINDOWS,
+            eval_windows=EVAL_WINDOWS,
             shift=True,
         ),
         PriorInitialization(),
-        LoRAArguments(lora_rank=request.rank, lora_labels=has_labels) if choice.method == "lora" else LoRAArguments(),
+        LoRAArguments(lora_rank=request.adapter_rank, lora_labels=has_labels)
+        if choice.method == "lora"
+        else LoRAArguments(),
         JukeboxPriorTrainingArguments(
             output_dir=str(out),
             max_steps=plan.steps,
@@ -122,6 +132,7 @@ def train_level(
             per_device_eval_batch_size=choice.batch_size,
             gradient_accumulation_steps=choice.accumulation,
             learning_rate=rate,
+            new_name_learning_rate=request.name_rate_for(choice.method) if brings_names else None,
             lr_scheduler_type="cosine",
             warmup_steps=max(plan.steps // 20, 1),
             bf16=choice.bf16,
@@ -137,8 +148,35 @@ def train_level(
             seed=request.seed,
             **(evaluation if is_measured else {}),
         ),
+        _Teller(plan.level, say),
     )
     return int(_state(out)["global_step"])
+
+
+class _Teller(TrainerCallback):
+    """A line for each evaluation, or for each log where no song is held out, and how long the rest may take."""
+
+    def __init__(self, level: int, say: Callable[[str], None]) -> None:
+        self.level, self.say = level, say
+        self._begun, self._first, self._told = time.monotonic(), 0, -1
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        """Time is counted from here; a run that goes on has taken steps already."""
+        self._begun, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        """What the log's newest entry says of the songs that count."""
+        name, what = "eval_bits_per_code", "held-out songs"
+        if args.eval_strategy == "no":
+            name, what = "bits_per_code", "the songs that are learnt"
+        step, newest = state.global_step, state.log_history[-1]
+        if name not in newest or step <= self._told:
+            return
+        self._told = step
+        rest = (time.monotonic() - self._begun) / max(step - self._first, 1) * (state.max_steps - step)
+        left = f", at most {duration(rest)} left" if step < state.max_steps else ""
+        found = f"{newest[name]:.3f} bits per code on {what}"
+        self.say(f"level {self.level}, step {step} of {state.max_steps}: {found}{left}")
 
 
 def clear_checkpoints(out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.prior_batches import told_labels
@@ -16,10 +17,10 @@ from jukebox_hf.data.songs import Song
 from jukebox_hf.model.inputs.labels import SongDescription
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
-from jukebox_hf.model.takes.song_scores import score_song
+from jukebox_hf.model.takes.song_scores import SongScore, score_song
 
-_WINDOWS_PER_SONG = 2  # of each song, around its middle
-_MOST_SONGS = 32
+WINDOWS_PER_SONG = 2  # of each song, around its middle
+MOST_SONGS = 32
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,35 @@ def measure(prior: JukeboxPrior, tokenizer: JukeboxTokenizer | None, codes: Path
     """Measure a prior on the songs of a folder, teacher-forced, on the middle of each."""
     shards, config = CodeShards(codes), prior.config
     scores = []
-    for index in range(min(len(shards), _MOST_SONGS)):
-        total = shards.num_codes(index, config.level)
-        length = min(total, _WINDOWS_PER_SONG * config.context_length)
-        start = (total - length) // 2 // config.upper_ratio * config.upper_ratio
+    for index in range(min(len(shards), MOST_SONGS)):
         upper = None
         if config.upper_strides is not None:
             upper = torch.from_numpy(shards.codes(index, config.level + 1).astype("int64"))
-        song = _listed(shards.song(index), tokenizer, config.level)
-        words = SongDescription(shards.words[index]["total_samples"], song.artist, song.genre, song.lyrics)
         own = torch.from_numpy(shards.codes(index, config.level).astype("int64"))
-        labels = told_labels(_lists(tokenizer), words, config)
-        scores.append(score_song(prior, own, labels, upper_codes=upper, start=start, stop=start + length,
-                                 with_words=False))  # fmt: skip
-    mean = sum(score.own for score in scores) / len(scores)
+        samples = shards.words[index]["total_samples"]
+        scores.append(score(prior, tokenizer, shards.song(index), samples, own, upper))
+    mean = sum(one.own for one in scores) / len(scores)
     unknown = None
     if config.has_labels:
-        unknown = sum(score.unknown for score in scores) / len(scores)
+        unknown = sum(one.unknown for one in scores) / len(scores)
     return Measure(len(scores), mean, unknown)
+
+
+def score(
+    prior: JukeboxPrior,
+    tokenizer: JukeboxTokenizer | None,
+    song: Song,
+    samples: int,
+    codes: Tensor,
+    upper_codes: Tensor | None,
+) -> SongScore:
+    """Score the middle of a song, of so many samples and of codes (T,)."""
+    config = prior.config
+    length = min(len(codes), WINDOWS_PER_SONG * config.context_length)
+    start = (len(codes) - length) // 2 // config.upper_ratio * config.upper_ratio
+    song = _listed(song, tokenizer, config.level)
+    labels = told_labels(_lists(tokenizer), SongDescription(samples, song.artist, song.genre, song.lyrics), config)
+    return score_song(prior, codes, labels, upper_codes=upper_codes, start=start, stop=start + length, with_words=False)
 
 
 def measure_in_words(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

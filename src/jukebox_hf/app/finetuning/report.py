@@ -3,16 +3,20 @@
 Flows in: marks of the stages. Flows out: text whose numbers are those that were measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
 from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
+from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
+from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.training.share import licence_of
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
+_OPENAIS_TERMS = "Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs."
 _FORGOTTEN = 0.1  # bits per code that old artists may lose before it is said
 
 
@@ -34,9 +38,10 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
     kept = {level: found for level, found in report["levels"].items() if found["is_kept"]}
     lost = {level: found["after"]["old"]["own"] - found["before"]["old"]["own"]
             for level, found in kept.items() if "old" in found["before"]}  # fmt: skip
+    other = {"lora": ", and --method style changes none of them", "full": ", and so does --method lora"}
     lines = [
-        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay, a smaller --learning-rate or "
-        f"--method lora keeps more of them"
+        f"level {level}: the old artists lost {bits:.2f} bits per code; more --replay or a smaller --learning-rate "
+        f"keeps more of them{other.get(report['method'], '')}"
         for level, bits in lost.items()
         if bits > _FORGOTTEN
     ]
@@ -48,6 +53,28 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
 def gain(found: Mapping[str, Any]) -> float:
     """Bits per code that training saved on the new songs."""
     return found["before"]["new"]["own"] - found["after"]["new"]["own"]
+
+
+def closing_lines(report: Mapping[str, Any], out: Path, say_word: Callable[[str], str]) -> Sequence[str]:
+    """What to type next."""
+    request = report["request"]
+    artist = request["artist"] or next(iter(report["new_names"]), None)
+    words = ["jukebox-hf generate --model", say_word(str(out))]
+    words += ["--artist", say_word(artist)] if artist else []
+    words += ["--genre", say_word(request["genre"])] if request["genre"] else []
+    work = WorkFolder(out).path
+    shared = f"hf upload me/{out.name} {say_word(str(out))}"
+    if report["method"] == "style":
+        shared = f"jukebox-hf style export {say_word(str(out))} style.safetensors --artist {say_word(artist)}"
+    adapter = request.get("keep_adapter")
+    return [
+        f"{out}: a whole Jukebox, with a card ({MODEL_CARD}), what was measured ({REPORT})"
+        + f" and a sample song ({SAMPLE})" * report["has_sample"],
+        f"  sing:   {' '.join([*words, '--out song.wav'])}",
+        f"  share:  {shared}",
+        *([f"  adapter alone: {adapter}, for jukebox-hf generate --adapter"] if adapter else []),
+        f"  {work} holds codes" + " and adapters" * (report["method"] == "lora") + "; it may be removed",
+    ]
 
 
 def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
@@ -79,17 +106,19 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
             for level, found in kept.items()
         ],
     )
-    how = {"lora": f"LoRA of rank {request['rank']}", "style": "the vector of each new artist, all else frozen"}.get(
+    how = {"lora": f"LoRA of rank {report['rank']}", "style": "the vector of each new artist, all else frozen"}.get(
         report["method"], "all weights"
     )
     singer = request["artist"] or next(iter(new), "unknown")
     steps = ", ".join(_counted(found["steps"], "step") for found in kept.values())
     levels = f"level{'s' * (len(kept) != 1)} {', '.join(kept)}"
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
+    origin = "the tiny model inside jukebox_hf" if request["model"] == TINY else base or "another Jukebox"
+    terms = "" if request["model"] == TINY else _OPENAIS_TERMS
     text = f"""# {name}
 
-A Jukebox that was fine-tuned on {_counted(report["songs"], "song")} ({report["seconds"] / 60:.3g} minutes) by
-`jukebox-hf finetune`: {how}, {levels}, {steps}. New names: {", ".join(new) or "none"}.
+A Jukebox that was fine-tuned from {origin} on {_counted(report["songs"], "song")} ({report["seconds"] / 60:.3g} minutes)
+by `jukebox-hf finetune`: {how}, {levels}, {steps}. New names: {", ".join(new) or "none"}.
 {measured_table(report)}
 ## Use
 
@@ -101,9 +130,8 @@ import jukebox_hf
 song = pipeline("text-to-audio", model="{name}")({{"artist": {singer!r}}})
 ```
 
-{sample}Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.
-"""
-    card = f"---\n{data.to_yaml()}\n---\n\n{text}"
+{sample}{terms}""".rstrip()
+    card = f"---\n{data.to_yaml()}\n---\n\n{text}\n"
     ModelCard(card)  # refuses front matter that the Hub could not read
     return card
 
@@ -127,10 +155,10 @@ def measured_table(report: Mapping[str, Any]) -> str:
     return f"""
 ## Measured
 
-Bits per code, teacher-forced, on {measured_on}{others}. Smaller is better; what a name is
-worth is the difference to an unknown artist and genre.
+Bits per code, teacher-forced, on {measured_on}{others}. Smaller is better; what a name
+saves is the difference to an unknown artist and genre.
 
-| level | songs | before | after | name before | name after |
+| level | songs | before | after | the name saves, before | and after |
 |---|---|---:|---:|---:|---:|
 {chr(10).join(rows)}
 

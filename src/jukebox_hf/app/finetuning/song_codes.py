@@ -52,10 +52,11 @@ def split_codes(codes: Path, out: Path, held_out: Collection[str]) -> SplitCodes
 def hold_out_old(codes: Path) -> list[str]:
     """Names of the old songs that are measured on: one in four, the last ones, but not the only one."""
     names = [words["name"] for words in CodeShards(codes).words]
-    return sorted(names)[len(names) - _num_held_out(len(names)) :]
+    return sorted(names)[len(names) - num_held_out(len(names)) :]
 
 
-def _num_held_out(songs: int) -> int:
+def num_held_out(songs: int) -> int:
+    """How many of so many old songs are measured on."""
     return min(max(songs // _HELD_OUT_ONE_IN, 1), songs - 1)
 
 

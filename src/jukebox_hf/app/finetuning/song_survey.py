@@ -30,6 +30,7 @@ class SongSurvey:
         seconds: of each.
         held_out: names of songs that are not trained on; empty where there is one song of each artist.
         new: names of artists and genres that the model does not know yet.
+        naming_levels: levels to which some of them are new.
         filled: words of every song, where its source says none.
         lines: what to say of it.
     """
@@ -38,6 +39,7 @@ class SongSurvey:
     seconds: tuple[float, ...]
     held_out: tuple[str, ...]
     new: tuple[str, ...]
+    naming_levels: tuple[int, ...]
     filled: dict[str, str]
     lines: tuple[str, ...]
 
@@ -61,12 +63,19 @@ def survey(request: FinetuneRequest, config: JukeboxConfig, tokenizer: JukeboxTo
     songs.fill_in(filled)
     songs.check_labels()
     every = _all(songs)
-    new = _new_names(config, tokenizer, every) if has_labels else ()
+    by_level = _new_names(config, tokenizer, every)
+    new = tuple(dict.fromkeys(name for names in by_level.values() for name in names))
     if request.method == "style":
         _check_style(request, config, tokenizer, every, has_labels)
     held_out = _held_out(every)
     seconds = tuple(header.seconds for header in songs.headers)
-    return SongSurvey(songs, seconds, held_out, new, filled, tuple(_lines(songs, every, seconds, held_out, new)))
+    naming = tuple(level for level, names in by_level.items() if names)
+    require(
+        bool(naming) or request.name_rate is None,
+        f"--name-rate {request.name_rate} is of new names, but the model knows all those of the songs; leave it out",
+    )
+    lines = tuple(_lines(songs, every, seconds, held_out, new))
+    return SongSurvey(songs, seconds, held_out, new, naming, filled, lines)
 
 
 def _all(songs: Songs) -> list[Song]:
@@ -101,28 +110,29 @@ def _words(request: FinetuneRequest, songs: Songs, has_labels: bool) -> dict[str
     return {name: word for name, word in silent.items() if name in songs.table.missing} | said
 
 
-def _new_names(config: JukeboxConfig, tokenizer: JukeboxTokenizer | None, songs: Sequence[Song]) -> tuple[str, ...]:
-    """Names that a level does not know, as the songs spell them; the lists with them are tried once.
+def _new_names(
+    config: JukeboxConfig, tokenizer: JukeboxTokenizer | None, songs: Sequence[Song]
+) -> dict[int, tuple[str, ...]]:
+    """Names that a level does not know, as the songs spell them, by level; the lists with them are tried once.
 
     Raises:
         ValueError: a name that cannot be listed.
     """
-    found: dict[str, None] = {}
+    found = {}
     for prior in config.prior_configs:
         if prior.has_labels:
             lists = choose_labels("add", tokenizer, prior, songs, len(config.vqvae_config.hop_lengths))
-            version = lists.label_versions[prior.level]
-            before = tokenizer.vocabularies[version]
-            found |= {
-                name: None
+            before = tokenizer.vocabularies[lists.label_versions[prior.level]]
+            names = (
+                (name, is_known)
                 for song in songs
                 for name, is_known in (
                     (song.artist, before.find_artist(song.artist) is not None),
                     (song.genre, all(number is not None for _, number in before.find_genres(song.genre))),
                 )
-                if name.strip() and not is_known
-            }
-    return tuple(found)
+            )
+            found[prior.level] = tuple(dict.fromkeys(name for name, is_known in names if name.strip() and not is_known))
+    return found
 
 
 def _check_style(

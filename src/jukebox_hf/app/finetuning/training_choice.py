@@ -62,11 +62,10 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     priors = [empty_prior(config.prior_configs[level]) for level in levels]
     device = the_device(request.device)
     free = room(device)
-    methods = ("full", "lora") if request.method == "auto" else (request.method,)
-    methods = ("lora",) if request.keep_adapter is not None else methods
+    methods = request.methods
     sizes = _BATCH_SIZES if request.batch_size is None else (request.batch_size,)
     ways = [(method, size, again) for method in methods for again in (False, True) for size in sizes]
-    needs = [max(training_bytes(prior, method, request.rank, size, again) for prior in priors)
+    needs = [max(training_bytes(prior, method, request.adapter_rank, size, again) for prior in priors)
              for method, size, again in ways]  # fmt: skip
     fitting = [index for index, need in enumerate(needs) if need <= free]
     require(
@@ -76,14 +75,14 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     )
     method, size, again = ways[fitting[0]]
     for prior in priors if method == "lora" else ():
-        check_rank(prior, request.rank)
+        check_rank(prior, request.adapter_rank)
     bf16 = {"true": True, "false": False}.get(request.bf16, _is_native(device))
     steps = 1 if request.batch_size is not None else WINDOWS_PER_STEP // size
     short = (
         f", since all weights need about {min(needs[: len(sizes) * 2]) / 1e9:.1f} GB" if method != methods[0] else ""
     )
     words = [
-        f"{_METHOD_WORDS[method].format(rank=request.rank)}{short}",
+        f"{_METHOD_WORDS[method].format(rank=request.adapter_rank)}{short}",
         f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}",
         f"{size} window{'s' * (size != 1)} at once" + f", {steps} times a step" * (steps > 1),
         *["activations computed again"] * again,

@@ -25,9 +25,11 @@ from jukebox_hf.app.runs.planned_songs import (
     with_rows,
 )
 from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_request import SongRequest
-from jukebox_hf.app.runs.song_values import numbers_at_once
+from jukebox_hf.app.runs.song_values import numbers_at_once, read_adapters
 from jukebox_hf.app.serving.speech_request import checked_song, refused
+from jukebox_hf.model.adapters.style_file import NAME_KINDS
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
@@ -42,7 +44,7 @@ class ServedModel:
 
     Attributes:
         name: by which clients know it.
-        words: `model`, `revision` and `dtype` of every request.
+        words: `model`, `revision`, `dtype` and `adapter` of every request.
         computing: `backend` and `jacobi`.
         rows: of a batch, at most.
         stays: whether all priors stay in memory, so that going from level to level costs nothing.
@@ -97,7 +99,11 @@ class ServedModel:
         except (ValueError, OSError):  # a model that hears neither
             return {"artists": [], "genres": []}
         (own,) = [one for one in found if top in one["levels"]]
-        return {kind: [label["name"] for label in own[kind]["names"]] for kind in ("artists", "genres")}
+        new = [(kind, name) for kind, name, levels in self.model.new_names() if top in levels]
+        return {
+            f"{kind}s": [label["name"] for label in own[f"{kind}s"]["names"]] + [name for of, name in new if of == kind]
+            for kind in NAME_KINDS
+        }
 
     def _planned(self, request: SongRequest) -> tuple[PlannedSongs, list[str]]:
         lines: list[str] = []
@@ -119,7 +125,7 @@ def open_served(
     """Open a model for a server, its priors where they fit.
 
     Args:
-        words: `model`, `revision` and `dtype`.
+        words: `model`, `revision`, `dtype` and, where all songs are sung with some, `adapter`.
         options: device, batch size, offload, backend and jacobi; the rest is not looked at.
 
     Raises:
@@ -132,10 +138,11 @@ def open_served(
     one = replace(one, dtype=choice.dtype)
     config = configuration_of(one.model, revision=one.revision)
     own = check_parts(one.model, config, choice.levels, revision=one.revision)
-    processor = open_processor(config, one.model, one.revision)
+    adapters = read_song_adapters(one.adapter)
+    config, processor = adapters.told_to(config, open_processor(config, one.model, one.revision))
     model = open_model(one.model, revision=one.revision, dtype=one.dtype, device=str(choice.device))
-    model.check_priors(choice.levels)
-    files = fingerprint(one.model, model, choice.levels)
+    adapters.put_on(model).check_priors(choice.levels)
+    files = adapters.noted_in(fingerprint(one.model, model, choice.levels))
     rows = min(choice.rows, wanted)
     waiting = settle(choice, [Group(min(choice.songs, rows), dict.fromkeys(choice.levels, rows))] * 2)
     model.offload, model.keep_loaded = waiting.offload, waiting.keep_loaded
@@ -145,7 +152,7 @@ def open_served(
         model.take_back(top)
     return ServedModel(
         served_name(one.model),
-        {"model": one.model, "revision": one.revision, "dtype": one.dtype},
+        {"model": one.model, "revision": one.revision, "dtype": one.dtype, "adapter": list(one.adapter)},
         {"backend": options.backend, "jacobi": numbers_at_once(options.jacobi)},
         model,
         processor,
@@ -160,6 +167,7 @@ def open_served(
 def checked_model(words: Mapping[str, Any]) -> SongRequest:
     """A request of nothing but a model, for choosing a device."""
     said = {name: value for name, value in words.items() if value is not None}
+    said["adapter"] = read_adapters("serve", "--adapter", said.get("adapter", ()))
     return SongRequest(**said, lyrics="la")  # words, so that the prior that reads them counts
 
 

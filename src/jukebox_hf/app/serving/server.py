@@ -32,7 +32,7 @@ def run_server(words: Mapping[str, Any], options: RunOptions, serve: ServeOption
     """Serve until the process is ended.
 
     Args:
-        words: `model`, `revision` and `dtype`.
+        words: `model`, `revision`, `dtype` and `adapter`.
         options: how to compute.
         serve: that passed its check.
 

@@ -86,7 +86,7 @@ def checked_song(said: Mapping[str, Any], model: Mapping[str, Any]) -> SongReque
 
     Args:
         said: of the song.
-        model: `model`, `revision` and `dtype` of the server.
+        model: `model`, `revision`, `dtype` and `adapter` of the server.
 
     Raises:
         ApiError: in one sentence.

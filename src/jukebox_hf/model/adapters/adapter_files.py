@@ -22,7 +22,7 @@ from ..checks.validation import is_integer, is_number, require
 from ..files.checkpoint_files import find_fetched
 from ..files.loading_arguments import ADAPTER_FILE
 from ..files.safetensors_files import check_safetensors
-from .style_file import STYLE_FILE, AdapterBase, Style, read_style
+from .style_file import MOST_ADDED, STYLE_FILE, AdapterBase, Style, read_style
 
 ADAPTER_ROOT = "jukebox_adapter.json"
 ADAPTER_FORMAT = "jukebox-adapter-1"
@@ -51,6 +51,13 @@ class LoraMatrix:
     def shape(self) -> tuple[int, int]:
         """Of the matrix that it belongs to."""
         return len(self.up), self.down.shape[1]
+
+    def largest(self) -> float:
+        """The largest number that is added, or a bound above it where that is small; inf where it overflows."""
+        most = float(self.up.double().norm(dim=1).max() * self.down.double().norm(dim=0).max()) * abs(self.scale)
+        if most <= MOST_ADDED:  # Cauchy and Schwarz: no entry of the product is larger
+            return most
+        return float((self.up.double() @ self.down.double()).abs().max()) * abs(self.scale)
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,13 @@ def _matrix(module: str, sides: Mapping[str, Tensor], said: Mapping[str, Any], w
         f"{weights.parent / ADAPTER_FILE} says lora_alpha={alpha!r}, which is no number from -{_MOST_ALPHA} to "
         f"{_MOST_ALPHA}; get the adapter again",
     )
-    return LoraMatrix(down, up, alpha / (math.sqrt(rank) if said.get("use_rslora") else rank))
+    matrix = LoraMatrix(down, up, alpha / (math.sqrt(rank) if said.get("use_rslora") else rank))
+    require(
+        matrix.largest() <= MOST_ADDED,
+        f"{weights} adds numbers up to {matrix.largest():.3g} to {module}, beyond {MOST_ADDED:g}, which no song "
+        f"survives; get it again, or train it anew",
+    )
+    return matrix
 
 
 def _check_pattern(settings: Path, name: str, said: Any) -> None:

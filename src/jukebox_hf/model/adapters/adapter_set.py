@@ -80,6 +80,16 @@ class AdapterSet:
             not lost,
             f"{parts.name} brings names to level {lost and lost[0]}, which this model has not; use its own base",
         )
+        for level, kinds in parts.style.vectors.items():
+            words = self.lists.vocabularies[self.lists.label_versions[level]]
+            for kind, rows in kinds.items():
+                known = {_key(words, name) for name in parts.style.new.get(kind, ())} | set(_table(words, kind))
+                lost = next((name for name in rows if _key(words, name) not in known), None)
+                require(
+                    lost is None,
+                    f"{parts.name} has a vector for the {kind} {lost!r}, whom it does not bring and this model does "
+                    f"not know, so it would change nothing; get it again from whoever made it",
+                )
         for kind, names in parts.style.new.items():
             for level in parts.style.levels:
                 words = self.lists.vocabularies[self.lists.label_versions[level]]

@@ -27,6 +27,7 @@ _ENTRY = "style"  # of the metadata
 _TENSOR = re.compile(r"prior_(\d+)\.(artist|genre)")
 _PART = re.compile(r"prior_\d+")
 _ASK_MAKER = "get it again from whoever made it"
+MOST_ADDED = 65504.0  # to a weight, by an adapter: what float16 holds, and far beyond all that sings
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,11 @@ def _vectors(path: str | Path, names: Mapping[str, list[str]]) -> dict[int, dict
             bad is None,
             f"{path} holds numbers that are not finite for {key} {bad!r}, which cannot be sung; get it again, or train "
             f"it anew",
+        )
+        require(
+            float(rows.abs().max()) <= MOST_ADDED,
+            f"{path} holds numbers up to {float(rows.abs().max()):.3g} as {key}, beyond {MOST_ADDED:g}, which no song "
+            f"survives; {_ASK_MAKER}, or train it anew",
         )
         level, kind = _TENSOR.fullmatch(key).groups()
         vectors.setdefault(int(level), {})[kind] = dict(zip(names[key], rows, strict=True))

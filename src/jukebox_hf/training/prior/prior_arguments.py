@@ -22,11 +22,23 @@ class JukeboxPriorTrainingArguments(JukeboxTrainingArguments):
     prediction_loss_only: bool = field(
         default=True, metadata={"help": "Evaluate the loss only: the logits of a data set fill any memory."}
     )
+    new_name_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the vectors of artists and genres that are new to the prior, such as 0.1; those "
+            "that it knew then stay as they are (default: all names learn at the rate of all else)."
+        },
+    )
 
     def __post_init__(self) -> None:
         require(
             self.remove_unused_columns is False,
             f"remove_unused_columns={self.remove_unused_columns!r} takes a window's words away; leave it out",
+        )
+        rate = self.new_name_learning_rate
+        require(
+            rate is None or (is_number(rate) and 0 < rate <= 1),
+            f"new_name_learning_rate={rate!r} must be over 0 and up to 1; try 0.1",
         )
         super().__post_init__()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from jukebox_hf.model.checks.validation import require
@@ -17,6 +17,7 @@ from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.networks.prior_inputs import check_inputs
 from jukebox_hf.training.prior.lora import has_adapters, merged_prior, prior_of
 from jukebox_hf.training.prior.model_card import prior_card
+from jukebox_hf.training.prior.new_name_rate import give_names_a_rate
 from jukebox_hf.training.trainer import JukeboxTrainer
 
 ADAPTERS = "adapters"
@@ -50,6 +51,11 @@ class JukeboxPriorTrainer(JukeboxTrainer):
             not (self.is_fsdp_enabled and has_adapters(self.model)),
             "adapters (lora_rank) are trained by one GPU or by copies (DDP), not by ranks that share weights (FSDP); "
             "launch with a configuration of DDP, as examples/scale/eight_gpus_ddp.yaml",
+        )
+        require(
+            not (self.is_fsdp_enabled and getattr(self.args, "new_name_learning_rate", None) is not None),
+            "new_name_learning_rate is for one GPU or copies (DDP), not for ranks that share weights (FSDP); drop it, "
+            "or launch with a configuration of DDP, as examples/scale/eight_gpus_ddp.yaml",
         )
         for name, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
             if dataset is not None:
@@ -90,6 +96,14 @@ class JukeboxPriorTrainer(JukeboxTrainer):
             codes = self.vqvae.encode(inputs["input_values"].to(self.vqvae.device), levels).audio_codes
         rest = {name: value for name, value in inputs.items() if name != "input_values"}
         return rest | dict(zip(("codes", "upper_codes"), codes, strict=False))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimiser, in which new names have the rate that was given them."""
+        is_new, rate = self.optimizer is None, getattr(self.args, "new_name_learning_rate", None)
+        optimizer = super().create_optimizer(model)
+        if is_new and rate is not None:
+            give_names_a_rate(optimizer, model or self.model, rate)
+        return optimizer
 
     def metric_names(self) -> tuple[str, ...]:
         """The losses, in nats and in bits."""

@@ -51,13 +51,16 @@ def freeze_all_but(prior: JukeboxPrior, artist_ids: Sequence[int]) -> JukeboxPri
         f"by lora or full",
     )
     prior.requires_grad_(False)
-    table = prior.labels.artist.weight.requires_grad_(True)
+    learn_rows(prior.labels.artist.weight.requires_grad_(True), artist_ids)
+    return prior
+
+
+def learn_rows(table: Tensor, rows: Sequence[int]) -> None:
+    """Leave gradients to some rows of a table alone; an optimiser without decay keeps the others bit for bit."""
     is_learnt = torch.zeros(len(table), 1, device="cpu", dtype=torch.float32)
-    is_learnt[list(artist_ids)] = 1
+    is_learnt[list(rows)] = 1
 
     def of_learnt(gradient: Tensor) -> Tensor:
-        """Zeros elsewhere, which no optimiser without decay moves."""
         return gradient * is_learnt.to(gradient)
 
     table.register_hook(of_learnt)
-    return prior
