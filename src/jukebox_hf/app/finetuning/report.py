@@ -111,13 +111,14 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
     )
     singer = request["artist"] or next(iter(new), "unknown")
     steps = ", ".join(_counted(found["steps"], "step") for found in kept.values())
+    songs = _counted(report["songs"], "song")
     levels = f"level{'s' * (len(kept) != 1)} {', '.join(kept)}"
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
     origin = "the tiny model inside jukebox_hf" if request["model"] == TINY else base or "another Jukebox"
     terms = "" if request["model"] == TINY else _OPENAIS_TERMS
     text = f"""# {name}
 
-A Jukebox that was fine-tuned from {origin} on {_counted(report["songs"], "song")} ({report["seconds"] / 60:.3g} minutes)
+A Jukebox that was fine-tuned from {origin} on {songs} ({report["seconds"] / 60:.3g} minutes)
 by `jukebox-hf finetune`: {how}, {levels}, {steps}. New names: {", ".join(new) or "none"}.
 {measured_table(report)}
 ## Use
