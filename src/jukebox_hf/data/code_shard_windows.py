@@ -62,7 +62,7 @@ class CodeShardWindows(ShardStream):
         **more: Any,
     ) -> None:
         require(len(shards) > 0, "shards=[] names nothing to read; give what list_shards finds")
-        self.facts = facts or facts_of(shards[0])
+        self.facts = facts or facts_of_shards(shards)
         self.facts.check_present(level, "every shard")
         check_window(window_codes, self.facts.sampling_rate, seed)
         self.with_upper = level + 1 < len(self.facts.hop_lengths) if with_upper is None else with_upper
@@ -116,14 +116,14 @@ class CodeShardWindows(ShardStream):
         return f"{self.window_codes} codes at level {self.level}"
 
 
-def facts_of(shard: str) -> CodeFacts:
-    """What the codes of a shard have in common.
+def facts_of_shards(shards: Sequence[str]) -> CodeFacts:
+    """What the codes of the first of some shards have in common; the others must have the same.
 
     Raises:
         ValueError: no shard of codes, in one sentence.
     """
-    with open_shard(shard) as opened:
-        return facts_of_shard(shard, opened)
+    with open_shard(shards[0]) as opened:
+        return facts_of_shard(shards[0], opened)
 
 
 def _tensor(codes: np.ndarray, start: int, length: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
-from jukebox_hf.data.code_shard_windows import facts_of as facts_of_codes
+from jukebox_hf.data.code_shard_windows import facts_of_shards
 from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprints
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.open_songs import open_songs
@@ -268,7 +268,7 @@ def windows_of(
 
 def _streamed_codes(data_args: PriorDataArguments) -> StreamedSongs:
     shards = list_shards(data_args.train_codes)
-    return StreamedSongs(shards, are_codes=True, facts=facts_of_codes(shards[0]))
+    return StreamedSongs(shards, are_codes=True, facts=facts_of_shards(shards))
 
 
 def _some(windows: Dataset, most: int | None) -> Dataset:
