@@ -5,7 +5,8 @@
 Every cell is measured in a process of its own (two for FSDP2, whose first is shown): the most memory that it held in
 two steps of batch 1 (forward, backward, AdamW; float32), without what it held when it began. Four priors are measured,
 of two depths and two lengths of a window; memory that is a + b layers + c positions + d layers x positions goes through
-all four, and gives that of the whole depth and window. One thread.
+all four, and gives that of the whole depth and window: only as good as the windows are long (`--rows 16 48`), since in
+short ones the most is held while the optimizer steps. One thread.
 """
 
 import argparse

@@ -184,7 +184,8 @@ class _Corpus:
 
     def _windows(self, name: str, seconds: float, seed: int) -> AudioWindows:
         folder = self.out / name
-        write_corpus(folder, CorpusSettings(hours=seconds / 3600, seed=seed, sampling_rate=_RATE))
+        if not (folder / "metadata.csv").is_file():  # it comes last: what is whole is not made again
+            write_corpus(folder, CorpusSettings(hours=seconds / 3600, seed=seed, sampling_rate=_RATE))
         songs = open_songs(str(folder))
         return AudioWindows(songs, self.sizes.window_samples, _RATE, shift=name == "train")
 

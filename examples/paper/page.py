@@ -73,9 +73,9 @@ def tell_and_draw(file: Path, picture: Path) -> None:
     """Print the table, and draw the curves."""
     rows = read_rows(file)
     print(as_table(rows))
-    print()
-    print("\n".join(hierarchy_words(rows)))
-    draw(rows, picture)
+    if rows:
+        print("", *hierarchy_words(rows), sep="\n")
+        draw(rows, picture)
 
 
 def as_table(rows: Sequence[ArmRow]) -> str:

@@ -28,6 +28,10 @@ def rows(tmp_path_factory):
     said.clear()
     assert run(out, ARMS, [0], TINY, said.append) == found, "rows that are there are not made again"
     assert said == []
+    more = run(out, ARMS[:1], [0, 1], TINY, said.append)
+    assert more[: len(found)] == found, "another seed goes on with the songs that are there"
+    assert [json.loads(line)["seed"] for line in said] == [1]
+    assert more[-1].levels != found[0].levels
     return {row.arm: row for row in found}
 
 
