@@ -12,11 +12,12 @@ from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
 from jukebox_hf.model.networks.cpu_memory import trim_heap
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics", "5b": "prior_5b"}
+SMALL = "small"  # of shapes that only training is measured with
 
 
 def config_of(shape: str, layers: int) -> JukeboxPriorConfig:
     """A released configuration, cut in depth."""
-    return cut(prior_preset(SHAPES[shape]), layers)
+    return cut(prior_preset("small_prior" if shape == SMALL else SHAPES[shape]), layers)
 
 
 def cut(config: JukeboxPriorConfig, layers: int | None) -> JukeboxPriorConfig:

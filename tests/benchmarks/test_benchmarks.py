@@ -234,3 +234,15 @@ def test_songs_of_the_embedded_model_are_those_of_one_code_after_the_other(bench
     with pytest.raises(SystemExit):
         jacobi._equal(lying, 0.05, 1)
     assert "1 songs, 4 codes: 4 differ" in capsys.readouterr().out
+
+
+def test_memory_of_a_whole_prior_goes_through_the_four_that_were_measured(benchmark):
+    extrapolated = benchmark("training_memory").extrapolated
+
+    def peak(layers, positions):
+        return 3 + 0.5 * layers + 0.01 * positions + 0.002 * layers * positions
+
+    peaks = {(layers, positions): peak(layers, positions) for layers in (1, 2) for positions in (128, 384)}
+    layer, whole = extrapolated(peaks, 72, 8192)
+    assert layer == pytest.approx(0.5)
+    assert whole == pytest.approx(peak(72, 8192))

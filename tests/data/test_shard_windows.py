@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from jukebox_hf.data.shard_files import BadShardError, list_shards, shard_rows
-from jukebox_hf.data.shard_windows import Place, ShardWindows, split_place
+from jukebox_hf.data.shard_stream import Place, split_place
+from jukebox_hf.data.shard_windows import ShardWindows
 
 pa = pytest.importorskip("pyarrow")
 RATE = 8000

@@ -7,7 +7,15 @@ import torch
 
 from jukebox_hf.data.shard_files import list_shards
 from jukebox_hf.data.shard_windows import ShardWindows
-from jukebox_hf.training import JukeboxPriorTrainer, JukeboxPriorTrainingArguments, PriorCollator, train_vqvae
+from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
+from jukebox_hf.training import (
+    JukeboxPriorTrainer,
+    JukeboxPriorTrainingArguments,
+    LabelDropout,
+    PriorCollator,
+    train_prior,
+    train_vqvae,
+)
 
 pa = pytest.importorskip("pyarrow")
 RATE, SECONDS = 1000, 5
@@ -123,6 +131,78 @@ def test_a_prior_is_trained_on_a_stream_of_sound(pattern, tmp_path, coded_config
     assert len([entry for entry in trainer.state.log_history if "loss" in entry]) == 3
     assert windows.places[0].given == 6
     assert all(torch.isfinite(weight).all() for weight in prior.parameters())
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """A folder with lists of the names of `coded_songs`."""
+    names = {"unknown": 0, "ann ash": 1, "bob birch": 2}
+    genres = {"unknown": 0, "folk": 1, "rock": 2}
+    JukeboxTokenizer(artists={"v3": names}, genres={"v3": genres}, label_versions=["v3"] * 2).save_pretrained(
+        tmp_path / "lists"
+    )
+    return tmp_path / "lists"
+
+
+@pytest.mark.parametrize(("flavour", "workers"), [("prefix", 0), ("upsampler", 2)])
+def test_a_prior_reads_shards_of_codes_and_a_resumed_run_goes_on_with_their_windows(
+    flavour, workers, tmp_path, prior_words, coded_songs, lists, monkeypatch
+):
+    hidden, plain = [], LabelDropout.hide
+    monkeypatch.setattr(
+        LabelDropout, "hide", lambda self, window, draws: hidden.append(plain(self, window, draws)) or hidden[-1]
+    )
+    more = {"train_codes": coded_songs() / "codes-*.parquet", "streaming": True, "labels": lists, "shift": True,
+            "dataloader_num_workers": workers, "label_dropout": 0.5, "save_strategy": "steps", "save_steps": 3,
+            "lr_scheduler_type": "constant", "eval_codes": coded_songs(4)}  # fmt: skip
+    for out, steps, goes_on in (("once", 6, None), ("cut", 3, None), ("cut", 6, "auto")):
+        words = prior_words(flavour, output_dir=tmp_path / out, max_steps=steps, resume_from_checkpoint=goes_on, **more)
+        assert train_prior.main(words) == 0
+    assert log_of(tmp_path / "cut") == log_of(tmp_path / "once")
+    assert len(set(log_of(tmp_path / "once"))) == 6
+    places = json.loads((tmp_path / "cut/checkpoint-6/stream_places.json").read_text())
+    assert places["readers"] == len(places["places"]) == max(1, workers)
+    assert json.loads((tmp_path / "cut/eval_results.json").read_text())["eval_bits_per_code"] > 0
+    if not workers:
+        assert {window["artist"] for window in hidden} == {"unknown", "Ann Ash", "Bob Birch"}
+
+
+def test_many_songs_of_a_stream_whose_names_nobody_knows_stop_the_run(
+    tmp_path, prior_words, coded_songs, lists, caplog, capsys
+):
+    names = json.loads((lists / "artists.json").read_text())
+    known = {version: {name: number for name, number in each.items() if name != "bob birch"}
+             for version, each in names.items()}  # fmt: skip
+    (lists / "artists.json").write_text(json.dumps(known))
+    words = prior_words(train_codes=coded_songs() / "codes-*.parquet", streaming=True, labels=lists)
+    assert train_prior.main(words) == 2
+    assert "1.flac is left out: artist='Bob Birch' is not listed in v3" in caplog.text
+    assert "8 of 20 songs were skipped: artist='Bob Birch' is not listed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"max_steps": -1}, "max_steps=-1, but a stream has no end"),
+        ({"test_fraction": 0.1}, "test_fraction=0.1 sets songs aside, which a stream cannot"),
+        ({"labels": "songs"}, "labels='songs' lists the names of all songs, which a stream tells only as it is read"),
+        ({"replay_codes": "codes"}, "replay_codes='codes' are mixed among songs whose number is known"),
+        ({"lyric_characters": "songs"}, "lyric_characters='songs' looks for letters in all songs"),
+        ({"train_codes": "nothing-*.parquet"}, "nothing-*.parquet names no shards"),
+    ],
+)
+def test_what_a_stream_of_codes_cannot_do_is_refused(tmp_path, prior_words, coded_songs, lists, capsys, more, said):
+    words = {"train_codes": coded_songs() / "codes-*.parquet", "streaming": True, "labels": lists, **more}
+    assert train_prior.main(prior_words("prefix", **words)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_command_line_trains_a_prior_on_shards_of_sound(pattern, tmp_path, coded_config, coding_vqvae, prior_words):
+    coding_vqvae.save_pretrained(tmp_path / "vqvae")
+    words = prior_words("bare", {"hop_length": 16, "codebook_size": 24}, train_songs=pattern, streaming=True,
+                        vqvae=tmp_path / "vqvae")  # fmt: skip
+    assert train_prior.main(words) == 0
+    assert (tmp_path / "run/model.safetensors").is_file()
 
 
 def test_the_python_of_the_page_reads_shards(tmp_path, monkeypatch, capsys, root):

@@ -11,7 +11,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
 _CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
 _LARGEST_INDEX = 1 << 20
-_ROWS_PER_GROUP = 8  # what is read at once for one window
+ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
 
 
@@ -238,7 +238,7 @@ class CodeShardWriter:
             return
         memory = io.BytesIO()
         table = _table(self._waiting, self.facts)
-        _parquet().write_table(table, memory, row_group_size=_ROWS_PER_GROUP, compression="zstd")
+        _parquet().write_table(table, memory, row_group_size=ROWS_PER_GROUP, compression="zstd")
         write_bytes(self.folder / f"codes-{self._next:05d}.parquet", memory.getvalue())
         self._next += self._step
         self._waiting = []
@@ -270,7 +270,7 @@ class CodeShards:
         self.rows: list[tuple[int, int]] = []  # song -> shard, row
         self.words: list[dict[str, Any]] = []
         for shard, path in enumerate(self.paths):
-            words = _words(path, _open(path, self.facts), self.facts)
+            words = words_of_codes(path, open_codes(path, self.facts), self.facts)
             self.words += words
             self.rows += [(shard, row) for row in range(len(words))]
         require(
@@ -292,11 +292,7 @@ class CodeShards:
 
     def song(self, index: int) -> Song:
         """The words of a song."""
-        row = self.words[index]
-        song = Song(row["name"], row["artist"], row["genre"], row["lyrics"])
-        if row["timed_lyrics"] is None:
-            return song
-        return Song(song.name, song.artist, song.genre, song.lyrics, parse_times(row["timed_lyrics"], song))
+        return song_of_row(self.words[index])
 
     def codes(self, song: int, level: int) -> np.ndarray:
         """The codes of a song at a level, (T,) integers.
@@ -306,7 +302,7 @@ class CodeShards:
         """
         self.facts.check_present(level, str(self.folder))
         shard, row = self.rows[song]
-        group, index = divmod(row, _ROWS_PER_GROUP)
+        group, index = divmod(row, ROWS_PER_GROUP)
         key = (shard, group, level)
         if key not in self._groups:
             self._groups[key] = _read_group(self.paths[shard], group, level)
@@ -351,7 +347,7 @@ def _read_group(path: Path, group: int, level: int) -> list[np.ndarray]:
         raise _damaged(path, error) from None
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def _damaged(path: str | Path, error: Exception) -> ValueError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"{path} is no shard of codes or is damaged ({reason:.200}); remove it and encode again")
 
@@ -363,15 +359,25 @@ def _facts(given: dict[str, Any], where: str) -> CodeFacts:
         raise ValueError(f"{where} is damaged ({error})") from None
 
 
-def _words(path: Path, file: Any, facts: CodeFacts) -> list[dict[str, Any]]:
-    """The words of a shard's songs, each of its kind, and its groups as `_read_group` counts them."""
+def song_of_row(row: Mapping[str, Any]) -> Song:
+    """The words of a row, as `words_of_codes` gives it, with its times."""
+    song = Song(row["name"], row["artist"], row["genre"], row["lyrics"])
+    return song if row["timed_lyrics"] is None else replace(song, lyric_times=parse_times(row["timed_lyrics"], song))
+
+
+def words_of_codes(path: str | Path, file: Any, facts: CodeFacts) -> list[dict[str, Any]]:
+    """The words of a shard's songs, each of its kind; its groups are those that `ROWS_PER_GROUP` says.
+
+    Raises:
+        ValueError: damaged, or of another layout.
+    """
     try:
         words = file.read(columns=["name", "artist", "genre", "lyrics", "timed_lyrics", "total_samples"]).to_pylist()
     except (OSError, KeyError, ValueError) as error:
         raise _damaged(path, error) from None
     groups = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    whole = all(rows == _ROWS_PER_GROUP for rows in groups[:-1]) and all(rows <= _ROWS_PER_GROUP for rows in groups)
-    require(whole, f"{path} is cut into other groups of songs than {_ROWS_PER_GROUP}; remove it and encode again")
+    whole = all(rows == ROWS_PER_GROUP for rows in groups[:-1]) and all(rows <= ROWS_PER_GROUP for rows in groups)
+    require(whole, f"{path} is cut into other groups of songs than {ROWS_PER_GROUP}; remove it and encode again")
     for row, song in enumerate(words):
         where = f"{path}, row {row},"
         require(len(song) == 6, f"{path} lacks columns of words; remove it and encode again")
@@ -386,25 +392,43 @@ def _words(path: Path, file: Any, facts: CodeFacts) -> list[dict[str, Any]]:
     return words
 
 
-def _open(path: Path, facts: CodeFacts) -> Any:
-    """A shard whose facts are the wanted ones."""
-    try:
-        file = _parquet().ParquetFile(path)
-        found = _facts(parse_json((file.schema_arrow.metadata or {})[_KEY], "its facts"), "its facts")
-    except KeyError:
-        raise _damaged(path, ValueError("it has no facts of codes")) from None
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise _damaged(path, error) from None
+def open_codes(path: str | Path, facts: CodeFacts | None, opened: Any = None) -> Any:
+    """A shard as a parquet file.
+
+    Args:
+        path: of it.
+        facts: that it must have; None for any.
+        opened: the file itself, where it is not on this disk.
+
+    Raises:
+        ValueError: damaged, or made by another VQ-VAE.
+    """
+    file, found = _with_facts(path, opened)
     require(
-        found == facts,
+        facts is None or found == facts,
         f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs cannot be mixed, so use another "
         f"folder",
     )
     return file
 
 
+def facts_of_shard(path: str | Path, opened: Any = None) -> CodeFacts:
+    """What the codes of a shard have in common; arguments and errors as `open_codes`."""
+    return _with_facts(path, opened)[1]
+
+
+def _with_facts(path: str | Path, opened: Any) -> tuple[Any, CodeFacts]:
+    try:
+        file = _parquet().ParquetFile(path if opened is None else opened)
+        return file, _facts(parse_json((file.schema_arrow.metadata or {})[_KEY], "its facts"), "its facts")
+    except KeyError:
+        raise _damaged(path, ValueError("it has no facts of codes")) from None
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise _damaged(path, error) from None
+
+
 def _names(path: Path, facts: CodeFacts) -> list[str]:
-    return [song["name"] for song in _words(path, _open(path, facts), facts)]
+    return [song["name"] for song in words_of_codes(path, open_codes(path, facts), facts)]
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from jukebox_hf.data.audio_windows import StretchPlan, check_window, item_random, labels_of
-from jukebox_hf.data.code_shards import CodeShards
+from jukebox_hf.data.code_shards import CodeFacts, CodeShards
 from jukebox_hf.model.checks.validation import require
 
 
@@ -45,18 +45,7 @@ class CodeWindows(Dataset):
         shards.facts.check_present(level, "the folder of codes")
         check_window(window_codes, shards.facts.sampling_rate, seed)
         self.with_upper = level + 1 < len(hops) if with_upper is None else with_upper
-        require(
-            not self.with_upper or level + 1 < len(hops),
-            f"with_upper=True, but level={level} is the top one; train it without",
-        )
-        if self.with_upper:
-            shards.facts.check_present(level + 1, "the folder of codes")
-        self.ratio = hops[level + 1] // hops[level] if self.with_upper else 1
-        require(
-            window_codes % self.ratio == 0,
-            f"window_codes={window_codes} must be a multiple of the {self.ratio} codes that share one of the level "
-            f"above",
-        )
+        self.ratio = codes_per_upper(shards.facts, level, window_codes, self.with_upper)
         self.shards, self.level, self.window_codes, self.seed = shards, level, window_codes, seed
         self.shift, self.with_labels = shift, with_labels
         lengths = [shards.num_codes(song, level) // self.ratio for song in range(len(shards))]
@@ -100,3 +89,23 @@ class CodeWindows(Dataset):
 
     def _codes(self, song: int, level: int, start: int, length: int) -> torch.Tensor:
         return torch.from_numpy(self.shards.codes(song, level)[start : start + length].astype("int64"))
+
+
+def codes_per_upper(facts: CodeFacts, level: int, window_codes: int, with_upper: bool) -> int:
+    """Codes of a level that share one of the level above; 1 without that.
+
+    Raises:
+        ValueError: no level above, or a window that cuts an upper code.
+    """
+    hops = facts.hop_lengths
+    require(
+        not with_upper or level + 1 < len(hops), f"with_upper=True, but level={level} is the top one; train it without"
+    )
+    if with_upper:
+        facts.check_present(level + 1, "the folder of codes")
+    ratio = hops[level + 1] // hops[level] if with_upper else 1
+    require(
+        window_codes % ratio == 0,
+        f"window_codes={window_codes} must be a multiple of the {ratio} codes that share one of the level above",
+    )
+    return ratio

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_hf.data.songs import Songs
+from jukebox_hf.data.songs import Song, Songs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.inputs.labels import LevelLabels, SongDescription, check_genre_count, window_inputs
@@ -79,10 +79,14 @@ def check_vocabulary(songs: Songs, tokenizer: JukeboxTokenizer, config: JukeboxP
         ValueError: unlisted names, too many genres, or lyrics that cannot be romanised.
     """
     songs.check_labels()
+    check_names([songs[index] for index in range(len(songs))], tokenizer, config)
+
+
+def check_names(songs: Sequence[Song], tokenizer: JukeboxTokenizer, config: JukeboxPriorConfig) -> None:
+    """The same of songs in memory; errors as `check_vocabulary`."""
     artists: dict[str, int] = {}
     genres: dict[str, int] = {}
-    for index in range(len(songs)):
-        song = songs[index]
+    for song in songs:
         artists[song.artist] = artists.get(song.artist, 0) + 1
         genres[song.genre] = genres.get(song.genre, 0) + 1
     words = tokenizer.vocabularies[tokenizer.label_versions[config.level]]
@@ -98,12 +102,13 @@ def _refuse(kind: str, counts: Mapping[str, int], is_unlisted: Callable[[str], b
     total = sum(counts.values())
     missing = [name for name in counts if name not in ("", "unknown") and is_unlisted(name)]
     songs = sum(counts[name] for name in missing)
+    of_songs = f" of {songs} of the {total} songs" if total > 1 else ""
     listed = ", ".join(map(repr, missing[:_SHOWN_NAMES])) + (
         f" and {len(missing) - _SHOWN_NAMES} more" * (len(missing) > _SHOWN_NAMES)
     )
     require(
         not missing,
-        f"{kind}={listed} of {songs} of the {total} songs is not listed in {version}; rename them, write 'unknown', or "
+        f"{kind}={listed}{of_songs} is not listed in {version}; rename them, write 'unknown', or "
         f"make a tokenizer with your own lists",
     )
 

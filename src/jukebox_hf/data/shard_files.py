@@ -89,6 +89,19 @@ def shard_rows(shard: str, first: int = 0) -> Iterator[ShardRow]:
         raise BadShardError(f"{shard} cannot be read ({_reason(error)}); get or write it again") from None
 
 
+def open_shard(shard: str) -> Any:
+    """A shard as a file to read, closed by `with`.
+
+    Raises:
+        BadShardError: it is not there, or may not be read.
+    """
+    filesystem, path = _filesystem(shard)
+    try:
+        return filesystem.open(path, "rb")
+    except Exception as error:  # each protocol has errors of its own
+        raise BadShardError(f"{shard} cannot be read ({_reason(error)}); get or write it again") from None
+
+
 def import_fsspec() -> Any:
     """The fsspec library, or one sentence."""
     try:

@@ -1,6 +1,6 @@
 """Training from shards: batches of this rank's readers, and their places in every checkpoint.
 
-Flows in: `ShardWindows`, a Trainer. Flows out: batches as any other; `stream_places.json`, from which a resumed run
+Flows in: a `ShardStream`, a Trainer. Flows out: batches as any other; `stream_places.json`, from which a resumed run
 reads on.
 """
 
@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from jukebox_hf.data.shard_windows import ShardWindows, split_place
+from jukebox_hf.data.shard_stream import ShardStream, split_place
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
@@ -30,7 +30,7 @@ class StreamPlacesCallback(CheckpointedCallback):
         windows: what the run trains on.
     """
 
-    def __init__(self, windows: ShardWindows) -> None:
+    def __init__(self, windows: ShardStream) -> None:
         super().__init__()
         self.windows = windows
 
@@ -68,7 +68,7 @@ class StreamPlacesCallback(CheckpointedCallback):
             write_whole(self.folder(args, state) / PLACES_FILE, json.dumps(own | joined).encode())
 
 
-def stream_loader(windows: ShardWindows, args: TrainingArguments, batch_size: int, collate: Callable) -> DataLoader:
+def stream_loader(windows: ShardStream, args: TrainingArguments, batch_size: int, collate: Callable) -> DataLoader:
     """Batches of this rank's own readers; no other rank reads what it reads."""
     workers = args.dataloader_num_workers
     more = {"prefetch_factor": args.dataloader_prefetch_factor} if workers else {}

@@ -86,6 +86,8 @@ def train_prior(
     source = open_source(model_args)
     _check_combination(model_args, source, init_args, lora_args, folder)
     _check_style(model_args, source, lora_args, training_args)
+    if data_args.streaming:
+        _check_stream(model_args, source, training_args)
     vqvae = source.vqvae if model_args.vqvae is None else open_vqvae(model_args.vqvae)
     config = source.config
     songs = open_prior_songs(data_args, config, vqvae)
@@ -96,7 +98,9 @@ def train_prior(
     _check_name_rate(model_args, lora_args, training_args, source, tokenizer)
     if model_args.style:
         _styles(source, tokenizer)
-    train, evaluation = windows_of(songs, data_args, config, training_args.seed)
+    ranks = training_args.process_index, training_args.world_size
+    labelled = _labelled(config, tokenizer)
+    train, evaluation = windows_of(songs, data_args, labelled, training_args.seed, tokenizer, ranks)
     if model_args.into is not None:
         check_fits_into(_labelled(config, tokenizer), Path(model_args.into), model_args.model_name_or_path)
     set_seed(training_args.seed)  # the same first weights in every run and on every rank
@@ -187,6 +191,27 @@ def _check_style(
     require(
         training_args.weight_decay == 0,
         f"style=True keeps all else as it is, but weight_decay={training_args.weight_decay} shrinks it; leave that out",
+    )
+
+
+def _check_stream(
+    model_args: PriorModelArguments, source: PriorSource, training_args: JukeboxPriorTrainingArguments
+) -> None:
+    """Refuse what must know all songs before the first step."""
+    require(
+        training_args.max_steps > 0,
+        f"max_steps={training_args.max_steps}, but a stream has no end; say after how many steps to stop",
+    )
+    labels = model_args.labels or ("songs" if source.tokenizer is None else "keep")
+    require(
+        not source.config.has_labels or labels not in ("add", "songs"),
+        f"labels={labels!r} lists the names of all songs, which a stream tells only as it is read; give a folder with "
+        f"artists.json, such as that of a prior trained with --labels songs on some of them",
+    )
+    require(
+        model_args.lyric_characters != "songs",
+        "lyric_characters='songs' looks for letters in all songs, which a stream tells only as it is read; name the "
+        "characters, or a text file of them",
     )
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.utils import logging
 
-from jukebox_hf.data.shard_windows import ShardWindows
+from jukebox_hf.data.shard_stream import ShardStream
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.training.checkpoints import (
     SEAL,
@@ -54,7 +54,7 @@ class JukeboxTrainer(Trainer):
         if getattr(self.args, "early_stop", 0):
             self.add_callback(_StopEarly(self))
         self.stream: StreamPlacesCallback | None = None
-        if isinstance(self.train_dataset, ShardWindows):
+        if isinstance(self.train_dataset, ShardStream):
             self.stream = StreamPlacesCallback(self.train_dataset)
             self.add_callback(self.stream)
             self.args.ignore_data_skip = True  # the stream begins where it was, and passes over nothing

@@ -126,6 +126,14 @@ class PriorDataArguments:
     test_fraction: float = field(
         default=0.0, metadata={"help": "Without those: the share of the songs to set aside for evaluation."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read train_codes or train_songs while training, over and over: shards of codes (parquet), or of "
+            "songs (parquet or tar), on this disk or wherever fsspec reaches, such as s3://bucket/codes-*.parquet. "
+            "Needs max_steps, and lists of names that are there already."
+        },
+    )
     allow_outside_files: bool = field(
         default=False, metadata={"help": "Let lists and tables name files outside their folder: any of this machine."}
     )
@@ -175,6 +183,16 @@ class PriorDataArguments:
             self.replay_codes is None or self.train_codes is not None,
             f"replay_codes={self.replay_codes!r} are codes, but train_songs={self.train_songs!r} is sound; encode "
             f"those too, and give train_codes",
+        )
+        require(
+            not self.streaming or self.test_fraction == 0,
+            f"test_fraction={self.test_fraction} sets songs aside, which a stream cannot; keep some in files of their "
+            f"own, and name them as eval_codes or eval_songs",
+        )
+        require(
+            not self.streaming or self.replay_codes is None,
+            f"replay_codes={self.replay_codes!r} are mixed among songs whose number is known, which a stream's is not; "
+            f"drop streaming, or write shards that hold both",
         )
         check_share(self.replay_share)
         require(

@@ -12,10 +12,12 @@ from torch.utils.data import Dataset, Subset
 from transformers.utils import logging
 
 from jukebox_hf.data.audio_windows import AudioWindows
+from jukebox_hf.data.code_shard_windows import facts_of_shards
 from jukebox_hf.data.code_shards import CodeFacts, CodeShards, vqvae_fingerprints
 from jukebox_hf.data.code_windows import CodeWindows
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.prior_batches import check_vocabulary
+from jukebox_hf.data.shard_files import list_shards
 from jukebox_hf.data.songs import Song, Songs, check_lyrics, in_split
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
@@ -26,6 +28,7 @@ from jukebox_hf.training.prior.label_dropout import WithLabelDropout
 from jukebox_hf.training.prior.prior_arguments import PriorDataArguments
 from jukebox_hf.training.prior.prior_collators import needs_words
 from jukebox_hf.training.prior.replay import WithReplay
+from jukebox_hf.training.prior.streamed_songs import StreamedSongs, streamed_windows
 
 logger = logging.get_logger(__name__)
 
@@ -78,15 +81,21 @@ class CodedSongs:
 class PriorSongs:
     """Songs to train on, to evaluate on or None, and to keep or None; and what their codes have in common."""
 
-    train: Songs | CodedSongs
+    train: Songs | CodedSongs | StreamedSongs
     evaluation: Songs | CodedSongs | None
     facts: CodeFacts
     replay: CodedSongs | None = None
 
     def __iter__(self) -> Iterator[Song]:
-        for songs in (self.train, self.evaluation, self.replay):
-            for index in range(len(songs) if songs is not None else 0):
+        for songs in self.counted:
+            for index in range(len(songs)):
                 yield songs[index]
+
+    @property
+    def counted(self) -> list[Songs | CodedSongs]:
+        """Those that are known before the first step: all but a stream."""
+        known = [self.train, self.evaluation, self.replay]
+        return [songs for songs in known if songs is not None and not isinstance(songs, StreamedSongs)]
 
 
 def open_prior_songs(
@@ -105,20 +114,23 @@ def open_prior_songs(
     own = None if vqvae is None else facts_of(vqvae)
     if data_args.train_codes is not None:
         folders = (data_args.train_codes, data_args.eval_codes, data_args.replay_codes)
-        opened = [None if folder is None else CodeShards(folder) for folder in folders]
-        shards = [each for each in opened if each is not None]
-        for each in shards:
-            folder = each.folder
-            check_facts(each.facts, config)
-            check_same_vqvae(str(folder), each.facts, "this model's VQ-VAE" if own else data_args.train_codes,
-                             own or shards[0].facts, config)  # fmt: skip
+        streamed = _streamed_codes(data_args) if data_args.streaming else None
+        opened = [
+            None if folder is None else streamed if streamed and folder == data_args.train_codes else CodeShards(folder)
+            for folder in folders
+        ]
+        for folder, each in zip(folders, opened, strict=True):
+            if each is not None:
+                check_facts(each.facts, config)
+                check_same_vqvae(folder, each.facts, "this model's VQ-VAE" if own else data_args.train_codes,
+                                 own or opened[0].facts, config)  # fmt: skip
         if data_args.test_fraction > 0:
-            train, evaluation = (_within(shards[0], data_args, split) for split in ("train", "test"))
+            train, evaluation = (_within(opened[0], data_args, split) for split in ("train", "test"))
         else:
-            train = _within(shards[0], data_args, None)
+            train = streamed or _within(opened[0], data_args, None)
             evaluation = None if opened[1] is None else _within(opened[1], data_args, None)
         replay = None if opened[2] is None else _within(opened[2], data_args, None)
-        return PriorSongs(train, evaluation, shards[0].facts, replay)
+        return PriorSongs(train, evaluation, opened[0].facts, replay)
     require(
         own is not None,
         f"train_songs={data_args.train_songs!r} is sound, which a VQ-VAE must encode; pass --vqvae, or encode the "
@@ -136,7 +148,12 @@ def open_prior_songs(
             for split in ("train", "test")
         )
     else:
-        train = open_songs(data_args.train_songs, **outside)
+        is_stream = data_args.streaming
+        train = (
+            StreamedSongs(list_shards(data_args.train_songs), are_codes=False, facts=own)
+            if is_stream
+            else open_songs(data_args.train_songs, **outside)
+        )
         evaluation = None if data_args.eval_songs is None else open_songs(data_args.eval_songs, **outside)
     return PriorSongs(train, evaluation, own)
 
@@ -194,9 +211,7 @@ def check_songs(songs: PriorSongs, tokenizer: JukeboxTokenizer | None, config: J
     """
     if not needs_words(config):
         return
-    for each in (songs.train, songs.evaluation, songs.replay):
-        if each is None:
-            continue
+    for each in songs.counted:
         check_vocabulary(each, tokenizer, config)
         for index in range(len(each)):
             _check_words(each[index], tokenizer, config)
@@ -210,9 +225,20 @@ def _check_words(song: Song, tokenizer: JukeboxTokenizer, config: JukeboxPriorCo
 
 
 def windows_of(
-    songs: PriorSongs, data_args: PriorDataArguments, config: JukeboxPriorConfig, seed: int
+    songs: PriorSongs,
+    data_args: PriorDataArguments,
+    config: JukeboxPriorConfig,
+    seed: int,
+    tokenizer: JukeboxTokenizer | None = None,
+    ranks: Sequence[int] = (0, 1),
 ) -> tuple[Dataset, Dataset | None]:
     """Windows to train on, words hidden by chance; and windows to evaluate on, or None.
+
+    Args:
+        songs, data_args, config: as they were opened and said.
+        seed: of shifts and of what is hidden.
+        tokenizer: of a stream's words, which are checked as they come.
+        ranks: of a stream, which of how many processes this is.
 
     Raises:
         ValueError: a window that the prior's context does not hold, or songs that are all shorter.
@@ -226,16 +252,23 @@ def windows_of(
         codes % config.upper_ratio == 0,
         f"window_codes={codes} must be a multiple of {config.upper_ratio}, the codes that share one of the level above",
     )
+    evaluation = None
+    if songs.evaluation is not None:
+        evaluation = _some(_windows(songs.evaluation, codes, False, False, config, seed), data_args.eval_windows)
+    if isinstance(songs.train, StreamedSongs):
+        return streamed_windows(songs.train, data_args, config, tokenizer, codes, seed, ranks), evaluation
     train = _windows(songs.train, codes, data_args.shift, data_args.blend, config, seed)
     if songs.replay is not None:
         old = _windows(songs.replay, codes, data_args.shift, False, config, seed + 1)
         train = WithReplay(train, old, data_args.replay_share)
-    dropout = data_args.dropout()
     if needs_words(config):
-        train = WithLabelDropout(train, dropout, seed)
-    if songs.evaluation is None:
-        return train, None
-    return train, _some(_windows(songs.evaluation, codes, False, False, config, seed), data_args.eval_windows)
+        train = WithLabelDropout(train, data_args.dropout(), seed)
+    return train, evaluation
+
+
+def _streamed_codes(data_args: PriorDataArguments) -> StreamedSongs:
+    shards = list_shards(data_args.train_codes)
+    return StreamedSongs(shards, are_codes=True, facts=facts_of_shards(shards))
 
 
 def _some(windows: Dataset, most: int | None) -> Dataset:
