@@ -15,7 +15,7 @@ def _map():
     """{path: words} of the rooms, and of the files."""
     page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
     rooms, files = {}, {}
-    for line in page.split("```text")[1].split("```")[0].splitlines()[1:]:
+    for line in page.split("## Rooms")[1].split("```text")[1].split("```")[0].splitlines()[1:]:
         if found := _ROOM.fullmatch(line):
             room, words = found.groups()
             rooms[room] = words
