@@ -1,7 +1,7 @@
 """`python -m examples.tiny.join_levels OUT LEVEL_0 LEVEL_1 LEVEL_2`: one VQ-VAE of levels trained side by side.
 
-Flows in: for every level, finest first, the VQ-VAE that was trained on at it; all of the same sizes. Flows out: a folder
-with the best of all; what weighs its losses is of the first.
+Flows in: for every level, finest first, the VQ-VAE that was trained on at it; all of the same sizes. Flows out: a
+folder with the best of all; what weighs its losses is of the first.
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from jukebox_hf.training.commands import read_arguments
 
 ROOT = Path(__file__).parents[2]
 V2 = ROOT / "examples/tiny/v2"
-PARTS = ("vqvae", "vqvae_cpu", "prior_top", "prior_1", "prior_0")
+PARTS = ("vqvae", "vqvae_start", "vqvae_end", "prior_top", "prior_1", "prior_0")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def test_the_training_commands_read_every_setting(part, tmp_path):
     kinds = train_vqvae.ARGUMENT_CLASSES if part.startswith("vqvae") else train_prior.ARGUMENT_CLASSES
     cpu = ["--bf16", "false", "--use_cpu", "true"]
     read = read_arguments(kinds, [str(V2 / f"{part}.yaml"), "--output_dir", str(tmp_path), *cpu])
-    if part == "vqvae_cpu":
-        assert read[0].model_name_or_path == "runs/v2/first"
+    if part in ("vqvae_start", "vqvae_end"):
+        assert read[0].model_name_or_path == f"runs/v2/{'first' if part == 'vqvae_start' else 'vqvae_start'}"
     else:
         assert read[0].config == f"examples/tiny/v2/{part}.json"
 
@@ -68,6 +69,35 @@ def test_a_new_codec_begins_from_the_weights_of_an_older_one(tmp_path):
     codes = after["codebooks.0.codes"]
     assert torch.equal(codes[:8], before["codebooks.0.codes"])
     assert 0 < (codes[8:] - codes[:4]).abs().max() < 1
+
+
+def test_every_level_is_trained_by_itself_in_two_runs_and_the_levels_are_joined(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    python.chmod(0o755)
+    folder = tmp_path / "examples/tiny/v2"
+    folder.mkdir(parents=True)
+    shutil.copy(V2 / "train_vqvae.sh", folder)
+    done = subprocess.run(
+        [folder / "train_vqvae.sh"], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, *runs, last = (tmp_path / "calls").read_text().splitlines()
+    config = JukeboxVQVAEConfig.from_pretrained(ROOT / first.split()[3])
+    assert config.hop_lengths == (16, 32, 64)
+    assert last.split()[2:] == [f"runs/v2/{name}" for name in ("vqvae", "vqvae_0", "vqvae_1", "vqvae_2")]
+    config.save_pretrained(tmp_path / "first")
+    begun, trained = {}, []
+    for line in runs:
+        words = line.split()[3:]
+        words[0] = str(ROOT / words[0])
+        model, _, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
+        changed = train_vqvae._overridden(config, model.config_overrides, is_trained=True)
+        assert changed.log_magnitude_bands == 80
+        begun[training.output_dir] = model.model_name_or_path
+        trained += training.train_levels
+    assert trained == [0, 0, 1, 1, 2, 2]
+    assert all(begun[begun[f"runs/v2/vqvae_{level}"]] == "runs/v2/first" for level in range(3))
 
 
 def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
