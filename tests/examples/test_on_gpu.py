@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from examples.tiny.v2 import first_weights, pieces, stage
+from examples.tiny.v2 import first_weights, pieces, stage, voices
 from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
@@ -71,7 +73,7 @@ def test_a_new_codec_begins_from_the_weights_of_an_older_one(tmp_path):
     assert 0 < (codes[8:] - codes[:4]).abs().max() < 1
 
 
-def test_every_level_is_trained_by_itself_in_two_runs_and_the_levels_are_joined(tmp_path):
+def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
     python.chmod(0o755)
@@ -82,22 +84,42 @@ def test_every_level_is_trained_by_itself_in_two_runs_and_the_levels_are_joined(
         [folder / "train_vqvae.sh"], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    first, *runs, last = (tmp_path / "calls").read_text().splitlines()
+    first, mixed, *runs, last = (tmp_path / "calls").read_text().splitlines()
     config = JukeboxVQVAEConfig.from_pretrained(ROOT / first.split()[3])
     assert config.hop_lengths == (16, 32, 64)
-    assert last.split()[2:] == [f"runs/v2/{name}" for name in ("vqvae", "vqvae_0", "vqvae_1", "vqvae_2")]
-    config.save_pretrained(tmp_path / "first")
-    begun, trained = {}, []
+    known = {first.split()[2]}
     for line in runs:
         words = line.split()[3:]
         words[0] = str(ROOT / words[0])
-        model, _, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
+        model, audio, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
+        assert model.model_name_or_path in known
+        assert audio.train_songs in ("runs/v2/songs", mixed.split()[2])
         changed = train_vqvae._overridden(config, model.config_overrides, is_trained=True)
-        assert changed.log_magnitude_bands == 80
-        begun[training.output_dir] = model.model_name_or_path
-        trained += training.train_levels
-    assert trained == [0, 0, 1, 1, 2, 2]
-    assert all(begun[begun[f"runs/v2/vqvae_{level}"]] == "runs/v2/first" for level in range(3))
+        assert (changed.log_magnitude_bands, changed.relative_weight > 0) == (80, True)
+        assert training.output_dir.startswith(f"runs/v2/vqvae_{training.train_levels[0]}")
+        known.add(training.output_dir)
+    out, *joined = last.split()[2:]
+    assert out == "runs/v2/vqvae"
+    assert [name[:-1] for name in joined] == [f"runs/v2/vqvae_{level}" for level in range(3)]
+    assert set(joined) <= known
+
+
+def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, capsys):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
+    (tmp_path / "bank.zip").write_bytes(bank_bytes(stand_in_bank(vocabulary())))
+    (tmp_path / "corpus/songs").mkdir(parents=True)
+    words = [str(tmp_path / name) for name in ("out", "bank.zip", "corpus")]
+    assert voices.main(words) == 2
+    assert "holds no songs" in capsys.readouterr().err
+    (tmp_path / "corpus/songs/0.wav").write_bytes(b"a song")
+    voices.write_voices(*map(Path, words), count=2)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names[0] == "0.wav"
+    assert len(names) == 1 + 2 * voices.TIMES
+    sounds = [soundfile.read(tmp_path / "out" / name)[0] for name in names[1:]]
+    assert all(np.array_equal(sounds[0], sound) for sound in sounds[: voices.TIMES])
+    assert not np.array_equal(sounds[0], sounds[-1])
+    assert min(float(np.abs(sound).max()) for sound in sounds) > 0.5
 
 
 def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
