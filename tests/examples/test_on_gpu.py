@@ -19,6 +19,7 @@ from examples.tiny.v2 import first_weights, pieces, stage, voices
 from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
+from jukebox_hf.model.networks.audio_losses import spectral_convergence
 from jukebox_hf.training import train_prior, train_vqvae
 from jukebox_hf.training.commands import read_arguments
 
@@ -139,6 +140,20 @@ def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
     assert torch.equal(back["codes"], weights["codes"])
     assert (tmp_path / "back/vqvae/config.json").read_text() == "{}"
     assert not (tmp_path / "back/vqvae/optimizer.pt").exists()
+
+
+def test_the_codec_that_is_kept_is_whole_and_fits_the_recipe(tmp_path, config):
+    assert sum(path.stat().st_size for path in (V2 / "weights").iterdir()) < 8_000_000
+    assert pieces.main([str(V2 / "weights"), str(tmp_path)]) == 0
+    model = JukeboxVQVAE.from_pretrained(tmp_path / "vqvae")
+    kept, wanted = model.config, config.vqvae_config
+    for name in ("hop_lengths", "codebook_size", "sampling_rate"):
+        assert getattr(kept, name) == getattr(wanted, name)
+    time = torch.arange(16_000) / 16_000
+    tone = 0.3 * torch.sin(2 * torch.pi * 220 * time)[None, None]
+    for level in range(kept.num_levels):
+        heard = model.decode(model.encode(tone, levels=[level]).audio_codes[0], level).audio_values
+        assert float(spectral_convergence(tone[:, 0], heard[:, 0])) < 0.7  # silence has 1
 
 
 @pytest.mark.parametrize(("damage", "sentence"), [("lost", "is missing; fetch all"), ("changed", "are damaged")])
