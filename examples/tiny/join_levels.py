@@ -1,7 +1,7 @@
-"""`python -m examples.tiny.join_levels OUT LOWER TOP`: one VQ-VAE of levels that were trained side by side.
+"""`python -m examples.tiny.join_levels OUT LEVEL_0 LEVEL_1 LEVEL_2`: one VQ-VAE of levels trained side by side.
 
-Flows in: two VQ-VAEs of the same sizes, of which one was trained on at the lower levels and one at the top. Flows out:
-a folder with the best of both.
+Flows in: for every level, finest first, the VQ-VAE that was trained on at it; all of the same sizes. Flows out: a
+folder with the best of all; what weighs its losses is of the first.
 """
 
 import sys
@@ -15,19 +15,22 @@ from jukebox_hf.conversion.staging import staged
 
 def main(words: Sequence[str] | None = None) -> int:
     """Join as the words of a command line say."""
-    return run("join_levels", __doc__, words, join_levels, counts=[3])
+    return run("join_levels", __doc__, words, join_levels, counts=[4])
 
 
-def join_levels(out: Path, lower: Path, top: Path) -> None:
-    """The lower levels of one VQ-VAE and the top level of another; their tensors are taken as they are.
+def join_levels(out: Path, *folders: Path) -> None:
+    """Level 0 of the first VQ-VAE, level 1 of the second and so on; their tensors are taken as they are.
 
     Raises:
-        ValueError, OSError: a folder that is there already, or no VQ-VAE.
+        ValueError, OSError: a folder that is there already, or no VQ-VAE of as many levels as there are folders.
     """
-    model, other = JukeboxVQVAE.from_pretrained(lower), JukeboxVQVAE.from_pretrained(top)
-    level = model.config.num_levels - 1
-    for ours, theirs in zip(_networks(model), _networks(other), strict=True):
-        ours[level].load_state_dict(theirs[level].state_dict())
+    model, *others = (JukeboxVQVAE.from_pretrained(folder) for folder in folders)
+    for folder, other in zip(folders, (model, *others), strict=True):
+        if other.config.num_levels != len(folders):
+            raise ValueError(f"{folder} has {other.config.num_levels} levels; name a VQ-VAE for each of them")
+    for level, other in enumerate(others, 1):
+        for ours, theirs in zip(_networks(model), _networks(other), strict=True):
+            ours[level].load_state_dict(theirs[level].state_dict())
     with staged(out, force=False) as staging:
         model.save_pretrained(staging)
 

@@ -20,7 +20,7 @@ for part in vqvae_start vqvae_top vqvae_top_fine vqvae_lower; do
 done
 if [ ! -d $run/vqvae ]; then
   step "joining the levels of the VQ-VAE" $run/vqvae.log \
-    -m examples.tiny.join_levels $run/vqvae $run/vqvae_lower $run/vqvae_top_fine
+    -m examples.tiny.join_levels $run/vqvae $run/vqvae_lower $run/vqvae_lower $run/vqvae_top_fine
 fi
 encode many-songs top-codes $run/vqvae 2
 encode more-songs more-codes $run/vqvae "1 2"

@@ -2,26 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from examples.tiny.v2 import first_weights, pieces, stage
+from examples.tiny.v2 import first_weights, pieces, stage, voices
 from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
+from jukebox_hf.model.networks.audio_losses import spectral_convergence
 from jukebox_hf.training import train_prior, train_vqvae
 from jukebox_hf.training.commands import read_arguments
 
 ROOT = Path(__file__).parents[2]
 V2 = ROOT / "examples/tiny/v2"
-PARTS = ("vqvae", "vqvae_cpu", "prior_top", "prior_1", "prior_0")
+PARTS = ("vqvae", "vqvae_start", "vqvae_end", "prior_top", "prior_1", "prior_0")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +49,8 @@ def test_the_training_commands_read_every_setting(part, tmp_path):
     kinds = train_vqvae.ARGUMENT_CLASSES if part.startswith("vqvae") else train_prior.ARGUMENT_CLASSES
     cpu = ["--bf16", "false", "--use_cpu", "true"]
     read = read_arguments(kinds, [str(V2 / f"{part}.yaml"), "--output_dir", str(tmp_path), *cpu])
-    if part == "vqvae_cpu":
-        assert read[0].model_name_or_path == "runs/v2/first"
+    if part in ("vqvae_start", "vqvae_end"):
+        assert read[0].model_name_or_path == f"runs/v2/{'first' if part == 'vqvae_start' else 'vqvae_start'}"
     else:
         assert read[0].config == f"examples/tiny/v2/{part}.json"
 
@@ -70,6 +74,55 @@ def test_a_new_codec_begins_from_the_weights_of_an_older_one(tmp_path):
     assert 0 < (codes[8:] - codes[:4]).abs().max() < 1
 
 
+def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    python.chmod(0o755)
+    folder = tmp_path / "examples/tiny/v2"
+    folder.mkdir(parents=True)
+    shutil.copy(V2 / "train_vqvae.sh", folder)
+    done = subprocess.run(
+        [folder / "train_vqvae.sh"], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, mixed, *runs, last = (tmp_path / "calls").read_text().splitlines()
+    config = JukeboxVQVAEConfig.from_pretrained(ROOT / first.split()[3])
+    assert config.hop_lengths == (16, 32, 64)
+    known = {first.split()[2]}
+    for line in runs:
+        words = line.split()[3:]
+        words[0] = str(ROOT / words[0])
+        model, audio, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
+        assert model.model_name_or_path in known
+        assert audio.train_songs in ("runs/v2/songs", mixed.split()[2])
+        changed = train_vqvae._overridden(config, model.config_overrides, is_trained=True)
+        assert (changed.log_magnitude_bands, changed.relative_weight > 0) == (80, True)
+        assert training.output_dir.startswith(f"runs/v2/vqvae_{training.train_levels[0]}")
+        known.add(training.output_dir)
+    out, *joined = last.split()[2:]
+    assert out == "runs/v2/vqvae"
+    assert [name[:-1] for name in joined] == [f"runs/v2/vqvae_{level}" for level in range(3)]
+    assert set(joined) <= known
+
+
+def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, capsys):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
+    (tmp_path / "bank.zip").write_bytes(bank_bytes(stand_in_bank(vocabulary())))
+    (tmp_path / "corpus/songs").mkdir(parents=True)
+    words = [str(tmp_path / name) for name in ("out", "bank.zip", "corpus")]
+    assert voices.main(words) == 2
+    assert "holds no songs" in capsys.readouterr().err
+    (tmp_path / "corpus/songs/0.wav").write_bytes(b"a song")
+    voices.write_voices(*map(Path, words), count=2)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names[0] == "0.wav"
+    assert len(names) == 1 + 2 * voices.TIMES
+    sounds = [soundfile.read(tmp_path / "out" / name)[0] for name in names[1:]]
+    assert all(np.array_equal(sounds[0], sound) for sound in sounds[: voices.TIMES])
+    assert not np.array_equal(sounds[0], sounds[-1])
+    assert min(float(np.abs(sound).max()) for sound in sounds) > 0.5
+
+
 def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "MOST_BYTES", 1000)
     network = tmp_path / "network"
@@ -87,6 +140,20 @@ def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
     assert torch.equal(back["codes"], weights["codes"])
     assert (tmp_path / "back/vqvae/config.json").read_text() == "{}"
     assert not (tmp_path / "back/vqvae/optimizer.pt").exists()
+
+
+def test_the_codec_that_is_kept_is_whole_and_fits_the_recipe(tmp_path, config):
+    assert sum(path.stat().st_size for path in (V2 / "weights").iterdir()) < 8_000_000
+    assert pieces.main([str(V2 / "weights"), str(tmp_path)]) == 0
+    model = JukeboxVQVAE.from_pretrained(tmp_path / "vqvae")
+    kept, wanted = model.config, config.vqvae_config
+    for name in ("hop_lengths", "codebook_size", "sampling_rate"):
+        assert getattr(kept, name) == getattr(wanted, name)
+    time = torch.arange(16_000) / 16_000
+    tone = 0.3 * torch.sin(2 * torch.pi * 220 * time)[None, None]
+    for level in range(kept.num_levels):
+        heard = model.decode(model.encode(tone, levels=[level]).audio_codes[0], level).audio_values
+        assert float(spectral_convergence(tone[:, 0], heard[:, 0])) < 0.7  # silence has 1
 
 
 @pytest.mark.parametrize(("damage", "sentence"), [("lost", "is missing; fetch all"), ("changed", "are damaged")])

@@ -51,14 +51,15 @@ def test_a_model_that_is_too_large_is_not_packed(run, tmp_path, monkeypatch):
 
 
 def test_levels_of_two_codecs_become_one(tmp_path, tiny_vqvae_config):
-    for seed, name in enumerate(("lower", "top")):
+    names = ("one", "two", "three")
+    for seed, name in enumerate(names):
         torch.manual_seed(seed)
         JukeboxVQVAE(tiny_vqvae_config()).save_pretrained(tmp_path / name)
-    assert join([str(tmp_path / name) for name in ("joined", "lower", "top")]) == 0
-    joined, lower, top = (JukeboxVQVAE.from_pretrained(tmp_path / name) for name in ("joined", "lower", "top"))
+    assert join([str(tmp_path / name) for name in ("joined", *names)]) == 0
+    joined, *trained = (JukeboxVQVAE.from_pretrained(tmp_path / name) for name in ("joined", *names))
     for networks in ("encoders", "decoders"):
         for level in range(3):
-            ours, theirs = getattr(joined, networks)[level], getattr(top if level == 2 else lower, networks)[level]
+            ours, theirs = getattr(joined, networks)[level], getattr(trained[level], networks)[level]
             assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values())), (networks, level)
     assert join(["only-one"]) == 2
 

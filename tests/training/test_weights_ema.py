@@ -65,6 +65,17 @@ def test_the_average_is_evaluated_and_published_and_the_weights_come_back(traine
     assert all(torch.equal(value, averages[name]) for name, value in saved.items())
 
 
+def test_levels_left_out_of_training_have_no_average_and_are_published_as_they_are(trainer_for, tmp_path):
+    trainer = trainer_for(weights_ema=True, weights_ema_decay=0.5, train_levels=[1])
+    before = weights_of(trainer.model)
+    trainer.train()
+    averages = trainer.weights_ema.averages
+    assert {name.split(".")[1] for name in averages} == {"1"}
+    trainer.save_model(str(tmp_path / "published"))
+    published = weights_of(JukeboxVQVAE.from_pretrained(tmp_path / "published"))
+    assert all(torch.equal(value, averages.get(name, before[name])) for name, value in published.items())
+
+
 def test_the_default_decay_follows_the_batch(trainer_for):
     trainer = trainer_for(weights_ema=True, max_steps=1, gradient_accumulation_steps=4)
     trainer.train()

@@ -24,7 +24,7 @@ from jukebox_hf.training.vqvae.vqvae_arguments import AudioArguments, JukeboxVQV
 from jukebox_hf.training.vqvae.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
 
 logger = logging.get_logger(__name__)
-_LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "linf_top_k")
+_LOSS_ENDINGS = ("_weight", "_loss", "_bandwidth", "_bands", "linf_top_k")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -84,7 +84,8 @@ class WeightsEMACallback(CheckpointedCallback):
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
         """Let a model have the averages for a while; its own weights come back bit for bit."""
-        parameters = _trained(model) if self.averages else {}
+        put_away(model)
+        parameters = {name: weight for name, weight in model.named_parameters() if name in self.averages}
         own = {name: own_part(parameter).detach().clone() for name, parameter in parameters.items()}
         try:
             _write(parameters, self.averages)

@@ -1,11 +1,15 @@
 """Distances between recordings."""
 
+import math
+
 import pytest
 import torch
 
 from jukebox_hf.model.networks.audio_losses import (
     Resolution,
+    Spectra,
     largest_errors,
+    log_band_distance,
     log_magnitude_distance,
     magnitudes,
     multispectral_convergence,
@@ -25,9 +29,20 @@ DISTANCES = [
     lambda target, prediction: largest_errors(target, prediction, 10),
     lambda target, prediction: multispectral_convergence(target, prediction, RESOLUTIONS),
     lambda target, prediction: multispectral_log_distance(target, prediction, RESOLUTIONS),
+    lambda target, prediction: multispectral_log_distance(target, prediction, RESOLUTIONS, 20, 16000),
     relative_errors,
 ]
-NAMES = ["spectral", "convergence", "log", "multispectral", "largest", "multiconvergence", "multilog", "relative"]
+NAMES = [
+    "spectral",
+    "convergence",
+    "log",
+    "multispectral",
+    "largest",
+    "multiconvergence",
+    "multilog",
+    "bands",
+    "relative",
+]
 
 
 @pytest.mark.parametrize("distance", DISTANCES, ids=NAMES)
@@ -111,3 +126,48 @@ def test_relative_errors_know_no_loudness_down_to_silence():
         assert torch.allclose(relative_errors(gain * target, gain * (target + error)), expected, rtol=1e-4)
     silence = relative_errors(torch.zeros(2, 4000), error)
     assert torch.allclose(silence, error.square().mean(-1) / 1e-4)
+
+
+def test_spectra_are_taken_once_and_their_distances_are_those_of_the_audio(monkeypatch):
+    target, prediction = torch.randn(2, 4000), torch.randn(2, 4000)
+    plain = [one(target, prediction, RESOLUTIONS) for one in (multispectral_convergence, multispectral_log_distance)]
+    taken, stft = [], torch.stft
+    monkeypatch.setattr(torch, "stft", lambda *args, **kwargs: taken.append(args[1]) or stft(*args, **kwargs))
+    spectra = Spectra(target), Spectra(prediction)
+    found = [one(*spectra, RESOLUTIONS) for one in (multispectral_convergence, multispectral_log_distance)]
+    assert sorted(taken) == [256, 256, 512, 512]
+    assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+
+
+def test_spectra_taken_without_gradients_do_not_take_those_of_others():
+    prediction = torch.randn(1, 4000, requires_grad=True)
+    spectra = Spectra(prediction)
+    with torch.no_grad():
+        spectral_distance(torch.zeros(1, 4000), spectra)
+    spectral_distance(torch.zeros(1, 4000), spectra).sum().backward()
+    assert float(prediction.grad.abs().max()) > 0
+
+
+def test_bands_measure_loudness_and_not_which_noise_it_was():
+    noise, other = torch.randn(1, 16000), torch.randn(1, 16000)
+    bins, bands = Resolution(512, 128, 512), 64
+    assert float(log_band_distance(noise, 2 * noise, bins, bands, 16000)) == pytest.approx(math.log(2), rel=1e-3)
+    alike = log_band_distance(noise, other, bins, 16, 16000)
+    assert float(alike) < 0.5 * float(log_magnitude_distance(noise, other, bins))
+
+
+def test_bands_hear_where_in_the_spectrum_a_tone_is():
+    time, floor = torch.arange(16000) / 16000, 0.01 * torch.randn(1, 16000)
+    low, near, far = (torch.sin(2 * math.pi * hertz * time) + floor for hertz in (1000, 1002, 3000))
+    bins = Resolution(512, 128, 512)
+    one, other = (float(log_band_distance(low, tone, bins, 32, 16000)) for tone in (near, far))
+    assert one < 0.1 * other
+
+
+def test_a_transform_too_small_for_so_many_bands_takes_fewer():
+    target, prediction = torch.randn(1, 4000), torch.randn(1, 4000)
+    small = Resolution(128, 32, 128)
+    assert torch.equal(
+        log_band_distance(target, prediction, small, 500, 16000),
+        log_band_distance(target, prediction, small, 16, 16000),
+    )

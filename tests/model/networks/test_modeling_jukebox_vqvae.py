@@ -283,6 +283,16 @@ def test_a_further_loss_adds_its_weighted_term_and_is_off_by_default(option, wei
     assert float(weighted.loss - plain.loss) == pytest.approx(weight * float(term), rel=1e-2)
 
 
+def test_log_magnitudes_may_be_those_of_mel_bands(tiny_vqvae):
+    audio = _noise(2, 1, 1056)
+    bins, bands = (tiny_vqvae(log_magnitude_weight=1.0, log_magnitude_bands=count)(audio) for count in (0, 8))
+    assert float(bands.metrics["log_magnitude_loss"]) != pytest.approx(
+        float(bins.metrics["log_magnitude_loss"]), rel=1e-2
+    )
+    difference = float(bands.metrics["log_magnitude_loss"] - bins.metrics["log_magnitude_loss"])
+    assert float(bands.loss - bins.loss) == pytest.approx(difference, abs=1e-3)
+
+
 def test_the_multispectral_term_can_be_relative_too(tiny_vqvae):
     audio = _noise(2, 1, 1056)
     absolute, relative = (

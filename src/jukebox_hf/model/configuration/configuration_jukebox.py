@@ -60,6 +60,7 @@ class JukeboxVQVAEConfig(ChoosesAttention, PreTrainedConfig):
         spectral_loss: `magnitude` (the original's default) or `convergence` for the single-resolution term.
         multispectral_loss: the same choice for the multi-resolution term; the original knows only `magnitude`.
         log_magnitude_weight: weight of the distance of log magnitudes over the resolutions; 0 (the original) skips it.
+        log_magnitude_bands: of how many mel bands, at most, those magnitudes are; 0: of every bin of the transforms.
         multispectral_fft_sizes, multispectral_hop_lengths, multispectral_window_lengths: the STFTs of the
             multi-resolution term, in samples.
         l1_bandwidth, l2_bandwidth, spectral_bandwidth: statistics of the training audio that the losses are divided by.
@@ -94,6 +95,7 @@ class JukeboxVQVAEConfig(ChoosesAttention, PreTrainedConfig):
     spectral_loss: str = choice("magnitude", ("magnitude", "convergence"))
     multispectral_loss: str = choice("magnitude", ("magnitude", "convergence"))
     log_magnitude_weight: Number = number(0.0, 0, 1e6)
+    log_magnitude_bands: int = number(0, 0, 4096)
     multispectral_fft_sizes: Ints = numbers((2048, 1024, 512), 4, 2**16, 16)
     multispectral_hop_lengths: Ints = numbers((240, 120, 50), 1, 2**16, 16)
     multispectral_window_lengths: Ints = numbers((1200, 600, 240), 2, 2**16, 16)

@@ -24,6 +24,7 @@ from ..files.weight_types import KeepsFloat32
 from .audio_losses import (
     SPECTRAL_RESOLUTION,
     Resolution,
+    Spectra,
     largest_errors,
     multispectral_convergence,
     multispectral_distance,
@@ -307,26 +308,29 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             "log_magnitude": config.log_magnitude_weight,
         }
         metrics: dict[str, Tensor] = {"commit_loss": torch.stack(list(commitments)).sum()}
-        for level, reconstruction in reconstructions.items():
-            prediction = reconstruction[:, 0].float()
+        wanted = Spectra(target)
+        heard = {level: Spectra(reconstruction[:, 0].float()) for level, reconstruction in reconstructions.items()}
+        for level, spectra in heard.items():
+            prediction = spectra.audio
             metrics[f"recons_loss_l{level + 1}"] = self._sample_loss(config.reconstruction_loss, target, prediction)
             # A term of weight 0 is still worth watching, but not worth a backward pass.
             with torch.set_grad_enabled(torch.is_grad_enabled() and weights["spectral"] > 0):
-                metrics[f"spectral_loss_l{level + 1}"] = self._spectral_loss(target, prediction)
+                metrics[f"spectral_loss_l{level + 1}"] = self._spectral_loss(wanted, spectra)
             with torch.set_grad_enabled(torch.is_grad_enabled() and weights["multispectral"] > 0):
-                metrics[f"multispectral_loss_l{level + 1}"] = self._multispectral_loss(target, prediction)
+                metrics[f"multispectral_loss_l{level + 1}"] = self._multispectral_loss(wanted, spectra)
             if config.log_magnitude_weight > 0:
-                logs = multispectral_log_distance(target, prediction, self._resolutions())
+                bands, rate = config.log_magnitude_bands, config.sampling_rate
+                logs = multispectral_log_distance(wanted, spectra, self._resolutions(), bands, rate)
                 metrics[f"log_magnitude_loss_l{level + 1}"] = logs.mean()
         summed = ("recons", "spectral", "multispectral", "log_magnitude")
         for name in summed if config.log_magnitude_weight > 0 else summed[:-1]:
             metrics[f"{name}_loss"] = sum(metrics[f"{name}_loss_l{level + 1}"] for level in reconstructions)
         loss = sum(weight * metrics[f"{name}_loss"] for name, weight in weights.items() if weight > 0)
         with torch.no_grad():
-            finest = next(iter(reconstructions.values()))[:, 0].float()
-            metrics["spectral_convergence"] = spectral_convergence(target, finest).mean()
+            finest = next(iter(heard.values()))
+            metrics["spectral_convergence"] = spectral_convergence(wanted, finest).mean()
             for name in ("l1", "l2", "linf"):
-                metrics[f"{name}_loss"] = self._sample_loss(name, target, finest)
+                metrics[f"{name}_loss"] = self._sample_loss(name, target, finest.audio)
         return loss, {name: value.detach() for name, value in metrics.items()}
 
     def _sample_loss(self, name: str, target: Tensor, prediction: Tensor) -> Tensor:
@@ -348,12 +352,12 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         terms = [w * self._sample_loss(part, target, prediction) for part, w in mixture.items() if w > 0]
         return torch.stack(terms).sum() if terms else prediction.sum() * 0.0
 
-    def _spectral_loss(self, target: Tensor, prediction: Tensor) -> Tensor:
+    def _spectral_loss(self, target: Spectra, prediction: Spectra) -> Tensor:
         if self.config.spectral_loss == "convergence":
             return spectral_convergence(target, prediction).mean()
         return spectral_distance(target, prediction).mean() / self.config.spectral_bandwidth
 
-    def _multispectral_loss(self, target: Tensor, prediction: Tensor) -> Tensor:
+    def _multispectral_loss(self, target: Spectra, prediction: Spectra) -> Tensor:
         if self.config.multispectral_loss == "convergence":
             return multispectral_convergence(target, prediction, self._resolutions()).mean()
         distance = multispectral_distance(target, prediction, self._resolutions())
