@@ -33,7 +33,7 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Whether this is an integer or floating-point number, numpy's too, no truth value, and none that no float holds."""
+    """Whether this is an integer or floating-point number, numpy's too, no truth value, and one that a float holds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:
