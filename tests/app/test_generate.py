@@ -293,6 +293,17 @@ def test_an_int8_model_takes_no_other_dtype_and_needs_torchao(
     says_one_sentence(run_cli(*words, "--force"), 'int8 needs torchao; pip install "jukebox_hf[quant]"')
 
 
+def test_a_file_of_lyrics_without_a_name_is_refused_by_its_option(generate, tmp_path, says_one_sentence):
+    says_one_sentence(generate(tmp_path / "d.wav", "--lyrics-file", ""), "--lyrics-file is empty; name a file")
+
+
+def test_why_a_device_cannot_be_used_is_one_sentence_of_torch(generate, tmp_path):
+    refused = generate(tmp_path / "d.wav", "--device", "xla:3")  # torch goes on with the names of all its back ends
+    assert refused.code == 2
+    assert "--device xla:3 cannot be used here (" in refused.err
+    assert len(refused.err) < 400
+
+
 def test_a_device_without_numbers_is_refused(generate, tmp_path, says_one_sentence, monkeypatch):
     says_one_sentence(generate(tmp_path / "d.wav", "--device", "meta"), "--device meta holds no numbers")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")  # not ours to judge

@@ -200,6 +200,8 @@ class _Streamer(BaseStreamer):
             {"stopping_criteria": [lambda ids, scores: ids < 0]},
             r"gave torch.bool \(2, 1\) for 2 songs; let it",
         ),
+        ({"stopping_criteria": [lambda ids, scores: None]}, "function gave NoneType; let it give True or False"),
+        ({"stopping_criteria": [lambda ids, scores: "yes"]}, "function gave str; let it give True or False"),
         ({"stopping_criteria": [lambda ids, scores: 0.5]}, r"function gave torch.float32 \(\) for 2 songs"),
         ({"stopping_criteria": [_EndAt(1, 2)], "streamer": _Streamer()}, "may end the 2 songs apart"),
         (

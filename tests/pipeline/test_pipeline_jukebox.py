@@ -413,6 +413,20 @@ def test_what_has_no_order_or_goes_through_its_columns_is_refused(pipe, songs):
         pipe(songs, **SHORT)
 
 
+class _Row(list):
+    """As pandas' Series, one row of a table: its values are words of different kinds."""
+
+    index = ("lyrics", "artist")
+
+    def to_dict(self):
+        return {}
+
+
+def test_a_row_of_a_table_is_no_list_of_lyrics(pipe):
+    with pytest.raises(ValueError, match=r"a row of a table, whose values would all be lyrics; give row.to_dict\(\)"):
+        pipe(_Row(["la", "the testers"]), **SHORT)
+
+
 def test_a_model_brings_the_processor_of_its_repository(repository):
     pipe = pipeline("text-to-audio", model=JukeboxModel.from_pretrained(repository), device="cpu")
     assert pipe.processor(artist="the testers", strict=True)["artist_ids"].any()

@@ -90,6 +90,8 @@ def test_names_of_a_mix_are_each_looked_up_once():
         ("A:nan,B:1", "'A' has the weight nan, which must be 0 or more; write"),
         ("A:-1,B:3", "'A' has the weight -1, which must be 0 or more"),
         ("A:inf,B:3", "'A' has the weight inf"),
+        ("A:1e308,B:1e308", "the weights sum to more than any number holds; divide them all"),
+        ({"A": 10**400, "B": 1}, "which must be a number"),
         ("A@3,B@6", "begins at second 3, and nothing says what is heard before; let one name begin at @0"),
         ("1=A@0,0=B@6", "begins at second 6 at level 0"),
         ("A@0,B@-1", "'B' is to begin at second -1, which must lie from 0 to 86400"),

@@ -102,6 +102,7 @@ def test_words_in_time_as_other_programs_write_them_are_read(content):
         ("1\n00:00:02,000 --> 00:00:01,000\nla\n", "a file, line 2, ends at 1 s, before it begins at 2 s"),
         ("WEBVTT\n\n00:02.000 --> soon\nla\n", "a file, line 3, has the times '00:02.000 --> soon'"),
         ('[{"word": "la"}]', r"a file, entry 1, has words without a time \('la'\)"),
+        ('[{"word": "la", "start": 1' + "0" * 400 + "}]", "a file, entry 1, has the time 1000"),
         ('[{"word": "la", "start": -1}]', "a file, entry 1, has the time -1, which must be"),
         ('{"words": ["la"]}', "a file, entry 1, is 'la', but must be an object"),
         ('{"notes": []}', "a file is JSON without timed words; give what jukebox-hf align wrote"),

@@ -278,6 +278,13 @@ def change_tensors(file, change):
     save_file(change(tensors, name), file)
 
 
+@pytest.mark.parametrize("act", ["disable_adapters", "enable_adapters", "delete_adapter"])
+def test_where_no_adapter_is_loaded_none_is_switched(place, act):
+    model = JukeboxModel.from_pretrained(place / "whole")
+    with pytest.raises(ValueError, match=r"^no adapter is loaded; load one first"):
+        getattr(model, act)(*(["band"] if act == "delete_adapter" else []))
+
+
 def test_numbers_that_are_not_finite_are_refused(place, tmp_path):
     def edit(folder):
         change_tensors(folder / "prior_1" / LORA_WEIGHTS, lambda t, n: {**t, n: t[n] * float("nan")})

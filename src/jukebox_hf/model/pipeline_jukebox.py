@@ -137,6 +137,11 @@ class JukeboxPipeline(TextToAudioPipeline):
             not (hasattr(text_inputs, "to_dict") and hasattr(text_inputs, "columns")),
             "text_inputs is a table, which goes through its columns; give its rows: table.to_dict('records')",
         )
+        labels = getattr(text_inputs, "index", ()) if hasattr(text_inputs, "to_dict") else ()
+        require(
+            not any(isinstance(label, str) for label in labels),
+            "text_inputs is a row of a table, whose values would all be lyrics; give row.to_dict(), or column.tolist()",
+        )
         prompts: Iterable[Any] = itertools.repeat(None)  # the processor has the one for all
         prompt = words.get("prompt", self._preprocess_params.get("prompt"))
         if prompt is not None and hasattr(text_inputs, "__len__"):

@@ -37,6 +37,8 @@ OTHERS = {
     "#TITLE:Row\n#BPM:120\n: 0 4 0 Row\n: 4 4 0 row": "UltraStar",
     ": 0 4 0 Row\n: 4 4 -2 row\n- 9": "timed text",
     "{10}{50}Row": "MicroDVD",
+    "[10][50]Row\n[60][90]row": "MPL2",
+    'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0': "Praat TextGrid",
     "<SAMI><BODY><SYNC Start=10>Row": "web page or XML",
     '<div class="lyrics">Row, row<br/>your boat</div>': "a piece of a web page",
     "Row, row<br>\nyour boat": "a piece of a web page",

@@ -218,6 +218,7 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
         ({"temperature": -0.1}, r"^temperature=-0.1 must be 0 \(always the likeliest code\) or a positive number"),
         ({"temperature": math.nan}, r"^temperature=nan must be 0"),
         ({"temperature": math.inf}, r"^temperature=inf must be 0"),
+        ({"temperature": 10**400}, r"^temperature=1000.* must be 0"),
         ({"temperature": "0.9"}, r"^temperature='0.9' must be 0"),
         ({"top_k": -1}, r"^top_k=-1 must be 0 \(keep all\) or a whole number of codes to keep$"),
         ({"top_k": 2.5}, r"^top_k=2.5 must be 0 \(keep all\) or a whole number of codes to keep$"),

@@ -176,7 +176,9 @@ def _devices(name: str) -> list[torch.device]:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
+        raise ValueError(
+            f"--device {name} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}); try cpu"
+        ) from None
     require(device.type != "meta", "--device meta holds no numbers, so it can make no song; try cpu")
     is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")

@@ -138,7 +138,9 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     try:
         return model.to(resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
+        raise ValueError(
+            f"--device {device} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}); try cpu"
+        ) from None
 
 
 def open_processor(config: JukeboxConfig, name: str, revision: str | None = None) -> JukeboxProcessor:

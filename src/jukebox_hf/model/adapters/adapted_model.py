@@ -128,6 +128,7 @@ class CarriesAdapters:
             ValueError: a name that is not loaded.
         """
         if self._adapters is None:
+            self._require_foreign_adapter()
             super().delete_adapter(adapter_names)
             return
         names = _names(adapter_names)
@@ -143,6 +144,7 @@ class CarriesAdapters:
     def disable_adapters(self) -> None:
         """Sing without adapters until `enable_adapters`; their names sound like "unknown"."""
         if self._adapters is None:
+            self._require_foreign_adapter()
             super().disable_adapters()
             return
         self._enabled = False
@@ -151,10 +153,16 @@ class CarriesAdapters:
     def enable_adapters(self) -> None:
         """Sing with adapters again, by the weights they had."""
         if self._adapters is None:
+            self._require_foreign_adapter()
             super().enable_adapters()
             return
         self._enabled = True
         self._swap(self._adapters)
+
+    def _require_foreign_adapter(self) -> None:
+        """That peft put one into the model itself, where this class holds none; transformers speaks of versions."""
+        is_there = getattr(self, "_hf_peft_config_loaded", False)
+        require(is_there, "no adapter is loaded; load one first, with load_adapter")
 
     def active_adapters(self) -> list[str]:
         """The names of the adapters that sing."""

@@ -40,6 +40,8 @@ _TIMED_FORMATS = (
     _Format("SubStation Alpha", re.compile(r"^(?:\[Script Info\]|Dialogue:[ \t]*\d+,\d+:\d).*", re.M)),
     _Format("SBV", re.compile(r"^[ \t]*\d+:\d\d:\d\d\.\d{3},\d+:\d\d:\d\d\.\d{3}.*", re.M)),
     _Format("KRC or QRC", re.compile(r"^[ \t]*\[\d+,\d+\].*", re.M)),
+    _Format("MPL2", re.compile(r"^[ \t]*\[\d+\]\[\d+\].*", re.M)),
+    _Format("a Praat TextGrid", re.compile(r"^[ \t]*File type = \"ooTextFile.*", re.M)),
     _Format("MicroDVD", re.compile(r"^[ \t]*\{\d+\}\{\d+\}.*", re.M)),
     _Format("UltraStar", re.compile(r"\A\s*#[A-Z][A-Z0-9]*:.*")),
     _Format(

@@ -33,8 +33,14 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Whether this is an integer or floating-point number, numpy's too, no truth value."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    """Whether this is an integer or floating-point number, numpy's too, no truth value, and one that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # an integer or a fraction of over 308 digits
+        return False
+    return True
 
 
 def is_integer(value: object) -> bool:

@@ -224,6 +224,10 @@ def _check(kind: str, said: Any, entries: Sequence[LabelEntry]) -> None:
         styles[style] = styles.get(style, 0.0) + entry.weight
     empty = next((style for style, total in styles.items() if total <= 0), None)
     require(empty is None, f"{kind}={shown(said)}: the weights sum to 0; give one of them a positive weight")
+    require(
+        all(math.isfinite(total) for total in styles.values()),
+        f"{kind}={shown(said)}: the weights sum to more than any number holds; divide them all by the largest",
+    )
     for level in dict.fromkeys(level for level, _ in styles):
         first = min(second for of, second in styles if of == level)
         where = "" if level is None else f" at level {level}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks.text_input import shown
 from ..checks.validation import is_integer, is_number, require
 
 GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
@@ -51,7 +52,8 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         require(
             is_number(self.temperature) and 0 <= self.temperature < float("inf"),
-            f"temperature={self.temperature!r} must be 0 (always the likeliest code) or a positive number; try 0.99",
+            f"temperature={shown(self.temperature)} must be 0 (always the likeliest code) or a positive number; "
+            "try 0.99",
         )
         require(
             is_integer(self.top_k) and self.top_k >= 0,

@@ -79,7 +79,14 @@ class WindowListener:
         """Which songs any of the criteria ends here: (B,) bool."""
         is_over = torch.zeros(len(self.songs), dtype=torch.bool, device="cpu")
         for criterion in self.ending.criteria:
-            answer = torch.as_tensor(criterion(self.codes, None)).cpu()
+            said = criterion(self.codes, None)
+            try:
+                answer = torch.as_tensor(said).cpu()
+            except (TypeError, ValueError, RuntimeError):  # a word, None, rows of different lengths
+                raise ValueError(
+                    f"stopping_criteria: {type(criterion).__name__} gave {type(said).__name__}; let it give True or "
+                    f"False for all songs, or a bool tensor (B,)"
+                ) from None
             require(
                 answer.dtype == torch.bool and answer.shape in ((), is_over.shape),
                 f"stopping_criteria: {type(criterion).__name__} gave {answer.dtype} {tuple(answer.shape)} for "
