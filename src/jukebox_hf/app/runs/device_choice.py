@@ -166,6 +166,12 @@ def backend_in_words(device: torch.device, dtype: str, backend: str) -> str:
     return "backend cpp" if native_library() is not None else f"backend eager ({why_not_native()})"
 
 
+def unusable(name: str, error: Exception) -> ValueError:
+    """What to raise for a device that torch refuses: the first of its sentences is the reason."""
+    reason = str(error).splitlines()[0].split(". ")[0]
+    return ValueError(f"--device {name} cannot be used here ({reason}); try cpu")
+
+
 def _devices(name: str) -> list[torch.device]:
     """Where a run may happen, the best first."""
     if name == "auto":
@@ -176,9 +182,7 @@ def _devices(name: str) -> list[torch.device]:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(
-            f"--device {name} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}); try cpu"
-        ) from None
+        raise unusable(name, error) from None
     require(device.type != "meta", "--device meta holds no numbers, so it can make no song; try cpu")
     is_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     require(not is_missing, f"--device {name} is not there: this machine has {torch.cuda.device_count()}; try cpu")

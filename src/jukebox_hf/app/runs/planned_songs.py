@@ -22,7 +22,7 @@ from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.repository_facts import stored_dtype
 from jukebox_hf.app.runs.closed_model import ClosedModel
-from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device
+from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device, unusable
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes
 from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording
 from jukebox_hf.app.runs.song_folder import load_codes
@@ -138,9 +138,7 @@ def open_model(name: str, *, revision: str | None = None, dtype: str | None = No
     try:
         return model.to(resolved)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"--device {device} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}); try cpu"
-        ) from None
+        raise unusable(device, error) from None
 
 
 def open_processor(config: JukeboxConfig, name: str, revision: str | None = None) -> JukeboxProcessor:
