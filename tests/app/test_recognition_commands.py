@@ -176,6 +176,8 @@ def test_what_a_ctc_cannot_do_is_refused_in_a_sentence(
     says_one_sentence(run_cli("align", recording(), *ctc, *out), "prompt.wav comes without lyrics; give them with")
     says_one_sentence(run_cli("align", path, "--ctc", tmp_path / "gone", *out), "is no folder here and cannot be")
     says_one_sentence(run_cli("align", path, *ctc, *out, "--separate", "rm -r {input}"), "has no {output}")
+    empty = f"{sys.executable} -c \"import sys; open(sys.argv[2], 'w')\" {{input}} {{output}}"
+    says_one_sentence(run_cli("align", path, *ctc, *out, "--separate", empty), "--separate: what", "is no recording")
     words = path.with_suffix(".txt")
     words.write_text("row\n99 boats")
     says_one_sentence(run_cli("align", path, *ctc, *out), "record.txt, line 2, has '9', which", "spell it out")

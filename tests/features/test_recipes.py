@@ -112,6 +112,7 @@ def test_presets_can_be_changed_and_written_down(name):
         ({"pool": float("nan")}, "pool=nan must be a positive number"),
         ({"layers": []}, r"layers=\(\) must be a layer such as 36|layers=\[\] must be a layer such as 36"),
         ({"layers": "36"}, "layers='36' must be a layer such as 36"),
+        ({"layers": range(10**9)}, r"layers=range\(0, 1000000000\) must be .* 1024 at most"),
         ({"layers": 1.5}, "layers=1.5 must be a layer such as 36"),
         ({"kind": "latents", "layers": 3}, "are of hidden states, but kind='latents' is of the VQ-VAE"),
         ({"kind": "codes"}, "pool='mean' of codes would add numbers that are names"),

@@ -16,6 +16,7 @@ from jukebox_hf.model.checks.repository_names import opened_by_transformers
 from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
+from jukebox_hf.model.files.loading_arguments import without_bars
 
 _SHUFFLES = 4  # whose mean is told
 
@@ -171,7 +172,7 @@ def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cure = "name its folder, or its name on the Hub, such as gpt2"
-    with opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
+    with without_bars(), opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
         tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
         return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
 

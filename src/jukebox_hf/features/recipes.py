@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from jukebox_hf.model.checks.text_input import shown
 from jukebox_hf.model.checks.validation import MAX_SONG_SECONDS, is_integer, is_number, plain, read_seconds, require
+from jukebox_hf.model.configuration.attention_patterns import MAX_LAYERS
 
 KINDS = ("hidden_states", "codes", "vectors", "latents")
 SOUND_SCALES = ("none", "peak")
@@ -123,9 +125,10 @@ def _read(name: str, value: Any) -> Any:
 def _read_layers(layers: Any) -> tuple[int, ...]:
     layers = (layers,) if is_integer(layers) else layers
     layers = tuple(layers.tolist()) if hasattr(layers, "tolist") else layers
+    are_few = isinstance(layers, (list, tuple, range)) and 0 < len(layers) <= MAX_LAYERS
     require(
-        isinstance(layers, (list, tuple, range)) and len(layers) > 0 and all(map(is_integer, layers)),
-        f"layers={layers!r:.80} must be a layer such as 36, or several such as (12, 36)",
+        are_few and all(map(is_integer, layers)),
+        f"layers={shown(layers)} must be a layer such as 36, or several such as (12, 36), {MAX_LAYERS} at most",
     )
     return tuple(layers)
 

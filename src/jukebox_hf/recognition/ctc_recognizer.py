@@ -12,6 +12,7 @@ import torch
 
 from jukebox_hf.model.checks.repository_names import check_name, opened_by_transformers
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.recognition.ctc_alphabet import CTCAlphabet
 
 WINDOW_SECONDS, MARGIN_SECONDS = 20.0, 2.0
@@ -81,7 +82,7 @@ class CTCRecognizer:
             f"{name} is a {config.model_type}, which is no CTC of transformers; name one for AutoModelForCTC, such as "
             f"a fine-tuned wav2vec2 or hubert",
         )
-        with opened_by_transformers(*how):
+        with without_bars(), opened_by_transformers(*how):
             model, told = AutoModelForCTC.from_pretrained(name, revision=revision, output_loading_info=True)
             extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)

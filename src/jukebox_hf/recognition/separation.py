@@ -84,7 +84,15 @@ def separated_by_command(recording: Path, words: list[str], folder: Path, sampli
         f"--separate: {shown(words[0])} ended well, but wrote no file {_OUTPUT}; let it write the singing there as WAV",
     )
     wanted = len(read_audio(recording, sampling_rate))
-    return _as_long(read_audio(target, sampling_rate), wanted, sampling_rate, f"--separate: {shown(words[0])}")
+    try:
+        sung = read_audio(target, sampling_rate)
+    except ValueError as error:
+        reason = str(error).replace(f"{target} ", "").partition(";")[0]
+        raise ValueError(
+            f"--separate: what {shown(words[0])} wrote as {_OUTPUT} is no recording ({reason}); let it write the "
+            f"singing there as WAV"
+        ) from None
+    return _as_long(sung, wanted, sampling_rate, f"--separate: {shown(words[0])}")
 
 
 def _filled(word: str, places: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jukebox_hf.model.checks.repository_names import check_name, opened_by_transformers
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 _RECOGNITION = "automatic-speech-recognition"
@@ -48,7 +49,7 @@ class Transcriber:
             f"{name} is a {config.model_type}, which recognises no speech; name a CTC, a Whisper or another one for "
             f'pipeline("{_RECOGNITION}")',
         )
-        with opened_by_transformers(*how):
+        with without_bars(), opened_by_transformers(*how):
             pipe = pipeline(_RECOGNITION, model=name, revision=revision, device=device)
         return cls(name, pipe)
 

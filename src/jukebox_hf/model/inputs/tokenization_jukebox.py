@@ -12,6 +12,7 @@ from typing import Any
 from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
 
 from ..checks.foreign_arguments import PREPARE, check_foreign
+from ..checks.text_input import shown
 from ..checks.validation import check_level, is_integer, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .label_files import (
@@ -131,8 +132,12 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
             label_versions: of each level, finest first; None: as the characters and genre slots of each level tell.
 
         Raises:
-            ValueError: lyrics in characters of no known version.
+            ValueError: lyrics in characters of no known version, or another config.
         """
+        require(
+            hasattr(config, "prior_configs"),
+            f"config={shown(config)} must be a JukeboxConfig; give JukeboxConfig.from_pretrained(repository)",
+        )
         priors = config.prior_configs
         versions = checked_versions(label_versions or [_likely_version(prior) for prior in priors])
         artists: dict[str, dict[str, int]] = {}
