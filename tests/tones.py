@@ -34,9 +34,9 @@ def _hertz(letter):
 def write_tone_ctc(folder):
     """Write a repository whose only trained layer tells tones apart, frame by frame."""
     example = runpy.run_path(str(EXAMPLE))
-    processor, vocabulary = example["make_processor"](), example["VOCABULARY"]
+    processor, vocabulary = example["make_processor"](stride=2), example["VOCABULARY"]
     torch.manual_seed(0)
-    model = example["make_model"](len(vocabulary), hidden_size=64, num_hidden_layers=0)
+    model = example["make_model"](len(vocabulary), hidden_size=64, num_hidden_layers=0, stride=2)  # frames of 20 ms
     random = np.random.default_rng(0)
     inputs, labels = [], []
     for _ in range(50):  # spectra are evened out song by song, so songs differ in length and in what they hold

@@ -41,7 +41,8 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.model.inputs.romanization import romanize
 
-RATE = 16_000
+RATE, MELS = 16_000, 80
+STRIDE = 4  # spectra of 10 ms in a frame: the quickest letters last 100 ms, and half the frames take half the time
 BLANK, BETWEEN_WORDS = "[PAD]", "|"
 VOCABULARY = (BLANK, BETWEEN_WORDS, "[UNK]", *string.ascii_lowercase)
 
@@ -51,8 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("songs", nargs="+", help="folders of songs with lyrics")
     parser.add_argument("--out", type=Path, required=True, help="folder of the recogniser")
-    parser.add_argument("--steps", type=int, default=1400, help="optimizer steps")
-    parser.add_argument("--batch", type=int, default=4, help="songs per step")
+    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
+    parser.add_argument("--batch", type=int, default=8, help="songs per step")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--save-steps", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and the order of songs")
@@ -107,8 +108,8 @@ def train(
     processor.save_pretrained(out)
 
 
-def make_processor() -> Wav2Vec2BertProcessor:
-    """Log-mel spectra, 50 pairs a second, and the alphabet."""
+def make_processor(stride: int = STRIDE) -> Wav2Vec2BertProcessor:
+    """Log-mel spectra, so many to a frame (four: 25 frames a second), and the alphabet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.json"
         path.write_text(json.dumps({token: index for index, token in enumerate(VOCABULARY)}), encoding="utf-8")
@@ -116,15 +117,20 @@ def make_processor() -> Wav2Vec2BertProcessor:
             str(path), pad_token=BLANK, unk_token="[UNK]", word_delimiter_token=BETWEEN_WORDS, bos_token=None,
             eos_token=None,
         )  # fmt: skip
-    extractor = SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, sampling_rate=RATE, padding_value=0.0)
+    extractor = SeamlessM4TFeatureExtractor(
+        feature_size=MELS, num_mel_bins=MELS, stride=stride, sampling_rate=RATE, padding_value=0.0
+    )
     return Wav2Vec2BertProcessor(extractor, tokenizer)
 
 
-def make_model(vocab_size: int, hidden_size: int = 96, num_hidden_layers: int = 3) -> Wav2Vec2BertForCTC:
-    """A Conformer of half a million weights; a frame of 20 ms sees its neighbours."""
+def make_model(
+    vocab_size: int, hidden_size: int = 96, num_hidden_layers: int = 3, stride: int = STRIDE
+) -> Wav2Vec2BertForCTC:
+    """A Conformer of half a million weights; a frame sees its neighbours."""
     return Wav2Vec2BertForCTC(
         Wav2Vec2BertConfig(
             vocab_size=vocab_size,
+            feature_projection_input_dim=MELS * stride,
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             num_attention_heads=4,
@@ -143,7 +149,7 @@ def make_model(vocab_size: int, hidden_size: int = 96, num_hidden_layers: int = 
 
 
 class SungWords(Dataset):
-    """Songs as log-mel spectra (T, 160), which are kept once they are made, and their words as tokens."""
+    """Songs as log-mel spectra (T, 320), which are kept once they are made, and their words as tokens."""
 
     def __init__(self, sources: Sequence[str], processor: Wav2Vec2BertProcessor) -> None:
         self._songs = [(songs, index) for songs in map(open_songs, sources) for index in range(len(songs))]
