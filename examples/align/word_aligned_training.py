@@ -130,7 +130,7 @@ def sung_errors(
     opened, processor = JukeboxModel.from_pretrained(model), JukeboxProcessor.from_pretrained(model)
     seconds = shards.words[0]["total_samples"] / processor.sampling_rate
     inputs = processor([_words(song, is_timed) for song in songs], seconds=seconds, seed=1)
-    audio = opened.generate(inputs, levels=[LEVEL], temperature=TEMPERATURE).audio_values
+    audio = opened.generate(inputs, levels=[LEVEL], temperature=TEMPERATURE).audio
     heard = [
         recognizer.transcribe(each.reshape(-1).float().numpy(), processor.sampling_rate) for each in audio[: len(songs)]
     ]

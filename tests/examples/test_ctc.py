@@ -3,6 +3,7 @@
 import importlib
 import runpy
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,3 +97,22 @@ def test_both_trainings_differ_in_nothing_but_whether_times_are_read(root, tmp_p
     assert [words[0] for words in run_of] == ["synth-corpus", "encode-dataset", "train-prior", "train-prior"]
     linear, timed = ([word for word in words if "linear" not in word and "timed" not in word] for words in run_of[2:])
     assert [pair for pair in zip(linear, timed, strict=True) if pair[0] != pair[1]] == [("false", "true")]
+
+
+def test_what_is_sung_to_words_not_heard_before_is_heard_whole(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(root))
+    example = importlib.import_module("examples.align.word_aligned_training")
+    example.make_codes(tmp_path, "unseen", 12 / 3600, 1021)
+    song = example.CodeShards(tmp_path / "unseen-codes").song(0)
+    heard = []
+
+    def transcribe(samples, sampling_rate):
+        heard.append((len(samples) / sampling_rate, float(np.abs(samples).max())))
+        return song.lyrics.strip()[3:]
+
+    recognizer = SimpleNamespace(transcribe=transcribe)
+    for is_timed in (False, True):
+        found = example.sung_errors(example.located(example.TINY), tmp_path / "unseen-codes", 1, is_timed, recognizer)
+        assert 0 < found.rate < 0.2  # three letters were not heard
+    assert [seconds for seconds, _ in heard] == pytest.approx([12, 12], abs=0.1)
+    assert all(loudest > 0.01 for _, loudest in heard)
