@@ -200,6 +200,7 @@ class _Child:
                 os.dup2(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
             sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(stream, "w"), write_through=True) for stream in (1, 2))
             sys.argv = ["jukebox-hf", *map(str, words)]
+            torch.set_num_threads(torch.get_num_threads())  # else two threads that load weights make torch's pool anew
             before()
             cli.main()
         except SystemExit as stop:

@@ -113,8 +113,8 @@ def test_a_fine_tuned_jukebox_has_its_measures_in_the_front_matter(repository):
     measure = {"own": 3.25, "unknown": 3.5, "songs": 1}
     level = {"before": {"new": measure}, "after": {"new": measure}, "is_kept": True, "steps": 3}
     report = {
-        "request": {"model": "me/base", "songs": "me/songs", "artist": "Noor", "rank": 8, "old_songs": None},
-        "method": "lora", "levels": {"2": level},
+        "request": {"model": "me/base", "songs": "me/songs", "artist": "Noor", "old_songs": None},
+        "method": "lora", "rank": 8, "levels": {"2": level},
         "held_out": ["a.wav"], "songs": 4, "seconds": 90.0, "has_sample": True,
     }  # fmt: skip
     front = _checked(card_of("noor", report, ["Noor"]))
