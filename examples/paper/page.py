@@ -123,7 +123,7 @@ def draw(rows: Sequence[ArmRow], picture: Path) -> None:
 def _cell(values: Sequence[float]) -> str:
     if not values:
         return "not measured"
-    return f"{statistics.mean(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
+    return f"{statistics.mean(values):.3g} ({', '.join(f'{value:.3g}' for value in values)})"
 
 
 if __name__ == "__main__":
