@@ -6,7 +6,7 @@
 SONGS are folders as `open_songs` reads them: recordings with lyrics; times are not looked at. OUT is a repository for
 `AutoModelForCTC`, `AutoProcessor` and `pipeline("automatic-speech-recognition")`, and so for `jukebox-hf align --ctc`
 and `jukebox-hf wer --asr`. Checkpoints lie in OUT/checkpoints: a stopped run goes on where it was when the same line is
-run again. 1000 steps took 140 s on one busy core, and were too few to write words (docs/how-to/align-recordings.md).
+run again. 1500 steps took 3.3 minutes of one core; what they understand is in docs/how-to/align-recordings.md.
 
 No weights of recognisers for singing can be had offline, so this one is made. It knows the letters a to z, and the
 singers that it heard: it measures and tests what is here, and is not for other music.
