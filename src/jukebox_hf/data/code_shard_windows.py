@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from jukebox_hf.data.audio_windows import check_window, labels_of
+from jukebox_hf.data.audio_windows import labels_of
 from jukebox_hf.data.code_shards import (
     ROWS_PER_GROUP,
     CodeFacts,
@@ -19,7 +19,7 @@ from jukebox_hf.data.code_shards import (
     song_of_row,
     words_of_codes,
 )
-from jukebox_hf.data.code_windows import codes_per_upper
+from jukebox_hf.data.code_windows import upper_codes_of
 from jukebox_hf.data.shard_files import BadShardError, open_shard
 from jukebox_hf.data.shard_stream import ShardStream, StreamRow
 from jukebox_hf.data.songs import Song, check_lyrics
@@ -63,10 +63,7 @@ class CodeShardWindows(ShardStream):
     ) -> None:
         require(len(shards) > 0, "shards=[] names nothing to read; give what list_shards finds")
         self.facts = facts or facts_of_shards(shards)
-        self.facts.check_present(level, "every shard")
-        check_window(window_codes, self.facts.sampling_rate, seed)
-        self.with_upper = level + 1 < len(self.facts.hop_lengths) if with_upper is None else with_upper
-        self.ratio = codes_per_upper(self.facts, level, window_codes, self.with_upper)
+        self.with_upper, self.ratio = upper_codes_of(self.facts, level, window_codes, seed, with_upper, "every shard")
         super().__init__(shards, window_codes // self.ratio, seed, shift=shift, **more)
         self.level, self.window_codes, self.with_labels = level, window_codes, with_labels
         self.levels = (level, level + 1) if self.with_upper else (level,)

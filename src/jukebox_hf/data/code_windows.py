@@ -41,11 +41,9 @@ class CodeWindows(Dataset):
         with_upper: bool | None = None,
         with_labels: bool = True,
     ) -> None:
-        hops = shards.facts.hop_lengths
-        shards.facts.check_present(level, "the folder of codes")
-        check_window(window_codes, shards.facts.sampling_rate, seed)
-        self.with_upper = level + 1 < len(hops) if with_upper is None else with_upper
-        self.ratio = codes_per_upper(shards.facts, level, window_codes, self.with_upper)
+        self.with_upper, self.ratio = upper_codes_of(
+            shards.facts, level, window_codes, seed, with_upper, "the folder of codes"
+        )
         self.shards, self.level, self.window_codes, self.seed = shards, level, window_codes, seed
         self.shift, self.with_labels = shift, with_labels
         lengths = [shards.num_codes(song, level) // self.ratio for song in range(len(shards))]
@@ -91,21 +89,31 @@ class CodeWindows(Dataset):
         return torch.from_numpy(self.shards.codes(song, level)[start : start + length].astype("int64"))
 
 
-def codes_per_upper(facts: CodeFacts, level: int, window_codes: int, with_upper: bool) -> int:
-    """Codes of a level that share one of the level above; 1 without that.
+def upper_codes_of(
+    facts: CodeFacts, level: int, window_codes: int, seed: int, with_upper: bool | None, where: str
+) -> tuple[bool, int]:
+    """Whether windows hold codes of the level above, and how many of their own share one of these (1 without).
+
+    Args:
+        facts, level, window_codes, seed, with_upper: as of `CodeWindows`.
+        where: the codes lie, for the sentence.
 
     Raises:
-        ValueError: no level above, or a window that cuts an upper code.
+        ValueError: a level that is not there, or a window that is none or cuts an upper code.
     """
     hops = facts.hop_lengths
+    facts.check_present(level, where)
+    check_window(window_codes, facts.sampling_rate, seed)
+    has_upper = level + 1 < len(hops) if with_upper is None else with_upper
     require(
-        not with_upper or level + 1 < len(hops), f"with_upper=True, but level={level} is the top one; train it without"
+        not has_upper or level + 1 < len(hops), f"with_upper=True, but level={level} is the top one; train it without"
     )
-    if with_upper:
-        facts.check_present(level + 1, "the folder of codes")
-    ratio = hops[level + 1] // hops[level] if with_upper else 1
+    if not has_upper:
+        return False, 1
+    facts.check_present(level + 1, where)
+    ratio = hops[level + 1] // hops[level]
     require(
         window_codes % ratio == 0,
         f"window_codes={window_codes} must be a multiple of the {ratio} codes that share one of the level above",
     )
-    return ratio
+    return True, ratio

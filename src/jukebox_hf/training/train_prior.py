@@ -93,16 +93,16 @@ def train_prior(
     songs = open_prior_songs(data_args, config, vqvae)
     _check_origin(songs, source, model_args, training_args)
     tokenizer = _tokenizer(model_args, source, songs, folder)
-    check_songs(songs, tokenizer, _labelled(config, tokenizer))
+    labelled = _labelled(config, tokenizer)
+    check_songs(songs, tokenizer, labelled)
     _check_new_names(lora_args, source, tokenizer)
     _check_name_rate(model_args, lora_args, training_args, source, tokenizer)
     if model_args.style:
         _styles(source, tokenizer)
     ranks = training_args.process_index, training_args.world_size
-    labelled = _labelled(config, tokenizer)
     train, evaluation = windows_of(songs, data_args, labelled, training_args.seed, tokenizer, ranks)
     if model_args.into is not None:
-        check_fits_into(_labelled(config, tokenizer), Path(model_args.into), model_args.model_name_or_path)
+        check_fits_into(labelled, Path(model_args.into), model_args.model_name_or_path)
     set_seed(training_args.seed)  # the same first weights in every run and on every rank
     prior = _prior(model_args, source, tokenizer, init_args, None if lora_args.is_wanted else folder)
     if folder is not None:

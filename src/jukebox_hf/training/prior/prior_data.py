@@ -114,11 +114,8 @@ def open_prior_songs(
     own = None if vqvae is None else facts_of(vqvae)
     if data_args.train_codes is not None:
         folders = (data_args.train_codes, data_args.eval_codes, data_args.replay_codes)
-        streamed = _streamed_codes(data_args) if data_args.streaming else None
-        opened = [
-            None if folder is None else streamed if streamed and folder == data_args.train_codes else CodeShards(folder)
-            for folder in folders
-        ]
+        opened = [_streamed_codes(data_args) if data_args.streaming else CodeShards(data_args.train_codes)]
+        opened += [None if folder is None else CodeShards(folder) for folder in folders[1:]]
         for folder, each in zip(folders, opened, strict=True):
             if each is not None:
                 check_facts(each.facts, config)
@@ -127,7 +124,7 @@ def open_prior_songs(
         if data_args.test_fraction > 0:
             train, evaluation = (_within(opened[0], data_args, split) for split in ("train", "test"))
         else:
-            train = streamed or _within(opened[0], data_args, None)
+            train = opened[0] if data_args.streaming else _within(opened[0], data_args, None)
             evaluation = None if opened[1] is None else _within(opened[1], data_args, None)
         replay = None if opened[2] is None else _within(opened[2], data_args, None)
         return PriorSongs(train, evaluation, opened[0].facts, replay)
