@@ -15,7 +15,7 @@ from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.song_making import Job as SongJob
 from jukebox_hf.app.runs.song_making import begin, bytes_needed
-from jukebox_hf.app.runs.song_request import read_request
+from jukebox_hf.app.runs.song_request import SongRequest
 from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.jobs_folder import JobsFolder
 from jukebox_hf.app.serving.serve_options import ServeOptions
@@ -209,7 +209,7 @@ class JobQueue:
             say: a line for people, such as of a job whose record is damaged, which is left where it lies.
         """
         for name, told in self.folder.recorded(say):
-            request = read_request(told["request"], f"{self.folder.path / name}")
+            request: SongRequest = told["request"]
             target = self.folder.target(name, request.format)
             job = ServedJob(
                 name,

@@ -120,7 +120,7 @@ class JobsFolder:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """What a job.json tells.
+    """What a job.json tells; its request is read.
 
     Raises:
         ValueError, OSError: nobody here wrote it, in one sentence.
@@ -137,5 +137,4 @@ def _read_record(path: Path) -> dict[str, Any]:
         and is_number(told.get("progress", 0.0)),
         f"{path} is not the record of a job; remove {path.parent}, or put it back",
     )
-    read_request(told["request"], str(path))
-    return told
+    return told | {"request": read_request(told["request"], str(path))}
