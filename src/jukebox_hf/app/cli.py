@@ -23,12 +23,12 @@ from jukebox_hf.app.options import Json, in_lower_case
 from jukebox_hf.app.output import (
     USER_ERRORS,
     guarded_output,
+    how_to_sing,
     say,
     say_found,
     say_json,
     say_line,
     sentence_of,
-    shell_word,
 )
 from jukebox_hf.app.recognition_commands import add_recognition_commands
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
@@ -233,8 +233,7 @@ def quantize(
     from jukebox_hf.conversion.quantize import quantize_repository as make
 
     found = make(_named(source), out, force=force, say=(lambda line: None) if as_json else say_line)
-    line = f"{out}: a copy with int8 matrices; sing: jukebox-hf generate --model {shell_word(str(out))} --out song.wav"
-    say_found(found, as_json, line)
+    say_found(found, as_json, f"{out}: a copy with int8 matrices; sing: {how_to_sing(out)}")
 
 
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")

@@ -12,6 +12,7 @@ from typing import Any
 
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.repository_names import check_name
+from jukebox_hf.model.checks.text_input import levels_in_words
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.label_files import NO_LISTS, checked_versions, read_json_dictionary, read_tables
 from jukebox_hf.model.inputs.label_vocabulary import LabelVocabulary, search
@@ -141,8 +142,7 @@ def names_in_words(found: list[dict[str, Any]]) -> str:
 
 
 def _levels(lists: dict[str, Any]) -> str:
-    levels = lists["levels"]
-    return f"level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))} (lists {lists['version']})"
+    return f"{levels_in_words(lists['levels'])} (lists {lists['version']})"
 
 
 def _names(rows: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from safetensors import SafetensorError
@@ -104,6 +105,11 @@ def shell_word(word: str) -> str:
     if not any(map(_is_unseen, word)):
         return shlex.quote(word)
     return "$'" + "".join(map(_shell_letter, word)) + "'"
+
+
+def how_to_sing(model: Path, words: str = "") -> str:
+    """The line that makes a song with a model, with more words of a command line where there are some."""
+    return f"jukebox-hf generate --model {shell_word(str(model))}{words} --out song.wav"
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from jukebox_hf.app.options import Json
-from jukebox_hf.app.output import say_found, say_line, shell_word
+from jukebox_hf.app.output import how_to_sing, say_found, say_line, shell_word
 from jukebox_hf.app.training_commands import PANEL, needs_of_training
-from jukebox_hf.model.checks.text_input import check_here, check_way
+from jukebox_hf.model.checks.text_input import check_here, check_way, levels_in_words
 
 _EXPORT_EXAMPLE = 'Example: jukebox-hf style export my-own-jukebox band.safetensors --artist "My Band"'
 _IMPORT_EXAMPLE = "Example: jukebox-hf style import band.safetensors with-the-band --model my-jukebox"
@@ -39,8 +39,7 @@ def export_named_style(
         style = import_module("jukebox_hf.training.share").export_style(model, artist, out, force=force)
     size, levels = out.stat().st_size, list(style.levels)
     found = {"file": str(out), "artist": artist, "levels": levels, "bytes": size, "base": style.base.to_dict()}
-    named = f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}"
-    say_found(found, as_json, f"{out}: {artist}, {named}, {size / 1000:.1f} kB")
+    say_found(found, as_json, f"{out}: {artist}, {levels_in_words(levels)}, {size / 1000:.1f} kB")
 
 
 def import_into_base(
@@ -60,4 +59,4 @@ def import_into_base(
     sing = f" --artist {shell_word(names[0])}" if names else ""
     say_found({"folder": str(out), "artists": names}, as_json, f"{out}: a whole Jukebox with {adapter}")
     if not as_json:
-        say_line(f"  sing:   jukebox-hf generate --model {shell_word(str(out))}{sing} --out song.wav")
+        say_line(f"  sing:   {how_to_sing(out, sing)}")

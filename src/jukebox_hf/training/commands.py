@@ -18,7 +18,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
-from jukebox_hf.app.output import USER_ERRORS, guarded_output, say, say_line, sentence_of, shell_word
+from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say, say_line, sentence_of
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.repository_names import PART_FOLDER
 from jukebox_hf.model.checks.validation import require
@@ -208,7 +208,7 @@ def train_as_told(train: Callable[..., None], arguments: Sequence[Any], what: st
 
 def say_whole(out: Path) -> None:
     """Say where a whole Jukebox lies, and how it sings."""
-    say_line(f"{out}: a whole Jukebox; sing: jukebox-hf generate --model {shell_word(str(out))} --out song.wav")
+    say_line(f"{out}: a whole Jukebox; sing: {how_to_sing(out)}")
 
 
 @contextmanager

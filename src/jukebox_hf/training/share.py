@@ -23,7 +23,7 @@ from jukebox_hf.model.adapters.style_file import NAME_KINDS, STYLE_FILE, Adapter
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
 from jukebox_hf.model.checkpoints.tiny_model import TINY, located
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import check_words
+from jukebox_hf.model.checks.text_input import check_words, levels_in_words
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import write_whole
@@ -290,14 +290,13 @@ def _adapter_card(
     front = front_matter(**licence_of(base), has_adapters=True, base_model=on_hub, **relation)
     called = own.name or "the model that it was trained on"
     artist = f" --artist {json.dumps(artists[0], ensure_ascii=False)}" if artists else ""
-    named = f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}"
     text = f"""---
 {front.to_yaml()}
 ---
 
 # {name}
 
-LoRA adapters of a Jukebox, of {named}. They belong to {called} and are refused by any
+LoRA adapters of a Jukebox, of {levels_in_words(levels)}. They belong to {called} and are refused by any
 other model: `{ADAPTER_ROOT}` holds the digest of its weights. New artists: {", ".join(artists) or "none"}.
 
 ```bash

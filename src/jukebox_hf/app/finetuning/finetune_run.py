@@ -53,6 +53,7 @@ from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.text_input import levels_in_words
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
@@ -322,7 +323,7 @@ class FinetuneRun:
 
     def _assembled(self, report: Mapping[str, Any]) -> None:
         kept = [level for level, one in report["levels"].items() if one["is_kept"]]
-        new = f"new prior{'s' * (len(kept) != 1)} of level{'s' * (len(kept) != 1)} {', '.join(kept)}"
+        new = f"new prior{'s' * (len(kept) != 1)} of {levels_in_words(kept)}"
         self._tell(6, f"a whole Jukebox with the {new}" + ", and a sample song" * (sample_seconds(self.request) > 0))
         if self.work.found("assembled") is None:
             priors = [self.work.path / f"prior_{level}" for level in kept]

@@ -13,6 +13,7 @@ from jukebox_hf.app.finetuning.measures import Measure, measure_in_words
 from jukebox_hf.app.finetuning.work_folder import WorkFolder
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub
 from jukebox_hf.model.checkpoints.tiny_model import TINY
+from jukebox_hf.model.checks.text_input import levels_in_words
 from jukebox_hf.training.share import licence_of
 
 REPORT, SAMPLE, MODEL_CARD = "finetuning.json", "sample.wav", "README.md"
@@ -112,7 +113,7 @@ def card_of(name: str, report: Mapping[str, Any], new: Sequence[str]) -> str:
     singer = request["artist"] or next(iter(new), "unknown")
     steps = ", ".join(_counted(found["steps"], "step") for found in kept.values())
     songs = _counted(report["songs"], "song")
-    levels = f"level{'s' * (len(kept) != 1)} {', '.join(kept)}"
+    levels = levels_in_words(kept)
     sample = f"`{SAMPLE}` is a song that it made. " if report["has_sample"] else ""
     origin = "the tiny model inside jukebox_hf" if request["model"] == TINY else base or "another Jukebox"
     terms = "" if request["model"] == TINY else _OPENAIS_TERMS

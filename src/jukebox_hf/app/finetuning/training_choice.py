@@ -11,6 +11,7 @@ import torch
 
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.runs.device_choice import room, the_device
+from jukebox_hf.model.checks.text_input import levels_in_words
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.networks.cpu_memory import has_bfloat16
@@ -83,7 +84,7 @@ def choose_training(request: FinetuneRequest, config: JukeboxConfig, levels: tup
     )
     words = [
         f"{_METHOD_WORDS[method].format(rank=request.adapter_rank)}{short}",
-        f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}",
+        levels_in_words(levels),
         f"{size} window{'s' * (size != 1)} at once" + f", {steps} times a step" * (steps > 1),
         *["activations computed again"] * again,
         "bfloat16" if bf16 else "float32",

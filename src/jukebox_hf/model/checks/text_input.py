@@ -8,6 +8,7 @@ import os
 import re
 import reprlib
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from .timed_text import other_format
@@ -170,6 +171,11 @@ def check_here(path: Any) -> Any:
                 f"of this machine"
             )
     return path
+
+
+def levels_in_words(levels: Collection[object]) -> str:
+    """Levels for a sentence: "level 2", or "levels 2, 1, 0"."""
+    return f"level{'s' * (len(levels) != 1)} {', '.join(map(str, levels))}"
 
 
 def shown(value: object) -> str:
