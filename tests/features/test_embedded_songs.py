@@ -15,6 +15,7 @@ from accelerate import PartialState
 
 from jukebox_hf import JukeboxFeatures
 from jukebox_hf.app import cli
+from jukebox_hf.features import embedded_songs
 from jukebox_hf.features.embedded_songs import EmbedSettings, embed_songs, load_features, safe_name
 
 RATE = 1000
@@ -127,6 +128,21 @@ def test_shards_make_together_what_one_run_makes(songs, tmp_path, made):
     assert _files(tmp_path / "one") == _files(tmp_path / "three")
     one, three = ((tmp_path / name / "index.parquet").read_bytes() for name in ("one", "three"))
     assert one == three
+
+
+def test_a_process_that_ends_while_another_writes_the_index_stays_in_it(songs, tmp_path, made, monkeypatch):
+    out, real, others = tmp_path / "two", embedded_songs.write_bytes, [1]
+
+    def write(path, content, **how):
+        if path.name == "index.parquet" and others:  # rows were read already: the other process ends here
+            others.pop()
+            found = embed_songs(str(songs), out, made, EmbedSettings(shard=1, num_shards=2))
+            assert found["done"] == 4
+        real(path, content, **how)
+
+    monkeypatch.setattr(embedded_songs, "write_bytes", write)
+    embed_songs(str(songs), out, made, EmbedSettings(shard=0, num_shards=2))
+    assert len(parquet.read_table(out / "index.parquet")) == 4, "the slower process wrote its older rows over the index"
 
 
 def test_a_line_that_was_cut_off_is_done_again(songs, tmp_path, made):

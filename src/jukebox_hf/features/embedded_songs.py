@@ -132,9 +132,23 @@ def embed_songs(
 
 
 def write_index(out: Path, said: dict[str, Any]) -> None:
-    """Write index.parquet and skipped.json of what all processes have done so far."""
+    """Write index.parquet and skipped.json of what all processes have done so far.
+
+    A process that ends while this one writes has written its own, with more rows, and this one's would come to lie
+    over it: what is done is read once more after the writing, until it is what was written.
+    """
+    done, skipped = _lines(out), _all_skipped(out)
+    while True:
+        _write_index_of(done, skipped, out, said)
+        written = (done, skipped)
+        done, skipped = _lines(out), _all_skipped(out)
+        if (done, skipped) == written:
+            return
+
+
+def _write_index_of(done: dict[str, dict[str, Any]], skipped: dict[str, str], out: Path, said: dict[str, Any]) -> None:
     pyarrow, parquet = import_pyarrow()
-    rows = [line for _, line in sorted(_lines(out).items()) if (out / line["file"]).is_file()]
+    rows = [line for _, line in sorted(done.items()) if (out / line["file"]).is_file()]
     columns = {name: [row[name] for row in rows] for name in ("path", "file", "seconds", "windows", "shape")}
     for name in ("layers", "level", "rate", "model", "revision", "preset"):
         columns[name] = [said.get(name)] * len(rows)
@@ -142,7 +156,7 @@ def write_index(out: Path, said: dict[str, Any]) -> None:
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(table, sink)
     write_bytes(out / _INDEX, sink.getvalue().to_pybytes())
-    listed = [{"path": name, "reason": reason} for name, reason in sorted(_all_skipped(out).items())]
+    listed = [{"path": name, "reason": reason} for name, reason in sorted(skipped.items())]
     write_bytes(out / _SKIPPED, (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode())
 
 
