@@ -74,6 +74,27 @@ def test_a_new_codec_begins_from_the_weights_of_an_older_one(tmp_path):
     assert 0 < (codes[8:] - codes[:4]).abs().max() < 1
 
 
+def test_a_wider_codec_begins_as_the_narrow_one(tmp_path):
+    sizes = {"sampling_rate": 16_000, "codebook_dim": 4, "codebook_size": 8, "residual_depths": (2, 2)}
+    sizes["level_strides"] = ((4, 4), (2,))
+    old = JukeboxVQVAE(JukeboxVQVAEConfig(**sizes, hidden_sizes=(4, 4)))
+    for codebook in old.codebooks:
+        codebook.codes.normal_()
+    old.save_pretrained(tmp_path / "old")
+    JukeboxVQVAEConfig(**sizes, hidden_sizes=(6, 9)).save_pretrained(tmp_path / "config")
+    assert first_weights.main([str(tmp_path / name) for name in ("new", "config", "old")]) == 0
+    new = JukeboxVQVAE.from_pretrained(tmp_path / "new")
+    audio = torch.randn(2, 1, 1024)
+    for level in (0, 1):
+        latents = [model.encode_latents(audio, level) for model in (old, new)]
+        torch.testing.assert_close(latents[0], latents[1])
+        codes = torch.randint(8, (2, 50))
+        heard = [model.decode(codes, level).audio_values for model in (old, new)]
+        torch.testing.assert_close(heard[0], heard[1])
+    grown = new.decoders[1].blocks[0].stacks[0][0].dilated.weight
+    assert grown[4:, :].abs().min() > 0, "new channels hear all, or they would never learn"
+
+
 def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
@@ -121,6 +142,11 @@ def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, 
     assert all(np.array_equal(sounds[0], sound) for sound in sounds[: voices.TIMES])
     assert not np.array_equal(sounds[0], sounds[-1])
     assert min(float(np.abs(sound).max()) for sound in sounds) > 0.5
+    words[0] = str(tmp_path / "more")
+    assert voices.main([*words, "2", "once"]) == 2
+    assert "must be whole numbers" in capsys.readouterr().err
+    assert voices.main([*words, "3", "1"]) == 0
+    assert len(list((tmp_path / "more").iterdir())) == 1 + 3
 
 
 def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 Flows in: a config.json and a trained VQ-VAE. Flows out: a VQ-VAE of that configuration. Tensors of equal names and
 shapes are taken over; of convolutions with another stride the middle taps; a larger codebook holds the smaller one
-again and again, a little apart, so that training can tell its codes from each other. All else is new.
+again and again, a little apart, so that training can tell its codes from each other. A wider network computes what the
+narrower one did: its new channels hear all and say nothing to the old ones, until training lets them (net2wider,
+Chen et al. 2015). All else is new.
 """
 
 import sys
@@ -49,7 +51,21 @@ def _fitted(old: Tensor | None, new: Tensor, name: str) -> Tensor:
     if old.shape[:-1] == new.shape[:-1] and old.shape[-1] > new.shape[-1]:
         first = (old.shape[-1] - new.shape[-1]) // 2
         return old[..., first : first + new.shape[-1]]
+    if all(size >= first for size, first in zip(new.shape, old.shape, strict=True)) and new.dim() in (1, 3):
+        return _widened(old, new, is_transposed=".ups." in name)
     return new
+
+
+def _widened(old: Tensor, new: Tensor, *, is_transposed: bool) -> Tensor:
+    """A convolution's weights or bias with more channels, of which the old outputs hear the old inputs alone."""
+    wide = new.clone()
+    if old.dim() == 1:
+        wide[: len(old)] = old
+        return wide
+    outputs, inputs = (1, 0) if is_transposed else (0, 1)
+    wide.narrow(outputs, 0, old.shape[outputs]).zero_()
+    wide[: old.shape[0], : old.shape[1]] = old
+    return wide
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m examples.tiny.v2.voices OUT BANK CORPUS`: songs of a corpus and voices alone, to train a codec on.
+"""`python -m examples.tiny.v2.voices OUT BANK CORPUS [VOICES TIMES]`: songs of a corpus and voices alone, to train a codec on.
 
 Flows in: a voice bank, and the corpus of recorded voices that was made of it. Flows out: a folder of recordings: those
 of the corpus, as links, and songs of another seed without their bands, each of which counts several times. What a band
@@ -28,11 +28,17 @@ TIMES = 4  # that a voice is there
 
 def main(words: Sequence[str] | None = None) -> int:
     """Write the folder as the words of a command line say."""
-    return run("voices", __doc__, words, write_voices, counts=[3])
+    return run("voices", __doc__, words, _write, counts=[3, 5])
 
 
-def write_voices(out: Path, bank: Path, corpus: Path, count: int = VOICES) -> None:
-    """Write the folder, with `count` different voices.
+def _write(out: Path, bank: Path, corpus: Path, *numbers: Path) -> None:
+    if not all(str(number).isdecimal() for number in numbers):
+        raise ValueError(f"VOICES TIMES are {' '.join(map(str, numbers))}, but must be whole numbers")
+    write_voices(out, bank, corpus, *(int(str(number)) for number in numbers))
+
+
+def write_voices(out: Path, bank: Path, corpus: Path, count: int = VOICES, times: int = TIMES) -> None:
+    """Write the folder, with `count` different voices, each of them so many times.
 
     Raises:
         ValueError, OSError: a folder that is there already, no bank, or no recordings.
@@ -47,7 +53,7 @@ def write_voices(out: Path, bank: Path, corpus: Path, count: int = VOICES) -> No
     settings = CorpusSettings(hours=100, seed=SEED, voices="recorded")
     sung = (spec for index in range(settings.num_songs) if (spec := recorded_spec(settings, index)).lyrics.strip())
     for place, spec in enumerate(islice(sung, count)):
-        names = [out / f"voice-{place:06d}-{copy}.wav" for copy in range(1, TIMES + 1)]
+        names = [out / f"voice-{place:06d}-{copy}.wav" for copy in range(1, times + 1)]
         soundfile.write(names[0], studio.record(spec, band_db=-math.inf).audio, SPEECH_RATE)
         for name in names[1:]:
             os.link(names[0], name)
