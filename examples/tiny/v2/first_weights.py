@@ -62,7 +62,7 @@ def _widened(old: Tensor, new: Tensor, *, is_transposed: bool) -> Tensor:
     if old.dim() == 1:
         wide[: len(old)] = old
         return wide
-    outputs, inputs = (1, 0) if is_transposed else (0, 1)
+    outputs = 1 if is_transposed else 0
     wide.narrow(outputs, 0, old.shape[outputs]).zero_()
     wide[: old.shape[0], : old.shape[1]] = old
     return wide

@@ -1,4 +1,4 @@
-"""`python -m examples.tiny.v2.voices OUT BANK CORPUS [VOICES TIMES]`: songs of a corpus and voices alone, to train a codec on.
+"""`python -m examples.tiny.v2.voices OUT BANK CORPUS [VOICES TIMES]`: songs and voices alone, to train a codec on.
 
 Flows in: a voice bank, and the corpus of recorded voices that was made of it. Flows out: a folder of recordings: those
 of the corpus, as links, and songs of another seed without their bands, each of which counts several times. What a band
