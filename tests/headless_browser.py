@@ -62,7 +62,7 @@ class Browser:
         self.send("Page.navigate", url=url)
         self._until(lambda: any(event["method"] == "Page.loadEventFired" for event in self.events))
 
-    def wait_for(self, expression, seconds=60):
+    def wait_for(self, expression, seconds=180):
         """The value of JavaScript once it is true; an element counts as true, and is an empty dictionary here."""
         stop = time.monotonic() + seconds
         while (found := self.evaluate(expression)) in (None, False, 0, ""):
@@ -141,7 +141,7 @@ class Browser:
         os.close(self._in)
         os.close(self._out)
 
-    def _until(self, condition, seconds=60):
+    def _until(self, condition, seconds=180):
         stop = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < stop, "the browser does not answer"

@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, child, folder):
         self.child, self.folder, self.port = child, folder, None
-        stop = time.monotonic() + 60
+        stop = time.monotonic() + 120
         while self.port is None:
             assert child.poll() is None, child.said
             assert time.monotonic() < stop, child.said
@@ -49,7 +49,7 @@ class Server:
         )
 
     def connection(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     @staticmethod
     def send(connection, method, path, body=None, key=KEY, headers=None):
@@ -63,7 +63,7 @@ class Server:
         assert answer.status == 202, answer.content
         return answer.json["id"]
 
-    def until(self, job, is_so, seconds=60):
+    def until(self, job, is_so, seconds=180):
         """What is told of a job once it is so."""
         stop = time.monotonic() + seconds
         while not is_so(told := self.ask("GET", f"/v1/jobs/{job}").json):
@@ -74,7 +74,7 @@ class Server:
     def until_done(self, job):
         return self.until(job, lambda told: told["status"] == "completed")
 
-    def is_idle(self, seconds=10):
+    def is_idle(self, seconds=60):
         """Whether no job is there any more, nor a folder of one, a moment after the last byte of its sound."""
         stop = time.monotonic() + seconds
         while self.ask("GET", "/v1/jobs").json["data"] or [path.name for path in self.folder.iterdir()] != ["lock"]:
@@ -144,7 +144,7 @@ def client():
 
     def of(server, key=KEY):
         # Proxies of the environment are for other machines.
-        http_client = openai.DefaultHttpxClient(trust_env=False, timeout=60)
+        http_client = openai.DefaultHttpxClient(trust_env=False, timeout=120)
         made.append(openai.OpenAI(base_url=server.url, api_key=key, max_retries=0, http_client=http_client))
         return made[-1]
 

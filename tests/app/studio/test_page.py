@@ -137,7 +137,7 @@ def test_a_song_is_composed_in_a_browser(browser, folder, repository, tmp_path):
         downloads.mkdir()
         browser.download_into(downloads)
         click(browser, "#desk .files a")
-        stop = time.monotonic() + 20
+        stop = time.monotonic() + 120
         while not (downloads / "1.wav").is_file() and time.monotonic() < stop:
             time.sleep(0.05)
         assert (downloads / "1.wav").read_bytes() == (folder / "songs/1.wav").read_bytes()
@@ -201,7 +201,7 @@ def test_the_commands_of_the_page_open_a_project_that_is_killed_without_loss(fol
     opens, prints = re.findall(r"^```bash\njukebox-hf (.*?)\n```$", page, re.MULTILINE | re.DOTALL)
     assert (opens, prints) == ("studio my-project", "tree my-project")
     child = start(opens.split()[0], folder, "--model", repository, "--port", "0")
-    stop = time.monotonic() + 60
+    stop = time.monotonic() + 120
     is_open = re.compile(r"is open at (http://127\.0\.0\.1:\d+/?)")
     while not (found := is_open.search(child.said if child.log.exists() else "")):
         assert time.monotonic() < stop

@@ -102,7 +102,7 @@ def test_a_forked_process_has_threads_of_its_own(priors, inputs):
         finally:
             os._exit(2)
     assert torch.equal(_written(*ready), wanted)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
         time.sleep(0.02)
     if done == (0, 0):

@@ -75,7 +75,7 @@ def test_a_run_killed_with_words_being_hidden_goes_on_bit_for_bit(workers, prior
 
     assert main(words("whole")) == 0
     child = train_in_a_child(words("killed"), tmp_path / "log")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (tmp_path / "killed" / f"checkpoint-{STOP}" / SEAL).exists():
         assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.02)
