@@ -106,24 +106,32 @@ def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(t
         [folder / "train_vqvae.sh"], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    first, mixed, *runs, last = (tmp_path / "calls").read_text().splitlines()
-    config = JukeboxVQVAEConfig.from_pretrained(ROOT / first.split()[3])
-    assert config.hop_lengths == (16, 32, 64)
-    known = {first.split()[2]}
-    for line in runs:
-        words = line.split()[3:]
-        words[0] = str(ROOT / words[0])
-        model, audio, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
-        assert model.model_name_or_path in known
-        assert audio.train_songs in ("runs/v2/songs", mixed.split()[2])
-        changed = train_vqvae._overridden(config, model.config_overrides, is_trained=True)
-        assert (changed.log_magnitude_bands, changed.relative_weight > 0) == (80, True)
-        assert training.output_dir.startswith(f"runs/v2/vqvae_{training.train_levels[0]}")
-        known.add(training.output_dir)
-    out, *joined = last.split()[2:]
-    assert out == "runs/v2/vqvae"
-    assert [name[:-1] for name in joined] == [f"runs/v2/vqvae_{level}" for level in range(3)]
-    assert set(joined) <= known
+    calls = [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]
+    known, songs, config = set(), {"runs/v2/songs"}, None
+    for module, *words in calls:
+        if module == "jukebox_hf":
+            words = [str(ROOT / words[1]), *words[2:]]
+            model, audio, training = read_arguments(train_vqvae.ARGUMENT_CLASSES, words)
+            assert model.model_name_or_path in known
+            assert audio.train_songs in songs
+            changed = train_vqvae._overridden(config, model.config_overrides, is_trained=True)
+            assert (changed.log_magnitude_bands, changed.relative_weight > 0) == (80, True)
+            assert training.output_dir.startswith(f"runs/v2/vqvae_{training.train_levels[0]}")
+            known.add(training.output_dir)
+        elif module.endswith("voices"):
+            songs.add(words[0])
+        else:  # first weights, or levels that are joined
+            known.add(words[0])
+            if module.endswith("first_weights"):
+                config = JukeboxVQVAEConfig.from_pretrained(ROOT / words[1])
+                assert config.hop_lengths == (16, 32, 64)
+            else:
+                assert [name[:-1] for name in words[1:]] == [f"runs/v2/vqvae_{level}" for level in range(3)]
+                assert set(words[1:]) <= known
+    assert calls[-1][1] == "runs/v2/vqvae"
+    narrow, wide = (next(words for words in calls if words[1] == f"runs/v2/{name}") for name in ("first", "wide"))
+    assert (narrow[2], wide[2]) == ("examples/tiny/v2/vqvae_small.json", "examples/tiny/v2/vqvae.json")
+    assert wide[3] == "runs/v2/narrow"
 
 
 def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, capsys):
@@ -204,19 +212,45 @@ def test_a_stage_without_time_is_refused_before_anything_is_made(tmp_path, capsy
     assert not (tmp_path / "work").exists()
 
 
-def test_the_newest_checkpoint_goes_out_when_time_is_up(tmp_path, monkeypatch):
-    checkpoint = tmp_path / "work/vqvae-run/checkpoint-7"
-    checkpoint.mkdir(parents=True)
+@pytest.fixture
+def out_of_time(tmp_path, monkeypatch):
+    """Ends a stage in `work` before its time, whose newest checkpoints are given by the names of their networks."""
+
+    def end(**newest):
+        monkeypatch.setattr(stage, "newest_checkpoint", lambda run: newest.get(run.name.removesuffix("-run")))
+        monkeypatch.setattr(os, "_exit", ended.append)
+        place = (tmp_path / "out", tmp_path / "work", None, None, None, time.monotonic(), V2, 1, 1, True)
+        stage._let_out(stage.Stage(*place))
+        assert json.loads((tmp_path / "out/report.json").read_text())["out_of_time"]
+        return tmp_path / "out"
+
+    ended = []
+    yield end
+    assert ended == [0]
+
+
+def test_the_newest_checkpoint_goes_out_when_time_is_up(tmp_path, out_of_time):
+    checkpoint = tmp_path / "checkpoint-7"
+    checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")
     save_file({"weight": torch.ones(3)}, checkpoint / "model.safetensors")
-    monkeypatch.setattr(stage, "newest_checkpoint", lambda run: checkpoint if run == checkpoint.parent else None)
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    stage._let_out(stage.Stage(tmp_path / "out", tmp_path / "work", None, None, None, time.monotonic(), V2, 1, 1, True))
-    assert ended == [0]
-    assert json.loads((tmp_path / "out/report.json").read_text())["out_of_time"]
-    pieces.join(tmp_path / "out", tmp_path / "back", "vqvae")
+    pieces.join(out_of_time(prior_1=checkpoint), tmp_path / "back", "prior_1")
     assert load_file(tmp_path / "back/model.safetensors")["weight"].tolist() == [1, 1, 1]
+    assert not pieces.has_pieces(tmp_path / "out", "vqvae")
+
+
+def test_levels_that_are_trained_already_go_out_with_the_newest_of_the_others(tmp_path, out_of_time):
+    sizes = {"level_strides": ((4, 4), (2,), (2,)), "codebook_dim": 4, "codebook_size": 8, "hidden_sizes": (4,) * 3}
+    sizes["residual_depths"] = (1,) * 3
+    models = {}
+    for place, name in enumerate(("work/vqvae_0", "checkpoint-9"), 1):
+        models[name] = JukeboxVQVAE(JukeboxVQVAEConfig(**sizes))
+        for codebook in models[name].codebooks:
+            codebook.codes.fill_(place)
+        models[name].save_pretrained(tmp_path / name)
+    pieces.join(out_of_time(vqvae_1=tmp_path / "checkpoint-9"), tmp_path / "back", "vqvae")
+    went = [float(book.codes[0, 0]) for book in JukeboxVQVAE.from_pretrained(tmp_path / "back").codebooks]
+    assert went == [1, 2, 1], "level 0 was done, level 1 was at its checkpoint, level 2 not begun"
 
 
 @pytest.fixture
@@ -252,7 +286,13 @@ def test_a_stage_makes_songs_codec_codes_and_a_prior_and_the_next_goes_on_from_i
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "one/report.json").read_text())
     assert list(report["seconds"]) == ["songs", "vqvae", "codes", "prior_top"]
-    assert report["steps"]["vqvae"]["steps"] == report["steps"]["prior_top"]["steps"] == 3
+    assert {name: each["steps"] for name, each in report["steps"].items()} == {
+        "vqvae_0": 3, "vqvae_1": 3, "vqvae_2": 3, "prior_top": 3
+    }  # fmt: skip
+    trained = [yaml.safe_load((tmp_path / f"work/vqvae_{level}.yaml").read_text()) for level in range(3)]
+    assert [settings["train_levels"] for settings in trained] == [[0], [1], [2]]
+    weights = [settings["config_overrides"].split(",")[0] for settings in trained]
+    assert weights == ["relative_weight=0.3", "relative_weight=0.05", "relative_weight=0.02"]
     assert "out_of_time" not in report
     words = [tmp_path / "two", "--bank", tmp_path / "bank.zip", "--given", tmp_path / "one", *shared]
     assert stage.main([*map(str, words), "--work", str(tmp_path / "again")]) == 0

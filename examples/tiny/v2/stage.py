@@ -4,6 +4,8 @@ Flows in: a voice bank, and networks in pieces from earlier stages. Flows out: O
 A stage is songs, a VQ-VAE, codes and one prior; what is given is not made again: a given VQ-VAE is kept (or trained on
 where no prior is asked for), a given prior is trained on. Steps are counted so that schedules end with the time: two
 short runs tell how long a step takes. Should time run out all the same, the newest checkpoint goes out.
+
+Each level of a VQ-VAE is trained by itself, one after the other, by losses of its own (decision 081).
 """
 
 import argparse
@@ -13,19 +15,26 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from examples.tiny.join_levels import join_levels
 from examples.tiny.v2.pieces import cut, has_pieces, join
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, write_corpus
 from jukebox_hf.training import encode_dataset, train_prior, train_vqvae
 from jukebox_hf.training.checkpoints import newest_checkpoint
 
 PRIORS = ("prior_top", "prior_1", "prior_0")
+# Of each level, finest first: the fewer codes, the less errors of the wave weigh.
+_LEVEL_LOSSES = (
+    "relative_weight=0.3,multispectral_weight=1,log_magnitude_weight=0.3",
+    "relative_weight=0.05,multispectral_weight=0.5,log_magnitude_weight=1",
+    "relative_weight=0.02,multispectral_weight=0.3,log_magnitude_weight=1",
+)
 _LEVELS = {"prior_top": "2", "prior_1": "1 2", "prior_0": "0 1"}
 _PROBES = (8, 24)  # steps of the two short runs
 _SPENT = 0.9  # of the time that is left, so that saving fits in
@@ -119,7 +128,7 @@ def run_stage(stage: Stage) -> None:
         join(stage.given, vqvae, "vqvae")
     if stage.prior is None or not (vqvae / "model.safetensors").is_file():
         share = 1.0 if stage.prior is None else _VQVAE_SHARE
-        stage.timed("vqvae", lambda: _train(stage, "vqvae", share * stage.left(), train_vqvae.main))
+        stage.timed("vqvae", lambda: _train_levels(stage, share * stage.left()))
         cut(vqvae, stage.out, "vqvae")
         join(stage.out, vqvae, "vqvae")  # codes are of the numbers that go out, not of those in 32 bits
     if stage.prior is not None:
@@ -144,28 +153,54 @@ def _encode(stage: Stage) -> None:
     _checked(encode_dataset.main(words), "the codes were not made")
 
 
-def _train(stage: Stage, name: str, seconds: float, command: Callable[[Sequence[str]], int]) -> None:
-    """Train a network for so many seconds: as many steps as fit, by two short runs, in one schedule."""
-    began, out = time.monotonic(), stage.work / name
-    settings = _settings(stage, name)
+def _train_levels(stage: Stage, seconds: float) -> None:
+    """Train a VQ-VAE for so many seconds, each level from the same weights, and join the levels."""
+    end = time.monotonic() + seconds
+    for level, losses in enumerate(_LEVEL_LOSSES):
+        share = (end - time.monotonic()) / (len(_LEVEL_LOSSES) - level)
+        changes = {"train_levels": [level], "config_overrides": losses}
+        _train(stage, "vqvae", share, train_vqvae.main, run=f"vqvae_{level}", changes=changes)
+    shutil.rmtree(stage.work / "vqvae", ignore_errors=True)
+    join_levels(stage.work / "vqvae", *(stage.work / f"vqvae_{level}" for level in range(len(_LEVEL_LOSSES))))
+
+
+def _train(
+    stage: Stage,
+    name: str,
+    seconds: float,
+    command: Callable[[Sequence[str]], int],
+    *,
+    run: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a network for so many seconds: as many steps as fit, by two short runs, in one schedule.
+
+    Args:
+        name: of its settings.
+        run: name of what comes out, if it is another.
+        changes: of its settings.
+    """
+    run = run or name
+    began, out = time.monotonic(), stage.work / run
+    settings = _settings(stage, name) | (changes or {})
     took = []
     for steps in _PROBES:
         start, probe = time.monotonic(), stage.work / "probe"
         shutil.rmtree(probe, ignore_errors=True)
         settings_now = {**settings, "output_dir": str(probe), "max_steps": steps, "save_strategy": "no"}
-        _checked(command([str(_written(stage, f"{name}-probe", settings_now))]), f"a short run of {name} failed")
+        _checked(command([str(_written(stage, f"{run}-probe", settings_now))]), f"a short run of {run} failed")
         took.append(time.monotonic() - start)
     shutil.rmtree(stage.work / "probe", ignore_errors=True)
     step = max((took[1] - took[0]) / (_PROBES[1] - _PROBES[0]), 1e-3)
     room = _SPENT * (seconds - (time.monotonic() - began))
     steps = max(min(int(room / step), stage.most_steps or sys.maxsize), 1)
-    stage.report.setdefault("steps", {})[name] = {"steps": steps, "seconds_per_step": round(step, 4)}
-    settings |= {"output_dir": str(out.with_name(f"{name}-run")), "max_steps": steps}
+    stage.report.setdefault("steps", {})[run] = {"steps": steps, "seconds_per_step": round(step, 4)}
+    settings |= {"output_dir": str(out.with_name(f"{run}-run")), "max_steps": steps}
     settings["save_steps"] = max(steps // 8, 1)
-    _checked(command([str(_written(stage, name, settings)), "--resume_from_checkpoint", "auto"]),
-             f"training {name} failed")  # fmt: skip
+    _checked(command([str(_written(stage, run, settings)), "--resume_from_checkpoint", "auto"]),
+             f"training {run} failed")  # fmt: skip
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(out.with_name(f"{name}-run"), out, ignore=shutil.ignore_patterns("checkpoint-*"))
+    shutil.copytree(out.with_name(f"{run}-run"), out, ignore=shutil.ignore_patterns("checkpoint-*"))
 
 
 def _settings(stage: Stage, name: str) -> dict[str, Any]:
@@ -202,15 +237,33 @@ def _let_out(stage: Stage) -> None:
     """The time is up: what the run in progress has saved last goes out, and the program ends."""
     print("the time is up: the newest checkpoints go out", flush=True)
     for name in ("vqvae", *PRIORS):
-        checkpoint = newest_checkpoint(stage.work / f"{name}-run")
-        if checkpoint is not None and not has_pieces(stage.out, name):
+        if not has_pieces(stage.out, name):
             try:
-                cut(checkpoint, stage.out, name)
+                newest = _newest_vqvae(stage) if name == "vqvae" else newest_checkpoint(stage.work / f"{name}-run")
+                if newest is not None:
+                    cut(newest, stage.out, name)
             except (ValueError, OSError) as error:  # the others still go out
                 print(f"stage: {error}", file=sys.stderr, flush=True)
     stage.report["out_of_time"] = True
     _write_report(stage)
     os._exit(0)
+
+
+def _newest_vqvae(stage: Stage) -> Path | None:
+    """The levels as far as they are trained, joined; None where none is begun."""
+    folders = [
+        done
+        if (done := stage.work / f"vqvae_{level}").is_dir()
+        else newest_checkpoint(done.with_name(f"{done.name}-run"))
+        for level in range(len(_LEVEL_LOSSES))
+    ]
+    begun = next((folder for folder in folders if folder is not None), None)
+    if begun is None:
+        return None
+    late = stage.work / "vqvae-late"
+    shutil.rmtree(late, ignore_errors=True)
+    join_levels(late, *(folder or begun for folder in folders))  # a level that is not begun is as it was in all of them
+    return late
 
 
 def _write_report(stage: Stage) -> None:

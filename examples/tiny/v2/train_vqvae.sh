@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the VQ-VAE of corpus 2 on a CPU, from the weights of v1, each level by itself, and join the levels:
+# Train the VQ-VAE of corpus 2 on a CPU, from the weights of v1, each level by itself, narrow, then wide; join the levels:
 #   examples/tiny/v2/train_vqvae.sh
 # It wants a corpus in runs/v2/songs. Run it again to go on where it stopped; what is finished is left alone.
 set -euo pipefail
@@ -8,9 +8,9 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python=${PYTHON:-.venv/bin/python}
 run=runs/v2
 
-train() { # level, number of the run, recipe, steps, learning rate, songs, weights of its losses
-  local out=$run/vqvae_$1$2 from=$run/first
-  [ "$2" = a ] || from=$run/vqvae_$1$(tr b-e a-d <<<"$2")
+train() { # level, letter of the run, recipe, steps, learning rate, songs, weights of its losses
+  local out=$run/vqvae_$1$2 from
+  case $2 in a) from=$run/first ;; w) from=$run/wide ;; *) from=$run/vqvae_$1$(tr b-e a-d <<<"$2") ;; esac
   [ -f "$out/model.safetensors" ] && return
   "$python" -m jukebox_hf train-vqvae "examples/tiny/v2/$3.yaml" --train_levels "$1" --max_steps "$4" \
     --learning_rate "$5" --train_songs "$run/$6" --config_overrides "$7" --model_name_or_path "$from" \
@@ -32,6 +32,13 @@ train 1 c vqvae_end 560 6e-4 mixed relative_weight=0.05,multispectral_weight=0.7
 train 2 a vqvae_start 300 1e-3 songs relative_weight=0.03
 train 2 b vqvae_end 2200 1e-3 songs relative_weight=0.02,multispectral_weight=0.5
 train 2 c vqvae_end 600 8e-4 mixed relative_weight=0.02,multispectral_weight=0.3
-if [ ! -d $run/vqvae ]; then
-  "$python" -m examples.tiny.join_levels $run/vqvae $run/vqvae_0e $run/vqvae_1c $run/vqvae_2c
-fi
+[ -d $run/narrow ] || "$python" -m examples.tiny.join_levels $run/narrow $run/vqvae_0e $run/vqvae_1c $run/vqvae_2c
+
+# Wider networks that begin as the narrow ones, on as many voices alone as songs (decision 083).
+[ -d $run/halves ] || "$python" -m examples.tiny.v2.voices $run/halves $run/songs/voice-bank.zip $run/songs 240 2
+[ -d $run/wide ] || "$python" -m examples.tiny.v2.first_weights $run/wide examples/tiny/v2/vqvae.json $run/narrow
+distances=multispectral_loss=magnitude,spectral_bandwidth=300 # in silence no loss is relative to what is there
+train 0 w vqvae_end 1500 5e-4 halves relative_weight=0.3,log_magnitude_weight=0.3,$distances
+train 1 w vqvae_end 4500 1e-3 halves relative_weight=0.05,multispectral_weight=0.5,$distances
+train 2 w vqvae_end 6000 1e-3 halves relative_weight=0.02,multispectral_weight=0.3,$distances
+[ -d $run/vqvae ] || "$python" -m examples.tiny.join_levels $run/vqvae $run/vqvae_0w $run/vqvae_1w $run/vqvae_2w
