@@ -74,7 +74,8 @@ def finetune(
     replay: Annotated[
         int,
         typer.Option(
-            help="Number of songs of its old artists that the model makes and hears again, so that it keeps them."
+            help="Number of songs of its old artists that the model makes and hears again, so that it keeps them; "
+            "none with --method style, which changes none of them."
         ),
     ] = 16,
     replay_share: Annotated[float, typer.Option(help="Share of the windows that are of old songs.")] = 0.5,
