@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBERS
+from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBER_RULES
 
 PAGE = Path(__file__).with_name("generation.md")
 BEGIN, END = "<!-- cuts: begin (docs/reference/write_table_of_cuts.py writes them) -->", "<!-- cuts: end -->"
@@ -20,7 +20,7 @@ def _table() -> str:
     rows = ["| cut | what it does | it must | default: all are kept |", "| --- | --- | --- | --- |"]
     for name, keep in CUTS.items():
         words = keep.__doc__.partition("\n")[0].removesuffix(".")
-        rows.append(f"| `{name}` | {words} | {NUMBERS[name].must} | {getattr(SamplingSettings, name)} |")
+        rows.append(f"| `{name}` | {words} | {NUMBER_RULES[name].must} | {getattr(SamplingSettings, name)} |")
     return "\n".join(rows)
 
 

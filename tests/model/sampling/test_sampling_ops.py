@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import EpsilonLogitsWarper, MinPLogitsWarper, TypicalLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBERS, WORDS, choose, draw, filtered
+from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBER_RULES, WORD_CHOICES, choose, draw, filtered
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
@@ -237,6 +237,8 @@ def test_two_cuts_exclude_each_other(cuts):
 
 def test_every_setting_has_its_check_and_every_cut_its_example(cuts):
     names = [field.name for field in fields(SamplingSettings)]
-    assert sorted(names) == sorted([*NUMBERS, *WORDS]), "say in NUMBERS, or in WORDS, what it may be (sampling_ops.py)"
-    assert set(CUTS) <= set(NUMBERS), "a cut is a field of SamplingSettings, whose default keeps all"
+    assert sorted(names) == sorted([*NUMBER_RULES, *WORD_CHOICES]), (
+        "say in NUMBER_RULES, or in WORD_CHOICES, what it may be (sampling_ops.py)"
+    )
+    assert set(CUTS) <= set(NUMBER_RULES), "a cut is a field of SamplingSettings, whose default keeps all"
     assert [cut.name for cut in cuts] == list(CUTS), "give each cut of CUTS a row in _CUTS (tests/conftest.py)"

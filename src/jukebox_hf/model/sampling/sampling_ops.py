@@ -2,7 +2,7 @@
 
 Flows in: logits (B, V) and one uniform per song, or noise per token. Flows out: one token per song (B,). All stays on
 the device. What may be said to `generate` and in generation_config.json, its checks and the table of cuts in
-docs/reference/generation.md are read from `SamplingSettings`, `NUMBERS`, `WORDS` and `CUTS`.
+docs/reference/generation.md are read from `SamplingSettings`, `NUMBER_RULES`, `WORD_CHOICES` and `CUTS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class Rule(NamedTuple):
     """What a number of `SamplingSettings` may be: whether a value is one, and a sentence for what is none."""
 
     allows: Callable[[Any], bool]
-    must: str  # "`top_p`=2 must ..."
+    must: str  # "top_p=2 must ..."
     cure: str = ""
 
 
-NUMBERS = {  # numbers of `SamplingSettings`, each for all levels or by level
+NUMBER_RULES = {  # numbers of `SamplingSettings`, each for all levels or by level
     "temperature": Rule(
         lambda value: is_number(value) and 0 <= value < float("inf"),
         "be 0 (always the likeliest code) or a positive number",
@@ -51,7 +51,7 @@ NUMBERS = {  # numbers of `SamplingSettings`, each for all levels or by level
         ),
     ),
 }
-WORDS = {"guidance_on": GUIDED_BY, "draw": tuple(DRAWS)}  # words of `SamplingSettings`, the same for all levels
+WORD_CHOICES = {"guidance_on": GUIDED_BY, "draw": tuple(DRAWS)}  # words of `SamplingSettings`, the same for all levels
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class SamplingSettings:
     draw: str = "inverse"
 
     def __post_init__(self) -> None:
-        for name, rule in NUMBERS.items():
-            value = getattr(self, name)
-            require(rule.allows(value), f"{name}={shown(value)} must {rule.must}{rule.cure and '; '}{rule.cure}")
-        for name, words in WORDS.items():
+        for name, rule in NUMBER_RULES.items():
+            value, cure = getattr(self, name), f"; {rule.cure}" if rule.cure else ""
+            require(rule.allows(value), f"{name}={shown(value)} must {rule.must}{cure}")
+        for name, words in WORD_CHOICES.items():
             word = getattr(self, name)
             require(word in words, f"{name}={word!r} is none of {', '.join(words)}; choose one")
         said = [f"{name}={number}" for name, number in self.cuts.items()]

@@ -9,7 +9,7 @@ from ..sampling.sampling_ops import CUTS
 _OF_TEXT = "codes are no text"
 _ONE_BY_ONE = "every code is drawn, one after the other, without beams or candidates"
 _PENALTIES = "codes are no words that could be repeated; a logits_processor may change any logits"
-_CUTS = f"use {', '.join(list(CUTS)[:-1])} or {list(CUTS)[-1]}, or a logits_processor"
+_OUR_CUTS = f"use {', '.join(list(CUTS)[:-1])} or {list(CUTS)[-1]}, or a logits_processor"
 _NOT_KEPT = "nothing is kept of single steps; JukeboxPrior.forward gives logits, hidden states and attentions"
 _LENGTH = "say seconds=, or max_new_tokens= for top-level codes"
 _BY_BACKEND = "how steps are computed is said by backend="
@@ -29,7 +29,7 @@ GENERATE = {
     "length_penalty": Foreign(_ONE_BY_ONE, (1.0,)),
     **{name: Foreign(_PENALTIES, (1.0,)) for name in ("repetition_penalty", "encoder_repetition_penalty")},
     **{name: Foreign(_PENALTIES, (0,)) for name in ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size")},
-    **{name: Foreign(_CUTS, (0.0,)) for name in ("top_h", "eta_cutoff") if name not in CUTS},
+    **{name: Foreign(_OUR_CUTS, (0.0,)) for name in ("top_h", "eta_cutoff") if name not in CUTS},
     **{
         name: Foreign("a logits_processor may forbid or force codes", (False,))
         for name in (

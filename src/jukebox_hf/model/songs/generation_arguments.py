@@ -19,7 +19,7 @@ from ..checks.validation import check_level, is_integer, is_number, level_key, p
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.checkpoint_files import read_json_beside
 from ..sampling.jacobi_pace import check_jacobi, check_jacobi_fits
-from ..sampling.sampling_ops import NUMBERS, WORDS, Rule, SamplingSettings
+from ..sampling.sampling_ops import NUMBER_RULES, WORD_CHOICES, Rule, SamplingSettings
 from .contrasts import check_guidance
 from .foreign_generation import GENERATE, UNASKED
 from .song_plan import TEMPERATURE, ComputeOptions
@@ -114,11 +114,11 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         ValueError: in one sentence.
     """
     rules = {
-        **NUMBERS,
+        **NUMBER_RULES,
         "do_sample": Rule(lambda value: isinstance(value, bool), "be true or false"),
         "temperature": Rule(lambda value: is_number(value) and 0 < value <= 100, "be a number over 0, at most 100"),
         "max_new_tokens": Rule(lambda value: is_integer(value) and value > 0, "be an integer over 0"),
-        **{name: Rule(words.__contains__, f"be one of {', '.join(words)}") for name, words in WORDS.items()},
+        **{name: Rule(words.__contains__, f"be one of {', '.join(words)}") for name, words in WORD_CHOICES.items()},
     }
     for name, rule in rules.items():
         value = said.get(name)
@@ -292,8 +292,8 @@ def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationCon
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
     defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
-    settings = {name: by_level(name, default) for name, default in defaults.items() if name in NUMBERS}
-    for name in WORDS:
+    settings = {name: by_level(name, default) for name, default in defaults.items() if name in NUMBER_RULES}
+    for name in WORD_CHOICES:
         value = said.get(name, getattr(own, name, None)) or defaults[name]
         settings[name] = dict.fromkeys(range(num_levels), value)
     if do_sample is False:
