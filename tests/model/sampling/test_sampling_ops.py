@@ -147,6 +147,10 @@ def test_an_epsilon_cutoff_keeps_what_reaches_it_and_always_the_likeliest(epsilo
     assert _allowed(_cut(torch.zeros(4), epsilon_cutoff=epsilon)) == [0, 1, 2, 3], "equals of the likeliest are kept"
 
 
+def test_every_cut_keeps_of_ten_codes_what_its_example_says(cut):
+    assert _allowed(_cut(torch.tensor(cut.shares).log(), **cut.said)) == list(cut.kept)
+
+
 def test_every_cut_works_row_by_row(cut):
     logits = torch.randn(5, 9)
     together = _cut(logits, **cut.said)
