@@ -19,6 +19,7 @@ wheel:
 
 pages: # those that are written from the code
 	$(PYTHON) docs/reference/write_command_line_page.py
+	$(PYTHON) docs/reference/write_table_of_cuts.py
 	$(PYTHON) docs/explanation/house.py --write
 	$(PYTHON) docs/explanation/diagrams.py
 

@@ -97,6 +97,41 @@ _TINY_VQVAE = {
 }
 
 
+class CutExample(NamedTuple):
+    """How a cut of `SamplingSettings` is tried: every test that asks for `cut` runs on each of `_CUTS`."""
+
+    name: str
+    number: float  # leaves out some of ten codes, and keeps some
+    refused: tuple[float, ...]  # just beyond what it may be; the first may be typed at the command line
+    sentence: str  # that refuses them
+    kept: tuple[int, ...]  # which of ten codes it leaves, of these probabilities
+
+    shares = (0.15, 0.03, 0.26, 0.01, 0.12, 0.2, 0.055, 0.1, 0.065, 0.01)
+
+    @property
+    def said(self):
+        return {self.name: self.number}
+
+    @property
+    def flag(self):
+        return f"--{self.name.replace('_', '-')}"
+
+
+_CUTS = (
+    CutExample("top_k", 4, (-1, 2.5), "must be 0 (keep all) or a whole number of codes to keep", (0, 2, 4, 5)),
+    CutExample("top_p", 0.8, (0.0, 1.5), "must lie over 0 and up to 1 (keep all)", (0, 2, 4, 5, 7)),
+    CutExample("min_p", 0.2, (1.5, -0.1), "must be 0 (keep all) or lie over 0 and up to 1", (0, 2, 4, 5, 6, 7, 8)),
+    CutExample("typical_p", 0.5, (0.0, 1.5), "must lie over 0 and up to 1 (keep all)", (0, 4, 5, 7)),
+    CutExample(
+        "epsilon_cutoff",
+        0.06,
+        (1.0, -0.1),
+        "must be 0 (keep all) or lie over 0 and under 1; try 0.0005",
+        (0, 2, 4, 5, 7, 8),
+    ),
+)
+
+
 def _tiny_prior_config(flavour="labelled", **changes):
     return JukeboxPriorConfig(**{**_TINY_PRIOR, **_FLAVOURS[flavour], **changes})
 
@@ -247,6 +282,18 @@ def root():
 def flavour(request):
     """Each kind of prior in turn: a test that asks for it runs on all of them."""
     return request.param
+
+
+@pytest.fixture(params=_CUTS, ids=lambda cut: cut.name)
+def cut(request):
+    """Each cut of `SamplingSettings` in turn, as a `CutExample`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def cuts():
+    """All of them."""
+    return _CUTS
 
 
 @pytest.fixture(scope="session")

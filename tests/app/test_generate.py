@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukebox_hf import SamplingSettings
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.runs.requests import repeat_line
 from jukebox_hf.app.runs.song_folder import load_codes
@@ -152,17 +153,23 @@ def test_flac_24_bit_and_peak_normalisation(generate, tmp_path):
 
 
 def test_numbers_can_be_given_by_level(generate, tmp_path, read_json):
-    cuts = ("--top-k", "2=3", "--min-p", "0=0.05", "--typical-p", "1=0.9")
-    words = ("--temperature", "2=0.5,1=0", *cuts, "--hop-fraction", "0=1", "--seed", 1)
+    words = ("--temperature", "2=0.5,1=0", "--top-k", "2=3", "--hop-fraction", "0=1", "--seed", 1)
     assert generate(tmp_path / "a.wav", *words).code == 0
     plan = read_json(tmp_path / "a.json")["plan"]
-    told = ("level", "temperature", "top_k", "min_p", "typical_p")
-    assert [tuple(level[name] for name in told) for level in plan] == [
-        (2, 0.5, 3, 0, 1),
-        (1, 0, 0, 0, 0.9),
-        (0, 0.99, 0, 0.05, 1),
-    ]
+    told = ("level", "temperature", "top_k")
+    assert [tuple(level[name] for name in told) for level in plan] == [(2, 0.5, 3), (1, 0, 0), (0, 0.99, 0)]
     assert plan[2]["windows"] == 17  # 544 codes in windows of 32 that do not overlap
+
+
+def test_every_cut_of_a_level_is_in_the_plan(generate, tmp_path, read_json, cuts):
+    off = {cut.name: getattr(SamplingSettings, cut.name) for cut in cuts}
+    for first in range(0, len(cuts), 3):  # one for each level of a song
+        by_level = dict(zip((2, 1, 0), cuts[first : first + 3], strict=False))
+        words = [word for level, cut in by_level.items() for word in (cut.flag, f"{level}={cut.number}")]
+        assert generate(tmp_path / f"{first}.wav", *words).code == 0
+        for level in read_json(tmp_path / f"{first}.json")["plan"]:
+            said = by_level[level["level"]].said if level["level"] in by_level else {}
+            assert {name: level[name] for name in off} == {**off, **said}
 
 
 def test_the_draw_and_its_version_are_in_all_files_of_a_song(generate, run_cli, tmp_path, read_json, codes_of):

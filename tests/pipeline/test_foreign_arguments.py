@@ -9,8 +9,9 @@ from transformers import AutoModelForTextToWaveform, GenerationConfig, Generatio
 from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
-from jukebox_hf.model.checks.foreign_arguments import GENERATE, UNASKED
 from jukebox_hf.model.files.loading_arguments import LOAD, read_loading
+from jukebox_hf.model.sampling.sampling_ops import CUTS
+from jukebox_hf.model.songs.foreign_generation import GENERATE, UNASKED
 from jukebox_hf.model.songs.generation_arguments import KNOWN, generation_config_of, read_generate_arguments
 
 TINY = {"max_new_tokens": 1, "levels": [2]}
@@ -58,7 +59,7 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"max_length": 20}, "say seconds="),
         ({"use_cache": False}, "always written with caches"),
         ({"return_dict_in_generate": False}, "take its .audio"),
-        ({"top_h": 0.5}, "use top_k, top_p, min_p, typical_p or epsilon_cutoff"),
+        ({"top_h": 0.5}, "use top_k, top_p, "),
         ({"num_beams": 2}, "without beams"),
         ({"eos_token_id": 3}, "no special ones"),
         ({"bad_words_ids": [[1]]}, "logits_processor"),
@@ -66,14 +67,6 @@ def test_no_foreign_argument_is_ignored(model, name):
         ({"speed": 0}, "unknown argument speed"),
         ({"speed": None}, "unknown argument speed"),
         ({"temperature": True}, "must be a number"),
-        ({"top_p": True}, "must be a number"),
-        ({"top_k": False}, "must be a number"),
-        ({"min_p": True}, "must be a number"),
-        ({"min_p": 1.5}, "must be 0 (keep all) or lie over 0 and up to 1"),
-        ({"typical_p": True}, "must be a number"),
-        ({"typical_p": 0}, "must lie over 0 and up to 1 (keep all)"),
-        ({"epsilon_cutoff": True}, "must be a number"),
-        ({"epsilon_cutoff": 1}, "must be 0 (keep all) or lie over 0 and under 1"),
         ({"seed": True}, "must be an integer"),
         ({"seed": np.bool_(True)}, "must be an integer"),
         ({"num_return_sequences": 0}, "positive integer"),
@@ -84,6 +77,20 @@ def test_no_foreign_argument_is_ignored(model, name):
 )
 def test_generate_refuses_with_a_cure(model, said, message):
     _refused(lambda: _read(model, **said), message)
+
+
+def test_generate_refuses_what_a_cut_may_not_be(model, cut):
+    for no_number in (True, False, "some"):
+        _refused(
+            lambda value=no_number: _read(model, **{cut.name: value}), f"{cut.name}={no_number!r} must be a number"
+        )
+    for refused in cut.refused:
+        _refused(lambda value=refused: _read(model, **{cut.name: {2: value}}), f"{cut.name}={refused} {cut.sentence}")
+
+
+def test_a_cut_that_songs_do_not_know_is_refused_with_those_they_know(model, cuts):
+    *most, last = (cut.name for cut in cuts)
+    _refused(lambda: _read(model, top_h=0.5), f"top_h=0.5: use {', '.join(most)} or {last}, or a logits_processor")
 
 
 @pytest.mark.parametrize("said", [{"max_length": 20}, {"use_cache": False}, {"num_beams": 2}, {"top_h": 0.5}])
@@ -392,11 +399,6 @@ _SAMPLED = {"do_sample": True}  # without which transformers saves none of these
 SAVED = {
     "do_sample": [{"do_sample": False}],
     "temperature": [{"temperature": 0.5, **_SAMPLED}, {"temperature": {2: 0.5, 0: 0.7}, **_SAMPLED}],
-    "top_k": [{"top_k": {1: 7}, **_SAMPLED}],
-    "top_p": [{"top_p": 0.9, **_SAMPLED}],
-    "min_p": [{"min_p": {2: 0.1}, **_SAMPLED}],
-    "typical_p": [{"typical_p": 0.9, **_SAMPLED}],
-    "epsilon_cutoff": [{"epsilon_cutoff": 0.01, **_SAMPLED}, {"epsilon_cutoff": {2: 0.01}, **_SAMPLED}],
     "guidance_scale": [{"guidance_scale": 2}, {"guidance_scale": {2: 3.0}}],
     "guidance_on": [{"guidance_scale": 2, "guidance_on": "labels"}],
     "lyrics_guidance": [{"lyrics_guidance": {2: 1.5}}],
@@ -424,26 +426,35 @@ SAVED = {
 _OF_A_CALL = ("seconds", "levels", "recall", "seed", "follow_lyrics", "num_return_sequences")
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in CUTS])
 def test_every_option_comes_back_from_a_saved_generation_config(model, tmp_path, name):
-    """As one that is given, and, of what may be a default, as the model's own."""
     for said in SAVED[name]:
-        plain = _read(model, **said)
-        assert plain != _read(model)
-        GenerationConfig(**said).save_pretrained(tmp_path)
-        assert _read(model, GenerationConfig.from_pretrained(tmp_path)) == plain
-        own = model.generation_config.to_diff_dict() if name != "do_sample" else {"max_new_tokens": 24}
-        GenerationConfig(**{**own, **said}).save_pretrained(tmp_path)
-        if name in _OF_A_CALL:
-            with pytest.raises(ValueError, match=f"generation_config.{name}=.* cannot be a default of songs"):
-                read_generate_arguments(model.config, GenerationConfig.from_pretrained(tmp_path), None, {})
-            continue
-        loaded = generation_config_of(str(tmp_path), model.config, is_legacy=False)
-        found = read_generate_arguments(model.config, loaded, None, {})
-        if name == "max_new_tokens":  # what songs are long of which nothing says the length
-            assert (found.default_codes, plain.new_codes) == (5, 5)
-        else:
-            assert found == plain
+        _comes_back(model, tmp_path, name, said)
+
+
+def test_every_cut_comes_back_from_a_saved_generation_config(model, tmp_path, cut):
+    for value in (cut.number, {2: cut.number}):
+        _comes_back(model, tmp_path, cut.name, {cut.name: value, **_SAMPLED})
+
+
+def _comes_back(model, tmp_path, name, said):
+    """As one that is given, and, of what may be a default, as the model's own."""
+    plain = _read(model, **said)
+    assert plain != _read(model)
+    GenerationConfig(**said).save_pretrained(tmp_path)
+    assert _read(model, GenerationConfig.from_pretrained(tmp_path)) == plain
+    own = model.generation_config.to_diff_dict() if name != "do_sample" else {"max_new_tokens": 24}
+    GenerationConfig(**{**own, **said}).save_pretrained(tmp_path)
+    if name in _OF_A_CALL:
+        with pytest.raises(ValueError, match=f"generation_config.{name}=.* cannot be a default of songs"):
+            read_generate_arguments(model.config, GenerationConfig.from_pretrained(tmp_path), None, {})
+        return
+    loaded = generation_config_of(str(tmp_path), model.config, is_legacy=False)
+    found = read_generate_arguments(model.config, loaded, None, {})
+    if name == "max_new_tokens":  # what songs are long of which nothing says the length
+        assert (found.default_codes, plain.new_codes) == (5, 5)
+    else:
+        assert found == plain
 
 
 def test_songs_of_a_loaded_generation_config_are_those_of_plain_arguments(model, words, tmp_path, same):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, set_seed
 
-from jukebox_hf import JukeboxModel
+from jukebox_hf import JukeboxModel, SamplingSettings
 from jukebox_hf.model.inputs.song_inputs import read_songs
 from jukebox_hf.model.songs.generation_arguments import read_generate_arguments
 from jukebox_hf.model.songs.song import sample_song
@@ -189,10 +189,9 @@ def test_settings_may_differ_between_levels(model):
     assert arguments.hop_fractions == {2: 0.5}
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "off"), [("min_p", 0.1, 0), ("typical_p", 0.9, 1.0), ("epsilon_cutoff", 0.01, 0.0)]
-)
-def test_a_cut_may_be_said_wherever_top_p_may(model, name, value, off):
+def test_every_cut_may_be_said_in_a_call_in_a_configuration_and_in_the_models_own(model, cut):
+    name, value, off = cut.name, cut.number, getattr(SamplingSettings, cut.name)
+
     def found(read):
         return [getattr(read.settings[level], name) for level in range(3)]
 

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import runpy
 
 from jukebox_hf.model.inputs.processing_jukebox import SONG_WORDS
 from jukebox_hf.model.songs.generation_arguments import KNOWN
@@ -17,6 +18,11 @@ def test_every_example_of_the_page_runs_as_printed(root, repository):
     failed, attempted = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(page, out=told.append)
     assert attempted == 29
     assert failed == 0, "".join(told)
+
+
+def test_the_table_of_cuts_is_what_the_code_says(root):
+    written = runpy.run_path(str(root / "docs/reference/write_table_of_cuts.py"))
+    assert written["PAGE"].read_text(encoding="utf-8") == written["page"](), "run `make pages`"
 
 
 def test_the_page_lists_every_word_and_argument(root):

@@ -172,16 +172,15 @@ class JukeboxModel(
             codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
                 (T,) will do, in tensors, arrays or lists.
             offload, keep_loaded: as in `from_pretrained`, for this call.
-            kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); `temperature`, `top_k`,
-                `top_p`, `min_p`, `typical_p`, `epsilon_cutoff`, `guidance_scale`, `lyrics_guidance`, `hop_fractions` (a
-                number, or a dictionary by level); `guidance_on`; `draw` "inverse" or "gumbel"; `do_sample=False` for
-                the likeliest code; `levels` to write; `seed` (the songs of a batch count on from it);
-                `parallel_windows` (see `plan_song`); `recall`, seconds such as (0, 8) or (0, 8, 30) of a stretch that
-                later windows read again; `follow_lyrics` (docs/how-to/lyrics-and-time.md);
-                `takes` of the top level, of which the best `keep` are refined, `choose_by` "likelihood", "self" or
-                "lyrics" (docs/how-to/takes-and-repaint.md); `stereo` (docs/how-to/stereo.md); `batch`, `chunk` to bound
-                memory; `backend`, `jacobi` (see `sample_window`); `return_codes`; `return_alignment`. See
-                docs/reference/generation.md.
+            kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); every field of
+                `SamplingSettings`, such as `temperature` and `top_p`, of which numbers may also be dictionaries by
+                level, as `hop_fractions` may; `do_sample=False` for the likeliest code; `levels` to write; `seed` (the
+                songs of a batch count on from it); `parallel_windows` (see `plan_song`); `recall`, seconds such as
+                (0, 8) or (0, 8, 30) of a stretch that later windows read again; `follow_lyrics`
+                (docs/how-to/lyrics-and-time.md); `takes` of the top level, of which the best `keep` are refined,
+                `choose_by` "likelihood", "self" or "lyrics" (docs/how-to/takes-and-repaint.md); `stereo`
+                (docs/how-to/stereo.md); `batch`, `chunk` to bound memory; `backend`, `jacobi` (see `sample_window`);
+                `return_codes`; `return_alignment`. See docs/reference/generation.md.
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.

@@ -1,6 +1,6 @@
 """An option is declared once, as a field: from there it is in --help, songs.jsonl, `again:`, the pages, the pipeline.
 
-A new option needs an example here; one that draws has a line in the tables of tests/model/sampling too.
+A new option needs an example here; a cut of sampling has its one in tests/conftest.py, and no other.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_hf import tiny_repository
+from jukebox_hf import SamplingSettings, tiny_repository
 from jukebox_hf.app import transcoding
 from jukebox_hf.app.options import flag_of, options_of
 from jukebox_hf.app.repository_facts import configuration_of
@@ -51,11 +51,6 @@ EXAMPLES = {
     "levels": "2,1",
     "hop_fraction": "2=0.125",
     "temperature": "2=0.98,1=0.9",
-    "top_k": "100",
-    "top_p": "0.9",
-    "min_p": "0.05",
-    "typical_p": "2=0.95",
-    "epsilon_cutoff": "2=0.0005",
     "recall": "0-2@8",
     "follow_lyrics": True,
     "guidance_scale": "2=3.0",
@@ -85,6 +80,20 @@ TYPED = [name for name, option in SONG_OPTIONS.items() if option.commands]
 
 
 @pytest.fixture
+def example(cuts):
+    """What somebody may say of a field of `SongRequest`: (name) -> a value that is no default."""
+    examples = EXAMPLES | {cut.name: f"2={cut.number}" for cut in cuts}
+
+    def of(name):
+        assert name in examples, (
+            f"{name} has no example: add one to EXAMPLES; or, of a cut, to _CUTS, tests/conftest.py"
+        )
+        return examples[name]
+
+    return of
+
+
+@pytest.fixture
 def said(run_cli, monkeypatch):
     """What a command line asks for: (*words) -> what was said of the songs, and how to run; nothing is made."""
     found = []
@@ -99,12 +108,18 @@ def said(run_cli, monkeypatch):
     return run
 
 
-def test_every_field_has_an_example_that_is_no_default():
-    assert list(EXAMPLES) == [field.name for field in fields(SongRequest)]
+def test_every_field_has_an_example_that_is_no_default(example, cuts):
+    assert {*EXAMPLES, *(cut.name for cut in cuts)} <= {field.name for field in fields(SongRequest)}
     assert list(RUN_EXAMPLES) == [field.name for field in fields(RunOptions)]
-    for kind, examples in ((SongRequest, EXAMPLES), (RunOptions, RUN_EXAMPLES)):
-        assert all(examples[field.name] != field.default for field in fields(kind))
-        assert list(options_of(kind)) == list(examples)
+    for kind, of in ((SongRequest, example), (RunOptions, RUN_EXAMPLES.get)):
+        assert all(of(field.name) != field.default for field in fields(kind))
+        assert list(options_of(kind)) == [field.name for field in fields(kind)]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SamplingSettings)])
+def test_all_that_is_said_of_a_draw_can_be_said_of_a_song(name):
+    arguments = [option.argument for option in SONG_OPTIONS.values()]
+    assert name in arguments, f"{name} is no option of the commands: add a field to SongRequest, with its help"
 
 
 @pytest.mark.parametrize("command", SONG_COMMANDS)
@@ -116,25 +131,25 @@ def test_every_field_is_an_option_of_the_commands_that_it_names(run_cli, command
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_every_field_comes_back_from_a_side_car_through_the_printed_line(said, name):
+def test_every_field_comes_back_from_a_side_car_through_the_printed_line(said, name, example):
     kind = SONG_OPTIONS[name].commands[0]
     codes = {} if kind == "generate" else {"codes": "a.codes.safetensors"}
-    request = read_request({"kind": kind, **codes, name: EXAMPLES[name]})
+    request = read_request({"kind": kind, **codes, name: example(name)})
     kept = read_request(json.loads(json.dumps(request.to_dict())))
     assert kept == request
     words = shlex.split(repeat_line(kept, Path("a.wav")))
     assert words[:3] == ["python", "-m", "jukebox_hf"]
     (song,), _ = said(*words[3:])
-    assert song[name] == EXAMPLES[name]
+    assert song[name] == example(name)
     assert read_request(song) == request
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, name):
+@pytest.mark.parametrize("name", SONG_OPTIONS)
+def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, name, example):
     path, option = tmp_path / "songs.jsonl", SONG_OPTIONS[name]
-    path.write_text(json.dumps({name.replace("_", "-"): EXAMPLES[name]}))
+    path.write_text(json.dumps({name.replace("_", "-"): example(name)}))
     if name in SONGS_FILE_WORDS:
-        assert read_songs_file(path)[0][name] == EXAMPLES[name]
+        assert read_songs_file(path)[0][name] == example(name)
         return
     assert option.of == "model" or "generate" not in option.commands
     with pytest.raises(ValueError, match=f"line 1, has {name}, which is (the same for all songs|no option of a song)"):
@@ -142,12 +157,12 @@ def test_songs_files_take_every_field_that_may_differ_between_songs(tmp_path, na
 
 
 @pytest.mark.parametrize("name", [name for name, option in SONG_OPTIONS.items() if option.argument])
-def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(name):
+def test_every_option_of_drawing_is_an_argument_of_generate_and_of_the_pipeline(name, example):
     argument, beside = SONG_OPTIONS[name].argument, {"guidance_on": {"guidance_scale": "3"}}.get(name, {})
     assert argument in _DIRECT
     config = configuration_of(tiny_repository())
     own = default_generation_config(config)
-    said, without = (drawing_arguments(read_request(words)) for words in ({name: EXAMPLES[name], **beside}, beside))
+    said, without = (drawing_arguments(read_request(words)) for words in ({name: example(name), **beside}, beside))
     assert read_generate_arguments(config, own, None, said) != read_generate_arguments(config, own, None, without)
 
 

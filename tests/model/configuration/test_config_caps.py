@@ -67,15 +67,19 @@ def test_lists_and_unknown_names_are_counted_before_they_are_read():
         ("max_new_tokens", "many"),
         ("temperature", [1]),
         ("do_sample", "no"),
-        ("top_k", -1),
-        ("min_p", 1.5),
-        ("typical_p", 0),
-        ("epsilon_cutoff", 1),
+        ("top_k", 10**12),
     ],
 )
 def test_generation_defaults_of_other_kinds_are_refused_with_their_file(name, value):
     with pytest.raises(ValueError, match=f"generation_config.json says {name}="):
         check_generation_defaults({name: value}, "generation_config.json")
+
+
+def test_generation_defaults_that_a_cut_may_not_have_are_refused_with_their_file(cut):
+    check_generation_defaults({cut.name: {"2": cut.number}}, "generation_config.json")
+    for value in (*cut.refused, True, "some", float("nan"), {"2": cut.refused[0]}):
+        with pytest.raises(ValueError, match=f"^generation_config.json says {cut.name}=.*, which must .*; correct it$"):
+            check_generation_defaults({cut.name: value}, "generation_config.json")
 
 
 def test_a_configuration_file_goes_through_the_door_for_json(tmp_path):

@@ -27,11 +27,6 @@ from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecode
 SETTINGS = {
     "greedy": SamplingSettings(temperature=0),
     "bold": SamplingSettings(temperature=5.0),
-    "top_k": SamplingSettings(temperature=3.0, top_k=6),
-    "top_p": SamplingSettings(temperature=3.0, top_p=0.8),
-    "min_p": SamplingSettings(temperature=3.0, min_p=0.3),
-    "typical_p": SamplingSettings(temperature=3.0, typical_p=0.6),
-    "epsilon_cutoff": SamplingSettings(temperature=3.0, epsilon_cutoff=0.05),
 }
 GUIDED = SamplingSettings(temperature=3.0, guidance_scale=2.0, lyrics_guidance=1.5)
 
@@ -65,7 +60,15 @@ def _written_out(prior, tokens, conditioning, length, settings, uniforms, may_dr
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("known", [0, 5])
 def test_the_body_equals_the_loop_written_out(flavour, settings, known, tiny_prior, inputs_for):
-    prior = tiny_prior(flavour)
+    _equals_the_loop(tiny_prior(flavour), settings, known, inputs_for)
+
+
+@pytest.mark.parametrize("known", [0, 5])
+def test_the_body_makes_every_cut_as_the_loop_written_out(flavour, cut, known, tiny_prior, inputs_for):
+    _equals_the_loop(tiny_prior(flavour), SamplingSettings(temperature=3.0, **cut.said), known, inputs_for)
+
+
+def _equals_the_loop(prior, settings, known, inputs_for):
     start, uniforms = _start(prior, inputs_for(prior.config), known), torch.rand(2, 24)
     codes, logits = _written_out(prior, *start, 24, settings, uniforms)
     for backend in ("eager", "cuda_graph"):
@@ -159,10 +162,18 @@ class _Watch(TorchDispatchMode):
 
 @pytest.mark.parametrize("settings", [*SETTINGS.values(), GUIDED], ids=[*SETTINGS, "guided"])
 def test_the_body_never_waits_for_the_device(flavour, settings, tiny_prior_config, monkeypatch):
+    _never_waits(tiny_prior_config(flavour), settings, monkeypatch)
+
+
+def test_no_cut_waits_for_the_device(flavour, cut, tiny_prior_config, monkeypatch):
+    _never_waits(tiny_prior_config(flavour), SamplingSettings(temperature=3.0, **cut.said), monkeypatch)
+
+
+def _never_waits(config, settings, monkeypatch):
     """On a device that is not the host's and has no values, so that an op that needs some, or mixes devices, fails."""
     with torch.device("meta"):
-        prior = JukeboxPrior(tiny_prior_config(flavour)).eval()
-        config, cache = prior.config, prior.new_cache(2 * settings.rows)
+        prior = JukeboxPrior(config).eval()
+        cache = prior.new_cache(2 * settings.rows)
         positions = torch.zeros(2 * settings.rows, config.sequence_length, config.hidden_size)
         buffers = WindowBuffers.empty(prior, cache, positions, settings)
     assert cache.position.device.type == "meta"

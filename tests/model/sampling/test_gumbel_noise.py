@@ -67,17 +67,20 @@ def test_a_buffer_holds_the_noise_of_the_positions_that_rows_are_at():
         {},
         {"temperature": 0.7},
         {"temperature": 1.5},
-        {"top_k": 4},
-        {"top_p": 0.8},
-        {"min_p": 0.2},
-        {"typical_p": 0.7},
-        {"epsilon_cutoff": 0.06},
         {"temperature": 1.3, "top_k": 6},
         {"temperature": 0.9, "top_p": 0.6},
     ],
     ids=str,
 )
 def test_frequencies_are_those_of_the_multinomial(settings):
+    _frequencies_are_of_the_multinomial(settings)
+
+
+def test_frequencies_are_those_of_the_multinomial_after_every_cut(cut):
+    _frequencies_are_of_the_multinomial(cut.said)
+
+
+def _frequencies_are_of_the_multinomial(settings):
     """Chi-square of 20,000 draws against the probabilities that temperature and cuts leave, below its 99.99 % point."""
     settings, count = SamplingSettings(draw="gumbel", **settings), 20_000
     logits = torch.tensor([2.0, 0.0, -1.0, 1.0, 1.5, -2.0, 0.5, -math.inf, 1.9, 0.2])

@@ -1,6 +1,9 @@
 """From logits to a code: properties of the filters and of the draw."""
 
 import math
+import re
+from dataclasses import fields
+from itertools import combinations
 
 import pytest
 import torch
@@ -9,20 +12,16 @@ from hypothesis import strategies as st
 from transformers import EpsilonLogitsWarper, MinPLogitsWarper, TypicalLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import (
-    choose,
-    draw,
-    keep_min_p,
-    keep_over_epsilon,
-    keep_top_k,
-    keep_top_p,
-    keep_typical_p,
-)
+from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBER_RULES, WORD_CHOICES, choose, draw, filtered
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
     st.one_of(st.floats(-30, 30, width=32), st.just(-math.inf), st.integers(-3, 3).map(float)), min_size=1, max_size=12
 ).filter(lambda values: max(values) > -math.inf)
+
+
+def _cut(logits, **said):
+    return filtered(logits, SamplingSettings(**said))
 
 
 def _allowed(logits):
@@ -74,10 +73,10 @@ def test_a_song_draws_by_its_own_uniform_alone():
 @given(values=some_logits, k=st.integers(1, 15))
 def test_top_k_keeps_the_k_likeliest_and_their_ties(values, k):
     logits = torch.tensor(values)
-    kept = _allowed(keep_top_k(logits, k))
+    kept = _allowed(_cut(logits, top_k=k))
     threshold = sorted(values, reverse=True)[min(k, len(values)) - 1]
     assert kept == [i for i, value in enumerate(values) if value >= threshold and value > -math.inf]
-    assert torch.equal(keep_top_k(logits, k)[kept], logits[kept])
+    assert torch.equal(_cut(logits, top_k=k)[kept], logits[kept])
 
 
 @settings(max_examples=200, deadline=None)
@@ -85,7 +84,7 @@ def test_top_k_keeps_the_k_likeliest_and_their_ties(values, k):
 def test_top_p_keeps_a_shortest_run_of_the_likeliest_that_exceeds_p(values, p):
     logits = torch.tensor(values)
     probabilities = logits.double().softmax(-1)
-    kept = _allowed(keep_top_p(logits, p))
+    kept = _allowed(_cut(logits, top_p=p))
     mass = float(probabilities[kept].sum())
     assert kept, "at least one token is left"
     assert mass >= p - 1e-5
@@ -98,45 +97,45 @@ def test_top_p_keeps_a_shortest_run_of_the_likeliest_that_exceeds_p(values, p):
 def test_top_p_goes_on_until_p_is_exceeded_not_only_reached(p, kept):
     """As in the original: a token is ruled out where those before it hold more than p."""
     logits = torch.zeros(4)  # four quarters, exact in any floating point
-    assert len(_allowed(keep_top_p(logits, p))) == kept
+    assert len(_allowed(_cut(logits, top_p=p))) == kept
     halves = torch.tensor([-math.inf, 1.0, -math.inf, 1.0])
-    assert _allowed(keep_top_p(halves, 0.5)) == [1, 3]
+    assert _allowed(_cut(halves, top_p=0.5)) == [1, 3]
 
 
 @settings(max_examples=200, deadline=None)
 @given(values=some_logits, p=st.floats(0.001, 1))
 def test_min_p_keeps_what_transformers_keeps(values, p):
     logits = torch.tensor([values])
-    assert torch.equal(keep_min_p(logits, p), MinPLogitsWarper(p)(None, logits))
+    assert torch.equal(_cut(logits, min_p=p), MinPLogitsWarper(p)(None, logits))
 
 
 @pytest.mark.parametrize(("p", "kept"), [(0.2, [0, 1, 2, 3]), (0.25, [0, 1, 2, 3]), (0.26, [1]), (1.0, [1])])
 def test_min_p_keeps_what_reaches_the_share_and_not_only_what_exceeds_it(p, kept):
     logits = torch.tensor([0.125, 0.5, 0.125, 0.125, 0.0]).log()  # shares of a quarter, and a token ruled out before
-    assert _allowed(keep_min_p(logits, p)) == kept
-    assert _allowed(keep_min_p(torch.zeros(4), p)) == [0, 1, 2, 3], "equals of the likeliest are kept"
+    assert _allowed(_cut(logits, min_p=p)) == kept
+    assert _allowed(_cut(torch.zeros(4), min_p=p)) == [0, 1, 2, 3], "equals of the likeliest are kept"
 
 
 @settings(max_examples=200, deadline=None)
 @given(values=some_logits, p=st.floats(0.01, 0.99))
 def test_typical_p_keeps_what_transformers_keeps(values, p):
     logits = torch.tensor([values])
-    assert torch.equal(keep_typical_p(logits, p), TypicalLogitsWarper(p)(None, logits))
+    assert torch.equal(_cut(logits, typical_p=p), TypicalLogitsWarper(p)(None, logits))
 
 
 @pytest.mark.parametrize(("p", "kept"), [(0.1, [1]), (0.25, [1]), (0.3, [0, 1]), (0.75, [0, 1]), (0.8, [0, 1, 2, 3])])
 def test_typical_p_goes_on_until_p_is_reached_and_may_leave_the_likeliest_out(p, kept):
     # Surprises of 1, 2, 3, 3 bits, 1.75 in the mean: 2 is the nearest, then 1, then both 3; one is ruled out before.
     logits = torch.tensor([0.5, 0.25, 0.125, 0.125, 0.0]).log()
-    assert _allowed(keep_typical_p(logits, p)) == kept
-    assert _allowed(keep_typical_p(torch.zeros(4), p)) == [0, 1, 2, 3], "what is equally typical is kept"
+    assert _allowed(_cut(logits, typical_p=p)) == kept
+    assert _allowed(_cut(torch.zeros(4), typical_p=p)) == [0, 1, 2, 3], "what is equally typical is kept"
 
 
 @settings(max_examples=200, deadline=None)
 @given(values=some_logits, epsilon=st.floats(0.0001, 0.999))
 def test_an_epsilon_cutoff_keeps_what_transformers_keeps(values, epsilon):
     logits = torch.tensor([values])
-    assert torch.equal(keep_over_epsilon(logits, epsilon), EpsilonLogitsWarper(epsilon)(None, logits))
+    assert torch.equal(_cut(logits, epsilon_cutoff=epsilon), EpsilonLogitsWarper(epsilon)(None, logits))
 
 
 @pytest.mark.parametrize(
@@ -144,19 +143,18 @@ def test_an_epsilon_cutoff_keeps_what_transformers_keeps(values, epsilon):
 )
 def test_an_epsilon_cutoff_keeps_what_reaches_it_and_always_the_likeliest(epsilon, kept):
     logits = torch.tensor([0.25, 0.5, 0.125, 0.125, 0.0]).log()  # the last was ruled out before
-    assert _allowed(keep_over_epsilon(logits, epsilon)) == kept
-    assert _allowed(keep_over_epsilon(torch.zeros(4), epsilon)) == [0, 1, 2, 3], "equals of the likeliest are kept"
+    assert _allowed(_cut(logits, epsilon_cutoff=epsilon)) == kept
+    assert _allowed(_cut(torch.zeros(4), epsilon_cutoff=epsilon)) == [0, 1, 2, 3], "equals of the likeliest are kept"
 
 
-def test_filters_work_row_by_row():
-    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
-    assert (keep_top_k(logits, 2) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
-    assert (keep_top_p(logits, 0.5) > -math.inf).tolist() == [[True, False, False, False], [False, False, False, True]]
-    assert (keep_min_p(logits, 0.3) > -math.inf).tolist() == [[True, True, False, False], [False, False, True, True]]
-    second = [[False, True, False, False], [False, False, True, False]]
-    assert (keep_typical_p(logits, 0.2) > -math.inf).tolist() == second
-    likely = [[True, True, False, False], [False, False, True, True]]
-    assert (keep_over_epsilon(logits, 0.2) > -math.inf).tolist() == likely
+def test_every_cut_keeps_of_ten_codes_what_its_example_says(cut):
+    assert _allowed(_cut(torch.tensor(cut.shares).log(), **cut.said)) == list(cut.kept)
+
+
+def test_every_cut_works_row_by_row(cut):
+    logits = torch.randn(5, 9)
+    together = _cut(logits, **cut.said)
+    assert all(torch.equal(_cut(row, **cut.said), together[number]) for number, row in enumerate(logits))
 
 
 def test_temperature_zero_takes_the_likeliest_without_a_uniform():
@@ -184,27 +182,22 @@ def test_a_filter_that_leaves_one_token_takes_the_likeliest(settings_):
     assert torch.equal(choose(logits, settings_, torch.rand(50)), logits.argmax(-1))
 
 
-def test_min_p_is_a_share_of_what_the_temperature_leaves():
+def test_a_cut_looks_at_what_the_temperature_leaves_and_keeps_all_when_it_is_off(cut):
     logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    found = choose(logits, SamplingSettings(temperature=0.5, min_p=0.2), uniforms)
-    assert torch.equal(found, draw(keep_min_p(logits / 0.5, 0.2), uniforms))
-
-
-def test_a_min_p_of_zero_keeps_all():
-    logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    assert torch.equal(choose(logits, SamplingSettings(min_p=0), uniforms), draw(logits, uniforms))
-
-
-CUTS_AND_OFF = [("typical_p", keep_typical_p, 0.6, 1), ("epsilon_cutoff", keep_over_epsilon, 0.1, 0)]
-
-
-@pytest.mark.parametrize(("name", "keep", "value", "off"), CUTS_AND_OFF, ids=[cut[0] for cut in CUTS_AND_OFF])
-def test_a_cut_looks_at_what_the_temperature_leaves_and_keeps_all_when_it_is_off(name, keep, value, off):
-    logits, uniforms = torch.randn(50, 9), torch.rand(50)
-    found = choose(logits, SamplingSettings(temperature=0.5, **{name: value}), uniforms)
-    assert torch.equal(found, draw(keep(logits / 0.5, value), uniforms))
+    found = choose(logits, SamplingSettings(temperature=0.5, **cut.said), uniforms)
+    assert torch.equal(found, draw(_cut(logits / 0.5, **cut.said), uniforms))
     assert not torch.equal(found, draw(logits / 0.5, uniforms))
-    assert torch.equal(choose(logits, SamplingSettings(**{name: off}), uniforms), draw(logits, uniforms))
+    off = SamplingSettings(**{cut.name: getattr(SamplingSettings, cut.name)})
+    assert torch.equal(choose(logits, off, uniforms), draw(logits, uniforms))
+
+
+def test_a_cut_keeps_logits_as_they_are_and_the_others_no_longer(cut):
+    logits = torch.randn(50, 9)
+    left = _cut(logits, **cut.said)
+    is_kept = left > -math.inf
+    assert torch.equal(left[is_kept], logits[is_kept])
+    assert not is_kept.all()
+    assert is_kept.any(dim=-1).all()
 
 
 def test_more_tokens_to_keep_than_there_are_keeps_all():
@@ -220,33 +213,6 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
         ({"temperature": math.inf}, r"^temperature=inf must be 0"),
         ({"temperature": 10**400}, r"^temperature=1000.* must be 0"),
         ({"temperature": "0.9"}, r"^temperature='0.9' must be 0"),
-        ({"top_k": -1}, r"^top_k=-1 must be 0 \(keep all\) or a whole number of codes to keep$"),
-        ({"top_k": 2.5}, r"^top_k=2.5 must be 0 \(keep all\) or a whole number of codes to keep$"),
-        ({"top_k": True}, r"^top_k=True must be 0"),
-        ({"top_p": "all"}, r"^top_p='all' must lie over 0"),
-        ({"top_p": 0.0}, r"^top_p=0.0 must lie over 0 and up to 1 \(keep all\)$"),
-        ({"top_p": 1.5}, r"^top_p=1.5 must lie over 0"),
-        ({"top_p": math.nan}, r"^top_p=nan must lie over 0"),
-        ({"top_k": 5, "top_p": 0.9}, r"^top_k=5 and top_p=0.9 exclude each other; set one of them$"),
-        ({"min_p": -0.1}, r"^min_p=-0.1 must be 0 \(keep all\) or lie over 0 and up to 1$"),
-        ({"min_p": 1.5}, r"^min_p=1.5 must be 0"),
-        ({"min_p": math.nan}, r"^min_p=nan must be 0"),
-        ({"min_p": True}, r"^min_p=True must be 0"),
-        ({"min_p": "some"}, r"^min_p='some' must be 0"),
-        ({"top_k": 5, "min_p": 0.1}, r"^top_k=5 and min_p=0.1 exclude each other; set one of them$"),
-        ({"top_p": 0.9, "min_p": 0.1}, r"^top_p=0.9 and min_p=0.1 exclude each other; set one of them$"),
-        ({"typical_p": 0.0}, r"^typical_p=0.0 must lie over 0 and up to 1 \(keep all\)$"),
-        ({"typical_p": 1.5}, r"^typical_p=1.5 must lie over 0"),
-        ({"typical_p": math.nan}, r"^typical_p=nan must lie over 0"),
-        ({"typical_p": True}, r"^typical_p=True must lie over 0"),
-        ({"typical_p": "some"}, r"^typical_p='some' must lie over 0"),
-        ({"min_p": 0.1, "typical_p": 0.9}, r"^min_p=0.1 and typical_p=0.9 exclude each other; set one of them$"),
-        ({"epsilon_cutoff": -0.1}, r"^epsilon_cutoff=-0.1 must be 0 \(keep all\) or lie over 0 and under 1; try"),
-        ({"epsilon_cutoff": 1.0}, r"^epsilon_cutoff=1.0 must be 0"),
-        ({"epsilon_cutoff": math.nan}, r"^epsilon_cutoff=nan must be 0"),
-        ({"epsilon_cutoff": True}, r"^epsilon_cutoff=True must be 0"),
-        ({"epsilon_cutoff": "some"}, r"^epsilon_cutoff='some' must be 0"),
-        ({"min_p": 0.1, "epsilon_cutoff": 0.01}, r"^min_p=0.1 and epsilon_cutoff=0.01 exclude each other; set one of"),
         ({"top_k": 5, "top_p": 0.9, "min_p": 0.1}, r"^top_k=5 and top_p=0.9 and min_p=0.1 exclude each other"),
     ],
 )
@@ -258,3 +224,25 @@ def test_settings_that_mean_nothing_are_refused(changes, sentence):
 def test_settings_are_frozen():
     with pytest.raises(AttributeError):
         SamplingSettings().top_k = 3
+
+
+def test_what_a_cut_may_not_be_is_refused(cut):
+    for value in (*cut.refused, math.nan, -math.inf, True, "some", None):
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{cut.name}={value!r} {cut.sentence}')}$"):
+            SamplingSettings(**{cut.name: value})
+
+
+def test_two_cuts_exclude_each_other(cuts):
+    for one, other in combinations(cuts, 2):
+        said = f"{one.name}={one.number} and {other.name}={other.number}"
+        with pytest.raises(ValueError, match=f"^{said} exclude each other; set one of them$"):
+            SamplingSettings(**one.said, **other.said)
+
+
+def test_every_setting_has_its_check_and_every_cut_its_example(cuts):
+    names = [field.name for field in fields(SamplingSettings)]
+    assert sorted(names) == sorted([*NUMBER_RULES, *WORD_CHOICES]), (
+        "say in NUMBER_RULES, or in WORD_CHOICES, what it may be (sampling_ops.py)"
+    )
+    assert set(CUTS) <= set(NUMBER_RULES), "a cut is a field of SamplingSettings, whose default keeps all"
+    assert [cut.name for cut in cuts] == list(CUTS), "give each cut of CUTS a row in _CUTS (tests/conftest.py)"

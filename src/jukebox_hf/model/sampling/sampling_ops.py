@@ -1,11 +1,13 @@
 """From logits to a drawn code: guidance, temperature, the cuts of `SamplingSettings`, and a draw without a generator.
 
 Flows in: logits (B, V) and one uniform per song, or noise per token. Flows out: one token per song (B,). All stays on
-the device.
+the device. What may be said to `generate` and in generation_config.json, its checks and the table of cuts in
+docs/reference/generation.md are read from `SamplingSettings`, `NUMBER_RULES`, `WORD_CHOICES` and `CUTS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,39 @@ from ..checks.validation import is_integer, is_number, require
 GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
 MOST_GUIDANCE = 100  # beyond, differences of logits could overflow
 DRAWS = {"inverse": 1, "gumbel": 1}  # what a draw may be, and its version: another one gives other songs
+
+
+class Rule(NamedTuple):
+    """What a number of `SamplingSettings` may be: whether a value is one, and a sentence for what is none."""
+
+    allows: Callable[[Any], bool]
+    must: str  # "top_p=2 must ..."
+    cure: str = ""
+
+
+NUMBER_RULES = {  # numbers of `SamplingSettings`, each for all levels or by level
+    "temperature": Rule(
+        lambda value: is_number(value) and 0 <= value < float("inf"),
+        "be 0 (always the likeliest code) or a positive number",
+        "try 0.99",
+    ),
+    "top_k": Rule(lambda value: is_integer(value) and value >= 0, "be 0 (keep all) or a whole number of codes to keep"),
+    "top_p": Rule(lambda value: is_number(value) and 0 < value <= 1, "lie over 0 and up to 1 (keep all)"),
+    "min_p": Rule(lambda value: is_number(value) and 0 <= value <= 1, "be 0 (keep all) or lie over 0 and up to 1"),
+    "typical_p": Rule(lambda value: is_number(value) and 0 < value <= 1, "lie over 0 and up to 1 (keep all)"),
+    "epsilon_cutoff": Rule(
+        lambda value: is_number(value) and 0 <= value < 1, "be 0 (keep all) or lie over 0 and under 1", "try 0.0005"
+    ),
+    **dict.fromkeys(
+        ("guidance_scale", "lyrics_guidance"),
+        Rule(
+            lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE,
+            f"be 1 (off) or a larger number, at most {MOST_GUIDANCE}",
+            "try 2",
+        ),
+    ),
+}
+WORD_CHOICES = {"guidance_on": GUIDED_BY, "draw": tuple(DRAWS)}  # words of `SamplingSettings`, the same for all levels
 
 
 @dataclass(frozen=True)
@@ -50,59 +85,25 @@ class SamplingSettings:
     draw: str = "inverse"
 
     def __post_init__(self) -> None:
-        require(
-            is_number(self.temperature) and 0 <= self.temperature < float("inf"),
-            f"temperature={shown(self.temperature)} must be 0 (always the likeliest code) or a positive number; "
-            "try 0.99",
-        )
-        require(
-            is_integer(self.top_k) and self.top_k >= 0,
-            f"top_k={self.top_k!r} must be 0 (keep all) or a whole number of codes to keep",
-        )
-        require(
-            is_number(self.top_p) and 0 < self.top_p <= 1,
-            f"top_p={self.top_p!r} must lie over 0 and up to 1 (keep all)",
-        )
-        require(
-            is_number(self.min_p) and 0 <= self.min_p <= 1,
-            f"min_p={self.min_p!r} must be 0 (keep all) or lie over 0 and up to 1",
-        )
-        require(
-            is_number(self.typical_p) and 0 < self.typical_p <= 1,
-            f"typical_p={self.typical_p!r} must lie over 0 and up to 1 (keep all)",
-        )
-        require(
-            is_number(self.epsilon_cutoff) and 0 <= self.epsilon_cutoff < 1,
-            f"epsilon_cutoff={self.epsilon_cutoff!r} must be 0 (keep all) or lie over 0 and under 1; try 0.0005",
-        )
-        cuts = {
-            "top_k": self.top_k > 0,
-            "top_p": self.top_p < 1,
-            "min_p": self.min_p > 0,
-            "typical_p": self.typical_p < 1,
-            "epsilon_cutoff": self.epsilon_cutoff > 0,
-        }
-        said = [f"{name}={getattr(self, name)}" for name, is_said in cuts.items() if is_said]
+        for name, rule in NUMBER_RULES.items():
+            value, cure = getattr(self, name), f"; {rule.cure}" if rule.cure else ""
+            require(rule.allows(value), f"{name}={shown(value)} must {rule.must}{cure}")
+        for name, words in WORD_CHOICES.items():
+            word = getattr(self, name)
+            require(word in words, f"{name}={word!r} is none of {', '.join(words)}; choose one")
+        said = [f"{name}={number}" for name, number in self.cuts.items()]
         require(len(said) <= 1, f"{' and '.join(said)} exclude each other; set one of them")
-        require(self.draw in tuple(DRAWS), f"draw={self.draw!r} is none of {', '.join(DRAWS)}; choose one")
-        self._check_guidance()
-
-    def _check_guidance(self) -> None:
-        for name in ("guidance_scale", "lyrics_guidance"):
-            scale = getattr(self, name)
-            require(
-                is_number(scale) and 1 <= scale <= MOST_GUIDANCE,
-                f"{name}={scale!r} must be 1 (off) or a larger number, at most {MOST_GUIDANCE}; try 2",
-            )
-        require(
-            self.guidance_on in GUIDED_BY,
-            f"guidance_on={self.guidance_on!r} is none of {', '.join(GUIDED_BY)}; choose one",
-        )
         require(
             self.guidance_on == "both" or 1 in (self.guidance_scale, self.lyrics_guidance),
             f"guidance_on={self.guidance_on!r} and lyrics_guidance={self.lyrics_guidance} exclude each other: the "
             f"double form hides lyrics, and then labels and lyrics; leave one of them out",
         )
+
+    @property
+    def cuts(self) -> dict[str, float]:
+        """The cuts that leave something out, and their numbers; the default of each keeps all."""
+        numbers = {name: getattr(self, name) for name in CUTS}
+        return {name: number for name, number in numbers.items() if number != getattr(SamplingSettings, name)}
 
     @property
     def contrasts(self) -> tuple[tuple[str, ...], ...]:
@@ -182,16 +183,8 @@ def filtered(logits: Tensor, settings: SamplingSettings) -> Tensor:
     if settings.temperature == 0:
         return logits
     logits = logits / settings.temperature
-    if settings.top_k:
-        logits = keep_top_k(logits, settings.top_k)
-    if settings.top_p < 1:
-        logits = keep_top_p(logits, settings.top_p)
-    if settings.min_p:
-        logits = keep_min_p(logits, settings.min_p)
-    if settings.typical_p < 1:
-        logits = keep_typical_p(logits, settings.typical_p)
-    if settings.epsilon_cutoff:
-        logits = keep_over_epsilon(logits, settings.epsilon_cutoff)
+    for name, number in settings.cuts.items():
+        logits = CUTS[name](logits, number)
     return logits
 
 
@@ -238,6 +231,15 @@ def keep_over_epsilon(logits: Tensor, epsilon: float) -> Tensor:
     """Rule out the tokens of a probability under epsilon, but never the likeliest (Hewitt et al. 2022)."""
     is_rare = logits.softmax(dim=-1) < epsilon
     return logits.masked_fill(is_rare & (logits < logits.amax(dim=-1, keepdim=True)), float("-inf"))
+
+
+CUTS: dict[str, Callable[[Tensor, float], Tensor]] = {  # by their names in `SamplingSettings`; songs take one at most
+    "top_k": keep_top_k,
+    "top_p": keep_top_p,
+    "min_p": keep_min_p,
+    "typical_p": keep_typical_p,
+    "epsilon_cutoff": keep_over_epsilon,
+}
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:

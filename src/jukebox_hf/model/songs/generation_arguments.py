@@ -12,19 +12,19 @@ import numpy as np
 from torch import Tensor
 from transformers import GenerationConfig
 
-from ..checks.foreign_arguments import GENERATE, UNASKED, check_foreign
+from ..checks.foreign_arguments import check_foreign
 from ..checks.seeds import check_seed
 from ..checks.takes_wanted import TakesWanted, read_takes
 from ..checks.validation import check_level, is_integer, is_number, level_key, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.checkpoint_files import read_json_beside
 from ..sampling.jacobi_pace import check_jacobi, check_jacobi_fits
-from ..sampling.sampling_ops import DRAWS, GUIDED_BY, MOST_GUIDANCE, SamplingSettings
+from ..sampling.sampling_ops import NUMBER_RULES, WORD_CHOICES, Rule, SamplingSettings
 from .contrasts import check_guidance
+from .foreign_generation import GENERATE, UNASKED
 from .song_plan import TEMPERATURE, ComputeOptions
 
 _DRAWING = ("do_sample", *(one.name for one in fields(SamplingSettings)))
-_OF_ALL_LEVELS = ("guidance_on", "draw")  # words, that is, and the same everywhere
 _LENGTHS = ("seconds", "max_new_tokens")
 _WINDOWS = ("hop_fractions", "parallel_windows", "chunk", "batch", "backend", "jacobi")
 _ANSWERS = ("return_codes", "return_alignment")
@@ -34,6 +34,7 @@ _OTHERS = ("levels", "recall", *_WINDOWS, "seed", "num_return_sequences", *_TAKI
 KNOWN = (*_DRAWING, *_LENGTHS, *_OTHERS)
 # Of a call, no defaults of a model.
 _OF_SONGS = ("seconds", "seed", "levels", "recall", "follow_lyrics", "num_return_sequences")
+_LARGEST = 2**31  # number in a generation_config.json
 LEFT_BY_TRANSFORMERS_4 = ("max_length", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _TAKES = f"{', '.join(KNOWN)} and song inputs"
 
@@ -112,27 +113,20 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
     Raises:
         ValueError: in one sentence.
     """
-    kinds = {
-        "do_sample": (lambda value: isinstance(value, bool), "true or false"),
-        "temperature": (lambda value: is_number(value) and 0 < value <= 100, "a number over 0, at most 100"),
-        "top_k": (lambda value: is_integer(value) and 0 <= value <= 2**31, "an integer, 0 or more"),
-        "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
-        "min_p": (lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
-        "typical_p": (lambda value: is_number(value) and 0 < value <= 1, "a number over 0, at most 1"),
-        "epsilon_cutoff": (lambda value: is_number(value) and 0 <= value < 1, "a number from 0 to under 1"),
-        "max_new_tokens": (lambda value: is_integer(value) and 0 < value <= 2**31, "an integer over 0"),
-        **dict.fromkeys(
-            ("guidance_scale", "lyrics_guidance"),
-            (lambda value: is_number(value) and 1 <= value <= MOST_GUIDANCE, f"a number from 1 to {MOST_GUIDANCE}"),
-        ),
-        "guidance_on": (GUIDED_BY.__contains__, f"one of {', '.join(GUIDED_BY)}"),
-        "draw": (lambda value: isinstance(value, str) and value in DRAWS, f"one of {', '.join(DRAWS)}"),
+    rules = {
+        **NUMBER_RULES,
+        "do_sample": Rule(lambda value: isinstance(value, bool), "be true or false"),
+        "temperature": Rule(lambda value: is_number(value) and 0 < value <= 100, "be a number over 0, at most 100"),
+        "max_new_tokens": Rule(lambda value: is_integer(value) and value > 0, "be an integer over 0"),
+        **{name: Rule(words.__contains__, f"be one of {', '.join(words)}") for name, words in WORD_CHOICES.items()},
     }
-    for name, (is_fine, words) in kinds.items():
+    for name, rule in rules.items():
         value = said.get(name)
         by_level = list(value.values())[:17] if isinstance(value, dict) and name != "max_new_tokens" else [value]
-        is_known = len(by_level) <= 16 and all(one is None or is_fine(one) for one in by_level)
-        require(is_known, f"{source} says {name}={value!r:.80}, which must be {words}; correct it")
+        numbers = [one for one in by_level if one is not None]
+        is_known = len(by_level) <= 16 and all(map(rule.allows, numbers))
+        is_small = not any(is_number(one) and one > _LARGEST for one in numbers)
+        require(is_known and is_small, f"{source} says {name}={value!r:.80}, which must {rule.must}; correct it")
 
 
 def read_generate_arguments(
@@ -298,8 +292,8 @@ def _settings(config: JukeboxConfig, said: Mapping[str, Any], own: GenerationCon
         f"do_sample={do_sample!r} must be True, or False for always the likeliest code",
     )
     defaults = {one.name: one.default for one in fields(SamplingSettings)} | {"temperature": TEMPERATURE}
-    settings = {name: by_level(name, default) for name, default in defaults.items() if name not in _OF_ALL_LEVELS}
-    for name in _OF_ALL_LEVELS:
+    settings = {name: by_level(name, default) for name, default in defaults.items() if name in NUMBER_RULES}
+    for name in WORD_CHOICES:
         value = said.get(name, getattr(own, name, None)) or defaults[name]
         settings[name] = dict.fromkeys(range(num_levels), value)
     if do_sample is False:
