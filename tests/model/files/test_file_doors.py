@@ -266,7 +266,7 @@ def test_a_mistyped_folder_is_refused_at_once_with_a_close_name(read, tmp_path, 
         return find(*names, **said)
 
     monkeypatch.setattr(checkpoint_files, "cached_file", find_here)
-    with pytest.raises(FileNotFoundError, match="my-jukebos is no folder here, .*; did you mean my-jukebox"):
+    with pytest.raises(FileNotFoundError, match=r"my-jukebos is no folder here, .*; did you mean my-jukebox"):
         read("my-jukebos")
-    with pytest.raises(FileNotFoundError, match="quite-different is no folder here, .* its owner"):
+    with pytest.raises(FileNotFoundError, match=r"quite-different is no folder here, .* its owner"):
         read("quite-different")

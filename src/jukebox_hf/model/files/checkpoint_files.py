@@ -431,14 +431,14 @@ def _check_here(name_or_path: str, file: str, subfolder: str, hub: Mapping[str, 
     Raises:
         FileNotFoundError: in one sentence, with a close name where there is one.
     """
-    if Path(name_or_path).exists() or "/" in name_or_path:
-        return
-    if (
-        find_quietly(name_or_path, file, subfolder, **{**hub, "local_files_only": True, "force_download": False})
-        is None
-    ):
+    if _has_no_owner(name_or_path) and find_quietly(name_or_path, file, subfolder, **hub) is None:
         cure = _close_folder(name_or_path) or "check the path, or name the model with its owner"
         raise FileNotFoundError(f"{name_or_path} is no folder here, and models on the Hub are OWNER/NAME; {cure}")
+
+
+def _has_no_owner(name_or_path: str) -> bool:
+    """Whether a name is neither here nor OWNER/NAME: then it is looked for in the Hub's cache alone."""
+    return "/" not in name_or_path and not Path(name_or_path).exists()
 
 
 def _close_folder(name_or_path: str) -> str:
@@ -451,6 +451,8 @@ def _close_folder(name_or_path: str) -> str:
 
 def find_quietly(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> str | None:
     """Where a file of a local folder or a Hub repository lies; None where there is none, or no network."""
+    if _has_no_owner(name_or_path):
+        hub = hub | {"local_files_only": True, "force_download": False}
     return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
 
