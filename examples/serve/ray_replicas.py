@@ -53,6 +53,7 @@ def app(options: dict[str, Any]) -> Any:
 
     key = os.environ.get("JUKEBOX_HF_API_KEY", "")
     require(bool(key), "JUKEBOX_HF_API_KEY is not set; every replica must want the same key")
+    ServeOptions(jobs=options["jobs"], api_key=key).check()  # here, not in the log of each replica
     model, jobs, gpus = options["model"], Path(options["jobs"]), float(options.get("gpus", 0))
 
     def build() -> ASGIApp:
