@@ -80,11 +80,21 @@ def log_mel_statistics(path: Path, rate: int = 16000) -> np.ndarray:
     return np.concatenate([bands.mean(0), bands.std(0), steps.mean(0), steps.std(0)])
 
 
+def reason_against(classes: list[str]) -> str:
+    """Why nothing can be learnt of these classes; "" where it can."""
+    names, counts = np.unique(classes, return_counts=True)
+    if len(names) < 2:
+        return f"all {len(classes)} songs are {names[0]}; add songs of others"
+    if counts.min() < 2:
+        return f"one song alone is {names[counts.argmin()]}, and a fold needs others to learn from; add songs"
+    return ""
+
+
 def accuracy(rows: np.ndarray, classes: list[str], probe: object) -> float:
     """Mean accuracy over folds, each as rich in every class as the whole."""
-    counts = np.unique(classes, return_counts=True)[1]
-    if len(counts) < 2 or counts.min() < 2:
+    if reason_against(classes):
         return float("nan")
+    counts = np.unique(classes, return_counts=True)[1]
     folds = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=0)
     return float(cross_val_score(make_pipeline(StandardScaler(), probe), rows, classes, cv=folds).mean())
 
@@ -115,6 +125,8 @@ def main() -> None:
         probes = {
             name: accuracy(rows, classes, LogisticRegression(C=0.1, max_iter=2000)) for name, rows in inputs.items()
         }
+        if reason := reason_against(classes):
+            print(f"\n{what} is not probed (nan): {reason}", end="")
         chance = accuracy(inputs["log-mel"], classes, DummyClassifier(strategy="most_frequent"))
         table[what] = probes | {"chance": chance}
         print(f"\n{what}: " + ", ".join(f"{name} {value:.2f}" for name, value in table[what].items()))

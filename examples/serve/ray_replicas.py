@@ -5,6 +5,8 @@
 (from the root of this repository, with `pip install "jukebox_hf[serve]" "ray[serve]"`). Ray sends a request to one
 with few open. A replica keeps its songs in a folder of its own, and no other knows them: the queue at /v1/jobs is
 for single servers, and is not served here. What is served is all that one answer ends: speech, voices, models.
+Ray (2.60) gives its own processes 15 s to start, and no option for it: where all cores are taken it says "The current
+node timed out during startup"; start it where one is free.
 """
 
 import atexit
@@ -53,6 +55,7 @@ def app(options: dict[str, Any]) -> Any:
 
     key = os.environ.get("JUKEBOX_HF_API_KEY", "")
     require(bool(key), "JUKEBOX_HF_API_KEY is not set; every replica must want the same key")
+    ServeOptions(jobs=options["jobs"], api_key=key).check()  # here, not in the log of each replica
     model, jobs, gpus = options["model"], Path(options["jobs"]), float(options.get("gpus", 0))
 
     def build() -> ASGIApp:

@@ -100,6 +100,23 @@ def test_a_file_is_no_artist(run_cli, repository, recording, tmp_path):
         assert [each for each in head if each.startswith("[ar:")] == [line] * bool(who)
 
 
+def test_lyrics_are_said_or_found_in_the_list_of_the_folder(
+    run_cli, repository, recording, tmp_path, says_one_sentence
+):
+    path, words = recording(0.2, "part.wav"), tmp_path / "words.txt"
+    words.write_text("from a file")
+    path.with_name("metadata.csv").write_text('file_name,artist,lyrics\nother.wav,,no\npart.wav,Bo,"from the list"\n')
+    for said, heard in (((), "from the list"), (("--lyrics", "from the line"), "from the line")):
+        out = tmp_path / heard
+        done = run_cli("align", repository, path, *said, "--out", out, "--format", "lrc")
+        assert done.code == 0, done.err
+        assert heard in (out / "part.lrc").read_text(encoding="utf-8")
+    both = ("--lyrics", "la", "--lyrics-file", words, "--out", tmp_path / "both")
+    says_one_sentence(run_cli("align", repository, path, *both), "--lyrics and --lyrics-file are both given")
+    path.with_name("metadata.csv").write_text("file_name;lyrics\npart.wav;la;la\n")
+    says_one_sentence(run_cli("align", repository, path, "--out", tmp_path / "bad"), "metadata.csv, line 2")
+
+
 def test_the_place_in_the_song_decides_which_lyrics_are_read(run_cli, repository, recording, tmp_path):
     path, words = recording(0.1, "part.wav"), tmp_path / "words.txt"
     words.write_text("\n".join(f"line {number:02d}" for number in range(30)), encoding="utf-8")

@@ -140,6 +140,14 @@ def test_a_replica_sings_and_has_no_queue(tmp_path):
     thread.join()
 
 
+def test_a_key_that_no_replica_would_take_is_refused_before_any_starts(monkeypatch, tmp_path):
+    pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
+    app = runpy.run_path(str(ROOT / "examples/serve/ray_replicas.py"))["app"]
+    monkeypatch.setenv("JUKEBOX_HF_API_KEY", "short")
+    with pytest.raises(ValueError, match="API key must be 8 to 200 letters"):
+        app({"model": "tiny", "jobs": str(tmp_path)})
+
+
 RAY = """
 import json, socket, sys, urllib.request
 import ray

@@ -41,3 +41,9 @@ def test_probes_of_a_small_corpus_end_in_a_table_and_a_picture(script, tmp_path,
     assert set(rows[0]) == {"what", "layer 0", "layer 1", "log-mel", "chance"}
     assert all(0 <= float(row["log-mel"]) <= 1 for row in rows[:2])
     assert (tmp_path / "out/accuracy.png").stat().st_size > 2000
+
+
+def test_what_cannot_be_probed_says_why(script):
+    assert script["reason_against"](["rock"] * 3).startswith("all 3 songs are rock; add")
+    assert script["reason_against"](["rock", "rock", "folk"]).startswith("one song alone is folk, and a fold needs")
+    assert script["reason_against"](["rock", "folk"] * 2) == ""

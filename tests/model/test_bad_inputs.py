@@ -39,6 +39,14 @@ def test_a_missing_input_and_an_unwanted_one_are_refused_by_name(name, flavour_,
         _refused(lambda: prior.condition(**_conditions(too_much)), sentence)
 
 
+def test_all_missing_inputs_are_named_at_once(tiny_prior, inputs_for):
+    prior = tiny_prior("prefix")
+    inputs = inputs_for(prior.config)
+    missing = [name for name in ("artist_ids", "genre_ids", "timing", "lyric_ids") if name in inputs]
+    sentence = f"{', '.join(missing)} are missing, but this prior was built to need them; pass them"
+    _refused(lambda: prior(inputs["codes"]), sentence)
+
+
 LONG = torch.long
 WRONG_INPUTS = [
     ("bare", "codes", torch.zeros(2, 24), "codes must be a tensor of int64 (B, T), not of torch.float32; convert it"),

@@ -73,6 +73,9 @@ def align(
         ),
     ] = None,
     separate: Separate = None,
+    lyrics: Annotated[
+        str | None, typer.Option(help="Lyrics that are sung, instead of those beside the song or in a file.")
+    ] = None,
     layer: Annotated[
         int | None, typer.Option(help="Layer whose attention is read, instead of the model's alignment_layer.")
     ] = None,
@@ -95,6 +98,10 @@ def align(
     from jukebox_hf.recognition.separation import separation_words
 
     require(out != "", "--out is empty; name the folder to write into")
+    require(
+        lyrics is None or options["lyrics_file"] is None, "--lyrics and --lyrics-file are both given; leave one out"
+    )
+    options["lyrics"] = lyrics
     words = None if separate is None else separation_words(separate)
     if ctc is not None:
         refused = [name for name in _OF_PRIORS if options[name] not in (None, "")]
@@ -148,7 +155,8 @@ def _aligned_by_ctc(
     from jukebox_hf.recognition.ctc_recognizer import CTCRecognizer
 
     file = options["lyrics_file"]
-    song = known_recording(path, _said(options), "" if file is None else str(file))
+    where = str(file) if file is not None else "" if options["lyrics"] is None else "--lyrics"
+    song = known_recording(path, _said(options), where)
     targets = plan_files(path, out, formats, options["force"])
     check_listed_recording(targets, song.path, options["force"])
     device = the_device(options["device"] or "auto")
@@ -209,7 +217,8 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     from jukebox_hf.app.runs.lyric_files import read_lyrics
 
     words = {name: options[name] for name in _ALIGNED_WORDS if name in options and name != "lyrics_file"}
-    read_request(words, COMMAND_LINE)  # refuses what is no such word, before a model is opened
-    file = options["lyrics_file"]
-    cure = "write the lyrics that are sung into it"
-    return {"lyrics": None if file is None else read_lyrics(file, cure=cure)["lyrics"], **words}
+    file, lyrics = options["lyrics_file"], options.get("lyrics")
+    read_request(words | {"lyrics": lyrics}, COMMAND_LINE)  # refuses what is no such word, before a model is opened
+    if file is not None:
+        lyrics = read_lyrics(file, cure="write the lyrics that are sung into it")["lyrics"]
+    return {"lyrics": lyrics, **words}

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from jukebox_hf.app.alignment_formats import AlignedSong, write_aligned
+from jukebox_hf.app.known_recordings import lyrics_beside
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
 from jukebox_hf.app.runs.planned_songs import open_model, open_processor
-from jukebox_hf.app.runs.requests import read_lyric_file
 from jukebox_hf.app.runs.song_folder import check_folder, load_codes
 from jukebox_hf.app.runs.song_making import decoded
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest, read_request, without_replaced
@@ -93,7 +93,7 @@ def know_song(
     Args:
         path: of codes, of a side-car, or of audio.
         model: its VQ-VAE encodes.
-        said: words that win over the side-car's; a recording's lyrics may also lie beside it in a .txt file.
+        said: words that win over the side-car's, or over those that `lyrics_beside` finds.
         separate: a program that takes the singing out of a recording, as `separation_words` gives it.
         out: the folder in which it may work.
 
@@ -117,11 +117,14 @@ def know_song(
         check_vqvae(state, model, codes)
         recording = recording or _audio_beside(codes)
     else:
-        text = path.with_suffix(".txt")
-        words = {"lyrics": read_lyric_file(text)} if text.is_file() else {}
+        words = {} if said.get("lyrics") is not None else lyrics_beside(path)[0]
     said = {name: value for name, value in said.items() if value is not None}
     words = {name: value for name, value in without_replaced(words, said).items() if value is not None} | said
-    require(bool(words.get("lyrics", "").strip()), f"{path} comes without lyrics; give them with --lyrics-file")
+    require(
+        bool(words.get("lyrics", "").strip()),
+        f"{path} comes without lyrics; give them with --lyrics-file, in {path.stem}.txt beside it, or in the "
+        f"metadata.csv of its folder",
+    )
     if state is None:
         state = _encoded(_sound(recording, model.config.sampling_rate, separate, out), recording, model)
     return KnownSong(path, state, recording, words, read_request(request or {}))

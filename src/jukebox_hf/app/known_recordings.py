@@ -12,6 +12,8 @@ from typing import Any
 from jukebox_hf.app.runs.lyric_files import read_lyrics
 from jukebox_hf.app.runs.song_making import read_sidecar
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS
+from jukebox_hf.data.song_lists import read_song_list
+from jukebox_hf.data.song_tables import SONG_LISTS
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.rendering.player import AUDIO_TYPES
@@ -51,20 +53,36 @@ def known_recording(path: Path, said: Mapping[str, Any], where: str = "") -> Kno
     """
     recording, sidecar = _files_of(path)
     words: dict[str, Any] = {}
-    text = recording.with_suffix(".txt")
     if sidecar is not None:
         request = read_sidecar(sidecar)["request"]
         words = {name: request[name] for name in (*SONG_WORDS_OF_REQUESTS, "title") if request.get(name) is not None}
         where = where or str(sidecar)
-    elif text.is_file() and said.get("lyrics") is None:
-        words, where = dict(read_lyrics(text)), str(text)
+    elif said.get("lyrics") is None:
+        words, where = lyrics_beside(recording)
     words |= {name: value for name, value in said.items() if value is not None}
     lyrics = words.get("lyrics") or ""
     require(
         isinstance(lyrics, str) and lyrics.strip() != "",
-        f"{path} comes without lyrics; give them with --lyrics-file, or in {text.name} beside it",
+        f"{path} comes without lyrics; give them with --lyrics-file, in {recording.stem}.txt beside it, or in the "
+        f"metadata.csv of its folder",
     )
     return KnownRecording(recording, words, where or "the lyrics")
+
+
+def lyrics_beside(recording: Path) -> tuple[dict[str, Any], str]:
+    """The lyrics of a recording in NAME.txt beside it, or in the list of its folder; and the file that has them.
+
+    Raises:
+        ValueError: lyrics, or a list, that cannot be read; in one sentence.
+    """
+    text = recording.with_suffix(".txt")
+    if text.is_file():
+        return dict(read_lyrics(text)), str(text)
+    for listed in (one for name in SONG_LISTS if (one := recording.with_name(name)).is_file()):
+        for row in read_song_list(listed):
+            if row.cells.get("file_name") == recording.name and row.cells.get("lyrics"):
+                return {"lyrics": row.cells["lyrics"]}, f"{listed}, line {row.line}"
+    return {}, ""
 
 
 def _files_of(path: Path) -> tuple[Path, Path | None]:

@@ -221,7 +221,11 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     is_folder = path.is_dir() and not codes.is_file()
     require(not is_folder, f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
-    require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes")
+    require(
+        codes.is_file(),
+        f"{path} has no {codes.name} beside it; give the file of codes, or go on from a recording by "
+        f"jukebox-hf generate --prompt {path}",
+    )
     return codes, _request_in(sidecar)
 
 

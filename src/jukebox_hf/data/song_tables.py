@@ -43,7 +43,7 @@ _OTHER_SOUND = (
     *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
 )
 _TIMED_SUFFIXES = (".lrc", ".srt", ".vtt", ".json")
-_SONG_LISTS = ("metadata.csv", "metadata.jsonl")
+SONG_LISTS = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -121,7 +121,7 @@ def check_song_source(source: object) -> str | PathLike[str]:
     )
     require(str(source) != "", f"source='' names nothing; give {_LAYOUT} ('.' for this folder)")
     path = Path(source)
-    if path.name in _SONG_LISTS and path.is_file():
+    if path.name in SONG_LISTS and path.is_file():
         return path.parent
     is_arrow = path.suffix == ".arrow" or ((path / "dataset_info.json").is_file() and any(path.rglob("*.arrow")))
     require(
@@ -134,7 +134,7 @@ def check_song_source(source: object) -> str | PathLike[str]:
 
 def _own_folder(folder: Path, split: str | None) -> Path | None:
     """The folder of the wanted split, where all songs of `folder` lie in folders of splits; None where they do not."""
-    if split is None or not folder.is_dir() or any((folder / name).is_file() for name in _SONG_LISTS):
+    if split is None or not folder.is_dir() or any((folder / name).is_file() for name in SONG_LISTS):
         return None
     kinds = (*SUFFIXES, *_OTHER_SOUND, ".csv", ".jsonl")
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in kinds)
@@ -179,7 +179,7 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
     folder = Path(source)
     if not folder.is_dir() or any(parquet_files(folder)):
         return None
-    lists = [folder / name for name in _SONG_LISTS if (folder / name).is_file()]
+    lists = [folder / name for name in SONG_LISTS if (folder / name).is_file()]
     require(len(lists) <= 1, f"{folder} holds metadata.csv and metadata.jsonl; keep the one that is right")
     if lists:
         return lists[0]
@@ -189,11 +189,11 @@ def metadata_of(source: str | PathLike[str]) -> Path | None:
         f"{folder} holds {other.name if other else ''}, but songs are listed in metadata.csv or metadata.jsonl; save "
         f"it as one of these",
     )
-    inner = next((path for name in _SONG_LISTS for path in folder.rglob(name) if not _is_hidden(path, folder)), None)
+    inner = next((path for name in SONG_LISTS for path in folder.rglob(name) if not _is_hidden(path, folder)), None)
     require(
         inner is None,
         f"{folder} has no list, but holds {inner}, which lists the songs of its own folder; open that, or list all "
-        f"songs in {folder / _SONG_LISTS[0]}",
+        f"songs in {folder / SONG_LISTS[0]}",
     )
     return folder
 

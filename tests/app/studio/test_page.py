@@ -19,6 +19,7 @@ import gradio_client
 
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.studio import views
+from jukebox_hf.app.studio.job import News
 from jukebox_hf.app.studio.launch import PageAddress, opened_page
 from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
@@ -61,8 +62,9 @@ def set_number(browser, element, value):
 
 def wait_for_takes(browser, count):
     ended = "document.querySelector('#status [role=alert]')?.textContent"
-    there = f"document.querySelectorAll('#tree [data-take]').length === {count}"
-    assert browser.wait_for(f"{there} || {ended}", 60) is True  # else what the page says
+    all_there = f"document.querySelectorAll('#tree [data-take]').length === {count}"
+    there = f"{all_there} && !document.querySelector('#status progress')"
+    assert browser.wait_for(f"{there} || {ended}", 180) is True  # else what the page says
 
 
 def tab(browser, name):
@@ -304,3 +306,25 @@ def test_refining_plays_while_it_is_written(browser, folder, repository):
         wait_for_takes(browser, 2)
         assert any("stream" in request for request in browser.requests())
         assert browser.wait_for("document.querySelector('#desk .about').textContent.includes('finest level')", 120)
+
+
+def test_a_page_that_is_opened_again_shows_what_is_being_written_and_how_to_stop_it(browser, folder, repository):
+    with studio_at(folder, repository) as url:
+        client = gradio_client.Client(url, verbose=False)
+        client.predict("", None, None, 2.0, "7", 1, None, 1, api_name="/sketch")
+        refining = client.submit(take=1, api_name="/upsample")  # as another page, or one that was closed, asked for it
+        browser.visit(url)
+        browser.wait_for("document.querySelector('#tree [data-take=\"2\"]')")
+        browser.visit(url)
+        assert "Refining: " in browser.wait_for("document.querySelector('#status progress') && document.body.innerText")
+        assert browser.evaluate("document.querySelectorAll('#takes [data-take]').length") == 0  # nothing to choose yet
+        click(browser, "#stop")
+        browser.wait_for("document.querySelector('#status').innerText.startsWith('Stopped; ')")
+        browser.wait_for("document.querySelector('#go-on')?.offsetParent && document.querySelector('#takes .chosen')")
+        assert browser.evaluate("document.querySelector('#actions').offsetParent") is None  # nothing else can be done
+        assert refining.exception() is not None
+
+
+def test_a_bar_says_that_nothing_is_written_yet():
+    assert "Sketching: getting ready" in views.status_html("Sketching", News(None, 0.0, None))
+    assert "Sketching: level 2, 10%" in views.status_html("Sketching", News(2, 0.1, None))

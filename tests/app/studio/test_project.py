@@ -165,9 +165,9 @@ def test_the_command_prints_the_tree_as_it_grew(run_cli, folder):
     assert done.code == 0
     assert done.out.splitlines() == [
         "3 takes by tiny, 1 of them done",
-        "|- 1 generate, 4 s, level 1, seed 3, 'row row' *",
+        "|- 1 sketch, 4 s, level 1, seed 3, 'row row' *",
         "|  `- 3 continue, writing, seed 3, 'row row'",
-        "`- 2 generate, failed, seed 4, 'row row', the disk is full",
+        "`- 2 sketch, failed, seed 4, 'row row', the disk is full",
     ]
     assert json.loads(run_cli("tree", folder, "--json").out)["nodes"][2]["parent"] == 1
 

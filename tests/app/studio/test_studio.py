@@ -67,6 +67,13 @@ def test_a_take_is_written_from_a_recording_that_the_project_keeps(studio, words
     assert studio.told(1)["given_seconds"] > 0.09
 
 
+def test_a_recording_as_long_as_the_song_is_refused_since_nothing_would_be_sung(studio, words, recording):
+    path = recording(0.3)
+    with pytest.raises(ValueError, match=r"the recording has 0\.3 s, and seconds=0\.3 counts it in.* ask for more"):
+        studio.sketch(words | {"prompt": str(path), "seconds": 0.3})
+    assert studio.project.tree.nodes == ()
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jukebox_hf import JukeboxModel
 from jukebox_hf.model.checks.json_files import parse_json, read_json
+from jukebox_hf.model.files import checkpoint_files
+from jukebox_hf.model.files.checkpoint_files import read_root_config
 from jukebox_hf.model.files.safetensors_files import StoredTensor, check_safetensors
 from jukebox_hf.model.songs.song_state import SongState
 
@@ -248,3 +251,22 @@ def test_a_safetensors_file_is_one_whatever_its_headers_length_looks_like(mark, 
     header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(length)
     file.write_bytes(struct.pack("<Q", length) + header + b"\0")
     assert check_safetensors(file).tensors == {"w": StoredTensor("U8", (1,))}
+
+
+@pytest.mark.parametrize("read", [read_root_config, JukeboxModel.from_pretrained])
+def test_a_mistyped_folder_is_refused_at_once_with_a_close_name(read, tmp_path, monkeypatch):
+    for name in ("my-jukebox", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    find = checkpoint_files.cached_file
+
+    def find_here(*names, **said):
+        assert said["local_files_only"], "the Hub was asked"
+        return find(*names, **said)
+
+    monkeypatch.setattr(checkpoint_files, "cached_file", find_here)
+    with pytest.raises(FileNotFoundError, match=r"my-jukebos is no folder here, .*; did you mean my-jukebox"):
+        read("my-jukebos")
+    with pytest.raises(FileNotFoundError, match=r"quite-different is no folder here, .* its owner"):
+        read("quite-different")

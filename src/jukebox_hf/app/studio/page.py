@@ -13,7 +13,6 @@ import gradio as gr
 import numpy as np
 
 from jukebox_hf.app.output import USER_ERRORS, sentence_of
-from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.studio import views
 from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
 from jukebox_hf.app.studio.job import PageJob, StoppedError
@@ -21,8 +20,20 @@ from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOW
 from jukebox_hf.app.studio.project import Node
 from jukebox_hf.app.studio.studio import Studio
 
-ONE_AT_A_TIME = {"concurrency_id": "songs", "concurrency_limit": 1, "api_visibility": "private"}
+ONE_AT_A_TIME = {
+    "concurrency_id": "songs",
+    "concurrency_limit": 1,
+    "api_visibility": "private",
+    "show_progress": "hidden",
+}
 AT_ONCE = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+_DOING = {
+    "generate": "Sketching",
+    "continue": "Continuing",
+    "cut": "Cutting",
+    "repaint": "Repainting",
+    "upsample": "Refining",
+}
 _TICK = 0.3  # seconds between two looks at a song that is being written
 _HELP = {  # what a page can do: the command line's own words tell of commands and of numbers by level
     "lyrics": "All lyrics of the song, line by line.",
@@ -60,17 +71,29 @@ class _Page:
             with gr.Column(scale=2, min_width=300):
                 self._form()
             with gr.Column(scale=4, min_width=300):
-                self.status = gr.HTML("", elem_id="status", js_on_load=SHOWING)
-                self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                self._now()
                 gr.Markdown("## Takes")
-                self.takes = gr.HTML("", elem_id="takes", js_on_load=CHOOSING)
+                self.takes = gr.HTML("", elem_id="takes", js_on_load=CHOOSING, padding=False)
                 gr.Markdown("## The chosen take")
-                self.desk = gr.HTML("", elem_id="desk", js_on_load=DESK)
-                self._actions()
+                self.desk = gr.HTML("", elem_id="desk", js_on_load=DESK, padding=False)
+                self.go_on = gr.Button("Go on with this take", visible=False, elem_id="go-on")
+                with gr.Column(visible="hidden") as self.actions:
+                    self._actions()
                 gr.Markdown("## Tree")
-                self.tree = gr.HTML("", elem_id="tree", js_on_load=CHOOSING)
+                self.tree = gr.HTML("", elem_id="tree", js_on_load=CHOOSING, padding=False)
         self._wire(page)
         add_endpoints(studio, self.words, self.count)
+
+    def _now(self) -> None:
+        """What goes on, in sight wherever somebody has scrolled to: how far a song is, how to stop it, its sound."""
+        with gr.Column(elem_id="now"):
+            with gr.Row(equal_height=False):
+                self.status = gr.HTML("", elem_id="status", js_on_load=SHOWING, padding=False, scale=4)
+                self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", scale=0, min_width=90)
+            self.live = gr.Audio(
+                streaming=True, autoplay=True, label="While it is written", interactive=False, buttons=[],
+                visible=shutil.which("ffmpeg") is not None, elem_id="live",
+            )  # fmt: skip
 
     def _form(self) -> None:
         """The words of a song."""
@@ -91,9 +114,9 @@ class _Page:
         )
         with gr.Accordion("Begin with a recording", open=False):
             self.words["prompt"] = gr.Audio(
-                sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="prompt"
+                sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="prompt"
             )
-            gr.Markdown(SONG_OPTIONS["prompt"].help + " Seconds counts it in.")
+            gr.Markdown("The song goes on from its end; *Seconds* counts it in.")
         self.sketch = gr.Button("Sketch takes", variant="primary", elem_id="sketch")
 
     def _names(self, name: str, kind: str) -> gr.Dropdown:
@@ -116,10 +139,6 @@ class _Page:
             with gr.Tab("Refine"):
                 gr.Markdown("Write the finer levels of this take. It plays while it is written.")
                 self.upsample = gr.Button("Refine this take", elem_id="upsample")
-                self.live = gr.Audio(
-                    streaming=True, autoplay=True, label="While it is written", interactive=False,
-                    visible=shutil.which("ffmpeg") is not None, elem_id="live",
-                )  # fmt: skip
             with gr.Tab("Continue"):
                 gr.Markdown("Go on from its end, with the words at the side.")
                 with gr.Row():
@@ -140,11 +159,10 @@ class _Page:
             with gr.Tab("Export"):
                 gr.Markdown("Audio and codes are above. Here: LRC, subtitles, and a karaoke page.")
                 self.export = gr.Button("Time the words", elem_id="export")
-                self.exported = gr.HTML("", elem_id="exported", js_on_load=SHOWING)
-        self.go_on = gr.Button("Go on with this take", visible=False, elem_id="go-on")
+                self.exported = gr.HTML("", elem_id="exported", js_on_load=SHOWING, padding=False)
 
     def _wire(self, page: gr.Blocks) -> None:
-        seen = [self.status, self.takes, self.desk, self.tree, self.shown, self.stop, self.go_on]
+        seen = [self.status, self.takes, self.desk, self.tree, self.shown, self.stop, self.go_on, self.actions]
         form = list(self.words.values())
         studio = self.studio
 
@@ -156,20 +174,22 @@ class _Page:
             return {name: value for name, value in said.items() if name not in left_out}
 
         def show_sketch(shown: list[int], count: int, *values: Any) -> Iterator[list[Any]]:
-            yield from self._follow(lambda: studio.sketch(words(values), int(count)), "Sketching", shown)
+            yield from self._follow(lambda: studio.sketch(words(values), int(count)), _DOING["generate"], shown)
 
         def show_continue(shown: list[int], more: float, count: int, *values: Any) -> Iterator[list[Any]]:
             said = words(values, "seconds", "prompt")
-            yield from self._follow(lambda: studio.continue_take(chosen(), said, more, int(count)), "Continuing", shown)
+            yield from self._follow(
+                lambda: studio.continue_take(chosen(), said, more, int(count)), _DOING["continue"], shown
+            )
 
         def show_cut(shown: list[int], second: float) -> Iterator[list[Any]]:
-            yield from self._follow(lambda: studio.cut(chosen(), second), "Cutting", shown)
+            yield from self._follow(lambda: studio.cut(chosen(), second), _DOING["cut"], shown)
 
         def show_repaint(shown: list[int], begin: float, end: float, tries: int) -> Iterator[list[Any]]:
-            yield from self._follow(lambda: studio.repaint(chosen(), begin, end, int(tries)), "Repainting", shown)
+            yield from self._follow(lambda: studio.repaint(chosen(), begin, end, int(tries)), _DOING["repaint"], shown)
 
         def show_upsample(shown: list[int]) -> Iterator[list[Any]]:
-            yield from self._heard(lambda: studio.upsample(chosen()), "Refining", shown)
+            yield from self._heard(lambda: studio.upsample(chosen()), _DOING["upsample"], shown)
 
         def show_go_on(shown: list[int]) -> Iterator[list[Any]]:
             yield from self._heard(lambda: studio.go_on(chosen()), "Going on", shown)
@@ -183,13 +203,22 @@ class _Page:
         self.go_on.click(show_go_on, [self.shown], [*seen, self.live], **ONE_AT_A_TIME)
         self.export.click(self._export, None, [self.status, self.exported], **ONE_AT_A_TIME)
         self.stop.click(self._stop, None, None, **AT_ONCE)
-        refilled = [self.words["lyrics"], self.words["artist"], self.words["genre"], self.keep, self.exported]
+        refilled = [
+            self.words["lyrics"],
+            self.words["artist"],
+            self.words["genre"],
+            self.keep,
+            self.exported,
+            self.live,
+        ]
         for drawn in (self.takes, self.tree):
             drawn.choose(self._choose, None, [*seen, *refilled], **AT_ONCE)
         self.desk.stretch(self._mark, None, [self.begin, self.end], **AT_ONCE)
         for number in (self.begin, self.end):
             number.change(None, [self.begin, self.end], None, js=DRAW_STRETCH)
-        page.load(self._arrive, None, [*seen, *refilled], **AT_ONCE)
+        page.load(self._arrive, None, [*seen, *refilled], **AT_ONCE).then(
+            self._rejoin, self.shown, seen, api_visibility="private", show_progress="hidden", concurrency_limit=None
+        )
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -199,7 +228,7 @@ class _Page:
             node = self.studio.project.tree.node(event.take)
             self.studio.project.choose(node.id)
         except USER_ERRORS as error:
-            return [views.status_html(sentence_of(error), is_error=True), *[gr.skip()] * 11]
+            return [views.status_html(sentence_of(error), is_error=True), *[gr.skip()] * 13]
         return [*self._seen("", list(node.together)), *self._refilled(node)]
 
     def _mark(self, event: gr.EventData) -> tuple[float, float]:
@@ -211,11 +240,25 @@ class _Page:
         tree = self.studio.project.tree
         last = tree.node(tree.chosen) if tree.chosen else (tree.nodes[-1] if tree.nodes else None)
         shown = list(last.together) if last else []
-        return [*self._seen("", shown), *(self._refilled(last) if tree.chosen else [gr.skip()] * 5)]
+        return [*self._seen("", shown), *(self._refilled(last) if tree.chosen else [gr.skip()] * 6)]
 
     def _refilled(self, node: Node) -> list[Any]:
         request = node.request
-        return [request.get("lyrics", ""), request.get("artist"), request.get("genre"), node.seconds or 1.0, ""]
+        sound = gr.skip() if self._job() else None  # of a song that was written before
+        return [request.get("lyrics", ""), request.get("artist"), request.get("genre"), node.seconds or 1.0, "", sound]
+
+    def _job(self) -> PageJob | None:
+        """What is being written."""
+        job = self.studio.job
+        return None if job is None or job.is_over() else job
+
+    def _rejoin(self, shown: list[int]) -> Iterator[list[Any]]:
+        """A page that was opened while a song is written shows how far it is too."""
+        job = self._job()
+        if job is None or not job.takes:
+            yield [gr.skip()] * 8
+        else:
+            yield from self._follow(lambda: job, _DOING[self.studio.project.tree.node(job.takes[0]).kind], shown)
 
     def _follow(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
         """Start a job and show how far it is until it ends; new takes appear as soon as each is there."""
@@ -237,17 +280,18 @@ class _Page:
                 is_over = job.is_over(_TICK)
                 shown = self._still_there(job.takes) or shown
                 now = views.takes_html(self.studio.project, shown, self.studio.project.tree.chosen)
-                takes = gr.skip() if now == takes_before else now
-                takes_before = now
+                is_new, takes_before = now != takes_before, now
+                takes, tree = (now, views.tree_html(self.studio.project.tree)) if is_new else (gr.skip(), gr.skip())
                 status = views.status_html(word, job.progress.news)
-                yield [status, takes, gr.skip(), gr.skip(), shown, gr.update(visible=True), gr.skip()], job
+                yield [status, takes, gr.skip(), tree, shown, gr.update(visible=True), gr.skip(), gr.skip()], job
             made = job.result()
             if len(made) == 1:
                 self.studio.project.choose(made[0])
             yield self._seen(_done_in_words(made), shown), job
         except StoppedError as error:
             self._choose_first(shown)
-            yield self._seen(sentence_of(error), shown), None
+            said = sentence_of(error)
+            yield self._seen(f"{said[0].upper()}{said[1:]}.", shown), None
         except USER_ERRORS as error:
             yield self._seen(sentence_of(error), self._still_there(shown), is_error=True), None
 
@@ -277,6 +321,7 @@ class _Page:
             shown,
             gr.update(visible=False),
             gr.update(visible=is_left),
+            gr.update(visible=True if told is not None else "hidden"),  # nothing can be done with what is not there
         ]
 
     def _export(self) -> tuple[str, str]:
@@ -314,4 +359,6 @@ def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
 
 
 def _done_in_words(made: list[int]) -> str:
-    return f"Take {made[0]} is there." if len(made) == 1 else f"Takes {made[0]} to {made[-1]} are there; choose one."
+    if len(made) == 1:
+        return f"Take {made[0]} is there."
+    return f"Takes {made[0]} {'and' if len(made) == 2 else 'to'} {made[-1]} are there; choose one."

@@ -6,7 +6,9 @@ Nothing of a project stands in them. The script says with `trigger` what was cli
 PAGE_STYLE = """
 :root { --warm: #b45309; --lit: #ffd9a0; }
 .dark { --warm: #ffb454; --lit: #7a4a10; }
-.gradio-container { max-width: 76rem !important; margin: 0 auto; }
+.gradio-container { width: 100%; max-width: 76rem !important; margin: 0 auto; overflow: clip !important; }
+#now { position: sticky; top: 0; z-index: 20; background: var(--body-background-fill); padding: .3rem 0; }
+#now:not(:has(.said, audio)), #live:not(:has(audio)) { display: none; }
 footer { display: none !important; }
 #actions button[role=tab][aria-selected=true] { color: var(--warm); }
 #head h1 { margin: 0; font-size: 1.35rem; }
@@ -56,7 +58,11 @@ footer { display: none !important; }
 .said { margin: .2rem 0; }
 .said.error { color: #b91c1c; font-weight: 600; }
 .dark .said.error { color: #fca5a5; }
-.studio progress { width: 100%; height: .8rem; accent-color: var(--warm); }
+.studio progress { appearance: none; width: 100%; height: .5rem; border: 0; border-radius: 4px; overflow: hidden;
+  background: var(--border-color-primary); }
+.studio progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.studio progress::-webkit-progress-value { background: var(--warm); }
+.studio progress::-moz-progress-bar { background: var(--warm); }
 @media (max-width: 640px) {
   .gradio-container { padding: .4rem !important; }
   .wave.big { height: 5rem; }
@@ -74,7 +80,8 @@ element.addEventListener('click', event => {
   trigger('choose', { take: Number(pressed) });
 });
 element.addEventListener('play', event => {
-  for (const other of document.querySelectorAll('.studio audio')) if (other !== event.target) other.pause();
+  const others = document.querySelectorAll('.studio audio, #live audio');
+  for (const other of others) if (other !== event.target) other.pause();
 }, true);
 watch('value', () => {
   if (pressed === null || (document.activeElement && document.activeElement !== document.body)) return;
@@ -147,10 +154,11 @@ function light() {
 function follow() { light(); const audio = part('audio'); if (audio && !audio.paused) requestAnimationFrame(follow); }
 for (const name of ['timeupdate', 'seeked']) element.addEventListener(name, light, true);
 element.addEventListener('play', event => {
-  for (const other of document.querySelectorAll('.studio audio')) if (other !== event.target) other.pause();
+  const others = document.querySelectorAll('.studio audio, #live audio');
+  for (const other of others) if (other !== event.target) other.pause();
   follow();
 }, true);
-watch('value', () => { stretch = null; });
+watch('value', () => requestAnimationFrame(draw));  // the numbers still say it
 """
 
 # Numbers that are typed are drawn over the waveform.

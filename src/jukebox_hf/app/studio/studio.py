@@ -28,6 +28,7 @@ from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.runs.song_runs import SongsFailedError, run_songs
 from jukebox_hf.app.studio.job import JobProgress, PageJob, StoppedError
 from jukebox_hf.app.studio.project import RECORDINGS_FOLDER, SONGS_FOLDER, TIMED_FOLDER, Node, Project
+from jukebox_hf.data.recordings import read_header
 from jukebox_hf.model.alignment.alignment import choose_head
 from jukebox_hf.model.alignment.batch_alignment import lyric_level
 from jukebox_hf.model.checks.json_files import read_json
@@ -120,7 +121,7 @@ class Studio:
         said = {"kind": "generate", **self._model, "levels": str(self.top), **_said(words)}
         self._check_seconds(said.get("seconds", default_seconds(self.config)))
         if said.get("prompt"):
-            self._check_recording(Path(said["prompt"]))
+            self._check_recording(Path(said["prompt"]), said.get("seconds", default_seconds(self.config)))
         return self._start(None, "generate", said, takes)
 
     def continue_take(self, number: int, words: Mapping[str, Any], seconds: float, takes: int = 1) -> PageJob:
@@ -348,11 +349,17 @@ class Studio:
         most = self.limits.takes
         require(is_integer(takes) and 1 <= takes <= most, f"takes={takes!r} must be a whole number from 1 to {most}")
 
-    def _check_recording(self, path: Path) -> None:
+    def _check_recording(self, path: Path, seconds: Any) -> None:
         check_recording(str(path))
         most = self.limits.megabytes
         require(
             path.stat().st_size <= most * 2**20, f"{path.name} has over the {most} MB that this studio allows; cut it"
+        )
+        recorded = read_header(path, path.name).seconds
+        require(
+            not is_number(seconds) or recorded < seconds,
+            f"the recording has {recorded:.4g} s, and seconds={seconds:g} counts it in, so nothing would be sung; "
+            f"ask for more seconds, or cut the recording",
         )
 
 

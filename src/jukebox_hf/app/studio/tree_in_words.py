@@ -38,10 +38,12 @@ def take_in_words(tree: Tree, take: Node) -> str:
 
 
 def how_made(take: Node) -> str:
-    """How a take came to be, in a word or a few."""
+    """How a take came to be, in the words of the page."""
     request = take.request
     if take.kind == "repaint":
         return f"repaint {request.get('from_second', 0):g}-{request.get('to_second', 0):g} s"
     if take.kind == "cut":
         return f"cut to {request.get('seconds', 0):.4g} s"
-    return take.kind
+    if take.kind == "generate":
+        return "sketch after a recording" if request.get("prompt") else "sketch"
+    return "refine" if take.kind == "upsample" else take.kind

@@ -19,8 +19,10 @@ from jukebox_hf.app.studio.job import News
 from jukebox_hf.app.studio.project import Node, Project, Tree
 from jukebox_hf.app.studio.tree_in_words import how_made
 
+_NO_TREE = '<p class="hint">All takes will stand here, each below the one that it came from.</p>'
 _WAVE_COLUMNS = 240  # of a drawn waveform
-_LEVEL_NAMES = {0: "finest level"}
+_TIMED_NAMES = {".lrc": "LRC", ".words.lrc": "LRC by word", ".srt": "SRT", ".vtt": "WebVTT", ".alignment.json": "JSON",
+                ".html": "Karaoke page"}  # fmt: skip
 
 
 def url_of(path: Path) -> str:
@@ -40,12 +42,13 @@ def takes_html(project: Project, numbers: Sequence[int], chosen: int | None) -> 
 def _card(project: Project, node: Node, is_chosen: bool) -> str:
     name, seed = f"Take {node.id}", node.request.get("seed")
     head = f"<h3>{name}</h3><p>{escaped(how_made(node))} · seed {escaped(seed)}</p>"
+    opened = f'<section class="card{" chosen" * is_chosen}" aria-label="{name}">{head}'
     if node.state != "done":
-        body = f'{head}<p class="state">{_state(node)}</p>{_pick(node)}'
-        return f'<section class="card" aria-label="{name}">{body}</section>'
+        pick = "" if node.state == "writing" else _pick(node, is_chosen)
+        return f'{opened}<p class="state">{_state(node)}</p>{pick}</section>'
     audio = project.folder / node.audio
     return (
-        f'<section class="card{" chosen" * is_chosen}" aria-label="{name}">{head}{_wave(audio)}'
+        f"{opened}{_wave(audio)}"
         f'<audio controls preload="metadata" aria-label="{name}" src="{url_of(audio)}"></audio>'
         f"{_pick(node, is_chosen)}</section>"
     )
@@ -64,7 +67,14 @@ def desk_html(project: Project, node: Node | None, told: Mapping[str, Any] | Non
     if node.state != "done" or told is None:
         return f'<p class="hint">Take {node.id} is {_state(node)}.</p>'
     audio = project.folder / node.audio
-    level = _LEVEL_NAMES.get(node.level, f"level {node.level}")
+    top = max(one.level for one in project.tree.nodes if one.level is not None)  # every song begins as a sketch
+    level = (
+        "finest level"
+        if node.level == 0
+        else f"level {node.level}, top"
+        if node.level == top
+        else f"level {node.level}"
+    )
     return (
         f'<p class="about"><strong>Take {node.id}</strong> · {escaped(how_made(node))} · {node.seconds:.4g} s'
         f" · {level}</p>"
@@ -93,7 +103,7 @@ def _words(told: Mapping[str, Any]) -> str:
 
 
 def _files(project: Project, node: Node) -> str:
-    kinds = {".wav": "Audio", ".codes.safetensors": "Codes", ".json": "Side-car", ".png": "Picture"}
+    kinds = {".wav": "Audio", ".codes.safetensors": "Codes", ".json": "Details", ".png": "Picture"}
     links = " ".join(
         f'<a href="{url_of(project.song(node, suffix))}" download>{name}</a>' for suffix, name in kinds.items()
     )
@@ -102,13 +112,14 @@ def _files(project: Project, node: Node) -> str:
 
 def links_html(paths: Sequence[Path]) -> str:
     """Files to download."""
-    links = " ".join(f'<a href="{url_of(path)}" download>{escaped(path.name)}</a>' for path in paths)
+    names = {path: _TIMED_NAMES.get("".join(path.suffixes), path.name) for path in paths}
+    links = " ".join(f'<a href="{url_of(path)}" download>{escaped(name)}</a>' for path, name in names.items())
     return f'<p class="files">Ready: {links}</p>'
 
 
 def tree_html(tree: Tree) -> str:
     """The tree of takes, drawn: a list in a list for each branch, every take a button."""
-    return f'<nav class="tree" aria-label="Tree of takes">{_branches(tree)}</nav>' if tree.nodes else ""
+    return f'<nav class="tree" aria-label="Tree of takes">{_branches(tree)}</nav>' if tree.nodes else _NO_TREE
 
 
 def _branches(tree: Tree) -> str:
@@ -147,9 +158,9 @@ def status_html(text: str, news: News | None = None, is_error: bool = False) -> 
     left = "" if news.seconds_left is None else f", about {duration(news.seconds_left)} left"
     if news.share >= 1:
         left = ", writing the files"
-    level = "" if news.level is None else f" level {news.level},"
+    far = "getting ready" if news.level is None else f"level {news.level}, {news.share:.0%}{left}"
     return (
-        f'<p class="said" role="status">{escaped(text)}:{level} {news.share:.0%}{left}</p>'
+        f'<p class="said" role="status">{escaped(text)}: {far}</p>'
         f'<progress max="1" value="{news.share:.4f}" aria-label="{escaped(text)}"></progress>'
     )
 

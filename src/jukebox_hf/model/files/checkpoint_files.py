@@ -6,6 +6,7 @@ unpickled.
 """
 
 import copy
+import difflib
 import os
 import pickletools
 import re
@@ -406,6 +407,7 @@ def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path
         not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK),
         f"{folder} may not be read by you; change its mode or its owner",
     )
+    _check_here(name_or_path, file, subfolder, hub)
     try:
         path = cached_file(name_or_path, file, subfolder=subfolder, **hub)
     except OSError as error:
@@ -413,15 +415,44 @@ def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path
             raise
         where = "on the Hub for you" if isinstance(error.__cause__, RepositoryNotFoundError) else "in the Hub's cache"
         raise FileNotFoundError(
-            f"{name_or_path} is neither a folder here nor {where}; check the path, or the name and the connection"
+            f"{name_or_path} is neither a folder here nor {where}; "
+            f"{_close_folder(name_or_path) or 'check the path, or the name and the connection'}"
         ) from None
     if path is None:
         raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
     return Path(path)
 
 
+def _check_here(name_or_path: str, file: str, subfolder: str, hub: Mapping[str, Any]) -> None:
+    """Refuse at once a folder that is not here, where its name has no owner, as those on the Hub have.
+
+    The Hub is asked again and again where there is no network, which takes a minute or more.
+
+    Raises:
+        FileNotFoundError: in one sentence, with a close name where there is one.
+    """
+    if _has_no_owner(name_or_path) and find_quietly(name_or_path, file, subfolder, **hub) is None:
+        cure = _close_folder(name_or_path) or "check the path, or name the model with its owner"
+        raise FileNotFoundError(f"{name_or_path} is no folder here, and models on the Hub are OWNER/NAME; {cure}")
+
+
+def _has_no_owner(name_or_path: str) -> bool:
+    """Whether a name is neither here nor OWNER/NAME: then it is looked for in the Hub's cache alone."""
+    return "/" not in name_or_path and not Path(name_or_path).exists()
+
+
+def _close_folder(name_or_path: str) -> str:
+    """A question for a folder of a model whose name is close, or ""."""
+    path = Path(name_or_path)
+    here = [one.parent.name for one in path.parent.glob("*/config.json")]
+    close = difflib.get_close_matches(path.name, here, n=1, cutoff=0.75)
+    return f"did you mean {path.with_name(close[0])}?" if close else ""
+
+
 def find_quietly(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> str | None:
     """Where a file of a local folder or a Hub repository lies; None where there is none, or no network."""
+    if _has_no_owner(name_or_path):
+        hub = hub | {"local_files_only": True, "force_download": False}
     return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
 

@@ -39,9 +39,11 @@ def check_inputs(
     }
     for name in only:
         is_needed, reason = needed[name]
-        given = inputs.get(name)
-        require(not is_needed or given is not None, f"{name} is missing, but this prior was built to need it; pass it")
-        require(is_needed or given is None, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
+        is_given = inputs.get(name) is not None
+        require(is_needed or not is_given, f"{name} was given, but this prior cannot use it: {reason}; leave it out")
+    missing = [name for name in only if needed[name][0] and inputs.get(name) is None]
+    are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+    require(not missing, f"{', '.join(missing)} {are} missing, but this prior was built to need {them}; pass {them}")
     present = {name: inputs[name] for name in only if inputs.get(name) is not None}
     weights = {name: inputs[name] for name in _WEIGHED_BY if inputs.get(name) is not None}
     mixed = {_WEIGHED_BY[name] for name in weights}
