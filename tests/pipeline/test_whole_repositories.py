@@ -72,7 +72,7 @@ def test_lists_that_cannot_be_read_are_refused_and_weights_are_saved_without_the
 
 @pytest.mark.parametrize("adapter", [5, b"folder", ["folder"]])
 def test_what_is_no_name_of_an_adapter_is_refused(adapter, repository):
-    with pytest.raises(ValueError, match="^peft_model_id=.* must be a folder, a style file, or a name on the Hub"):
+    with pytest.raises(ValueError, match=r"^peft_model_id=.* must be a folder, a style file, or a name on the Hub"):
         JukeboxModel.from_pretrained(repository).load_adapter(adapter)
 
 

@@ -242,6 +242,19 @@ def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, mon
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_no_shard_can_be_written_into_is_refused_before_songs_are_encoded(tmp_path, sounds, capsys):
+    for out, sentence in (("co\udcffdes", "out holds a byte that is not UTF-8"), ("x" * 300, "out has a part of 300")):
+        assert main([str(sounds), str(tmp_path / out), "--model", "tiny"]) == 2
+        assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [sounds.name]
+
+
+def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sounds, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    assert main([str(sounds), str(tmp_path / "loop"), "--model", "tiny"]) == 2
+    assert f"{tmp_path / 'loop'} cannot be used" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("out", ["songs", "songs/codes", "."])
 def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert main([str(sounds), str(tmp_path / out), "--model", "nowhere"]) == 2

@@ -31,6 +31,7 @@ from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
@@ -246,7 +247,7 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
 def _check_apart(source: str, out: Path) -> None:
     if not Path(source).exists():
         return
-    songs, target = Path(source).resolve(), out.resolve()
+    songs, target = real_path(source), real_path(out)
     require(
         not (target.is_relative_to(songs) or songs.is_relative_to(target)),
         f"out={str(out)!r} and the songs' {source!r} lie in each other, and the next run would take the index for "

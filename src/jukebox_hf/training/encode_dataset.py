@@ -28,6 +28,7 @@ from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
+from jukebox_hf.model.checks.text_input import check_path, real_path
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
@@ -140,7 +141,8 @@ def encode_dataset(
 
 def _check_apart(songs: str, out: Path) -> None:
     """Refuse to write codes among songs: the next reader would take the shards for the songs."""
-    source, target = Path(songs).resolve(), out.resolve()
+    check_path("out", out)
+    source, target = real_path(songs), real_path(out)
     require(
         not Path(songs).exists() or not (target.is_relative_to(source) or source.is_relative_to(target)),
         f"out={str(out)!r} and the songs' {songs!r} lie in each other; name a folder beside the songs",

@@ -53,7 +53,7 @@ from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
-from jukebox_hf.model.checks.text_input import levels_in_words
+from jukebox_hf.model.checks.text_input import levels_in_words, real_path
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
@@ -142,8 +142,8 @@ class FinetuneRun:
         if folder is None or WorkFolder(self.out).is_begun:
             return
         _check_free(Path(folder))
-        real = Path(folder).resolve()
-        for what, taken in (("OUT", self.out.resolve()), ("the folder of the run", self.work.path.resolve())):
+        real = real_path(folder)
+        for what, taken in (("OUT", real_path(self.out)), ("the folder of the run", real_path(self.work.path))):
             require(
                 real != taken and taken not in real.parents and real not in taken.parents,
                 f"--keep-adapter {folder} and {what}, {taken.name}, lie one in the other; name a folder elsewhere",

@@ -43,7 +43,7 @@ class TakesPeftAdapters:
         """
         require(
             peft_model_id is None or isinstance(peft_model_id, (str, PathLike)),
-            f"peft_model_id={peft_model_id!r:.60} must be a folder, a style file, or a name on the Hub, as text or a path",
+            f"peft_model_id={peft_model_id!r:.60} must be a folder, a style file, or a name on the Hub",
         )
         hub = kwargs.get("adapter_kwargs") or {}
         if peft_model_id is not None and is_adapter(str(peft_model_id), hub):
