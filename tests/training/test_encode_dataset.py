@@ -142,6 +142,53 @@ def test_a_stopped_run_goes_on_and_ends_as_the_uninterrupted_one(sounds, vqvae, 
     assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
 
 
+def _write_another(songs, length):
+    shard = min(songs.parent.glob("codes/*.parquet")).stat()
+    soundfile.write(songs / "01.wav", np.random.default_rng(99).normal(0, 0.2, length), 1000)
+    os.utime(songs / "01.wav", ns=(shard.st_mtime_ns,) * 2 if length == 200 else (shard.st_mtime_ns + 10**9,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda songs: _write_another(songs, 307), "01.wav, which was changed since"),
+        (lambda songs: _write_another(songs, 200), "01.wav, which was changed since"),
+        (lambda songs: _list(songs, "01.wav,Ann Ash", "01.wav,Bo Bell"), "01.wav, which has other words now"),
+        (lambda songs: _list(songs, "01.wav,Ann Ash,folk,la,\n", ""), "01.wav, which is no song any more"),
+    ],
+    ids=["sound", "length", "words", "list"],
+)
+def test_codes_of_songs_that_were_changed_since_are_not_mixed_with_new_ones(
+    change, sentence, sounds, vqvae, tmp_path, monkeypatch, capsys
+):
+    encode_song, encoded = module.encode_song, []
+
+    def stopping(*args):
+        encoded.append(1)
+        if len(encoded) == 10:
+            raise KeyboardInterrupt
+        return encode_song(*args)
+
+    monkeypatch.setattr(module, "encode_song", stopping)
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae"), "--songs-per-shard", "4"]
+    assert main(words) == 130
+    monkeypatch.setattr(module, "encode_song", encode_song)
+    change(sounds)
+    assert main(words) == 2
+    shard = tmp_path / "codes" / "codes-00000.parquet"
+    assert f"{shard} holds the codes of {sentence}" in capsys.readouterr().err
+    shard.unlink()
+    assert main(words) == 0
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"), songs_per_shard=4)
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+
+
+def _list(songs, old, new):
+    text = (songs / "metadata.csv").read_text()
+    assert old in text
+    (songs / "metadata.csv").write_text(text.replace(old, new))
+
+
 def test_corrupt_songs_are_skipped_counted_and_listed(sounds, vqvae, tmp_path, capsys):
     (sounds / "08.wav").write_bytes(b"no sound")
     write_what_is_no_number(sounds / "09.wav")
