@@ -26,7 +26,7 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import Source
+from jukebox_hf.data.recordings import is_newer
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
 from jukebox_hf.model.checks.text_input import check_path, real_path
@@ -164,16 +164,12 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
             change = "is no song any more that can be read"
         elif songs[index] != song:
             change = "has other words now"
-        elif songs.header(index).num_samples(rate) != samples or _is_newer(songs.table.audio[songs.rows[index]], shard):
+        elif songs.header(index).num_samples(rate) != samples or is_newer(songs.table.audio[songs.rows[index]], shard):
             change = "was changed since"
         require(
             change is None,
             f"{shard} holds the codes of {song.name}, which {change}; remove this file, to encode its songs anew",
         )
-
-
-def _is_newer(source: Source, shard: Path) -> bool:
-    return isinstance(source, Path) and source.stat().st_mtime_ns > shard.stat().st_mtime_ns
 
 
 def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:

@@ -102,7 +102,7 @@ class FinetuneRun:
 
     def dry_run(self) -> dict[str, Any]:
         """What the run would take, measured in a few steps; nothing is written."""
-        self._check_adapter_folder()
+        self._check_places()
         found, choice = self._looked()
         self.say("a few steps of every stage are measured; that takes a minute or more")
         estimate = estimate_run(self.request, self.config, self.levels, found, choice)
@@ -111,10 +111,7 @@ class FinetuneRun:
 
     def result(self) -> dict[str, Any]:
         """The report of a finished run."""
-        is_published = self.out.exists() and self.work.is_begun
-        if not is_published:
-            _check_free(self.out)
-            self._check_adapter_folder()
+        self._check_places()
         found, choice = self._looked()
         model = JukeboxModel.from_pretrained(located(self.request.model))
         run = self.request.to_dict() | {
@@ -136,6 +133,18 @@ class FinetuneRun:
                 return done
             choice = self._same_choice(choice)
             return self._stages(found, choice, model.to(choice.device))
+
+    def _check_places(self) -> None:
+        """Refuse folders that a run cannot write into, unless it was begun there."""
+        if self.out.exists() and self.work.is_begun:
+            return
+        _check_free(self.out)
+        songs, real = real_path(self.request.songs), real_path(self.out)
+        require(
+            not (os.path.exists(self.request.songs) and (real.is_relative_to(songs) or songs.is_relative_to(real))),
+            f"{self.out} and the songs, {self.request.songs}, lie one in the other; name a folder beside the songs",
+        )
+        self._check_adapter_folder()
 
     def _check_adapter_folder(self) -> None:
         folder = self.request.keep_adapter

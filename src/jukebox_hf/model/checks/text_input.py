@@ -159,6 +159,12 @@ def real_path(path: "str | os.PathLike[str]") -> Path:
     return Path(os.path.realpath(path))
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """The path beside a folder that is called as it is, with an ending; the folder may be said as `.`"""
+    own = folder if folder.name else real_path(folder)
+    return own.parent / f"{own.name}{ending}"
+
+
 def check_here(path: Any) -> Any:
     """Refuse the address of a file elsewhere, which the system would take for a folder; gives the path as it is.
 
