@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.studio.endpoints import as_said, whole
 from jukebox_hf.app.studio.job import News, StoppedError
 from jukebox_hf.app.studio.project import Project, read_tree
 from jukebox_hf.app.studio.studio import Limits, Studio
@@ -73,6 +74,10 @@ def test_a_take_is_written_from_a_recording_that_the_project_keeps(studio, words
         (lambda studio, words: studio.sketch(words | {"artist": "the tester"}), "did you mean"),
         (lambda studio, words: studio.sketch(words | {"seconds": 3.0}), "more than the 2 that this studio allows"),
         (lambda studio, words: studio.sketch(words | {"seconds": "x"}), "must be a number of seconds"),
+        (lambda studio, words: studio.sketch(words | {"seconds": float("nan")}), "must be a number of seconds"),
+        (lambda studio, words: studio.names("artists", 5), "text=5 must be a string"),
+        (lambda studio, words: studio.sketch(as_said(words | {"seed": "9" * 5000})), "must be an integer from 0"),
+        (lambda studio, words: studio.sketch(words, takes=whole(1.5)), "whole number from 1 to 3"),
         (lambda studio, words: studio.sketch(words | {"guidance_scale": "loud"}), "must be a number"),
         (lambda studio, words: studio.sketch(words | {"tempo": 3}), "tempo, which is no option"),
         (lambda studio, words: studio.sketch(words, takes=4), "whole number from 1 to 3"),
@@ -101,6 +106,7 @@ def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(stud
     for act, said in (
         (lambda: studio.cut(1, 0.2), "cannot be cut at"),
         (lambda: studio.cut(1, 0.0001), "cannot be cut at"),
+        (lambda: studio.cut(1, 1e308), "cannot be cut at"),
         (lambda: studio.repaint(1, 0.12, 0.1), "is empty"),
         (lambda: studio.repaint(1, None, 0.1), "from_second is not said"),
         (lambda: studio.repaint(1, 3.0, 4.0), "lies outside the song"),
