@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 
 from jukebox_hf.conversion.known_files import foreign_in
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.atomic_files import flush
@@ -87,13 +88,13 @@ def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
     )
     _clear_up(out)
     require(not out.is_symlink(), f"{out} is a symbolic link; name the folder itself")
-    real = out.resolve()
+    real = real_path(out)
     require(
         not Path.cwd().is_relative_to(real),
         f"{out} is the folder you are in, or holds it, and cannot be replaced; name a new folder, such as my-jukebox",
     )
     for source in sources:
-        theirs = source.resolve()
+        theirs = real_path(source)
         require(theirs != real or not out.exists(), f"{out} is the source itself; choose another folder")
         require(
             not source.exists() or not (theirs.is_relative_to(real) or real.is_relative_to(theirs)),

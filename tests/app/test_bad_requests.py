@@ -146,6 +146,23 @@ def test_files_given_for_models_and_codes_that_are_not_there_are_named(run_cli, 
     says_one_sentence(run_cli("upsample", gone), f"{gone} is not a file; give codes that jukebox-hf wrote")
 
 
+def test_a_device_or_a_pipe_given_for_a_model_is_no_folder(run_cli, says_one_sentence, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in ("/dev/null", pipe):
+        says_one_sentence(run_cli("info", path), f"{path} is no folder; give the folder of a model")
+        says_one_sentence(run_cli("generate", "--model", path, "--dry-run"), f"{path} is no folder; give the folder")
+
+
+def test_a_dry_run_refuses_the_place_that_the_run_itself_would(run_cli, repository, says_one_sentence, tmp_path):
+    song = tmp_path / "song.wav"
+    song.write_bytes(b"mine")
+    words = ("generate", "--model", repository, "--seconds", 0.05, "--out", song, "--dry-run")
+    says_one_sentence(run_cli(*words), f"{tmp_path} already has song.wav; choose another --out, or pass --force")
+    assert run_cli(*words, "--force").code == 0
+    assert song.read_bytes() == b"mine"
+
+
 def test_the_tiny_model_is_exported_by_name(run_cli, tmp_path):
     assert run_cli("export", "tiny", tmp_path / "out").code == 0
     assert (tmp_path / "out" / "modeling_jukebox.py").is_file()

@@ -80,6 +80,18 @@ def test_a_second_run_writes_nothing_and_a_new_song_alone(songs, tmp_path, made,
     assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
 
 
+def test_a_recording_that_was_changed_since_gets_new_features(songs, tmp_path, made, sound):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)
+    soundfile.write(songs / "0.wav", sound(0.5, 99), RATE)
+    later = (out / "features/0.wav.npy").stat().st_mtime_ns + 10**9
+    os.utime(songs / "0.wav", ns=(later, later))
+    assert embed_songs(str(songs), out, made)["written"] == 1
+    assert np.allclose(load_features(out / "features/0.wav.npy"), made.track(songs / "0.wav").values, atol=1e-5)
+    index = {row["path"]: row["seconds"] for row in parquet.read_table(out / "index.parquet").to_pylist()}
+    assert abs(index["0.wav"] - 0.5) < 0.1
+
+
 def test_what_cannot_be_read_is_skipped_listed_and_tried_again(songs, tmp_path, made, sound):
     out = tmp_path / "out"
     (songs / "noise.wav").write_bytes(b"RIFF, but no sound at all")

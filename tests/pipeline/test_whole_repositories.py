@@ -56,6 +56,26 @@ def test_lists_that_fit_no_more_are_not_saved_and_it_is_said(repository, tmp_pat
     assert "tokenizer_config.json" not in _files(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "[1, 2", '{"the testers": "one"}'])
+def test_lists_that_cannot_be_read_are_refused_and_weights_are_saved_without_them(content, repository, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(repository, damaged)
+    (damaged / "artists.json").write_text(content)
+    model = JukeboxModel.from_pretrained(damaged)
+    with pytest.raises((OSError, ValueError), match="artists"):
+        model.own_processor()
+    with pytest.warns(UserWarning, match="cannot be read .*artists"):
+        model.save_pretrained(tmp_path / "saved")
+    assert "tokenizer_config.json" not in _files(tmp_path / "saved")
+    assert (tmp_path / "saved" / "vqvae").is_dir()
+
+
+@pytest.mark.parametrize("adapter", [5, b"folder", ["folder"]])
+def test_what_is_no_name_of_an_adapter_is_refused(adapter, repository):
+    with pytest.raises(ValueError, match=r"^peft_model_id=.* must be a folder, a style file, or a name on the Hub"):
+        JukeboxModel.from_pretrained(repository).load_adapter(adapter)
+
+
 def test_a_saved_pipeline_is_a_whole_repository(repository, words, model, same, tmp_path):
     pipe = pipeline("text-to-audio", model=str(repository))
     pipe.save_pretrained(tmp_path)

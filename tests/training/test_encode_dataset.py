@@ -142,6 +142,63 @@ def test_a_stopped_run_goes_on_and_ends_as_the_uninterrupted_one(sounds, vqvae, 
     assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
 
 
+def _write_another(songs, length):
+    soundfile.write(songs / "01.wav", np.random.default_rng(99).normal(0, 0.2, length), 1000)
+
+
+@pytest.fixture
+def stopped(sounds, vqvae, tmp_path, monkeypatch):
+    """The words of a run that stopped after its first two shards."""
+    encode_song, encoded = module.encode_song, []
+
+    def stopping(*args):
+        encoded.append(1)
+        if len(encoded) == 10:
+            raise KeyboardInterrupt
+        return encode_song(*args)
+
+    words = [str(sounds), str(tmp_path / "codes"), "--model", str(tmp_path / "vqvae"), "--songs-per-shard", "4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "encode_song", stopping)
+        assert main(words) == 130
+    return words
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda songs: _write_another(songs, 200), "01.wav, which has another length now"),
+        (lambda songs: _list(songs, "01.wav,Ann Ash", "01.wav,Bo Bell"), "01.wav, which has other words now"),
+        (lambda songs: _list(songs, "01.wav,Ann Ash,folk,la,\n", ""), "01.wav, which is no song any more"),
+    ],
+    ids=["length", "words", "list"],
+)
+def test_codes_of_songs_that_were_changed_since_are_not_mixed_with_new_ones(
+    change, sentence, stopped, sounds, tmp_path, capsys
+):
+    change(sounds)
+    assert main(stopped) == 2
+    shard = tmp_path / "codes" / "codes-00000.parquet"
+    assert f"{shard} holds the codes of {sentence}" in capsys.readouterr().err
+    shard.unlink()
+    assert main(stopped) == 0
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"), songs_per_shard=4)
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+
+
+def test_recordings_that_are_newer_than_their_codes_are_told_of(stopped, sounds, tmp_path, caplog):
+    made = (tmp_path / "codes/codes-00000.parquet").stat().st_mtime_ns
+    os.utime(sounds / "01.wav", ns=(made + 10**9,) * 2)  # copied here again, or recorded anew
+    assert main(stopped) == 0
+    assert "codes-00000.parquet is older than recordings that it holds the codes of, such as 01.wav" in caplog.text
+
+
+def _list(songs, old, new):
+    text = (songs / "metadata.csv").read_text()
+    assert old in text
+    (songs / "metadata.csv").write_text(text.replace(old, new))
+
+
 def test_corrupt_songs_are_skipped_counted_and_listed(sounds, vqvae, tmp_path, capsys):
     (sounds / "08.wav").write_bytes(b"no sound")
     write_what_is_no_number(sounds / "09.wav")
@@ -240,6 +297,19 @@ def test_songs_of_one_name_are_refused_before_the_first_is_encoded(tmp_path, mon
     with pytest.raises(ValueError, match=r"holds 2 songs named 'audio\.wav'; give every song a path of its own"):
         encode_dataset(str(tmp_path / "songs.parquet"), tmp_path / "out", "model", without_labels=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_no_shard_can_be_written_into_is_refused_before_songs_are_encoded(tmp_path, sounds, capsys):
+    for out, sentence in (("co\udcffdes", "out holds a byte that is not UTF-8"), ("x" * 300, "out has a part of 300")):
+        assert main([str(sounds), str(tmp_path / out), "--model", "tiny"]) == 2
+        assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [sounds.name]
+
+
+def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sounds, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    assert main([str(sounds), str(tmp_path / "loop"), "--model", "tiny"]) == 2
+    assert f"{tmp_path / 'loop'} cannot be used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", ["songs", "songs/codes", "."])

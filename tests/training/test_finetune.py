@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +261,14 @@ def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, 
         run_finetuning(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
     with pytest.raises(ValueError, match="exists already; choose another folder"):
         run_finetuning(request_of(place), place / "whole", say)
+    for is_dry in (False, True):
+        with pytest.raises(ValueError, match="exists already; choose another folder"):
+            run_finetuning(request_of(place), place / "whole", say, is_dry)
+        with pytest.raises(ValueError, match="lie one in the other; name a folder beside the songs"):
+            run_finetuning(request_of(place), Path(request_of(place).songs) / "out", say, is_dry)
+        monkeypatch.chdir(place)
+        with pytest.raises(ValueError, match=r"exists already; choose another folder|is the folder you are in"):
+            run_finetuning(request_of(place), Path(), say, is_dry)
     usage = type("Usage", (), {"free": 10**6})
     monkeypatch.setattr(disk_and_time.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ValueError, match=r"has 0.00 GB free, but codes, checkpoints and the new Jukebox need about"):

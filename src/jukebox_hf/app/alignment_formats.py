@@ -20,6 +20,7 @@ from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, listed_nam
 from jukebox_hf.app.transcoding import check_file_target
 from jukebox_hf.data.audio_io import spelt_format
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import flush, write_whole
 from jukebox_hf.rendering.lrc import write_lrc
@@ -115,7 +116,7 @@ def check_listed_recording(targets: Mapping[str, Path], recording: Path | None, 
         force or not is_listed,
         f"{targets['metadata']} lists {name} already; pass --force to replace its row, or name another folder",
     )
-    if (out / name).resolve() != recording.resolve():
+    if real_path(out / name) != real_path(recording):
         check_file_target(out / name, force)
 
 
@@ -139,7 +140,7 @@ def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, s
         return {name: str(path) for name, path in targets.items()}
     out = targets["metadata"].parent
     name = listed_name(song.recording, out)
-    if (out / name).resolve() != song.recording.resolve():
+    if real_path(out / name) != real_path(song.recording):
         contents[out / name] = song.recording
     with alone_with_list(out):
         contents[targets["metadata"]] = written_rows(out, name, song.lyrics, song.words).encode("utf-8")

@@ -14,6 +14,7 @@ from typing import Any
 
 from jukebox_hf.data.song_lists import FILE_NAME, TIMED_LYRICS, WORD_COLUMNS, read_song_list
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.inputs.lyric_windows import character_starts
 from jukebox_hf.model.inputs.timed_lyric_files import read_timed_json
 
@@ -52,7 +53,7 @@ def alone_with_list(out: Path) -> Iterator[None]:
 
 def listed_name(recording: Path, out: Path) -> str:
     """How the list of a folder names a recording: by its way from there, or by its name, where it is to be copied."""
-    own, folder = recording.resolve(), out.resolve()
+    own, folder = real_path(recording), real_path(out)
     return own.relative_to(folder).as_posix() if own.is_relative_to(folder) else recording.name
 
 

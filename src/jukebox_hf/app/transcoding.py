@@ -20,7 +20,7 @@ from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write
 from jukebox_hf.data.long_audio import STREAMED_FORMATS, write_audio_blocks
 from jukebox_hf.data.song_tables import open_table
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import check_way
+from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import stream_audio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -281,7 +281,7 @@ def _check_no_song(path: Path, source: Path | None = None) -> None:
     audio = _audio_of(song.sidecar)
     holders = [song.sidecar] if audio is not None else []
     holders += [one for one in (song.codes, song.partial / "request.json") if one != path and one.exists()]
-    is_own = source is not None and source.resolve() == song.codes.resolve() and path.name != audio
+    is_own = source is not None and real_path(source) == real_path(song.codes) and path.name != audio
     require(
         is_own or not holders,
         f"{path} is a name among the files of a song ({', '.join(str(one) for one in holders)}), of which --force "

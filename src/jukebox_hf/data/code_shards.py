@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,12 @@ class CodeShardWriter:
         first = 1 + max((int(path.stem.split("-")[1]) for path in shards), default=-1)
         self._step, self._next = world_size, first + (rank - first) % world_size
         self.written = {name for path in shards for name in _names(path, facts)}
+
+    def kept(self) -> Iterator[tuple[Path, Song, int]]:
+        """What lies in the folder: shard, words, and samples, song after song."""
+        for path in _shards(self.folder):
+            for row in words_of_codes(path, open_codes(path, self.facts), self.facts):
+                yield path, song_of_row(row), row["total_samples"]
 
     def add(self, coded: CodedSong) -> None:
         """Take a song.

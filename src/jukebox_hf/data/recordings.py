@@ -51,6 +51,12 @@ class Header:
         return self.num_frames * sampling_rate // self.rate
 
 
+def is_newer(source: Source, made: Path) -> bool:
+    """Whether a recording was changed after a file was made of it, as far as the disk tells."""
+    is_there = isinstance(source, Path) and source.is_file()
+    return is_there and source.stat().st_mtime_ns > made.stat().st_mtime_ns
+
+
 def read_header(source: Source, name: str) -> Header:
     """Read how long a recording is.
 

@@ -26,11 +26,12 @@ import numpy as np
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import Source
+from jukebox_hf.data.recordings import Source, is_newer
 from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
@@ -89,7 +90,7 @@ def embed_songs(
     facts: dict[str, Any] | None = None,
     progress: Callable[[EmbedProgress], None] = lambda reached: None,
 ) -> dict[str, Any]:
-    """Write the features of every recording of this process's share that is not there yet, and the index.
+    """Write the features of every recording of this process's share that is new or was changed since, and the index.
 
     Args:
         source: a folder, parquet files with an `audio` column, or a data set of the Hub.
@@ -117,7 +118,8 @@ def embed_songs(
     share = itertools.islice(songs, settings.shard, None, settings.num_shards)
     count = None if total is None else len(range(settings.shard, total, settings.num_shards))
     for number, (name, audio) in enumerate(share, start=1):
-        if name not in done or not (out / done[name]["file"]).is_file():
+        file = None if name not in done else out / done[name]["file"]
+        if file is None or not file.is_file() or is_newer(audio, file):
             try:
                 done[name] = _embed(name, audio, out, features, settings)
                 seconds += done[name]["seconds"]
@@ -246,7 +248,7 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
 def _check_apart(source: str, out: Path) -> None:
     if not Path(source).exists():
         return
-    songs, target = Path(source).resolve(), out.resolve()
+    songs, target = real_path(source), real_path(out)
     require(
         not (target.is_relative_to(songs) or songs.is_relative_to(target)),
         f"out={str(out)!r} and the songs' {source!r} lie in each other, and the next run would take the index for "
@@ -276,7 +278,7 @@ def _ends_in_newline(path: Path) -> bool:
 def _lines(out: Path) -> dict[str, dict[str, Any]]:
     """What is done, by name, of all processes of all runs; a line that was cut off is none."""
     found = {}
-    for path in sorted((out / "parts").glob("*.jsonl")):
+    for path in sorted((out / "parts").glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 line = json.loads(text)

@@ -475,7 +475,11 @@ class JukeboxModel(
         )
 
     def own_processor(self) -> Any:
-        """The processor of the repository that this was opened from; None where there is none that fits."""
+        """The processor of the repository that this was opened from; None where there is none that fits.
+
+        Raises:
+            OSError, ValueError: lists that cannot be read.
+        """
         if self._source is None:
             return None
         check_name(self._source.name_or_path)  # a folder may have gone since

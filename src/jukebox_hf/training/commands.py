@@ -21,6 +21,7 @@ from transformers.utils import logging
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say, say_line, sentence_of
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.repository_names import PART_FOLDER
+from jukebox_hf.model.checks.text_input import real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
@@ -144,12 +145,12 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     Raises:
         ValueError: in one sentence.
     """
-    target = Path(output_dir).resolve()
+    target = real_path(output_dir)
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
     for name, source in sources.items():
         if source is None or not os.path.exists(source):
             continue
-        theirs = Path(source).resolve()
+        theirs = real_path(source)
         folder = theirs.parent if theirs.name == CONFIG_FILE else theirs
         is_inside = name == "into" and target.is_relative_to(folder)  # where nothing else may lie
         require(

@@ -26,8 +26,10 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.recordings import is_newer
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
+from jukebox_hf.model.checks.text_input import check_path, real_path
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
@@ -87,8 +89,8 @@ def encode_dataset(
         words: artist, genre or lyrics of every song, for columns that the source does not have.
 
     Raises:
-        ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out`, a finished folder, a level
-            that is not there, or more than a tenth of the songs corrupt.
+        ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out` or of songs that were
+            changed since, a finished folder, a level that is not there, or more than a tenth of the songs corrupt.
     """
     songs = str(check_song_source(songs))
     _check_apart(songs, Path(out))
@@ -119,6 +121,7 @@ def encode_dataset(
     writer = CodeShardWriter(
         out, facts_of(vqvae, levels), songs_per_shard, rank=state.process_index, world_size=state.num_processes
     )
+    _check_same(opened, writer, vqvae.config.sampling_rate)
     state.wait_for_everyone()  # the folder has been read by all before one writes
     short = _encode_share(opened, vqvae, writer, state, workers)
     state.wait_for_everyone()
@@ -140,11 +143,43 @@ def encode_dataset(
 
 def _check_apart(songs: str, out: Path) -> None:
     """Refuse to write codes among songs: the next reader would take the shards for the songs."""
-    source, target = Path(songs).resolve(), out.resolve()
+    check_path("out", out)
+    source, target = real_path(songs), real_path(out)
     require(
         not Path(songs).exists() or not (target.is_relative_to(source) or source.is_relative_to(target)),
         f"out={str(out)!r} and the songs' {songs!r} lie in each other; name a folder beside the songs",
     )
+
+
+def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
+    """Refuse codes of an earlier run whose songs are other ones now: two states of a data set would be mixed.
+
+    A recording that is only newer than its codes may have been copied to where it lies, so it is warned of.
+
+    Raises:
+        ValueError: with the shard, and what became of the song.
+    """
+    now = {songs[index].name: index for index in range(len(songs))}
+    newer: dict[Path, str] = {}
+    for shard, song, samples in writer.kept():
+        index, change = now.get(song.name), None
+        if index is None:
+            change = "is no song any more that can be read"
+        elif songs[index] != song:
+            change = "has other words now"
+        elif songs.header(index).num_samples(rate) != samples:
+            change = "has another length now"
+        elif is_newer(songs.table.audio[songs.rows[index]], shard):
+            newer.setdefault(shard, song.name)
+        require(
+            change is None,
+            f"{shard} holds the codes of {song.name}, which {change}; remove this file, to encode its songs anew",
+        )
+    for shard, name in newer.items():
+        logger.warning(
+            f"{shard} is older than recordings that it holds the codes of, such as {name}; if these were changed, and "
+            f"not only copied here, remove this file, to encode its songs anew"
+        )
 
 
 def encode_song(sound: np.ndarray, vqvae: JukeboxVQVAE, levels: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 """The folder of the jobs: what is told is there after a crash, and nobody else's files are touched."""
 
 import json
+import os
 
 import pytest
 
@@ -62,6 +63,11 @@ def test_a_folder_with_files_of_others_is_refused(folder):
                 ("warnings", [1]),
                 ("error", [1]),
                 ("progress", "half"),
+                ("progress", 5),
+                ("progress", -1),
+                ("number", -1),
+                ("number", 1e308),
+                ("created", 1e300),
                 ("request", {"tempo": 3}),
             )
         ),
@@ -81,3 +87,61 @@ def test_a_damaged_record_costs_that_job_alone_and_nothing_of_it_is_touched(told
     (line,) = said
     assert line.startswith("jukebox-hf: a job is left out: ")
     assert damaged in line
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "missing"])
+def test_a_song_whose_record_is_no_file_is_left_out_and_stays(kind, folder):
+    said = []
+    with folder.held():
+        song = folder.target(JOB, "wav").audio
+        song.write_bytes(b"sound")
+        record = song.parent / "job.json"
+        make = {"folder": record.mkdir, "pipe": lambda: os.mkfifo(record), "link to nothing": _leads(record, "nowhere")}
+        make.get(kind, lambda: None)()
+        assert list(folder.recorded(said.append)) == []
+    assert song.read_bytes() == b"sound"
+    assert [line for line in said if JOB in line and "job.json" in line] == said
+    assert len(said) == 1
+
+
+def test_a_file_or_a_link_of_the_name_of_a_job_is_left_out_and_stays(folder, tmp_path):
+    said, other = [], tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with folder.held():
+        (folder.path / JOB).write_text("mine")
+        (folder.path / "job-ffffffffffffffff").symlink_to(other)
+        assert list(folder.recorded(said.append)) == []
+    assert len(said) == 2
+    assert sorted(path.name for path in folder.path.iterdir()) == [JOB, "job-ffffffffffffffff", "lock"]
+
+
+def test_a_removed_link_leaves_what_it_leads_to_and_the_folder_can_be_served_again(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with folder.held():
+        (folder.path / JOB).symlink_to(other)
+        folder.remove(JOB)
+        (folder.path / f"removed-{JOB}").symlink_to(other)
+    with folder.held():
+        assert [path.name for path in folder.path.iterdir()] == ["lock"]
+    assert (other / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("which", ["job", "all"])
+def test_nothing_is_written_through_a_link_that_took_the_place_of_a_folder(which, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with folder.held():
+        place = folder.target(JOB, "wav").folder if which == "job" else folder.path
+        place.rename(tmp_path / "moved")
+        place.symlink_to(other)
+        for write in (lambda: folder.record(JOB, TOLD), lambda: folder.target(JOB, "wav")):
+            with pytest.raises((ValueError, OSError), match=r"is a symbolic link|was moved, removed or replaced"):
+                write()
+    assert list(other.iterdir()) == []
+
+
+def _leads(link, to):
+    return lambda: link.symlink_to(to)

@@ -1,5 +1,7 @@
 """The thread that samples, step by step in this process: who goes first, who rides along, and what a failure costs."""
 
+import json
+
 import pytest
 
 from jukebox_hf.app.runs.partial_folder import PartialFolder
@@ -115,6 +117,68 @@ def test_deleted_while_it_is_written_a_job_leaves_nothing(queue, sampling, plan,
     assert [path.name for path in queue.folder.path.iterdir()] == ["lock"]
     with pytest.raises(ApiError, match="there is no job"):
         queue.get(job.id)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_disk_that_refuses_to_remove_keeps_the_job_at_rest_and_the_thread_goes_on(
+    is_written, queue, sampling, plan, monkeypatch
+):
+    job, other = queue.add(plan(seed=1, **SHORT), []), queue.add(plan(seed=2, **SHORT), [])
+    write = LevelRounds.write
+
+    def refuse(self, name):
+        raise PermissionError(1, "Operation not permitted", str(self.path / name))
+
+    def deleting(self, *words):
+        queue.delete(job)
+        return write(self, *words)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(JobsFolder, "remove", refuse)
+        if is_written:
+            broken.setattr(LevelRounds, "write", deleting)
+            sampling.step()
+        else:
+            with pytest.raises(ApiError, match=f"^{job.id} cannot be used") as refusal:
+                queue.delete(job)
+            assert refusal.value.status == 507
+    assert queue.get(job.id).status == "cancelled"
+    _to_the_end(sampling, [other])
+    assert other.status == "completed"
+    queue.delete(job)
+    with pytest.raises(ApiError, match="there is no job"):
+        queue.get(job.id)
+
+
+@pytest.mark.parametrize("said_then", [{"lyrics": "other words"}, {"seed": 99}, {"seconds": 0.2}, {"takes": 2}])
+def test_a_song_does_not_go_on_with_another_request_than_it_was_begun_with(said_then, queue, plan, served, said):
+    job = queue.add(plan(seed=1, **SHORT), [])
+    record = queue.folder.path / job.id / "job.json"
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps({**told, "request": {**told["request"], **said_then}}))
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).error == (
+        f"the request in job.json is not the one that {job.id}/song.partial was begun with; put job.json back as it was"
+    )
+
+
+def test_a_song_that_was_whole_when_it_was_cancelled_is_done_after_a_new_start(queue, sampling, plan, served, said):
+    job = queue.add(plan(seed=1, **SHORT), [])
+    _to_the_end(sampling, [job])
+    queue.folder.record(job.id, {**job.record(), "status": "cancelled", "progress": 0.9})
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).status == "completed"
+    assert said == []
+
+
+def test_clients_hear_no_cure_of_the_command_line(queue, sampling, plan, tmp_path):
+    job = queue.add(plan(**SHORT), [])
+    job.partial.path.rename(tmp_path / "moved")
+    job.partial.path.symlink_to(tmp_path / "moved")
+    sampling.step()
+    assert job.error == f"{job.id}/song.partial is a symbolic link"
 
 
 def test_a_new_queue_on_the_same_folder_has_the_same_jobs(queue, sampling, plan, served, said):

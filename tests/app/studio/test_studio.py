@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -74,12 +75,25 @@ def test_a_recording_as_long_as_the_song_is_refused_since_nothing_would_be_sung(
     assert studio.project.tree.nodes == ()
 
 
+def _by(name, value):
+    """What a function of the endpoints, which need gradio, makes of a value."""
+    pytest.importorskip("gradio")
+    return getattr(import_module("jukebox_hf.app.studio.endpoints"), name)(value)
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [
         (lambda studio, words: studio.sketch(words | {"artist": "the tester"}), "did you mean"),
         (lambda studio, words: studio.sketch(words | {"seconds": 3.0}), "more than the 2 that this studio allows"),
         (lambda studio, words: studio.sketch(words | {"seconds": "x"}), "must be a number of seconds"),
+        (lambda studio, words: studio.sketch(words | {"seconds": float("nan")}), "must be a number of seconds"),
+        (lambda studio, words: studio.names("artists", 5), "text=5 must be a string"),
+        (
+            lambda studio, words: studio.sketch(_by("as_said", words | {"seed": "9" * 5000})),
+            "must be an integer from 0",
+        ),
+        (lambda studio, words: studio.sketch(words, takes=_by("whole", 1.5)), "whole number from 1 to 3"),
         (lambda studio, words: studio.sketch(words | {"guidance_scale": "loud"}), "must be a number"),
         (lambda studio, words: studio.sketch(words | {"tempo": 3}), "tempo, which is no option"),
         (lambda studio, words: studio.sketch(words, takes=4), "whole number from 1 to 3"),
@@ -108,6 +122,7 @@ def test_stretches_and_cuts_outside_of_a_take_are_refused_and_leave_nothing(stud
     for act, said in (
         (lambda: studio.cut(1, 0.2), "cannot be cut at"),
         (lambda: studio.cut(1, 0.0001), "cannot be cut at"),
+        (lambda: studio.cut(1, 1e308), "cannot be cut at"),
         (lambda: studio.repaint(1, 0.12, 0.1), "is empty"),
         (lambda: studio.repaint(1, None, 0.1), "from_second is not said"),
         (lambda: studio.repaint(1, 3.0, 4.0), "lies outside the song"),

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_hf.model.checks.text_input import MAX_LYRICS, check_lyric_text, check_path, check_text, check_words, shown
+from jukebox_hf.model.checks.text_input import (
+    MAX_LYRICS,
+    check_lyric_text,
+    check_path,
+    check_text,
+    check_words,
+    real_path,
+    shown,
+)
 from jukebox_hf.model.inputs.labels import SongDescription
 
 
@@ -76,3 +84,9 @@ def test_the_locale_is_named_where_it_is_at_fault(monkeypatch):
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
     with pytest.raises(ValueError, match=r"beyond ASCII, while this shell's locale is ascii at 3 .*LC_ALL=C\.UTF-8"):
         check_text("--out", "caf\udcc3\udca9", 100)
+
+
+def test_a_link_that_leads_back_to_itself_leads_somewhere(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert real_path(tmp_path / "loop") == tmp_path.resolve() / "loop"
+    assert real_path(tmp_path / "there" / ".." / "song") == tmp_path.resolve() / "song"

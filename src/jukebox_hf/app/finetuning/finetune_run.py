@@ -53,7 +53,7 @@ from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
-from jukebox_hf.model.checks.text_input import levels_in_words
+from jukebox_hf.model.checks.text_input import levels_in_words, real_path
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
@@ -102,7 +102,7 @@ class FinetuneRun:
 
     def dry_run(self) -> dict[str, Any]:
         """What the run would take, measured in a few steps; nothing is written."""
-        self._check_adapter_folder()
+        self._check_places()
         found, choice = self._looked()
         self.say("a few steps of every stage are measured; that takes a minute or more")
         estimate = estimate_run(self.request, self.config, self.levels, found, choice)
@@ -111,10 +111,7 @@ class FinetuneRun:
 
     def result(self) -> dict[str, Any]:
         """The report of a finished run."""
-        is_published = self.out.exists() and self.work.is_begun
-        if not is_published:
-            _check_free(self.out)
-            self._check_adapter_folder()
+        self._check_places()
         found, choice = self._looked()
         model = JukeboxModel.from_pretrained(located(self.request.model))
         run = self.request.to_dict() | {
@@ -137,13 +134,25 @@ class FinetuneRun:
             choice = self._same_choice(choice)
             return self._stages(found, choice, model.to(choice.device))
 
+    def _check_places(self) -> None:
+        """Refuse folders that a run cannot write into, unless it was begun there."""
+        if self.out.exists() and self.work.is_begun:
+            return
+        _check_free(self.out)
+        songs, real = real_path(self.request.songs), real_path(self.out)
+        require(
+            not (os.path.exists(self.request.songs) and (real.is_relative_to(songs) or songs.is_relative_to(real))),
+            f"{self.out} and the songs, {self.request.songs}, lie one in the other; name a folder beside the songs",
+        )
+        self._check_adapter_folder()
+
     def _check_adapter_folder(self) -> None:
         folder = self.request.keep_adapter
         if folder is None or WorkFolder(self.out).is_begun:
             return
         _check_free(Path(folder))
-        real = Path(folder).resolve()
-        for what, taken in (("OUT", self.out.resolve()), ("the folder of the run", self.work.path.resolve())):
+        real = real_path(folder)
+        for what, taken in (("OUT", real_path(self.out)), ("the folder of the run", real_path(self.work.path))):
             require(
                 real != taken and taken not in real.parents and real not in taken.parents,
                 f"--keep-adapter {folder} and {what}, {taken.name}, lie one in the other; name a folder elsewhere",

@@ -13,6 +13,7 @@ from typing import Any
 
 from jukebox_hf.app.runs.held_folder import HeldFolder
 from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.text_input import beside
 from jukebox_hf.model.checks.validation import require
 
 SUFFIX = ".finetune"
@@ -28,7 +29,7 @@ class WorkFolder:
     """
 
     def __init__(self, out: Path) -> None:
-        self.out, self.path = out, out.with_name(f"{out.name}{SUFFIX}")
+        self.out, self.path = out, beside(out, SUFFIX)
         self._held: HeldFolder | None = None
         self._marks: dict[str, Any] = {}
 

@@ -15,7 +15,7 @@ from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_req
 from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
 from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import check_here, check_text, utf8_text
+from jukebox_hf.model.checks.text_input import check_here, check_text, real_path, utf8_text
 from jukebox_hf.model.checks.validation import require
 
 DEFAULT_SECONDS = 20.0
@@ -123,8 +123,8 @@ def replaced_source(request: SongRequest, files: Iterable[Path]) -> str | None:
     Args:
         files: of the song.
     """
-    taken = {file.resolve() for file in files}
-    return next((path for path in (request.codes, request.prompt) if path and Path(path).resolve() in taken), None)
+    taken = {real_path(file) for file in files}
+    return next((path for path in (request.codes, request.prompt) if path and real_path(path) in taken), None)
 
 
 def short_repeat_line(request: SongRequest, out: Path) -> str:

@@ -120,8 +120,7 @@ class _SongRun:
         if not requests:
             return self._told(finished)
         _check_one_model(requests)
-        if not self.options.dry_run:
-            self._check_places([target for target, _ in new])
+        self._check_places([target for target, _ in new])
         config = configuration_of(requests[0].model, revision=requests[0].revision)
         called = self._called([target.name for target, _ in new])
         check_requests([request for _, request in new], config, called)

@@ -15,12 +15,13 @@ from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.app.runs.song_making import Job as SongJob
 from jukebox_hf.app.runs.song_making import begin, bytes_needed
-from jukebox_hf.app.runs.song_request import SongRequest
+from jukebox_hf.app.runs.song_request import SongRequest, read_request
 from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.jobs_folder import JobsFolder
 from jukebox_hf.app.serving.serve_options import ServeOptions
 from jukebox_hf.app.serving.served_job import UNFINISHED, ServedJob, SongInHand
 from jukebox_hf.app.serving.served_model import ServedModel
+from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.songs.song_state import SongState
 
 _SPARE_BYTES_OF_JOB = 4 * 2**20  # of a job: pictures, side-cars
@@ -128,14 +129,18 @@ class JobQueue:
             self._told(job)
 
     def delete(self, job: ServedJob) -> None:
-        """Forget a job with all its files, whatever becomes of it; at once, or when the sampling thread lets go."""
+        """Forget a job with all its files, whatever becomes of it; at once, or when the sampling thread lets go.
+
+        Raises:
+            ApiError: the disk refuses, so it is still there, and rests.
+        """
         with self._changed:
             job.is_gone = True
             self._told(job)
             job.listeners.clear()
             is_free = job.id not in self._busy
-        if is_free:
-            self._remove(job)
+        if is_free and (error := self._removed(job)):
+            raise ApiError(507, self._told_outside(error), "disk_refuses")
 
     # --- what the sampling thread asks --------------------------------------------------------------------------------
 
@@ -163,7 +168,7 @@ class JobQueue:
                 self._busy -= {job.id for job in jobs}
                 gone = [job for job in jobs if job.is_gone]
             for job in gone:
-                self._remove(job)
+                self._removed(job)
 
     def save(self, job: ServedJob, song: PlannedSongs) -> None:
         """Keep a song with more codes than before, on the disk first.
@@ -173,6 +178,7 @@ class JobQueue:
         """
         if job.is_gone:
             return
+        self.folder.check(job.id)
         partial = job.partial
         with partial.locked():
             partial.save_state(song.batch.state)
@@ -224,13 +230,14 @@ class JobQueue:
             job.warnings = list(told.get("warnings") or [])
             self._jobs[name], self._last = job, max(self._last, job.number)
             job.size = self.folder.size(name)
-            if job.status not in UNFINISHED:
+            if job.status == "completed":
                 continue
-            job.status = "queued"
             try:
                 if target.is_whole and not job.partial.exists:  # killed before it was recorded
+                    job.error = None
                     self.finish(job)
-                else:
+                elif job.status in UNFINISHED:
+                    job.status = "queued"
                     self._take_up(job)
                     job.size = max(job.size, bytes_needed(job.song, self.served.model) + _SPARE_BYTES_OF_JOB)
             except (ValueError, OSError) as error:
@@ -243,9 +250,11 @@ class JobQueue:
         return sum(job.is_open for job in self._jobs.values()) + len(self._promised)
 
     def _told_outside(self, error: Exception) -> str:
-        """What clients are told of an error: nothing of where the jobs lie."""
+        """What clients are told of an error: nothing of where the jobs lie, nor a cure of the command line."""
         said = sentence_of(error) if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {sentence_of(error)}"
-        return said.replace(f"{self.folder.path}/", "")
+        what, _, cure = said.replace(f"{self.folder.path}/", "").partition("; ")
+        said = f"{what}; {cure}" if cure and "--" not in cure else what
+        return said.replace(str(self.folder.path), "the folder of the jobs")
 
     def _put_down(
         self, song: PlannedSongs, warnings: list[str], number: int, size: int, wake: Callable[[], None] | None
@@ -261,7 +270,8 @@ class JobQueue:
             job.song = _with_state(song, job.partial.load_state())
             self.folder.record(name, job.record())
         except BaseException:
-            self.folder.remove(name)
+            with contextlib.suppress(OSError):  # which is told already
+                self.folder.remove(name)
             raise
         with self._changed:
             self._jobs[name] = job
@@ -270,15 +280,22 @@ class JobQueue:
 
     def _take_up(self, job: ServedJob) -> None:
         partial = job.partial
+        self.folder.check(job.id)
         with partial.locked():  # does the rest of a commit that was cut short
             state = partial.load_state()
+            (_, asked), *_ = partial.songs()
+        begun = replace(read_request(asked), model=job.request.model, revision=job.request.revision)
+        require(
+            begun == job.request,
+            f"the request in job.json is not the one that {partial.path} was begun with; put job.json back as it was",
+        )
         job.song = self.served.plan_again(job.request, state, partial.path)
 
     def _rest(self, job: ServedJob, status: str) -> None:
         job.written = None  # codes of a window that is not kept
         job.reached = job.progress
         job.status, job.song = status, None
-        with contextlib.suppress(OSError):  # then it goes on after the next start, which loses nothing
+        with contextlib.suppress(ValueError, OSError):  # then it goes on after the next start, which loses nothing
             self._record(job)
         self._told(job)
 
@@ -286,11 +303,20 @@ class JobQueue:
         if not job.is_gone:
             self.folder.record(job.id, job.record())
 
-    def _remove(self, job: ServedJob) -> None:
-        self.folder.remove(job.id)
+    def _removed(self, job: ServedJob) -> OSError | None:
+        """Remove a job's files and forget it; where the disk refuses, it is there again, at rest, and that is given."""
+        try:
+            self.folder.remove(job.id)
+        except OSError as error:
+            with self._changed:
+                job.is_gone = False
+                if job.is_open:
+                    self._rest(job, "cancelled")
+            return error
         with self._changed:
             self._jobs.pop(job.id, None)
             self._changed.notify_all()
+        return None
 
     def _told(self, job: ServedJob) -> None:
         self._changed.notify_all()

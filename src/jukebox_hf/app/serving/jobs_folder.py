@@ -4,7 +4,7 @@
     jobs/job-0123456789abcdef/        job.json, and song.wav with all its files; while it is written, song.partial/
 
 Flows in: jobs. Flows out: the same jobs after kill -9. A job is there once its job.json is, which is written last; it
-is gone once its folder has another name.
+is gone once its folder has another name. Links are not followed, and nothing is removed but what we wrote.
 """
 
 import contextlib
@@ -23,11 +23,13 @@ from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.serving.served_job import STATUSES
 from jukebox_hf.data.audio_io import suffix_of, write_bytes
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.validation import is_number, require
+from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 _SERVER_LOCK, _RECORD, _SONG = "lock", "job.json", "song"
 _REMOVED = "removed-"
 _OURS = re.compile(r"(removed-)?job-[0-9a-f]{16}")
+_UNTOLD = re.compile(rf"{_SONG}\.partial|\.\d+\.job\.json")  # what is there before a job is told of
+_MOST_COUNTED = 2**53  # of jobs, and of seconds since 1970
 _JOB = re.compile(r"job-[0-9a-f]{16}")
 _JOB_FORMAT = "jukebox-job-1"
 
@@ -37,6 +39,7 @@ class JobsFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held: HeldFolder | None = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -63,13 +66,31 @@ class JobsFolder:
                 )
                 for name in folder.names():
                     if name.startswith(_REMOVED):
-                        shutil.rmtree(self.path / name)
+                        _remove_tree(self.path / name)
+                self._held = folder
                 yield
             finally:
+                self._held = None
                 os.close(handle)
 
+    def check(self, job: str) -> None:
+        """Refuse to write where the folder of the jobs, or that of a job, was replaced meanwhile.
+
+        Raises:
+            ValueError, OSError: in one sentence.
+        """
+        if self._held is not None:
+            self._held.check()
+        path = self.path / job
+        require(not path.is_symlink(), f"{path} is a symbolic link, which is not followed; put the folder itself there")
+
     def target(self, job: str, format: str) -> SongTarget:
-        """Where the song of a job lies; its folder is made."""
+        """Where the song of a job lies; its folder is made.
+
+        Raises:
+            ValueError, OSError: as `check`, or the disk refuses.
+        """
+        self.check(job)
         (self.path / job).mkdir(exist_ok=True)
         return SongTarget(self.path / job, _SONG, suffix_of(format))
 
@@ -77,12 +98,13 @@ class JobsFolder:
         """Write down what a job is; after this, a crash does not lose it.
 
         Raises:
-            OSError: the disk refuses; what was there stays.
+            ValueError, OSError: as `check`, or the disk refuses; what was there stays.
         """
+        self.check(job)
         write_bytes(self.path / job / _RECORD, json_file({"format": _JOB_FORMAT, **told}))
 
     def recorded(self, say: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is written of each job, the oldest first; one that was never recorded is removed.
+        """What is written of each job, the oldest first; one that nobody was told of is removed.
 
         A damaged job.json costs that job alone: it is said, left out, and nothing of it is touched.
 
@@ -93,21 +115,27 @@ class JobsFolder:
         for path in self.path.iterdir():
             if not _JOB.fullmatch(path.name):
                 continue
-            if not (path / _RECORD).is_file():  # killed before anybody was told of it
-                self.remove(path.name)
-                continue
             try:
+                if _is_untold(path):
+                    self.remove(path.name)
+                    continue
+                require(path.is_dir() and not path.is_symlink(), f"{path} is no folder; move it away")
+                require((path / _RECORD).is_file(), f"{path} has no file {_RECORD}; put it back, or remove {path}")
                 found.append((path.name, _read_record(path / _RECORD)))
             except (ValueError, OSError) as error:
                 say(f"jukebox-hf: a job is left out: {sentence_of(error)}")
         yield from sorted(found, key=lambda pair: pair[1]["number"])
 
     def remove(self, job: str) -> None:
-        """Forget a job with all its files; killed in between, the next server does the rest."""
+        """Forget a job with all its files; killed in between, the next server does the rest.
+
+        Raises:
+            OSError: the disk refuses, and the job is still there.
+        """
         gone = self.path / f"{_REMOVED}{job}"
         with contextlib.suppress(FileNotFoundError):
             os.replace(self.path / job, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            _remove_tree(gone)
 
     def size(self, job: str) -> int:
         """Bytes of a job's files."""
@@ -117,6 +145,21 @@ class JobsFolder:
                 with contextlib.suppress(FileNotFoundError):  # a preview that gave way to the next
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total
+
+
+def _is_untold(path: Path) -> bool:
+    """Whether a server was killed in this folder of a job before it had told anybody of it."""
+    is_folder = path.is_dir() and not path.is_symlink()
+    return is_folder and all(_UNTOLD.fullmatch(one.name) for one in path.iterdir())
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as the disk allows; of a link, what it leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -129,12 +172,13 @@ def _read_record(path: Path) -> dict[str, Any]:
     require(
         told.get("format") == _JOB_FORMAT
         and told.get("status") in STATUSES
-        and all(is_number(told.get(name)) for name in ("number", "created"))
+        and all(is_integer(count := told.get(name)) and 0 <= count < _MOST_COUNTED for name in ("number", "created"))
         and isinstance(told.get("request"), dict)
         and isinstance(told.get("warnings", []), list)
         and all(isinstance(line, str) for line in told.get("warnings", []))
         and isinstance(told.get("error"), (str, type(None)))
-        and is_number(told.get("progress", 0.0)),
+        and is_number(told.get("progress", 0.0))
+        and 0 <= told.get("progress", 0.0) <= 1,
         f"{path} is not the record of a job; remove {path.parent}, or put it back",
     )
     return told | {"request": read_request(told["request"], str(path))}

@@ -116,6 +116,7 @@ class SamplingThread(threading.Thread):
     def _take(self, one: SongInHand) -> None:
         """Sketch, score and choose the takes of a song, which are a batch of their own."""
         self._leave()
+        self._queue.folder.check(one.job.id)
         partial, progress = one.job.partial, _Watched(self._watch([one.job]))
         with partial.locked():
             state = chosen_takes(one.song, partial, one.song.batch.state, self._served.model, progress)
@@ -123,6 +124,7 @@ class SamplingThread(threading.Thread):
 
     def _finish(self, one: SongInHand) -> None:
         """Decode a song, draw it, and put all its files in their places."""
+        self._queue.folder.check(one.job.id)
         served, progress = self._served, _Watched(self._watch([one.job]))
         if not served.stays:  # its lyrics are timed with a prior, which may need the room
             self._leave()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.progress import Progress
@@ -26,6 +27,8 @@ from jukebox_hf.app.serving.served_model import open_served
 
 _MORE_CONNECTIONS = 64  # beside those with sound: for jobs, voices and health
 _BACKLOG = 256  # connections that wait to be taken
+_SECONDS_FOR_A_HEAD = 30.0  # of a request: from the connection, or from the answer before it
+_NO_REQUEST = object()
 
 
 def run_server(words: Mapping[str, Any], options: RunOptions, serve: ServeOptions) -> None:
@@ -63,11 +66,32 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Connection(H11Protocol):
+    """Closes a connection on which no request comes: some hundred of these, without a key, would shut everybody out."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._next_look = self.loop.call_later(_SECONDS_FOR_A_HEAD, self._look, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def _look(self, seen: Any) -> None:
+        """Close it where it waits behind the same request, or none, as when it was looked at last."""
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if is_waiting and self.cycle is seen:
+            self.transport.close()
+        else:
+            now = self.cycle if is_waiting else _NO_REQUEST
+            self._next_look = self.loop.call_later(_SECONDS_FOR_A_HEAD, self._look, now)
+
+
 def _config(app: Any, serve: ServeOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -7,6 +7,7 @@ that no half song looks whole.
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -52,7 +53,8 @@ class SpeechResponse(Response):
             for task in (gone, sending):
                 task.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
-            await asyncio.to_thread(self._queue.delete, self._job)
+            with contextlib.suppress(ApiError):  # the disk refuses: it rests, and can be deleted later
+                await asyncio.to_thread(self._queue.delete, self._job)
 
     async def _send(self, send: Send) -> None:
         chunks = self._events() if self._asked.is_sse else self._chunks()

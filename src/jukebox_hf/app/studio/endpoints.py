@@ -21,6 +21,7 @@ _OWN_WORDS = {
     "kind": "Kind of names: artists or genres.",
     "text": "Name as you would write it; empty for the first of the list.",
 }
+_LONGEST_SEED = 40  # digits, more than any seed has
 SONGS_IN_TURN = {"concurrency_id": "songs", "concurrency_limit": 1}
 
 
@@ -48,7 +49,7 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
     ) -> list[dict[str, Any]]:
         """Write takes of a new song at the top level, side by side."""
         said = {"lyrics": lyrics, "artist": artist, "genre": genre, "seconds": seconds, "seed": seed, "prompt": prompt}
-        return told(studio.sketch(as_said(said | {"guidance_scale": guidance_scale}), int(takes)))
+        return told(studio.sketch(as_said(said | {"guidance_scale": guidance_scale}), whole(takes)))
 
     def continue_take(
         take: int, seconds: float = 4.0, takes: int = 1, lyrics: str = "", artist: str = "", genre: str = ""
@@ -107,9 +108,14 @@ def as_said(words: Mapping[str, Any]) -> dict[str, Any]:
     seed = "" if seed is None else str(seed).strip()
     return {
         **words,
-        "seed": int(seed) if seed.isascii() and seed.isdigit() else seed or None,
+        "seed": int(seed) if seed.isascii() and seed.isdigit() and len(seed) < _LONGEST_SEED else seed or None,
         "guidance_scale": None if guidance in (None, 1) else str(guidance),
     }
+
+
+def whole(number: float) -> float:
+    """A number of the page as a whole one, where it is one."""
+    return int(number) if number == number // 1 else number
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,6 +33,7 @@ from jukebox_hf.model.alignment.alignment import choose_head
 from jukebox_hf.model.alignment.batch_alignment import lyric_level
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.seeds import later_seed
+from jukebox_hf.model.checks.text_input import check_text
 from jukebox_hf.model.checks.validation import is_integer, is_number, require
 
 _NAMES_SHOWN = 40
@@ -93,6 +94,7 @@ class Studio:
         Raises:
             ValueError: another kind, or a model without lists.
         """
+        check_text("text", "" if text is None else text)
         require(kind in LABEL_KINDS, f"kind={kind!r} is none of {', '.join(LABEL_KINDS)}; choose one")
         listed, typed = self._listed[kind], (text or "").strip().casefold()
         if not typed:
@@ -142,7 +144,7 @@ class Studio:
         older = self._done(number)
         self._check_number("second", second)
         hops, rate = self.config.vqvae_config.hop_lengths, self.config.sampling_rate
-        samples = round(second * rate) // hops[self.top] * hops[self.top]
+        samples = round(min(second, older.seconds) * rate) // hops[self.top] * hops[self.top]
         require(
             0 < samples < round(older.seconds * rate),
             f"take {number} has {older.seconds:.4g} s and cannot be cut at {second:g} s; choose a second inside of it",
@@ -337,7 +339,7 @@ class Studio:
 
     def _check_seconds(self, seconds: Any) -> None:
         require(
-            not is_number(seconds) or seconds <= self.limits.seconds,
+            not (is_number(seconds) and seconds > self.limits.seconds),
             f"seconds={seconds} is more than the {self.limits.seconds:g} that this studio allows; ask for less, or "
             f"start it with --max-seconds",
         )

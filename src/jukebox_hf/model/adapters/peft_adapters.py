@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class TakesPeftAdapters:
         Raises:
             ValueError: an adapter of another base, of one part alone, or of a name that is known.
         """
+        require(
+            peft_model_id is None or isinstance(peft_model_id, (str, PathLike)),
+            f"peft_model_id={peft_model_id!r:.60} must be a folder, a style file, or a name on the Hub",
+        )
         hub = kwargs.get("adapter_kwargs") or {}
         if peft_model_id is not None and is_adapter(str(peft_model_id), hub):
             require(

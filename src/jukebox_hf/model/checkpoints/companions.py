@@ -4,6 +4,7 @@ Flows in: the repository that a model was opened from. Flows out: files beside s
 repository and nothing more, so that is where they come from.
 """
 
+import contextlib
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -40,10 +41,19 @@ def write_companions(
             stacklevel=3,
         )
         return
-    if processor_of(config, str(folder), {}) is None:
-        processor = processor_of(config, repository, hub, trusts=trusts)
+    if not _has_processor(config, folder):
+        try:
+            processor, reason = processor_of(config, repository, hub, trusts=trusts), ""
+        except (OSError, ValueError) as error:
+            processor, reason = None, " ".join(str(error).split())
         if processor is not None:
             processor.save_pretrained(folder)
+        elif reason:
+            warnings.warn(
+                f"the lists and characters of {repository} cannot be read ({reason}), so none are saved with it; mend "
+                f"them there, or save another processor: processor.save_pretrained({str(folder)!r})",
+                stacklevel=3,
+            )
         elif _holds_tokenizer(repository, hub):
             warnings.warn(
                 f"the lists and characters of {repository} do not fit this model any more, so none are saved with it; "
@@ -64,13 +74,17 @@ def write_missing_card(config: JukeboxConfig, repository: str | None, folder: Pa
 def processor_of(
     config: JukeboxConfig, repository: str, hub: Mapping[str, Any], *, trusts: bool = False
 ) -> JukeboxProcessor | None:
-    """The processor of a repository, if it has lists at all and these are of such a model."""
+    """The processor of a repository, if it has lists at all and these are of such a model.
+
+    Raises:
+        OSError, ValueError: lists that cannot be read.
+    """
     if not _holds_tokenizer(repository, hub):
         return None
+    tokenizer = JukeboxTokenizer.from_pretrained(repository, **hub)
     try:
-        tokenizer = JukeboxTokenizer.from_pretrained(repository, **hub)
         fitting = JukeboxProcessor.from_config(config, tokenizer)
-    except (OSError, ValueError):
+    except ValueError:
         return None
     if find_fetched(repository, "processor_config.json", **hub) is None:
         return fitting
@@ -79,6 +93,13 @@ def processor_of(
     except (OSError, ValueError):
         return fitting
     return own if (own.max_genres, own.lyric_level) == (fitting.max_genres, fitting.lyric_level) else fitting
+
+
+def _has_processor(config: JukeboxConfig, folder: Path) -> bool:
+    """Whether lists of such a model stand in a folder."""
+    with contextlib.suppress(OSError, ValueError):
+        return processor_of(config, str(folder), {}) is not None
+    return False
 
 
 def _holds_tokenizer(repository: str, hub: Mapping[str, Any]) -> bool:

@@ -23,8 +23,10 @@ def check_name(name_or_path: str) -> None:
     require(bool(name_or_path.strip()), "a model without a name was asked for; give a folder, or a name on the Hub")
     if os.path.isfile(name_or_path):  # which a name of any length can be asked of
         raise FileNotFoundError(f"{name_or_path} is a file; give the folder of a model, or a name on the Hub")
-    if os.path.exists(name_or_path):
+    if os.path.isdir(name_or_path):
         return
+    if os.path.exists(name_or_path):  # a pipe, a device
+        raise FileNotFoundError(f"{name_or_path} is no folder; give the folder of a model, or a name on the Hub")
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

@@ -9,6 +9,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from .timed_text import other_format
@@ -151,6 +152,17 @@ def check_way(name: str, folder: "str | os.PathLike[str]") -> None:
     found = next((one for one in parts if os.path.lexists(one) and not os.path.isdir(one)), None)
     what = "a link to nothing" if found is not None and not os.path.exists(found) else "a file"
     require(found is None, f"{name}: {found} is {what}, not a folder; name another folder")
+
+
+def real_path(path: "str | os.PathLike[str]") -> Path:
+    """Where a path leads; a link that leads back to itself leads there, where `Path.resolve` would raise."""
+    return Path(os.path.realpath(path))
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """The path beside a folder that is called as it is, with an ending; the folder may be said as `.`"""
+    own = folder if folder.name else real_path(folder)
+    return own.parent / f"{own.name}{ending}"
 
 
 def check_here(path: Any) -> Any:
