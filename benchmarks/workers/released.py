@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig, prior_preset
-from jukebox_hf.model.networks.cpu_memory import trim_heap
+from jukebox_hf.model.sampling.heap import trim_heap
 
 SHAPES = {"upsampler": "upsampler_level_0", "1b_lyrics": "prior_1b_lyrics", "5b": "prior_5b"}
 SMALL = "small"  # of shapes that only training is measured with

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from train_ours import batch_of, prior_of, step_of
 
 from jukebox_hf import JukeboxPrior
-from jukebox_hf.model.networks.cpu_memory import trim_heap
+from jukebox_hf.model.sampling.heap import trim_heap
 from jukebox_hf.training.prior.lora import LoRAArguments, with_adapters
 
 LORA_RANK = 16

@@ -9,7 +9,7 @@ from serving import peak_bytes, serve
 from torch import nn
 
 from jukebox_hf import JukeboxPrior
-from jukebox_hf.model.networks.cpu_memory import trim_heap
+from jukebox_hf.model.sampling.heap import trim_heap
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import QUIET_NORM, SPECTRAL_RESOLUTION, magnitudes
 from jukebox_hf.model.networks.convolution import level_reach
-from jukebox_hf.model.networks.cpu_memory import trim_heap
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
+from jukebox_hf.model.sampling.heap import trim_heap
 
 CODEC_BLOCK = 1 << 16  # 1.5 s at 44.1 kHz; the finest level of the released VQ-VAE reaches 1 s to either side
 _CODES_AT_ONCE = 1 << 11  # bounds the table of distances to all code vectors

@@ -8,7 +8,7 @@ from torch import nn
 
 from jukebox_hf.model.networks import convolution
 from jukebox_hf.model.networks.convolution import Decoder, Encoder, StackSettings, merged_end
-from jukebox_hf.model.networks.cpu_memory import has_bfloat16
+from jukebox_hf.model.networks.cpu_features import has_bfloat16
 
 STRIDES = ((2, 2), (3,), (4,))
 STACK = StackSettings(width=6, inner=5, dilations=(1, 3, 9), scale=0.7)

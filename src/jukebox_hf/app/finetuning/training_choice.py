@@ -14,7 +14,7 @@ from jukebox_hf.app.runs.device_choice import room, the_device
 from jukebox_hf.model.checks.text_input import levels_in_words
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
-from jukebox_hf.model.networks.cpu_memory import has_bfloat16
+from jukebox_hf.model.networks.cpu_features import has_bfloat16
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.prior.lora import TARGETS, check_rank
 

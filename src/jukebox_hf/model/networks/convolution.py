@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
 
 from ..configuration.configuration_jukebox import JukeboxVQVAEConfig
-from .cpu_memory import has_bfloat16, trim_heap
+from .cpu_features import has_bfloat16
 
 
 class Conv1d(nn.Conv1d):
@@ -117,7 +117,6 @@ class UpBlock(nn.Module):
     def in_chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         """The same, (B, C', T * hop), in chunks from start to end: of `size` inputs of the last stage each."""
         x, last = self.before_last(x), self.ups[-1]
-        trim_heap()  # after the stacks
         stride, length = last.stride[0], x.shape[-1]
         for start in range(0, length, size):
             stop, before = min(start + size, length), min(start, 1)  # an output depends on the inputs beside its own

@@ -32,7 +32,7 @@ from .initialization import init_module
 from .lyric_conditioning import LyricEncoder, LyricPrefix, NewRows, NoLyrics, bits, resize_lyrics
 from .plain_modules import compute_dtype
 from .prior_inputs import check_inputs, chosen_layers
-from .transformer import POSITIONS_AT_ONCE, JukeboxTransformer, Trace, TransformerSettings
+from .transformer import POSITIONS_AT_ONCE, GiveBack, JukeboxTransformer, Trace, TransformerSettings
 
 MATRIX = "transformer.layers.0.mlp.up.weight"  # one of the tensors that half precision is for
 
@@ -484,6 +484,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         stop: int | None = None,
         *,
         last_only: bool = False,
+        give_back: GiveBack | None = None,
     ) -> Tensor:
         """Run known tokens in one parallel pass and fill the caches; the last logits predict the next token.
 
@@ -494,6 +495,8 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
             tokens: (B, known) from the beginning of the sequence, of `sequence` or sampled.
             start, stop: the positions to run; by default all that can be.
             last_only: give the logits of the last position alone, (B, 1, V), and save the memory of the others.
+            give_back: called between halves of layers where a long run on a CPU has freed what the next tensors do not
+                fit into, such as `trim_heap` of `sampling/heap.py`.
 
         Returns:
             Logits (B, stop - start, V), float32.
@@ -525,7 +528,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         check_ranges(*ranges)
         if start == 0:
             cache.reset()
-        logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only)
+        logits = self._run(tokens, conditioning, start, stop, cache, last_only=last_only, give_back=give_back)
         cache.position.fill_(stop)
         return logits
 
@@ -636,6 +639,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         cache: JukeboxCache | None = None,
         trace: Trace | None = None,
         last_only: bool = False,
+        give_back: GiveBack | None = None,
     ) -> Tensor:
         there, all_layers = len(self.transformer.layers), self.config.num_hidden_layers
         require(
@@ -644,7 +648,7 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         )
         here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
         inputs = self._inputs(tokens, conditioning, start, stop)
-        hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace)
+        hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace, give_back=give_back)
         if last_only:
             hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
         return self.logits(hidden, here)

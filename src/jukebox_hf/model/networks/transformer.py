@@ -16,12 +16,13 @@ from transformers import GradientCheckpointingLayer
 from .attention import JukeboxAttention, LayerSettings, widened
 from .attention_kinds import ATTENTION_KINDS, Address, AttentionKind, Grid, StretchAddress
 from .cache import JukeboxCache
-from .cpu_memory import has_bfloat16, trim_heap
+from .cpu_features import has_bfloat16
 from .initialization import scaled_embedding, scaled_linear
 from .plain_modules import PlainClasses, compute_dtype, hook_on
 
 POSITIONS_AT_ONCE = 768  # chunk length of a layer's matrix products without autograd: bounds activations
 MANY_ROWS = 32  # rows from which upcasting the weights to float32 pays off
+GiveBack = Callable[[], None]  # returns freed memory to the system
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class JukeboxTransformer(nn.Module):
         cache: JukeboxCache | None = None,
         trace: Trace | None = None,
         depth: int | None = None,
+        give_back: GiveBack | None = None,
     ) -> Tensor:
         """Run the layers over embedded inputs (B, T, D) at positions start .. start+T-1, in parallel.
 
         A tensor as `start` is the cache's position, where one input is to be run: `step`, so that forward hooks run.
         With a cache, what lies before `start` is read from it and the run is stored in it; without gradients and a
-        trace the layers then write over `inputs`, which saves most of the memory. `depth` stops before that layer.
+        trace the layers then write over `inputs`, which saves most of the memory, and call `give_back` where they have
+        freed what the next tensors do not fit into. `depth` stops before that layer.
         """
         if isinstance(start, Tensor):
             return self.step(inputs, cache)
@@ -99,7 +102,9 @@ class JukeboxTransformer(nn.Module):
             trace.see(index, hidden)
             slots = None if cache is None else cache.layers[index]
             with_probabilities = index in trace.attention_layers
-            hidden, probabilities = layer(hidden, lyric_states, start, slots, with_probabilities, is_in_place)
+            hidden, probabilities = layer(
+                hidden, lyric_states, start, slots, with_probabilities, is_in_place, give_back
+            )
             if index in trace.attention_layers:
                 trace.attentions[index] = probabilities
         trace.see(depth, hidden)
@@ -218,12 +223,13 @@ class JukeboxBlock(GradientCheckpointingLayer):
         cache: Tensor | None = None,
         with_probabilities: bool = False,
         is_in_place: bool = False,
+        give_back: GiveBack | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Hidden states (B, T, D) to hidden states, and the layer's attention probabilities when asked for.
 
         An address as `start` is of the one position of a step; with a stretch, keys and values to store are given in
         place of probabilities. `is_in_place` writes over them, without gradients,
-        dropout or probabilities: the same numbers in less memory.
+        dropout or probabilities: the same numbers in less memory; `give_back` is called after each half of it.
         """
         if isinstance(start, Address):
             return self.step(hidden, start, cache), None
@@ -231,7 +237,7 @@ class JukeboxBlock(GradientCheckpointingLayer):
             attended, fresh = self.attention(self.attention_norm(hidden), None, start, cache)
             return self._add(hidden, self.dropout(attended), self.mlp), fresh
         if is_in_place:
-            return self._overwrite(hidden, lyric_states, start, cache), None
+            return self._overwrite(hidden, lyric_states, start, cache, give_back), None
         attended, probabilities = self.attention(
             self.attention_norm(hidden), lyric_states, start, cache, with_probabilities
         )
@@ -242,15 +248,22 @@ class JukeboxBlock(GradientCheckpointingLayer):
         attended, _ = self.attention(self.attention_norm(hidden), None, address, cache)
         return self._add(hidden, self.dropout(attended), self.mlp)
 
-    def _overwrite(self, hidden: Tensor, lyric_states: Tensor | None, start: int, cache: Tensor | None) -> Tensor:
+    def _overwrite(
+        self,
+        hidden: Tensor,
+        lyric_states: Tensor | None,
+        start: int,
+        cache: Tensor | None,
+        give_back: GiveBack | None,
+    ) -> Tensor:
         """The twin of `forward` in place: all but the attention itself runs in chunks of positions."""
-        fragments_heap = hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
+        fragments_heap = give_back and hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
         mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
         if fragments_heap:
-            trim_heap()  # freed blocks of one half are too small for the tensors of the next
+            give_back()  # freed blocks of one half are too small for the tensors of the next
         self._finish(hidden, mixed)
         if fragments_heap:
-            trim_heap()
+            give_back()
         return hidden
 
     def _projected(self, hidden: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from transformers.utils import logging
 from ..checks.validation import require
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
-from ..networks.cpu_memory import trim_heap
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.plain_modules import check_in_memory, hooks_made, interception
 from .backends import (
@@ -32,6 +31,7 @@ from .backends import (
 )
 from .cuda_graph import CudaGraph
 from .gumbel_noise import DrawCounters
+from .heap import trim_heap
 from .jacobi import JacobiLoop
 from .jacobi_pace import Pace
 from .sampling_ops import SamplingSettings, choose, guided

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
 from ..networks.modeling_jukebox_prior import JukeboxPrior
+from .heap import trim_heap
 
 
 def read_known(
@@ -25,7 +26,8 @@ def read_known(
     stop = min(tokens.shape[1] + 1, prior.config.sequence_length)
     size = chunk or stop
     for start in range(0, stop, size):
-        yield prior.prefill(tokens, conditioning, cache, start, min(start + size, stop), last_only=last_only)
+        reached = min(start + size, stop)
+        yield prior.prefill(tokens, conditioning, cache, start, reached, last_only=last_only, give_back=trim_heap)
 
 
 def read_row_by_row(

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from jukebox_hf.model.networks import cpu_memory, transformer
-from jukebox_hf.model.sampling import window_decoder
+from jukebox_hf.model.networks import transformer
+from jukebox_hf.model.sampling import heap, window_decoder, window_reading
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -108,7 +108,7 @@ def test_what_is_freed_goes_back_to_the_system(run_python):
         _STATUS
         + """
 import torch
-from jukebox_hf.model.networks.cpu_memory import trim_heap
+from jukebox_hf.model.sampling.heap import trim_heap
 
 kept = [torch.ones(5000) for _ in range(5000)]
 del kept[: len(kept) // 2], kept[::2]
@@ -134,18 +134,28 @@ def test_windows_begin_and_step_with_what_was_freed_given_back(tiny_prior, input
 def test_every_half_of_a_layer_gives_back_what_a_long_run_left_on_a_cpu(tiny_prior, monkeypatch, device, piece, times):
     """Elsewhere it would only keep the device waiting."""
     calls = []
-    monkeypatch.setattr(transformer, "trim_heap", lambda: calls.append(True))
     monkeypatch.setattr(transformer, "POSITIONS_AT_ONCE", piece)
     layer = tiny_prior("bare").transformer.layers[0].to(device)
+    hidden = torch.zeros(1, 3, layer.attention_norm.normalized_shape[0], device=device)
     with torch.no_grad():
-        layer(torch.zeros(1, 3, layer.attention_norm.normalized_shape[0], device=device), is_in_place=True)
+        layer(hidden, is_in_place=True, give_back=lambda: calls.append(True))
     assert len(calls) == times
 
 
+def test_windows_are_read_with_what_layers_leave_given_back(tiny_prior, inputs_for, monkeypatch):
+    calls = []
+    monkeypatch.setattr(window_reading, "trim_heap", lambda: calls.append(True))
+    monkeypatch.setattr(transformer, "POSITIONS_AT_ONCE", 2)
+    prior = tiny_prior("bare")
+    tokens = prior.sequence(inputs_for(prior.config)["codes"][:, :3])
+    window_decoder.sample_window(prior, tokens, prior.condition(), 5, SamplingSettings(temperature=0))
+    assert len(calls) >= 2 * len(prior.transformer.layers)
+
+
 def test_where_no_glibc_is_nothing_happens(monkeypatch):
-    monkeypatch.setattr(cpu_memory.ctypes, "CDLL", lambda name: object())
-    cpu_memory._trim.cache_clear()
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    heap._trim.cache_clear()
     try:
-        cpu_memory.trim_heap()
+        heap.trim_heap()
     finally:
-        cpu_memory._trim.cache_clear()
+        heap._trim.cache_clear()

@@ -1,21 +1,14 @@
-"""The CPU: bfloat16 matmul, and `malloc_trim`, which returns fragmented free heap to the system."""
+"""`malloc_trim`, which returns fragmented free heap to the system.
+
+Flows in: nothing. Flows out: what this process has freed, to the system, where the C library can. Networks call what
+they are given; who samples or encodes decides when it pays (docs/explanation/decisions/029.md).
+"""
 
 import ctypes
 import functools
 from collections.abc import Callable
 
 import torch
-
-
-@functools.cache
-def has_bfloat16() -> bool | None:
-    """Whether it has bfloat16 matmul; None where torch does not tell (older versions, and processors that are no x86).
-
-    Large products without it take 5 times as long as those of float32, with it less than half as long.
-    """
-    known = getattr(torch.cpu, "get_capabilities", dict)()
-    found = {known.get("avx512_bf16"), known.get("amx_bf16")}
-    return True if True in found else False if found == {False} else None
 
 
 def trim_heap() -> None:
