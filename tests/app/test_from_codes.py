@@ -241,14 +241,14 @@ def test_codes_without_their_side_car_find_their_model_and_say_what_nobody_knows
 ):
     lone = tmp_path / "lone.codes.safetensors"
     lone.write_bytes((whole_song.folder / "song.codes.safetensors").read_bytes())
-    words = ("upsample", lone, "--levels", "0", "--genre", "Country", "--out", tmp_path / "a.wav")
-    done = run_cli(*words)
+    words = ("upsample", lone, "--levels", "0", "--genre", "Country", "--out")
+    done = run_cli(*words, tmp_path / "a.wav")
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "lone.json" in line]
     told = f"{lone} has no lone.json beside it, so its words are unknown (lyrics, artist); they can be said again"
     assert line == f"jukebox-hf: {told}"
     assert read_json(tmp_path / "a.json")["request"]["model"] == str(repository)
-    done = run_cli(*words, "--lyrics", "Row", "--artist", "The Testers", "--dry-run")
+    done = run_cli(*words, tmp_path / "b.wav", "--lyrics", "Row", "--artist", "The Testers", "--dry-run")
     assert done.code == 0, done.err
     assert "lone.json" not in done.err
 

@@ -177,7 +177,7 @@ def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
 
 
 def test_the_codec_that_is_kept_is_whole_and_fits_the_recipe(tmp_path, config):
-    assert sum(path.stat().st_size for path in (V2 / "weights").iterdir()) < 8_000_000
+    assert sum(path.stat().st_size for path in (V2 / "weights").iterdir()) < 10_000_000
     assert pieces.main([str(V2 / "weights"), str(tmp_path)]) == 0
     model = JukeboxVQVAE.from_pretrained(tmp_path / "vqvae")
     kept, wanted = model.config, config.vqvae_config

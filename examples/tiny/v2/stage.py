@@ -5,7 +5,7 @@ A stage is songs, a VQ-VAE, codes and one prior; what is given is not made again
 where no prior is asked for), a given prior is trained on. Steps are counted so that schedules end with the time: two
 short runs tell how long a step takes. Should time run out all the same, the newest checkpoint goes out.
 
-Each level of a VQ-VAE is trained by itself, one after the other, by losses of its own (decision 081).
+Each level of a VQ-VAE is trained by itself, one after the other, by losses of its own (decisions 081 and 083).
 """
 
 import argparse
@@ -29,11 +29,12 @@ from jukebox_hf.training import encode_dataset, train_prior, train_vqvae
 from jukebox_hf.training.checkpoints import newest_checkpoint
 
 PRIORS = ("prior_top", "prior_1", "prior_0")
-# Of each level, finest first: the fewer codes, the less errors of the wave weigh.
+# Of each level, finest first: the fewer codes, the less errors of the wave weigh; spectra as in train_vqvae.sh.
+_DISTANCES = "multispectral_loss=magnitude,spectral_bandwidth=300"
 _LEVEL_LOSSES = (
-    "relative_weight=0.3,multispectral_weight=1,log_magnitude_weight=0.3",
-    "relative_weight=0.05,multispectral_weight=0.5,log_magnitude_weight=1",
-    "relative_weight=0.02,multispectral_weight=0.3,log_magnitude_weight=1",
+    f"relative_weight=0.3,multispectral_weight=1,log_magnitude_weight=0.3,{_DISTANCES}",
+    f"relative_weight=0.05,multispectral_weight=0.5,log_magnitude_weight=1,{_DISTANCES}",
+    f"relative_weight=0.02,multispectral_weight=0.3,log_magnitude_weight=1,{_DISTANCES}",
 )
 _LEVELS = {"prior_top": "2", "prior_1": "1 2", "prior_0": "0 1"}
 _PROBES = (8, 24)  # steps of the two short runs

@@ -38,7 +38,7 @@ train 2 c vqvae_end 600 8e-4 mixed relative_weight=0.02,multispectral_weight=0.3
 [ -d $run/halves ] || "$python" -m examples.tiny.v2.voices $run/halves $run/songs/voice-bank.zip $run/songs 240 2
 [ -d $run/wide ] || "$python" -m examples.tiny.v2.first_weights $run/wide examples/tiny/v2/vqvae.json $run/narrow
 distances=multispectral_loss=magnitude,spectral_bandwidth=300 # in silence no loss is relative to what is there
-train 0 w vqvae_end 1500 5e-4 halves relative_weight=0.3,log_magnitude_weight=0.3,$distances
-train 1 w vqvae_end 4500 1e-3 halves relative_weight=0.05,multispectral_weight=0.5,$distances
+train 0 w vqvae_end 2600 8e-4 halves relative_weight=0.3,log_magnitude_weight=0.3,$distances
+train 1 w vqvae_end 5000 1e-3 halves relative_weight=0.05,multispectral_weight=0.5,$distances
 train 2 w vqvae_end 6000 1e-3 halves relative_weight=0.02,multispectral_weight=0.3,$distances
 [ -d $run/vqvae ] || "$python" -m examples.tiny.join_levels $run/vqvae $run/vqvae_0w $run/vqvae_1w $run/vqvae_2w
