@@ -105,7 +105,7 @@ def test_lyrics_are_said_or_found_in_the_list_of_the_folder(
 ):
     path, words = recording(0.2, "part.wav"), tmp_path / "words.txt"
     words.write_text("from a file")
-    path.with_name("metadata.csv").write_text('file_name,artist,lyrics\nother.wav,,no\npart.wav,Bo,"from the list"\n')
+    path.with_name("metadata.csv").write_text('file_name,artist,lyrics\nother.wav,,no\n./part.wav,Bo,"from the list"\n')
     for said, heard in (((), "from the list"), (("--lyrics", "from the line"), "from the line")):
         out = tmp_path / heard
         done = run_cli("align", repository, path, *said, "--out", out, "--format", "lrc")

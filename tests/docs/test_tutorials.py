@@ -46,7 +46,7 @@ def follow(folder, monkeypatch, run_cli):
     """Do what a page says; give what each command printed."""
     monkeypatch.chdir(folder)
 
-    def run(page, replaced=(), more=(), skipped=""):
+    def run(page, replaced=(), more=(), skipped="", instead=lambda: None):
         printed, replaced, more = {}, dict(replaced), dict(more)
         for language, block in _blocks(page):
             if language == "python":
@@ -54,6 +54,7 @@ def follow(folder, monkeypatch, run_cli):
             for words in map(shlex.split, block.splitlines()) if language == "bash" else ():
                 assert words[0] == "jukebox-hf"
                 if block == skipped:
+                    instead()
                     continue
                 words = [replaced.get(word, word) for word in _shortened(words[1:])]
                 words += QUIET if words[0].startswith("train-") else []
@@ -90,8 +91,8 @@ def test_a_friends_voice(follow, folder):
     learn = "jukebox-hf finetune friend-songs/ noor --model tiny\n"
     assert learn in [block for _, block in _blocks("a-friends-voice.md")]
     more = {"finetune": short, "generate": ["--levels=2"]}
-    shutil.copytree(folder / "small", folder / "noor")  # in the place of what that line makes
-    follow("a-friends-voice.md", {"tiny": "small", "folk": "soft rock", "friend-songs/": "friend-songs"}, more, learn)
+    replaced = {"tiny": "small", "folk": "soft rock", "friend-songs/": "friend-songs"}
+    follow("a-friends-voice.md", replaced, more, learn, lambda: shutil.copytree(folder / "small", folder / "noor"))
     assert (folder / "birthday.wav").is_file()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from jukebox_hf.app.alignment_formats import AlignedSong, write_aligned
-from jukebox_hf.app.known_recordings import lyrics_beside
+from jukebox_hf.app.known_recordings import lyrics_beside, no_lyrics
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
 from jukebox_hf.app.runs.planned_songs import open_model, open_processor
@@ -120,11 +120,7 @@ def know_song(
         words = {} if said.get("lyrics") is not None else lyrics_beside(path)[0]
     said = {name: value for name, value in said.items() if value is not None}
     words = {name: value for name, value in without_replaced(words, said).items() if value is not None} | said
-    require(
-        bool(words.get("lyrics", "").strip()),
-        f"{path} comes without lyrics; give them with --lyrics-file, in {path.stem}.txt beside it, or in the "
-        f"metadata.csv of its folder",
-    )
+    require(bool(words.get("lyrics", "").strip()), no_lyrics(path))
     if state is None:
         state = _encoded(_sound(recording, model.config.sampling_rate, separate, out), recording, model)
     return KnownSong(path, state, recording, words, read_request(request or {}))

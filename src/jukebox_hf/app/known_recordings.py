@@ -6,7 +6,7 @@ that jukebox-hf made, or a text file beside it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jukebox_hf.app.runs.lyric_files import read_lyrics
@@ -63,10 +63,17 @@ def known_recording(path: Path, said: Mapping[str, Any], where: str = "") -> Kno
     lyrics = words.get("lyrics") or ""
     require(
         isinstance(lyrics, str) and lyrics.strip() != "",
-        f"{path} comes without lyrics; give them with --lyrics-file, in {recording.stem}.txt beside it, or in the "
-        f"metadata.csv of its folder",
+        no_lyrics(path),
     )
     return KnownRecording(recording, words, where or "the lyrics")
+
+
+def no_lyrics(path: Path) -> str:
+    """What is said where `lyrics_beside` finds none."""
+    return (
+        f"{path} comes without lyrics; give them with --lyrics-file, in {path.stem}.txt beside it, or in the "
+        f"metadata.csv of its folder"
+    )
 
 
 def lyrics_beside(recording: Path) -> tuple[dict[str, Any], str]:
@@ -80,7 +87,7 @@ def lyrics_beside(recording: Path) -> tuple[dict[str, Any], str]:
         return dict(read_lyrics(text)), str(text)
     for listed in (one for name in SONG_LISTS if (one := recording.with_name(name)).is_file()):
         for row in read_song_list(listed):
-            if row.cells.get("file_name") == recording.name and row.cells.get("lyrics"):
+            if PurePath(row.cells.get("file_name") or "") == PurePath(recording.name) and row.cells.get("lyrics"):
                 return {"lyrics": row.cells["lyrics"]}, f"{listed}, line {row.line}"
     return {}, ""
 

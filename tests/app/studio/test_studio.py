@@ -72,6 +72,8 @@ def test_a_recording_as_long_as_the_song_is_refused_since_nothing_would_be_sung(
     path = recording(0.3)
     with pytest.raises(ValueError, match=r"the recording has 0\.3 s, and seconds=0\.3 counts it in.* ask for more"):
         studio.sketch(words | {"prompt": str(path), "seconds": 0.3})
+    with pytest.raises(ValueError, match="seconds"):
+        studio.sketch(words | {"prompt": str(path), "seconds": "x"})
     assert studio.project.tree.nodes == ()
 
 
@@ -94,6 +96,7 @@ def _by(name, value):
             "must be an integer from 0",
         ),
         (lambda studio, words: studio.sketch(words, takes=_by("whole", 1.5)), "whole number from 1 to 3"),
+        (lambda studio, words: studio.sketch(words, takes=_by("whole", None)), "whole number from 1 to 3"),
         (lambda studio, words: studio.sketch(words | {"guidance_scale": "loud"}), "must be a number"),
         (lambda studio, words: studio.sketch(words | {"tempo": 3}), "tempo, which is no option"),
         (lambda studio, words: studio.sketch(words, takes=4), "whole number from 1 to 3"),

@@ -14,6 +14,7 @@ from jukebox_hf.app.output import USER_ERRORS, sentence_of
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.studio.job import PageJob
 from jukebox_hf.app.studio.studio import Studio
+from jukebox_hf.model.checks.validation import is_number
 
 _OWN_WORDS = {
     "take": "Number of a take in the tree.",
@@ -113,9 +114,9 @@ def as_said(words: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def whole(number: float) -> float:
-    """A number of the page as a whole one, where it is one."""
-    return int(number) if number == number // 1 else number
+def whole(number: Any) -> Any:
+    """A number of the page as a whole one, where it is one; what is none is refused behind this."""
+    return int(number) if is_number(number) and number == number // 1 else number
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

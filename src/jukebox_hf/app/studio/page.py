@@ -258,11 +258,18 @@ class _Page:
         if job is None or not job.takes:
             yield [gr.skip()] * 8
         else:
-            yield from self._follow(lambda: job, _DOING[self.studio.project.tree.node(job.takes[0]).kind], shown)
+            word = _DOING[self.studio.project.tree.node(job.takes[0]).kind]
+            yield from self._follow(lambda: job, word, shown, is_begun_here=False)
 
-    def _follow(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
-        """Start a job and show how far it is until it ends; new takes appear as soon as each is there."""
-        for seen, _ in self._watched(start, word, shown):
+    def _follow(
+        self, start: Callable[[], PageJob], word: str, shown: list[int], *, is_begun_here: bool = True
+    ) -> Iterator[list[Any]]:
+        """Start a job and show how far it is until it ends; new takes appear as soon as each is there.
+
+        Args:
+            is_begun_here: by this page, which chooses what was made; others that look on choose nothing.
+        """
+        for seen, _ in self._watched(start, word, shown, is_begun_here=is_begun_here):
             yield seen
 
     def _heard(self, start: Callable[[], PageJob], word: str, shown: list[int]) -> Iterator[list[Any]]:
@@ -271,7 +278,7 @@ class _Page:
             yield [*seen, None if job is None else _new_sound(job)]
 
     def _watched(
-        self, start: Callable[[], PageJob], word: str, shown: list[int]
+        self, start: Callable[[], PageJob], word: str, shown: list[int], *, is_begun_here: bool = True
     ) -> Iterator[tuple[list[Any], PageJob | None]]:
         try:
             job = start()
@@ -285,11 +292,12 @@ class _Page:
                 status = views.status_html(word, job.progress.news)
                 yield [status, takes, gr.skip(), tree, shown, gr.update(visible=True), gr.skip(), gr.skip()], job
             made = job.result()
-            if len(made) == 1:
+            if len(made) == 1 and is_begun_here:
                 self.studio.project.choose(made[0])
             yield self._seen(_done_in_words(made), shown), job
         except StoppedError as error:
-            self._choose_first(shown)
+            if is_begun_here:
+                self._choose_first(shown)
             said = sentence_of(error)
             yield self._seen(f"{said[0].upper()}{said[1:]}.", shown), None
         except USER_ERRORS as error:

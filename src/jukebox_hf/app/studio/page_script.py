@@ -103,8 +103,9 @@ function draw() {
   if (!box) return;
   box.hidden = !stretch || !(stretch[1] > stretch[0]);
   if (box.hidden) return;
-  box.style.left = 100 * stretch[0] / seconds() + '%';
-  box.style.width = 100 * (stretch[1] - stretch[0]) / seconds() + '%';
+  const [from, to] = stretch.map(second => Math.min(second, seconds()));  // of another take, perhaps, and a longer one
+  box.style.left = 100 * from / seconds() + '%';
+  box.style.width = 100 * (to - from) / seconds() + '%';
 }
 function mark(from, to) {
   stretch = [rounded(from), rounded(to)];

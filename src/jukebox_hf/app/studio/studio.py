@@ -357,9 +357,11 @@ class Studio:
         require(
             path.stat().st_size <= most * 2**20, f"{path.name} has over the {most} MB that this studio allows; cut it"
         )
+        if not is_number(seconds):  # which is refused with the other words
+            return
         recorded = read_header(path, path.name).seconds
         require(
-            not is_number(seconds) or recorded < seconds,
+            recorded < seconds,
             f"the recording has {recorded:.4g} s, and seconds={seconds:g} counts it in, so nothing would be sung; "
             f"ask for more seconds, or cut the recording",
         )

@@ -55,9 +55,8 @@ class WritesRepository:
             f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
-        if self._adapters is not None and (own := self.own_processor()) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            own.save_pretrained(folder)  # with the names that adapters bring
+        if self._adapters is not None:
+            self._save_processor(folder)
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
             self._source.check_priors(copied)
         for level in copied:
@@ -80,6 +79,16 @@ class WritesRepository:
         if push_to_hub:
             sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
             self.push_to_hub(repo_id, **hub, **sizes)
+
+    def _save_processor(self, folder: Path) -> None:
+        """The repository's processor, with the names that adapters bring."""
+        try:
+            own = self.own_processor()
+        except (OSError, ValueError):
+            return  # of which `write_companions` warns
+        if own is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            own.save_pretrained(folder)
 
     def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
         name = f"prior_{level}"

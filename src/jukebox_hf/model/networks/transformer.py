@@ -257,7 +257,8 @@ class JukeboxBlock(GradientCheckpointingLayer):
         give_back: GiveBack | None,
     ) -> Tensor:
         """The twin of `forward` in place: all but the attention itself runs in chunks of positions."""
-        fragments_heap = give_back and hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
+        is_long = hidden.shape[1] > POSITIONS_AT_ONCE and hidden.device.type == "cpu"
+        fragments_heap = give_back is not None and is_long
         mixed, _ = self.attention.mix(self._projected(hidden), lyric_states, start, cache)
         if fragments_heap:
             give_back()  # freed blocks of one half are too small for the tensors of the next

@@ -125,8 +125,11 @@ def check_generation_defaults(said: Mapping[str, Any], source: str) -> None:
         by_level = list(value.values())[:17] if isinstance(value, dict) and name != "max_new_tokens" else [value]
         numbers = [one for one in by_level if one is not None]
         is_known = len(by_level) <= 16 and all(map(rule.allows, numbers))
-        is_small = not any(is_number(one) and one > _LARGEST for one in numbers)
-        require(is_known and is_small, f"{source} says {name}={value!r:.80}, which must {rule.must}; correct it")
+        require(is_known, f"{source} says {name}={value!r:.80}, which must {rule.must}; correct it")
+        require(
+            not any(is_number(one) and one > _LARGEST for one in numbers),
+            f"{source} says {name}={value!r:.80}, which is more than {_LARGEST}; correct it",
+        )
 
 
 def read_generate_arguments(
