@@ -205,7 +205,7 @@ def test_the_model_and_its_averages_are_saved_whole_and_ordinary(runs):
     for (name, ours), theirs in zip(saved[1].state_dict().items(), saved[0].state_dict().values(), strict=True):
         if name.endswith("query_key_value.bias"):  # no key's bias has a gradient, and Adam divides what rounding left
             continue
-        # A code that few latents count for moves by what rounding left of them; another choice of codes moves it by 0.1.
+        # A code that few latents count for moves by what rounding left of them; another choice moves it by 0.1.
         assert torch.allclose(ours, theirs, atol=1e-3 if name.startswith("codebooks.") else 1e-5), name
     averages = [load_file(folder / name / f"checkpoint-{STEPS}" / "weights_ema.safetensors") for name in ("one", "two")]
     assert set(averages[0]) == set(averages[1])
