@@ -25,6 +25,30 @@ def test_a_recorded_job_is_there_again_and_an_unrecorded_one_is_removed(folder):
         assert not other.exists()
 
 
+@pytest.mark.parametrize("begun_with", ["song.partial/lock", "song.partial/.staged", ".17.job.json"])
+def test_what_was_begun_before_any_codes_were_there_is_removed(begun_with, folder):
+    with folder.held():
+        begun = folder.target(JOB, "wav").folder / begun_with
+        begun.parent.mkdir(exist_ok=True)
+        begun.write_text("")
+        assert list(folder.recorded(pytest.fail)) == []
+        assert not (folder.path / JOB).exists()
+
+
+@pytest.mark.parametrize("kept", ["state.safetensors", "takes.safetensors", "stereo.safetensors", "thesis.txt"])
+def test_an_unfinished_song_whose_record_was_removed_is_left_out_and_keeps_its_codes(kept, folder):
+    said = []
+    with folder.held():
+        codes = folder.target(JOB, "wav").partial / kept
+        codes.parent.mkdir()
+        (codes.parent / "lock").write_text("")
+        codes.write_bytes(b"codes")
+        assert list(folder.recorded(said.append)) == []
+        assert codes.read_bytes() == b"codes"
+    (line,) = said
+    assert line.startswith(f"jukebox-hf: a job is left out: {folder.path / JOB} has no file job.json; put it back")
+
+
 def test_a_removed_job_leaves_nothing_even_where_removing_was_cut_short(folder):
     with folder.held():
         folder.target(JOB, "wav")
