@@ -150,6 +150,25 @@ def test_a_disk_that_refuses_to_remove_keeps_the_job_at_rest_and_the_thread_goes
         queue.get(job.id)
 
 
+def test_a_song_that_was_heard_and_that_the_disk_refused_to_remove_can_be_finished(queue, sampling, plan, monkeypatch):
+    job = queue.add(plan(**SHORT), [], wake=lambda: None)
+    while not job.has_all_codes:
+        sampling.step()
+
+    def refuse(self, name):
+        raise PermissionError(1, "Operation not permitted", str(self.path / name))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(JobsFolder, "remove", refuse)
+        with pytest.raises(ApiError, match="cannot be used"):
+            queue.delete(job)
+    queue.resume(job)
+    assert not job.is_heard  # else the next step would wait for ever
+    _to_the_end(sampling, [job])
+    assert job.status == "completed"
+    assert job.target.is_whole
+
+
 @pytest.mark.parametrize("said_then", [{"lyrics": "other words"}, {"seed": 99}, {"seconds": 0.2}, {"takes": 2}])
 def test_a_song_does_not_go_on_with_another_request_than_it_was_begun_with(said_then, queue, plan, served, said):
     job = queue.add(plan(seed=1, **SHORT), [])
