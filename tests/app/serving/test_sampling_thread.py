@@ -1,6 +1,7 @@
 """The thread that samples, step by step in this process: who goes first, who rides along, and what a failure costs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,19 @@ def test_a_disk_that_refuses_is_told_without_its_folders_and_can_be_gone_on_from
     queue.resume(job)
     _to_the_end(sampling, [job])
     assert job.status == "completed"
+
+
+@pytest.mark.parametrize("named", [".", "songs"])
+def test_a_relative_folder_of_the_jobs_is_not_told_either(named, served, plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = JobsFolder(Path(named))
+    with folder.held():
+        queue = JobQueue(folder, served, ServeOptions())
+        job = queue.add(plan(**SHORT), [])
+        queue.fail(job, OSError(f"{job.partial.path}/state.safetensors could not be written (songs need 5.1 MB)"))
+        assert job.error == f"{job.id}/song.partial/state.safetensors could not be written (songs need 5.1 MB)"
+        queue.fail(job := queue.add(plan(**SHORT), []), OSError(f"{folder.path} has no place for 2 songs of 5.1 MB"))
+        assert job.error == "the folder of the jobs has no place for 2 songs of 5.1 MB"
 
 
 def test_deleted_while_it_is_written_a_job_leaves_nothing(queue, sampling, plan, monkeypatch):

@@ -36,10 +36,13 @@ _JOB_FORMAT = "jukebox-job-1"
 
 
 class JobsFolder:
-    """The folder that the user named; `held` keeps other servers out of it."""
+    """The folder that the user named; `held` keeps other servers out of it.
+
+    Its path is absolute, so that a sentence names the folder only where it means it: "." stands in every one.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self._held: HeldFolder | None = None
 
     @contextlib.contextmanager
