@@ -113,14 +113,21 @@ def test_a_damaged_record_costs_that_job_alone_and_nothing_of_it_is_touched(told
     assert damaged in line
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "missing"])
-def test_a_song_whose_record_is_no_file_is_left_out_and_stays(kind, folder):
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "link to a record", "missing"])
+def test_a_song_whose_record_is_no_file_is_left_out_and_stays(kind, folder, tmp_path):
     said = []
     with folder.held():
         song = folder.target(JOB, "wav").audio
         song.write_bytes(b"sound")
+        folder.record(JOB, TOLD)
         record = song.parent / "job.json"
-        make = {"folder": record.mkdir, "pipe": lambda: os.mkfifo(record), "link to nothing": _leads(record, "nowhere")}
+        real = record.rename(tmp_path / "real.json")
+        make = {
+            "folder": record.mkdir,
+            "pipe": lambda: os.mkfifo(record),
+            "link to nothing": _leads(record, "nowhere"),
+            "link to a record": _leads(record, real),
+        }
         make.get(kind, lambda: None)()
         assert list(folder.recorded(said.append)) == []
     assert song.read_bytes() == b"sound"

@@ -124,8 +124,10 @@ class JobsFolder:
                     self.remove(path.name)
                     continue
                 require(path.is_dir() and not path.is_symlink(), f"{path} is no folder; move it away")
-                require((path / _RECORD).is_file(), f"{path} has no file {_RECORD}; put it back, or remove {path}")
-                found.append((path.name, _read_record(path / _RECORD)))
+                record = path / _RECORD
+                require(not record.is_symlink(), f"{record} is a symbolic link; put the file itself there")
+                require(record.is_file(), f"{path} has no file {_RECORD}; put it back, or remove {path}")
+                found.append((path.name, _read_record(record)))
             except (ValueError, OSError) as error:
                 say(f"jukebox-hf: a job is left out: {sentence_of(error)}")
         yield from sorted(found, key=lambda pair: pair[1]["number"])
