@@ -248,6 +248,22 @@ def test_a_job_that_rests_tells_how_much_of_it_is_kept_after_a_new_start_too(que
     assert again.get(job.id).progress == kept
 
 
+def test_a_song_half_written_goes_on_once_its_removed_record_is_put_back(queue, sampling, plan, served, said, tmp_path):
+    job = queue.add(plan(seed=1, **SHORT), [])
+    sampling.step()
+    record = queue.folder.path / job.id / "job.json"
+    moved = record.rename(tmp_path / "job.json")
+    without = JobQueue(queue.folder, served, queue.caps)
+    without.load(said.append)
+    assert without.all() == []
+    assert [job.id in line and "put it back" in line for line in said] == [True]
+    moved.rename(record)
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).progress == job.progress > 0
+    assert len(said) == 1
+
+
 def test_a_job_of_another_model_fails_in_a_sentence_and_is_kept(queue, plan, served, said, monkeypatch):
     job = queue.add(plan(**SHORT), [])
     other = type(served.files)("other", {**served.files.digests, "vqvae": "0"})
