@@ -25,6 +25,30 @@ def test_a_recorded_job_is_there_again_and_an_unrecorded_one_is_removed(folder):
         assert not other.exists()
 
 
+@pytest.mark.parametrize("begun_with", ["song.partial/lock", "song.partial/.staged", ".17.job.json"])
+def test_what_was_begun_before_any_codes_were_there_is_removed(begun_with, folder):
+    with folder.held():
+        begun = folder.target(JOB, "wav").folder / begun_with
+        begun.parent.mkdir(exist_ok=True)
+        begun.write_text("")
+        assert list(folder.recorded(pytest.fail)) == []
+        assert not (folder.path / JOB).exists()
+
+
+@pytest.mark.parametrize("kept", ["state.safetensors", "takes.safetensors", "stereo.safetensors", "thesis.txt"])
+def test_an_unfinished_song_whose_record_was_removed_is_left_out_and_keeps_its_codes(kept, folder):
+    said = []
+    with folder.held():
+        codes = folder.target(JOB, "wav").partial / kept
+        codes.parent.mkdir()
+        (codes.parent / "lock").write_text("")
+        codes.write_bytes(b"codes")
+        assert list(folder.recorded(said.append)) == []
+        assert codes.read_bytes() == b"codes"
+    (line,) = said
+    assert line.startswith(f"jukebox-hf: a job is left out: {folder.path / JOB} has no file job.json; put it back")
+
+
 def test_a_removed_job_leaves_nothing_even_where_removing_was_cut_short(folder):
     with folder.held():
         folder.target(JOB, "wav")
@@ -89,14 +113,21 @@ def test_a_damaged_record_costs_that_job_alone_and_nothing_of_it_is_touched(told
     assert damaged in line
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "missing"])
-def test_a_song_whose_record_is_no_file_is_left_out_and_stays(kind, folder):
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "link to a record", "missing"])
+def test_a_song_whose_record_is_no_file_is_left_out_and_stays(kind, folder, tmp_path):
     said = []
     with folder.held():
         song = folder.target(JOB, "wav").audio
         song.write_bytes(b"sound")
+        folder.record(JOB, TOLD)
         record = song.parent / "job.json"
-        make = {"folder": record.mkdir, "pipe": lambda: os.mkfifo(record), "link to nothing": _leads(record, "nowhere")}
+        real = record.rename(tmp_path / "real.json")
+        make = {
+            "folder": record.mkdir,
+            "pipe": lambda: os.mkfifo(record),
+            "link to nothing": _leads(record, "nowhere"),
+            "link to a record": _leads(record, real),
+        }
         make.get(kind, lambda: None)()
         assert list(folder.recorded(said.append)) == []
     assert song.read_bytes() == b"sound"

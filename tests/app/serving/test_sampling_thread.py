@@ -1,6 +1,7 @@
 """The thread that samples, step by step in this process: who goes first, who rides along, and what a failure costs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,19 @@ def test_a_disk_that_refuses_is_told_without_its_folders_and_can_be_gone_on_from
     assert job.status == "completed"
 
 
+@pytest.mark.parametrize("named", [".", "songs"])
+def test_a_relative_folder_of_the_jobs_is_not_told_either(named, served, plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = JobsFolder(Path(named))
+    with folder.held():
+        queue = JobQueue(folder, served, ServeOptions())
+        job = queue.add(plan(**SHORT), [])
+        queue.fail(job, OSError(f"{job.partial.path}/state.safetensors could not be written (songs need 5.1 MB)"))
+        assert job.error == f"{job.id}/song.partial/state.safetensors could not be written (songs need 5.1 MB)"
+        queue.fail(job := queue.add(plan(**SHORT), []), OSError(f"{folder.path} has no place for 2 songs of 5.1 MB"))
+        assert job.error == "the folder of the jobs has no place for 2 songs of 5.1 MB"
+
+
 def test_deleted_while_it_is_written_a_job_leaves_nothing(queue, sampling, plan, monkeypatch):
     job = queue.add(plan(**SHORT), [])
     write = LevelRounds.write
@@ -148,6 +162,25 @@ def test_a_disk_that_refuses_to_remove_keeps_the_job_at_rest_and_the_thread_goes
     queue.delete(job)
     with pytest.raises(ApiError, match="there is no job"):
         queue.get(job.id)
+
+
+def test_a_song_that_was_heard_and_that_the_disk_refused_to_remove_can_be_finished(queue, sampling, plan, monkeypatch):
+    job = queue.add(plan(**SHORT), [], wake=lambda: None)
+    while not job.has_all_codes:
+        sampling.step()
+
+    def refuse(self, name):
+        raise PermissionError(1, "Operation not permitted", str(self.path / name))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(JobsFolder, "remove", refuse)
+        with pytest.raises(ApiError, match="cannot be used"):
+            queue.delete(job)
+    queue.resume(job)
+    assert not job.is_heard  # else the next step would wait for ever
+    _to_the_end(sampling, [job])
+    assert job.status == "completed"
+    assert job.target.is_whole
 
 
 @pytest.mark.parametrize("said_then", [{"lyrics": "other words"}, {"seed": 99}, {"seconds": 0.2}, {"takes": 2}])
@@ -213,6 +246,22 @@ def test_a_job_that_rests_tells_how_much_of_it_is_kept_after_a_new_start_too(que
     assert again.get(job.id).progress == kept
     again.resume(again.get(job.id))
     assert again.get(job.id).progress == kept
+
+
+def test_a_song_half_written_goes_on_once_its_removed_record_is_put_back(queue, sampling, plan, served, said, tmp_path):
+    job = queue.add(plan(seed=1, **SHORT), [])
+    sampling.step()
+    record = queue.folder.path / job.id / "job.json"
+    moved = record.rename(tmp_path / "job.json")
+    without = JobQueue(queue.folder, served, queue.caps)
+    without.load(said.append)
+    assert without.all() == []
+    assert [job.id in line and "put it back" in line for line in said] == [True]
+    moved.rename(record)
+    again = JobQueue(queue.folder, served, queue.caps)
+    again.load(said.append)
+    assert again.get(job.id).progress == job.progress > 0
+    assert len(said) == 1
 
 
 def test_a_job_of_another_model_fails_in_a_sentence_and_is_kept(queue, plan, served, said, monkeypatch):

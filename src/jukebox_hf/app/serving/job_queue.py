@@ -309,7 +309,7 @@ class JobQueue:
             self.folder.remove(job.id)
         except OSError as error:
             with self._changed:
-                job.is_gone = False
+                job.is_gone = job.is_heard = False  # who waited for its sound is let go of
                 if job.is_open:
                     self._rest(job, "cancelled")
             return error

@@ -28,17 +28,21 @@ from jukebox_hf.model.checks.validation import is_integer, is_number, require
 _SERVER_LOCK, _RECORD, _SONG = "lock", "job.json", "song"
 _REMOVED = "removed-"
 _OURS = re.compile(r"(removed-)?job-[0-9a-f]{16}")
-_UNTOLD = re.compile(rf"{_SONG}\.partial|\.\d+\.job\.json")  # what is there before a job is told of
+_STAGED_RECORD = re.compile(r"\.\d+\.job\.json")
+_BEFORE_CODES = ("lock", ".staged")  # what is in song.partial before its first state is
 _MOST_COUNTED = 2**53  # of jobs, and of seconds since 1970
 _JOB = re.compile(r"job-[0-9a-f]{16}")
 _JOB_FORMAT = "jukebox-job-1"
 
 
 class JobsFolder:
-    """The folder that the user named; `held` keeps other servers out of it."""
+    """The folder that the user named; `held` keeps other servers out of it.
+
+    Its path is absolute, so that a sentence names the folder only where it means it: "." stands in every one.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self._held: HeldFolder | None = None
 
     @contextlib.contextmanager
@@ -104,9 +108,9 @@ class JobsFolder:
         write_bytes(self.path / job / _RECORD, json_file({"format": _JOB_FORMAT, **told}))
 
     def recorded(self, say: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is written of each job, the oldest first; one that nobody was told of is removed.
+        """What is written of each job, the oldest first; what was begun before it had a state is removed.
 
-        A damaged job.json costs that job alone: it is said, left out, and nothing of it is touched.
+        A job.json that is damaged or missing costs that job alone: it is said, left out, and nothing of it is touched.
 
         Args:
             say: a line for people.
@@ -116,12 +120,14 @@ class JobsFolder:
             if not _JOB.fullmatch(path.name):
                 continue
             try:
-                if _is_untold(path):
+                if _is_hardly_begun(path):
                     self.remove(path.name)
                     continue
                 require(path.is_dir() and not path.is_symlink(), f"{path} is no folder; move it away")
-                require((path / _RECORD).is_file(), f"{path} has no file {_RECORD}; put it back, or remove {path}")
-                found.append((path.name, _read_record(path / _RECORD)))
+                record = path / _RECORD
+                require(not record.is_symlink(), f"{record} is a symbolic link; put the file itself there")
+                require(record.is_file(), f"{path} has no file {_RECORD}; put it back, or remove {path}")
+                found.append((path.name, _read_record(record)))
             except (ValueError, OSError) as error:
                 say(f"jukebox-hf: a job is left out: {sentence_of(error)}")
         yield from sorted(found, key=lambda pair: pair[1]["number"])
@@ -147,10 +153,20 @@ class JobsFolder:
         return total
 
 
-def _is_untold(path: Path) -> bool:
-    """Whether a server was killed in this folder of a job before it had told anybody of it."""
-    is_folder = path.is_dir() and not path.is_symlink()
-    return is_folder and all(_UNTOLD.fullmatch(one.name) for one in path.iterdir())
+def _is_hardly_begun(path: Path) -> bool:
+    """Whether a server was killed in this folder of a job before it wrote a state: nobody was told, no codes are lost.
+
+    With a state but no job.json, it was killed a moment later, or somebody removed job.json of a song half written.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return False
+    partial = path / f"{_SONG}.partial"
+    if any(one != partial and not _STAGED_RECORD.fullmatch(one.name) for one in path.iterdir()):
+        return False
+    if not os.path.lexists(partial):
+        return True
+    is_folder = partial.is_dir() and not partial.is_symlink()
+    return is_folder and all(one.name in _BEFORE_CODES for one in partial.iterdir())
 
 
 def _remove_tree(path: Path) -> None:
