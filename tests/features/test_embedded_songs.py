@@ -129,7 +129,7 @@ def test_a_folder_of_another_run_or_model_is_refused_and_stays(songs, tmp_path, 
     (tmp_path / "own" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds other files and no embed.json"):
         embed_songs(str(songs), tmp_path / "own", made)
-    with pytest.raises(ValueError, match="lie in each other"):
+    with pytest.raises(ValueError, match="lie one in the other; name a folder beside the songs, or the next"):
         embed_songs(str(songs), songs / "out", made)
 
 

@@ -325,7 +325,7 @@ def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sou
 @pytest.mark.parametrize("out", ["songs", "songs/codes", "."])
 def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert main([str(sounds), str(tmp_path / out), "--model", "nowhere"]) == 2
-    assert "lie in each other; name a folder beside the songs" in capsys.readouterr().err
+    assert "lie one in the other; name a folder beside the songs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [-1, 100_000, True])

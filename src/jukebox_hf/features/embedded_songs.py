@@ -32,7 +32,7 @@ from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import real_path
+from jukebox_hf.model.checks.text_input import check_apart
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
@@ -303,14 +303,9 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
 
 
 def _check_apart(source: str, out: Path) -> None:
-    if not Path(source).exists():
-        return
-    songs, target = real_path(source), real_path(out)
-    require(
-        not (target.is_relative_to(songs) or songs.is_relative_to(target)),
-        f"out={str(out)!r} and the songs' {source!r} lie in each other, and the next run would take the index for "
-        f"songs; name a folder beside the songs",
-    )
+    if Path(source).exists():
+        cure = "name a folder beside the songs, or the next run would take the index for songs"
+        check_apart(f"out={str(out)!r}", out, f"the songs' {source!r}", source, cure)
 
 
 def _append(parts: Path, line: dict[str, Any]) -> None:
