@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 
 from jukebox_hf.conversion.known_files import foreign_in
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import real_path
+from jukebox_hf.model.checks.text_input import check_apart, real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.atomic_files import flush
@@ -94,12 +94,9 @@ def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
         f"{out} is the folder you are in, or holds it, and cannot be replaced; name a new folder, such as my-jukebox",
     )
     for source in sources:
-        theirs = real_path(source)
-        require(theirs != real or not out.exists(), f"{out} is the source itself; choose another folder")
-        require(
-            not source.exists() or not (theirs.is_relative_to(real) or real.is_relative_to(theirs)),
-            f"{out} and the source, {source}, lie one in the other; choose a folder elsewhere",
-        )
+        require(real_path(source) != real or not out.exists(), f"{out} is the source itself; choose another folder")
+        if source.exists():
+            check_apart(f"{out}", out, f"the source, {source},", source, "choose a folder elsewhere")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     require(force, f"{out} exists already; choose another folder, or pass --force to replace it")

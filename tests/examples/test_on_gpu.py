@@ -95,6 +95,12 @@ def test_a_wider_codec_begins_as_the_narrow_one(tmp_path):
     assert grown[4:, :].abs().min() > 0, "new channels hear all, or they would never learn"
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 8), (6, 4, 2), (3, 6, 4)])
+def test_kernels_of_another_length_are_not_taken_for_more_channels(shape):
+    new = torch.randn(shape)
+    assert torch.equal(first_weights._fitted(torch.ones(4, 4, 4), new, "encoders.0.blocks.0.downs.0.weight"), new)
+
+
 def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
@@ -153,8 +159,30 @@ def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, 
     words[0] = str(tmp_path / "more")
     assert voices.main([*words, "2", "once"]) == 2
     assert "must be whole numbers" in capsys.readouterr().err
+    for none in (("3", "0"), ("0", "3")):
+        assert voices.main([*words, *none]) == 2
+        assert "whole numbers of at least 1" in capsys.readouterr().err
+        assert not (tmp_path / "more").exists()
     assert voices.main([*words, "3", "1"]) == 0
     assert len(list((tmp_path / "more").iterdir())) == 1 + 3
+
+
+def test_voices_that_are_killed_leave_no_folder_that_passes_for_a_whole_one(tmp_path, stand_in_bank, monkeypatch):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
+    (tmp_path / "bank.zip").write_bytes(bank_bytes(stand_in_bank(vocabulary())))
+    (tmp_path / "corpus/songs").mkdir(parents=True)
+    (tmp_path / "corpus/songs/0.wav").write_bytes(b"a song")
+    there = []
+
+    def killed(*_, **__):
+        there.append((tmp_path / "out").exists())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(voices.RecordingStudio, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        voices.write_voices(tmp_path / "out", tmp_path / "bank.zip", tmp_path / "corpus", count=1)
+    assert there == [False]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_network_is_cut_into_pieces_and_joined_again(tmp_path, monkeypatch):
@@ -251,6 +279,50 @@ def test_levels_that_are_trained_already_go_out_with_the_newest_of_the_others(tm
     pieces.join(out_of_time(vqvae_1=tmp_path / "checkpoint-9"), tmp_path / "back", "vqvae")
     went = [float(book.codes[0, 0]) for book in JukeboxVQVAE.from_pretrained(tmp_path / "back").codebooks]
     assert went == [1, 2, 1], "level 0 was done, level 1 was at its checkpoint, level 2 not begun"
+
+
+def test_a_checkpoint_that_cannot_be_packed_costs_neither_the_others_nor_the_report(
+    tmp_path, out_of_time, monkeypatch, capsys
+):
+    def cut(network, out, name):
+        if name == "prior_top":
+            raise RuntimeError("a half written file")
+        went.append(name)
+
+    went = []
+    monkeypatch.setattr(stage, "cut", cut)
+    out_of_time(prior_top=tmp_path, prior_0=tmp_path)
+    assert went == ["prior_0"]
+    assert "prior_top does not go out (RuntimeError: a half written file)" in capsys.readouterr().err
+
+
+def test_a_level_is_there_when_it_is_whole_and_levels_of_an_earlier_run_are_not(tmp_path, sizes, monkeypatch):
+    work, seen = tmp_path / "work", []
+    for level in range(3):
+        (work / f"vqvae_{level}").mkdir(parents=True)
+
+    def train(words):
+        seen.append(sorted(path.name for path in work.glob("vqvae_?")))
+        out = Path(yaml.safe_load(Path(words[0]).read_text())["output_dir"])
+        out.mkdir(exist_ok=True)
+        (out / "config.json").write_text("{}")
+
+    def copied(source, target, **how):
+        level = Path(source).name.removesuffix("-run")
+        assert not (work / level).exists()
+        real(source, target, **how)
+        assert not (work / level).exists(), "half of it would pass for the whole"
+
+    real = shutil.copytree
+    monkeypatch.setattr(shutil, "copytree", copied)
+    monkeypatch.setattr(stage.train_vqvae, "main", train)
+    monkeypatch.setattr(stage, "join_levels", lambda out, *levels: seen.append([level.name for level in levels]))
+    place = (tmp_path / "out", work, None, None, None, time.monotonic(), sizes, 1, 1, True)
+    stage._train_levels(stage.Stage(*place), 1.0)
+    levels = ["vqvae_0", "vqvae_1", "vqvae_2"]
+    assert seen == [[]] * 3 + [levels[:1]] * 3 + [levels[:2]] * 3 + [levels]
+    assert sorted(path.name for path in work.glob("vqvae_?")) == levels
+    assert all((work / level / "config.json").is_file() for level in levels)
 
 
 @pytest.fixture

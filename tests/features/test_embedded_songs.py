@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_a_folder_of_another_run_or_model_is_refused_and_stays(songs, tmp_path, 
     (tmp_path / "own" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds other files and no embed.json"):
         embed_songs(str(songs), tmp_path / "own", made)
-    with pytest.raises(ValueError, match="lie in each other"):
+    with pytest.raises(ValueError, match="lie one in the other; name a folder beside the songs, or the next"):
         embed_songs(str(songs), songs / "out", made)
 
 
@@ -142,19 +143,99 @@ def test_shards_make_together_what_one_run_makes(songs, tmp_path, made):
     assert one == three
 
 
-def test_a_process_that_ends_while_another_writes_the_index_stays_in_it(songs, tmp_path, made, monkeypatch):
-    out, real, others = tmp_path / "two", embedded_songs.write_bytes, [1]
+def _wait_until(is_so):
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_a_process_that_ends_while_another_writes_the_index_waits_and_writes_it_anew(
+    songs, tmp_path, made, monkeypatch
+):
+    out, real, others, written = tmp_path / "two", embedded_songs.write_bytes, [], []
+    share = out / "parts" / "1-of-2.jsonl"
 
     def write(path, content, **how):
-        if path.name == "index.parquet" and others:  # rows were read already: the other process ends here
-            others.pop()
-            found = embed_songs(str(songs), out, made, EmbedSettings(shard=1, num_shards=2))
-            assert found["done"] == 4
+        if path.name == "index.parquet" and not others:  # rows were read already: the other process ends here
+            settings = EmbedSettings(shard=1, num_shards=2)
+            others.append(threading.Thread(target=embed_songs, args=(str(songs), out, made, settings)))
+            others[0].start()
+            _wait_until(lambda: share.is_file() and share.read_bytes().count(b"\n") == 2)
+            others[0].join(0.3)
+            assert others[0].is_alive(), "it wrote an index, over which the older rows of this one now come to lie"
         real(path, content, **how)
+        if path.name == "index.parquet":
+            written.append(len(parquet.read_table(path)))
 
     monkeypatch.setattr(embedded_songs, "write_bytes", write)
     embed_songs(str(songs), out, made, EmbedSettings(shard=0, num_shards=2))
-    assert len(parquet.read_table(out / "index.parquet")) == 4, "the slower process wrote its older rows over the index"
+    others[0].join(60)
+    assert written == [2, 4]
+
+
+def test_the_line_that_was_written_last_counts_wherever_it_stands(songs, tmp_path, made, sound):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)  # into 0-of-1.jsonl
+    soundfile.write(songs / "0.wav", sound(2.0, 99), RATE)
+    later = (out / "features/0.wav.npy").stat().st_mtime_ns + 10**9
+    os.utime(songs / "0.wav", ns=(later, later))
+    assert embed_songs(str(songs), out, made, EmbedSettings(shard=0, num_shards=2))["written"] == 1
+    os.utime(out / "parts/0-of-1.jsonl")  # as a later line of another recording leaves it
+    embed_songs(str(songs), out, made, EmbedSettings(shard=1, num_shards=2))
+    index = {row["path"]: row["seconds"] for row in parquet.read_table(out / "index.parquet").to_pylist()}
+    assert index["0.wav"] == 2.0
+
+
+def test_lines_of_older_runs_count_but_less_than_any_that_says_when_it_was_written(songs, tmp_path, made):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)
+    parts = out / "parts" / "0-of-1.jsonl"
+    lines = [json.loads(line) for line in parts.read_text().splitlines()]
+    new = ("written_ns", "bytes", "mtime_ns", "sha256")
+    old = [{key: value for key, value in line.items() if key not in new} | {"seconds": 99.0} for line in lines]
+    (out / "parts" / "1-of-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    parts.write_text(json.dumps(lines[0]) + "\n")
+    assert embed_songs(str(songs), out, made)["written"] == 0
+    index = {row["path"]: row["seconds"] for row in parquet.read_table(out / "index.parquet").to_pylist()}
+    assert sorted(index.values()) == [lines[0]["seconds"], 99.0, 99.0, 99.0]
+
+
+def test_a_changed_recording_that_cannot_be_read_loses_its_features_and_is_listed(songs, tmp_path, made, sound):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)
+    (songs / "0.wav").write_bytes(b"RIFF, but no sound at all")
+    later = (out / "features/0.wav.npy").stat().st_mtime_ns + 10**9
+    os.utime(songs / "0.wav", ns=(later, later))
+    found = embed_songs(str(songs), out, made)
+    assert (found["written"], found["done"], list(found["skipped"])) == (0, 3, ["0.wav"])
+    assert not (out / "features/0.wav.npy").exists()
+    assert [row["path"] for row in json.loads((out / "skipped.json").read_text())] == ["0.wav"]
+    assert "0.wav" not in parquet.read_table(out / "index.parquet")["path"].to_pylist()
+    soundfile.write(songs / "0.wav", sound(0.5), RATE)
+    found = embed_songs(str(songs), out, made)
+    assert (found["written"], found["done"], found["skipped"]) == (1, 4, {})
+
+
+def test_recordings_that_were_only_copied_again_are_not_read_again(songs, tmp_path, made, monkeypatch):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)
+    later = time.time_ns() + 10**9
+    for path in songs.rglob("*.wav"):
+        os.utime(path, ns=(later, later))
+    found = embed_songs(str(songs), out, made)
+    assert (found["written"], found["changed"], found["done"]) == (0, 0, 4)
+    monkeypatch.setattr(embedded_songs, "_heard", None)  # not even to compare: their new times are known now
+    assert embed_songs(str(songs), out, made)["written"] == 0
+
+
+def test_another_recording_of_an_older_time_is_read(songs, tmp_path, made, sound):
+    out = tmp_path / "out"
+    embed_songs(str(songs), out, made)
+    soundfile.write(songs / "0.wav", sound(0.5, 99), RATE)
+    os.utime(songs / "0.wav", ns=(10**18, 10**18))  # as `cp -p` leaves it
+    assert embed_songs(str(songs), out, made)["changed"] == 1
+    assert np.allclose(load_features(out / "features/0.wav.npy"), made.track(songs / "0.wav").values, atol=1e-5)
 
 
 def test_a_line_that_was_cut_off_is_done_again(songs, tmp_path, made):
@@ -249,6 +330,9 @@ def test_the_command_says_what_was_read_and_refuses_in_a_sentence(songs, tmp_pat
     assert "layers 36: " in done.err
     assert "of the prior read (4" in done.err
     assert done.out.startswith(f"{tmp_path / 'out'}: features of 4 recordings, 4 of them written now")
+    soundfile.write(songs / "0.wav", np.zeros(700, np.float32), RATE)
+    done = run_cli("embed", songs, tmp_path / "out", "--model", repository, "--layers", "36", "--pool", "30")
+    assert "4 recordings, 1 of them written now (1 anew, as they were changed)" in done.out
     for words, sentence in (
         (("--layers", "a"), "--layers a must be layers with commas between"),
         (("--layers", "99"), "names layer 99, but the prior of level 1 has 72"),

@@ -193,6 +193,16 @@ def test_recordings_that_are_newer_than_their_codes_are_told_of(stopped, sounds,
     assert "codes-00000.parquet is older than recordings that it holds the codes of, such as 01.wav" in caplog.text
 
 
+def test_a_song_that_cannot_be_opened_for_a_moment_keeps_its_codes_and_is_told_of(stopped, sounds, tmp_path, caplog):
+    (sounds / "01.wav").rename(tmp_path / "away.wav")
+    (sounds / "01.wav").write_bytes(b"")  # as a network's disk may show it
+    assert main(stopped) == 0
+    assert "codes-00000.parquet holds the codes of songs that cannot be read now, such as 01.wav" in caplog.text
+    (tmp_path / "away.wav").rename(sounds / "01.wav")
+    encode_dataset(str(sounds), tmp_path / "whole", str(tmp_path / "vqvae"), songs_per_shard=4)
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+
+
 def _list(songs, old, new):
     text = (songs / "metadata.csv").read_text()
     assert old in text
@@ -315,7 +325,7 @@ def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sou
 @pytest.mark.parametrize("out", ["songs", "songs/codes", "."])
 def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert main([str(sounds), str(tmp_path / out), "--model", "nowhere"]) == 2
-    assert "lie in each other; name a folder beside the songs" in capsys.readouterr().err
+    assert "lie one in the other; name a folder beside the songs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [-1, 100_000, True])

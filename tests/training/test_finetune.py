@@ -332,6 +332,17 @@ def test_a_style_needs_an_artist_who_is_new_in_a_genre_that_is_known(place, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_list_of_songs_stands_for_its_folder_where_places_are_checked(place, tmp_path):
+    (tmp_path / "songs").mkdir()
+    for path in Path(request_of(place).songs).glob("*.wav"):
+        (tmp_path / "songs" / path.name).write_bytes(path.read_bytes())
+    names = [path.name for path in (tmp_path / "songs").iterdir()]
+    (tmp_path / "songs/metadata.csv").write_text("\n".join(["file_name,lyrics", *(f"{name},la" for name in names)]))
+    listed = replace(request_of(place), songs=str(tmp_path / "songs/metadata.csv"))
+    with pytest.raises(ValueError, match="lie one in the other; name a folder beside the songs"):
+        run_finetuning(listed, tmp_path / "songs/out", lambda line: None, True)
+
+
 @pytest.mark.parametrize("folder", ["out", "out/band", "out.finetune", "out.finetune/band", "."])
 def test_adapters_that_would_lie_in_the_jukebox_or_in_its_run_are_refused(place, tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)

@@ -51,7 +51,8 @@ def _fitted(old: Tensor | None, new: Tensor, name: str) -> Tensor:
     if old.shape[:-1] == new.shape[:-1] and old.shape[-1] > new.shape[-1]:
         first = (old.shape[-1] - new.shape[-1]) // 2
         return old[..., first : first + new.shape[-1]]
-    if all(size >= first for size, first in zip(new.shape, old.shape, strict=True)) and new.dim() in (1, 3):
+    is_wider = all(size >= first for size, first in zip(new.shape[:2], old.shape[:2], strict=True))
+    if is_wider and old.shape[2:] == new.shape[2:] and new.dim() in (1, 3):
         return _widened(old, new, is_transposed=".ups." in name)
     return new
 

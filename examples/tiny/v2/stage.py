@@ -157,6 +157,8 @@ def _encode(stage: Stage) -> None:
 def _train_levels(stage: Stage, seconds: float) -> None:
     """Train a VQ-VAE for so many seconds, each level from the same weights, and join the levels."""
     end = time.monotonic() + seconds
+    for level in range(len(_LEVEL_LOSSES)):  # of an earlier run: when the time is up they would pass for this one's
+        shutil.rmtree(stage.work / f"vqvae_{level}", ignore_errors=True)
     for level, losses in enumerate(_LEVEL_LOSSES):
         share = (end - time.monotonic()) / (len(_LEVEL_LOSSES) - level)
         changes = {"train_levels": [level], "config_overrides": losses}
@@ -200,8 +202,11 @@ def _train(
     settings["save_steps"] = max(steps // 8, 1)
     _checked(command([str(_written(stage, run, settings)), "--resume_from_checkpoint", "auto"]),
              f"training {run} failed")  # fmt: skip
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(out.with_name(f"{run}-run"), out, ignore=shutil.ignore_patterns("checkpoint-*"))
+    new = out.with_name(f"{run}-new")  # a folder that is half copied when the time is up must not pass for a whole one
+    for folder in (new, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(out.with_name(f"{run}-run"), new, ignore=shutil.ignore_patterns("checkpoint-*"))
+    os.replace(new, out)
 
 
 def _settings(stage: Stage, name: str) -> dict[str, Any]:
@@ -243,8 +248,8 @@ def _let_out(stage: Stage) -> None:
                 newest = _newest_vqvae(stage) if name == "vqvae" else newest_checkpoint(stage.work / f"{name}-run")
                 if newest is not None:
                     cut(newest, stage.out, name)
-            except (ValueError, OSError) as error:  # the others still go out
-                print(f"stage: {error}", file=sys.stderr, flush=True)
+            except Exception as error:  # of whatever kind: the others and the report still go out
+                print(f"stage: {name} does not go out ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
     stage.report["out_of_time"] = True
     _write_report(stage)
     os._exit(0)

@@ -15,6 +15,7 @@ from pathlib import Path
 import soundfile
 
 from examples.tiny.command import run
+from jukebox_hf.conversion.staging import staged
 from jukebox_hf.data.song_tables import SUFFIXES
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
 from jukebox_hf.data.synthesis.recorded.recorded_song import RecordingStudio
@@ -32,13 +33,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _write(out: Path, bank: Path, corpus: Path, *numbers: Path) -> None:
-    if not all(str(number).isdecimal() for number in numbers):
-        raise ValueError(f"VOICES TIMES are {' '.join(map(str, numbers))}, but must be whole numbers")
+    if not all(str(number).isdecimal() and int(str(number)) >= 1 for number in numbers):
+        raise ValueError(f"VOICES TIMES are {' '.join(map(str, numbers))}, but must be whole numbers of at least 1")
     write_voices(out, bank, corpus, *(int(str(number)) for number in numbers))
 
 
 def write_voices(out: Path, bank: Path, corpus: Path, count: int = VOICES, times: int = TIMES) -> None:
-    """Write the folder, with `count` different voices, each of them so many times.
+    """Write the folder, with `count` different voices, each of them so many times; it is there whole or not at all.
 
     Raises:
         ValueError, OSError: a folder that is there already, no bank, or no recordings.
@@ -47,16 +48,16 @@ def write_voices(out: Path, bank: Path, corpus: Path, count: int = VOICES, times
     if not recordings:
         raise ValueError(f"{corpus} holds no songs; name a corpus of jukebox-hf synth-corpus")
     studio = RecordingStudio(open_bank(bank))
-    out.mkdir(parents=True)
-    for path in recordings:
-        os.link(path, out / path.name)
     settings = CorpusSettings(hours=100, seed=SEED, voices="recorded")
     sung = (spec for index in range(settings.num_songs) if (spec := recorded_spec(settings, index)).lyrics.strip())
-    for place, spec in enumerate(islice(sung, count)):
-        names = [out / f"voice-{place:06d}-{copy}.wav" for copy in range(1, times + 1)]
-        soundfile.write(names[0], studio.record(spec, band_db=-math.inf).audio, SPEECH_RATE)
-        for name in names[1:]:
-            os.link(names[0], name)
+    with staged(out, force=False) as staging:
+        for path in recordings:
+            os.link(path, staging / path.name)
+        for place, spec in enumerate(islice(sung, count)):
+            names = [staging / f"voice-{place:06d}-{copy}.wav" for copy in range(1, times + 1)]
+            soundfile.write(names[0], studio.record(spec, band_db=-math.inf).audio, SPEECH_RATE)
+            for name in names[1:]:
+                os.link(names[0], name)
 
 
 if __name__ == "__main__":

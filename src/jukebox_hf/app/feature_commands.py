@@ -136,7 +136,8 @@ def embed(
         say_json(found)
         return
     skipped = f", {len(found['skipped'])} skipped" if found["skipped"] else ""
-    say_line(f"{out}: features of {found['done']} recordings, {found['written']} of them written now{skipped}")
+    changed = f" ({found['changed']} anew, as they were changed)" if found["changed"] else ""
+    say_line(f"{out}: features of {found['done']} recordings, {found['written']} of them written now{changed}{skipped}")
 
 
 def _layer_list(text: str) -> list[int]:

@@ -13,6 +13,7 @@ the same however often a run was killed and by however many processes it was mad
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -31,11 +32,17 @@ from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import real_path
+from jukebox_hf.model.checks.text_input import check_apart
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _EMBED_FORMAT, _FACTS, _INDEX, _SKIPPED = "jukebox-features-1", "embed.json", "index.parquet", "skipped.json"
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ def embed_songs(
         facts: what else the index says of the run, such as the model's name.
 
     Returns:
-        `written` now, `done` in all, `skipped` names with reasons, `seconds` of sound now.
+        `written` now, `changed`: those of them that an earlier run had written and whose recording is another one now,
+        `done` in all, `skipped` names with reasons, `seconds` of sound now.
 
     Raises:
         ValueError: no songs, a folder of another run or model, or one that lies among the songs; nothing is lost.
@@ -112,45 +120,63 @@ def embed_songs(
     songs, total = _songs(source, settings)
     said = _facts_of(features, settings) | (facts or {})
     _claim(out, said)
-    began, seconds, written, skipped = time.monotonic(), 0.0, 0, {}
+    began, seconds, written, changed, skipped = time.monotonic(), 0.0, 0, 0, {}
     parts = out / "parts" / f"{settings.shard}-of-{settings.num_shards}.jsonl"
     done = _lines(out)
     share = itertools.islice(songs, settings.shard, None, settings.num_shards)
     count = None if total is None else len(range(settings.shard, total, settings.num_shards))
     for number, (name, audio) in enumerate(share, start=1):
-        file = None if name not in done else out / done[name]["file"]
-        if file is None or not file.is_file() or is_newer(audio, file):
+        before = done.pop(name, None)
+        line = None if before is None else _line_now(before, audio, out)
+        if line is None:
             try:
-                done[name] = _embed(name, audio, out, features, settings)
-                seconds += done[name]["seconds"]
+                line = _embed(name, audio, out, features, settings)
+                seconds += line["seconds"]
                 written += 1
-                _append(parts, done[name])
+                changed += before is not None
             except (ValueError, EOFError) as error:  # what a recording can be the cause of
                 skipped[name] = " ".join(str(error).split())
+                if before is not None:  # features of what it was would pass for those of what it is
+                    (out / _file_of(name, settings)).unlink(missing_ok=True)
+        if line is not None:
+            done[name] = line
+            if line != before:
+                _append(parts, line)
         progress(EmbedProgress(number, count, seconds, time.monotonic() - began))
     _note_skipped(out, settings, skipped)
     write_index(out, said)
-    return {"written": written, "done": len(done), "skipped": _all_skipped(out), "seconds": seconds}
+    skipped = _all_skipped(out, _lines(out))
+    return {"written": written, "changed": changed, "done": len(done), "skipped": skipped, "seconds": seconds}
 
 
 def write_index(out: Path, said: dict[str, Any]) -> None:
     """Write index.parquet and skipped.json of what all processes have done so far.
 
-    A process that ends while this one writes has written its own, with more rows, and this one's would come to lie
-    over it: what is done is read once more after the writing, until it is what was written.
+    One process at a time reads and writes, so the last one to write has read the lines of all.
     """
-    done, skipped = _lines(out), _all_skipped(out)
-    while True:
-        _write_index_of(done, skipped, out, said)
-        written = (done, skipped)
-        done, skipped = _lines(out), _all_skipped(out)
-        if (done, skipped) == written:
-            return
+    with _alone_with_index(out):
+        done = _lines(out)
+        _write_index_of(done, _all_skipped(out, done), out, said)
+
+
+@contextlib.contextmanager
+def _alone_with_index(out: Path) -> Iterator[None]:
+    """Wait until no other process has the index; where files cannot be locked (Windows), nobody waits."""
+    if fcntl is None:
+        yield
+        return
+    lock = out / "parts" / "index.lock"
+    is_new = not lock.exists()
+    with lock.open("ab") as file:
+        if is_new:
+            follow_umask(lock)
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the process ends, however it ends
+        yield
 
 
 def _write_index_of(done: dict[str, dict[str, Any]], skipped: dict[str, str], out: Path, said: dict[str, Any]) -> None:
     pyarrow, parquet = import_pyarrow()
-    rows = [line for _, line in sorted(done.items()) if (out / line["file"]).is_file()]
+    rows = [line for _, line in sorted(done.items())]
     columns = {name: [row[name] for row in rows] for name in ("path", "file", "seconds", "windows", "shape")}
     for name in ("layers", "level", "rate", "model", "revision", "preset"):
         columns[name] = [said.get(name)] * len(rows)
@@ -167,15 +193,49 @@ def _write_index_of(done: dict[str, dict[str, Any]], skipped: dict[str, str], ou
 
 def _embed(name: str, audio: Source, out: Path, features: JukeboxFeatures, settings: EmbedSettings) -> dict[str, Any]:
     """Write the features of one recording; gives its line."""
+    heard = _heard(audio)  # before it is read: a recording that is changed meanwhile is read again by the next run
     given = audio if isinstance(audio, Path) else bytes(memoryview(audio))
     track = features.track(given)
-    file = f"features/{safe_name(name)}.{settings.format}"
+    file = _file_of(name, settings)
     path = out / file
     path.parent.mkdir(parents=True, exist_ok=True)
     content = feature_bytes(track.values, settings.format, settings.store)
     write_bytes(path, content, staging=out / "parts")  # where a killed process may leave half a file
     shape = list(track.values.shape)
-    return {"path": name, "file": file, "seconds": track.seconds, "windows": track.windows, "shape": shape}
+    return {"path": name, "file": file, "seconds": track.seconds, "windows": track.windows, "shape": shape} | heard
+
+
+def _heard(audio: Source) -> dict[str, Any]:
+    """Size, time and digest of a recording's file, by which a later run tells whether it was changed; {} of bytes."""
+    if not (isinstance(audio, Path) and audio.is_file()):
+        return {}
+    digest = hashlib.sha256()
+    try:
+        with audio.open("rb") as file:
+            found = os.fstat(file.fileno())
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError:  # the reading that follows says why
+        return {}
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest.hexdigest()}
+
+
+def _line_now(line: dict[str, Any], audio: Source, out: Path) -> dict[str, Any] | None:
+    """The line of a recording that is still the one that was heard; None of another one.
+
+    A recording that was copied again is newer, but the same; its bytes tell.
+    """
+    if "sha256" not in line:  # of parquet, or of an older run
+        return None if is_newer(audio, out / line["file"]) else line
+    found = audio.stat() if isinstance(audio, Path) and audio.is_file() else None
+    if found is None or (found.st_size, found.st_mtime_ns) == (line["bytes"], line["mtime_ns"]):
+        return line
+    heard = _heard(audio) if found.st_size == line["bytes"] else {}
+    return line | heard if heard.get("sha256") == line["sha256"] else None
+
+
+def _file_of(name: str, settings: EmbedSettings) -> str:
+    return f"features/{safe_name(name)}.{settings.format}"
 
 
 def safe_name(name: str) -> str:
@@ -246,14 +306,9 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
 
 
 def _check_apart(source: str, out: Path) -> None:
-    if not Path(source).exists():
-        return
-    songs, target = real_path(source), real_path(out)
-    require(
-        not (target.is_relative_to(songs) or songs.is_relative_to(target)),
-        f"out={str(out)!r} and the songs' {source!r} lie in each other, and the next run would take the index for "
-        f"songs; name a folder beside the songs",
-    )
+    if Path(source).exists():
+        cure = "name a folder beside the songs, or the next run would take the index for songs"
+        check_apart(f"out={str(out)!r}", out, f"the songs' {source!r}", source, cure)
 
 
 def _append(parts: Path, line: dict[str, Any]) -> None:
@@ -262,7 +317,7 @@ def _append(parts: Path, line: dict[str, Any]) -> None:
     with parts.open("ab") as file:
         if file.tell() and not _ends_in_newline(parts):
             file.write(b"\n")  # a process was killed in the middle of a line
-        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        file.write(json.dumps(line | {"written_ns": time.time_ns()}, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     if is_new:
@@ -276,14 +331,18 @@ def _ends_in_newline(path: Path) -> bool:
 
 
 def _lines(out: Path) -> dict[str, dict[str, Any]]:
-    """What is done, by name, of all processes of all runs; a line that was cut off is none."""
-    found = {}
-    for path in sorted((out / "parts").glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+    """What is done, by name, of all processes of all runs; a line that was cut off, or whose file is gone, is none.
+
+    Of several lines of one recording the one written last counts; those of older runs do not say when that was.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((out / "parts").glob("*.jsonl")):
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                line = json.loads(text)
-                found[line["path"]] = line
-    return found
+                line = {"written_ns": 0} | json.loads(text)
+                if line["written_ns"] >= found.get(line["path"], line)["written_ns"]:
+                    found[line["path"]] = line
+    return {name: line for name, line in found.items() if (out / line["file"]).is_file()}
 
 
 def _note_skipped(out: Path, settings: EmbedSettings, skipped: dict[str, str]) -> None:
@@ -292,12 +351,11 @@ def _note_skipped(out: Path, settings: EmbedSettings, skipped: dict[str, str]) -
         write_bytes(path, json.dumps(skipped, ensure_ascii=False).encode())
 
 
-def _all_skipped(out: Path) -> dict[str, str]:
+def _all_skipped(out: Path, done: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What any process skipped and none has done since."""
     found: dict[str, str] = {}
     for path in sorted((out / "parts").glob("*.skipped.json")):
         found |= read_json(path)
-    done = _lines(out)
     return {name: reason for name, reason in found.items() if name not in done}
 
 

@@ -29,7 +29,7 @@ from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import is_newer
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
-from jukebox_hf.model.checks.text_input import check_path, real_path
+from jukebox_hf.model.checks.text_input import check_apart, check_path
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
@@ -144,27 +144,29 @@ def encode_dataset(
 def _check_apart(songs: str, out: Path) -> None:
     """Refuse to write codes among songs: the next reader would take the shards for the songs."""
     check_path("out", out)
-    source, target = real_path(songs), real_path(out)
-    require(
-        not Path(songs).exists() or not (target.is_relative_to(source) or source.is_relative_to(target)),
-        f"out={str(out)!r} and the songs' {songs!r} lie in each other; name a folder beside the songs",
-    )
+    if Path(songs).exists():
+        check_apart(f"out={str(out)!r}", out, f"the songs' {songs!r}", songs, "name a folder beside the songs")
 
 
 def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
     """Refuse codes of an earlier run whose songs are other ones now: two states of a data set would be mixed.
 
-    A recording that is only newer than its codes may have been copied to where it lies, so it is warned of.
+    A recording that is only newer than its codes may have been copied to where it lies, and one that cannot be opened
+    may lie on a disk that is away for a moment, so they are warned of.
 
     Raises:
         ValueError: with the shard, and what became of the song.
     """
     now = {songs[index].name: index for index in range(len(songs))}
+    listed = set(songs.table.names)
     newer: dict[Path, str] = {}
+    unreadable: dict[Path, str] = {}
     for shard, song, samples in writer.kept():
         index, change = now.get(song.name), None
-        if index is None:
-            change = "is no song any more that can be read"
+        if index is None and song.name in listed:
+            unreadable.setdefault(shard, song.name)
+        elif index is None:
+            change = "is no song any more"
         elif songs[index] != song:
             change = "has other words now"
         elif songs.header(index).num_samples(rate) != samples:
@@ -174,6 +176,11 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
         require(
             change is None,
             f"{shard} holds the codes of {song.name}, which {change}; remove this file, to encode its songs anew",
+        )
+    for shard, name in unreadable.items():
+        logger.warning(
+            f"{shard} holds the codes of songs that cannot be read now, such as {name}, and they stay; if these were "
+            f"changed, repair them and remove this file, to encode its songs anew"
         )
     for shard, name in newer.items():
         logger.warning(

@@ -7,6 +7,7 @@ import pytest
 
 from jukebox_hf.model.checks.text_input import (
     MAX_LYRICS,
+    check_apart,
     check_lyric_text,
     check_path,
     check_text,
@@ -90,3 +91,16 @@ def test_a_link_that_leads_back_to_itself_leads_somewhere(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert real_path(tmp_path / "loop") == tmp_path.resolve() / "loop"
     assert real_path(tmp_path / "there" / ".." / "song") == tmp_path.resolve() / "song"
+
+
+@pytest.mark.parametrize("other", ["songs", "songs/out", ".", "link", "link/out", "songs/../songs"])
+def test_places_that_are_one_or_lie_one_in_the_other_are_refused(tmp_path, other):
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "link").symlink_to("songs")
+    for places in ((tmp_path / other, tmp_path / "songs"), (tmp_path / "songs", tmp_path / other)):
+        with pytest.raises(ValueError, match=r"^OUT and the songs lie one in the other; go elsewhere$"):
+            check_apart("OUT", places[0], "the songs", places[1], "go elsewhere")
+
+
+def test_places_beside_each_other_pass(tmp_path):
+    check_apart("OUT", tmp_path / "songs-2", "the songs", tmp_path / "songs", "go elsewhere")

@@ -51,9 +51,10 @@ from jukebox_hf.app.runs.song_making import GENERATED
 from jukebox_hf.app.runs.song_runs import run_songs
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
+from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
-from jukebox_hf.model.checks.text_input import levels_in_words, real_path
+from jukebox_hf.model.checks.text_input import check_apart, levels_in_words, real_path
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import flush, write_whole
@@ -139,11 +140,9 @@ class FinetuneRun:
         if self.out.exists() and self.work.is_begun:
             return
         _check_free(self.out)
-        songs, real = real_path(self.request.songs), real_path(self.out)
-        require(
-            not (os.path.exists(self.request.songs) and (real.is_relative_to(songs) or songs.is_relative_to(real))),
-            f"{self.out} and the songs, {self.request.songs}, lie one in the other; name a folder beside the songs",
-        )
+        songs = check_song_source(self.request.songs)
+        if os.path.exists(songs):
+            check_apart(f"{self.out}", self.out, f"the songs, {songs},", songs, "name a folder beside the songs")
         self._check_adapter_folder()
 
     def _check_adapter_folder(self) -> None:
@@ -151,12 +150,9 @@ class FinetuneRun:
         if folder is None or WorkFolder(self.out).is_begun:
             return
         _check_free(Path(folder))
-        real = real_path(folder)
-        for what, taken in (("OUT", real_path(self.out)), ("the folder of the run", real_path(self.work.path))):
-            require(
-                real != taken and taken not in real.parents and real not in taken.parents,
-                f"--keep-adapter {folder} and {what}, {taken.name}, lie one in the other; name a folder elsewhere",
-            )
+        for what, taken in (("OUT", self.out), ("the folder of the run", self.work.path)):
+            theirs = f"{what}, {real_path(taken).name},"
+            check_apart(f"--keep-adapter {folder}", folder, theirs, taken, "name a folder elsewhere")
 
     def _looked(self) -> tuple[SongSurvey, TrainingChoice]:
         found = survey(self.request, self.config, self.tokenizer)

@@ -159,6 +159,23 @@ def real_path(path: "str | os.PathLike[str]") -> Path:
     return Path(os.path.realpath(path))
 
 
+def check_apart(
+    ours: str, target: "str | os.PathLike[str]", theirs: str, other: "str | os.PathLike[str]", cure: str
+) -> None:
+    """Refuse two places that are one, or of which one lies in the other, wherever links lead.
+
+    Args:
+        ours, theirs: what the two are called in the sentence.
+        cure: what to do, and why where that is not plain.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    one, two = real_path(target), real_path(other)
+    apart = not (one.is_relative_to(two) or two.is_relative_to(one))
+    require(apart, f"{ours} and {theirs} lie one in the other; {cure}")
+
+
 def beside(folder: Path, ending: str) -> Path:
     """The path beside a folder that is called as it is, with an ending; the folder may be said as `.`"""
     own = folder if folder.name else real_path(folder)
