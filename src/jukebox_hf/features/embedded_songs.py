@@ -42,7 +42,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _EMBED_FORMAT, _FACTS, _INDEX, _SKIPPED = "jukebox-features-1", "embed.json", "index.parquet", "skipped.json"
-_BLOCK_BYTES = 1 << 20
+_HASHED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _heard(audio: Source) -> dict[str, Any]:
     try:
         with audio.open("rb") as file:
             found = os.fstat(file.fileno())
-            while block := file.read(_BLOCK_BYTES):
+            while block := file.read(_HASHED_AT_ONCE):
                 digest.update(block)
     except OSError:  # the reading that follows says why
         return {}
