@@ -296,8 +296,7 @@ class _Page:
                 self.studio.project.choose(made[0])
             yield self._seen(_done_in_words(made), shown), job
         except StoppedError as error:
-            if is_begun_here:
-                self._choose_first(shown)
+            self._choose_first(shown)  # also on a page that only looked on: it may be the one that stopped it
             said = sentence_of(error)
             yield self._seen(f"{said[0].upper()}{said[1:]}.", shown), None
         except USER_ERRORS as error:
