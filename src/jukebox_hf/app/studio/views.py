@@ -68,13 +68,7 @@ def desk_html(project: Project, node: Node | None, told: Mapping[str, Any] | Non
         return f'<p class="hint">Take {node.id} is {_state(node)}.</p>'
     audio = project.folder / node.audio
     top = max(one.level for one in project.tree.nodes if one.level is not None)  # every song begins as a sketch
-    level = (
-        "finest level"
-        if node.level == 0
-        else f"level {node.level}, top"
-        if node.level == top
-        else f"level {node.level}"
-    )
+    level = {top: f"level {top}, top", 0: "finest level"}.get(node.level, f"level {node.level}")
     return (
         f'<p class="about"><strong>Take {node.id}</strong> · {escaped(how_made(node))} · {node.seconds:.4g} s'
         f" · {level}</p>"

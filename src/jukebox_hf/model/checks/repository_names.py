@@ -1,12 +1,14 @@
 """What a model may be called: a folder of this disk, or a name on the Hub. Needs no torch, so that `labels` is quick.
 
-Flows in: what a user typed. Flows out: nothing, or one sentence.
+Flows in: what a user typed. Flows out: nothing, one sentence, or a close name.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .validation import require
 
@@ -57,3 +59,16 @@ def opened_by_transformers(said: str, kind: str, cure: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{said} cannot be opened as {kind} of transformers ({reason:.200}); {cure}") from None
+
+
+def has_no_owner(name_or_path: str) -> bool:
+    """Whether a name is neither here nor OWNER/NAME: then it is looked for in the Hub's cache alone."""
+    return "/" not in name_or_path and not Path(name_or_path).exists()
+
+
+def close_folder(name_or_path: str) -> str:
+    """A question for a folder of a model whose name is close, or ""."""
+    path = Path(name_or_path)
+    here = [one.parent.name for one in path.parent.glob("*/config.json")]
+    close = difflib.get_close_matches(path.name, here, n=1, cutoff=0.75)
+    return f"did you mean {path.with_name(close[0])}?" if close else ""

@@ -6,7 +6,6 @@ unpickled.
 """
 
 import copy
-import difflib
 import os
 import pickletools
 import re
@@ -28,7 +27,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from ..checks.file_kinds import check_file, read_head, refuse_kind
 from ..checks.json_files import read_json
-from ..checks.repository_names import check_name
+from ..checks.repository_names import check_name, close_folder, has_no_owner
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .file_modes import follow_umask
@@ -416,7 +415,7 @@ def _find(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> Path
         where = "on the Hub for you" if isinstance(error.__cause__, RepositoryNotFoundError) else "in the Hub's cache"
         raise FileNotFoundError(
             f"{name_or_path} is neither a folder here nor {where}; "
-            f"{_close_folder(name_or_path) or 'check the path, or the name and the connection'}"
+            f"{close_folder(name_or_path) or 'check the path, or the name and the connection'}"
         ) from None
     if path is None:
         raise FileNotFoundError(f"{name_or_path} holds no {subfolder or '.'}/{file}; is it a model's folder?")
@@ -431,27 +430,14 @@ def _check_here(name_or_path: str, file: str, subfolder: str, hub: Mapping[str, 
     Raises:
         FileNotFoundError: in one sentence, with a close name where there is one.
     """
-    if _has_no_owner(name_or_path) and find_quietly(name_or_path, file, subfolder, **hub) is None:
-        cure = _close_folder(name_or_path) or "check the path, or name the model with its owner"
+    if has_no_owner(name_or_path) and find_quietly(name_or_path, file, subfolder, **hub) is None:
+        cure = close_folder(name_or_path) or "check the path, or name the model with its owner"
         raise FileNotFoundError(f"{name_or_path} is no folder here, and models on the Hub are OWNER/NAME; {cure}")
-
-
-def _has_no_owner(name_or_path: str) -> bool:
-    """Whether a name is neither here nor OWNER/NAME: then it is looked for in the Hub's cache alone."""
-    return "/" not in name_or_path and not Path(name_or_path).exists()
-
-
-def _close_folder(name_or_path: str) -> str:
-    """A question for a folder of a model whose name is close, or ""."""
-    path = Path(name_or_path)
-    here = [one.parent.name for one in path.parent.glob("*/config.json")]
-    close = difflib.get_close_matches(path.name, here, n=1, cutoff=0.75)
-    return f"did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def find_quietly(name_or_path: str, file: str, subfolder: str = "", **hub: Any) -> str | None:
     """Where a file of a local folder or a Hub repository lies; None where there is none, or no network."""
-    if _has_no_owner(name_or_path):
+    if has_no_owner(name_or_path):
         hub = hub | {"local_files_only": True, "force_download": False}
     return cached_file(name_or_path, file, subfolder=subfolder, **_QUIETLY, **hub)
 
