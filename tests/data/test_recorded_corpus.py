@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import soundfile
 
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec, write_corpus
-from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, RecordingStudio
+from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA, RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes, open_bank
 
@@ -45,6 +46,8 @@ def test_the_formant_voice_writes_what_it_wrote_before_there_were_others(tmp_pat
         ({"voices": "espeak"}, "voices='espeak' is none of formant, recorded; choose one"),
         ({"sampling_rate": 44_100}, "sampling_rate=44100 is not that of the recorded voices; leave it at 16000"),
         ({"invented": 0.1}, "invented=0.1 needs voices='formant'"),
+        ({"a_cappella": 1.5}, "a_cappella=1.5 must be from 0 to 1"),
+        ({"a_cappella": 0.5, "voices": "formant"}, "a_cappella=0.5 needs voices='recorded'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_in_a_sentence(changed, sentence):
@@ -67,6 +70,15 @@ def test_songs_of_a_seed_are_decided_without_any_recording():
     assert 5 <= sum(not spec.lyrics.strip() for spec in specs) <= 40
     words = {word for spec in specs for word in spec.lyrics.split()}
     assert words <= set(vocabulary())
+
+
+def test_a_share_of_sung_songs_is_a_cappella_and_all_else_of_them_stays():
+    settings = [CorpusSettings(hours=10, voices="recorded", a_cappella=share) for share in (0.0, 0.5, 1.0)]
+    none, half, whole = ([recorded_spec(each, index) for index in range(300)] for each in settings)
+    assert not any(spec.genre == A_CAPPELLA for spec in none)
+    assert 110 < sum(spec.genre == A_CAPPELLA for spec in half) < 190
+    assert all((spec.genre == A_CAPPELLA) == bool(spec.lyrics.strip()) for spec in whole)
+    assert [replace(spec, genre="") for spec in none] == [replace(spec, genre="") for spec in half]
 
 
 class TestSinging:
@@ -97,6 +109,25 @@ class TestSinging:
         songs = open_songs(tmp_path)
         assert len(songs) == 6
         assert songs.report() is None
+
+    def test_a_song_a_cappella_is_its_voice_alone(self, bank):
+        spec = RecordedSpec("Bo Vale", A_CAPPELLA, "row boat", 3, 0.1875)
+        song = RecordingStudio(open_bank(bank)).record(spec)
+        assert not song.band.any()
+        assert np.array_equal(song.audio, song.voice)
+        assert np.abs(song.audio).max() == pytest.approx(0.95)
+
+    def test_a_corpus_says_how_many_songs_are_a_cappella_where_some_are(self, tmp_path, bank):
+        write_corpus(tmp_path / "none", SMALL, voice_bank=bank)
+        settings = replace(SMALL, a_cappella=1.0)
+        write_corpus(tmp_path / "all", settings, voice_bank=bank)
+        facts = [json.loads((tmp_path / name / "corpus.json").read_text()) for name in ("none", "all")]
+        assert "a_cappella" not in facts[0]
+        assert facts[1]["a_cappella"] == 1
+        (tmp_path / "all" / "metadata.csv").unlink()
+        assert write_corpus(tmp_path / "all", settings) == 0
+        with (tmp_path / "all" / "metadata.csv").open(newline="") as file:
+            assert {row["genre"] for row in csv.DictReader(file)} == {A_CAPPELLA}
 
     def test_a_stopped_corpus_goes_on_with_its_own_recordings(self, tmp_path, bank):
         write_corpus(tmp_path, SMALL, voice_bank=bank)

@@ -54,6 +54,9 @@ def synth_corpus(
             help="Share of songs whose words have paces of their own (default: recorded voices 0.25; others 0)."
         ),
     ] = None,
+    a_cappella: Annotated[
+        float, typer.Option(help='Recorded voices: share of sung songs without a band, of the genre "a cappella".')
+    ] = 0.0,
     voice_bank: Annotated[
         Path | None,
         typer.Option(
@@ -96,6 +99,7 @@ def synth_corpus(
         lyrics=lyrics,
         voices=voices,
         uneven=uneven,
+        a_cappella=a_cappella,
     )
     began = time.monotonic()
     with tqdm(total=settings.num_songs, unit=" songs", disable=not sys.stderr.isatty()) as bar:

@@ -24,7 +24,7 @@ from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, writ
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
 from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, make_lyrics
-from jukebox_hf.data.synthesis.recorded.recorded_song import RecordedSpec, RecordingStudio
+from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA, RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.recorded_voice import require_pyworld
 from jukebox_hf.data.synthesis.recorded.singers import voices as recorded_voices
 from jukebox_hf.data.synthesis.recorded.speakers import SPEECH_RATE
@@ -41,7 +41,7 @@ VOICES = ("formant", "recorded")
 _VERSION = 1  # of the sound: raise it when the same seed would sound different
 _RECORDED_VERSION = 1  # likewise, of recorded voices
 _SETTINGS, _METADATA, _SONGS = "corpus.json", "metadata.csv", "songs"
-_RECORDINGS, _RECORDED_SETTINGS = "recordings", ("voices", "uneven")
+_RECORDINGS, _RECORDED_SETTINGS = "recordings", ("voices", "uneven", "a_cappella")
 _LOSSY_SECONDS = 0.2  # by which a file of a lossy format may be shorter
 _LIST_COLUMNS = ("file_name", "artist", "genre", "lyrics", "timed_lyrics")
 _RECORDED_COLUMNS = ("timed_words", "pacing")
@@ -65,6 +65,7 @@ class CorpusSettings:
         voices: "formant", a synthesizer's, or "recorded", people's.
         uneven: share of songs of uneven pacing: lines, or recorded words, are quick or slow, with rests between, and
             `slot` is the mean. None: 0.25 with recorded voices, else 0.
+        a_cappella: share of sung songs of recorded voices that have no band; their genre is "a cappella".
     """
 
     hours: float = 1.0
@@ -78,6 +79,7 @@ class CorpusSettings:
     lyrics: str | None = None
     voices: str = "formant"
     uneven: float | None = None
+    a_cappella: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.voices in VOICES, f"voices={self.voices!r} is none of {', '.join(VOICES)}; choose one")
@@ -97,7 +99,7 @@ class CorpusSettings:
             is_integer(self.characters) and 8 <= self.characters <= 4096,
             f"characters={self.characters!r} must be from 8 to 4096 for each song",
         )
-        for name in ("instrumentals", "invented", "uneven"):
+        for name in ("instrumentals", "invented", "uneven", "a_cappella"):
             value = getattr(self, name)
             require(is_number(value) and 0 <= value <= 1, f"{name}={value!r} must be from 0 to 1")
         require(
@@ -117,6 +119,10 @@ class CorpusSettings:
         SynthSpec(next(iter(ARTISTS)), next(iter(GENRES)), " ", 0, self.sampling_rate, self.slot)
         if self.is_recorded:
             self._check_recorded()
+        else:
+            require(
+                self.a_cappella == 0, f"a_cappella={self.a_cappella!r} needs voices='recorded'; others have their bands"
+            )
 
     def _check_recorded(self) -> None:
         require(
@@ -159,7 +165,9 @@ def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
 
 
 def recorded_spec(settings: CorpusSettings, index: int) -> RecordedSpec:
-    """What song number `index` of a corpus of recorded voices is; labels come as equally often as in `synth_spec`."""
+    """What song number `index` of a corpus of recorded voices is; labels come as equally often as in `synth_spec`, but
+    that a voice alone has its own genre.
+    """
     labels = synth_spec(settings, index)
     random = np.random.default_rng([settings.seed, index, 3])
     is_instrumental, is_uneven = random.random() < settings.instrumentals, random.random() < settings.uneven
@@ -169,7 +177,9 @@ def recorded_spec(settings: CorpusSettings, index: int) -> RecordedSpec:
         lyrics = " " * settings.characters
     else:
         lyrics = write_verse(random, settings.characters)
-    return RecordedSpec(labels.artist, labels.genre, lyrics, labels.seed, settings.slot, is_uneven)
+    is_alone = bool(lyrics.strip()) and np.random.default_rng([settings.seed, index, 5]).random() < settings.a_cappella
+    genre = A_CAPPELLA if is_alone else labels.genre
+    return RecordedSpec(labels.artist, genre, lyrics, labels.seed, settings.slot, is_uneven)
 
 
 def write_corpus(
@@ -301,6 +311,8 @@ def _facts(settings: CorpusSettings, bank: VoiceBank | None) -> dict[str, Any]:
         newer = {"uneven": settings.uneven} if settings.uneven else {}
         older = {name: values[name] for name in values if name not in _RECORDED_SETTINGS}
         return {"version": _VERSION, **older, **newer}
+    if not settings.a_cappella:
+        del values["a_cappella"]  # so that a corpus begun before there were such songs can be finished
     return {"version": _RECORDED_VERSION, **values, _RECORDINGS: bank.facts}
 
 
@@ -309,8 +321,8 @@ def _read_facts(out: Path) -> dict[str, Any] | None:
     try:
         facts = read_json(out / _SETTINGS)
         recorded = {"version", _RECORDINGS, *asdict(CorpusSettings())}
-        formant = recorded - {_RECORDINGS, "voices"}
-        is_ours = facts.keys() in (recorded, formant, formant - {"uneven"})
+        formant = recorded - {_RECORDINGS, "voices", "a_cappella"}
+        is_ours = facts.keys() in (recorded, recorded - {"a_cappella"}, formant, formant - {"uneven"})
         return facts if is_ours and is_integer(facts["version"]) and _settings_in(facts) else None
     except (TypeError, ValueError, OSError):
         return None

@@ -19,6 +19,7 @@ from jukebox_hf.data.synthesis.recorded.sung_words import SungText, sung_text, w
 from jukebox_hf.data.synthesis.recorded.voice_bank import VoiceBank
 from jukebox_hf.data.synthesis.voice import Note
 
+A_CAPPELLA = "a cappella"  # the genre of songs without a band
 BAND_DB = (-12.0, -7.0)  # loudness of a band beside the voice that it plays with, from and to
 _MIX_PEAK = 0.95
 _STAYS = 0.25  # share of syllables on the note before
@@ -29,7 +30,7 @@ class RecordedSpec:
     """What to play.
 
     Args:
-        artist, genre: names of `SINGERS` and `STYLES`.
+        artist, genre: names of `SINGERS` and `STYLES`; `A_CAPPELLA` for a voice alone.
         lyrics: sung as they are; what is no letter a-z is a rest.
         seed: decides pacing, key, band and melody.
         slot: seconds per character, on average.
@@ -93,7 +94,21 @@ class RecordingStudio:
         random = np.random.default_rng([spec.seed, 1])
         tonic, scale = int(random.choice(singer.keys)), MODES[singer.mode]
         drawn = float(random.uniform(*BAND_DB))
-        band = play(
+        band = self._band(spec, tonic, scale, random)
+        notes = sung_melody(text.vowels, singer, tonic, spec.seconds, random)
+        words = {word: self._word(singer.voice, word) for word in words_of(spec.lyrics)}
+        voice = sing_recorded(text.phones, notes, singer, words, spec.seconds)
+        if text.phones and spec.genre != A_CAPPELLA:
+            gain = 10 ** ((drawn if band_db is None else band_db) / 20)
+            band *= np.float32(gain * _loudness(voice[np.abs(voice) > 1e-4]) / _loudness(band))
+        mixed = voice + band
+        scaled = np.float32(_MIX_PEAK / max(np.abs(mixed).max(), 1e-6))
+        return RecordedSong(mixed * scaled, voice * scaled, band * scaled, text)
+
+    def _band(self, spec: RecordedSpec, tonic: int, scale: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        if spec.genre == A_CAPPELLA:
+            return np.zeros(round(spec.seconds * SPEECH_RATE), np.float32)
+        return play(
             choose_band(spec.genre, random),
             self._note,
             lambda key: self._note(DRUM_KIT, key),
@@ -103,15 +118,6 @@ class RecordingStudio:
             seconds=spec.seconds,
             rate=SPEECH_RATE,
         )
-        notes = sung_melody(text.vowels, singer, tonic, spec.seconds, random)
-        words = {word: self._word(singer.voice, word) for word in words_of(spec.lyrics)}
-        voice = sing_recorded(text.phones, notes, singer, words, spec.seconds)
-        if text.phones:
-            gain = 10 ** ((drawn if band_db is None else band_db) / 20)
-            band *= np.float32(gain * _loudness(voice[np.abs(voice) > 1e-4]) / _loudness(band))
-        mixed = voice + band
-        scaled = np.float32(_MIX_PEAK / max(np.abs(mixed).max(), 1e-6))
-        return RecordedSong(mixed * scaled, voice * scaled, band * scaled, text)
 
     def _word(self, voice: str, word: str) -> AnalysedWord:
         if (voice, word) not in self._words:
