@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from examples.tiny.listen import clips
+from examples.tiny.listen import clips, sung
 from jukebox_hf import JukeboxVQVAE, JukeboxVQVAEConfig
 from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
@@ -44,13 +44,31 @@ def test_word_error_counts_changes_additions_and_losses(tester, said, heard, err
 
 def test_groups_are_counted_by_words_not_by_clips(tester):
     rows = [
-        {"file": "1", "text": "", "sound": "corpus", "mix": "a", "heard": "", "errors": 1, "words": 9},
-        {"file": "2", "text": "", "sound": "corpus", "mix": "b", "heard": "", "errors": 5, "words": 1},
+        {"file": "1", "text": "", "sound": "corpus", "mix": "a", "heard": "", "errors": 1, "words_said": 9},
+        {"file": "2", "text": "", "sound": "corpus", "mix": "b", "heard": "", "errors": 5, "words_said": 1},
     ]
+    rows = [{**row, "others_errors": 3, "others_said": 4, "picked": 1} for row in rows]
     found = {line["what"]: line["word_error"] for line in tester["summary"](rows)["groups"]}
     assert found == {"all": 0.6, "corpus": 0.6, "corpus, a": pytest.approx(0.1111), "corpus, b": 5.0}
     capped = {line["what"]: line["capped"] for line in tester["summary"](rows)["groups"]}
     assert (capped["all"], capped["corpus, b"]) == (0.2, 1.0)  # no clip is worse than silence
+
+
+def test_what_was_heard_is_compared_with_other_texts_too(tester):
+    heard = {
+        "row the boat": "row the boat",
+        "come with me": "come with me",
+        "tell me why": "",
+        "look at it": "tell me why",
+    }
+    rows = [{"file": text, "text": text, "heard": said} for text, said in heard.items()]
+    for row in rows:
+        row["errors"], row["words_said"] = tester["word_errors"](row["text"], row["heard"])
+    tester["add_controls"](rows)
+    assert [row["picked"] for row in rows] == [1, 1, 0, 0]  # silence is as near to every text: a tie is lost
+    assert [row["others_errors"] for row in rows] == [3, 3, 3, 3]
+    (line,) = tester["summary"](rows)["groups"]
+    assert (line["word_error"], line["others"], line["picked"]) == (0.5, 1.0, 0.5)
 
 
 def test_the_tester_says_how_to_install_it_where_it_is_not(tester, tmp_path, capsys):
@@ -111,3 +129,43 @@ def test_clips_are_the_song_and_its_reconstruction_at_every_level(tmp_path, stan
     assert convergence["vqvae level 1, a cappella"]["songs"] == 4
     assert convergence["vqvae level 0, real music"]["songs"] == 1
     assert clips.main(words) == 2  # it holds clips already
+
+
+def test_songs_to_sing_are_new_verses_by_every_singer_in_known_and_unseen_words():
+    wished = sung.wishes(2, 1)
+    assert len(wished) == 2 * len(sung.SINGERS) * (2 + len(sung.STYLES))
+    assert len({wish.song.lyrics for wish in wished}) == len(wished)
+    assert all(len(wish.song.lyrics) == 64 for wish in wished)
+    words = {kind: {word for wish in wished if wish.words == kind for word in wish.song.lyrics.split()}
+             for kind in ("known", "unseen")}  # fmt: skip
+    assert words["known"] <= set(vocabulary())
+    assert not set(sung._UNSEEN) & set(vocabulary())
+    assert all(word in sung._UNSEEN or not 4 <= len(word) <= 7 for word in words["unseen"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "name either a --model or a --run"),
+        (["--run", "nothing"], "holds no VQ-VAE"),
+        (["--model", "src/jukebox_hf/tiny", "--songs", "0", "--bands", "0"], "and not both 0"),
+        (["--model", "src/jukebox_hf/tiny", "--level", "3"], "level=3 must be from 0 to 2"),
+    ],
+)
+def test_songs_that_can_not_be_written_are_refused_in_a_sentence(words, sentence, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(LISTEN.parents[2])
+    assert sung.main([str(tmp_path / "out"), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_songs_of_a_run_are_written_at_the_level_that_is_trained(tmp_path):
+    networks = sung.open_repository(LISTEN.parents[2] / "src/jukebox_hf/tiny")
+    del networks.priors[0], networks.priors[1]
+    wished = [sung.Wish(sung.Song("a", "Bo Vale", "rock", "row the boat".ljust(64)), "known")]
+    with pytest.raises(ValueError, match="the prior of level 1 is not trained yet"):
+        sung.write_sung(tmp_path / "out", networks, 0, wished, 0.95)
+    sung.write_sung(tmp_path / "out", networks, 2, wished, 0.95)
+    with (tmp_path / "out/clips.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1:] == [["000.wav", "row the boat", "known", "with a band", "Bo Vale"]]
+    assert soundfile.info(tmp_path / "out/000.wav").frames == 192_000

