@@ -37,6 +37,7 @@ _LEVEL_LOSSES = (
     f"relative_weight=0.02,multispectral_weight=0.3,log_magnitude_weight=1,{_DISTANCES}",
 )
 _LEVELS = {"prior_top": "2", "prior_1": "1 2", "prior_0": "0 1"}
+_SONGS = {"uneven": 0.0, "a_cappella": 0.5, "instrumentals": 0.04}  # decision 084
 _PROBES = (8, 24)  # steps of the two short runs
 _SPENT = 0.9  # of the time that is left, so that saving fits in
 _VQVAE_SHARE = 0.5  # of what is left after the songs, where a prior follows
@@ -143,7 +144,7 @@ def run_stage(stage: Stage) -> None:
 def _make_songs(stage: Stage) -> None:
     songs = stage.work / "songs"
     if not (songs / "metadata.csv").is_file():
-        settings = CorpusSettings(hours=stage.hours, seed=SEED, voices="recorded", format="wav")
+        settings = CorpusSettings(hours=stage.hours, seed=SEED, voices="recorded", format="wav", **_SONGS)
         write_corpus(songs, settings, processes=stage.processes, voice_bank=stage.bank)
 
 
