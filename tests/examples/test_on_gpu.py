@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from examples.tiny.v2 import first_weights, pieces, stage, voices
 from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA
+from jukebox_hf.data.synthesis.recorded.singers import SINGERS
+from jukebox_hf.data.synthesis.recorded.styles import STYLES
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
 from jukebox_hf.model.networks.audio_losses import spectral_convergence
@@ -101,18 +105,36 @@ def test_kernels_of_another_length_are_not_taken_for_more_channels(shape):
     assert torch.equal(first_weights._fitted(torch.ones(4, 4, 4), new, "encoders.0.blocks.0.downs.0.weight"), new)
 
 
-def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
+def calls_of(script, tmp_path):
+    """The words of each Python that a script of v2 calls, the module first; none of them does anything."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
     python.chmod(0o755)
     folder = tmp_path / "examples/tiny/v2"
     folder.mkdir(parents=True)
-    shutil.copy(V2 / "train_vqvae.sh", folder)
-    done = subprocess.run(
-        [folder / "train_vqvae.sh"], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True
-    )
+    shutil.copy(V2 / script, folder)
+    done = subprocess.run([folder / script], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    calls = [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]
+    return [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+def test_the_top_prior_is_trained_behind_the_codec_that_is_here_on_songs_of_even_pace(tmp_path):
+    joined, corpus, codes, training = calls_of("train_priors.sh", tmp_path)
+    assert joined == ["examples.tiny.v2.pieces", "examples/tiny/v2/weights", "runs/v2/given"]
+    assert corpus[1:3] == ["synth-corpus", "runs/v2/more"]
+    assert {("--uneven", "0"), ("--a-cappella", "0.5")} <= set(pairwise(corpus))
+    assert codes[1:4] == ["encode-dataset", "runs/v2/more", "runs/v2/codes"]
+    assert {("--model", "runs/v2/given/vqvae"), ("--levels", "2")} <= set(pairwise(codes))
+    words = [str(ROOT / training[2]), *training[3:]]
+    prior, data, *_, settings = read_arguments(train_prior.ARGUMENT_CLASSES, words)
+    assert (training[1], data.train_codes, settings.output_dir) == ("train-prior", "runs/v2/codes", "runs/v2/prior_top")
+    # every artist and genre of the corpus has a row, and "unknown"
+    config = JukeboxPriorConfig.from_pretrained(ROOT / prior.config)
+    assert (config.num_artists, config.num_genres) == (1 + len(SINGERS), 1 + len([*STYLES, A_CAPPELLA]))
+
+
+def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):
+    calls = calls_of("train_vqvae.sh", tmp_path)
     known, songs, config = set(), {"runs/v2/songs"}, None
     for module, *words in calls:
         if module == "jukebox_hf":
@@ -138,6 +160,8 @@ def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(t
     narrow, wide = (next(words for words in calls if words[1] == f"runs/v2/{name}") for name in ("first", "wide"))
     assert (narrow[2], wide[2]) == ("examples/tiny/v2/vqvae_small.json", "examples/tiny/v2/vqvae.json")
     assert wide[3] == "runs/v2/narrow"
+    goes_on = next(words for words in calls if "runs/v2/vqvae_0x" in words)
+    assert goes_on[goes_on.index("--model_name_or_path") + 1] == "runs/v2/vqvae_0w"
 
 
 def test_voices_alone_lie_beside_the_songs_of_a_corpus(tmp_path, stand_in_bank, capsys):
@@ -364,7 +388,7 @@ def test_a_stage_makes_songs_codec_codes_and_a_prior_and_the_next_goes_on_from_i
     trained = [yaml.safe_load((tmp_path / f"work/vqvae_{level}.yaml").read_text()) for level in range(3)]
     assert [settings["train_levels"] for settings in trained] == [[0], [1], [2]]
     weights = [settings["config_overrides"].split(",")[0] for settings in trained]
-    assert weights == ["relative_weight=0.3", "relative_weight=0.05", "relative_weight=0.02"]
+    assert weights == ["relative_weight=0.05", "relative_weight=0.05", "relative_weight=0.02"]
     assert "out_of_time" not in report
     words = [tmp_path / "two", "--bank", tmp_path / "bank.zip", "--given", tmp_path / "one", *shared]
     assert stage.main([*map(str, words), "--work", str(tmp_path / "again")]) == 0

@@ -29,10 +29,10 @@ from jukebox_hf.training import encode_dataset, train_prior, train_vqvae
 from jukebox_hf.training.checkpoints import newest_checkpoint
 
 PRIORS = ("prior_top", "prior_1", "prior_0")
-# Of each level, finest first: the fewer codes, the less errors of the wave weigh; spectra as in train_vqvae.sh.
+# Of each level, finest first: of the top one errors of the wave weigh least; spectra as in train_vqvae.sh.
 _DISTANCES = "multispectral_loss=magnitude,spectral_bandwidth=300"
 _LEVEL_LOSSES = (
-    f"relative_weight=0.3,multispectral_weight=1,log_magnitude_weight=0.3,{_DISTANCES}",
+    f"relative_weight=0.05,multispectral_weight=0.5,log_magnitude_weight=1,{_DISTANCES}",
     f"relative_weight=0.05,multispectral_weight=0.5,log_magnitude_weight=1,{_DISTANCES}",
     f"relative_weight=0.02,multispectral_weight=0.3,log_magnitude_weight=1,{_DISTANCES}",
 )

@@ -10,7 +10,7 @@ run=runs/v2
 
 train() { # level, letter of the run, recipe, steps, learning rate, songs, weights of its losses
   local out=$run/vqvae_$1$2 from
-  case $2 in a) from=$run/first ;; w) from=$run/wide ;; *) from=$run/vqvae_$1$(tr b-e a-d <<<"$2") ;; esac
+  case $2 in a) from=$run/first ;; w) from=$run/wide ;; x) from=$run/vqvae_$1w ;; *) from=$run/vqvae_$1$(tr b-e a-d <<<"$2") ;; esac
   [ -f "$out/model.safetensors" ] && return
   "$python" -m jukebox_hf train-vqvae "examples/tiny/v2/$3.yaml" --train_levels "$1" --max_steps "$4" \
     --learning_rate "$5" --train_songs "$run/$6" --config_overrides "$7" --model_name_or_path "$from" \
@@ -39,6 +39,7 @@ train 2 c vqvae_end 600 8e-4 mixed relative_weight=0.02,multispectral_weight=0.3
 [ -d $run/wide ] || "$python" -m examples.tiny.v2.first_weights $run/wide examples/tiny/v2/vqvae.json $run/narrow
 distances=multispectral_loss=magnitude,spectral_bandwidth=300 # in silence no loss is relative to what is there
 train 0 w vqvae_end 2600 8e-4 halves relative_weight=0.3,log_magnitude_weight=0.3,$distances
+train 0 x vqvae_end 2600 8e-4 halves relative_weight=0.05,multispectral_weight=0.5,$distances # decision 084
 train 1 w vqvae_end 5000 1e-3 halves relative_weight=0.05,multispectral_weight=0.5,$distances
 train 2 w vqvae_end 6000 1e-3 halves relative_weight=0.02,multispectral_weight=0.3,$distances
-[ -d $run/vqvae ] || "$python" -m examples.tiny.join_levels $run/vqvae $run/vqvae_0w $run/vqvae_1w $run/vqvae_2w
+[ -d $run/vqvae ] || "$python" -m examples.tiny.join_levels $run/vqvae $run/vqvae_0x $run/vqvae_1w $run/vqvae_2w
