@@ -22,7 +22,7 @@ from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
 from jukebox_hf.model.checks.json_files import parse_json, read_json
-from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text
+from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text, levels_in_words
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
@@ -410,12 +410,17 @@ def open_codes(path: str | Path, facts: CodeFacts | None, opened: Any = None) ->
         ValueError: damaged, or made by another VQ-VAE.
     """
     file, found = _with_facts(path, opened)
-    require(
-        facts is None or found == facts,
-        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs cannot be mixed, so use another "
-        f"folder",
-    )
+    require(facts is None or found == facts, f"{path} {_difference(found, facts or found)}")
     return file
+
+
+def _difference(found: CodeFacts, facts: CodeFacts) -> str:
+    """The rest of a sentence about codes that do not belong to others."""
+    theirs, ours = (dict(zip(one.present, one.fingerprints, strict=False)) for one in (found, facts))
+    if theirs.keys() == ours.keys() or any(theirs[level] != ours[level] for level in theirs.keys() & ours.keys()):
+        return "was made by another VQ-VAE; codes of different VQ-VAEs cannot be mixed, so use another folder"
+    levels = f"{levels_in_words(theirs)}, not of {levels_in_words(ours)}"
+    return f"holds codes of {levels}; ask for the same levels again, or use another folder"
 
 
 def facts_of_shard(path: str | Path, opened: Any = None) -> CodeFacts:

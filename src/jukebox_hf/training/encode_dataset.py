@@ -29,7 +29,7 @@ from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import is_newer
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
-from jukebox_hf.model.checks.text_input import check_apart, check_path
+from jukebox_hf.model.checks.text_input import check_apart, check_path, check_way
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
@@ -144,6 +144,7 @@ def encode_dataset(
 def _check_apart(songs: str, out: Path) -> None:
     """Refuse to write codes among songs: the next reader would take the shards for the songs."""
     check_path("out", out)
+    check_way(str(out), out)
     if Path(songs).exists():
         check_apart(f"out={str(out)!r}", out, f"the songs' {songs!r}", songs, "name a folder beside the songs")
 
