@@ -64,8 +64,10 @@ def embed_folder(
     for name, reason in found["skipped"].items():
         say(f"skipped {name}: {reason}")
     if is_main and (elsewhere := found["elsewhere"]):
-        say(f"{out} also holds features of {len(elsewhere)} recordings that {songs} does not hold, such as {elsewhere[0]}: "
-            "of an older run; name another folder to keep them apart")  # fmt: skip
+        say(
+            f"{out} also holds features of {len(elsewhere)} recordings that {songs} does not hold, such as "
+            f"{elsewhere[0]}: of an older run; name another folder to keep them apart"
+        )
     require(
         found["done"] > 0 or not found["skipped"],
         f"none of the {len(found['skipped'])} recordings could be read; {out / 'skipped.json'} says why",

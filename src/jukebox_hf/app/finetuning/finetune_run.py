@@ -276,7 +276,7 @@ class FinetuneRun:
             brings = level in survey.naming_levels
             steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings, self.say)
             found = self.work.mark(f"level {level}", {"steps": steps, "curve": curve_of(out)})
-            clear_checkpoints(out)
+        clear_checkpoints(self.work.path / f"prior_{level}")  # also those that a run was killed before it had cleared
         return found["steps"]
 
     def _measured_after(

@@ -47,7 +47,7 @@ class WorkFolder:
         require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another OUT")
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as open_now:
-            self._held = open_now.enter_context(HeldFolder.opened(self.path))
+            self._held = open_now.enter_context(HeldFolder.opened(self.path, go_on="give the same line again"))
             handle = self._held.open_to_keep(_RUN_LOCK)
             open_now.callback(os.close, handle)
             holder = self._held.take_lock(handle, _RUN_LOCK)

@@ -243,7 +243,7 @@ class PartialFolder:
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"{path} is damaged; start anew with --force, or, among other songs, remove {self.path} and go on with "
-                f"--resume"
+                f"jukebox-hf generate --resume"
             ) from None
         return songs
 

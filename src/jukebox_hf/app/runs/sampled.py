@@ -50,8 +50,8 @@ def listening(planned: PlannedSongs, progress: Progress) -> Iterator[Listeners]:
             yield Listeners(watch=watch)
     except torch.OutOfMemoryError:
         raise ValueError(
-            "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
-            "--dtype bfloat16"
+            "the device has too little memory for one song; go on with jukebox-hf generate --resume --device cpu, or "
+            "start anew with --dtype bfloat16"
         ) from None
     finally:
         progress.end_level()

@@ -20,7 +20,7 @@ SONG_FILES = ("audio", "codes", "picture", "sidecar")  # of every song
 _ORDER = ("audio", "codes", "picture", "takes", "sidecar")  # in which they take their places; takes may be none
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
-_GO_ON = "remove that file, then go on with --resume"
+_GO_ON = "remove that file, then go on with jukebox-hf generate --resume"
 
 
 def commit_song(
@@ -135,7 +135,8 @@ def _check_places(
     for staged, name in names.items():
         require(
             replaces is None or name in replaces or not (partial.has(staged) and home.has(name)),
-            f"{home.path / name} appeared while the song was written; move it away, then go on with --resume",
+            f"{home.path / name} appeared while the song was written; move it away, then go on with "
+            f"jukebox-hf generate --resume",
         )
 
 

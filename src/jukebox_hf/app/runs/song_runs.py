@@ -314,7 +314,10 @@ class _SongRun:
                 except (ValueError, OSError) as error:
                     self._fail([name], error)
             elif self.unread:
-                reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with --resume"
+                reason = (
+                    f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with jukebox-hf "
+                    f"generate --resume"
+                )
                 self._fail([name], ValueError(reason))
             else:
                 defaults = {"seed": later_seed(base, index), "format": format_of(self.options.out)}
