@@ -26,7 +26,7 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import is_newer
+from jukebox_hf.data.recordings import is_newer, mark_of
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
 from jukebox_hf.model.checks.text_input import check_apart, check_path, check_way
@@ -162,7 +162,7 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
     listed = set(songs.table.names)
     newer: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
-    for shard, song, samples in writer.kept():
+    for shard, song, samples, mark in writer.kept():
         index, change = now.get(song.name), None
         if index is None and song.name in listed:
             unreadable.setdefault(shard, song.name)
@@ -172,6 +172,8 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
             change = "has other words now"
         elif songs.header(index).num_samples(rate) != samples:
             change = "has another length now"
+        elif mark not in (None, mark_of(songs.table.audio[songs.rows[index]])):
+            change = "is another recording now"
         elif is_newer(songs.table.audio[songs.rows[index]], shard):
             newer.setdefault(shard, song.name)
         require(
@@ -216,7 +218,8 @@ def _encode_share(
     try:
         for index, sound in _progress(_decoded(songs, long_enough, rate, workers), len(long_enough), state):
             if sound is not None:
-                writer.add(CodedSong(songs[index], len(sound), encode_song(sound, vqvae, writer.facts.levels)))
+                codes = encode_song(sound, vqvae, writer.facts.levels)
+                writer.add(CodedSong(songs[index], len(sound), codes, mark_of(songs.table.audio[songs.rows[index]])))
     finally:
         writer.flush()
     return short

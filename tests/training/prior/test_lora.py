@@ -101,7 +101,7 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(prior_words, trained, tmp_p
         assert f"was written with lora_rank=2, lora_labels=True, not with {said}" in error
     other = JukeboxPrior.from_pretrained(trained)
     with torch.no_grad():
-        other.output.weight[0, 0] += 1 / 64
+        other.lm_head.weight[0, 0] += 1 / 64
     other.save_pretrained(tmp_path / "other")
     for lists in ("artists.json", "genres.json", "tokenizer_config.json"):
         shutil.copy(trained / lists, tmp_path / "other")

@@ -99,11 +99,11 @@ def test_the_runs_above_hide_words(prior_words, tmp_path):
     assert not torch.equal(one, two)
 
 
-def test_a_run_that_goes_on_with_other_songs_or_another_seed_says_so(prior_words, tmp_path, capsys):
+def test_a_run_that_goes_on_with_other_songs_or_another_seed_says_so(prior_words, tmp_path, caplog):
     saved = {"save_strategy": "steps", "save_steps": 1}
     assert main(prior_words(max_steps=1, seed=0, **saved)) == 0
     assert main(prior_words(max_steps=2, seed=0, resume_from_checkpoint="auto", **saved)) == 0
-    assert "was begun with" not in capsys.readouterr().err
+    assert "was begun with" not in caplog.text
     record = tmp_path / "run" / "begun_with.json"
     assert str(tmp_path) not in record.read_text()
     assert main(prior_words(max_steps=3, seed=5, resume_from_checkpoint="auto", **saved)) == 0
@@ -111,7 +111,7 @@ def test_a_run_that_goes_on_with_other_songs_or_another_seed_says_so(prior_words
     assert (
         f"the run in {tmp_path / 'run'} was begun with {songs} songs and seed 0, and goes on with {songs} songs and "
         f"seed 5; choose another output_dir to begin anew"
-    ) in capsys.readouterr().err
+    ) in caplog.text
 
 
 def test_what_a_run_was_begun_with_is_told_by_names_and_words(tmp_path, caplog):

@@ -117,6 +117,7 @@ class FinetuneRun:
         model = JukeboxModel.from_pretrained(located(self.request.model))
         run = self.request.to_dict() | {
             "songs": found.files(),
+            "recordings": found.recordings(),
             "model": fingerprint(self.request.model, model, range(self.num_levels)).digests,
             "device": choice.device.type,
             "bf16": choice.bf16,

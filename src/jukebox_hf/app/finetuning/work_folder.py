@@ -92,6 +92,7 @@ class WorkFolder:
         if begun is None:
             self.mark(_RUN, run)
             return
+        begun = {"recordings": run.get("recordings")} | begun  # which older versions did not write down
         changed = [name for name in sorted(run.keys() | begun.keys()) if run.get(name) != begun.get(name)]
         told = "; ".join(f"{name.replace('_', '-')} {_short(begun.get(name))}, now {_short(run.get(name))}"
                          for name in changed[:3])  # fmt: skip

@@ -153,7 +153,8 @@ def check_way(name: str, folder: "str | os.PathLike[str]") -> None:
         way = os.path.dirname(way)
     found = next((one for one in parts if os.path.lexists(one) and not os.path.isdir(one)), None)
     what = "a link to nothing" if found is not None and not os.path.exists(found) else "a file"
-    require(found is None, f"{name}: {found} is {what}, not a folder; name another folder")
+    where = found if name == found else f"{name}: {found}"
+    require(found is None, f"{where} is {what}, not a folder; name another folder")
     parts = Path(folder).parts
     through = [Path(*parts[:index]) for index, part in enumerate(parts) if part == ".." and index]
     missing = next((str(one) for one in through if not one.is_dir()), None)
