@@ -16,8 +16,8 @@ try:
 except ImportError:  # Windows has no such locks: nobody can tell there whether a run still lives
     fcntl = None
 
-_BEGINNING, _ENDING = ".jukebox-hf.", ".unfinished"
-_OURS = re.compile(rf"{re.escape(_BEGINNING)}\w{{8}}{re.escape(_ENDING)}")
+_HIDDEN_PREFIX, _HIDDEN_SUFFIX = ".jukebox-hf.", ".unfinished"
+_HIDDEN_NAME = re.compile(rf"{re.escape(_HIDDEN_PREFIX)}\w{{8}}{re.escape(_HIDDEN_SUFFIX)}")
 
 
 @contextlib.contextmanager
@@ -27,9 +27,9 @@ def hidden_folder(parent: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk refuses.
     """
-    for older in filter(_OURS.fullmatch, os.listdir(parent)):
+    for older in filter(_HIDDEN_NAME.fullmatch, os.listdir(parent)):
         _remove_if_left(parent / older)
-    path = Path(tempfile.mkdtemp(_ENDING, _BEGINNING, parent))
+    path = Path(tempfile.mkdtemp(_HIDDEN_SUFFIX, _HIDDEN_PREFIX, parent))
     try:
         with _held(path):
             yield path

@@ -27,7 +27,7 @@ from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
 _CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
-_LARGEST_INDEX, _MARKS = 1 << 20, "recording"
+_LARGEST_INDEX, _RECORDING_COLUMN = 1 << 20, "recording"
 ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
 
@@ -191,8 +191,8 @@ class CodeShardWriter:
         for path in _shards(self.folder):
             file = open_codes(path, self.facts)
             words = words_of_codes(path, file, self.facts)
-            has_marks = _MARKS in file.schema_arrow.names  # not in shards of older versions
-            marks = file.read(columns=[_MARKS]).column(0).to_pylist() if has_marks else [None] * len(words)
+            has_marks = _RECORDING_COLUMN in file.schema_arrow.names  # not in shards of older versions
+            marks = file.read(columns=[_RECORDING_COLUMN]).column(0).to_pylist() if has_marks else [None] * len(words)
             for row, mark in zip(words, marks, strict=True):
                 yield path, song_of_row(row), row["total_samples"], mark
 
@@ -342,7 +342,7 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
     }
     times = [coded.song.lyric_times for coded in songs]
     columns["timed_lyrics"] = pa.array([None if each is None else json.dumps(each) for each in times], pa.string())
-    columns[_MARKS] = pa.array([coded.mark for coded in songs], pa.string())
+    columns[_RECORDING_COLUMN] = pa.array([coded.mark for coded in songs], pa.string())
     columns["total_samples"] = pa.array([coded.total_samples for coded in songs], pa.int64())
     for index, level in enumerate(facts.present):
         codes = [coded.codes[index] for coded in songs]

@@ -32,7 +32,7 @@ from jukebox_hf.model.inputs.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
-_HASHED_AT_ONCE, _MARKED_BYTES = 1 << 20, 1 << 16
+_DIGESTED_AT_ONCE, _MARKED_BYTES = 1 << 20, 1 << 16
 _MARGIN_FRAMES = 4096  # read around a stretch, so that resampling has context at its ends
 
 
@@ -63,7 +63,7 @@ def digest_of(source: Source) -> str:
     """What tells a recording from all others: the SHA-256 of its file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with _bytes_of(source) as file:
-        while block := file.read(_HASHED_AT_ONCE):
+        while block := file.read(_DIGESTED_AT_ONCE):
             digest.update(block)
     return digest.hexdigest()
 

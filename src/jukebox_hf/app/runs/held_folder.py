@@ -26,7 +26,7 @@ _CAN_HOLD = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and h
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _OLD_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STAGED = ".staged"
-_GO_ON = "go on with jukebox-hf generate --resume"
+_GO_ON_WITH_SONG = "go on with jukebox-hf generate --resume"
 
 
 def lock_holder(said: bytes) -> str:
@@ -37,13 +37,13 @@ def lock_holder(said: bytes) -> str:
 class HeldFolder:
     """An open folder: names in it are read, written, moved and removed, and nothing else."""
 
-    def __init__(self, path: Path, handle: int | None, is_followed: bool, go_on: str = _GO_ON) -> None:
+    def __init__(self, path: Path, handle: int | None, is_followed: bool, go_on: str = _GO_ON_WITH_SONG) -> None:
         self.path, self._handle, self._is_followed, self._go_on = path, handle, is_followed, go_on
         self._place = self._found()
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, path: Path, *, may_be_link: bool = False, go_on: str = _GO_ON) -> Iterator["HeldFolder"]:
+    def opened(cls, path: Path, *, may_be_link: bool = False, go_on: str = _GO_ON_WITH_SONG) -> Iterator["HeldFolder"]:
         """Hold a folder while the block runs.
 
         Args:
