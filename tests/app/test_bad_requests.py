@@ -265,13 +265,36 @@ def test_the_version_is_told(run_cli):
     assert (done.code, done.out) == (0, f"jukebox-hf {jukebox_hf.__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["quantize", "export"])
-def test_a_folder_behind_one_that_is_not_there_is_refused_at_once(
-    run_cli, tmp_path, monkeypatch, command, says_one_sentence
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quantize", "tiny", "q/../q"),
+        ("export", "tiny", "q/../q"),
+        ("convert", "transformers", "tiny", "q/../../w"),
+        ("generate", "--model", "tiny", "--out", "q/../../w/song.wav"),
+        ("generate", "--model", "tiny", "--out", "q/../w/"),
+        ("encode", "sound.wav", "q/../w.safetensors", "--model", "tiny"),
+        ("encode-dataset", "songs", "q/../w", "--model", "tiny"),
+        ("embed", "songs", "q/../w", "--model", "tiny"),
+        ("align", "tiny", "song.wav", "--out", "q/../w", "--lyrics", "la"),
+        ("synth-corpus", "q/../w"),
+        ("finetune", "songs", "q/../w", "--artist", "Bo Vale", "--model", "tiny"),
+        ("assemble", "q/../w", "--vqvae", "tiny", "--priors", "tiny", "tiny", "tiny"),
+        ("train-prior", "--output_dir", "q/../w", "--model", "tiny", "--level", "2", "--train_songs", "songs"),
+        ("train-vqvae", "--output_dir", "q/../w", "--model", "tiny", "--train_songs", "songs"),
+    ],
+)
+def test_a_way_behind_a_folder_that_is_not_there_is_refused_at_once(
+    run_cli, tmp_path, monkeypatch, words, says_one_sentence
 ):
     monkeypatch.chdir(tmp_path)
-    says_one_sentence(run_cli(command, "tiny", "q/../q"), "q/../q leads through q, which is no folder")
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "songs").mkdir()
+    soundfile.write("sound.wav", np.zeros(4000), 16000)
+    shutil.copy("sound.wav", "songs/sound.wav")
+    shutil.copy("sound.wav", "song.wav")
+    before = sorted(tmp_path.rglob("*"))
+    says_one_sentence(run_cli(*words), " leads through q, which is no folder; name the place to write itself")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,10 @@ def test_companions_of_a_damaged_folder_and_new_songs_are_named_and_made_once_it
     assert done.code == 2
     assert "2 of 3 songs are not finished: a (" in done.err
     damaged = songs.folder / "a.partial"
-    assert f"b ({damaged} is damaged and may hold it; remove that folder, then go on with --resume)" in done.err
+    assert (
+        f"b ({damaged} is damaged and may hold it; remove that folder, then go on with jukebox-hf generate --resume)"
+        in done.err
+    )
     assert songs.whole() == ["c"]
     for path in damaged.iterdir():
         path.unlink()

@@ -1,6 +1,7 @@
 """Codes on disk: what is read is what was written, of one VQ-VAE, and a stopped run goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ def test_codes_of_another_vqvae_are_not_mixed_in(folder):
     (folder / "codes.json").unlink()
     with pytest.raises(ValueError, match="codes of different VQ-VAEs cannot be mixed"):
         CodeShardWriter(folder, CodeFacts(8000, (4, 8, 16), 300, ("def",) * 3))
+
+
+def test_codes_of_other_levels_of_the_same_vqvae_are_told_apart(folder):
+    (folder / "codes.json").unlink()
+    ours = replace(FACTS, levels=(1, 2), fingerprints=FACTS.fingerprints[1:])
+    with pytest.raises(ValueError, match=r"holds codes of levels 0, 1, 2, not of levels 1, 2; ask for the same levels"):
+        CodeShardWriter(folder, ours)
 
 
 def test_a_damaged_or_missing_shard_is_named(folder):

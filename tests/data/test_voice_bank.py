@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -62,6 +63,70 @@ def test_a_file_that_is_no_bank_is_refused_in_a_sentence(bank, tmp_path, damage)
         path.write_bytes(b"nothing" if damage == "no zip" else data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"cannot be read as a voice bank .*; give the voice-bank\.zip"):
         open_bank(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bank.json": b"[" * 100_000},
+        {"bank.json": b"[]"},
+        {"bank.json": b'{"version": 1, "made_by": {}, "words": 3, "notes": []}'},
+        {"bank.json": b'{"version": 1, "made_by": {}, "words": [["a", "b"]], "notes": []}'},
+        {"bank.json": b'{"version": 1, "made_by": {}, "words": [["a", "b", 1000000000000, []]], "notes": []}'},
+        {"bank.json": b'{"version": 1, "made_by": {}, "words": [["a", "b", -5, []], ["a", "c", 9, []]], "notes": []}'},
+    ],
+)
+def test_an_index_that_is_none_is_refused_in_a_sentence(bank, tmp_path, change):
+    path = _with_parts(tmp_path, bank, change)
+    with pytest.raises(ValueError, match="cannot be read as a voice bank"):
+        open_bank(path)
+
+
+@pytest.mark.parametrize("how", ["packed", "encrypted", "of an unknown method"])
+def test_a_bank_that_is_packed_is_not_unpacked(bank, tmp_path, how):
+    path = _with_parts(tmp_path, bank, {}, zipfile.ZIP_DEFLATED if how == "packed" else zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)) if how != "packed" else ():  # flags, then the method
+        place = content.find(mark)
+        while place >= 0:
+            content[place + at + (0 if how == "encrypted" else 2)] |= 1 if how == "encrypted" else 99
+            place = content.find(mark, place + 4)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a voice bank"):
+        open_bank(path)
+
+
+def test_a_bank_that_promises_more_than_it_holds_is_refused_in_a_sentence(bank, tmp_path):
+    path = _with_parts(tmp_path, bank, {})
+    content = bytearray(path.read_bytes())
+    place = content.rfind(b"PK\x01\x02")  # of the last file
+    content[place + 20 : place + 28] = (1 << 30).to_bytes(4, "little") * 2
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a voice bank"):
+        open_bank(path)
+
+
+def test_a_recording_whose_header_lies_is_refused_or_read_as_it_was(bank, tmp_path):
+    with zipfile.ZipFile(_with_parts(tmp_path, bank, {})) as file:
+        flac = bytearray(file.read("words.flac"))
+    flac[21] |= 0x0F  # of STREAMINFO: 2**36 - 1 samples
+    flac[22:26] = b"\xff" * 4
+    path = _with_parts(tmp_path, bank, {"words.flac": bytes(flac)})
+    told = bank.digest()
+    with suppress(ValueError):  # by versions of libsndfile that look where the file ends
+        told = open_bank(path).digest()
+    assert told == bank.digest()
+
+
+def _with_parts(folder, bank, change, compression=zipfile.ZIP_STORED):
+    path = folder / "bank.zip"
+    path.write_bytes(bank_bytes(bank))
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()} | change
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    return path
 
 
 def test_words_that_a_bank_lacks_are_named(bank):

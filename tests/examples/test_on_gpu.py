@@ -119,7 +119,7 @@ def calls_of(script, tmp_path):
 
 
 def test_the_top_prior_is_trained_behind_the_codec_that_is_here_on_songs_of_even_pace(tmp_path):
-    joined, corpus, codes, training = calls_of("train_priors.sh", tmp_path)
+    joined, corpus, codes, training = calls_of("train_top_prior.sh", tmp_path)
     assert joined == ["examples.tiny.v2.pieces", "examples/tiny/v2/weights", "runs/v2/given"]
     assert corpus[1:3] == ["synth-corpus", "runs/v2/more"]
     assert {("--uneven", "0"), ("--a-cappella", "0.5")} <= set(pairwise(corpus))

@@ -333,6 +333,16 @@ def test_the_command_says_what_was_read_and_refuses_in_a_sentence(songs, tmp_pat
     soundfile.write(songs / "0.wav", np.zeros(700, np.float32), RATE)
     done = run_cli("embed", songs, tmp_path / "out", "--model", repository, "--layers", "36", "--pool", "30")
     assert "4 recordings, 1 of them written now (1 anew, as they were changed)" in done.out
+    assert "also holds" not in done.err
+    other = tmp_path / "others"
+    other.mkdir()
+    (songs / "2.wav").rename(other / "2.wav")
+    done = run_cli("embed", other, tmp_path / "out", "--model", repository, "--layers", "36", "--pool", "30")
+    assert (
+        f"{tmp_path / 'out'} also holds features of 3 recordings that {other} does not hold, such as 0.wav: of an "
+        "older run; name another folder to keep them apart\n"
+    ) in done.err
+    (other / "2.wav").rename(songs / "2.wav")
     for words, sentence in (
         (("--layers", "a"), "--layers a must be layers with commas between"),
         (("--layers", "99"), "names layer 99, but the prior of level 1 has 72"),

@@ -168,10 +168,14 @@ def stopped(sounds, vqvae, tmp_path, monkeypatch):
     ("change", "sentence"),
     [
         (lambda songs: _write_another(songs, 200), "01.wav, which has another length now"),
+        (
+            lambda songs: _write_another(songs, soundfile.info(songs / "01.wav").frames),
+            "01.wav, which is another recording now",
+        ),
         (lambda songs: _list(songs, "01.wav,Ann Ash", "01.wav,Bo Bell"), "01.wav, which has other words now"),
         (lambda songs: _list(songs, "01.wav,Ann Ash,folk,la,\n", ""), "01.wav, which is no song any more"),
     ],
-    ids=["length", "words", "list"],
+    ids=["length", "sound", "words", "list"],
 )
 def test_codes_of_songs_that_were_changed_since_are_not_mixed_with_new_ones(
     change, sentence, stopped, sounds, tmp_path, capsys
@@ -319,7 +323,7 @@ def test_a_folder_that_no_shard_can_be_written_into_is_refused_before_songs_are_
 def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sounds, capsys):
     (tmp_path / "loop").symlink_to("loop")
     assert main([str(sounds), str(tmp_path / "loop"), "--model", "tiny"]) == 2
-    assert f"{tmp_path / 'loop'} cannot be used" in capsys.readouterr().err
+    assert f"{tmp_path / 'loop'} is a link to nothing, not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", ["songs", "songs/codes", "."])

@@ -135,6 +135,14 @@ def test_the_same_line_says_what_is_done_and_other_values_are_refused(place, sto
     assert (place / "out" / "config.json").stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match=r"was begun with other values \(steps 6, now 7\); say the same again"):
         run_finetuning(request_of(place, steps=7), place / "out", lambda line: None)
+    song = place / "songs" / "0.wav"
+    before = song.read_bytes()
+    soundfile.write(song, 0.1 * np.ones(round(SECONDS[0] * RATE)), RATE)  # of the same name and length
+    try:
+        with pytest.raises(ValueError, match=r"was begun with other values \(recordings: 0.wav is another file now"):
+            run_finetuning(request_of(place), place / "out", lambda line: None)
+    finally:
+        song.write_bytes(before)
 
 
 class Killed:

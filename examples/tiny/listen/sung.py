@@ -126,14 +126,14 @@ def write_sung(out: Path, networks: Networks, level: int, wished: Sequence[Wish]
     samples = round(_CHARACTERS * made.SLOT * rate)
     written = made.write_clips(networks, orders, samples, dict.fromkeys(levels, temperature), seed=SEED)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for place, (wish, audio) in enumerate(zip(wished, written.audio, strict=True)):
-            soundfile.write(out / f"{place:03d}.wav", audio.clamp(-1, 1).numpy(), rate)
-            song = wish.song
-            genre = song.genre if song.genre == A_CAPPELLA else "with a band"
-            table.writerow([f"{place:03d}.wav", " ".join(song.lyrics.split()), wish.words, genre, song.artist])
+    rows = []
+    for place, (wish, audio) in enumerate(zip(wished, written.audio, strict=True)):
+        name, song = f"{place:03d}.wav", wish.song
+        soundfile.write(out / name, audio.clamp(-1, 1).numpy(), rate)
+        genre = song.genre if song.genre == A_CAPPELLA else "with a band"
+        rows.append((name, " ".join(song.lyrics.split()), wish.words, genre, song.artist))
+    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:  # last: with it, all clips are there
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
 if __name__ == "__main__":

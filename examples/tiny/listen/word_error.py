@@ -97,8 +97,8 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
 def add_controls(rows: list[dict]) -> None:
     """Compare what was understood with the words of other clips, too.
 
-    Each row gets the errors by the next other text (`others_errors`, `others_said`), and whether of 20 texts, its own
-    among them, its own is nearest to what was heard (`picked`); a tie is lost.
+    Each row gets the errors by the next other text (`others_errors`, `others_said`), and whether of 20 texts, or of as
+    many as there are, its own among them, its own is nearest to what was heard (`picked`); a tie is lost.
     """
     texts = list(dict.fromkeys(row["text"] for row in rows))
     for row in rows:
@@ -107,7 +107,7 @@ def add_controls(rows: list[dict]) -> None:
         counts = [word_errors(text, row["heard"]) for text in others]
         row["others_errors"], row["others_said"] = counts[0] if counts else (0, 0)
         own = row["errors"] / max(row["words_said"], 1)
-        row["picked"] = int(all(own < errors / max(said, 1) for errors, said in counts))
+        row["picked"] = int(bool(counts) and all(own < errors / max(said, 1) for errors, said in counts))
 
 
 def summary(rows: list[dict]) -> dict:

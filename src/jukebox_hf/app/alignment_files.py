@@ -5,7 +5,6 @@ whole or not at all; or a table of heads, and a configuration with the best one.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from jukebox_hf.app.alignment_formats import AlignedSong, write_aligned
+from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.known_recordings import lyrics_beside, no_lyrics
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae
@@ -259,8 +259,8 @@ def _sound(recording: Path, rate: int, separate: Sequence[str] | None, out: Path
     if separate is None:
         return read_audio(recording, rate)
     check_folder(out, 2 * recording.stat().st_size)
-    with tempfile.TemporaryDirectory(prefix=".", dir=out) as folder:
-        return separated_by_command(recording, list(separate), Path(folder), rate)
+    with hidden_folder(out) as folder:
+        return separated_by_command(recording, list(separate), folder, rate)
 
 
 def _samples(song: KnownSong, model: JukeboxModel) -> np.ndarray:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.runs.song_folder import refusals_named, slug
 from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, listed_name, read_rows, written_rows
 from jukebox_hf.app.transcoding import check_file_target
@@ -149,15 +149,32 @@ def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, s
 
 
 def _write_all(contents: Mapping[Path, bytes | Path]) -> None:
+    """Write all, so that no file of an older alignment is ever left beside one of the new.
+
+    The list, and a recording, take the places of older ones at once. What else was there is put aside before, and back
+    where that fails or is interrupted; a process that is killed in the moment between leaves none of the older files.
+    """
     folder = next(iter(contents)).parent
-    with refusals_named(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as staging:
+    with refusals_named(folder), hidden_folder(folder) as staging:
+        (staging / "older").mkdir()
         for path, content in contents.items():
             if isinstance(content, Path):
-                shutil.copyfile(content, Path(staging) / path.name)
+                shutil.copyfile(content, staging / path.name)
             else:
-                write_whole(Path(staging) / path.name, content)
-        for path in contents:
-            os.replace(Path(staging) / path.name, path)
+                write_whole(staging / path.name, content)
+        replaced = [path for path, content in contents.items() if path.name != LIST_NAME and isinstance(content, bytes)]
+        try:
+            for path in filter(Path.exists, replaced):
+                os.replace(path, staging / "older" / path.name)
+            for path in sorted(contents, key=lambda path: path not in replaced):  # what is not put back comes last
+                os.replace(staging / path.name, path)
+        except BaseException:  # Ctrl-C too
+            for path in replaced:
+                if not (staging / path.name).exists():  # it has its place already
+                    path.unlink(missing_ok=True)
+            for path in (staging / "older").iterdir():
+                os.replace(path, folder / path.name)
+            raise
         flush(folder)
 
 

@@ -3,7 +3,6 @@
 Flows in: a recording, its words, the name of a CTC. Flows out: the files of alignment_formats.py.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.app.alignment_formats import AlignedSong, write_aligned
+from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.known_recordings import KnownRecording
 from jukebox_hf.app.runs.song_folder import check_folder
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -64,8 +64,8 @@ def align_by_ctc(
 
 
 def _singing(recording: Path, separate: Sequence[str], folder: Path, rate: int) -> np.ndarray:
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:
-        return separated_by_command(recording, list(separate), Path(own), rate)
+    with hidden_folder(folder) as own:
+        return separated_by_command(recording, list(separate), own, rate)
 
 
 def _what(song: KnownRecording, separate: Sequence[str] | None) -> str:

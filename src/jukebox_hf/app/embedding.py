@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from jukebox_hf.app.runs.device_choice import NO_MODEL, the_device
 from jukebox_hf.data.launched_processes import launched_processes
-from jukebox_hf.features.embedded_songs import EmbedProgress, EmbedSettings, embed_songs
+from jukebox_hf.features.embedded_songs import EmbedProgress, EmbedSettings, check_places, embed_songs
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.validation import require
 
@@ -48,6 +48,7 @@ def embed_folder(
     require(model != "", NO_MODEL)
     own, processes = _share(shard)
     settings = EmbedSettings(shard=own, num_shards=processes, **stored)
+    check_places(songs, out)  # before a model is opened
     with _together(shard is None) as (is_main, wait):
         features = JukeboxFeatures.from_pretrained(
             model, preset, dtype=dtype, device=the_device(device), batch_size=batch_size, revision=revision, **recipe
@@ -62,6 +63,11 @@ def embed_folder(
         wait()
     for name, reason in found["skipped"].items():
         say(f"skipped {name}: {reason}")
+    if is_main and (elsewhere := found["elsewhere"]):
+        say(
+            f"{out} also holds features of {len(elsewhere)} recordings that {songs} does not hold, such as "
+            f"{elsewhere[0]}; name another folder to keep them apart"
+        )
     require(
         found["done"] > 0 or not found["skipped"],
         f"none of the {len(found['skipped'])} recordings could be read; {out / 'skipped.json'} says why",

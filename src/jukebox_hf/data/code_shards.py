@@ -22,12 +22,12 @@ from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.songs import Song, parse_times
 from jukebox_hf.model.checks.json_files import parse_json, read_json
-from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text
+from jukebox_hf.model.checks.text_input import MAX_LYRICS, MAX_PATH, check_text, levels_in_words
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.configuration.configuration_jukebox import MAX_LEVELS
 
 _CODES_FORMAT, _CODES_INDEX, _KEY = "jukebox-codes-1", "codes.json", b"jukebox_hf"
-_LARGEST_INDEX = 1 << 20
+_LARGEST_INDEX, _RECORDING_COLUMN = 1 << 20, "recording"
 ROWS_PER_GROUP = 8  # what is read at once for one window
 _CACHED_GROUPS = 256
 
@@ -130,11 +130,13 @@ class CodedSong:
         song: its words.
         total_samples: length of the recording, before it was cut to whole codes.
         codes: per level that is there, finest first, integers (T,).
+        mark: of the recording, as `mark_of` gives it; None where there is none.
     """
 
     song: Song
     total_samples: int
     codes: tuple[np.ndarray, ...]
+    mark: str | None = None
 
 
 def vqvae_fingerprints(vqvae: nn.Module, levels: Sequence[int]) -> tuple[str, ...]:
@@ -184,11 +186,15 @@ class CodeShardWriter:
         self._step, self._next = world_size, first + (rank - first) % world_size
         self.written = {name for path in shards for name in _names(path, facts)}
 
-    def kept(self) -> Iterator[tuple[Path, Song, int]]:
-        """What lies in the folder: shard, words, and samples, song after song."""
+    def kept(self) -> Iterator[tuple[Path, Song, int, str | None]]:
+        """What lies in the folder: shard, words, samples, and the recording's mark, song after song."""
         for path in _shards(self.folder):
-            for row in words_of_codes(path, open_codes(path, self.facts), self.facts):
-                yield path, song_of_row(row), row["total_samples"]
+            file = open_codes(path, self.facts)
+            words = words_of_codes(path, file, self.facts)
+            has_marks = _RECORDING_COLUMN in file.schema_arrow.names  # not in shards of older versions
+            marks = file.read(columns=[_RECORDING_COLUMN]).column(0).to_pylist() if has_marks else [None] * len(words)
+            for row, mark in zip(words, marks, strict=True):
+                yield path, song_of_row(row), row["total_samples"], mark
 
     def add(self, coded: CodedSong) -> None:
         """Take a song.
@@ -336,6 +342,7 @@ def _table(songs: list[CodedSong], facts: CodeFacts) -> Any:
     }
     times = [coded.song.lyric_times for coded in songs]
     columns["timed_lyrics"] = pa.array([None if each is None else json.dumps(each) for each in times], pa.string())
+    columns[_RECORDING_COLUMN] = pa.array([coded.mark for coded in songs], pa.string())
     columns["total_samples"] = pa.array([coded.total_samples for coded in songs], pa.int64())
     for index, level in enumerate(facts.present):
         codes = [coded.codes[index] for coded in songs]
@@ -410,12 +417,17 @@ def open_codes(path: str | Path, facts: CodeFacts | None, opened: Any = None) ->
         ValueError: damaged, or made by another VQ-VAE.
     """
     file, found = _with_facts(path, opened)
-    require(
-        facts is None or found == facts,
-        f"{path} was made with {found}, not with {facts}; codes of different VQ-VAEs cannot be mixed, so use another "
-        f"folder",
-    )
+    require(facts is None or found == facts, f"{path} {_difference(found, facts or found)}")
     return file
+
+
+def _difference(found: CodeFacts, facts: CodeFacts) -> str:
+    """The rest of a sentence about codes that do not belong to others."""
+    theirs, ours = (dict(zip(one.present, one.fingerprints, strict=False)) for one in (found, facts))
+    if theirs.keys() == ours.keys() or any(theirs[level] != ours[level] for level in theirs.keys() & ours.keys()):
+        return "was made by another VQ-VAE; codes of different VQ-VAEs cannot be mixed, so use another folder"
+    levels = f"{levels_in_words(theirs)}, not of {levels_in_words(ours)}"
+    return f"holds codes of {levels}; ask for the same levels again, or use another folder"
 
 
 def facts_of_shard(path: str | Path, opened: Any = None) -> CodeFacts:

@@ -4,15 +4,15 @@ Flows in: a maker of blocks of samples, which is asked twice where loudness is n
 none.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, NORMALIZATIONS, WrittenAudio
 from jukebox_hf.model.checks.validation import require
-from jukebox_hf.model.files.atomic_files import flush, replace_file
+from jukebox_hf.model.files.atomic_files import staged_file
 
 STREAMED_FORMATS = ("wav", "wav24", "flac", "flac24")  # which hold every rate, and no clock or noise of their own
 
@@ -36,18 +36,12 @@ def write_audio_blocks(
     require(normalize in NORMALIZATIONS, f"normalize={normalize!r} is none of {', '.join(NORMALIZATIONS)}; choose one")
     sampled_peak = max((_peak(block) for block in blocks()), default=0.0) if normalize == "peak" else 0.0
     full_scale = np.float32(sampled_peak) if sampled_peak > 0 else np.float32(1)
-    staged = path.with_name(f".{os.getpid()}.{path.name}"[:60])
-    try:
-        written = _write(staged, blocks(), sampling_rate, format, full_scale, tags or {})
-        flush(staged)
-        replace_file(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
-    return written
+    with staged_file(path) as staged:
+        return _write(staged, blocks(), sampling_rate, format, full_scale, tags or {})
 
 
 def _write(
-    staged: Path,
+    staged: BinaryIO,
     blocks: Iterator[np.ndarray],
     sampling_rate: int,
     format: str,

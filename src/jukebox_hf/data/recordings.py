@@ -5,8 +5,11 @@ Flows in: a path or bytes, and times at the wanted rate. Flows out: samples (cha
 """
 
 import functools
+import hashlib
 import io
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +34,7 @@ from jukebox_hf.model.inputs.whole_audio import check_end, check_whole
 
 _SOUND = ("is sound",)
 Source = Path | bytes | Any  # Any: pyarrow's buffer, which is read in place
+_DIGESTED_AT_ONCE, _MARKED_BYTES = 1 << 20, 1 << 16
 _MARGIN_FRAMES = 4096  # read around a stretch, so that resampling has context at its ends
 
 
@@ -55,6 +59,35 @@ def is_newer(source: Source, made: Path) -> bool:
     """Whether a recording was changed after a file was made of it, as far as the disk tells."""
     is_there = isinstance(source, Path) and source.is_file()
     return is_there and source.stat().st_mtime_ns > made.stat().st_mtime_ns
+
+
+def digest_of(source: Source) -> str:
+    """What tells a recording's file, tags included, from all others: its SHA-256, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with _bytes_of(source) as file:
+        while block := file.read(_DIGESTED_AT_ONCE):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def mark_of(source: Source) -> str:
+    """What tells a recording's file from others at little cost: a digest of its size, beginning, middle and end."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _mark(os.fstat(file.fileno()).st_size, lambda start: (file.seek(start), file.read(_MARKED_BYTES))[1])
+    content = memoryview(source)
+    return _mark(content.nbytes, lambda start: content[start : start + _MARKED_BYTES])
+
+
+def _mark(size: int, read: Callable[[int], bytes | memoryview]) -> str:
+    digest = hashlib.sha256(str(size).encode())
+    for start in (0, size // 2, max(size - _MARKED_BYTES, 0)):
+        digest.update(read(start))
+    return digest.hexdigest()[:16]
+
+
+def _bytes_of(source: Source) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else _stream(source)
 
 
 def read_header(source: Source, name: str) -> Header:

@@ -32,7 +32,7 @@ from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import check_apart
+from jukebox_hf.model.checks.text_input import check_apart, check_way
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
@@ -107,7 +107,8 @@ def embed_songs(
 
     Returns:
         `written` now, `changed`: those of them that an earlier run had written and whose recording is another one now,
-        `done` in all, `skipped` names with reasons, `seconds` of sound now.
+        `done` in all, `elsewhere`: names of those of them that `source` does not hold (of a stream: none), `skipped`
+        names with reasons, `seconds` of sound now.
 
     Raises:
         ValueError: no songs, a folder of another run or model, or one that lies among the songs; nothing is lost.
@@ -115,16 +116,15 @@ def embed_songs(
     """
     settings, out = settings or EmbedSettings(), Path(out)
     import_pyarrow()
-    source = str(check_song_source(source))
-    _check_apart(source, out)
-    songs, total = _songs(source, settings)
+    source = check_places(source, out)
+    songs, names = _songs(source, settings)
     said = _facts_of(features, settings) | (facts or {})
     _claim(out, said)
     began, seconds, written, changed, skipped = time.monotonic(), 0.0, 0, 0, {}
     parts = out / "parts" / f"{settings.shard}-of-{settings.num_shards}.jsonl"
     done = _lines(out)
     share = itertools.islice(songs, settings.shard, None, settings.num_shards)
-    count = None if total is None else len(range(settings.shard, total, settings.num_shards))
+    count = None if names is None else len(range(settings.shard, len(names), settings.num_shards))
     for number, (name, audio) in enumerate(share, start=1):
         before = done.pop(name, None)
         line = None if before is None else _line_now(before, audio, out)
@@ -146,7 +146,22 @@ def embed_songs(
     _note_skipped(out, settings, skipped)
     write_index(out, said)
     skipped = _all_skipped(out, _lines(out))
-    return {"written": written, "changed": changed, "done": len(done), "skipped": skipped, "seconds": seconds}
+    found = {"written": written, "changed": changed, "done": len(done), "skipped": skipped, "seconds": seconds}
+    return found | {"elsewhere": [] if names is None else sorted(done.keys() - set(names))}
+
+
+def check_places(source: str, out: Path) -> str:
+    """Refuse songs that are not there, or a folder that is no place for their features; gives the songs' own name.
+
+    Raises:
+        ValueError: in one sentence; nothing is opened or written.
+    """
+    source = str(check_song_source(source))
+    check_way(str(out), out)
+    if Path(source).exists():
+        cure = "name a folder beside the songs, or the next run would take the index for songs"
+        check_apart(f"out={str(out)!r}", out, f"the songs' {source!r}", source, cure)
+    return source
 
 
 def write_index(out: Path, said: dict[str, Any]) -> None:
@@ -248,8 +263,8 @@ def safe_name(name: str) -> str:
 # --- the folder ---
 
 
-def _songs(source: str, settings: EmbedSettings) -> tuple[Iterator[tuple[str, Source]], int | None]:
-    """Names and undecoded sound in order, and how many there are, if that is known."""
+def _songs(source: str, settings: EmbedSettings) -> tuple[Iterator[tuple[str, Source]], list[str] | None]:
+    """Names and undecoded sound in order, and all names, if they are known."""
     if settings.streaming:
         stream = open_songs(source, streaming=True, allow_outside_files=settings.allow_outside_files)
         return ((song.name, audio) for song, audio in stream.rows()), None
@@ -262,7 +277,7 @@ def _songs(source: str, settings: EmbedSettings) -> tuple[Iterator[tuple[str, So
             f"{source} holds {targets.get(file)!r:.80} and {name!r:.80}, whose features would be one file; rename one",
         )
         targets[file] = name
-    return ((name, table.audio[row]) for row, name in enumerate(table.names)), len(table.names)
+    return ((name, table.audio[row]) for row, name in enumerate(table.names)), table.names
 
 
 def _facts_of(features: JukeboxFeatures, settings: EmbedSettings) -> dict[str, Any]:
@@ -303,12 +318,6 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(there, (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode())
     (out / "parts").mkdir(exist_ok=True)
-
-
-def _check_apart(source: str, out: Path) -> None:
-    if Path(source).exists():
-        cure = "name a folder beside the songs, or the next run would take the index for songs"
-        check_apart(f"out={str(out)!r}", out, f"the songs' {source!r}", source, cure)
 
 
 def _append(parts: Path, line: dict[str, Any]) -> None:

@@ -126,6 +126,17 @@ class JukeboxModel(
         yield from self.vqvae.parameters()
         yield from self.vqvae.buffers()
 
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: every prior has a vocabulary of its own.
+
+        Raises:
+            ValueError: always, with the cure.
+        """
+        raise ValueError(
+            "a Jukebox has a vocabulary for each prior; for more lyric characters use resize_lyric_embeddings, for "
+            "more names jukebox-hf finetune"
+        )
+
     def resize_lyric_embeddings(self, new_size: int, **how: Any) -> None:
         """Make room for more lyric characters in every prior that reads them, as `JukeboxPrior` does for itself.
 

@@ -40,6 +40,7 @@ logger = logging.get_logger(__name__)
 _DIRECT = (
     *(name for name in KNOWN if name not in SONG_WORDS and not name.startswith("return_")),
     "codes",
+    "generation_config",
     "repaint",
     "offload",
     "keep_loaded",
@@ -215,7 +216,14 @@ class JukeboxPipeline(TextToAudioPipeline):
             f"the pipeline does not know {', '.join(unknown)}; it takes {', '.join(SONG_WORDS)}, strict, return_codes, "
             f"return_alignment, batch_size, {', '.join(_DIRECT)}, and generate_kwargs={{...}} for all else",
         )
+        twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
+        require(not twice, f"{', '.join(twice)} is said twice, by itself and in generate_kwargs; say it once")
         generate = {**(forward_params or {}), **direct, **(generate_kwargs or {})}
+        seconds, codes = words.get("seconds"), generate.get("max_new_tokens")
+        require(
+            seconds is None or codes is None,
+            f"seconds={seconds!r:.80} and max_new_tokens={codes!r:.80} both give the length; say one of them",
+        )
         copies = plain(generate.get("num_return_sequences"))
         require(
             copies in (None, 1),

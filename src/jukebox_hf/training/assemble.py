@@ -12,6 +12,7 @@ from pathlib import Path
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import check_target, staged
 from jukebox_hf.model.checkpoints.tiny_model import located
+from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from jukebox_hf.model.files.checkpoint_files import read_root_config
@@ -58,6 +59,7 @@ def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
     Raises:
         ValueError: a folder that is taken, parts that do not fit each other, or lists that differ within a version.
     """
+    check_way(str(out), out)
     require(not out.exists(), f"{out} exists already; name a new folder")
     for flag, name in (("--vqvae", vqvae), *(("--priors", str(prior)) for prior in priors)):
         check_named(flag, name)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say, say_line, sentence_of
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.repository_names import PART_FOLDER
-from jukebox_hf.model.checks.text_input import real_path
+from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
@@ -145,6 +145,7 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     Raises:
         ValueError: in one sentence.
     """
+    check_way(f"output_dir={output_dir!r}", output_dir)
     target = real_path(output_dir)
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
     for name, source in sources.items():

@@ -26,10 +26,10 @@ from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import is_newer
+from jukebox_hf.data.recordings import is_newer, mark_of
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
-from jukebox_hf.model.checks.text_input import check_apart, check_path
+from jukebox_hf.model.checks.text_input import check_apart, check_path, check_way
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.arguments import MOST_WORKERS
@@ -144,6 +144,7 @@ def encode_dataset(
 def _check_apart(songs: str, out: Path) -> None:
     """Refuse to write codes among songs: the next reader would take the shards for the songs."""
     check_path("out", out)
+    check_way(str(out), out)
     if Path(songs).exists():
         check_apart(f"out={str(out)!r}", out, f"the songs' {songs!r}", songs, "name a folder beside the songs")
 
@@ -161,7 +162,7 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
     listed = set(songs.table.names)
     newer: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
-    for shard, song, samples in writer.kept():
+    for shard, song, samples, mark in writer.kept():
         index, change = now.get(song.name), None
         if index is None and song.name in listed:
             unreadable.setdefault(shard, song.name)
@@ -171,6 +172,8 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
             change = "has other words now"
         elif songs.header(index).num_samples(rate) != samples:
             change = "has another length now"
+        elif None not in (mark, found := _mark_now(songs, index)) and found != mark:
+            change = "is another recording now"
         elif is_newer(songs.table.audio[songs.rows[index]], shard):
             newer.setdefault(shard, song.name)
         require(
@@ -213,16 +216,17 @@ def _encode_share(
     ]
     long_enough = [index for index in share if songs.header(index).num_samples(rate) >= top]
     try:
-        for index, sound in _progress(_decoded(songs, long_enough, rate, workers), len(long_enough), state):
+        for index, mark, sound in _progress(_decoded(songs, long_enough, rate, workers), len(long_enough), state):
             if sound is not None:
-                writer.add(CodedSong(songs[index], len(sound), encode_song(sound, vqvae, writer.facts.levels)))
+                codes = encode_song(sound, vqvae, writer.facts.levels)
+                writer.add(CodedSong(songs[index], len(sound), codes, mark))
     finally:
         writer.flush()
     return short
 
 
 class _WholeSongs(Dataset):
-    """Whole songs, decoded and mixed; None where that fails, which `Songs` has noted then."""
+    """Whole songs, marked, decoded and mixed; None where that fails, which `Songs` has noted then."""
 
     def __init__(self, songs: Songs, indices: list[int], rate: int) -> None:
         self.songs, self.indices, self.rate = songs, indices, rate
@@ -230,18 +234,29 @@ class _WholeSongs(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, item: int) -> tuple[int, np.ndarray | None]:
+    def __getitem__(self, item: int) -> tuple[int, str | None, np.ndarray | None]:
         index = self.indices[item]
         try:
             length = self.songs.header(index).num_samples(self.rate)
-            return index, mix(self.songs.read(index, 0, length, self.rate))
+            mark = _mark_now(self.songs, index)
+            return index, mark, mix(self.songs.read(index, 0, length, self.rate))
         except CorruptSongsError:
             raise
         except ValueError:
-            return index, None
+            return index, None, None
 
 
-def _decoded(songs: Songs, indices: list[int], rate: int, workers: int) -> Iterator[tuple[int, np.ndarray | None]]:
+def _mark_now(songs: Songs, index: int) -> str | None:
+    """The mark of a song's recording; None where it cannot be read, which whoever decodes it says."""
+    try:
+        return mark_of(songs.table.audio[songs.rows[index]])
+    except OSError:
+        return None
+
+
+def _decoded(
+    songs: Songs, indices: list[int], rate: int, workers: int
+) -> Iterator[tuple[int, str | None, np.ndarray | None]]:
     if not indices:
         return iter(())
     songs = _WholeSongs(songs, indices, rate)

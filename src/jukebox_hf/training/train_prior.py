@@ -35,6 +35,7 @@ from jukebox_hf.training.prior.prior_initialization import PriorInitialization, 
 from jukebox_hf.training.prior.prior_sources import PriorSource, open_source, open_vqvae, read_facts, write_facts
 from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
 from jukebox_hf.training.prior.style_inversion import freeze_all_but, new_artists
+from jukebox_hf.training.run_record import RunRecord
 
 logger = logging.get_logger(__name__)
 
@@ -109,6 +110,10 @@ def train_prior(
         check_fits(prior, folder)
     if model_args.style:
         freeze_all_but(prior, _styles(source, tokenizer).values())
+    known = [] if data_args.streaming else (songs.train[index] for index in range(len(songs.train)))
+    record = RunRecord.of(known, training_args.seed, prior if lora_args.is_wanted else None)
+    if folder is not None:
+        record.compare(Path(folder).parent, tell=training_args.should_log)
     model = with_adapters(prior, lora_args) if lora_args.is_wanted else prior
     if training_args.new_name_learning_rate is not None:
         learn_new_names(model, *_old_and_new_lists(source, tokenizer))
@@ -126,6 +131,7 @@ def train_prior(
         trainer.add_callback(teller)
     if training_args.should_save:
         write_facts(songs.facts, Path(training_args.output_dir))
+        record.keep(Path(training_args.output_dir), is_new=folder is None)
     trainer.train(resume_from_checkpoint=folder)
     trainer.save_model()
     trainer.save_state()

@@ -19,6 +19,7 @@ from jukebox_hf.model.configuration.presets import vqvae_preset
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.training.checkpoints import check_fits
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, train_as_told
+from jukebox_hf.training.run_record import RunRecord
 from jukebox_hf.training.vqvae.bandwidth import measure_bandwidth, spread_windows
 from jukebox_hf.training.vqvae.vqvae_arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.vqvae.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
@@ -72,7 +73,13 @@ def train_vqvae(
     model = _trained_model(model_args.model_name_or_path, config) if is_trained else JukeboxVQVAE(config)
     if folder is not None:
         check_fits(model, folder)
+    known = [] if data_args.streaming else (train.songs[index] for index in range(len(train.songs)))
+    record = RunRecord.of(known, training_args.seed)
+    if folder is not None:
+        record.compare(Path(folder).parent, tell=training_args.should_log)
     trainer = JukeboxVQVAETrainer(model, training_args, train_dataset=train, eval_dataset=evaluation)
+    if training_args.should_save:
+        record.keep(Path(training_args.output_dir), is_new=folder is None)
     trainer.train(resume_from_checkpoint=folder)
     trainer.save_model()
     trainer.save_state()

@@ -287,7 +287,10 @@ def test_a_commit_that_is_none_of_ours_touches_nothing(tmp_path, change):
     text = change if isinstance(change, str) else json.dumps(journal | change)
     (target.partial / "commit.json").write_text(text)
     before = {path: path.read_bytes() for path in (tmp_path / "far").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"song\.partial/commit\.json.*; remove that file, then go on with --resume"):
+    with pytest.raises(
+        ValueError,
+        match=r"song\.partial/commit\.json.*; remove that file, then go on with jukebox-hf generate --resume",
+    ):
         _resume(target, "new")
     after = {path: path.read_bytes() for path in (tmp_path / "far").rglob("*") if path.is_file()}
     lock = target.partial / "lock"

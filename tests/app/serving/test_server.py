@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import contextlib
+import http.client
 import io
 import json
 import signal
@@ -224,6 +225,31 @@ def test_bodies_that_are_none_are_refused(body, headers, status, sentence, serve
     answer = server.ask("POST", "/v1/audio/speech", body, headers=headers)
     assert answer.status == status
     assert answer.json["error"]["message"].startswith(sentence)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01 no HTTP\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n", b"GET\r\n\r\n"])
+def test_what_is_no_request_is_refused_as_json_too(sent, server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
+        error = json.loads(answer.read())["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "bad_request")
+    assert error["message"].startswith("that is no request of HTTP/1.1; ")
+
+
+def test_a_link_in_the_place_of_a_song_is_not_followed(server, tmp_path):
+    job = server.job(seconds=0.03, response_format="wav")
+    server.until_done(job)
+    for name, address in (("song.wav", "/audio"), ("song.json", "")):
+        secret = tmp_path / name
+        (server.folder / job / name).rename(secret)  # what lies elsewhere would be read without a complaint
+        (server.folder / job / name).symlink_to(secret)
+        answer = server.ask("GET", f"/v1/jobs/{job}{address}")
+        assert (answer.status, answer.json["error"]["code"]) == (410, "song_gone")
+    server.ask("DELETE", f"/v1/jobs/{job}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["song.json", "song.wav"]
 
 
 def test_other_addresses_and_jobs_are_refused_as_json(server):

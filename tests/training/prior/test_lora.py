@@ -1,6 +1,7 @@
 """LoRA: only adapters learn, they are saved small and resumed, and merge into an ordinary prior."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -98,6 +99,19 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(prior_words, trained, tmp_p
         assert main(words("stopped", max_steps=5, resume_from_checkpoint="auto", **extra)) == 2
         error = capsys.readouterr().err
         assert f"was written with lora_rank=2, lora_labels=True, not with {said}" in error
+    other = JukeboxPrior.from_pretrained(trained)
+    with torch.no_grad():
+        other.lm_head.weight[0, 0] += 1 / 64
+    other.save_pretrained(tmp_path / "other")
+    for lists in ("artists.json", "genres.json", "tokenizer_config.json"):
+        shutil.copy(trained / lists, tmp_path / "other")
+    assert main([*words("stopped", max_steps=5, resume_from_checkpoint="auto"),
+                 "--model_name_or_path", str(tmp_path / "other")]) == 2  # fmt: skip
+    assert "learnt its adapters for other weights than those of model_name_or_path; give" in capsys.readouterr().err
+    checkpoint = max((tmp_path / "stopped").glob("checkpoint-*"))
+    assert main([*words("elsewhere", max_steps=5, resume_from_checkpoint=str(checkpoint)),
+                 "--model_name_or_path", str(tmp_path / "other")]) == 2  # fmt: skip
+    assert "learnt its adapters for other weights" in capsys.readouterr().err
 
 
 def test_new_names_need_embeddings_that_learn(prior_words, trained, coded_songs, tmp_path, capsys):

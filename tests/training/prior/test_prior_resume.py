@@ -4,14 +4,17 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from jukebox_hf.data.songs import Song
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.checkpoints import SEAL
 from jukebox_hf.training.prior.prior_trainer import JukeboxPriorTrainer
+from jukebox_hf.training.run_record import RunRecord
 from jukebox_hf.training.train_prior import main
 
 STEPS, STOP = 6, 3  # an epoch has 4 steps
@@ -94,6 +97,41 @@ def test_the_runs_above_hide_words(prior_words, tmp_path):
         assert main(prior_words("prefix", output_dir=tmp_path / name, label_dropout=dropout, max_steps=1)) == 0
     one, two = (load_file(tmp_path / name / "model.safetensors")["labels.artist.weight"] for name in ("none", "some"))
     assert not torch.equal(one, two)
+
+
+def test_a_run_that_goes_on_with_other_songs_or_another_seed_says_so(prior_words, tmp_path, caplog):
+    saved = {"save_strategy": "steps", "save_steps": 1}
+    assert main(prior_words(max_steps=1, seed=0, **saved)) == 0
+    assert main(prior_words(max_steps=2, seed=0, resume_from_checkpoint="auto", **saved)) == 0
+    assert "was begun with" not in caplog.text
+    record = tmp_path / "run" / "begun_with.json"
+    assert str(tmp_path) not in record.read_text()
+    assert main(prior_words(max_steps=3, seed=5, resume_from_checkpoint="auto", **saved)) == 0
+    songs = json.loads(record.read_text())["num_songs"]
+    assert (
+        f"the run in {tmp_path / 'run'} was begun with {songs} songs and seed 0, and goes on with {songs} songs and "
+        f"seed 5; choose another output_dir to begin anew"
+    ) in caplog.text
+
+
+def test_what_a_run_was_begun_with_is_told_by_names_and_words(tmp_path, caplog):
+    song = Song("1.flac", "Bo Vale", "folk", "la la")
+    RunRecord.of([song], 0).keep(tmp_path, is_new=True)
+    RunRecord.of([song], 9).keep(tmp_path, is_new=False)  # it was begun with the other
+    for others in ([replace(song, lyrics="lo")], [song, replace(song, name="2.flac")], [replace(song, artist="Ada")]):
+        caplog.clear()
+        RunRecord.of(others, 0).compare(tmp_path)
+        assert f"was begun with 1 other songs and seed 0, and goes on with {len(others)} songs" in caplog.text
+    caplog.clear()
+    RunRecord.of([song], 0).compare(tmp_path)
+    RunRecord.of([song], 3).compare(tmp_path / "an older run's")
+    RunRecord.of([song], 3).compare(tmp_path, tell=False)
+    assert caplog.text == ""
+    (tmp_path / "begun_with.json").write_text("{}")
+    RunRecord.of([song], 0).compare(tmp_path)
+    assert f"{tmp_path / 'begun_with.json'} cannot be read, so nothing is compared with it" in caplog.text
+    RunRecord.of([song], 9).keep(tmp_path, is_new=True)
+    assert json.loads((tmp_path / "begun_with.json").read_text())["seed"] == 9
 
 
 def test_a_resumed_run_keeps_the_lists_it_began_with(prior_words, tmp_path, coded_songs, capsys):

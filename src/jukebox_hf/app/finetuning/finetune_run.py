@@ -117,6 +117,7 @@ class FinetuneRun:
         model = JukeboxModel.from_pretrained(located(self.request.model))
         run = self.request.to_dict() | {
             "songs": found.files(),
+            "recordings": found.recordings(),
             "model": fingerprint(self.request.model, model, range(self.num_levels)).digests,
             "device": choice.device.type,
             "bf16": choice.bf16,
@@ -276,7 +277,7 @@ class FinetuneRun:
             brings = level in survey.naming_levels
             steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings, self.say)
             found = self.work.mark(f"level {level}", {"steps": steps, "curve": curve_of(out)})
-            clear_checkpoints(out)
+        clear_checkpoints(self.work.path / f"prior_{level}")  # also those that a run was killed before it had cleared
         return found["steps"]
 
     def _measured_after(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.recordings import digest_of
 from jukebox_hf.data.songs import Song, Songs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
@@ -44,10 +45,15 @@ class SongSurvey:
     lines: tuple[str, ...]
 
     def files(self) -> list[list[str | int]]:
-        """What tells these songs from others: names, lengths and words."""
+        """What tells these songs from others: names, lengths and words; `recordings` tells their files."""
         headers = self.songs.headers
         return [[song.name, header.num_frames, header.rate, _digest(song)]
                 for song, header in zip(_all(self.songs), headers, strict=True)]  # fmt: skip
+
+    def recordings(self) -> dict[str, str]:
+        """A digest of each file, by the name of its song: another may have the same name and length."""
+        return {song.name: digest_of(self.songs.table.audio[row])[:16]
+                for song, row in zip(_all(self.songs), self.songs.rows, strict=True)}  # fmt: skip
 
 
 def survey(request: FinetuneRequest, config: JukeboxConfig, tokenizer: JukeboxTokenizer | None) -> SongSurvey:

@@ -47,7 +47,7 @@ class WorkFolder:
         require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another OUT")
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as open_now:
-            self._held = open_now.enter_context(HeldFolder.opened(self.path))
+            self._held = open_now.enter_context(HeldFolder.opened(self.path, go_on="give the same line again"))
             handle = self._held.open_to_keep(_RUN_LOCK)
             open_now.callback(os.close, handle)
             holder = self._held.take_lock(handle, _RUN_LOCK)
@@ -92,14 +92,22 @@ class WorkFolder:
         if begun is None:
             self.mark(_RUN, run)
             return
+        begun = {"recordings": run.get("recordings")} | begun  # which older versions did not write down
         changed = [name for name in sorted(run.keys() | begun.keys()) if run.get(name) != begun.get(name)]
-        told = "; ".join(f"{name.replace('_', '-')} {_short(begun.get(name))}, now {_short(run.get(name))}"
-                         for name in changed[:3])  # fmt: skip
+        told = "; ".join(_told(name.replace("_", "-"), begun.get(name), run.get(name)) for name in changed[:3])
         require(
             not changed,
             f"{self.path} was begun with other values ({told}); say the same again to go on, or remove that folder to "
             f"begin anew",
         )
+
+
+def _told(name: str, begun: Any, now: Any) -> str:
+    """What has changed; of files by their names, the first of them that is another one."""
+    if isinstance(begun, dict) and isinstance(now, dict):
+        other = next((key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)), "")
+        return f"{name}: {other} is another file now"
+    return f"{name} {_short(begun)}, now {_short(now)}"
 
 
 def _short(value: Any) -> str:

@@ -26,6 +26,7 @@ _CAN_HOLD = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and h
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _OLD_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STAGED = ".staged"
+SONG_GOES_ON = "go on with jukebox-hf generate --resume"
 
 
 def lock_holder(said: bytes) -> str:
@@ -36,17 +37,18 @@ def lock_holder(said: bytes) -> str:
 class HeldFolder:
     """An open folder: names in it are read, written, moved and removed, and nothing else."""
 
-    def __init__(self, path: Path, handle: int | None, is_followed: bool) -> None:
-        self.path, self._handle, self._is_followed = path, handle, is_followed
+    def __init__(self, path: Path, handle: int | None, is_followed: bool, go_on: str = SONG_GOES_ON) -> None:
+        self.path, self._handle, self._is_followed, self._go_on = path, handle, is_followed, go_on
         self._place = self._found()
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, path: Path, *, may_be_link: bool = False) -> Iterator["HeldFolder"]:
+    def opened(cls, path: Path, *, may_be_link: bool = False, go_on: str = SONG_GOES_ON) -> Iterator["HeldFolder"]:
         """Hold a folder while the block runs.
 
         Args:
             may_be_link: the user named it, so it may be one; else a link is refused.
+            go_on: how the run that was stopped here goes on, as the end of a sentence.
 
         Raises:
             OSError: no such folder, or a link.
@@ -55,7 +57,7 @@ class HeldFolder:
         if _CAN_HOLD:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if may_be_link else os.O_NOFOLLOW))
         try:
-            yield cls(path, handle, may_be_link)
+            yield cls(path, handle, may_be_link, go_on)
         finally:
             if handle is not None:
                 os.close(handle)
@@ -72,7 +74,7 @@ class HeldFolder:
             is_same = False
         if not is_same:
             reason = f"{self.path} was moved, removed or replaced while songs were written into it"
-            raise OSError(f"{reason}; put it back, then go on with --resume")
+            raise OSError(f"{reason}; put it back, then {self._go_on}")
 
     def names(self) -> list[str]:
         """All names in the folder."""
@@ -153,8 +155,8 @@ class HeldFolder:
                 self.remove(_STAGED)
             reason = error.strerror or str(error)
             raise OSError(
-                f"{self.path / name} could not be written ({len(content):,} bytes: {reason}); free space, then go on "
-                f"with --resume",
+                f"{self.path / name} could not be written ({len(content):,} bytes: {reason}); free space, then "
+                f"{self._go_on}",
             ) from None
 
     def move(self, name: str, other: "HeldFolder", new_name: str) -> None:

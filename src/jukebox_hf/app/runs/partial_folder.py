@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.runs.held_folder import HeldFolder, lock_holder
+from jukebox_hf.app.runs.held_folder import SONG_GOES_ON, HeldFolder, lock_holder
 from jukebox_hf.app.runs.song_commit import OWN_FILES, commit_song, complete_commit, finished_songs
 from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of, load_codes, refusals_named, slug, with_digest
 from jukebox_hf.model.checks.json_files import parse_json
@@ -242,8 +242,8 @@ class PartialFolder:
             require(all(_are_names(song.get("replaces")) for song in songs), "no names of files")
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f"{path} is damaged; start anew with --force, or, among other songs, remove {self.path} and go on with "
-                f"--resume"
+                f"{path} is damaged; start anew with --force, or, among other songs, remove {self.path} and "
+                f"{SONG_GOES_ON}"
             ) from None
         return songs
 

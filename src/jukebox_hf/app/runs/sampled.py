@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from jukebox_hf.app.progress import Progress
+from jukebox_hf.app.runs.held_folder import SONG_GOES_ON
 from jukebox_hf.app.runs.planned_songs import PlannedSongs
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.level_sampler import Listeners
@@ -50,8 +51,8 @@ def listening(planned: PlannedSongs, progress: Progress) -> Iterator[Listeners]:
             yield Listeners(watch=watch)
     except torch.OutOfMemoryError:
         raise ValueError(
-            "the device has too little memory for one song; go on with --resume --device cpu, or start anew with "
-            "--dtype bfloat16"
+            f"the device has too little memory for one song; {SONG_GOES_ON} --device cpu, or start anew with --dtype "
+            f"bfloat16"
         ) from None
     finally:
         progress.end_level()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.app.runs.held_folder import HeldFolder
+from jukebox_hf.app.runs.held_folder import SONG_GOES_ON, HeldFolder
 from jukebox_hf.app.runs.song_folder import SongTarget, is_audio_of
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.validation import is_integer, require
@@ -20,7 +20,7 @@ SONG_FILES = ("audio", "codes", "picture", "sidecar")  # of every song
 _ORDER = ("audio", "codes", "picture", "takes", "sidecar")  # in which they take their places; takes may be none
 _JOURNAL, _FINISHED = "commit.json", "finished.json"
 OWN_FILES = (_JOURNAL, _FINISHED)
-_GO_ON = "remove that file, then go on with --resume"
+_GO_ON = f"remove that file, then {SONG_GOES_ON}"
 
 
 def commit_song(
@@ -135,7 +135,7 @@ def _check_places(
     for staged, name in names.items():
         require(
             replaces is None or name in replaces or not (partial.has(staged) and home.has(name)),
-            f"{home.path / name} appeared while the song was written; move it away, then go on with --resume",
+            f"{home.path / name} appeared while the song was written; move it away, then {SONG_GOES_ON}",
         )
 
 

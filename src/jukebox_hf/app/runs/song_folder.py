@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jukebox_hf.app.output import shell_word
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, write_bytes
 from jukebox_hf.model.checks.text_input import check_path, check_way, shown
 from jukebox_hf.model.checks.validation import require
@@ -130,7 +131,8 @@ class SongTarget:
         )
         require(
             force or not (self.partial / "request.json").exists(),
-            f"{self.partial} holds an unfinished song; go on with --resume, or start anew with --force",
+            f"{self.partial} holds an unfinished song; go on with jukebox-hf generate --resume --out "
+            f"{shell_word(str(self.audio))}, or start anew with --force",
         )
 
 

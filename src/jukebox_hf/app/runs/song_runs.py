@@ -17,6 +17,7 @@ from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
+from jukebox_hf.app.runs.held_folder import SONG_GOES_ON
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import (
@@ -314,7 +315,7 @@ class _SongRun:
                 except (ValueError, OSError) as error:
                     self._fail([name], error)
             elif self.unread:
-                reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then go on with --resume"
+                reason = f"{self.unread[0]} is damaged and may hold it; remove that folder, then {SONG_GOES_ON}"
                 self._fail([name], ValueError(reason))
             else:
                 defaults = {"seed": later_seed(base, index), "format": format_of(self.options.out)}

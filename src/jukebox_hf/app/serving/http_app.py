@@ -137,9 +137,10 @@ class Endpoints:
         told = job.to_dict()
         if job.status == "completed":
             try:
+                self.queue.folder.check_own(job.id, job.target.sidecar)
                 told["song"] = await asyncio.to_thread(song_facts, job)
             except (ValueError, OSError):
-                raise ApiError(410, f"the song of the job {job.id} was removed from the disk", "song_gone") from None
+                raise _is_gone(job) from None
         return JSONResponse(told)
 
     async def audio(self, request: Request) -> Response:
@@ -148,8 +149,10 @@ class Endpoints:
         if job.status != "completed":
             done = f"{100 * job.progress:.0f} %"
             raise ApiError(409, f"the job {job.id} is {job.status} ({done} of its codes are there)", "job_not_done")
-        if not job.target.audio.is_file():
-            raise ApiError(410, f"the song of the job {job.id} was removed from the disk", "song_gone")
+        try:
+            self.queue.folder.check_own(job.id, job.target.audio)
+        except (ValueError, OSError):
+            raise _is_gone(job) from None
         kind = MEDIA_TYPES.get(job.request.format, MEDIA_TYPES.get(job.target.suffix[1:], "audio/wav"))
         return FileResponse(job.target.audio, media_type=kind, filename=f"{job.id}{job.target.suffix}")
 
@@ -288,6 +291,10 @@ async def _body_of(request: Request, most: int) -> bytes:
         if len(content) > most:
             raise ApiError(413, f"the body is over the {most:,} bytes allowed; shorten it", "over_cap")
     return bytes(content)
+
+
+def _is_gone(job: ServedJob) -> ApiError:
+    return ApiError(410, f"the song of the job {job.id} is no file of this server any more", "song_gone")
 
 
 async def _refused(request: Request, error: ApiError) -> Response:

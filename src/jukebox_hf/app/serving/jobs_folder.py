@@ -88,6 +88,15 @@ class JobsFolder:
         path = self.path / job
         require(not path.is_symlink(), f"{path} is a symbolic link, which is not followed; put the folder itself there")
 
+    def check_own(self, job: str, path: Path) -> None:
+        """Refuse to hand out what is no file of a job: a link that somebody put in its place would lead anywhere.
+
+        Raises:
+            ValueError, OSError: in one sentence.
+        """
+        self.check(job)
+        require(path.is_file() and not path.is_symlink(), f"{path} is no file of its own; put back what was there")
+
     def target(self, job: str, format: str) -> SongTarget:
         """Where the song of a job lies; its folder is made.
 

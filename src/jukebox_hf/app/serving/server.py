@@ -5,18 +5,21 @@ command goes on with all songs from their last windows.
 """
 
 import contextlib
+import json
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.runs.run_options import RunOptions
+from jukebox_hf.app.serving.api_errors import ApiError
 from jukebox_hf.app.serving.api_keys import new_key
 from jukebox_hf.app.serving.http_app import Endpoints, http_app
 from jukebox_hf.app.serving.job_queue import JobQueue
@@ -67,7 +70,10 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Closes a connection on which no request comes: some hundred of these, without a key, would shut everybody out."""
+    """Closes a connection on which no request comes: some hundred of these, without a key, would shut everybody out.
+
+    What is no request of HTTP is refused as all else is.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -76,6 +82,16 @@ class _Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._next_look.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse, and close the connection."""
+        refusal = ApiError(400, "that is no request of HTTP/1.1; send one, with its headers whole", "bad_request")
+        body = json.dumps(refusal.to_dict()).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def _look(self, seen: Any) -> None:
         """Close it where it waits behind the same request, or none, as when it was looked at last."""

@@ -165,8 +165,9 @@ def synth_spec(settings: CorpusSettings, index: int) -> SynthSpec:
 
 
 def recorded_spec(settings: CorpusSettings, index: int) -> RecordedSpec:
-    """What song number `index` of a corpus of recorded voices is; labels come as equally often as in `synth_spec`, but
-    that a voice alone has its own genre.
+    """What song number `index` of a corpus of recorded voices is.
+
+    Labels come as equally often as in `synth_spec`; a voice alone keeps its artist, and has a genre of its own.
     """
     labels = synth_spec(settings, index)
     random = np.random.default_rng([settings.seed, index, 3])

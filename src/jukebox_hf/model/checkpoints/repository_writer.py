@@ -43,6 +43,7 @@ class WritesRepository:
         folder = Path(save_directory)
         repo_id = kwargs.pop("repo_id", folder.name)
         check_saving(kwargs)
+        require(not folder.is_file(), f"save_directory={str(folder)!r} is a file; name a folder")
         if not is_main_process:
             return
         if getattr(self, "_hf_peft_config_loaded", False):

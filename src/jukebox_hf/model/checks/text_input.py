@@ -138,6 +138,8 @@ def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> Non
 def check_way(name: str, folder: "str | os.PathLike[str]") -> None:
     """Refuse a folder that cannot be there or be made, since a file, or a link to nothing, stands in its way.
 
+    Neither may the way lead back out of a folder that is not there, which would be made on the way.
+
     Args:
         name: of the argument and its value, as it was typed.
         folder: that is to hold files; it need not exist.
@@ -151,7 +153,12 @@ def check_way(name: str, folder: "str | os.PathLike[str]") -> None:
         way = os.path.dirname(way)
     found = next((one for one in parts if os.path.lexists(one) and not os.path.isdir(one)), None)
     what = "a link to nothing" if found is not None and not os.path.exists(found) else "a file"
-    require(found is None, f"{name}: {found} is {what}, not a folder; name another folder")
+    where = found if name == found else f"{name}: {found}"
+    require(found is None, f"{where} is {what}, not a folder; name another folder")
+    parts = Path(folder).parts
+    through = [Path(*parts[:index]) for index, part in enumerate(parts) if part == ".." and index]
+    missing = next((str(one) for one in through if not one.is_dir()), None)
+    require(missing is None, f"{name} leads through {missing}, which is no folder; name the place to write itself")
 
 
 def real_path(path: "str | os.PathLike[str]") -> Path:

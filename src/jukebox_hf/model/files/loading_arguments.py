@@ -167,9 +167,16 @@ def check_kinds(arguments: Mapping[str, Any]) -> None:
         require(value is None or isinstance(value, kinds), f"{name}={value!r:.80} must be {words}")
     quantization = arguments.get("quantization_config")
     require(
-        quantization is None or isinstance(quantization, Mapping) or hasattr(quantization, "quant_method"),
+        quantization is None or _says_method(quantization),
         f"quantization_config={quantization!r:.80} must be one of transformers, such as quantization.int8_config()",
     )
+
+
+def _says_method(quantization: Any) -> bool:
+    """Whether transformers can tell by which method weights are to be quantised."""
+    if isinstance(quantization, Mapping):
+        return any(quantization.get(name) for name in ("quant_method", "load_in_8bit", "load_in_4bit"))
+    return hasattr(quantization, "quant_method")
 
 
 def check_saving(arguments: Mapping[str, Any]) -> None:

@@ -229,7 +229,8 @@ def _blocks(path: Path | io.BytesIO, max_seconds: float) -> Iterator[tuple[np.nd
         raise ImportError(f"{path} is to be read, but soundfile is not installed; pip install soundfile")
     file_itself, path = path, "the audio" if isinstance(path, io.BytesIO) else path
     if path != "the audio":
-        require(not _is_address(path), f"{path} is an address, not a file; download it, and give its path")
+        address = str(path).replace(":/", "://", 1)  # in which `Path` has made one slash of two
+        require(not _is_address(path), f"{address} is an address, not a file; download it, and give its path")
         require(path.is_file(), f"{path} is not a file that can be read as audio; give the path of a recording")
         check_file(path)
     refuse_kind(path, _head(file_itself), allowed=("is sound",))
@@ -261,7 +262,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _is_address(path: Path) -> bool:
-    """http://host/a.wav, in which `Path` has made one slash of two."""
+    """http://host/a.wav."""
     return len(path.parts) > 1 and re.fullmatch("[a-z]{2,}:", path.parts[0]) is not None and not path.exists()
 
 

@@ -232,6 +232,10 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         """All songs of `generate`'s output, or of (B, S) and its lengths, as arrays without their padding."""
         if isinstance(audio, Mapping):
             audio, audio_lengths = audio["audio"], audio["audio_lengths"]
+        require(
+            isinstance(audio, (Tensor, list, tuple)) and all(isinstance(song, Tensor) for song in audio),
+            f"audio={shown(audio)} must be what generate gives, or its tensor (B, S) and the lengths of its rows",
+        )
         lengths = [None] * len(audio) if audio_lengths is None else audio_lengths.tolist()
         return [self.decode(song, length, clamp) for song, length in zip(audio, lengths, strict=True)]
 

@@ -316,7 +316,8 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         Raises:
             ValueError: more than one text per song: names are not text here.
         """
-        _refuse_texts(text_pair=text_pair, text_target=text_target, text_pair_target=text_pair_target)
+        words = {name: how.pop(name, None) for name in ("artist", "genre", "lyrics")}
+        _refuse_texts(text_pair=text_pair, text_target=text_target, text_pair_target=text_pair_target, **words)
         return super().__call__(text, **how)
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **how: Any) -> BatchEncoding:

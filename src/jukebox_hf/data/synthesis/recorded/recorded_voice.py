@@ -5,7 +5,9 @@ separates pitch, spectral envelope and noise, so a song is a time map over analy
 synthesis. Needs pyworld.
 """
 
+import warnings
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -38,17 +40,24 @@ class AnalysedWord:
 def require_pyworld() -> None:
     """Refuse in one sentence where the extra is not installed."""
     try:
-        import pyworld  # noqa: F401
+        _imported_pyworld()
     except ImportError:
         raise ValueError(
             "voices='recorded' needs the library pyworld to sing; install it with pip install \"jukebox_hf[voice]\""
         ) from None
 
 
+def _imported_pyworld() -> ModuleType:
+    """The library, without its warning of a library that it uses, about which a singer can do nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        import pyworld
+    return pyworld
+
+
 def analyse(word: SpokenWord) -> AnalysedWord:
     """Take a recording apart."""
-    import pyworld
-
+    pyworld = _imported_pyworld()
     audio = np.ascontiguousarray(word.samples, np.float64) / 32768
     pitch, clock = pyworld.dio(audio, SPEECH_RATE, frame_period=_FRAME * 1000)
     pitch = pyworld.stonemask(audio, pitch, clock, SPEECH_RATE)
@@ -83,8 +92,7 @@ def sing_recorded(
         words: by the names that `phones` use.
         seconds: length.
     """
-    import pyworld
-
+    pyworld = _imported_pyworld()
     samples = round(seconds * SPEECH_RATE)
     if not phones:
         return np.zeros(samples, np.float32)

@@ -30,12 +30,14 @@ from jukebox_hf.data.synthesis.recorded.speakers import (
     speak,
 )
 from jukebox_hf.data.synthesis.recorded.styles import drum_keys, tuned_notes
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.json_files import parse_json
+from jukebox_hf.model.checks.validation import is_integer, require
 
 BANK_NAME = "voice-bank.zip"
 _BANK_VERSION = 1
 _BANK_INDEX, _WORDS_FILE, _NOTES_FILE = "bank.json", "words.flac", "notes.flac"
 _MAX_BYTES = 1 << 30
+_MAX_SAMPLES = 1 << 30  # of all words, or of all notes: 18 hours
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of all files inside, so that the same recordings are the same bytes
 
 
@@ -119,17 +121,41 @@ def open_bank(path: Path) -> VoiceBank:
     require(path.stat().st_size < _MAX_BYTES, f"voice_bank={str(path)!r} is over 1 GiB, so it is no voice bank")
     try:
         with zipfile.ZipFile(path) as file:
-            index = json.loads(file.read(_BANK_INDEX))
+            index = parse_json(_stored(file, _BANK_INDEX), _BANK_INDEX)
             words, notes = (
-                soundfile.read(io.BytesIO(file.read(name)), dtype="int16")[0] for name in (_WORDS_FILE, _NOTES_FILE)
+                _sound(_stored(file, name), index[of]) for of, name in (("words", _WORDS_FILE), ("notes", _NOTES_FILE))
             )
         bank = _bank(index, words, notes)
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, soundfile.LibsndfileError) as error:
+    except (
+        zipfile.BadZipFile, LookupError, TypeError, ValueError, EOFError, OSError, soundfile.LibsndfileError
+    ) as error:  # fmt: skip
         raise ValueError(
             f"voice_bank={str(path)!r} cannot be read as a voice bank ({type(error).__name__}); give the {BANK_NAME} "
             f"of a corpus of recorded voices, or make it again"
         ) from error
     return bank
+
+
+def _stored(file: zipfile.ZipFile, name: str) -> bytes:
+    """A file of a bank: neither packed, so that it is no longer than the bank, nor encrypted."""
+    found = file.getinfo(name)
+    require(
+        (found.compress_type, found.file_size) == (zipfile.ZIP_STORED, found.compress_size) and not found.flag_bits & 1,
+        f"{name} is packed or encrypted",
+    )
+    return file.read(found)
+
+
+def _sound(flac: bytes, rows: list[list[Any]]) -> np.ndarray:
+    """Samples (S,), as many as the rows of the index count, and one more where there are more, whatever FLAC says."""
+    import soundfile
+
+    counts = [row[2] for row in rows]
+    require(
+        all(is_integer(count) and count >= 0 for count in counts) and sum(counts) <= _MAX_SAMPLES,
+        "the lengths of its recordings are none",
+    )
+    return soundfile.read(io.BytesIO(flac), frames=sum(counts) + 1, dtype="int16")[0]
 
 
 def _index(bank: VoiceBank) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train the priors of v2 on a CPU, behind the codec in weights/, on evenly paced songs of which half are a cappella:
-#   examples/tiny/v2/train_priors.sh
+# Train the top prior of v2 on a CPU, behind the codec in weights/, on evenly paced songs of which half are a cappella:
+#   examples/tiny/v2/train_top_prior.sh
 # It wants a voice bank in runs/v2/songs. Run it again to go on where it stopped; what is finished is left alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python=${PYTHON:-.venv/bin/python}
 run=runs/v2
 
-[ -d $run/given ] || "$python" -m examples.tiny.v2.pieces examples/tiny/v2/weights $run/given
+[ -f $run/given/vqvae/model.safetensors ] || "$python" -m examples.tiny.v2.pieces examples/tiny/v2/weights $run/given
 if [ ! -f $run/more/metadata.csv ]; then
   "$python" -m jukebox_hf synth-corpus $run/more --voices recorded --hours 6 --seed 101 --uneven 0 \
     --instrumentals 0.04 --a-cappella 0.5 --voice-bank $run/songs/voice-bank.zip

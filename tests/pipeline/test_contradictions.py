@@ -1,0 +1,66 @@
+"""What contradicts itself, or would silently be left out, is refused in one sentence wherever it is said."""
+
+import numpy as np
+import pytest
+from transformers import GenerationConfig, pipeline
+
+from jukebox_hf import JukeboxModel, JukeboxPrior
+
+
+@pytest.fixture(scope="module")
+def sing(model):
+    return pipeline("text-to-audio", model=model)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"max_new_tokens": 1, "seconds": 0.1}, "seconds=0.1 and max_new_tokens=1 both give the length"),
+        ({"generate_kwargs": {"max_new_tokens": 1}, "seconds": 0.1}, "both give the length; say one of them"),
+        ({"temperature": 0.5, "generate_kwargs": {"temperature": 0.9}}, "temperature is said twice, by itself and in"),
+        ({"generation_config": "hot", "max_new_tokens": 1}, "generation_config='hot' "),
+    ],
+)
+def test_a_pipeline_is_told_each_thing_once(sing, said, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        sing("la", **said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipeline_takes_a_generation_config_with_a_song(sing):
+    config = GenerationConfig(do_sample=True, temperature=0.5, max_new_tokens=2)
+    one = sing("la", seed=1, generation_config=config)
+    other = sing("la", seed=1, temperature=0.5, max_new_tokens=2)
+    assert np.array_equal(one["audio"], other["audio"])
+
+
+@pytest.mark.parametrize("word", ["artist", "genre", "lyrics"])
+def test_a_tokenizer_leaves_no_word_of_a_song_out(processor, word):
+    with pytest.raises(ValueError, match=f"was given {word}; artist and genre go to JukeboxProcessor"):
+        processor.tokenizer("la", **{word: "rock"})
+
+
+@pytest.mark.parametrize("quantization", [{}, {"x": 1}, {"load_in_8bit": False}])
+@pytest.mark.parametrize("opened", [JukeboxModel, JukeboxPrior])
+def test_a_quantization_that_names_no_method_is_refused_at_the_door(repository, opened, quantization):
+    part = {"subfolder": "prior_2"} if opened is JukeboxPrior else {}
+    with pytest.raises(ValueError, match="must be one of transformers, such as quantization"):
+        opened.from_pretrained(repository, quantization_config=quantization, **part)
+
+
+def test_a_whole_model_has_no_vocabulary_to_resize(model):
+    with pytest.raises(ValueError, match="has a vocabulary for each prior; for more lyric characters use"):
+        model.resize_token_embeddings(10)
+
+
+def test_a_model_is_not_saved_over_a_file(model, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(ValueError, match="file' is a file; name a folder"):
+        model.save_pretrained(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+@pytest.mark.parametrize("audio", ["x", 5, [1.0, 2.0], None])
+def test_what_is_no_audio_is_not_decoded(processor, audio):
+    with pytest.raises(ValueError, match="must be what generate gives"):
+        processor.batch_decode(audio)
