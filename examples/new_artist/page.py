@@ -61,6 +61,7 @@ def draw(rows: Sequence[Row], picture: Path) -> None:
                 axis.plot(*zip(*points, strict=True), f"C{number}o-", label=method)
         axis.set(title=f"bits per code of {title}", xlabel="songs learnt from", xscale="log")
         axis.set_xticks(COUNTS, [str(count) for count in COUNTS])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(picture, dpi=80)

@@ -339,8 +339,8 @@ def test_the_command_says_what_was_read_and_refuses_in_a_sentence(songs, tmp_pat
     (songs / "2.wav").rename(other / "2.wav")
     done = run_cli("embed", other, tmp_path / "out", "--model", repository, "--layers", "36", "--pool", "30")
     assert (
-        f"{tmp_path / 'out'} also holds features of 3 recordings that {other} does not hold, such as 0.wav: of an "
-        "older run; name another folder to keep them apart\n"
+        f"{tmp_path / 'out'} also holds features of 3 recordings that {other} does not hold, such as 0.wav; name "
+        "another folder to keep them apart\n"
     ) in done.err
     (other / "2.wav").rename(songs / "2.wav")
     for words, sentence in (
