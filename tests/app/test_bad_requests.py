@@ -62,6 +62,7 @@ from jukebox_hf.model.checks.text_input import check_here
         (("--resume", "--force"), "exclude each other"),
         (("--prompt", ""), "prompt='', which must name a file"),
         (("--out", ""), "--out is empty; name a file"),
+        (("--out", ".wav"), "--out .wav has no name before its ending; name a file, such as song.wav"),
     ],
 )
 def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, parts, says_one_sentence):

@@ -55,6 +55,23 @@ def test_settings_that_do_not_go_together_are_refused_in_a_sentence(changed, sen
         CorpusSettings(**{"voices": "recorded", **changed})
 
 
+def test_a_corpus_that_is_replaced_from_its_own_recordings_keeps_them_when_it_is_killed(tmp_path, bank, monkeypatch):
+    write_corpus(tmp_path, SMALL, voice_bank=bank)
+    own = tmp_path / "voice-bank.zip"
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jukebox_hf.data.synthesis.corpus.write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_corpus(tmp_path, replace(SMALL, seed=1), voice_bank=own, force=True)
+    assert own.read_bytes() == bank.read_bytes()
+    write_corpus(tmp_path, replace(SMALL, seed=1), voice_bank=own, force=True)
+    assert own.read_bytes() == bank.read_bytes()
+    assert len(list((tmp_path / "songs").glob("1-*.wav"))) == 6
+
+
 def test_recordings_for_the_formant_voice_are_refused(tmp_path, bank):
     with pytest.raises(ValueError, match=r"voice_bank=.* needs voices='recorded'"):
         write_corpus(tmp_path / "out", CorpusSettings(hours=0.001), voice_bank=bank)

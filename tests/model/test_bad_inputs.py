@@ -271,7 +271,7 @@ WRONG_AUDIO = [
     (torch.zeros(0, 1, 320), "input_values has shape (0, 1, 320), but must be (B, 1, S)"),
     (
         torch.zeros(1, 1, 0),
-        "input_values has 0 samples, but level 2 needs a positive multiple of its hop of 32; crop to",
+        "input_values has 0 samples, but level 2 needs a positive multiple of its hop of 32; pad to 32",
     ),
     (
         torch.zeros(1, 1, 330),

@@ -64,3 +64,8 @@ def test_a_model_is_not_saved_over_a_file(model, tmp_path):
 def test_what_is_no_audio_is_not_decoded(processor, audio):
     with pytest.raises(ValueError, match="must be what generate gives"):
         processor.batch_decode(audio)
+
+
+def test_a_song_that_is_no_tensor_is_not_decoded(processor):
+    with pytest.raises(ValueError, match="must be one song of what generate gives, a tensor"):
+        processor.decode(np.zeros(9))

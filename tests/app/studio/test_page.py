@@ -224,6 +224,53 @@ def test_agents_see_the_endpoints_as_tools_with_the_words_of_the_options(folder,
     upsample = next(tool for name, tool in tools.items() if name.endswith("upsample"))
     assert "Write the finer levels of a take" in upsample["description"]
     assert upsample["inputSchema"]["properties"]["take"]["description"] == "Number of a take in the tree."
+    sketch = next(tool for name, tool in tools.items() if name.endswith("sketch"))["inputSchema"]
+    assert "required" not in sketch  # least of all a recording
+    assert "enum" not in sketch["properties"]["artist"]  # of which a mix, or a name beyond the first, is none
+
+
+def test_an_agent_sketches_from_words_alone_with_a_mix_of_artists(folder, repository):
+    streams = pytest.importorskip("mcp.client.streamable_http", reason="the MCP server needs mcp")
+    import asyncio
+
+    from mcp import ClientSession
+
+    async def ask(url):
+        async with (
+            streams.streamablehttp_client(f"{url}gradio_api/mcp/") as (reads, writes, _),
+            ClientSession(reads, writes) as session,
+        ):
+            await session.initialize()
+            early = await session.call_tool("cut", {"take": 1.0, "second": 0.1})  # a whole number, in JSON
+            said = {
+                "lyrics": "row",
+                "artist": "the testers:0.6,quiet ones:0.4",
+                "seconds": 0.2,
+                "seed": "3",
+                "takes": 1,
+            }
+            return early, await session.call_tool("sketch", said)
+
+    with studio_at(folder, repository, mcp=True) as url:
+        early, sketched = asyncio.run(ask(url))
+    assert early.content[0].text == "take 1 is not in this project, which has none yet; sketch some first"
+    assert not sketched.isError, sketched.content
+    (take,) = read_tree(folder).nodes
+    assert (take.state, take.request["artist"], take.request["seed"]) == ("done", "the testers:0.6,quiet ones:0.4", 3)
+
+
+def test_copies_that_gradio_made_are_gone_when_the_page_is_closed(folder, repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "copies"))
+    with studio_at(folder, repository) as url:
+        client = gradio_client.Client(url, verbose=False, download_files=str(tmp_path / "fetched"))
+        (take,) = client.predict(lyrics="row", seconds=0.2, seed="3", takes=1, api_name="/sketch")
+        client.predict(take=take["id"], api_name="/files")
+        assert any(path.is_file() for path in (tmp_path / "copies").rglob("*"))
+    stop = time.monotonic() + 20
+    while any(path.is_file() for path in (tmp_path / "copies").rglob("*")):
+        assert time.monotonic() < stop, sorted((tmp_path / "copies").rglob("*"))
+        time.sleep(0.1)
+    assert (folder / "songs/1.wav").is_file()
 
 
 def test_a_page_is_seen_on_this_machine_alone(folder, repository):

@@ -174,7 +174,10 @@ def plan_targets(out: str, names: Sequence[str], suffix: str, *, are_begun: bool
     path = Path(out)
     check_way(f"--out {out}", path.parent)
     require(
-        path.suffix.lower() == suffix and path.name != suffix,
+        path.name.lower() != suffix, f"--out {out} has no name before its ending; name a file, such as song{suffix}"
+    )
+    require(
+        path.suffix.lower() == suffix,
         f"--out {out} must end in {suffix} for this format, or in / for a folder (.wav, .flac, .mp3, .ogg, .opus)",
     )
     return [SongTarget(path.parent, path.stem, path.suffix)]

@@ -22,6 +22,7 @@ _OWN_WORDS = {
     "kind": "Kind of names: artists or genres.",
     "text": "Name as you would write it; empty for the first of the list.",
 }
+_TYPED = ("artist", "genre")
 _LONGEST_SEED = 40  # digits, more than any seed has
 SONGS_IN_TURN = {"concurrency_id": "songs", "concurrency_limit": 1}
 
@@ -39,16 +40,16 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
         return [asdict(studio.project.tree.node(number)) for number in job.result()]
 
     def sketch(
-        lyrics: str | None,
-        artist: str | None,
-        genre: str | None,
-        seconds: float | None,
-        seed: str | None,
-        guidance_scale: float | None,
-        prompt: str | None,
-        takes: int,
+        lyrics: str | None = None,
+        artist: str | None = None,
+        genre: str | None = None,
+        seconds: float | None = None,
+        seed: str | None = None,
+        guidance_scale: float | None = None,
+        prompt: str | None = None,
+        takes: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Write takes of a new song at the top level, side by side."""
+        """Write takes of a new song at the top level, side by side; what is not said is as on the page."""
         said = {"lyrics": lyrics, "artist": artist, "genre": genre, "seconds": seconds, "seed": seed, "prompt": prompt}
         return told(studio.sketch(as_said(said | {"guidance_scale": guidance_scale}), whole(takes)))
 
@@ -56,23 +57,27 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
         take: int, seconds: float = 4.0, takes: int = 1, lyrics: str = "", artist: str = "", genre: str = ""
     ) -> list[dict[str, Any]]:
         """Go on from a take by so many seconds; words that are not said are those of the take."""
-        return told(studio.continue_take(take, {"lyrics": lyrics, "artist": artist, "genre": genre}, seconds, takes))
+        return told(
+            studio.continue_take(
+                whole(take), {"lyrics": lyrics, "artist": artist, "genre": genre}, seconds, whole(takes)
+            )
+        )
 
     def cut(take: int, second: float) -> list[dict[str, Any]]:
         """Keep a take's beginning, up to this second, as a new take."""
-        return told(studio.cut(take, second))
+        return told(studio.cut(whole(take), second))
 
     def repaint(take: int, from_second: float, to_second: float, takes: int = 1) -> list[dict[str, Any]]:
         """Sing a stretch of a take again; the best of several takes is kept."""
-        return told(studio.repaint(take, from_second, to_second, takes))
+        return told(studio.repaint(whole(take), from_second, to_second, whole(takes)))
 
     def upsample(take: int) -> list[dict[str, Any]]:
         """Write the finer levels of a take."""
-        return told(studio.upsample(take))
+        return told(studio.upsample(whole(take)))
 
     def go_on(take: int) -> list[dict[str, Any]]:
         """Go on with a take that was stopped, where it was."""
-        return told(studio.go_on(take))
+        return told(studio.go_on(whole(take)))
 
     def stop() -> None:
         """Stop what is being written; what was written is saved."""
@@ -94,11 +99,13 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
 
     found, take, files = gr.JSON(visible=False), gr.Number(1, precision=0, visible=False), gr.Files(visible=False)
     for_sketch, for_files = gr.Button(visible=False), gr.Button(visible=False)
-    for_sketch.click(_told(sketch), [*words.values(), count], found, api_name="sketch", **SONGS_IN_TURN)
+    # Boxes of the form offer the names it shows; programs may say any name, and any mix.
+    typed = {name: gr.Textbox(label=words[name].label, visible=False) for name in _TYPED}
+    for_sketch.click(_told(sketch), [*{**words, **typed}.values(), count], found, api_name="sketch", **SONGS_IN_TURN)
 
     def files_of(take: int) -> list[str]:
         """All files of a finished take: audio, codes, side-car, picture, and its words in time."""
-        return [str(path) for path in studio.files(take)]
+        return [str(path) for path in studio.files(whole(take))]
 
     for_files.click(_told(files_of), take, files, api_name="files", **SONGS_IN_TURN)
 

@@ -41,6 +41,7 @@ _HELP = {  # what a page can do: the command line's own words tell of commands a
     "genre": "Type, and close names appear; or a mix, as of artists.",
     "guidance_scale": "How hard the model listens to these words; 1 is off.",
 }
+_KEPT_COPIES = (3_600, 86_400)  # seconds: gradio's copies of what was lent and fetched, looked for, and then removed
 FORM_WORDS = ("lyrics", "artist", "genre", "seconds", "seed", "guidance_scale", "prompt")  # of the form, in its order
 
 
@@ -50,7 +51,8 @@ def build_page(studio: Studio) -> gr.Blocks:
     Args:
         studio: writes and reads.
     """
-    with gr.Blocks(title=f"{studio.project.folder.name} · jukebox studio", analytics_enabled=False) as page:
+    title = f"{studio.project.folder.name} · jukebox studio"
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=_KEPT_COPIES) as page:
         _Page(studio, page)
     return page
 

@@ -81,6 +81,7 @@ class Tree:
         Raises:
             ValueError: there is none.
         """
+        require(bool(self.nodes), f"take {number!r} is not in this project, which has none yet; sketch some first")
         is_there = is_integer(number) and 1 <= number <= len(self.nodes)
         require(is_there, f"take {number!r} is not in this project; choose one of 1 to {len(self.nodes)}")
         return self.nodes[number - 1]

@@ -286,17 +286,18 @@ def _claim(out: Path, settings: CorpusSettings, force: bool, bank: VoiceBank | N
         )
     else:
         if older is not None:
-            _remove(out, older)
+            _remove(out, older, but_bank=bank is not None)
         (out / _SONGS).mkdir(parents=True, exist_ok=True)
         write_bytes(out / _SETTINGS, json.dumps(_facts(settings, bank), indent=1).encode())
-    _keep_bank(out, bank)
+    is_ours = force and older is not None and _settings_in(older).is_recorded
+    _keep_bank(out, bank, is_replaced=is_ours)
 
 
-def _keep_bank(out: Path, bank: VoiceBank | None) -> None:
+def _keep_bank(out: Path, bank: VoiceBank | None, is_replaced: bool) -> None:
     """Lay the recordings beside the songs, where other processes, and other corpora, find them."""
     if bank is None:
         return
-    if (out / BANK_NAME).is_file():
+    if not is_replaced and (out / BANK_NAME).is_file():
         require(
             open_bank(out / BANK_NAME).digest() == bank.digest(),
             f"{out / BANK_NAME} holds other recordings than this corpus is made of; move it away",
@@ -333,11 +334,15 @@ def _settings_in(facts: dict[str, Any]) -> CorpusSettings:
     return CorpusSettings(**{name: value for name, value in facts.items() if name not in ("version", _RECORDINGS)})
 
 
-def _remove(out: Path, facts: dict[str, Any]) -> None:
-    """Remove a corpus: its table, and those of its files that it planned; what else lies among them stays."""
+def _remove(out: Path, facts: dict[str, Any], but_bank: bool) -> None:
+    """Remove a corpus: its table, and those of its files that it planned; what else lies among them stays.
+
+    Args:
+        but_bank: its recordings are replaced later, in one step: they may be those that were named, and the only ones.
+    """
     older = _settings_in(facts)
     (out / _METADATA).unlink(missing_ok=True)
-    if older.is_recorded:
+    if older.is_recorded and not but_bank:
         (out / BANK_NAME).unlink(missing_ok=True)
     for index in range(older.num_songs):
         (out / _name(older, index)).unlink(missing_ok=True)

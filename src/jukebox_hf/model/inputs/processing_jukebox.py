@@ -222,7 +222,12 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         return encoding
 
     def decode(self, audio: Tensor, audio_length: int | None = None, clamp: bool = False) -> np.ndarray:
-        """One song (S,) or (2, S) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1]."""
+        """One song (S,) or (2, S) of `generate` as a float32 array without its padding; `clamp` cuts it to [-1, 1].
+
+        Raises:
+            ValueError: audio that is no tensor.
+        """
+        require(isinstance(audio, Tensor), f"audio={shown(audio)} must be one song of what generate gives, a tensor")
         shape = (2, -1) if audio.dim() > 1 and audio.shape[-2] == 2 else (-1,)
         samples = audio.detach().float().cpu().reshape(shape)
         samples = samples[..., : None if audio_length is None else int(audio_length)]

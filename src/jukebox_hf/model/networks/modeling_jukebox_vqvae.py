@@ -433,11 +433,11 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
             f"input_values has shape {shape}, but must be (B, 1, S): songs, one channel, samples; reshape or mix down",
         )
         hop_length = self.config.hop_lengths[coarsest]
+        crop = f"crop to {shape[2] // hop_length * hop_length} or " if shape[2] > hop_length else ""
         require(
             shape[2] > 0 and shape[2] % hop_length == 0,
             f"input_values has {shape[2]} samples, but level {coarsest} needs a positive multiple of its hop of "
-            f"{hop_length}; crop to {shape[2] // hop_length * hop_length} or pad to "
-            f"{max(1, -(-shape[2] // hop_length)) * hop_length}",
+            f"{hop_length}; {crop}pad to {max(1, -(-shape[2] // hop_length)) * hop_length}",
         )
 
     def _check_long_enough(self, input_values: Tensor) -> None:
