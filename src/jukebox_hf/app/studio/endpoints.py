@@ -22,7 +22,7 @@ _OWN_WORDS = {
     "kind": "Kind of names: artists or genres.",
     "text": "Name as you would write it; empty for the first of the list.",
 }
-_TYPED = ("artist", "genre")
+_ANY_NAME = ("artist", "genre")
 _LONGEST_SEED = 40  # digits, more than any seed has
 SONGS_IN_TURN = {"concurrency_id": "songs", "concurrency_limit": 1}
 
@@ -100,7 +100,7 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
     found, take, files = gr.JSON(visible=False), gr.Number(1, precision=0, visible=False), gr.Files(visible=False)
     for_sketch, for_files = gr.Button(visible=False), gr.Button(visible=False)
     # Boxes of the form offer the names it shows; programs may say any name, and any mix.
-    typed = {name: gr.Textbox(label=words[name].label, visible=False) for name in _TYPED}
+    typed = {name: gr.Textbox(label=words[name].label, visible=False) for name in _ANY_NAME}
     for_sketch.click(_told(sketch), [*{**words, **typed}.values(), count], found, api_name="sketch", **SONGS_IN_TURN)
 
     def files_of(take: int) -> list[str]:
