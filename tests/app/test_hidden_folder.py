@@ -4,7 +4,11 @@ import fcntl
 import os
 import signal
 import time
+from pathlib import Path
 
+import pytest
+
+from jukebox_hf.app import alignment_formats
 from jukebox_hf.app.hidden_folder import hidden_folder
 
 
@@ -63,3 +67,25 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_that_of_a_living_
         ".jukebox-hf.note",
         ".jukebox-hf.thesis",
     ]
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_alignment_that_is_interrupted_leaves_the_older_files_as_they_were(failing, error, tmp_path, monkeypatch):
+    older = {"song.lrc": b"older lrc", "song.srt": b"older srt"}
+    for name, content in older.items():
+        (tmp_path / name).write_bytes(content)
+    new = {tmp_path / name: b"new" for name in (*older, "song.vtt", "metadata.csv")}
+    replace, moved = os.replace, []
+
+    def replace_or_fail(source, target):
+        if Path(source).name in {path.name for path in new} and Path(target).parent == tmp_path:
+            moved.append(target)
+            if len(moved) == failing + 1:
+                raise error("stopped")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_fail)
+    with pytest.raises(error):
+        alignment_formats._write_all(new)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == older
