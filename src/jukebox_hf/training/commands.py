@@ -145,9 +145,9 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     Raises:
         ValueError: in one sentence.
     """
-    check_way(f"output_dir={output_dir!r}", output_dir)
     target = real_path(output_dir)
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
+    check_way(f"output_dir={output_dir!r}", output_dir)
     for name, source in sources.items():
         if source is None or not os.path.exists(source):
             continue
