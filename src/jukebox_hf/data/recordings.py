@@ -63,10 +63,15 @@ def is_newer(source: Source, made: Path) -> bool:
 
 def digest_of(source: Source) -> str:
     """What tells a recording's file, tags included, from all others: its SHA-256, 64 hexadecimal digits."""
+    with source.open("rb") if isinstance(source, Path) else _stream(source) as file:
+        return digest_of_open(file)
+
+
+def digest_of_open(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of an open file; 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with _bytes_of(source) as file:
-        while block := file.read(_DIGESTED_AT_ONCE):
-            digest.update(block)
+    while block := file.read(_DIGESTED_AT_ONCE):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -84,10 +89,6 @@ def _mark(size: int, read: Callable[[int], bytes | memoryview]) -> str:
     for start in (0, size // 2, max(size - _MARKED_BYTES, 0)):
         digest.update(read(start))
     return digest.hexdigest()[:16]
-
-
-def _bytes_of(source: Source) -> BinaryIO:
-    return source.open("rb") if isinstance(source, Path) else _stream(source)
 
 
 def read_header(source: Source, name: str) -> Header:

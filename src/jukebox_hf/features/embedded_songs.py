@@ -13,7 +13,6 @@ the same however often a run was killed and by however many processes it was mad
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -27,7 +26,7 @@ import numpy as np
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import Source, is_newer
+from jukebox_hf.data.recordings import Source, digest_of_open, is_newer
 from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
@@ -42,7 +41,6 @@ except ImportError:  # Windows
     fcntl = None
 
 _EMBED_FORMAT, _FACTS, _INDEX, _SKIPPED = "jukebox-features-1", "embed.json", "index.parquet", "skipped.json"
-_HASHED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -224,15 +222,12 @@ def _heard(audio: Source) -> dict[str, Any]:
     """Size, time and digest of a recording's file, by which a later run tells whether it was changed; {} of bytes."""
     if not (isinstance(audio, Path) and audio.is_file()):
         return {}
-    digest = hashlib.sha256()
     try:
         with audio.open("rb") as file:
-            found = os.fstat(file.fileno())
-            while block := file.read(_HASHED_AT_ONCE):
-                digest.update(block)
+            found, digest = os.fstat(file.fileno()), digest_of_open(file)
     except OSError:  # the reading that follows says why
         return {}
-    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest.hexdigest()}
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest}
 
 
 def _line_now(line: dict[str, Any], audio: Source, out: Path) -> dict[str, Any] | None:

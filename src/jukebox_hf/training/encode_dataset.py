@@ -172,7 +172,7 @@ def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:
             change = "has other words now"
         elif songs.header(index).num_samples(rate) != samples:
             change = "has another length now"
-        elif None not in (mark, found := _mark_now(songs, index)) and found != mark:
+        elif mark is not None and _mark_now(songs, index) not in (None, mark):
             change = "is another recording now"
         elif is_newer(songs.table.audio[songs.rows[index]], shard):
             newer.setdefault(shard, song.name)

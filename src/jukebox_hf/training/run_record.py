@@ -7,15 +7,15 @@ refused, since a checkpoint of adapters holds nothing of it.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from jukebox_hf.data.songs import Song
+from jukebox_hf.model.adapters.base_digest import numbers_digest
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
@@ -48,7 +48,7 @@ class RunRecord:
         for count, song in enumerate(songs, start=1):  # noqa: B007 (how many there were is asked after the last)
             digest.update(f"{json.dumps([song.name, song.artist, song.genre, song.lyrics])}\n".encode())
         of_songs = digest.hexdigest() if count else ""
-        return cls(of_songs, count, seed, "" if base is None else _digest_of_weights(base))
+        return cls(of_songs, count, seed, "" if base is None else _digest_of_weights(base.state_dict()))
 
     def keep(self, output_dir: Path, *, is_new: bool) -> None:
         """Write it down: of a run that begins, and of one that goes on where nothing is written yet."""
@@ -88,9 +88,7 @@ class RunRecord:
             )
 
 
-def _digest_of_weights(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _digest_of_weights(weights: Mapping[str, Tensor]) -> str:
+    """What `numbers_digest` says, and the types that the numbers have, which a run is begun with as well."""
+    kinds = sorted({str(tensor.dtype) for tensor in weights.values()})
+    return f"{numbers_digest(weights, weights)} in {', '.join(kinds)}"

@@ -271,13 +271,12 @@ class FinetuneRun:
         rate = self.request.rate_for(choice.method)
         self._tell(4, f"level {level}: at most {plan.steps} steps at a learning rate of {rate:g}, measured every "
                       f"{plan.eval_steps} steps")  # fmt: skip
-        found = self.work.found(f"level {level}")
+        found, out = self.work.found(f"level {level}"), self.work.path / f"prior_{level}"
         if found is None:
-            out = self.work.path / f"prior_{level}"
             brings = level in survey.naming_levels
             steps = train_level(self.request, choice, plan, new, old, out, prior.has_labels, brings, self.say)
             found = self.work.mark(f"level {level}", {"steps": steps, "curve": curve_of(out)})
-        clear_checkpoints(self.work.path / f"prior_{level}")  # also those that a run was killed before it had cleared
+        clear_checkpoints(out)  # also those that a run was killed before it had cleared
         return found["steps"]
 
     def _measured_after(

@@ -106,7 +106,7 @@ def _told(name: str, begun: Any, now: Any) -> str:
     """What has changed; of files by their names, the first of them that is another one."""
     if isinstance(begun, dict) and isinstance(now, dict):
         other = next((key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)), "")
-        return f"{name}: {other} is another file now"
+        return f"{name}: {other or 'a configuration'} is another file now"
     return f"{name} {_short(begun)}, now {_short(now)}"
 
 

@@ -7,7 +7,7 @@ tables of artists and genres do not count, so that a model that learnt another n
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,9 +30,13 @@ def base_digest(files: Iterable[Path]) -> str:
         ValueError, OSError: files that are damaged or gone.
     """
     tensors = CheckpointFiles(files)
-    names = sorted(name for name in tensors if not _NAME_TABLE.fullmatch(name))
+    return numbers_digest(tensors, (name for name in tensors if not _NAME_TABLE.fullmatch(name)))
+
+
+def numbers_digest(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
+    """The digest of these tensors: of their names, shapes and numbers."""
     with ThreadPoolExecutor() as pool:  # hashing leaves Python to other threads
-        lines = pool.map(lambda name: f"{name} {_of_numbers(tensors[name])}", names)
+        lines = pool.map(lambda name: f"{name} {_of_numbers(tensors[name])}", sorted(names))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -41,5 +45,5 @@ def _of_numbers(tensor: Tensor) -> str:
     for start in range(0, len(flat), _NUMBERS_AT_ONCE):
         piece = flat[start : start + _NUMBERS_AT_ONCE]
         piece = piece.float() if piece.is_floating_point() else piece.to(torch.int64)
-        digest.update(piece.contiguous().numpy().tobytes())
+        digest.update(piece.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -98,7 +98,7 @@ class RecordingStudio:
         notes = sung_melody(text.vowels, singer, tonic, spec.seconds, random)
         words = {word: self._word(singer.voice, word) for word in words_of(spec.lyrics)}
         voice = sing_recorded(text.phones, notes, singer, words, spec.seconds)
-        if text.phones and spec.genre != A_CAPPELLA:
+        if text.phones:
             gain = 10 ** ((drawn if band_db is None else band_db) / 20)
             band *= np.float32(gain * _loudness(voice[np.abs(voice) > 1e-4]) / _loudness(band))
         mixed = voice + band
