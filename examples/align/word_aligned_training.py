@@ -6,7 +6,8 @@ Makes a corpus of uneven pacing, encodes it by the tiny model's VQ-VAE, and trai
 twice for as long: once choosing a window's lyrics by their times (`--timed_lyrics true`), once by the linear heuristic.
 Prints for both, and for the prior as it was: bits per code of songs not heard before, what wrong words cost (other
 letters in the same shape of words), in how many windows they cost anything, and with --ctc the character error rate of
-what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints.
+what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints. Other options
+are those of `train-prior`, such as `--bf16 true --torch_compile true` where the processor multiplies bfloat16.
 """
 
 import argparse
@@ -45,13 +46,13 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=48, help="of songs not heard before, to measure on")
     parser.add_argument("--sing", type=int, default=20, help="songs to sing and to have heard by the CTC")
     parser.add_argument("--ctc", help="repository of a speech recogniser, such as examples/ctc trains")
-    said = parser.parse_args()
+    said, training = parser.parse_known_args()
     make_codes(said.run, "unseen", max(0.01, said.windows / 600), 1021)
     arms = ARMS if said.steps else {}
     if arms:
         make_codes(said.run, "songs", said.hours, 21)
     for folder, is_timed in arms.values():
-        train(said.run, folder, is_timed, said.steps)
+        train(said.run, folder, is_timed, said.steps, training)
     recognizer = Transcriber.from_pretrained(said.ctc) if said.ctc else None
     print("| training | lyrics | bits per code | wrong letters cost | in windows | character errors sung |")
     print("|---|---|---:|---:|---:|---:|")
@@ -78,8 +79,15 @@ def make_codes(run: Path, name: str, hours: float, seed: int) -> None:
         _jukebox_hf("encode-dataset", songs, codes, "--model", Path(located(TINY)) / "vqvae", "--levels", LEVEL)
 
 
-def train(run: Path, name: str, is_timed: bool, steps: int) -> None:
-    """Train the tiny model's top prior, or go on, and put it into a Jukebox of its own, unless that is there."""
+def train(run: Path, name: str, is_timed: bool, steps: int, more: Sequence[str] = ()) -> None:
+    """Train the tiny model's top prior, or go on, and put it into a Jukebox of its own, unless that is there.
+
+    Args:
+        run, name: the folder of all, and the name of this training in it.
+        is_timed: whether a window's lyrics are chosen by their times.
+        steps: of training.
+        more: options of `train-prior`, which win over those given here.
+    """
     if (run / name).is_dir():
         return
     _jukebox_hf(
@@ -89,7 +97,7 @@ def train(run: Path, name: str, is_timed: bool, steps: int) -> None:
         "--learning_rate", 6e-4, "--adam_beta2", 0.95, "--weight_decay", 0.01, "--optim", "adamw_torch",
         "--lr_scheduler_type", "cosine", "--warmup_steps", 20, "--shift", "true", "--seed", 31, "--use_cpu",
         str(not torch.cuda.is_available()).lower(), "--save_strategy", "steps", "--save_steps", 20,
-        "--save_total_limit", 1, "--logging_steps", 20, "--report_to", "none", "--disable_tqdm", "true",
+        "--save_total_limit", 1, "--logging_steps", 20, "--report_to", "none", "--disable_tqdm", "true", *more,
     )  # fmt: skip
 
 

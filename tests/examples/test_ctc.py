@@ -97,6 +97,8 @@ def test_both_trainings_differ_in_nothing_but_whether_times_are_read(root, tmp_p
     assert [words[0] for words in run_of] == ["synth-corpus", "encode-dataset", "train-prior", "train-prior"]
     linear, timed = ([word for word in words if "linear" not in word and "timed" not in word] for words in run_of[2:])
     assert [pair for pair in zip(linear, timed, strict=True) if pair[0] != pair[1]] == [("false", "true")]
+    example.train(tmp_path, "other", True, 7, ["--bf16", "true"])
+    assert run_of[-1][-2:] == ["--bf16", "true"]
 
 
 def test_what_is_sung_to_words_not_heard_before_is_heard_whole(root, tmp_path, monkeypatch):

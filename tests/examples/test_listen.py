@@ -150,6 +150,12 @@ def test_songs_to_sing_are_new_verses_by_every_singer_in_known_and_unseen_words(
         (["--run", "nothing"], "holds no VQ-VAE"),
         (["--model", "src/jukebox_hf/tiny", "--songs", "0", "--bands", "0"], "and not both 0"),
         (["--model", "src/jukebox_hf/tiny", "--level", "3"], "level=3 must be from 0 to 2"),
+        (
+            ["--model", "src/jukebox_hf/tiny", "--settings", "top=0.9"],
+            "--settings top=0.9 must be NAME=VALUE, NAME",
+        ),
+        (["--model", "src/jukebox_hf/tiny", "--settings", "top_p"], "--settings top_p must be NAME=VALUE"),
+        (["--model", "src/jukebox_hf/tiny", "--songs", "1", "--settings", "top_p=2"], "top_p=2 must be"),
     ],
 )
 def test_songs_that_can_not_be_written_are_refused_in_a_sentence(words, sentence, tmp_path, capsys, monkeypatch):
@@ -169,3 +175,16 @@ def test_songs_of_a_run_are_written_at_the_level_that_is_trained(tmp_path):
     with (tmp_path / "out/clips.csv").open(newline="") as file:
         assert list(csv.reader(file))[1:] == [["000.wav", "row the boat", "known", "with a band", "Bo Vale"]]
     assert soundfile.info(tmp_path / "out/000.wav").frames == 192_000
+
+
+def test_settings_of_sampling_are_handed_on(tmp_path, monkeypatch):
+    assert sung.read_settings(["top_p=0.9", "guidance_on=lyrics"]) == {"top_p": 0.9, "guidance_on": "lyrics"}
+    monkeypatch.chdir(LISTEN.parents[2])
+    few = sung.wishes(0, 1)[:1]
+    monkeypatch.setattr(sung, "wishes", lambda songs, bands: few)
+    for name, words in (("plain", []), ("cut", ["--settings", "top_k=1"]), ("again", ["--settings", "top_k=1"])):
+        songs = ["--songs", "0", "--bands", "1", "--level", "2", "--model", "src/jukebox_hf/tiny"]
+        assert sung.main([str(tmp_path / name), *songs, *words]) == 0
+    plain, cut, again = (soundfile.read(tmp_path / name / "000.wav")[0] for name in ("plain", "cut", "again"))
+    assert (cut == again).all()
+    assert not (cut == plain).all()

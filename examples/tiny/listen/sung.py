@@ -7,11 +7,13 @@ training song. They are written from the top level down to `--level`, and decode
 
 import argparse
 import csv
+import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,6 +25,7 @@ from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA
 from jukebox_hf.data.synthesis.recorded.singers import SINGERS
 from jukebox_hf.data.synthesis.recorded.styles import STYLES
 from jukebox_hf.data.synthesis.recorded.verses import write_verse
+from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 
 SEED = 9001
 COLUMNS = ("file", "text", "words", "genre", "artist")
@@ -56,16 +59,43 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--songs", type=int, default=10, help="of each singer and kind of words, a cappella")
     parser.add_argument("--bands", type=int, default=2, help="of each singer and kind of words, in every other genre")
     parser.add_argument("--temperature", type=float, default=TEMPERATURE)
+    parser.add_argument("--settings", nargs="+", default=[], metavar="NAME=VALUE", help="such as top_p=0.95")
     args = parser.parse_args(words)
     try:
         if (args.model is None) == (args.run is None):
             raise ValueError("name either a --model or a --run")
         networks = open_networks(args.run) if args.model is None else open_repository(args.model)
-        write_sung(args.out, networks, args.level, wishes(args.songs, args.bands), args.temperature)
+        write_sung(
+            args.out,
+            networks,
+            args.level,
+            wishes(args.songs, args.bands),
+            args.temperature,
+            read_settings(args.settings),
+        )
     except (ValueError, OSError) as error:
         print(f"sung: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def read_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Sampling settings but the temperature, from `top_p=0.95`, `guidance_on=lyrics` and the like.
+
+    Raises:
+        ValueError: what is no setting, or has no value.
+    """
+    known = {field.name for field in fields(SamplingSettings)} - {"temperature"}
+    settings = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in known or not value:
+            raise ValueError(f"--settings {word} must be NAME=VALUE, NAME one of {', '.join(sorted(known))}")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:  # a word
+            settings[name] = value
+    return settings
 
 
 def wishes(songs: int, bands: int) -> list[Wish]:
@@ -100,7 +130,14 @@ def with_unseen_words(lyrics: str, random: np.random.Generator) -> str:
     return "\n".join(lines)
 
 
-def write_sung(out: Path, networks: Networks, level: int, wished: Sequence[Wish], temperature: float) -> None:
+def write_sung(
+    out: Path,
+    networks: Networks,
+    level: int,
+    wished: Sequence[Wish],
+    temperature: float,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Write songs and their list.
 
     Args:
@@ -109,6 +146,7 @@ def write_sung(out: Path, networks: Networks, level: int, wished: Sequence[Wish]
         level: whose codes are decoded.
         wished: what to sing.
         temperature: of every level.
+        settings: further `SamplingSettings`, of every level.
 
     Raises:
         ValueError: a folder that holds clips already, no such level, or a prior that is not trained.
@@ -124,7 +162,8 @@ def write_sung(out: Path, networks: Networks, level: int, wished: Sequence[Wish]
     rate = networks.vqvae.config.sampling_rate
     orders = [made.Order(wish.song, 0) for wish in wished]
     samples = round(_CHARACTERS * made.SLOT * rate)
-    written = made.write_clips(networks, orders, samples, dict.fromkeys(levels, temperature), seed=SEED)
+    temperatures = dict.fromkeys(levels, temperature)
+    written = made.write_clips(networks, orders, samples, temperatures, seed=SEED, guidance=settings)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for place, (wish, audio) in enumerate(zip(wished, written.audio, strict=True)):

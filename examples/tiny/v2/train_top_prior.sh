@@ -16,5 +16,5 @@ fi
 if [ ! -f $run/codes/codes.json ]; then
   "$python" -m jukebox_hf encode-dataset $run/more $run/codes --model $run/given/vqvae --levels 2
 fi
-"$python" -m jukebox_hf train-prior examples/tiny/v2/prior_top.yaml --use_cpu true --bf16 "${BF16:-false}" \
+"$python" -m jukebox_hf train-prior examples/tiny/v2/prior_top.yaml --use_cpu true --bf16 "${BF16:-false}" --torch_compile "${COMPILE:-false}" \
   --per_device_train_batch_size 6 --max_steps "${STEPS:-1200}" --resume_from_checkpoint auto
