@@ -12,11 +12,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from jukebox_hf.app.output import USER_ERRORS, sentence_of
+from jukebox_hf.app.output import USER_ERRORS
 from jukebox_hf.app.studio import views
 from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
 from jukebox_hf.app.studio.job import PageJob, StoppedError
 from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOWING
+from jukebox_hf.app.studio.page_words import said_here
 from jukebox_hf.app.studio.project import Node
 from jukebox_hf.app.studio.studio import Studio
 
@@ -230,7 +231,7 @@ class _Page:
             node = self.studio.project.tree.node(event.take)
             self.studio.project.choose(node.id)
         except USER_ERRORS as error:
-            return [views.status_html(sentence_of(error), is_error=True), *[gr.skip()] * 13]
+            return [views.status_html(said_here(error), is_error=True), *[gr.skip()] * 13]
         return [*self._seen("", list(node.together)), *self._refilled(node)]
 
     def _mark(self, event: gr.EventData) -> tuple[float, float]:
@@ -299,10 +300,9 @@ class _Page:
             yield self._seen(_done_in_words(made), shown), job
         except StoppedError as error:
             self._choose_first(shown)  # also on a page that only looked on: it may be the one that stopped it
-            said = sentence_of(error)
-            yield self._seen(f"{said[0].upper()}{said[1:]}.", shown), None
+            yield self._seen(_as_sentence(said_here(error)), shown), None
         except USER_ERRORS as error:
-            yield self._seen(sentence_of(error), self._still_there(shown), is_error=True), None
+            yield self._seen(said_here(error), self._still_there(shown), is_error=True), None
 
     def _stop(self) -> None:
         self.studio.stop()
@@ -337,7 +337,7 @@ class _Page:
         try:
             paths = self.studio.time_words(self.studio.project.tree.chosen or 0)
         except USER_ERRORS as error:
-            return views.status_html(sentence_of(error), is_error=True), ""
+            return views.status_html(said_here(error), is_error=True), ""
         return "", views.links_html(paths)
 
 
@@ -365,6 +365,10 @@ def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
         return None
     samples = np.concatenate([piece.samples for piece in pieces])
     return pieces[0].sampling_rate, (samples.clip(-1, 1) * 32767).astype(np.int16)
+
+
+def _as_sentence(said: str) -> str:
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _done_in_words(made: list[int]) -> str:
