@@ -253,15 +253,20 @@ def test_an_agent_sketches_from_words_alone_and_is_told_what_is_not_sung_as_aske
                 "takes": 1,
             }
             misspelt = await session.call_tool("sketch", said | {"artist": "the tester"})
-            return early, misspelt, await session.call_tool("sketch", said)
+            unknown = await session.call_tool("sketch", said | {"artist": "Zzyzx Qwq"})
+            return early, misspelt, unknown, await session.call_tool("sketch", said)
 
     with studio_at(folder, repository, mcp=True) as url:
-        early, misspelt, sketched = asyncio.run(ask(url))
+        early, misspelt, unknown, sketched = asyncio.run(ask(url))
     assert early.content[0].text == "take 1 is not in this project, which has none yet; sketch some first"
     assert "did you mean 'the testers'" in misspelt.content[0].text
     assert misspelt.content[0].text.endswith("; correct it or write 'unknown'")
+    assert not unknown.isError
+    assert "artist='Zzyzx Qwq' is not listed" in unknown.content[0].text
+    assert "take 'unknown' instead" in unknown.content[0].text
     assert not sketched.isError, sketched.content
-    (take,) = read_tree(folder).nodes
+    assert "'warnings': []" in sketched.content[0].text
+    _, take = read_tree(folder).nodes
     assert (take.state, take.request["artist"], take.request["seed"]) == ("done", "the testers:0.6,quiet ones:0.4", 3)
 
 

@@ -143,7 +143,7 @@ class _SongRun:
             model.check_priors([level])
             new = self._worded(new, model, processor)
         asked = [request for _, request in new]
-        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
+        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.warn, **how)
         model = model or adapters.put_on(self._open(requests, choice))
         model.check_priors(choice.levels)
         all_planned = with_sound(all_planned, asked, model, processor, **how)
@@ -230,7 +230,7 @@ class _SongRun:
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
                     **self._computing,
-                    say=self.progress.say,
+                    say=self.progress.warn,
                 )
                 group = targets[0].name if all_planned[0].taking else None
                 all_planned = [replace(planned, group=group) for planned in all_planned]

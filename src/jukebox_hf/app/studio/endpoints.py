@@ -38,7 +38,8 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
     """
 
     def told(job: PageJob) -> list[dict[str, Any]]:
-        return [asdict(studio.project.tree.node(number)) for number in job.result()]
+        made = [studio.project.tree.node(number) for number in job.result()]
+        return [asdict(node) | {"warnings": list(job.progress.warnings)} for node in made]
 
     def sketch(
         lyrics: str | None = None,

@@ -297,7 +297,7 @@ class _Page:
             made = job.result()
             if len(made) == 1 and is_begun_here:
                 self.studio.project.choose(made[0])
-            yield self._seen(_done_in_words(made), shown), job
+            yield self._seen(" ".join([_done_in_words(made), *map(_as_sentence, job.progress.warnings)]), shown), job
         except StoppedError as error:
             self._choose_first(shown)  # also on a page that only looked on: it may be the one that stopped it
             yield self._seen(_as_sentence(said_here(error)), shown), None
