@@ -252,13 +252,18 @@ def test_an_agent_sketches_from_words_alone_and_is_told_what_is_not_sung_as_aske
                 "seed": "3",
                 "takes": 1,
             }
+            nowhere = await session.call_tool("sketch", said | {"prompt": "http://127.0.0.1:9/row.wav"})
             misspelt = await session.call_tool("sketch", said | {"artist": "the tester"})
             unknown = await session.call_tool("sketch", said | {"artist": "Zzyzx Qwq"})
-            return early, misspelt, unknown, await session.call_tool("sketch", said)
+            return early, nowhere, misspelt, unknown, await session.call_tool("sketch", said)
 
     with studio_at(folder, repository, mcp=True) as url:
-        early, misspelt, unknown, sketched = asyncio.run(ask(url))
+        early, nowhere, misspelt, unknown, sketched = asyncio.run(ask(url))
     assert early.content[0].text == "take 1 is not in this project, which has none yet; sketch some first"
+    assert nowhere.content[0].text.startswith("prompt='http://127.0.0.1:9/row.wav' cannot be fetched (")
+    assert nowhere.content[0].text.endswith(
+        "; give the address of a recording that anybody may fetch, or send the file"
+    )
     assert "did you mean 'the testers'" in misspelt.content[0].text
     assert misspelt.content[0].text.endswith("; correct it or write 'unknown'")
     assert not unknown.isError

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from jukebox_hf.app.output import USER_ERRORS
+from jukebox_hf.app.output import USER_ERRORS, clean, sentence_of
 from jukebox_hf.app.studio import views
 from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
 from jukebox_hf.app.studio.job import PageJob, StoppedError
@@ -119,6 +119,7 @@ class _Page:
             self.words["prompt"] = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="prompt"
             )
+            _name_what_is_not_fetched(self.words["prompt"])
             gr.Markdown("The song goes on from its end; *Seconds* counts it in.")
         self.sketch = gr.Button("Sketch takes", variant="primary", elem_id="sketch")
 
@@ -351,6 +352,21 @@ def _found(studio: Studio, kind: str, text: str) -> list[str]:
         return list(dict.fromkeys([*(studio.names(kind, text) if text.strip() else ()), *first]))[: len(first)]
     except USER_ERRORS:
         return []
+
+
+def _name_what_is_not_fetched(box: gr.Audio) -> None:
+    """Say in a sentence what gradio cannot, or will not, fetch of a recording that programs give by its address."""
+    fetch = box.async_move_resource_to_block_cache
+
+    async def fetched(address: Any) -> str | None:
+        try:
+            return await fetch(address)
+        except Exception as error:
+            reason = clean(f"prompt={str(address)[:200]!r} cannot be fetched ({sentence_of(error)})")
+            cure = "give the address of a recording that anybody may fetch, or send the file"
+            raise gr.Error(f"{reason}; {cure}", print_exception=False) from None
+
+    box.async_move_resource_to_block_cache = fetched
 
 
 def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
