@@ -12,7 +12,7 @@ STUDIO_FLAGS = (  # of `jukebox-hf studio`
     *("model", "revision", "dtype", "device", "backend", "batch-size", "port", "share", "mcp-server"),
     *("max-seconds", "max-takes", "max-waiting", "max-megabytes"),
 )
-_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
+_ANY_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 _COMMAND = re.compile(r"\bjukebox-hf (?!studio\b)[a-z]")
 _ASIDE = re.compile(r" \([^()]*\bjukebox-hf [^()]*\)")
 _BETWEEN_CURES = re.compile(r",? or ")
@@ -27,13 +27,13 @@ def in_words_of_studio(sentence: str) -> str:
     """A sentence of the command line without what only a command line can do; its options elsewhere are plain words."""
     wrong, *cures = _ASIDE.sub("", sentence).split("; ")
     kept = [wrong, *(own for cure in cures if (own := _possible(cure)))]
-    return _FLAG.sub(_in_plain_words, "; ".join(kept))
+    return _ANY_FLAG.sub(_in_plain_words, "; ".join(kept))
 
 
 def _possible(cure: str) -> str:
     """The alternatives of a cure that can be followed here."""
     ways = _BETWEEN_CURES.split(cure)
-    own = [way for way in ways if not _COMMAND.search(way) and set(_FLAG.findall(way)) <= {*STUDIO_FLAGS}]
+    own = [way for way in ways if not _COMMAND.search(way) and set(_ANY_FLAG.findall(way)) <= {*STUDIO_FLAGS}]
     return cure if own == ways else " or ".join(own)
 
 
