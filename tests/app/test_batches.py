@@ -92,7 +92,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(make, start, repository, batc
         time.sleep(0.002)
     child.send(signal.SIGTERM)
     assert child.wait() == 143
-    assert "same command with --resume" in child.said
+    assert "go on with the same command and --resume" in child.said
     assert make("--resume", "--seed", 3, "--batch-size", 2).code == 0
     assert _names(out) == NAMES
     assert list(out.glob("*.partial")) == []

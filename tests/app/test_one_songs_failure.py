@@ -1,6 +1,7 @@
 """What fails of one song of a batch is no other's loss: the others are finished, it is named, and all can go on."""
 
 import json
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -208,3 +209,17 @@ def test_a_preview_that_can_not_be_written_costs_nothing(generate, tmp_path, mon
     done = generate(tmp_path / "a.wav", "--seed", 1, "--levels", 2)
     assert done.code == 0
     assert "no preview of level 2 of a (no room)" in done.err
+
+
+def test_a_command_without_resume_names_the_one_that_goes_on(batch, songs, run_cli, tmp_path):
+    assert batch("--batch-size", 3).code == 0
+    out = tmp_path / "longer songs"
+    more = ("continue", songs.folder / "a.codes.safetensors", "--count", 2, "--levels", 2, "--seconds", 0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(song_making, "draw_song", lambda *_, **__: 1 / 0)
+        done = run_cli(*more, "--out", f"{out}/")
+    assert done.code == 2
+    line = f"go on with jukebox-hf generate --resume --out '{out}/'"
+    assert done.err.splitlines()[-1].endswith(f"; {line}")
+    assert run_cli(*shlex.split(line)[4:]).code == 0
+    assert len(list(out.glob("*.wav"))) == 2

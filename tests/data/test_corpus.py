@@ -148,8 +148,15 @@ def test_songs_that_are_no_longer_whole_are_made_again(tmp_path, format):
 def test_an_unfinished_corpus_of_other_settings_is_refused(tmp_path):
     write_corpus(tmp_path, SMALL)
     (tmp_path / "metadata.csv").unlink()
-    with pytest.raises(ValueError, match="an unfinished corpus of other settings"):
+    begun = r"an unfinished corpus of other settings, begun with "
+    with pytest.raises(ValueError, match=begun + rf"seed={SMALL.seed} \(now 5\); pass"):
         write_corpus(tmp_path, CorpusSettings(**{**vars(SMALL), "seed": 5}))
+    other = {"slot": 0.2, "lyrics": "la"}
+    with pytest.raises(
+        ValueError,
+        match=begun + rf"--seconds-per-character {SMALL.slot} \(now 0.2\) and lyrics=None \(now 'la'\); pass",
+    ):
+        write_corpus(tmp_path, CorpusSettings(**{**vars(SMALL), **other}))
 
 
 def test_two_processes_make_what_one_makes(tmp_path):

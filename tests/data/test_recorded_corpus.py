@@ -159,7 +159,7 @@ class TestSinging:
         (tmp_path / "out/metadata.csv").unlink()
         other = tmp_path / "other.zip"
         other.write_bytes(bank_bytes(stand_in_bank(["row", "boat", "gently"])))
-        with pytest.raises(ValueError, match="an unfinished corpus of other settings or recordings"):
+        with pytest.raises(ValueError, match="other settings or recordings, begun with another voice bank; pass"):
             write_corpus(tmp_path / "out", SMALL, voice_bank=other)
         assert write_corpus(tmp_path / "out", SMALL, voice_bank=other, force=True) == 6
         assert (tmp_path / "out/voice-bank.zip").read_bytes() == other.read_bytes()

@@ -41,6 +41,15 @@ def song(model, words):
     return model.generate(words, max_new_tokens=32, return_codes=True)
 
 
+def test_finer_codes_that_are_given_stay_where_a_coarser_level_alone_is_written(model, words):
+    short = model.generate(words, seconds=0.05, return_codes=True).codes
+    longer = model.generate(words, codes=list(short), seconds=0.1, levels=[2], return_codes=True).codes
+    assert longer[2].shape[1] > short[2].shape[1]
+    for level, codes in enumerate(short):
+        assert torch.equal(longer[level][:, : codes.shape[1]], codes)
+    assert [longer[level].shape for level in (0, 1)] == [short[level].shape for level in (0, 1)]
+
+
 def test_the_length_is_what_was_asked(model, words):
     output = model.generate(words, seconds=0.05, levels=[2], return_codes=True)
     assert output.audio.shape == (1, 2205 // HOP * HOP)
@@ -417,9 +426,11 @@ def test_the_song_is_by_default_the_shortest_the_prior_knows(model, processor):
         ({}, {"max_new_tokens": 0}, "max_new_tokens=0 must be a positive integer"),
         ({"song_seconds": 0.5, "offset": 1}, {}, "after the song's end"),
         ({"song_seconds": 2.9, "offset": 2.8}, {"seconds": 0.2}, "after the song's end"),
+        ({"song_seconds": 0.05}, {"seconds": 0.1}, "song_seconds=0.05 is less than the 0.0"),
         ({"lyrics_from": 0.5}, {}, "lyrics_from=0.5 leaves no time for lyrics: the audio ends after"),
         ({"lyrics_from": 0.1}, {"seconds": 1}, "lyrics_from=0.1 says where lyrics begin, but there are none"),
         ({}, {"levels": [2, 0]}, "neighbouring levels"),
+        ({}, {"levels": [2, 2]}, r"levels=\[2, 2\] must be one or more neighbouring levels, each once"),
         ({}, {"levels": [3]}, "levels=3 is not a level of this model"),
         ({}, {"levels": 2}, "levels=2 must be a list"),
         ({}, {"levels": [1]}, "less than one code"),

@@ -5,6 +5,7 @@ import json
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,6 +160,35 @@ def test_decoding_returns_the_cleaned_lyrics(tokenizer):
     batch = tokenizer([text, "x"], padding=True).input_ids
     assert tokenizer.batch_decode(batch) == ["  Hello ,  unk world\n it's  me\t!", "x"]
     assert tokenizer.decode(batch[1], skip_special_tokens=True) == tokenizer.decode_lyrics(batch[1]) == "x"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1.7],
+        [1.0],
+        [True],
+        [float("nan")],
+        [None],
+        ["1"],
+        "12",
+        5,
+        [[1, 2]],
+        np.ones(2),
+        np.ones(2, bool),
+        np.ones((1, 2), int),
+    ],
+)
+def test_ids_that_are_no_integers_are_refused_in_a_sentence(tokenizer, ids):
+    with pytest.raises(ValueError, match=r"^ids(=.* must be a list of integers, | holds .*, which is no integer; )"):
+        tokenizer.decode_lyrics(ids)
+
+
+def test_ids_are_integers_of_any_kind(tokenizer):
+    for ids in ([27, 0, 28], np.array([27, 0, 28]), torch.tensor([27, 0, 28]), [np.int64(27), torch.tensor(28)]):
+        assert tokenizer.decode_lyrics(ids) == tokenizer.decode(ids, skip_special_tokens=True) == "ab"
+    with pytest.raises(ValueError, match=r"ids holds 1\.7, which is no integer"):
+        tokenizer.decode([1.7])
 
 
 def test_lyrics_are_encoded_for_a_level_of_choice(tokenizer):

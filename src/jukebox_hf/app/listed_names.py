@@ -45,7 +45,8 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
     is_one = len(meant) == 1
     raise ValueError(
         f"{', '.join(told)}{more} {'is' if is_one else 'are'} not listed in this model; correct "
-        f"{'it' if is_one else 'them'}, or pass --no-strict to let the model hear 'unknown'"
+        f"{'it' if is_one else 'them'} or write 'unknown'; --no-strict lets the model hear 'unknown' in place of "
+        f"such names"
     )
 
 

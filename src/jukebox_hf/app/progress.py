@@ -47,12 +47,16 @@ class Progress:
         with tqdm.external_write_mode(file=sys.stderr):
             say_line(line, err=True)
 
+    def warn(self, line: str) -> None:
+        """One line on what becomes other than was asked for, such as an artist whom the model does not know."""
+        self.say(line)
+
     @contextlib.contextmanager
     def warnings_as_lines(self) -> Iterator[None]:
         """Inside, a warning is at once one line of ours, without the file and the code it comes from."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: self.say(_as_line(message))
+            warnings.showwarning = lambda message, *_, **__: self.warn(_as_line(message))
             yield
 
     def begin_level(self, level: int, total: int, done: int) -> None:

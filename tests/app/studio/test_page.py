@@ -170,6 +170,7 @@ def test_what_is_refused_is_said_on_the_page_and_stays(browser, folder, reposito
         click(browser, "#sketch")
         said = browser.wait_for("document.querySelector('#status [role=alert]')?.textContent")
         assert "did you mean" in said
+        assert "--" not in said  # options of a command line, which a page has not
         assert browser.evaluate("document.querySelector('#artist input').value") == "the tester"
         assert browser.complaints() == []
     assert read_tree(folder).nodes == ()
@@ -226,10 +227,12 @@ def test_agents_see_the_endpoints_as_tools_with_the_words_of_the_options(folder,
     assert upsample["inputSchema"]["properties"]["take"]["description"] == "Number of a take in the tree."
     sketch = next(tool for name, tool in tools.items() if name.endswith("sketch"))["inputSchema"]
     assert "required" not in sketch  # least of all a recording
+    assert "as `names` writes it" in sketch["properties"]["artist"]["description"]  # not a command, which no agent has
+    assert "jukebox-hf" not in json.dumps(tools)
     assert "enum" not in sketch["properties"]["artist"]  # of which a mix, or a name beyond the first, is none
 
 
-def test_an_agent_sketches_from_words_alone_with_a_mix_of_artists(folder, repository):
+def test_an_agent_sketches_from_words_alone_and_is_told_what_is_not_sung_as_asked(folder, repository):
     streams = pytest.importorskip("mcp.client.streamable_http", reason="the MCP server needs mcp")
     import asyncio
 
@@ -249,13 +252,26 @@ def test_an_agent_sketches_from_words_alone_with_a_mix_of_artists(folder, reposi
                 "seed": "3",
                 "takes": 1,
             }
-            return early, await session.call_tool("sketch", said)
+            nowhere = await session.call_tool("sketch", said | {"prompt": "http://127.0.0.1:9/row.wav"})
+            misspelt = await session.call_tool("sketch", said | {"artist": "the tester"})
+            unknown = await session.call_tool("sketch", said | {"artist": "Zzyzx Qwq"})
+            return early, nowhere, misspelt, unknown, await session.call_tool("sketch", said)
 
     with studio_at(folder, repository, mcp=True) as url:
-        early, sketched = asyncio.run(ask(url))
+        early, nowhere, misspelt, unknown, sketched = asyncio.run(ask(url))
     assert early.content[0].text == "take 1 is not in this project, which has none yet; sketch some first"
+    assert nowhere.content[0].text.startswith("prompt='http://127.0.0.1:9/row.wav' cannot be fetched (")
+    assert nowhere.content[0].text.endswith(
+        "; give the address of a recording that anybody may fetch, or send the file"
+    )
+    assert "did you mean 'the testers'" in misspelt.content[0].text
+    assert misspelt.content[0].text.endswith("; correct it or write 'unknown'")
+    assert not unknown.isError
+    assert "artist='Zzyzx Qwq' is not listed" in unknown.content[0].text
+    assert "take 'unknown' instead" in unknown.content[0].text
     assert not sketched.isError, sketched.content
-    (take,) = read_tree(folder).nodes
+    assert "'warnings': []" in sketched.content[0].text
+    _, take = read_tree(folder).nodes
     assert (take.state, take.request["artist"], take.request["seed"]) == ("done", "the testers:0.6,quiet ones:0.4", 3)
 
 

@@ -29,6 +29,17 @@ def test_takes_are_the_songs_that_the_command_line_makes(studio, words, generate
     assert [studio.project.tree.node(one).request["seed"] for one in (1, 2)] == [7, 8]
 
 
+def test_a_name_that_the_model_does_not_know_is_told_to_whoever_asked(studio, words):
+    job = studio.sketch(words | {"artist": "Zzyzx Qwq"}, takes=2)
+    assert job.result() == [1, 2]
+    (said,) = job.progress.warnings
+    assert said.startswith("artist='Zzyzx Qwq' is not listed")
+    assert said.endswith("take 'unknown' instead")
+    job = studio.continue_take(1, {"artist": words["artist"]}, 0.1)
+    job.result()
+    assert job.progress.warnings == []
+
+
 def test_a_song_grows_by_branches_cuts_repaints_and_is_refined(studio, words, codes_of):
     studio.sketch(words).result()
     studio.continue_take(1, {"lyrics": "else"}, 0.1, takes=2).result()

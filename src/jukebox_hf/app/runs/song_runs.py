@@ -11,7 +11,7 @@ from typing import Any
 from jukebox_hf.app.accuracy import int8_accuracy
 from jukebox_hf.app.interruption import exits_at_once
 from jukebox_hf.app.listed_names import check_listed
-from jukebox_hf.app.output import sentence_of
+from jukebox_hf.app.output import sentence_of, shell_word
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.closed_model import ClosedModel
@@ -68,7 +68,7 @@ def run_songs(
     options.check()
     check_backend(options.backend)
     progress, is_begun = progress or Progress(), []
-    with exits_at_once(lambda: _farewell(options, len(given), bool(is_begun))):
+    with exits_at_once(lambda: _farewell(options, given, bool(is_begun))):
         return _SongRun(given, options, progress, is_begun).results()
 
 
@@ -143,7 +143,7 @@ class _SongRun:
             model.check_priors([level])
             new = self._worded(new, model, processor)
         asked = [request for _, request in new]
-        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.say, **how)
+        all_planned = take(asked, ClosedModel(config, own), processor, say=self.progress.warn, **how)
         model = model or adapters.put_on(self._open(requests, choice))
         model.check_priors(choice.levels)
         all_planned = with_sound(all_planned, asked, model, processor, **how)
@@ -230,7 +230,7 @@ class _SongRun:
                     names=self._called([name for name, _ in songs]),
                     begun=begun,
                     **self._computing,
-                    say=self.progress.say,
+                    say=self.progress.warn,
                 )
                 group = targets[0].name if all_planned[0].taking else None
                 all_planned = [replace(planned, group=group) for planned in all_planned]
@@ -288,8 +288,8 @@ class _SongRun:
         reasons = [f"{name} ({_reason(error)})" for name, error in self.failures.items()]
         some = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
         raise SongsFailedError(
-            f"{len(reasons)} of {len(self.songs)} songs are not finished: {some}; what else was to be made is; go on "
-            f"with the same command and --resume",
+            f"{len(reasons)} of {len(self.songs)} songs are not finished: {some}; what else was to be made is; "
+            f"{_how_to_go_on(self.options, self.songs[0].given)}",
             results,
         )
 
@@ -478,10 +478,17 @@ def _reason(error: Exception) -> str:
     return told if isinstance(error, (ValueError, OSError, FloatingPointError)) else f"{type(error).__name__}: {told}"
 
 
-def _farewell(options: RunOptions, num_songs: int, is_begun: bool) -> str:
+def _how_to_go_on(options: RunOptions, song: Mapping[str, Any]) -> str:
+    """The command that goes on with several songs, since --resume is an option of one."""
+    if song.get("kind") == "generate":
+        return "go on with the same command and --resume"
+    return f"{SONG_GOES_ON} --out {shell_word(str(options.out))}"
+
+
+def _farewell(options: RunOptions, given: Sequence[Mapping[str, Any]], is_begun: bool) -> str:
     if not is_begun and not options.resume:
         return "jukebox-hf: interrupted; nothing was written"
-    if num_songs > 1:
-        return "jukebox-hf: interrupted; finished windows are saved: give the same command with --resume to go on"
-    line = f"python -m jukebox_hf generate --resume --out {options.out}"
+    if len(given) > 1:
+        return f"jukebox-hf: interrupted; finished windows are saved: {_how_to_go_on(options, given[0])}"
+    line = f"python -m jukebox_hf generate --resume --out {shell_word(str(options.out))}"
     return f"jukebox-hf: interrupted; finished windows are saved, go on with: {line}"

@@ -14,6 +14,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jukebox_hf.app.interruption import exits_at_once
@@ -72,8 +73,19 @@ class _Server(uvicorn.Server):
 class _Connection(H11Protocol):
     """Closes a connection on which no request comes: some hundred of these, without a key, would shut everybody out.
 
-    What is no request of HTTP is refused as all else is.
+    What is no request of HTTP, or one too many, is refused as all else is.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._most, self.limit_concurrency = self.limit_concurrency, None  # uvicorn's own refusal is plain text
+        self._served = self.app
+
+    def handle_events(self) -> None:
+        """Answer what came; refuse it where too many connections, or requests, are open."""
+        is_over = max(len(self.connections), len(self.tasks)) >= self._most
+        self.app = _refuse_one_too_many if is_over else self._served
+        super().handle_events()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -101,6 +113,12 @@ class _Connection(H11Protocol):
         else:
             now = self.cycle if is_waiting else _NO_REQUEST
             self._next_look = self.loop.call_later(_SECONDS_FOR_A_HEAD, self._look, now)
+
+
+async def _refuse_one_too_many(scope: Any, receive: Any, send: Any) -> None:
+    refusal = ApiError(503, "too many connections are open; try again in a moment", "too_many_connections")
+    headers = {"connection": "close", "retry-after": "1"}
+    await JSONResponse(refusal.to_dict(), refusal.status, headers)(scope, receive, send)
 
 
 def _config(app: Any, serve: ServeOptions) -> uvicorn.Config:

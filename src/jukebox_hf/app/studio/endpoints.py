@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from jukebox_hf.app.output import USER_ERRORS, sentence_of
+from jukebox_hf.app.output import USER_ERRORS
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS
 from jukebox_hf.app.studio.job import PageJob
+from jukebox_hf.app.studio.page_words import said_here
 from jukebox_hf.app.studio.studio import Studio
 from jukebox_hf.model.checks.validation import is_number
 
@@ -37,7 +38,8 @@ def add_endpoints(studio: Studio, words: Mapping[str, gr.components.Component], 
     """
 
     def told(job: PageJob) -> list[dict[str, Any]]:
-        return [asdict(studio.project.tree.node(number)) for number in job.result()]
+        made = [studio.project.tree.node(number) for number in job.result()]
+        return [asdict(node) | {"warnings": list(job.progress.warnings)} for node in made]
 
     def sketch(
         lyrics: str | None = None,
@@ -129,13 +131,14 @@ def whole(number: Any) -> Any:
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its parameters explained, and with refusals that a caller sees."""
     names = [name for name in function.__annotations__ if name != "return"]
-    help_of = {name: _OWN_WORDS.get(name) or SONG_OPTIONS[name].help for name in names}
+    said = {name: _OWN_WORDS.get(name) or SONG_OPTIONS[name].help for name in names}
+    help_of = {name: text.replace("`jukebox-hf labels list`", "`names`") for name, text in said.items()}
 
     def endpoint(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except USER_ERRORS as error:
-            raise gr.Error(sentence_of(error), print_exception=False) from None
+            raise gr.Error(said_here(error), print_exception=False) from None
 
     endpoint.__name__, endpoint.__annotations__ = function.__name__, function.__annotations__
     endpoint.__signature__ = inspect.signature(function)

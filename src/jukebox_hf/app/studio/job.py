@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jukebox_hf.app.progress import Progress
+from jukebox_hf.app.studio.page_words import in_words_of_studio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.convolution import level_reach
 from jukebox_hf.model.songs.song_state import SongState
@@ -51,6 +52,7 @@ class JobProgress(Progress):
     def __init__(self, spans: Mapping[int, tuple[int, int]], is_heard: bool = False) -> None:
         super().__init__()
         self.pieces: queue.SimpleQueue[HeardPiece] = queue.SimpleQueue()
+        self.warnings: list[str] = []  # what becomes other than was asked for, each line once
         self._spans, self._is_heard = dict(spans), is_heard
         self._stop = threading.Event()
         self._level: int | None = None
@@ -61,6 +63,13 @@ class JobProgress(Progress):
     def stop(self) -> None:
         """The next code is not written any more."""
         self._stop.set()
+
+    def warn(self, line: str) -> None:
+        """Kept for whoever asked, beside the log."""
+        super().warn(line)
+        said = in_words_of_studio(line.removeprefix("jukebox-hf: "))
+        if said not in self.warnings:
+            self.warnings.append(said)
 
     @property
     def is_stopped(self) -> bool:

@@ -12,11 +12,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from jukebox_hf.app.output import USER_ERRORS, sentence_of
+from jukebox_hf.app.output import USER_ERRORS, clean, sentence_of
 from jukebox_hf.app.studio import views
 from jukebox_hf.app.studio.endpoints import add_endpoints, as_said
 from jukebox_hf.app.studio.job import PageJob, StoppedError
 from jukebox_hf.app.studio.page_script import CHOOSING, DESK, DRAW_STRETCH, SHOWING
+from jukebox_hf.app.studio.page_words import said_here
 from jukebox_hf.app.studio.project import Node
 from jukebox_hf.app.studio.studio import Studio
 
@@ -118,6 +119,7 @@ class _Page:
             self.words["prompt"] = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="prompt"
             )
+            _name_what_is_not_fetched(self.words["prompt"])
             gr.Markdown("The song goes on from its end; *Seconds* counts it in.")
         self.sketch = gr.Button("Sketch takes", variant="primary", elem_id="sketch")
 
@@ -230,7 +232,7 @@ class _Page:
             node = self.studio.project.tree.node(event.take)
             self.studio.project.choose(node.id)
         except USER_ERRORS as error:
-            return [views.status_html(sentence_of(error), is_error=True), *[gr.skip()] * 13]
+            return [views.status_html(said_here(error), is_error=True), *[gr.skip()] * 13]
         return [*self._seen("", list(node.together)), *self._refilled(node)]
 
     def _mark(self, event: gr.EventData) -> tuple[float, float]:
@@ -296,13 +298,12 @@ class _Page:
             made = job.result()
             if len(made) == 1 and is_begun_here:
                 self.studio.project.choose(made[0])
-            yield self._seen(_done_in_words(made), shown), job
+            yield self._seen(" ".join([_done_in_words(made), *map(_as_sentence, job.progress.warnings)]), shown), job
         except StoppedError as error:
             self._choose_first(shown)  # also on a page that only looked on: it may be the one that stopped it
-            said = sentence_of(error)
-            yield self._seen(f"{said[0].upper()}{said[1:]}.", shown), None
+            yield self._seen(_as_sentence(said_here(error)), shown), None
         except USER_ERRORS as error:
-            yield self._seen(sentence_of(error), self._still_there(shown), is_error=True), None
+            yield self._seen(said_here(error), self._still_there(shown), is_error=True), None
 
     def _stop(self) -> None:
         self.studio.stop()
@@ -337,7 +338,7 @@ class _Page:
         try:
             paths = self.studio.time_words(self.studio.project.tree.chosen or 0)
         except USER_ERRORS as error:
-            return views.status_html(sentence_of(error), is_error=True), ""
+            return views.status_html(said_here(error), is_error=True), ""
         return "", views.links_html(paths)
 
 
@@ -353,6 +354,21 @@ def _found(studio: Studio, kind: str, text: str) -> list[str]:
         return []
 
 
+def _name_what_is_not_fetched(box: gr.Audio) -> None:
+    """Say in a sentence what gradio cannot, or will not, fetch of a recording that programs give by its address."""
+    fetch = box.async_move_resource_to_block_cache
+
+    async def fetched(address: Any) -> str | None:
+        try:
+            return await fetch(address)
+        except Exception as error:
+            reason = clean(f"prompt={str(address)[:200]!r} cannot be fetched ({sentence_of(error)})")
+            cure = "give the address of a recording that anybody may fetch, or send the file"
+            raise gr.Error(f"{reason}; {cure}", print_exception=False) from None
+
+    box.async_move_resource_to_block_cache = fetched
+
+
 def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
     """All that can be heard since the last look."""
     pieces = []
@@ -365,6 +381,10 @@ def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
         return None
     samples = np.concatenate([piece.samples for piece in pieces])
     return pieces[0].sampling_rate, (samples.clip(-1, 1) * 32767).astype(np.int16)
+
+
+def _as_sentence(said: str) -> str:
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def _done_in_words(made: list[int]) -> str:

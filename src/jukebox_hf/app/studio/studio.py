@@ -17,7 +17,6 @@ from jukebox_hf.app.alignment_files import align_files, know_song
 from jukebox_hf.app.alignment_formats import plan_files
 from jukebox_hf.app.label_names import LABEL_KINDS, close_labels, listed_labels
 from jukebox_hf.app.older_songs import inherited
-from jukebox_hf.app.output import sentence_of
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import default_seconds, open_model, open_processor
@@ -27,6 +26,7 @@ from jukebox_hf.app.runs.song_folder import SongTarget
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.runs.song_runs import SongsFailedError, run_songs
 from jukebox_hf.app.studio.job import JobProgress, PageJob, StoppedError
+from jukebox_hf.app.studio.page_words import said_here
 from jukebox_hf.app.studio.project import RECORDINGS_FOLDER, SONGS_FOLDER, TIMED_FOLDER, Node, Project
 from jukebox_hf.data.recordings import read_header
 from jukebox_hf.model.alignment.alignment import choose_head
@@ -373,4 +373,4 @@ def _said(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception | None) -> str:
-    return "it did not end" if error is None else sentence_of(error)[:1000]
+    return "it did not end" if error is None else said_here(error)[:1000]

@@ -10,7 +10,7 @@ import io
 import json
 import math
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -279,10 +279,11 @@ def _claim(out: Path, settings: CorpusSettings, force: bool, bank: VoiceBank | N
     """Make the folder ours: new, unfinished by the same settings and recordings, or given up by `force`."""
     older = _check_place(out, force)
     if older is not None and not force:
+        asked = _facts(settings, bank)
         require(
-            older == _facts(settings, bank),
-            f"{out} holds an unfinished corpus of other settings{' or recordings' if bank else ''}; pass those again "
-            f"to finish it, or --force to replace it",
+            older == asked,
+            f"{out} holds an unfinished corpus of other settings{' or recordings' if bank else ''}, begun with "
+            f"{_differences(older, asked)}; pass those again to finish it, or --force to replace it",
         )
     else:
         if older is not None:
@@ -291,6 +292,20 @@ def _claim(out: Path, settings: CorpusSettings, force: bool, bank: VoiceBank | N
         write_bytes(out / _SETTINGS, json.dumps(_facts(settings, bank), indent=1).encode())
     is_ours = force and older is not None and _settings_in(older).is_recorded
     _keep_bank(out, bank, is_replaced=is_ours)
+
+
+def _differences(older: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What a corpus was begun with, where something else is asked for: seed=3 (now 5), and so on."""
+    begun, now = (asdict(_settings_in(facts)) for facts in (older, asked))
+    told = [
+        f"{'--seconds-per-character ' if name == 'slot' else f'{name}='}{begun[name]!r:.60} (now {now[name]!r:.60})"
+        for name in begun
+        if begun[name] != now[name]
+    ]
+    told += ["an older version of this command"] * (older["version"] != asked["version"] and not told)
+    if begun["voices"] == now["voices"] and older.get(_RECORDINGS) != asked.get(_RECORDINGS):
+        told.append("another voice bank")
+    return " and ".join(told)
 
 
 def _keep_bank(out: Path, bank: VoiceBank | None, is_replaced: bool) -> None:

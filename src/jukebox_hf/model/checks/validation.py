@@ -4,6 +4,7 @@ Flows in: what a user gave. Out: nothing, or a ValueError. Inside the door nobod
 """
 
 import numbers
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up needs none
@@ -46,6 +47,22 @@ def is_number(value: object) -> bool:
 def is_integer(value: object) -> bool:
     """Whether this is an integer, no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def read_ids(name: str, values: Any) -> list[int]:
+    """The integers of a list, or of an array or tensor (N,); no truth values, and no floats, not even whole ones.
+
+    Raises:
+        ValueError: anything else.
+    """
+    is_row = isinstance(values, Iterable) and not isinstance(values, (str, bytes)) and getattr(values, "ndim", 1) == 1
+    require(is_row, f"{name}={values!r:.80} must be a list of integers, or an array or tensor (N,) of them")
+    found = [plain(value) for value in (values.tolist() if hasattr(values, "tolist") else values)]
+    wrong = next((value for value in found if not is_integer(value)), 0)
+    require(
+        is_integer(wrong), f"{name} holds {wrong!r:.80}, which is no integer; give whole numbers, as encoding gave them"
+    )
+    return found
 
 
 def read_flag(name: str, value: object) -> bool | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from string import ascii_lowercase, ascii_uppercase, digits
 
-from ..checks.validation import require
+from ..checks.validation import read_ids, require
 from .romanization import romanize
 
 UNKNOWN_CHARACTER = "<unk>"  # id 0: padding in front of short lyrics; text never becomes it
@@ -85,9 +85,9 @@ class LyricVocabulary:
         """Turn ids back into characters; 0 leaves nothing.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: what is no list of integers, or an id outside the vocabulary.
         """
-        ids = [int(index) for index in ids]
+        ids = read_ids("ids", ids)
         size = len(self.characters)
         wrong = next((index for index in ids if not 0 <= index < size), None)
         require(

@@ -13,7 +13,7 @@ from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
 
 from ..checks.foreign_arguments import PREPARE, check_foreign
 from ..checks.text_input import shown
-from ..checks.validation import check_level, is_integer, require
+from ..checks.validation import check_level, is_integer, plain, read_ids, require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig
 from .label_files import (
     LabelTable,
@@ -303,7 +303,11 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
         return len(self._characters(level).characters)
 
     def decode_lyrics(self, ids: Iterable[int], level: int | None = None) -> str:
-        """Turn lyric ids back into text; padding leaves nothing."""
+        """Turn lyric ids back into text; padding leaves nothing.
+
+        Raises:
+            ValueError: what is no list of integers, or an id outside the vocabulary.
+        """
         return self._characters(level).decode(ids)
 
     # --- what other tokenizers can and this one cannot ---
@@ -360,6 +364,11 @@ class JukeboxTokenizer(OwnFiles, PreTrainedTokenizer):
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:
         """Clean lyrics into characters; no special tokens are looked for, "<unk>" in lyrics is five characters."""
         return list(self.encode_lyrics(text).cleaned)
+
+    def convert_ids_to_tokens(self, ids: Any, *args: Any, **kwargs: Any) -> Any:
+        """The character of an id, or those of several; floats, which transformers would round, are refused."""
+        ids = plain(ids)
+        return super().convert_ids_to_tokens(ids if is_integer(ids) else read_ids("ids", ids), *args, **kwargs)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return "".join(token for token in tokens if token != UNKNOWN_CHARACTER)

@@ -240,10 +240,10 @@ def _wanted_levels(levels: Sequence[int] | None, num_levels: int) -> list[int]:
         return list(reversed(range(num_levels)))
     for level in levels:
         check_level("levels", level, num_levels)
-    wanted = sorted(set(levels), reverse=True)
+    wanted = sorted(levels, reverse=True)
     require(
         len(wanted) > 0 and wanted == list(range(wanted[0], wanted[-1] - 1, -1)),
-        f"levels={list(levels)!r} must be one or more neighbouring levels, such as [1, 0]",
+        f"levels={list(levels)!r} must be one or more neighbouring levels, each once, such as [1, 0]",
     )
     return wanted
 
