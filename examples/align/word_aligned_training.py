@@ -6,8 +6,8 @@ Makes a corpus of uneven pacing, encodes it by the tiny model's VQ-VAE, and trai
 twice for as long: once choosing a window's lyrics by their times (`--timed_lyrics true`), once by the linear heuristic.
 Prints for both, and for the prior as it was: bits per code of songs not heard before, what wrong words cost (other
 letters in the same shape of words), in how many windows they cost anything, and with --ctc the character error rate of
-what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints. Other options
-are those of `train-prior`, such as `--bf16 true --torch_compile true` where the processor multiplies bfloat16.
+what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints. Other
+options are those of `train-prior`, such as `--bf16 true --torch_compile true` where the processor multiplies bfloat16.
 """
 
 import argparse
