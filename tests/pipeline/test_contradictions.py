@@ -48,6 +48,21 @@ def test_a_quantization_that_names_no_method_is_refused_at_the_door(repository, 
         opened.from_pretrained(repository, quantization_config=quantization, **part)
 
 
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        ({"quant_method": "blub"}, "of blub cannot be used here .*Unknown quantization type.*; correct that, or"),
+        ({"quant_method": "torchao"}, "of torchao cannot be used here .it lacks 'quant_type'.; correct that, or"),
+    ],
+)
+@pytest.mark.parametrize("opened", [JukeboxModel, JukeboxPrior])
+def test_a_quantization_that_cannot_be_made_is_refused_at_the_door(repository, opened, quantization, message):
+    part = {"subfolder": "prior_2"} if opened is JukeboxPrior else {}
+    with pytest.raises(ValueError, match=message) as caught:
+        opened.from_pretrained(repository, quantization_config=quantization, **part)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_whole_model_has_no_vocabulary_to_resize(model):
     with pytest.raises(ValueError, match="has a vocabulary for each prior; for more lyric characters use"):
         model.resize_token_embeddings(10)
