@@ -155,7 +155,7 @@ def test_songs_to_sing_are_new_verses_by_every_singer_in_known_and_unseen_words(
             "--settings top=0.9 must be NAME=VALUE, NAME",
         ),
         (["--model", "src/jukebox_hf/tiny", "--settings", "top_p"], "--settings top_p must be NAME=VALUE"),
-        (["--model", "src/jukebox_hf/tiny", "--songs", "1", "--settings", "top_p=2"], "top_p=2 must be"),
+        (["--model", "src/jukebox_hf/tiny", "--songs", "1", "--settings", "top_p=2"], "top_p=2 must lie"),
     ],
 )
 def test_songs_that_can_not_be_written_are_refused_in_a_sentence(words, sentence, tmp_path, capsys, monkeypatch):

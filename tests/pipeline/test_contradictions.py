@@ -48,6 +48,21 @@ def test_a_quantization_that_names_no_method_is_refused_at_the_door(repository, 
         opened.from_pretrained(repository, quantization_config=quantization, **part)
 
 
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        ({"quant_method": "blub"}, "of blub cannot be used here .*Unknown quantization type.*; correct that, or"),
+        ({"quant_method": "torchao"}, "of torchao cannot be used here .it lacks 'quant_type'.; correct that, or"),
+    ],
+)
+@pytest.mark.parametrize("opened", [JukeboxModel, JukeboxPrior])
+def test_a_quantization_that_cannot_be_made_is_refused_at_the_door(repository, opened, quantization, message):
+    part = {"subfolder": "prior_2"} if opened is JukeboxPrior else {}
+    with pytest.raises(ValueError, match=message) as caught:
+        opened.from_pretrained(repository, quantization_config=quantization, **part)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_whole_model_has_no_vocabulary_to_resize(model):
     with pytest.raises(ValueError, match="has a vocabulary for each prior; for more lyric characters use"):
         model.resize_token_embeddings(10)
@@ -58,6 +73,26 @@ def test_a_model_is_not_saved_over_a_file(model, tmp_path):
     with pytest.raises(ValueError, match="file' is a file; name a folder"):
         model.save_pretrained(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "a file"
+
+
+@pytest.mark.parametrize("nowhere", ["", " ", None, 5, "file/below"])
+@pytest.mark.parametrize("saved", ["model", "part", "pipeline"])
+def test_what_is_saved_nowhere_in_particular_is_not_saved_here(saved, nowhere, model, sing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(ValueError, match=r"save_directory=.*(must be a folder's name|is a file; name a folder)"):
+        {"model": model, "part": model.vqvae, "pipeline": sing}[saved].save_pretrained(nowhere)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_part_is_not_saved_over_the_whole_that_it_is_of(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    prior = JukeboxPrior.from_pretrained(tmp_path, subfolder="prior_0")
+    with pytest.raises(ValueError, match=r"whose config\.json JukeboxPrior would replace; name another folder, or one"):
+        prior.save_pretrained(tmp_path)
+    prior.save_pretrained(tmp_path / "prior_0")
+    model.save_pretrained(tmp_path)
+    assert JukeboxModel.from_pretrained(tmp_path).num_levels == model.num_levels
 
 
 @pytest.mark.parametrize("audio", ["x", 5, [1.0, 2.0], None])

@@ -133,6 +133,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
     ("given", "said"),
     [
         ({"max_steps": 0}, "max_steps=0 trains nothing; give 1 or more"),
+        ({"num_train_epochs": 0}, "num_train_epochs=0 trains on no song; give more than 0"),
         ({"report_to": "nonsense"}, "report_to='nonsense' is none of none, all, "),
         ({"report_to": ["tensorboard", "nonsense"]}, "report_to='nonsense' is none of"),
         ({"torch_compile_mode": "nonsense"}, "torch_compile_mode='nonsense' is none of .*reduce-overhead"),

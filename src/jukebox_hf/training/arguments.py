@@ -100,6 +100,10 @@ class JukeboxTrainingArguments(TrainingArguments):
         for name in _BOUNDS:
             check_number(name, getattr(self, name))
         require(self.max_steps != 0, "max_steps=0 trains nothing; give 1 or more, or -1 to count num_train_epochs")
+        require(
+            self.max_steps > 0 or self.num_train_epochs > 0,
+            f"num_train_epochs={self.num_train_epochs!r} trains on no song; give more than 0, or say max_steps",
+        )
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = False  # all that is measured here, losses and bits, is better where it is smaller
         require(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .json_files import read_json
 from .validation import require
 
 PART_FOLDER = re.compile(r"vqvae|prior_\d+")  # of a repository: one for each part of the model
@@ -38,6 +39,40 @@ def check_name(name_or_path: str) -> None:
         raise FileNotFoundError(
             f"{name_or_path} is no folder here and cannot be a name on the Hub, such as someone/model; check the path"
         ) from None
+
+
+def check_target(save_directory: object, part: str = "") -> Path:
+    """Refuse what nothing can be saved to; an empty name would be the working directory.
+
+    Args:
+        save_directory: as a caller gave it.
+        part: class of the part that is to be saved; "" for a whole model, which may replace another one.
+
+    Raises:
+        ValueError: no folder's name, a file, or for a part the root of a whole model, which would be one no more.
+    """
+    is_name = isinstance(save_directory, str | os.PathLike) and bool(str(save_directory).strip())
+    require(is_name, f"save_directory={save_directory!r:.80} must be a folder's name; for the one you are in say '.'")
+    folder = Path(os.fsdecode(save_directory))
+    for way in (folder, *folder.parents):
+        require(not way.is_file(), f"save_directory={str(folder)!r:.200}: {str(way)!r:.200} is a file; name a folder")
+    if part and is_whole(folder):
+        raise ValueError(
+            f"save_directory={str(folder)!r:.200} holds a whole Jukebox, whose config.json {part} would replace; name "
+            f"another folder, or one of its own such as {str(folder / 'prior_0')!r:.200}"
+        )
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder is the root of a whole Jukebox in our layout: a config.json of one, and folders of parts."""
+    config = folder / "config.json"
+    if not (config.is_file() and (folder / "vqvae").is_dir()):
+        return False
+    try:
+        return read_json(config).get("model_type") == "jukebox"
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

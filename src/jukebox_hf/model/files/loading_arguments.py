@@ -170,6 +170,8 @@ def check_kinds(arguments: Mapping[str, Any]) -> None:
         quantization is None or _says_method(quantization),
         f"quantization_config={quantization!r:.80} must be one of transformers, such as quantization.int8_config()",
     )
+    if quantization is not None:
+        _check_method(quantization, arguments.get("device_map"))
 
 
 def _says_method(quantization: Any) -> bool:
@@ -177,6 +179,28 @@ def _says_method(quantization: Any) -> bool:
     if isinstance(quantization, Mapping):
         return any(quantization.get(name) for name in ("quant_method", "load_in_8bit", "load_in_4bit"))
     return hasattr(quantization, "quant_method")
+
+
+def _check_method(quantization: Any, device_map: Any) -> None:
+    """Ask transformers now what it would ask when the first prior is read, in the middle of a song."""
+    from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig  # looks for libraries, some noisy
+
+    try:
+        if isinstance(quantization, Mapping):
+            quantization = AutoQuantizationConfig.from_dict(dict(quantization))
+        AutoHfQuantizer.from_config(quantization, pre_quantized=False).validate_environment(device_map=device_map)
+    except Exception as error:  # each method and its library raise their own
+        lacks = isinstance(error, KeyError)  # a field, of which transformers says no more than the name
+        reason = " ".join(("it lacks " * lacks + str(error)).split()).rstrip(".")
+        raise ValueError(
+            f"quantization_config of {_method_of(quantization)} cannot be used here ({reason:.200}); correct that, or "
+            f"say quantization.int8_config()"
+        ) from None
+
+
+def _method_of(quantization: Any) -> str:
+    said = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization.quant_method
+    return str(getattr(said, "value", said) or "bitsandbytes")
 
 
 def check_saving(arguments: Mapping[str, Any]) -> None:
