@@ -5,8 +5,10 @@ that is still being trained its newest checkpoint.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,15 +82,26 @@ class Networks:
         """
         if self.top not in self.priors:
             raise ValueError("the prior of the top level is not trained yet, so nothing can be written; train it first")
-        stand_ins = {level: _config_of(level) for level in range(self.top)}
         configs = [
-            self.priors[level].config if level in self.priors else stand_ins[level] for level in range(self.top + 1)
+            self.priors[level].config if level in self.priors else self._stand_in(level)
+            for level in range(self.top + 1)
         ]
         model = JukeboxModel(JukeboxConfig(vqvae_config=self.vqvae.config, prior_configs=configs), with_priors=False)
         model.vqvae = self.vqvae
         for level, prior in self.priors.items():
             setattr(model, f"prior_{level}", prior)
         return model.eval()
+
+    def _stand_in(self, level: int) -> dict[str, Any]:
+        """A configuration of a level below the top one that is not trained yet, as fits the codec."""
+        config = json.loads((Path(__file__).parent / f"prior_{level}.json").read_text(encoding="utf-8"))
+        codec, hops = self.vqvae.config, self.vqvae.config.hop_lengths
+        return config | {
+            "codebook_size": codec.codebook_size,
+            "sampling_rate": codec.sampling_rate,
+            "hop_length": hops[level],
+            "upper_strides": [hops[level + 1] // hops[level]],
+        }
 
 
 def open_recordings(folder: Path, most: int, hop: int = 1) -> Recordings:
@@ -171,9 +184,3 @@ def untrained(networks: Networks, audio: Tensor) -> Networks:
 def _trained(folder: Path) -> Path | None:
     """A finished model, or the newest whole checkpoint of one, or None."""
     return folder if (folder / "model.safetensors").is_file() else newest_checkpoint(folder)
-
-
-def _config_of(level: int) -> dict:
-    import json
-
-    return json.loads((Path(__file__).parent / f"prior_{level}.json").read_text(encoding="utf-8"))
