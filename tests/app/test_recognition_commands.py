@@ -99,27 +99,6 @@ def test_a_row_is_replaced_by_force_alone_and_other_rows_and_columns_stay(
     says_one_sentence(run_cli(*align), "metadata.csv, line 2, is not UTF-8")
 
 
-def test_new_times_never_stand_beside_those_of_an_older_row(run_cli, tone_ctc, sung, says_one_sentence):
-    path = sung(name="out/record.wav")
-    out = path.parent
-    align = ("align", path, "--ctc", tone_ctc, "--out", out, "--format", "vtt")
-    (out / "metadata.csv").write_text("file_name,lyrics\nrecord.wav,no times\n")
-    assert run_cli(*align).code == 0
-    assert (out / "metadata.csv").read_text() == "file_name,lyrics\nrecord.wav,no times\n"
-    (out / "record.vtt").unlink()
-    list_of = 'file_name,lyrics,timed_lyrics\nother.wav,la,"[[0,1],[1,2]]"\nrecord.wav,old,"[[0,1],[1,2],[2,3]]"\n'
-    (out / "metadata.csv").write_text(list_of)
-    says_one_sentence(run_cli(*align), "metadata.csv lists record.wav already; pass --force to replace its row")
-    assert (out / "metadata.csv").read_text() == list_of
-    assert not (out / "record.vtt").exists()
-    assert run_cli(*align, "--force").code == 0
-    with (out / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        other, own = csv.DictReader(file)
-    assert (other["lyrics"], other["timed_lyrics"]) == ("la", "[[0,1],[1,2]]")
-    assert own["lyrics"] == WORDS
-    assert len(json.loads(own["timed_lyrics"])) == len(WORDS)
-
-
 def test_no_other_process_reads_or_writes_the_list_while_a_row_is_added(run_cli, tone_ctc, sung, tmp_path, monkeypatch):
     fcntl, out, seen = pytest.importorskip("fcntl"), tmp_path / "out", []
     parts = {name: getattr(alignment_formats, name) for name in ("written_rows", "_write_all")}

@@ -87,7 +87,7 @@ def align(
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
     from jukebox_hf.app.alignment_files import align_files, know_song, model_of
-    from jukebox_hf.app.alignment_formats import plan_files, with_list
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
@@ -138,7 +138,7 @@ def align(
         check_listed([said], processor.tokenizer, config)
     opened = adapters.put_on(open_model(model, revision=revision, dtype=options["dtype"], device=options["device"]))
     known = know_song(path, opened, said, words, Path(out))
-    targets = with_list(targets, known.recording, options["force"])
+    check_listed_recording(targets, known.recording, options["force"])
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, targets, chosen)
     _say_aligned(found, as_json)
@@ -148,7 +148,7 @@ def _aligned_by_ctc(
     path: Path, ctc: str, out: Path, formats: str, separate: list[str] | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Align a recording by a CTC; what is wrong is refused before its weights are read."""
-    from jukebox_hf.app.alignment_formats import plan_files, with_list
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
     from jukebox_hf.app.ctc_alignment_files import align_by_ctc
     from jukebox_hf.app.known_recordings import known_recording
     from jukebox_hf.app.runs.device_choice import the_device
@@ -158,7 +158,7 @@ def _aligned_by_ctc(
     where = str(file) if file is not None else "" if options["lyrics"] is None else "--lyrics"
     song = known_recording(path, _said(options), where)
     targets = plan_files(path, out, formats, options["force"])
-    targets = with_list(targets, song.path, options["force"])
+    check_listed_recording(targets, song.path, options["force"])
     device = the_device(options["device"] or "auto")
     recognizer = CTCRecognizer.from_pretrained(ctc, revision=options["revision"], device=device)
     return align_by_ctc(song, recognizer, targets, separate)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.runs.song_folder import refusals_named, slug
-from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, is_timed_in, listed_name, read_rows, written_rows
+from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, listed_name, read_rows, written_rows
 from jukebox_hf.app.transcoding import check_file_target
 from jukebox_hf.data.audio_io import spelt_format
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
@@ -96,16 +96,15 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     return targets
 
 
-def with_list(targets: Mapping[str, Path], recording: Path | None, force: bool) -> dict[str, Path]:
-    """The files to write, and the list of their folder where it has older times of the recording, asked for or not.
+def check_listed_recording(targets: Mapping[str, Path], recording: Path | None, force: bool) -> None:
+    """Refuse a row of metadata.csv that has no recording, or that stands for another one.
 
     Raises:
-        ValueError: in one sentence, a row that has no recording, that stands for another one, or that is not to go.
+        ValueError: in one sentence.
     """
-    out = next(iter(targets.values())).parent
-    if "metadata" not in targets and (recording is None or not is_timed_in(out, listed_name(recording, out))):
-        return dict(targets)
-    targets = {**targets, "metadata": out / LIST_NAME}
+    if "metadata" not in targets:
+        return
+    out = targets["metadata"].parent
     require(
         recording is not None,
         "--format metadata lists recordings to train on, but there are codes alone; decode them first with jukebox-hf "
@@ -119,7 +118,6 @@ def with_list(targets: Mapping[str, Path], recording: Path | None, force: bool) 
     )
     if real_path(out / name) != real_path(recording):
         check_file_target(out / name, force)
-    return targets
 
 
 def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, str]:

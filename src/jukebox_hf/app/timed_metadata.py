@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,6 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
     """
     path = out / LIST_NAME
     return [row.cells for row in read_song_list(path)] if path.is_file() else []
-
-
-def is_timed_in(out: Path, name: str) -> bool:
-    """Whether the list in a folder, if there is one that can be read, says when the lyrics of a recording are sung."""
-    with suppress(ValueError):
-        return any(row[FILE_NAME] == name and (row.get(TIMED_LYRICS) or "").strip() != "" for row in read_rows(out))
-    return False
 
 
 @contextmanager
