@@ -332,23 +332,13 @@ def _samples(
 
 
 def song_samples(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> int:
-    """The length of the whole song; if not said, the shortest the top prior was trained on that holds the audio.
-
-    Raises:
-        ValueError: a song that ends before its audio does.
-    """
-    said, offset, rate = int(songs["song_samples"][song]), int(songs["offset_samples"][song]), config.sampling_rate
+    """The length of the whole song; if not said, the shortest the top prior was trained on that holds the audio."""
+    said = int(songs["song_samples"][song])
     if said != NOT_SAID:
-        require(
-            samples + offset <= said + 1,  # each is rounded
-            f"song_seconds={said / rate:.4g} is less than the {samples / rate:.4g} s of audio"
-            f"{f' behind offset={offset / rate:.4g}' if offset else ''} in it, which would go on after the song's "
-            f"end; ask for fewer seconds, or say a longer song_seconds",
-        )
         return said
     timed = [prior for prior in config.prior_configs if prior.has_timing]
     shortest = max((math.ceil(prior.min_song_seconds * prior.sampling_rate) for prior in timed), default=0)
-    return max(samples + offset, shortest)
+    return max(samples + int(songs["offset_samples"][song]), shortest)
 
 
 def _seconds(config: JukeboxConfig, num_codes: int, level: int) -> float:
