@@ -6,8 +6,9 @@ Makes a corpus of uneven pacing, encodes it by the tiny model's VQ-VAE, and trai
 twice for as long: once choosing a window's lyrics by their times (`--timed_lyrics true`), once by the linear heuristic.
 Prints for both, and for the prior as it was: bits per code of songs not heard before, what wrong words cost (other
 letters in the same shape of words), in how many windows they cost anything, and with --ctc the character error rate of
-what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints. Other
-options are those of `train-prior`, such as `--bf16 true --torch_compile true` where the processor multiplies bfloat16.
+what it sings. What is done is not done again: a stopped run goes on, its trainings from their checkpoints. What
+stands behind ` -- ` are options of `train-prior`, such as `--bf16 true --torch_compile true` where the processor
+multiplies bfloat16; they count for trainings that are still to be done.
 """
 
 import argparse
@@ -46,13 +47,14 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=48, help="of songs not heard before, to measure on")
     parser.add_argument("--sing", type=int, default=20, help="songs to sing and to have heard by the CTC")
     parser.add_argument("--ctc", help="repository of a speech recogniser, such as examples/ctc trains")
-    said, training = parser.parse_known_args()
+    parser.add_argument("training", nargs="*", help="behind --: options of train-prior")
+    said = parser.parse_args()
     make_codes(said.run, "unseen", max(0.01, said.windows / 600), 1021)
     arms = ARMS if said.steps else {}
     if arms:
         make_codes(said.run, "songs", said.hours, 21)
     for folder, is_timed in arms.values():
-        train(said.run, folder, is_timed, said.steps, training)
+        train(said.run, folder, is_timed, said.steps, said.training)
     recognizer = Transcriber.from_pretrained(said.ctc) if said.ctc else None
     print("| training | lyrics | bits per code | wrong letters cost | in windows | character errors sung |")
     print("|---|---|---:|---:|---:|---:|")

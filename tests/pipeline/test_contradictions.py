@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transformers import GenerationConfig, pipeline
 
-from jukebox_hf import JukeboxModel, JukeboxPrior
+from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +85,13 @@ def test_what_is_saved_nowhere_in_particular_is_not_saved_here(saved, nowhere, m
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_part_is_not_saved_over_the_whole_that_it_is_of(model, tmp_path):
+@pytest.mark.parametrize("name", ["vqvae", "prior_0", "prior_1"])
+def test_a_part_is_not_saved_over_the_whole_that_it_is_of(model, tmp_path, name):
     model.save_pretrained(tmp_path)
-    prior = JukeboxPrior.from_pretrained(tmp_path, subfolder="prior_0")
-    with pytest.raises(ValueError, match=r"whose config\.json JukeboxPrior would replace; name another folder, or one"):
-        prior.save_pretrained(tmp_path)
-    prior.save_pretrained(tmp_path / "prior_0")
-    model.save_pretrained(tmp_path)
+    part = (JukeboxVQVAE if name == "vqvae" else JukeboxPrior).from_pretrained(tmp_path, subfolder=name)
+    with pytest.raises(ValueError, match=rf"holds a whole Jukebox, which a part would .* name '.*/{name}', where"):
+        part.save_pretrained(tmp_path)
+    part.save_pretrained(tmp_path / name)
     assert JukeboxModel.from_pretrained(tmp_path).num_levels == model.num_levels
 
 

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from .alignment.alignment import times_as_rows
 from .alignment.alignment_times import time_lyrics, times_of_rows
-from .checks.repository_names import check_target
+from .checks.repository_names import saving_folder
 from .checks.text_input import shown
 from .checks.validation import is_integer, plain, read_flag, require
 from .files.loading_arguments import PUSH_ARGUMENTS, check_present
@@ -181,7 +181,7 @@ class JukeboxPipeline(TextToAudioPipeline):
             push_to_hub: also upload it; `repo_id` (else the folder's name) and what `push_to_hub` takes go along.
             kwargs: as `JukeboxModel.save_pretrained` takes them.
         """
-        repo_id = kwargs.pop("repo_id", check_target(save_directory).name)
+        repo_id = kwargs.pop("repo_id", saving_folder(save_directory).name)
         # First, so that the model finds a processor that fits and writes no other.
         if kwargs.get("is_main_process", True):
             self.processor.save_pretrained(save_directory)

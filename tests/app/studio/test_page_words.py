@@ -17,6 +17,20 @@ from jukebox_hf.app.studio.page_words import STUDIO_FLAGS, in_words_of_studio
         ("too little memory; use --device cpu, or another --levels", "too little memory; use --device cpu"),
         ("--top-k 0 is none of 1, 2 or 3; choose one", "top_k 0 is none of 1, 2 or 3; choose one"),
         ("x stays (`jukebox-hf labels list` prints all); it is long, or loud", "x stays; it is long, or loud"),
+        (
+            "artist='a; b --live' is not listed; correct it or --no-strict it",
+            "artist='a; b --live' is not listed; correct it",
+        ),
+        ("'/data/x; go --now/1.wav' is cut; choose another --out", "'/data/x; go --now/1.wav' is cut"),
+        (
+            "1 is not finished: 1 (no room; free some or choose another --out); go on",
+            "1 is not finished: 1 (no room; free some); go on",
+        ),
+        (
+            "2 fail: 1 (x is damaged; give --resume), 2 (y is); choose one",
+            "2 fail: 1 (x is damaged), 2 (y is); choose one",
+        ),
+        ("it is no song; give another --seed, or the words", "it is no song; give another seed, or the words"),
         ("a take is done; open jukebox-hf studio again", "a take is done; open jukebox-hf studio again"),
     ],
 )

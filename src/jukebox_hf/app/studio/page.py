@@ -384,7 +384,7 @@ def _new_sound(job: PageJob) -> tuple[int, np.ndarray] | None:
 
 
 def _as_sentence(said: str) -> str:
-    return f"{said[0].upper()}{said[1:]}."
+    return f"{said[0].upper()}{said[1:].rstrip('.')}."
 
 
 def _done_in_words(made: list[int]) -> str:

@@ -281,6 +281,11 @@ def _claim(out: Path, settings: CorpusSettings, force: bool, bank: VoiceBank | N
     if older is not None and not force:
         asked = _facts(settings, bank)
         require(
+            older["version"] == asked["version"],
+            f"{out} holds an unfinished corpus whose songs another version of this command made; pass --force to "
+            f"replace it, or name another folder",
+        )
+        require(
             older == asked,
             f"{out} holds an unfinished corpus of other settings{' or recordings' if bank else ''}, begun with "
             f"{_differences(older, asked)}; pass those again to finish it, or --force to replace it",
@@ -302,7 +307,6 @@ def _differences(older: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
         for name in begun
         if begun[name] != now[name]
     ]
-    told += ["an older version of this command"] * (older["version"] != asked["version"] and not told)
     if begun["voices"] == now["voices"] and older.get(_RECORDINGS) != asked.get(_RECORDINGS):
         told.append("another voice bank")
     return " and ".join(told)

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..checks.repository_names import check_target
+from ..checks.repository_names import saving_folder
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.loading_arguments import PART_SAVING, PUSH_ARGUMENTS, check_saving, without_bars
@@ -41,7 +41,7 @@ class WritesRepository:
             kwargs: for every part's own `save_pretrained`, max_shard_size and variant; and, to upload, `repo_id` (else
                 the folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
         """
-        folder = check_target(save_directory)
+        folder = saving_folder(save_directory)
         repo_id = kwargs.pop("repo_id", folder.name)
         check_saving(kwargs)
         if not is_main_process:

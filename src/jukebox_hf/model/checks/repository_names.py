@@ -41,12 +41,13 @@ def check_name(name_or_path: str) -> None:
         ) from None
 
 
-def check_target(save_directory: object, part: str = "") -> Path:
-    """Refuse what nothing can be saved to; an empty name would be the working directory.
+def saving_folder(save_directory: object, part: str = "") -> Path:
+    """The folder that a caller names to save to; an empty name would be the working directory.
 
     Args:
         save_directory: as a caller gave it.
-        part: class of the part that is to be saved; "" for a whole model, which may replace another one.
+        part: the folder of a whole model in which the part lies that is to be saved, such as `prior_2`; "" for a whole
+            model, which may replace another one.
 
     Raises:
         ValueError: no folder's name, a file, or for a part the root of a whole model, which would be one no more.
@@ -58,8 +59,8 @@ def check_target(save_directory: object, part: str = "") -> Path:
         require(not way.is_file(), f"save_directory={str(folder)!r:.200}: {str(way)!r:.200} is a file; name a folder")
     if part and is_whole(folder):
         raise ValueError(
-            f"save_directory={str(folder)!r:.200} holds a whole Jukebox, whose config.json {part} would replace; name "
-            f"another folder, or one of its own such as {str(folder / 'prior_0')!r:.200}"
+            f"save_directory={str(folder)!r:.200} holds a whole Jukebox, which a part would make unreadable; name "
+            f"{str(folder / part)!r:.200}, where this part of it lies, or another folder"
         )
     return folder
 

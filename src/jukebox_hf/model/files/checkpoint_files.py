@@ -27,7 +27,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from ..checks.file_kinds import check_file, read_head, refuse_kind
 from ..checks.json_files import read_json
-from ..checks.repository_names import check_name, check_target, close_folder, has_no_owner
+from ..checks.repository_names import check_name, close_folder, has_no_owner, saving_folder
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .file_modes import follow_umask
@@ -100,7 +100,8 @@ class CheckedWeights:
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
-        folder = check_target(save_directory, type(self).__name__)
+        level = getattr(self.config, "level", None)
+        folder = saving_folder(save_directory, "vqvae" if level is None else f"prior_{level}")
         result = super().save_pretrained(save_directory, *args, **kwargs)
         for file in folder.glob("model*.safetensors"):
             follow_umask(file)
