@@ -170,8 +170,8 @@ def test_songs_of_a_run_are_written_at_the_level_that_is_trained(tmp_path):
     del networks.priors[0], networks.priors[1]
     wished = [sung.Wish(sung.Song("a", "Bo Vale", "rock", "row the boat".ljust(64)), "known")]
     with pytest.raises(ValueError, match="the prior of level 1 is not trained yet"):
-        sung.write_sung(tmp_path / "out", networks, 0, wished, 0.95)
-    sung.write_sung(tmp_path / "out", networks, 2, wished, 0.95)
+        sung.write_sung(tmp_path / "out", networks, wished, dict.fromkeys(range(3), 0.95))
+    sung.write_sung(tmp_path / "out", networks, wished, {2: 0.95})
     with (tmp_path / "out/clips.csv").open(newline="") as file:
         assert list(csv.reader(file))[1:] == [["000.wav", "row the boat", "known", "with a band", "Bo Vale"]]
     assert soundfile.info(tmp_path / "out/000.wav").frames == 192_000

@@ -119,7 +119,7 @@ def calls_of(script, tmp_path):
 
 
 def test_the_top_prior_is_trained_behind_the_codec_that_is_here_on_songs_of_even_pace(tmp_path):
-    joined, corpus, codes, training = calls_of("train_top_prior.sh", tmp_path)
+    joined, corpus, codes, training, *_ = calls_of("train_priors.sh", tmp_path)
     assert joined == ["examples.tiny.v2.pieces", "examples/tiny/v2/weights", "runs/v2/given"]
     assert corpus[1:3] == ["synth-corpus", "runs/v2/more"]
     assert {("--uneven", "0"), ("--a-cappella", "0.5")} <= set(pairwise(corpus))
@@ -131,6 +131,20 @@ def test_the_top_prior_is_trained_behind_the_codec_that_is_here_on_songs_of_even
     # every artist and genre of the corpus has a row, and "unknown"
     config = JukeboxPriorConfig.from_pretrained(ROOT / prior.config)
     assert (config.num_artists, config.num_genres) == (1 + len(SINGERS), 1 + len([*STYLES, A_CAPPELLA]))
+
+
+def test_upsamplers_are_trained_on_codes_of_all_levels_and_the_whole_model_is_packed(tmp_path):
+    *_, corpus, codes, middle, bottom, whole, heads, found, packed = calls_of("train_priors.sh", tmp_path)
+    assert codes[1:4] == ["encode-dataset", corpus[2], "runs/v2/fine-codes"]
+    assert codes[-4:] == ["--levels", "0", "1", "2"]
+    for words, level in ((middle, 1), (bottom, 0)):
+        words = [str(ROOT / words[2]), *words[3:]]
+        _, data, *_, settings = read_arguments(train_prior.ARGUMENT_CLASSES, words)
+        assert (data.train_codes, settings.output_dir) == ("runs/v2/fine-codes", f"runs/v2/prior_{level}")
+    priors = ["runs/v2/prior_0", "runs/v2/prior_1", "runs/v2/prior_top"]
+    assert whole[1:] == ["assemble", "runs/v2/model", "--vqvae", "runs/v2/given/vqvae", "--priors", *priors]
+    assert found[1:] == ["find-alignment-head", "runs/v2/model", heads[2]]
+    assert packed == ["examples.tiny.package", "runs/v2", "runs/v2/packed"]
 
 
 def test_every_level_is_trained_by_itself_run_by_run_and_the_levels_are_joined(tmp_path):

@@ -59,20 +59,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--songs", type=int, default=10, help="of each singer and kind of words, a cappella")
     parser.add_argument("--bands", type=int, default=2, help="of each singer and kind of words, in every other genre")
     parser.add_argument("--temperature", type=float, default=TEMPERATURE)
+    parser.add_argument(
+        "--finer-temperature", type=float, help="of the levels below the top one; the same, if not said"
+    )
     parser.add_argument("--settings", nargs="+", default=[], metavar="NAME=VALUE", help="such as top_p=0.95")
     args = parser.parse_args(words)
     try:
         if (args.model is None) == (args.run is None):
             raise ValueError("name either a --model or a --run")
         networks = open_networks(args.run) if args.model is None else open_repository(args.model)
-        write_sung(
-            args.out,
-            networks,
-            args.level,
-            wishes(args.songs, args.bands),
-            args.temperature,
-            read_settings(args.settings),
-        )
+        finer = args.temperature if args.finer_temperature is None else args.finer_temperature
+        if not 0 <= args.level <= networks.top:
+            raise ValueError(f"level={args.level} must be from 0 to {networks.top}")
+        temperatures = dict.fromkeys(range(args.level, networks.top), finer) | {networks.top: args.temperature}
+        wished, settings = wishes(args.songs, args.bands), read_settings(args.settings)
+        write_sung(args.out, networks, wished, temperatures, settings)
     except (ValueError, OSError) as error:
         print(f"sung: {error}", file=sys.stderr)
         return 2
@@ -133,36 +134,30 @@ def with_unseen_words(lyrics: str, random: np.random.Generator) -> str:
 def write_sung(
     out: Path,
     networks: Networks,
-    level: int,
     wished: Sequence[Wish],
-    temperature: float,
+    temperatures: dict[int, float],
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write songs and their list.
 
     Args:
         out: the folder.
-        networks: with the priors of all levels from the top one down to `level`.
-        level: whose codes are decoded.
+        networks: with the priors of all levels that are written.
         wished: what to sing.
-        temperature: of every level.
+        temperatures: by level, of the top one and its neighbours down to the one whose codes are decoded.
         settings: further `SamplingSettings`, of every level.
 
     Raises:
-        ValueError: a folder that holds clips already, no such level, or a prior that is not trained.
+        ValueError: a folder that holds clips already, or a prior that is not trained.
     """
     if (out / "clips.csv").exists():
         raise ValueError(f"{out} holds clips already; name another folder")
-    if not 0 <= level <= networks.top:
-        raise ValueError(f"level={level} must be from 0 to {networks.top}")
-    levels = range(level, networks.top + 1)
-    missing = [each for each in levels if each not in networks.priors]
+    missing = [each for each in temperatures if each not in networks.priors]
     if missing:
-        raise ValueError(f"the prior of level {missing[-1]} is not trained yet; train it, or name a coarser --level")
+        raise ValueError(f"the prior of level {max(missing)} is not trained yet; train it, or name a coarser --level")
     rate = networks.vqvae.config.sampling_rate
     orders = [made.Order(wish.song, 0) for wish in wished]
     samples = round(_CHARACTERS * made.SLOT * rate)
-    temperatures = dict.fromkeys(levels, temperature)
     written = made.write_clips(networks, orders, samples, temperatures, seed=SEED, guidance=settings)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
