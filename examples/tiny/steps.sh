@@ -1,9 +1,10 @@
-# What train.sh and measure.sh share: steps that are done once, with a line for each and their output in a log.
+# What train.sh, measure.sh and v2/train_priors.sh share: steps that are done once, with a line for each and their output
+# in a log. They work in $run; whoever sources this may have set it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python=${PYTHON:-.venv/bin/python}
-run=runs/tiny
+run=${run:-runs/tiny}
 mkdir -p $run
 
 say() { echo "$(date -u +%FT%TZ) $*" | tee -a $run/train.log; }
@@ -18,13 +19,24 @@ step() { # what, log, arguments of Python
   }
 }
 
-corpus() { # folder, hours, seed
+corpus() { # folder, hours, seed, more options
   [ -f "$run/$1/metadata.csv" ] && return
-  step "songs: $1" $run/corpus.log -m jukebox_hf synth-corpus "$run/$1" --hours "$2" --seed "$3" --format wav
+  step "songs: $1" $run/corpus.log \
+    -m jukebox_hf synth-corpus "$run/$1" --hours "$2" --seed "$3" --format wav "${@:4}"
 }
 
 encode() { # songs, codes, VQ-VAE, levels
   [ -f "$run/$2/codes.json" ] && return
   step "encoding: $2" $run/encode.log \
     -m jukebox_hf encode-dataset "$run/$1" "$run/$2" --model "$3" --levels ${4}
+}
+
+assemble() { # VQ-VAE
+  [ -d $run/model ] && return
+  step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae "$1" \
+    --priors $run/prior_0 $run/prior_1 $run/prior_top
+}
+
+find_head() { # songs
+  step "the head that follows the lyrics" $run/model.log -m jukebox_hf find-alignment-head $run/model "$run/$1"
 }

@@ -30,9 +30,6 @@ encode unseen unseen-codes $run/vqvae "0 1 2"
 for part in prior_top_start prior_1_start prior_0_start prior_top_next prior_0_next prior_top prior_1 prior_0; do
   train $part train-prior
 done
-if [ ! -d $run/model ]; then
-  step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae $run/vqvae \
-    --priors $run/prior_0 $run/prior_1 $run/prior_top
-fi
-step "the head that follows the lyrics" $run/model.log -m jukebox_hf find-alignment-head $run/model $run/head-songs
+assemble $run/vqvae
+find_head head-songs
 say "done: $run/model"

@@ -113,6 +113,7 @@ def calls_of(script, tmp_path):
     folder = tmp_path / "examples/tiny/v2"
     folder.mkdir(parents=True)
     shutil.copy(V2 / script, folder)
+    shutil.copy(V2.parent / "steps.sh", folder.parent)
     done = subprocess.run([folder / script], env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]

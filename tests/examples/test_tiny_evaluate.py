@@ -1,6 +1,7 @@
 """The whole evaluation of the tiny model runs on a run of toy networks, and its table says what is missed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_a_finished_model_is_measured_as_the_run_it_was_made_of(run, tmp_path):
     ours, theirs = ([*codec_rows(each), *likelihood_rows(each, 2), *likelihood_rows(each, 0)] for each in (alone, made))
     assert ours == theirs
     assert len(ours) > 10
+
+
+def test_levels_that_are_not_trained_yet_fit_the_codec_of_the_run(run):
+    networks = open_networks(run)
+    config = {**networks.vqvae.config.to_dict(), "level_strides": ((4, 2), (2,), (2,))}
+    networks = replace(networks, vqvae=JukeboxVQVAE(JukeboxVQVAEConfig.from_dict(config)))
+    del networks.priors[0], networks.priors[1]
+    networks.priors[2].config.hop_length = networks.vqvae.config.hop_lengths[2]
+    configs = networks.whole().config.prior_configs
+    assert [prior.hop_length for prior in configs] == [*networks.vqvae.config.hop_lengths]
+    assert [(prior.codebook_size, prior.upper_strides) for prior in configs[:2]] == [(32, [2]), (32, [2])]
 
 
 def test_too_few_songs_are_refused(run, capsys):

@@ -181,7 +181,8 @@ class JukeboxPipeline(TextToAudioPipeline):
             push_to_hub: also upload it; `repo_id` (else the folder's name) and what `push_to_hub` takes go along.
             kwargs: as `JukeboxModel.save_pretrained` takes them.
         """
-        repo_id = kwargs.pop("repo_id", saving_folder(save_directory).name)
+        folder = saving_folder(save_directory)
+        repo_id = kwargs.pop("repo_id", folder.name)
         # First, so that the model finds a processor that fits and writes no other.
         if kwargs.get("is_main_process", True):
             self.processor.save_pretrained(save_directory)

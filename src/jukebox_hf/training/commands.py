@@ -19,8 +19,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging
 
 from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say, say_line, sentence_of
-from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.repository_names import PART_FOLDER
+from jukebox_hf.model.checks.repository_names import PART_FOLDER, model_type_of
 from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
@@ -160,29 +159,19 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
             f"{str(source)!r}, whose files would be overwritten; name a new folder",
         )
     for folder in (target, target.parent):
-        is_whole = _kind_of(folder) == JukeboxConfig.model_type
+        is_whole = model_type_of(folder) == JukeboxConfig.model_type
         require(
             not is_whole or not (folder == target or PART_FOLDER.fullmatch(target.name)),
             f"output_dir={output_dir!r} is {'' if folder == target else 'a part of '}a whole Jukebox, which this run "
             f"would overwrite; name a new folder, and put the result into one with --into or assemble",
         )
-    found = _kind_of(target)
+    found = model_type_of(target)
     is_own = found == kind and any((target / name).is_file() for name in _WRITTEN_BY_RUNS)
     require(
         found == "" or is_own,
         f"output_dir={output_dir!r} holds another model ({found}: {CONFIG_FILE}), which this run would overwrite; name "
         f"a new folder",
     )
-
-
-def _kind_of(folder: Path) -> str:
-    """The model_type that a folder's config.json says; "" where there is none."""
-    if not (folder / CONFIG_FILE).is_file():
-        return ""
-    try:
-        return str(read_json(folder / CONFIG_FILE).get("model_type", "no model_type"))
-    except (OSError, ValueError):
-        return "unreadable"
 
 
 def run(main: Callable[[], None]) -> int:

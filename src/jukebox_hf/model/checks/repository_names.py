@@ -57,23 +57,28 @@ def saving_folder(save_directory: object, part: str = "") -> Path:
     folder = Path(os.fsdecode(save_directory))
     for way in (folder, *folder.parents):
         require(not way.is_file(), f"save_directory={str(folder)!r:.200}: {str(way)!r:.200} is a file; name a folder")
-    if part and is_whole(folder):
-        raise ValueError(
-            f"save_directory={str(folder)!r:.200} holds a whole Jukebox, which a part would make unreadable; name "
-            f"{str(folder / part)!r:.200}, where this part of it lies, or another folder"
-        )
+    require(
+        not part or not is_whole(folder),
+        f"save_directory={str(folder)!r:.200} holds a whole Jukebox, which a part would make unreadable; name "
+        f"{str(folder / part)!r:.200}, where this part of it lies, or another folder",
+    )
     return folder
 
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder is the root of a whole Jukebox in our layout: a config.json of one, and folders of parts."""
+    return (folder / "vqvae").is_dir() and model_type_of(folder) == "jukebox"
+
+
+def model_type_of(folder: Path) -> str:
+    """The model_type that a folder's config.json says; "" where there is none."""
     config = folder / "config.json"
-    if not (config.is_file() and (folder / "vqvae").is_dir()):
-        return False
+    if not config.is_file():
+        return ""
     try:
-        return read_json(config).get("model_type") == "jukebox"
+        return str(read_json(config).get("model_type", "no model_type"))
     except (OSError, ValueError):
-        return False
+        return "unreadable"
 
 
 @contextmanager
