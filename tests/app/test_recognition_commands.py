@@ -282,7 +282,7 @@ def test_commands_and_code_of_the_page_work_as_they_stand(
 ):
     page = (root / "docs/how-to/align-recordings.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    lines = [line for kind, block in blocks if kind == "bash" for line in block.splitlines()]
+    lines = [line for kind, block in blocks if kind == "bash" for line in block.replace("\\\n", " ").splitlines()]
     own = [shlex.split(line) for line in lines if "my-ctc" in line]
     assert [words[1] for words in own] == ["align", "align", "align", "wer"]
     programs = {words[1] if words[1] != "-m" else words[2] for words in map(shlex.split, lines) if words[0] == "python"}
