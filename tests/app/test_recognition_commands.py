@@ -99,6 +99,27 @@ def test_a_row_is_replaced_by_force_alone_and_other_rows_and_columns_stay(
     says_one_sentence(run_cli(*align), "metadata.csv, line 2, is not UTF-8")
 
 
+def test_times_that_stay_in_a_list_beside_newer_ones_are_told_and_not_touched(run_cli, tone_ctc, sung, tmp_path):
+    path = sung(name="out/record.wav")
+    out = path.parent
+    align = ("align", path, "--ctc", tone_ctc, "--force", "--format")
+    told = "metadata.csv still says of record.wav what was found before; name metadata in --format too, with --force"
+    for list_of, is_told in (
+        ("file_name,lyrics\nrecord.wav,no times\n", False),
+        ('file_name,lyrics,timed_lyrics\nother.wav,la,"[[0,1],[1,2]]"\n', False),
+        ('file_name,lyrics,timed_lyrics\nrecord.wav,la,"[[0,1],[1,2]]"\n', True),
+    ):
+        (out / "metadata.csv").write_text(list_of)
+        done = run_cli(*align, "vtt", "--out", out)
+        assert done.code == 0, done.err
+        assert (told in done.err) == is_told
+        assert (out / "metadata.csv").read_text() == list_of
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(out / "metadata.csv", tmp_path / "elsewhere")  # a row of another recording of that name
+    assert "still says" not in run_cli(*align, "vtt", "--out", tmp_path / "elsewhere").err
+    assert "still says" not in run_cli(*align, "vtt,metadata", "--out", out).err
+
+
 def test_no_other_process_reads_or_writes_the_list_while_a_row_is_added(run_cli, tone_ctc, sung, tmp_path, monkeypatch):
     fcntl, out, seen = pytest.importorskip("fcntl"), tmp_path / "out", []
     parts = {name: getattr(alignment_formats, name) for name in ("written_rows", "_write_all")}

@@ -87,7 +87,7 @@ def align(
 ) -> None:
     """Write when the lyrics of a song are sung: subtitles, LRC, JSON, a karaoke player."""
     from jukebox_hf.app.alignment_files import align_files, know_song, model_of
-    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files, times_left_in_list
     from jukebox_hf.app.listed_names import check_listed
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
@@ -114,7 +114,7 @@ def align(
         require(
             len(song) == 1, f"--ctc takes one SONG and no MODEL, but {len(song)} words are given; name the recording"
         )
-        _say_aligned(_aligned_by_ctc(Path(check_here(song[0])), ctc, Path(out), format, words, options), as_json)
+        _align_by_ctc(Path(check_here(song[0])), ctc, Path(out), format, words, options, as_json)
         return
     require(len(song) <= 2, f"{' '.join(song[2:])} is one word too many: name a MODEL, if any, and one SONG")
     named = options["model"] or None
@@ -142,13 +142,14 @@ def align(
     with warnings_said_after(lambda line: say_line(line, err=True), set()):
         found = align_files(known, opened, processor, targets, chosen)
     _say_aligned(found, as_json)
+    _say_left(times_left_in_list(targets, known.recording))
 
 
-def _aligned_by_ctc(
-    path: Path, ctc: str, out: Path, formats: str, separate: list[str] | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Align a recording by a CTC; what is wrong is refused before its weights are read."""
-    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files
+def _align_by_ctc(
+    path: Path, ctc: str, out: Path, formats: str, separate: list[str] | None, options: Mapping[str, Any], as_json: bool
+) -> None:
+    """Align a recording by a CTC and say so; what is wrong is refused before its weights are read."""
+    from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files, times_left_in_list
     from jukebox_hf.app.ctc_alignment_files import align_by_ctc
     from jukebox_hf.app.known_recordings import known_recording
     from jukebox_hf.app.runs.device_choice import the_device
@@ -161,7 +162,13 @@ def _aligned_by_ctc(
     check_listed_recording(targets, song.path, options["force"])
     device = the_device(options["device"] or "auto")
     recognizer = CTCRecognizer.from_pretrained(ctc, revision=options["revision"], device=device)
-    return align_by_ctc(song, recognizer, targets, separate)
+    _say_aligned(align_by_ctc(song, recognizer, targets, separate), as_json)
+    _say_left(times_left_in_list(targets, song.path))
+
+
+def _say_left(sentence: str | None) -> None:
+    if sentence is not None:
+        say_line(sentence, err=True)
 
 
 def _say_aligned(found: Mapping[str, Any], as_json: bool) -> None:

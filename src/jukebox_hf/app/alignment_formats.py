@@ -16,7 +16,7 @@ import numpy as np
 
 from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.runs.song_folder import refusals_named, slug
-from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, listed_name, read_rows, written_rows
+from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, is_timed_in, listed_name, read_rows, written_rows
 from jukebox_hf.app.transcoding import check_file_target
 from jukebox_hf.data.audio_io import spelt_format
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
@@ -118,6 +118,17 @@ def check_listed_recording(targets: Mapping[str, Path], recording: Path | None, 
     )
     if real_path(out / name) != real_path(recording):
         check_file_target(out / name, force)
+
+
+def times_left_in_list(targets: Mapping[str, Path], recording: Path | None) -> str | None:
+    """What to say of times of the same recording in the list beside files that were written without a row of it."""
+    out = next(iter(targets.values())).parent
+    if "metadata" in targets or recording is None or not is_timed_in(out, recording):
+        return None
+    return (
+        f"{out / LIST_NAME} still says of {listed_name(recording, out)} what was found before; name metadata in "
+        "--format too, with --force, to train on these times"
+    )
 
 
 def write_aligned(song: AlignedSong, targets: Mapping[str, Path]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,15 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
     """
     path = out / LIST_NAME
     return [row.cells for row in read_song_list(path)] if path.is_file() else []
+
+
+def is_timed_in(out: Path, recording: Path) -> bool:
+    """Whether the list in a folder, if there is one that can be read, says when a recording in it is sung."""
+    name = listed_name(recording, out)
+    with suppress(ValueError):
+        timed = any(row[FILE_NAME] == name and (row.get(TIMED_LYRICS) or "").strip() for row in read_rows(out))
+        return timed and real_path(out / name) == real_path(recording)
+    return False
 
 
 @contextmanager
