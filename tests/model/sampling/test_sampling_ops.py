@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from transformers import EpsilonLogitsWarper, MinPLogitsWarper, TypicalLogitsWarper
 
 from jukebox_hf import SamplingSettings
-from jukebox_hf.model.sampling.sampling_ops import CUTS, NUMBER_RULES, WORD_CHOICES, choose, draw, filtered
+from jukebox_hf.model.sampling.sampling_ops import (
+    CUTS,
+    MOST_TEMPERATURE,
+    NUMBER_RULES,
+    WORD_CHOICES,
+    choose,
+    draw,
+    filtered,
+)
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 some_logits = st.lists(
@@ -161,6 +169,14 @@ def test_temperature_zero_takes_the_likeliest_without_a_uniform():
     assert choose(torch.tensor([[0.0, 3.0, 1.0]]), SamplingSettings(temperature=0), None).tolist() == [1]
 
 
+def test_the_outermost_temperatures_take_the_likeliest_code_and_any_code():
+    logits = torch.tensor([[0.0, 80.0, 79.0, -80.0]]).expand(64, -1)
+    coldest, hottest = (SamplingSettings(number) for number in (1 / MOST_TEMPERATURE, MOST_TEMPERATURE))
+    numbers = torch.linspace(0, ALMOST_ONE, 64, dtype=torch.float64)
+    assert set(choose(logits, coldest, numbers).tolist()) == {1}
+    assert set(choose(logits, hottest, numbers).tolist()) == {0, 1, 2, 3}
+
+
 def test_temperature_divides_the_logits():
     logits, uniforms = torch.randn(50, 9), torch.rand(50)
     cold = choose(logits, SamplingSettings(temperature=0.25), uniforms)
@@ -209,6 +225,11 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
     ("changes", "sentence"),
     [
         ({"temperature": -0.1}, r"^temperature=-0.1 must be 0 \(always the likeliest code\) or a positive number"),
+        (
+            {"temperature": 1e-38},
+            r"^temperature=1e-38 must be 0 .*, from 1e-20 to 1e\+20; try 0.99$",
+        ),
+        ({"temperature": 1e39}, r"^temperature=1e\+39 must be 0"),
         ({"temperature": math.nan}, r"^temperature=nan must be 0"),
         ({"temperature": math.inf}, r"^temperature=inf must be 0"),
         ({"temperature": 10**400}, r"^temperature=1000.* must be 0"),

@@ -17,6 +17,7 @@ from ..checks.text_input import shown
 from ..checks.validation import is_integer, is_number, require
 
 GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
+MOST_TEMPERATURE = 1e20  # beyond, or under one by it, logits could leave what float32 reaches
 MOST_GUIDANCE = 100  # beyond, differences of logits could overflow
 DRAWS = {"inverse": 1, "gumbel": 1}  # what a draw may be, and its version: another one gives other songs
 
@@ -31,8 +32,8 @@ class Rule(NamedTuple):
 
 NUMBER_RULES = {  # numbers of `SamplingSettings`, each for all levels or by level
     "temperature": Rule(
-        lambda value: is_number(value) and 0 <= value < float("inf"),
-        "be 0 (always the likeliest code) or a positive number",
+        lambda value: is_number(value) and (value == 0 or 1 / MOST_TEMPERATURE <= value <= MOST_TEMPERATURE),
+        f"be 0 (always the likeliest code) or a positive number, from {1 / MOST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}",
         "try 0.99",
     ),
     "top_k": Rule(lambda value: is_integer(value) and value >= 0, "be 0 (keep all) or a whole number of codes to keep"),
