@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from examples.tiny.listen import clips, sung
+from examples.tiny.listen import clips, sung, upsampled
+from examples.tiny.parts import Recordings
 from jukebox_hf import JukeboxVQVAE, JukeboxVQVAEConfig
-from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec
+from jukebox_hf.data.synthesis.corpus import CorpusSettings, recorded_spec, write_corpus
 from jukebox_hf.data.synthesis.recorded.verses import vocabulary
 from jukebox_hf.data.synthesis.recorded.voice_bank import bank_bytes
 
@@ -188,3 +190,41 @@ def test_settings_of_sampling_are_handed_on(tmp_path, monkeypatch):
     plain, cut, again = (soundfile.read(tmp_path / name / "000.wav")[0] for name in ("plain", "cut", "again"))
     assert (cut == again).all()
     assert not (cut == plain).all()
+
+
+def test_real_codes_are_refined_from_every_level_by_the_priors_below_it(tmp_path):
+    networks = sung.open_repository(LISTEN.parents[2] / "src/jukebox_hf/tiny")
+    songs = [sung.Song(name, "Bo Vale", "rock", "row the  boat") for name in "ab"]
+    recordings = Recordings(0.1 * torch.randn(2, 4096, generator=torch.Generator().manual_seed(0)), songs)
+    given = networks.vqvae.encode(recordings.audio[:, None]).audio_codes
+    states = [upsampled.refined(networks, recordings, 1, {1: 0.0, 0: bottom}) for bottom in (0.0, 0.95)]
+    assert all(torch.equal(state.batch(1), given[1]) for state in states)
+    assert not torch.equal(*(state.batch(0) for state in states))  # its own temperature
+    upsampled.write_upsampled(tmp_path / "out", networks, recordings, {1: 0.0, 0: 0.0})
+    with (tmp_path / "out/clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    sounds = ["corpus", "level 0", "level 1", "level 2", "level 0 from 2", "level 1 from 2", "level 0 from 1"]
+    assert [row["sound"] for row in rows] == [sound for sound in sounds for _ in songs]
+    assert {row["text"] for row in rows} == {"row the boat"}
+    heard = [soundfile.read(tmp_path / "out" / row["file"])[0] for row in rows]
+    assert {len(each) for each in heard} == {4096}
+    assert len({each.tobytes() for each in heard}) == len(rows)
+    decoded = networks.vqvae.decode(states[0].batch(0)[:1], 0).audio_values[0, 0].detach().numpy()
+    np.testing.assert_allclose(heard[-2], decoded, atol=1e-4)
+    with pytest.raises(ValueError, match="holds clips already"):
+        upsampled.write_upsampled(tmp_path / "out", networks, recordings, {1: 0.0, 0: 0.0})
+
+
+def test_temperatures_and_songs_to_refine_are_those_that_there_are(tmp_path, capsys):
+    assert upsampled.read_temperatures(["0=0.7"], 2) == {0: 0.7, 1: 0.95}
+    model = str(LISTEN.parents[2] / "src/jukebox_hf/tiny")
+    write_corpus(tmp_path / "songs", CorpusSettings(2 * 12 / 3600, seed=3000, instrumentals=0.0, format="wav"))
+    said = [str(tmp_path / "out"), "--songs", str(tmp_path / "songs"), "--model", model]
+    for words, sentence in (
+        (["--temperatures", "2=0.9"], "--temperatures 2=0.9 must be LEVEL=NUMBER, LEVEL one of 0, 1"),
+        (["--temperatures", "0=-1"], "--temperatures 0=-1: temperature=-1.0 must be 0"),
+        ([], "--count 8 must be 1 to 0, the sung songs of genre 'a cappella'"),
+    ):
+        assert upsampled.main([*said, *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
