@@ -31,10 +31,9 @@ encode() { # songs, codes, VQ-VAE, levels
     -m jukebox_hf encode-dataset "$run/$1" "$run/$2" --model "$3" --levels ${4}
 }
 
-assemble() { # VQ-VAE
+assemble() { # VQ-VAE, priors, finest level first
   [ -d $run/model ] && return
-  step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae "$1" \
-    --priors $run/prior_0 $run/prior_1 $run/prior_top
+  step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae "$1" --priors "${@:2}"
 }
 
 find_head() { # songs

@@ -30,6 +30,6 @@ encode unseen unseen-codes $run/vqvae "0 1 2"
 for part in prior_top_start prior_1_start prior_0_start prior_top_next prior_0_next prior_top prior_1 prior_0; do
   train $part train-prior
 done
-assemble $run/vqvae
+assemble $run/vqvae $run/prior_0 $run/prior_1 $run/prior_top
 find_head head-songs
 say "done: $run/model"

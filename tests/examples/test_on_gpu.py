@@ -134,15 +134,30 @@ def test_the_top_prior_is_trained_behind_the_codec_that_is_here_on_songs_of_even
     assert (config.num_artists, config.num_genres) == (1 + len(SINGERS), 1 + len([*STYLES, A_CAPPELLA]))
 
 
-def test_upsamplers_are_trained_on_codes_of_all_levels_and_the_whole_model_is_packed(tmp_path):
-    *_, corpus, codes, middle, bottom, whole, heads, found, packed = calls_of("train_priors.sh", tmp_path)
+def test_upsamplers_are_trained_on_codes_of_all_levels(tmp_path):
+    corpus, codes, middle, bottom = calls_of("train_priors.sh", tmp_path)[4:8]
     assert codes[1:4] == ["encode-dataset", corpus[2], "runs/v2/fine-codes"]
     assert codes[-4:] == ["--levels", "0", "1", "2"]
     for words, level in ((middle, 1), (bottom, 0)):
         words = [str(ROOT / words[2]), *words[3:]]
         _, data, *_, settings = read_arguments(train_prior.ARGUMENT_CLASSES, words)
         assert (data.train_codes, settings.output_dir) == ("runs/v2/fine-codes", f"runs/v2/prior_{level}")
-    priors = ["runs/v2/prior_0", "runs/v2/prior_1", "runs/v2/prior_top"]
+
+
+def test_two_priors_go_on_with_fresh_songs_and_the_whole_model_is_packed(tmp_path):
+    *again, whole, heads, found, packed = calls_of("train_priors.sh", tmp_path)[8:]
+    seeds, trained = set(), []
+    for corpus, codes, training in (again[:3], again[3:]):
+        seeds.add(corpus[corpus.index("--seed") + 1])
+        prior, data, *_, settings = read_arguments(
+            train_prior.ARGUMENT_CLASSES, [str(ROOT / training[2]), *training[3:]]
+        )
+        assert codes[1:4] == ["encode-dataset", corpus[2], data.train_codes]
+        assert settings.output_dir == f"{prior.model_name_or_path}_next"
+        assert prior.config is None
+        trained.append(settings.output_dir)
+    assert not seeds & {"100", "101", "103"}
+    priors = [trained[1], "runs/v2/prior_1", trained[0]]
     assert whole[1:] == ["assemble", "runs/v2/model", "--vqvae", "runs/v2/given/vqvae", "--priors", *priors]
     assert found[1:] == ["find-alignment-head", "runs/v2/model", heads[2]]
     assert packed == ["examples.tiny.package", "runs/v2", "runs/v2/packed"]
