@@ -182,6 +182,18 @@ def test_a_new_run_never_overwrites_an_older_ones_checkpoints(words, capsys):
     assert main(words(max_steps=2, resume_from_checkpoint="auto")) == 0
 
 
+def test_a_run_killed_while_it_saved_its_model_goes_on(words, tmp_path):
+    assert main(words(max_steps=1)) == 0
+    whole = load_file(tmp_path / "run" / "model.safetensors")
+    for name in ("training_args.bin", "trainer_state.json", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / "config.json").write_text("{")
+    assert main(words(max_steps=1, resume_from_checkpoint="auto")) == 0
+    again = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(again[key], whole[key]) for key in whole)
+    JukeboxVQVAE.from_pretrained(tmp_path / "run")
+
+
 def test_auto_begins_where_there_is_nothing_to_go_on_from(words, tmp_path):
     assert main(words(max_steps=1, resume_from_checkpoint="auto")) == 0
     assert (tmp_path / "run" / "model.safetensors").is_file()
