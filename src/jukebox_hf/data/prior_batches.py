@@ -25,7 +25,7 @@ from jukebox_hf.model.songs.song_plan import told_song_samples
 # How a plain Trainer keeps the columns that no argument of the network is called after.
 KEEP_COLUMNS = "with transformers' own TrainingArguments, pass remove_unused_columns=False, or they are taken away"
 _SHOWN_NAMES = 3
-_WORDS = ("total_samples", "artist", "genre", "lyrics", "offset_samples")
+_COLUMNS_OF_WORDS = ("total_samples", "artist", "genre", "lyrics", "offset_samples")
 
 
 def prior_inputs(
@@ -50,7 +50,7 @@ def prior_inputs(
     """
     songs, rows = [], []
     for window in windows:
-        missing = next((name for name in _WORDS if name not in window), None)
+        missing = next((name for name in _COLUMNS_OF_WORDS if name not in window), None)
         require(
             missing is None,
             f"windows have {', '.join(sorted(window)) or 'no column'}, but no {missing!r}; open the songs with their "
