@@ -8,6 +8,7 @@ as a song is written. Both priors then run on those codes, and their logits at e
 drawn evenly would be simpler and prove less: no song has them, and a prior that is lost agrees with nobody.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +53,9 @@ def quantize_repository(
 
     Raises:
         ValueError: torchao is missing, nothing was quantized, or is already, a target that is taken, or logits that
-            int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions.
+            int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions;
+            weights that are not finite.
+        FloatingPointError: logits that are not finite though all weights are.
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
@@ -68,7 +71,7 @@ def quantize_repository(
                 f"prior_{level} of {source} is quantized already; quantize the model that it was made from",
             )
             inputs = compared_inputs(prior.config, codes)
-            codes = written_codes(prior, inputs)
+            codes = _codes_of(prior, inputs, f"prior_{level} of {source}")
             agreement = logit_agreement(prior, small.prior(level), codes, inputs)
             exact.release(level)
             small.release(level)
@@ -77,7 +80,7 @@ def quantize_repository(
                 f"level {level}: largest logit error {agreement.largest_error:.3f} standard deviations, same likeliest "
                 f"code at {agreement.argmax_agreement:.0%} of {agreement.num_positions} positions"
             )
-            require(force or not _is_far(agreement), _refusal(level, agreement))
+            require(force or not _is_far(agreement), _refusal(level, agreement, source))
         small.save_pretrained(staging)
         for level, agreement in found.items():
             agreement.save(staging / f"prior_{level}")
@@ -86,12 +89,33 @@ def quantize_repository(
     return [{"level": level, **asdict(agreement)} for level, agreement in found.items()]
 
 
+def _codes_of(prior: JukeboxPrior, inputs: Mapping[str, Tensor], said: str) -> Tensor:
+    """As `written_codes`; weights that are not finite are refused before, and logits that are not with the prior."""
+    tensors = prior.state_dict().items()
+    wrong = next((name for name, tensor in tensors if not bool(tensor.isfinite().all())), None)
+    require(
+        wrong is None,
+        f"{said}: {wrong} holds numbers that are not finite, which cannot be sung; get the file again, or train it "
+        f"anew",
+    )
+    try:
+        return written_codes(prior, inputs)
+    except FloatingPointError as error:
+        what, *_, cure = error.args
+        raise FloatingPointError(f"{what}: {said}; {cure}") from None
+
+
 def _is_far(agreement: LogitAgreement) -> bool:
     is_near = agreement.largest_error <= LARGEST_ERROR and agreement.argmax_agreement >= LEAST_AGREEMENT
     return not is_near  # which a NaN is not either
 
 
-def _refusal(level: int, agreement: LogitAgreement) -> str:
+def _refusal(level: int, agreement: LogitAgreement, source: Path) -> str:
+    if not math.isfinite(agreement.largest_error):
+        return (
+            f"int8 cannot be compared: the logits of prior_{level} of {source} are all alike, as those of weights that "
+            f"are zeros, or not finite in int8; nothing was saved: get the file again, use bfloat16, or --force"
+        )
     return (
         f"int8 moves a logit of level {level} by {agreement.largest_error:.3f} standard deviations and keeps the "
         f"likeliest code at {agreement.argmax_agreement:.0%} of positions; past {LARGEST_ERROR} or under "

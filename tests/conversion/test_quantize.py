@@ -1,12 +1,13 @@
 """int8 priors: never silently exact, from a flag and from a repository, with their agreement said."""
 
+import shutil
 import sys
 from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TorchAoConfig
 
@@ -181,13 +182,40 @@ def test_windows_of_the_gate_stand_on_the_codes_of_the_level_above(tiny_prior):
 @pytest.mark.parametrize("numbers", [(0.51, 1.0), (0.1, 0.79), (float("nan"), 1.0)])
 def test_a_model_that_int8_turns_into_another_is_not_saved_unless_forced(numbers, repository, tmp_path, monkeypatch):
     monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(*numbers, 64))
-    with pytest.raises(ValueError, match=r"int8 moves a logit of level 2 by .* nothing was saved: use bfloat16"):
+    said = "int8 cannot be compared: .* prior_2 of " if numbers[0] != numbers[0] else "int8 moves a logit of level 2 by"
+    with pytest.raises(ValueError, match=f"{said}.* nothing was saved: .*use bfloat16"):
         quantize_repository(repository, tmp_path / "small")
     assert not (tmp_path / "small").exists()
     quantize_repository(repository, tmp_path / "small", force=True)
     assert LogitAgreement.stored(str(tmp_path / "small"), 0).num_positions == 64
     monkeypatch.setattr(gate, "logit_agreement", lambda *arguments: LogitAgreement(0.5, 0.8, 64))
     quantize_repository(repository, tmp_path / "fine")
+
+
+def _changed(repository, folder, change):
+    """A copy of the repository, each tensor of its top prior changed: (name, tensor)."""
+    shutil.copytree(repository, folder)
+    file = folder / "prior_2" / "model.safetensors"
+    save_file({name: change(name, tensor) for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    return folder
+
+
+def test_weights_that_cannot_be_compared_are_named_in_a_sentence(repository, tmp_path, monkeypatch):
+    bias = "transformer.layers.0.mlp.up.bias"
+    broken = _changed(repository, tmp_path / "nan", lambda name, tensor: tensor / (name != bias))
+    with pytest.raises(ValueError, match=f"prior_2 of .*nan: {bias} holds numbers that are not finite, which cannot"):
+        quantize_repository(broken, tmp_path / "small", force=True)
+    zeros = _changed(repository, tmp_path / "zeros", lambda name, tensor: torch.zeros_like(tensor))
+    with pytest.raises(ValueError, match=r"the logits of prior_2 of .*zeros are all alike, as those of weights that"):
+        quantize_repository(zeros, tmp_path / "small")
+
+    def overflow(*arguments):
+        raise FloatingPointError("the logits are not finite", 0, 1, "use a wider dtype or check the weights")
+
+    monkeypatch.setattr(gate, "written_codes", overflow)
+    with pytest.raises(FloatingPointError, match=r"^the logits are not finite: prior_2 of .*; use a wider dtype or"):
+        quantize_repository(repository, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
 
 
 def test_what_a_repository_says_of_itself_travels_with_it(repository, tmp_path):

@@ -248,6 +248,27 @@ def test_a_line_that_was_cut_off_is_done_again(songs, tmp_path, made):
     assert embed_songs(str(songs), out, made)["written"] == 0
 
 
+@pytest.mark.parametrize("format", ["npy", "safetensors"])
+def test_a_file_of_another_size_than_was_written_is_made_again(format, songs, tmp_path, made):
+    out, settings = tmp_path / "out", EmbedSettings(format=format)
+    embed_songs(str(songs), out, made, settings)
+    before = _files(out)
+    for name, content in ((f"features/0.wav.{format}", b""), (f"features/more/1.wav.{format}", bytes(9))):
+        (out / name).write_bytes(before[name][:20] + content)
+    found = embed_songs(str(songs), out, made, settings)
+    assert (found["written"], found["changed"], found["done"]) == (2, 0, 4)
+    assert _files(out) == before
+    assert embed_songs(str(songs), out, made, settings)["written"] == 0
+
+
+def test_files_of_an_older_run_that_does_not_say_their_size_are_kept(songs, tmp_path, made):
+    embed_songs(str(songs), tmp_path / "out", made)
+    parts = tmp_path / "out" / "parts" / "0-of-1.jsonl"
+    lines = [json.loads(line) for line in parts.read_text().splitlines()]
+    parts.write_text("".join(json.dumps(line | {"file_bytes": None}) + "\n" for line in lines))
+    assert embed_songs(str(songs), tmp_path / "out", made)["written"] == 0
+
+
 def test_parquet_is_read_too_as_a_stream_or_not(songs, tmp_path, made):
     datasets = pytest.importorskip("datasets")
     rows = [{"bytes": (songs / name).read_bytes(), "path": name} for name in ("0.wav", "2.wav")]

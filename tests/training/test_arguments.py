@@ -179,6 +179,24 @@ def folders(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("mark", ["begun_with.json", "trained_on.json", "checkpoint-4/sealed.json"])
+def test_the_folder_of_a_run_that_was_killed_while_it_saved_is_its_own(mark, folders):
+    own = folders / "run"
+    (own / "trainer_state.json").unlink()
+    for text, said in ((None, "jukebox_prior"), ("{", "unreadable")):
+        if text is not None:
+            (own / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=f"holds another model \\({said}: config.json\\)"):
+            check_output_dir(str(own), "jukebox_prior")
+        (own / mark).parent.mkdir(exist_ok=True)
+        (own / mark).write_text("{}")
+        check_output_dir(str(own), "jukebox_prior")
+        (own / mark).unlink()
+    (own / "trainer_state.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds another model \(unreadable: config.json\)"):
+        check_output_dir(str(own), "jukebox_prior")
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [

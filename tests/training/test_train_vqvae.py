@@ -150,10 +150,48 @@ def test_a_killed_command_goes_on_with_auto_as_if_it_had_not_been(words, tmp_pat
         assert all(torch.equal(theirs[key], ours[key]) for key in theirs), name
 
 
+def test_a_checkpoint_of_another_configuration_is_refused(words, tmp_path, tiny_vqvae, capsys):
+    assert main(words(max_steps=1)) == 0
+    config = json.loads((tmp_path / "tiny.json").read_text())
+    (tmp_path / "other.json").write_text(json.dumps({**config, "codebook_size": 33, "hidden_sizes": [16, 12, 16]}))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    goes_on = {"max_steps": 2, "resume_from_checkpoint": "auto"}
+    for other, found, asked in (
+        ({"config": tmp_path / "other.json"}, "codebook_size=32, hidden_sizes=[", "codebook_size=33, hidden_sizes=[16"),
+        ({"config_overrides": "codebook_size=33"}, "codebook_size=32", "codebook_size=33"),
+        ({"config_overrides": "commit_weight=0.5"}, "commit_weight=0.02", "commit_weight=0.5"),
+    ):
+        said = refusal(words(**goes_on, **other), capsys)
+        assert f"checkpoint-1 belongs to another model: it has {found}" in said
+        assert f", but asked for is {asked}" in said
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+    (tmp_path / "other.json").write_text(json.dumps({**config, "transformers_version": "5.0.0", "l1_bandwidth": 0.5}))
+    assert main(words(**goes_on, config=tmp_path / "other.json")) == 0
+    tiny_vqvae().save_pretrained(tmp_path / "model")
+    said = {"config": None, "model_name_or_path": tmp_path / "model", "output_dir": tmp_path / "tuned"}
+    assert main(words(**said, config_overrides="relative_weight=0.5", max_steps=1)) == 0
+    assert "it has relative_weight=0.5, but asked for is relative_weight=0.0" in refusal(
+        words(**said, **goes_on), capsys
+    )
+    assert main(words(**said, **goes_on, config_overrides="relative_weight=0.5")) == 0
+
+
 def test_a_new_run_never_overwrites_an_older_ones_checkpoints(words, capsys):
     assert main(words(max_steps=1)) == 0
     assert "already holds checkpoint-1; pass --resume_from_checkpoint auto" in refusal(words(), capsys)
     assert main(words(max_steps=2, resume_from_checkpoint="auto")) == 0
+
+
+def test_a_run_killed_while_it_saved_its_model_goes_on(words, tmp_path):
+    assert main(words(max_steps=1)) == 0
+    whole = load_file(tmp_path / "run" / "model.safetensors")
+    for name in ("training_args.bin", "trainer_state.json", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / "config.json").write_text("{")
+    assert main(words(max_steps=1, resume_from_checkpoint="auto")) == 0
+    again = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(again[key], whole[key]) for key in whole)
+    JukeboxVQVAE.from_pretrained(tmp_path / "run")
 
 
 def test_auto_begins_where_there_is_nothing_to_go_on_from(words, tmp_path):

@@ -22,7 +22,10 @@ from jukebox_hf.model.inputs.lyric_windows import first_lyric_span
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.songs.song_plan import told_song_samples
 
+# How a plain Trainer keeps the columns that no argument of the network is called after.
+KEEP_COLUMNS = "with transformers' own TrainingArguments, pass remove_unused_columns=False, or they are taken away"
 _SHOWN_NAMES = 3
+_COLUMNS_OF_WORDS = ("total_samples", "artist", "genre", "lyrics", "offset_samples")
 
 
 def prior_inputs(
@@ -43,10 +46,16 @@ def prior_inputs(
         Those of `artist_ids` (B,), `genre_ids` (B, G), `timing` (B, 3), `lyric_ids` (B, N) that the prior takes, int64.
 
     Raises:
-        ValueError: more genres than the prior takes, or lyrics that cannot be romanised.
+        ValueError: windows without words, more genres than the prior takes, or lyrics that cannot be romanised.
     """
     songs, rows = [], []
     for window in windows:
+        missing = next((name for name in _COLUMNS_OF_WORDS if name not in window), None)
+        require(
+            missing is None,
+            f"windows have {', '.join(sorted(window)) or 'no column'}, but no {missing!r}; open the songs with their "
+            f"words; {KEEP_COLUMNS}",
+        )
         song = SongDescription(
             total_samples=window["total_samples"],
             artist=window["artist"],

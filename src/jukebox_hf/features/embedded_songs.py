@@ -215,7 +215,8 @@ def _embed(name: str, audio: Source, out: Path, features: JukeboxFeatures, setti
     content = feature_bytes(track.values, settings.format, settings.store)
     write_bytes(path, content, staging=out / "parts")  # where a killed process may leave half a file
     shape = list(track.values.shape)
-    return {"path": name, "file": file, "seconds": track.seconds, "windows": track.windows, "shape": shape} | heard
+    line = {"path": name, "file": file, "seconds": track.seconds, "windows": track.windows, "shape": shape}
+    return line | {"file_bytes": len(content)} | heard
 
 
 def _heard(audio: Source) -> dict[str, Any]:
@@ -335,7 +336,7 @@ def _ends_in_newline(path: Path) -> bool:
 
 
 def _lines(out: Path) -> dict[str, dict[str, Any]]:
-    """What is done, by name, of all processes of all runs; a line that was cut off, or whose file is gone, is none.
+    """What is done, by name, of all processes of all runs; a cut line, or one whose file is gone or cut, is none.
 
     Of several lines of one recording the one written last counts; those of older runs do not say when that was.
     """
@@ -346,7 +347,12 @@ def _lines(out: Path) -> dict[str, dict[str, Any]]:
                 line = {"written_ns": 0} | json.loads(text)
                 if line["written_ns"] >= found.get(line["path"], line)["written_ns"]:
                     found[line["path"]] = line
-    return {name: line for name, line in found.items() if (out / line["file"]).is_file()}
+    return {name: line for name, line in found.items() if _is_whole(out / line["file"], line.get("file_bytes"))}
+
+
+def _is_whole(path: Path, size: int | None) -> bool:
+    """Whether a file is there and as long as it was written; of older runs it is not known how long that was."""
+    return path.is_file() and size in (None, path.stat().st_size)
 
 
 def _note_skipped(out: Path, settings: EmbedSettings, skipped: dict[str, str]) -> None:

@@ -8,19 +8,20 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 from transformers.utils import logging
 
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.configuration.configuration_fields import short_repr
 from jukebox_hf.model.files.atomic_files import BYTES_AT_ONCE, flush, write_whole
 from jukebox_hf.model.files.file_modes import follow_umask
 from jukebox_hf.model.files.safetensors_files import check_safetensors
@@ -29,6 +30,7 @@ logger = logging.get_logger(__name__)
 
 SEAL = "sealed.json"
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+_SHOWN_FIELDS = 3
 
 
 def newest_checkpoint(output_dir: str | os.PathLike[str]) -> Path | None:
@@ -88,6 +90,31 @@ def check_fits(model: nn.Module, folder: Path) -> None:
             f"{folder} belongs to another model: its {name} is {shape}, here it is "
             f"{wanted.get(name, 'not there at all')}; resume with the configuration the run began with",
         )
+
+
+def check_same_configuration(
+    found: PreTrainedConfig, asked: PreTrainedConfig, folder: Path, apart_from: Collection[str] = ()
+) -> None:
+    """A checkpoint must be of the configuration that is asked for, since it is the checkpoint's that is trained.
+
+    Args:
+        found, asked: of the checkpoint, and of what the user named.
+        folder: of the checkpoint.
+        apart_from: fields that a run finds out by itself.
+
+    Raises:
+        ValueError: the first fields that differ, with both values, in one sentence.
+    """
+    pairs = {name: (getattr(found, name), getattr(asked, name)) for name in type(asked).__annotations__}
+    other = [name for name, pair in pairs.items() if name not in apart_from and len(set(map(json.dumps, pair))) > 1]
+    theirs, ours = (
+        ", ".join(f"{name}={short_repr(pairs[name][which])}" for name in other[:_SHOWN_FIELDS]) for which in (0, 1)
+    )
+    require(
+        not other,
+        f"{folder} belongs to another model: it has {theirs}, but asked for is {ours}; resume with the configuration "
+        f"the run began with, or choose another output_dir",
+    )
 
 
 # --- seals ---

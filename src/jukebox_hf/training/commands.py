@@ -24,12 +24,14 @@ from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
-from jukebox_hf.training.checkpoints import check_checkpoint, checkpoint_folders, newest_checkpoint
+from jukebox_hf.training.checkpoints import SEAL, check_checkpoint, checkpoint_folders, newest_checkpoint
+from jukebox_hf.training.run_record import RECORD_FILE
 
 logger = logging.get_logger(__name__)
 
 CONFIG_FILE = "config.json"
-_WRITTEN_BY_RUNS = ("trainer_state.json", "training_args.bin", "trained_on.json")
+_WRITTEN_AT_ONCE = (RECORD_FILE, "trained_on.json")  # by our runs alone, before their first step
+_WRITTEN_AT_LAST = ("trainer_state.json", "training_args.bin")  # by any Trainer, after the model
 
 
 def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -166,12 +168,25 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
             f"would overwrite; name a new folder, and put the result into one with --into or assemble",
         )
     found = model_type_of(target)
-    is_own = found == kind and any((target / name).is_file() for name in _WRITTEN_BY_RUNS)
     require(
-        found == "" or is_own,
+        found == "" or _is_own(target, found, kind),
         f"output_dir={output_dir!r} holds another model ({found}: {CONFIG_FILE}), which this run would overwrite; name "
         f"a new folder",
     )
+
+
+def _is_own(folder: Path, found: str, kind: str) -> bool:
+    """Whether a folder with a configuration is that of an earlier run, killed perhaps while it saved its model.
+
+    Args:
+        folder: where the run is to write.
+        found, kind: the model_type of what lies there, and of what is trained.
+    """
+    is_ours = any((folder / name).is_file() for name in _WRITTEN_AT_ONCE)
+    is_ours = is_ours or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
+    if found == "unreadable":  # cut short; a Trainer's files beside it could be somebody else's
+        return is_ours
+    return found == kind and (is_ours or any((folder / name).is_file() for name in _WRITTEN_AT_LAST))
 
 
 def run(main: Callable[[], None]) -> int:

@@ -22,7 +22,7 @@ from jukebox_hf.model.files.atomic_files import write_whole
 
 logger = logging.get_logger(__name__)
 
-_RECORD_FILE = "begun_with.json"
+RECORD_FILE = "begun_with.json"
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class RunRecord:
     def keep(self, output_dir: Path, *, is_new: bool) -> None:
         """Write it down: of a run that begins, and of one that goes on where nothing is written yet."""
         output_dir.mkdir(parents=True, exist_ok=True)
-        if not is_new and (output_dir / _RECORD_FILE).exists():
+        if not is_new and (output_dir / RECORD_FILE).exists():
             return
-        write_whole(output_dir / _RECORD_FILE, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_whole(output_dir / RECORD_FILE, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     def compare(self, output_dir: Path, *, tell: bool = True) -> None:
         """Tell what is another thing than when the run of a folder began; nothing is known of runs of older versions.
@@ -68,12 +68,12 @@ class RunRecord:
             ValueError: adapters would go on beside another base than the one they were learnt for.
         """
         try:
-            begun = RunRecord(**read_json(output_dir / _RECORD_FILE))
+            begun = RunRecord(**read_json(output_dir / RECORD_FILE))
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError):
             if tell:
-                logger.warning(f"{output_dir / _RECORD_FILE} cannot be read, so nothing is compared with it")
+                logger.warning(f"{output_dir / RECORD_FILE} cannot be read, so nothing is compared with it")
             return
         require(
             begun.base == self.base,

@@ -18,11 +18,18 @@ from jukebox_hf.model.inputs.label_vocabulary import UNKNOWN_ID, LabelVocabulary
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.training.assemble import check_fits_into, put_prior
-from jukebox_hf.training.checkpoints import check_fits
+from jukebox_hf.training.checkpoints import check_fits, check_same_configuration
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, train_as_told
-from jukebox_hf.training.prior.label_lists import LABEL_CHOICES, choose_labels, new_names, relabel, table_sizes
+from jukebox_hf.training.prior.label_lists import (
+    LABEL_CHOICES,
+    check_same_labels,
+    choose_labels,
+    new_names,
+    relabel,
+    table_sizes,
+)
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
-from jukebox_hf.training.prior.lyric_alphabets import add_characters, with_characters
+from jukebox_hf.training.prior.lyric_alphabets import add_characters, check_same_characters, with_characters
 from jukebox_hf.training.prior.new_name_rate import learn_new_names
 from jukebox_hf.training.prior.prior_arguments import (
     JukeboxPriorTrainingArguments,
@@ -46,6 +53,9 @@ ARGUMENT_CLASSES = (
     LoRAArguments,
     JukeboxPriorTrainingArguments,
 )
+# Of a configuration: what follows from the lists of names and characters, and what is found out of a trained prior.
+_OF_LISTS = ("num_artists", "num_genres", "lyric_vocab_size")
+_OF_ALIGNMENT = ("alignment_layer", "alignment_head")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -172,6 +182,15 @@ def _check_combination(
     )
     if folder is not None:
         check_adapters_fit(lora_args, folder)
+        if not lora_args.is_wanted:  # a checkpoint of adapters holds no configuration of the prior: RunRecord compares
+            _check_same_prior(source.config, folder)
+
+
+def _check_same_prior(asked: JukeboxPriorConfig, folder: Path) -> None:
+    """Refuse a checkpoint of another prior, but for the rows of its lists."""
+    found = JukeboxPriorConfig.from_pretrained(folder)
+    of_lists = [name for name in _OF_LISTS if getattr(asked, name) and getattr(found, name)]  # 0: without any
+    check_same_configuration(found, asked, folder, apart_from=(*of_lists, *_OF_ALIGNMENT))
 
 
 def _check_style(
@@ -244,17 +263,29 @@ def _check_origin(
 def _tokenizer(
     model_args: PriorModelArguments, source: PriorSource, songs: PriorSongs, folder: Path | None
 ) -> JukeboxTokenizer | None:
-    """The lists of names and the lyric characters; a resumed run keeps those it began with."""
+    """The lists of names and the lyric characters; a resumed run keeps those it began with.
+
+    Raises:
+        ValueError: lists or characters that cannot be had, or a checkpoint with others than are asked for.
+    """
     if not needs_words(source.config):
         return None
-    if folder is not None:
-        return JukeboxTokenizer.from_pretrained(folder)
-    tokenizer = choose_labels(model_args.labels, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
+    wanted, characters = model_args.labels, model_args.lyric_characters
+    begun = None if folder is None else JukeboxTokenizer.from_pretrained(folder)
+    if begun is not None and wanted is None and characters is None:
+        return begun
+    tokenizer = choose_labels(wanted, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
     if source.load is not None:
         tokenizer.check_alphabet(source.config)
-    if model_args.lyric_characters is not None:
-        tokenizer = with_characters(tokenizer, model_args.lyric_characters, songs)
-    return tokenizer
+    if characters is not None:
+        tokenizer = with_characters(tokenizer, characters, songs)
+    if begun is None:
+        return tokenizer
+    if wanted is not None:
+        check_same_labels(wanted, tokenizer, begun, source.tokenizer, source.config, folder)
+    if characters is not None:
+        check_same_characters(characters, tokenizer, begun, folder)
+    return begun
 
 
 def _check_new_names(lora_args: LoRAArguments, source: PriorSource, tokenizer: JukeboxTokenizer | None) -> None:

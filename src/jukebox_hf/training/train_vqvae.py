@@ -17,10 +17,10 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.configuration.presets import vqvae_preset
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from jukebox_hf.training.checkpoints import check_fits
+from jukebox_hf.training.checkpoints import check_fits, check_same_configuration
 from jukebox_hf.training.commands import check_output_dir, checkpoint_to_resume, read_arguments, run, train_as_told
 from jukebox_hf.training.run_record import RunRecord
-from jukebox_hf.training.vqvae.bandwidth import measure_bandwidth, spread_windows
+from jukebox_hf.training.vqvae.bandwidth import MEASURED_FIELDS, measure_bandwidth, spread_windows
 from jukebox_hf.training.vqvae.vqvae_arguments import AudioArguments, JukeboxVQVAETrainingArguments, VQVAEModelArguments
 from jukebox_hf.training.vqvae.vqvae_trainer import JukeboxVQVAETrainer, check_window_samples, check_windows
 
@@ -90,9 +90,21 @@ def train_vqvae(
 
 
 def _configuration(model_args: VQVAEModelArguments, folder: Path | None) -> JukeboxVQVAEConfig:
-    """A resumed run keeps the configuration it began with, measured loudness included."""
-    if folder is not None:
-        return JukeboxVQVAEConfig.from_pretrained(folder)
+    """A resumed run keeps the configuration it began with, measured loudness included.
+
+    Raises:
+        ValueError: no such configuration, or a checkpoint of another one.
+    """
+    asked = _asked_configuration(model_args)
+    if folder is None:
+        return asked
+    found = JukeboxVQVAEConfig.from_pretrained(folder)
+    measured = MEASURED_FIELDS if model_args.model_name_or_path is None else ()
+    check_same_configuration(found, asked, folder, apart_from=measured)
+    return found
+
+
+def _asked_configuration(model_args: VQVAEModelArguments) -> JukeboxVQVAEConfig:
     if model_args.model_name_or_path is not None:
         config = JukeboxVQVAEConfig.from_pretrained(model_args.model_name_or_path)
         return _overridden(config, model_args.config_overrides, is_trained=True)

@@ -80,8 +80,13 @@ def test_a_new_prior_of_ones_own_script_is_trained_assembled_and_sings_without_r
     own = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
     assert characters_in(tmp_path / "run") == own
     assert JukeboxPrior.from_pretrained(tmp_path / "run").config.lyric_vocab_size == 79 + 32
-    # What the command line says of a resumed run does not count, as for labels.
-    assert main(prior_words("prefix", ALIGNED, **{**words, "max_steps": 4}, resume_from_checkpoint="auto")) == 0
+    # What is left out of the command line of a resumed run is kept, as labels are.
+    goes_on = {**words, "max_steps": 4, "resume_from_checkpoint": "auto"}
+    assert main(prior_words("prefix", ALIGNED, lyric_characters="жλ", **goes_on)) == 2
+    assert f"lyric_characters='жλ' asks for 'жλ', but {tmp_path / 'run' / 'checkpoint-3'} has '{own}'; " in (
+        capsys.readouterr().err
+    )
+    assert main(prior_words("prefix", ALIGNED, **goes_on)) == 0
     assert characters_in(tmp_path / "run") == own
     assert JukeboxPrior.from_pretrained(tmp_path / "run").config.lyric_vocab_size == 79 + 32
     jukebox = whole(tmp_path / "run")

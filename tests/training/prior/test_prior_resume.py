@@ -141,8 +141,64 @@ def test_a_resumed_run_keeps_the_lists_it_began_with(prior_words, tmp_path, code
     others = {"v3": {"unknown": 0, "bob birch": 1, "ann ash": 2}}
     genres = json.loads((tmp_path / "run" / "genres.json").read_text())
     JukeboxTokenizer(artists=others, genres=genres, label_versions=["v3", "v3"]).save_pretrained(tmp_path / "lists")
-    assert main(prior_words(max_steps=2, resume_from_checkpoint="auto", labels=tmp_path / "lists", **saved)) == 0
+    goes_on = {"max_steps": 2, "resume_from_checkpoint": "auto", **saved}
+    assert main(prior_words(labels=tmp_path / "lists", **goes_on)) == 2
+    assert "the number of artist 'bob birch' is 1, and there it is 2; give what" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint-2").exists()
+    assert main(prior_words(**goes_on)) == 0
     assert (tmp_path / "run" / "artists.json").read_text() == lists
     words = prior_words(max_steps=3, resume_from_checkpoint=tmp_path / "run" / "checkpoint-2", lora_rank=2)
     assert main(words) == 2
     assert "lora_rank=2 adapts trained weights" in capsys.readouterr().err
+
+
+def everything_in(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_checkpoint_of_another_level_is_refused_and_nothing_is_written(prior_words, make_whole, tmp_path, capsys):
+    make_whole(tmp_path)
+    run = tmp_path / "run"
+
+    def words(level, steps, **extra):
+        saved = {"save_strategy": "steps", "save_steps": 1, **extra}
+        return prior_words(config=None, model_name_or_path=tmp_path / f"part_{level}", max_steps=steps, **saved)
+
+    assert main(words(1, 1)) == 0
+    before = everything_in(run)
+    for out in (run, tmp_path / "new"):
+        goes_on = {"output_dir": out, "resume_from_checkpoint": run / "checkpoint-1"}
+        assert main(words(0, 2, **goes_on)) == 2
+        said = capsys.readouterr().err
+        assert f"{run / 'checkpoint-1'} belongs to another model: it has level=1, hop_length=16, " in said
+        assert "but asked for is level=0, hop_length=4, " in said
+    assert everything_in(run) == before
+    assert not (tmp_path / "new").exists()
+    assert main(words(1, 2, resume_from_checkpoint="auto")) == 0
+
+
+def test_a_checkpoint_of_other_names_is_refused_whatever_the_songs(
+    prior_words, make_whole, coded_songs, tmp_path, capsys
+):
+    make_whole(tmp_path)
+
+    def words(labels, steps, **extra):
+        saved = {"save_strategy": "steps", "save_steps": 1, "labels": labels, **extra}
+        return prior_words(config=None, model_name_or_path=tmp_path / "part_1", max_steps=steps, **saved)
+
+    assert main(words("add", 1)) == 0
+    goes_on = {"resume_from_checkpoint": "auto", "train_codes": coded_songs(1)}  # of the first artist and genre alone
+    assert main(words("songs", 2, **goes_on)) == 2
+    assert (
+        f"labels='songs' asks for other lists than {tmp_path / 'run' / 'checkpoint-1'} has: the number of artist "
+        f"'bob birch' is none, and there it is 2; give what the run was begun with"
+    ) in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint-2").exists()
+    for steps, labels in enumerate((None, "add", "keep"), start=2):
+        assert main(words(labels, steps, **goes_on)) == 0
+    assert main(words("songs", 1, output_dir=tmp_path / "songs", train_codes=coded_songs(1))) == 0
+    goes_on = {"resume_from_checkpoint": "auto", "output_dir": tmp_path / "songs", "train_codes": coded_songs(1)}
+    for labels in ("add", "keep"):
+        assert main(words(labels, 2, **goes_on)) == 2
+        assert "the number of artist 'bob birch' is 2, and there it is none" in capsys.readouterr().err
+    assert main(words("songs", 2, **goes_on)) == 0

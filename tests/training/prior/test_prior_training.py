@@ -9,10 +9,13 @@ import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import Trainer, TrainingArguments
 
 from jukebox_hf import JukeboxPrior, JukeboxPriorConfig
+from jukebox_hf.data.audio_windows import AudioWindows
 from jukebox_hf.data.code_shards import CodeShards
 from jukebox_hf.data.code_windows import CodeWindows
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.model.inputs.labels import SongDescription, window_inputs
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.songs.contrasts import told_less
@@ -340,10 +343,39 @@ def test_windows_without_words_are_refused_by_the_trainer(tmp_path, coded_config
     trainer = JukeboxPriorTrainer(
         JukeboxPrior(config), arguments, data_collator=PriorCollator(config, tokenizer), train_dataset=data
     )
-    with pytest.raises(ValueError, match="windows of train_dataset have codes, but no 'total_samples'; open the songs"):
+    with pytest.raises(
+        ValueError, match="windows have codes, but no 'total_samples'; open the songs with their words; "
+    ):
         trainer.train()
     with pytest.raises(ValueError, match="tokenizer=None, but this prior is conditioned on artists"):
         PriorCollator(config)
+
+
+def test_columns_that_a_plain_trainer_takes_away_are_missed_in_a_sentence(
+    tmp_path, coded_config, coded_songs, sounds, coding_vqvae
+):
+    tokenizer = JukeboxTokenizer(
+        artists={"v3": {"unknown": 0}}, genres={"v3": {"unknown": 0}}, label_versions=["v3", "v3"]
+    )
+    coded = CodeWindows(CodeShards(coded_songs()), 1, 24)
+    heard = AudioWindows(open_songs(sounds), 24 * 16, 1000)
+    labels = {"num_artists": 1, "num_genres": 1}
+    for size, kind, data, more, said in (
+        (labels, Trainer, coded, {}, "windows have codes, but no 'total_samples'"),
+        (labels, JukeboxPriorTrainer, coded, {}, "windows have codes, but no 'total_samples'"),
+        ({"num_artists": 0, "num_genres": 0}, JukeboxPriorTrainer, heard, {"vqvae": coding_vqvae}, "have no column"),
+    ):
+        config = coded_config("labelled", **size)
+        collator = PriorCollator(config, tokenizer if config.has_labels else None)
+        for cure in ({}, {"remove_unused_columns": False}):
+            how = {"max_steps": 1, "use_cpu": True, "report_to": "none", "disable_tqdm": True, **cure}
+            arguments = TrainingArguments(output_dir=str(tmp_path), **how)
+            trainer = kind(JukeboxPrior(config), arguments, data_collator=collator, train_dataset=data, **more)
+            if cure:
+                trainer.train()
+                continue
+            with pytest.raises(ValueError, match=f"{said}.*pass remove_unused_columns=False"):
+                trainer.train()
 
 
 def test_the_measure_of_the_best_prior_is_refused_where_no_evaluation_finds_it(prior_words, tmp_path, capsys):

@@ -77,6 +77,49 @@ def choose_labels(
     )
 
 
+def check_same_labels(
+    wanted: str,
+    asked: JukeboxTokenizer,
+    begun: JukeboxTokenizer,
+    own: JukeboxTokenizer | None,
+    config: JukeboxPriorConfig,
+    folder: Path,
+) -> None:
+    """A run that goes on keeps its lists, so they must be of the kind that is asked for.
+
+    Its songs may be others than those it was begun with, so names of songs that are in one of the lists alone are no
+    matter; which names of the model itself are in them is.
+
+    Args:
+        wanted, asked: as `choose_labels` took it, and what it gave.
+        begun: of the checkpoint.
+        own: of the model, if it has one.
+        config: of the prior.
+        folder: of the checkpoint.
+
+    Raises:
+        ValueError: a name with another number in both, in one sentence.
+    """
+    if not config.has_labels:
+        return
+    there, here, before = (_numbered(tokenizer, config.level) for tokenizer in (begun, asked, own))
+    if wanted == "add":
+        here = before
+        other = [key for key in before if before[key] != there.get(key)]
+    elif wanted == "songs":
+        is_added_to = before.items() <= there.items()
+        other = [key for key in before if key not in here] if is_added_to else []
+    else:
+        other = [key for key in here | there if here.get(key) != there.get(key)]
+    (kind, name), (at, of) = (other[0], [row.get(other[0], "none") for row in (there, here)]) if other else ("  ", "  ")
+    require(
+        not other,
+        f"labels={wanted!r} asks for other lists than {folder} has: the number of {kind} {name!r} is {of}, and there "
+        f"it is {at}; give what the run was begun with, leave labels out to keep its lists, or choose another "
+        f"output_dir",
+    )
+
+
 def version_of(config: JukeboxPriorConfig) -> str:
     """The label version of a new prior: by its lyric characters, else by how many genres a song has.
 
@@ -159,6 +202,15 @@ def relabel(prior: JukeboxPrior, old: LabelVocabulary, new: LabelVocabulary) -> 
         fresh.weight.copy_(table.weight[rows.to(table.weight.device)])
         setattr(prior.labels, kind, fresh)
         setattr(prior.config, f"num_{kind}s", len(rows))
+
+
+def _numbered(tokenizer: JukeboxTokenizer | None, level: int) -> dict[tuple[str, str], int]:
+    """The number of every artist and genre of a level's lists; none without a tokenizer."""
+    if tokenizer is None:
+        return {}
+    lists = tokenizer.vocabularies[tokenizer.label_versions[level]]
+    found = {"artist": lists.artists, "genre": lists.genres}
+    return {(kind, name): number for kind, names in found.items() for name, number in names.items()}
 
 
 def _extended(before: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:

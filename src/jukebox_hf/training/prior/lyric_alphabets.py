@@ -41,6 +41,25 @@ def with_characters(tokenizer: JukeboxTokenizer, wanted: str, songs: Iterable[So
     return extended
 
 
+def check_same_characters(wanted: str, asked: JukeboxTokenizer, begun: JukeboxTokenizer, folder: Path) -> None:
+    """A run that goes on keeps its characters, so they must be those that are asked for.
+
+    Args:
+        wanted, asked: as `with_characters` took it, and what it gave; songs may be others than at the beginning.
+        begun: of the checkpoint.
+        folder: of the checkpoint.
+
+    Raises:
+        ValueError: they are others, in one sentence.
+    """
+    here, there = asked.lyric_characters, begun.lyric_characters
+    require(
+        bool(there) if wanted == FROM_SONGS else set(here) == set(there),
+        f"lyric_characters={wanted!r:.80} asks for {here!r:.80}, but {folder} has {there!r:.80}; give what the run was "
+        f"begun with, leave it out to keep its characters, or choose another output_dir",
+    )
+
+
 def add_characters(prior: JukeboxPrior, tokenizer: JukeboxTokenizer) -> None:
     """Give a prior rows for the characters that its tokenizer got, in place; known ones keep theirs bit for bit.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jukebox_hf.data.prior_batches import prior_inputs
+from jukebox_hf.data.prior_batches import KEEP_COLUMNS, prior_inputs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -49,7 +49,16 @@ class PriorCollator:
         )
 
     def __call__(self, windows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """A batch of windows, as tensors of one row per window."""
+        """A batch of windows, as tensors of one row per window.
+
+        Raises:
+            ValueError: windows without codes, sound or words, or as in `prior_inputs`.
+        """
+        require(
+            any(name in windows[0] for name in _TENSORS),
+            f"windows have {', '.join(sorted(windows[0])) or 'no column'}, but neither codes nor input_values; name "
+            f"them so; {KEEP_COLUMNS}",
+        )
         batch = {
             name: torch.stack([torch.as_tensor(window[name]) for window in windows])
             for name in _TENSORS

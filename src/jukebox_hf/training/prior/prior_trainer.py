@@ -67,7 +67,7 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         require(first is not None, f"{name} gives no window; give at least one song that is long enough")
         try:
             batch = self._encoded(dict(self.data_collator([first])))
-        except KeyError as error:
+        except KeyError as error:  # of a collator that is not ours
             raise ValueError(
                 f"windows of {name} have {', '.join(sorted(first))}, but no {error}; open the songs with their words"
             ) from None

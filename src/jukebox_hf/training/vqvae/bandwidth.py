@@ -14,6 +14,7 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import spectral_distance
 
+MEASURED_FIELDS = ("l1_bandwidth", "l2_bandwidth", "spectral_bandwidth")  # of a configuration
 _SMALLEST = 1e-12
 
 
@@ -26,9 +27,8 @@ class Bandwidth(NamedTuple):
 
     def write_to(self, config: JukeboxVQVAEConfig) -> None:
         """Set the normalisers of a configuration."""
-        config.l1_bandwidth = self.l1
-        config.l2_bandwidth = self.l2
-        config.spectral_bandwidth = self.spectral
+        for name, value in zip(MEASURED_FIELDS, self, strict=True):
+            setattr(config, name, value)
 
 
 def measure_bandwidth(windows: Iterable[Tensor]) -> Bandwidth:
