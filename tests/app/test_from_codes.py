@@ -177,6 +177,27 @@ def test_files_of_a_song_are_replaced_together_or_not_at_all(
     assert target.read_text() == "older"
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("write-lyrics --model {model} --out {target}", "song.json"),
+        ("write-lyrics --model {model} --out {target}", "song.wav"),
+        ("style export {model} {target} --artist testers", "song.codes.safetensors"),
+        ("align {others}/song.wav --out {folder} --format metadata", "song.wav"),
+    ],
+)
+def test_no_command_replaces_a_file_of_a_song_alone(
+    whole_song, run_cli, recording, repository, tmp_path, command, name, says_one_sentence
+):
+    shutil.copytree(whole_song.folder, tmp_path / "songs")
+    shutil.copytree(whole_song.folder, tmp_path / "others")
+    before = (tmp_path / "songs" / name).read_bytes()
+    places = {"model": repository, "folder": tmp_path / "songs", "others": tmp_path / "others"}
+    words = (word.format(**places, target=tmp_path / "songs" / name) for word in command.split())
+    says_one_sentence(run_cli(*words, "--force"), f"{name} is a name among the files of a song", "another file")
+    assert (tmp_path / "songs" / name).read_bytes() == before
+
+
 def test_codes_of_a_song_become_audio_of_another_format_beside_it(whole_song, run_cli, tmp_path, says_one_sentence):
     for path in whole_song.folder.iterdir():
         shutil.copy(path, tmp_path)

@@ -173,6 +173,17 @@ def test_what_cannot_be_written_is_refused_in_one_sentence(
     assert (tmp_path / "words.txt").read_text() == "la la"
 
 
+def test_words_replace_words_and_nothing_else(write, repository, tmp_path, says_one_sentence):
+    weights = repository / "prior_0" / "model.safetensors"
+    before = weights.read_bytes()
+    says_one_sentence(write("--out", weights, "--force"), "is there and is no text; --force does not replace it")
+    assert weights.read_bytes() == before
+    (tmp_path / "song.txt").write_text("la la")
+    (tmp_path / "song.json").write_text('{"format": "jukebox-song-1", "files": {"audio": "song.wav"}}')
+    assert write("--seed", 1, *HOT, "--out", tmp_path / "song.txt", "--force").code == 0
+    assert (tmp_path / "song.txt").read_text() != "la la"
+
+
 def test_a_theme_that_fills_the_writers_context_is_refused(write, writer, says_one_sentence):
     says_one_sentence(write("--writer", writer, "--theme", "rain " * 30), "reads 96 tokens", "shorten these")
 
