@@ -179,7 +179,7 @@ def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cure = "name its folder, or its name on the Hub, such as gpt2"
-    with without_bars(), opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
+    with without_bars(), opened_by_transformers(writer, "a causal language model", cure, "--writer"):
         tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
         return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
 
