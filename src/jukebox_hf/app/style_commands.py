@@ -12,7 +12,6 @@ import typer
 from jukebox_hf.app.options import Json
 from jukebox_hf.app.output import how_to_sing, say_found, say_line, shell_word
 from jukebox_hf.app.training_commands import PANEL, needs_of_training
-from jukebox_hf.app.transcoding import check_no_song
 from jukebox_hf.model.checks.text_input import check_here, check_way, levels_in_words
 
 _EXPORT_EXAMPLE = 'Example: jukebox-hf style export my-own-jukebox band.safetensors --artist "My Band"'
@@ -36,6 +35,8 @@ def export_named_style(
     as_json: Json = False,
 ) -> None:
     """Write the vectors of an artist into a file that others with the same base sing with."""
+    from jukebox_hf.app.transcoding import check_no_song
+
     check_way(str(out), out.parent)
     check_no_song(out)
     with needs_of_training("style export"):
