@@ -104,7 +104,7 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
     ("words", "parts"),
     [
         (("continue", "{song}", "--seconds", "0.05"), "ask for more, or keep less with --keep"),
-        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "keep_seconds=0.0001"),
+        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "--keep=0.0001"),
         (("continue", ".", "--seconds", "1"), ". is a folder; name the song"),
         (("upsample", "/"), "/ is a folder; name the song"),
         (("decode", "..", "out.wav"), ".. is a folder; name the song"),
