@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.remote_code import code_files
 from jukebox_hf.model.checks.file_kinds import check_inside
 from jukebox_hf.model.checks.json_files import read_json
@@ -63,11 +64,11 @@ def foreign_in(repository: Path) -> Path | None:
     Returns:
         its path within the repository; None where there is nothing.
     """
-    code = {file.name for file in code_files()}
+    ours = {STYLE_FILE, *(file.name for file in code_files())}  # of a whole Jukebox alone
     for path in sorted(repository.iterdir()):
         is_part = PART_FOLDER.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
         for file in sorted(path.iterdir()) if is_part else [path]:
-            is_ours = is_known(file.name) or (not is_part and file.name in code)
+            is_ours = is_known(file.name) or (not is_part and file.name in ours)
             if not is_ours or not file.is_file() or file.is_symlink():
                 return file.relative_to(repository)
     return None

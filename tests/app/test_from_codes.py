@@ -104,7 +104,7 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
     ("words", "parts"),
     [
         (("continue", "{song}", "--seconds", "0.05"), "ask for more, or keep less with --keep"),
-        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "keep_seconds=0.0001"),
+        (("continue", "{song}", "--seconds", "0.1", "--keep", "0.0001"), "--keep=0.0001"),
         (("continue", ".", "--seconds", "1"), ". is a folder; name the song"),
         (("upsample", "/"), "/ is a folder; name the song"),
         (("decode", "..", "out.wav"), ".. is a folder; name the song"),
@@ -175,6 +175,27 @@ def test_files_of_a_song_are_replaced_together_or_not_at_all(
         return
     says_one_sentence(done, f"{target} is a name among the files of a song ({tmp_path / beside[0]}", "another file")
     assert target.read_text() == "older"
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("write-lyrics --model {model} --out {target}", "song.json"),
+        ("write-lyrics --model {model} --out {target}", "song.wav"),
+        ("style export {model} {target} --artist testers", "song.codes.safetensors"),
+        ("align {others}/song.wav --out {folder} --format metadata", "song.wav"),
+    ],
+)
+def test_no_command_replaces_a_file_of_a_song_alone(
+    whole_song, run_cli, recording, repository, tmp_path, command, name, says_one_sentence
+):
+    shutil.copytree(whole_song.folder, tmp_path / "songs")
+    shutil.copytree(whole_song.folder, tmp_path / "others")
+    before = (tmp_path / "songs" / name).read_bytes()
+    places = {"model": repository, "folder": tmp_path / "songs", "others": tmp_path / "others"}
+    words = (word.format(**places, target=tmp_path / "songs" / name) for word in command.split())
+    says_one_sentence(run_cli(*words, "--force"), f"{name} is a name among the files of a song", "another file")
+    assert (tmp_path / "songs" / name).read_bytes() == before
 
 
 def test_codes_of_a_song_become_audio_of_another_format_beside_it(whole_song, run_cli, tmp_path, says_one_sentence):

@@ -102,7 +102,10 @@ def test_what_is_free_is_shared_by_rows(repository, monkeypatch):
     [
         (("--guidance-scale", "0.5"), "guidance_scale=0.5 must be 1 (off)"),
         (("--guidance-scale", "much"), "--guidance-scale 'much' must be a number"),
-        (("--guidance-scale", "2", "--guidance-on", "artist"), "guidance_on='artist', which is none of labels, lyrics"),
+        (
+            ("--guidance-scale", "2", "--guidance-on", "artist"),
+            "--guidance-on='artist', which is none of labels, lyrics",
+        ),
         (("--guidance-on", "labels"), "guidance_scale and lyrics_guidance are 1, so nothing is guided"),
         (("--guidance-scale", "2"), "but song 0 is told nothing that could be hidden"),
         (("--lyrics-guidance", "2", "--artist", "The Testers"), "song 0 has none"),

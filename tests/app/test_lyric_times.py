@@ -105,7 +105,7 @@ def test_from_python_the_same_times_give_the_same_song(made, repository):
         (("--lyrics", "la", "--lyric-times", "0@0", "--lyrics-from", "0.1"), "both say when the lyrics begin"),
         (("--lyric-times", "0@0"), "given, but no lyrics; give the lyrics that they are of"),
         (("--lyrics", "la", "--lyric-times", "5@0"), "times character 5, but the lyrics have 2"),
-        (("--lyrics", "la", "--lyric-times", "1@2,0@3"), "lyric_times runs backwards"),
+        (("--lyrics", "la", "--lyric-times", "1@2,0@3"), "--lyric-times runs backwards"),
     ],
 )
 def test_times_that_cannot_be_sung_are_refused_before_anything_is_made(

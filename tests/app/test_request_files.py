@@ -3,12 +3,14 @@
 import gzip
 import json
 import os
+import re
 
 import pytest
 
 from jukebox_hf.app.output import sentence_of
+from jukebox_hf.app.runs.lyric_files import read_lyrics
 from jukebox_hf.app.runs.requests import read_lyric_file, read_songs_file
-from jukebox_hf.app.runs.song_request import read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, read_request
 from jukebox_hf.model.checks.json_files import read_json
 
 SONG = '{"name": "a", "lyrics": "la", "artist": "Bo Vale"}'
@@ -79,6 +81,41 @@ def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
 def test_lyrics_in_other_encodings_are_refused(tmp_path, content, said):
     with pytest.raises(ValueError, match=rf"a\.txt.*{said}"):
         read_lyric_file(write(tmp_path, content, "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (r"{\rtf1\ansi Row}", r"is RTF, not lyrics \(line 1"),
+        ("0:00:01.000,0:00:03.000\nRow", "is SBV, not lyrics"),
+        ("la " * 40_000, "has 120,000 characters, over the 100000 allowed"),
+        (
+            '<?xml version="1.0"?>\n<tt xmlns="http://www.w3.org/ns/ttml"><body/>',
+            "is subtitles in XML; save them as LRC",
+        ),
+        ("<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code>", "is a web page, not the file"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_lyrics_is_said_of_the_file(tmp_path, content, said):
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/a\.txt {said}"):
+        read_lyrics(write(tmp_path, content.encode(), "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"keep_seconds": 0.0}, "the command line has --keep=0.0, which must be a number of seconds"),
+        ({"from_second": float("nan")}, "the command line has --from=nan"),
+        ({"to_second": -1.0}, "the command line has --to=-1.0"),
+        ({"prompt_seconds": 0.0}, "the command line has --prompt-seconds=0.0"),
+        ({"artist": "a:nan,b:1"}, "the command line --artist: 'a' has the weight nan"),
+    ],
+)
+def test_the_command_line_is_told_of_its_options(given, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        read_request(given, COMMAND_LINE)
+    with pytest.raises(ValueError, match=f"^the request {'has ' if 'has --' in said else ''}{next(iter(given))}"):
+        read_request(given)
 
 
 def test_a_request_refuses_timed_text_from_wherever_it_comes():

@@ -80,6 +80,17 @@ def test_a_song_begun_by_an_older_version_goes_on_with_one_line(begun, run_cli):
     assert sidecar["plan"][0]["known"] == 0
 
 
+def test_the_codes_of_a_whole_song_are_not_taken_for_those_of_an_older_version(begun, run_cli):
+    partial = PartialFolder(begun)
+    with partial.locked():
+        state = partial.load_state()
+        partial.save_state(type(state)(state.codes, state.seeds, {}))
+    done = run_cli("generate", "--resume", "--out", begun.audio)
+    assert done.code == 2
+    assert "older version" not in done.err
+    assert f"{partial.state} is not the state of these unfinished songs; put the state" in done.err
+
+
 @pytest.mark.parametrize(
     ("change", "parts"),
     [

@@ -257,7 +257,7 @@ def test_takes_that_cannot_be_are_refused(repository, run_cli, tmp_path, says_on
         (("--from", 0.01, "--to", 0.2), "lies outside the song, which has 0.09868 s"),
         (("--from", 0.05, "--to", 0.05), "is empty"),
         (("--from", 0.05, "--to", 0.051), "is shorter than one code of the top level"),
-        (("--from", -1, "--to", 0.051), "from_second=-1.0"),
+        (("--from", -1, "--to", 0.051), "--from=-1.0"),
         ((*STRETCH, "--takes", 101), "takes=101"),
     ],
 )

@@ -155,6 +155,9 @@ def test_another_language_model_writes_in_the_characters_that_the_model_sings(wr
         (("--count", 0), "--count 0 must be 1 to"),
         (("--temperature", -1), "temperature=-1.0 must be 0"),
         (("--seed", -1), "--seed -1 must be an integer"),
+        (("--seed", 2**62 - 1, "--count", 2), f"--seed {2**62 - 1} with --count 2 goes on beyond the last seed"),
+        (("--begin", "[00:01.00]la"), "--begin is LRC, not lyrics"),
+        (("--compare", "smiles.txt"), "--compare smiles.txt holds no character that"),
         (("--compare", "words.txt", "--begin", "la"), "--compare writes nothing"),
         (("--compare", "none.txt"), "none.txt is not a file"),
         (("--writer", "."), "--writer . cannot be opened as a causal language model of transformers"),
@@ -169,8 +172,20 @@ def test_what_cannot_be_written_is_refused_in_one_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.txt").write_text("la la")
+    (tmp_path / "smiles.txt").write_text("\N{GRINNING FACE}")
     says_one_sentence(write(*words), parts)
     assert (tmp_path / "words.txt").read_text() == "la la"
+
+
+def test_words_replace_words_and_nothing_else(write, repository, tmp_path, says_one_sentence):
+    weights = repository / "prior_0" / "model.safetensors"
+    before = weights.read_bytes()
+    says_one_sentence(write("--out", weights, "--force"), "is there and is no text; --force does not replace it")
+    assert weights.read_bytes() == before
+    (tmp_path / "song.txt").write_text("la la")
+    (tmp_path / "song.json").write_text('{"format": "jukebox-song-1", "files": {"audio": "song.wav"}}')
+    assert write("--seed", 1, *HOT, "--out", tmp_path / "song.txt", "--force").code == 0
+    assert (tmp_path / "song.txt").read_text() != "la la"
 
 
 def test_a_theme_that_fills_the_writers_context_is_refused(write, writer, says_one_sentence):

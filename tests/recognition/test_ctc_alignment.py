@@ -149,3 +149,11 @@ def test_a_recogniser_whose_files_are_damaged_is_refused_by_its_name(tone_ctc, t
     for opened, kind in ((CTCRecognizer, "a CTC"), (Transcriber, "a speech recogniser")):
         with pytest.raises(ValueError, match=rf"bad cannot be opened as {kind} of transformers \(.*\); check"):
             opened.from_pretrained(str(tmp_path / "bad"))
+
+
+def test_a_recogniser_whose_weights_are_a_web_page_is_told_so_by_the_file(tone_ctc, tmp_path):
+    shutil.copytree(tone_ctc, tmp_path / "bad")
+    (tmp_path / "bad/model.safetensors").write_text("<!DOCTYPE html><p>Sign in")
+    for opened in (CTCRecognizer, Transcriber):
+        with pytest.raises(ValueError, match=r"bad/model\.safetensors is a web page, not the file; download it again"):
+            opened.from_pretrained(str(tmp_path / "bad"))

@@ -12,6 +12,7 @@ from jukebox_hf.model.inputs.label_mixes import (
     label_parts,
     label_text,
     names_in,
+    new_name,
     parts_at,
     read_labels,
 )
@@ -116,6 +117,33 @@ def test_what_is_no_mix_is_refused_in_a_sentence(said, sentence):
         read_labels("artist", said)
     assert str(refusal.value).startswith("artist")
     assert len(str(refusal.value)) < 250
+
+
+@pytest.mark.parametrize("name", ["Bo Vale", " Bo  Vale ", "Bo\N{NO-BREAK SPACE}Vale", "Bo\nVale\t"])
+def test_a_new_name_has_single_blanks(name):
+    assert new_name("--artist", name) == "Bo Vale"
+
+
+@pytest.mark.parametrize("name", ["Crosby, Stills & Nash", "Blink 182", "Sum:41", "Foo@2", "क्\u200dष", "Eve = Ada"])
+def test_a_new_name_that_is_sung_as_it_is_stays(name):
+    assert new_name("--artist", name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("  ", "--artist is empty"),
+        ("Bo\u200bVale", "nobody sees; type the name again"),
+        ("\ufeffBo Vale", "nobody sees"),
+        ("Bo\x1bVale", "control character"),
+        ("2=x", "--artist '2=x' is read as a mix where it is sung"),
+        ("Ada:0.5,Bo:0.5", "is read as a mix"),
+        ("Ada:0,Bo:0", "is read as a mix"),
+    ],
+)
+def test_a_new_name_that_could_not_be_sung_is_refused(name, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        new_name("--artist", name)
 
 
 def test_levels_of_which_nothing_is_said_and_too_many_ids_are_refused():

@@ -98,6 +98,8 @@ def test_words_in_time_as_other_programs_write_them_are_read(content):
         ("[00:02.00]la\n\n[00:01.00]lo\n", "a file, line 3, goes back to 1 s after 2 s; put the lines in order"),
         ("[00:02.00]la <00:01.00>lo\n", "a file, line 1, goes back to 1 s"),
         ("[00:02.00]la\nlo lo\n", r"a file, line 2, has words without a time \('lo lo'\); put one before them"),
+        ("[00:02.00]la\n[-00:01.20]lo", r"a file, line 2, has the time '\[-00:01.20\]', which no song has; correct it"),
+        ("[99999999:00.20]la", r"a file, line 1, has the time '\[99999999:00.20\]'"),
         ("[00:02.00]\n[00:03.00]\n", "a file holds no words"),
         ("1\n00:00:02,000 --> 00:00:01,000\nla\n", "a file, line 2, ends at 1 s, before it begins at 2 s"),
         ("WEBVTT\n\n00:02.000 --> soon\nla\n", "a file, line 3, has the times '00:02.000 --> soon'"),
@@ -112,6 +114,12 @@ def test_words_in_time_as_other_programs_write_them_are_read(content):
 def test_times_that_cannot_be_are_refused_with_their_line(text, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_timed_text("a file", text)
+
+
+def test_blanks_and_many_digits_in_a_stamp_are_read():
+    timed = read_timed_text("a", "[ 00:01.20 ]row\n[0:2.5]row\n[00:03.2000]boat")
+    assert timed.lyrics == "row\nrow\nboat"
+    assert starts_of(timed) == [("row", 1.2), ("row", 2.5), ("boat", 3.2)]
 
 
 def test_who_wants_no_times_has_the_words_of_a_file_whose_times_are_broken():

@@ -20,7 +20,7 @@ from jukebox_hf.model.adapters.style_file import Style, read_style
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.training.assemble import put_prior
 from jukebox_hf.training.prior.prior_data import facts_of
-from jukebox_hf.training.share import base_of, export_style, import_adapter, style_of, write_adapter
+from jukebox_hf.training.share import base_of, export_style, import_adapter, renamed, style_of, write_adapter
 from jukebox_hf.training.train_prior import main
 
 pytest.importorskip("peft")
@@ -369,10 +369,33 @@ def test_a_name_that_exists_already_is_refused(place, tmp_path):
         import_adapter(str(place / "style.safetensors"), tmp_path / "twice", str(tmp_path / "mine"))
     with pytest.raises(ValueError, match="exists already"):
         export_style(str(tmp_path / "mine"), NEW, place / "style.safetensors")
-    with pytest.raises(ValueError, match="does not know the artist 'Nobody'"):
+    with pytest.raises(ValueError, match="does not know the artist 'Nobody'; see its names with jukebox-hf labels li"):
         export_style(str(tmp_path / "mine"), "Nobody", tmp_path / "no.safetensors")
-    with pytest.raises(ValueError, match=r"sounds like an unknown one|does not know the artist"):
+    with pytest.raises(ValueError, match=r"'Eve Lar' \(did you mean 'eve lark'\?\); see .* labels list .*mine$"):
+        export_style(str(tmp_path / "mine"), "Eve Lar", tmp_path / "no.safetensors")
+    with pytest.raises(ValueError, match=r"the artist 'unknown' of .* sounds like an unknown one"):
         export_style(str(place / "whole"), "unknown", tmp_path / "no.safetensors")
+
+
+def test_a_style_replaces_a_style_and_nothing_else(place, tmp_path):
+    import_adapter(str(place / "style.safetensors"), tmp_path / "mine", str(place / "whole"))
+    import_adapter(str(place / "style.safetensors"), tmp_path / "mine", str(place / "whole"), force=True)
+    weights = tmp_path / "mine" / "prior_1" / "model.safetensors"
+    before = weights.read_bytes()
+    with pytest.raises(ValueError, match=r"is no style that jukebox-hf wrote .*; --force does not replace it"):
+        export_style(str(tmp_path / "mine"), NEW, weights, force=True)
+    assert weights.read_bytes() == before
+    shutil.copy(place / "style.safetensors", tmp_path / "older.safetensors")
+    export_style(str(tmp_path / "mine"), NEW, tmp_path / "older.safetensors", force=True)
+
+
+def test_a_style_takes_a_name_that_can_be_sung(place, tmp_path):
+    style = read_style(place / "style.safetensors")
+    assert renamed(style, "  Eve\N{NO-BREAK SPACE}Too ").new == {"artist": ("Eve Too",)}
+    for name in ("2=x", "Eve\N{ZERO WIDTH SPACE} Too", " "):
+        with pytest.raises(ValueError, match=r"^--artist "):
+            import_adapter(str(place / "style.safetensors"), tmp_path / "no", str(place / "whole"), artist=name)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("weight", ["much", float("nan"), float("inf"), 11, True, [1, 2]])

@@ -17,7 +17,7 @@ import numpy as np
 from jukebox_hf.app.hidden_folder import hidden_folder
 from jukebox_hf.app.runs.song_folder import refusals_named, slug
 from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, is_timed_in, listed_name, read_rows, written_rows
-from jukebox_hf.app.transcoding import check_file_target
+from jukebox_hf.app.transcoding import check_file_target, check_no_song
 from jukebox_hf.data.audio_io import spelt_format
 from jukebox_hf.model.alignment.alignment_times import TimedLyrics
 from jukebox_hf.model.checks.text_input import real_path
@@ -88,6 +88,7 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     require(not out.is_file(), f"--out {out} is a file; name the folder to write into")
     listed = targets.pop("metadata", None)
     for path in targets.values():
+        check_no_song(path)
         check_file_target(path, force)
     if listed is not None:
         targets["metadata"] = out / LIST_NAME
@@ -117,6 +118,7 @@ def check_listed_recording(targets: Mapping[str, Path], recording: Path | None, 
         f"{targets['metadata']} lists {name} already; pass --force to replace its row, or name another folder",
     )
     if real_path(out / name) != real_path(recording):
+        check_no_song(out / name)
         check_file_target(out / name, force)
 
 

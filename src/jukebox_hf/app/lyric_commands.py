@@ -15,8 +15,8 @@ from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import COMMAND_LINE, SongRequest, read_request
-from jukebox_hf.model.checks.seeds import check_seed, seeds_from
-from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.seeds import check_last_seed, check_seed, seeds_from
+from jukebox_hf.model.checks.text_input import check_here, check_lyric_text
 from jukebox_hf.model.checks.validation import require
 
 _NAMES_TOLD = ("artist", "genre")
@@ -81,7 +81,8 @@ def write_words(
     from jukebox_hf.model.songs.lyric_writing import writing_level
 
     words = {name: options[name] for name in _NAMES_TOLD}
-    read_request({**words, "lyrics": begin}, COMMAND_LINE)  # refuses what is no such word, before a model is opened
+    read_request(words, COMMAND_LINE)  # refuses what is no such word, before a model is opened
+    check_lyric_text("--begin", begin)
     require(theme is None or writer is not None, "--theme is told to a --writer; name one, or use --begin")
     require(
         compare is None or not (begin or writer or out),
@@ -92,6 +93,7 @@ def write_words(
     require(characters is None or characters > 0, f"--characters {characters} must be 1 or more")
     seed = new_seed() if options["seed"] is None else options["seed"]
     check_seed(seed, "--seed ", "")
+    check_last_seed(seed, count, f"--count {count}")
     seeds = tuple(seeds_from(seed, count))
     if out is not None:
         lyric_paths(out, seeds, options["force"])
@@ -106,6 +108,10 @@ def write_words(
     can_tell = config.prior_configs[processor.lyric_level].lyric_loss_weight > 0
     if writer is None:
         writing_level(config)  # refuses before weights are read
+    require(
+        text is None or len(processor.encode_lyrics(text).ids) > 0,
+        f"--compare {compare} holds no character that {name} sings; give lyrics",
+    )
     wish = Wish(
         words["artist"] or "unknown", words["genre"] or "unknown", begin, characters, temperature, top_k, top_p, seeds
     )

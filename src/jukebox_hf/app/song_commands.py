@@ -17,7 +17,7 @@ from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
-from jukebox_hf.model.checks.seeds import later_seed
+from jukebox_hf.model.checks.seeds import check_last_seed, later_seed
 from jukebox_hf.model.checks.takes_wanted import read_takes
 from jukebox_hf.model.checks.text_input import check_here
 from jukebox_hf.model.checks.validation import require
@@ -92,6 +92,7 @@ def generate(
         songs = [said | {"name": name} for name in unfinished_in(Path(out))]
         require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
     if songs_file is not None and seed is not None:  # songs count on from it, unless a line says its own
+        check_last_seed(seed, len(songs), f"the {len(songs)} lines of {songs_file}")
         songs = [song if song["seed"] != seed else song | {"seed": later_seed(seed, i)} for i, song in enumerate(songs)]
     require(
         count == 1 or (said.get("takes") or 1) == 1,
@@ -220,6 +221,7 @@ def _counted(said: dict[str, Any], count: int) -> list[dict[str, Any]]:
     )
     if "seed" not in said:
         return [said] * count
+    check_last_seed(said["seed"], count, f"--count {count}")
     return [said | {"seed": later_seed(said["seed"], index)} for index in range(count)]
 
 
@@ -238,6 +240,8 @@ def _run(songs: list[dict[str, Any]], options: RunOptions, out: str, as_json: bo
     from jukebox_hf.app.runs.song_runs import SongsFailedError, run_songs
 
     options = replace(options, out=options.out or out)
+    for song in songs:
+        check_last_seed(song.get("seed"), song.get("takes") or 1, f"--takes {song.get('takes')}")
     try:
         results, failure = run_songs(songs, options), None
     except SongsFailedError as error:  # what is finished is told all the same

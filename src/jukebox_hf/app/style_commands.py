@@ -35,6 +35,10 @@ def export_named_style(
     as_json: Json = False,
 ) -> None:
     """Write the vectors of an artist into a file that others with the same base sing with."""
+    from jukebox_hf.app.transcoding import check_no_song
+
+    check_way(str(out), out.parent)
+    check_no_song(out)
     with needs_of_training("style export"):
         style = import_module("jukebox_hf.training.share").export_style(model, artist, out, force=force)
     size, levels = out.stat().st_size, list(style.levels)

@@ -13,7 +13,7 @@ from jukebox_hf.app.runs.device_choice import NO_MODEL
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
 from jukebox_hf.app.runs.requests import check_recording
-from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, load_codes, save_codes
+from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
@@ -114,7 +114,7 @@ def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, mea
 
 def _check_codes_file(out: Path, force: bool) -> None:
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
-    _check_no_song(out)
+    check_no_song(out)
     check_file_target(out, force)
     _check_codes_target(out)
 
@@ -131,7 +131,7 @@ def decode_file(
     require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
     format = options.format or format_of(out)
     require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
-    _check_no_song(out, codes)
+    check_no_song(out, codes)
     check_file_target(out, options.force)
     require(
         options.normalize in NORMALIZATIONS,
@@ -264,11 +264,11 @@ def _check_codes_target(path: Path) -> None:
             ) from None
 
 
-def _check_no_song(path: Path, source: Path | None = None) -> None:
+def check_no_song(path: Path, source: Path | None = None) -> None:
     """Refuse a name among the files of a song, which would then tell of two; by force whole songs are replaced alone.
 
     Args:
-        path: the file to write, of audio or of codes.
+        path: the file to write.
         source: the codes it is made from; a song's own may lie beside its audio in another format.
 
     Raises:
@@ -276,7 +276,7 @@ def _check_no_song(path: Path, source: Path | None = None) -> None:
     """
     name = path.name.removesuffix(_CODES)
     song = SongTarget(path.parent, name if name != path.name else path.stem, path.suffix)
-    if path.suffix == ".safetensors" and path != song.codes:
+    if path not in (song.codes, song.picture, song.sidecar) and not is_audio_of(path.name, song.name):
         return  # no file of a song is called so
     audio = _audio_of(song.sidecar)
     holders = [song.sidecar] if audio is not None else []

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jukebox_hf.app.transcoding import check_no_song
+from jukebox_hf.model.checks.file_kinds import read_head
 from jukebox_hf.model.checks.repository_names import opened_by_transformers
 from jukebox_hf.model.checks.text_input import check_way
 from jukebox_hf.model.checks.validation import require
@@ -153,7 +155,12 @@ def lyric_paths(out: Path, seeds: Sequence[int], force: bool) -> list[Path]:
     check_way(f"--out {out}", paths[0].parent)
     for path in paths:
         require(not path.is_dir(), f"{path} is a folder; name a file for the words")
+        check_no_song(path)
         require(force or not path.exists(), f"{path} is there already; name another --out, or pass --force")
+        require(
+            not path.is_file() or b"\0" not in read_head(path),
+            f"{path} is there and is no text; --force does not replace it: name another file",
+        )
     return paths
 
 
@@ -172,7 +179,7 @@ def _open_writer(writer: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cure = "name its folder, or its name on the Hub, such as gpt2"
-    with without_bars(), opened_by_transformers(f"--writer {writer}", "a causal language model", cure):
+    with without_bars(), opened_by_transformers(writer, "a causal language model", cure, "--writer"):
         tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=False)
         return AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=False).eval(), tokenizer
 

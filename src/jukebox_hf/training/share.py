@@ -5,6 +5,7 @@ with, or a whole Jukebox with them inside.
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.model.files.loading_arguments import ADAPTER_FILE
+from jukebox_hf.model.inputs.label_mixes import new_name
 from jukebox_hf.model.inputs.label_vocabulary import RULES, UNKNOWN_ID, LabelVocabulary
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
@@ -36,6 +38,7 @@ from jukebox_hf.training.assemble import copy_rest
 from jukebox_hf.training.prior.prior_sources import tokenizer_of
 
 _README = "README.md"
+_MOST_CLOSE = 3  # names that may have been meant
 _TRAINED = "adapters"  # where training leaves what peft writes, beside a merged prior
 
 
@@ -87,8 +90,10 @@ def export_style(model: str, artist: str, out: Path, *, force: bool = False) -> 
         ValueError: no such artist, one that sounds like nobody, or a file that is there already.
     """
     check_words("--artist", artist)
+    require(artist.strip() != "", "--artist is empty; give the name of an artist")
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors; name such a file")
     require(force or not out.exists(), f"{out} exists already; name another file, or pass --force to replace it")
+    _check_style_target(out)
     opened, lists = JukeboxModel.from_pretrained(located(model)), tokenizer_of(model)
     require(lists is not None, f"{model} has no lists of artists and genres, so it knows no artist by name")
     vectors: dict[int, dict[str, dict[str, Tensor]]] = {}
@@ -97,20 +102,35 @@ def export_style(model: str, artist: str, out: Path, *, force: bool = False) -> 
         number = lists.vocabularies[lists.label_versions[level]].find_artist(artist) if config.has_labels else None
         if number is None:
             continue
-        is_listed = is_listed or number != UNKNOWN_ID
+        is_listed = True
         table = opened.lend(level).labels.artist.weight.detach().float().cpu()
         opened.take_back(level)
         if not torch.equal(table[number], table[UNKNOWN_ID]):
             vectors[level] = {"artist": {artist: table[number].clone()}}
+    close = [] if is_listed else lists.search_artists(artist, opened.num_levels - 1, _MOST_CLOSE)
+    meant = f" (did you mean {' or '.join(repr(match.name) for match in close)}?)" if close else ""
     require(
         is_listed,
-        f"{model} does not know the artist {artist!r}; see its names with jukebox-hf labels list --model {model}",
+        f"{model} does not know the artist {artist!r}{meant}; see its names with jukebox-hf labels list "
+        f"{shlex.quote(model)}",
     )
     require(bool(vectors), f"the artist {artist!r} of {model} sounds like an unknown one; there is no style to export")
     style = Style(vectors, _origin(model, opened, sorted(vectors)), {"artist": (artist,)})
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, style.to_bytes())
     return style
+
+
+def _check_style_target(path: Path) -> None:
+    """Of what is there only a style is replaced: weights and codes have the same suffix."""
+    if path.exists():
+        try:
+            read_style(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{path} is there and is no style that jukebox-hf wrote ({error}); --force does not replace it: name "
+                f"another file"
+            ) from None
 
 
 def _origin(model: str, opened: JukeboxModel, levels: Sequence[int]) -> AdapterBase:
@@ -159,11 +179,10 @@ def renamed(style: Style, artist: str) -> Style:
     """A style whose one new artist has another name.
 
     Raises:
-        ValueError: a style of several artists, or a name that is empty.
+        ValueError: a style of several artists, or a name that cannot be sung.
     """
-    check_words("--artist", artist)
+    artist = new_name("--artist", artist)
     new = style.new.get("artist", ())
-    require(artist.strip() != "", "--artist is empty; give a name, or leave it out")
     require(
         len(new) == 1,
         f"--artist {artist!r} is one name, but the style brings {len(new)} artists ({', '.join(new)}); leave it out",

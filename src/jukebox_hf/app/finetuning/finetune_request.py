@@ -7,8 +7,9 @@ it was begun with.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jukebox_hf.model.checks.text_input import check_lyric_text, check_words
+from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import is_integer, require
+from jukebox_hf.model.inputs.label_mixes import new_name
 from jukebox_hf.training.prior.replay import check_share
 
 METHODS = ("auto", "lora", "full", "style")
@@ -75,8 +76,7 @@ class FinetuneRequest:
             require(value in allowed, f"--{name} {value} is none of {', '.join(allowed)}; choose one")
         for name in ("artist", "genre"):
             if (value := getattr(self, name)) is not None:
-                check_words(f"--{name}", value)
-                require(value.strip() != "", f"--{name} is empty; give a name, or leave it out")
+                object.__setattr__(self, name, new_name(f"--{name}", value))
         check_lyric_text("--sample-lyrics", self.sample_lyrics)
         for name, least in (
             ("rank", 1),

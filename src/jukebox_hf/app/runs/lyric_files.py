@@ -11,6 +11,7 @@ from jukebox_hf.app.runs.song_making import read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
 from jukebox_hf.model.checks.json_files import read_json
+from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.lyric_times import lyric_times_text, read_lyric_times
 from jukebox_hf.model.inputs.timed_lyric_files import ALIGNMENT_FORMAT, TimedText, read_timed_json, read_timed_text
@@ -36,7 +37,7 @@ def read_lyrics(path: Path, times: str | None = None, cure: str = _INSTRUMENTAL)
     if path.suffix.lower() != ".json":
         text = read_lyric_file(path)
         require(text.strip() != "", f"{path} holds no words; {cure}")
-        found = read_timed_text(str(path), text, with_times=is_wanted) or TimedText(text)
+        found = read_timed_text(str(path), text, with_times=is_wanted) or TimedText(check_lyric_text(str(path), text))
     else:
         require(path.is_file(), f"{path} is not a file; check the path")
         content = read_json(path, None)

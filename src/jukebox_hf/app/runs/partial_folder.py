@@ -150,6 +150,11 @@ class PartialFolder:
         begun_as = folder / f"{name}{suffix}"
         raise ValueError(f"{self.path} was begun as {begun_as}; {rename}go on with --out {begun_as}")
 
+    @property
+    def state(self) -> Path:
+        """Where the codes so far lie."""
+        return self.path / _STATE
+
     def save_state(self, state: SongState) -> None:
         """Commit: after this, a crash loses nothing of `state`.
 
@@ -188,7 +193,7 @@ class PartialFolder:
         Raises:
             ValueError: a file that is missing or was changed since it was saved, or the codes of another request.
         """
-        state, songs = load_codes(self.path / _STATE), self._recorded()
+        state, songs = load_codes(self.state), self._recorded()
         noted = state.notes.get(_REQUEST_NOTE)  # None: begun by an older version
         require(
             noted in (None, _digest_of_requests(songs)),

@@ -366,22 +366,30 @@ def _notes_of(notes: Mapping[str, str], song: int) -> dict[str, str]:
     return {**notes, **_given([samples[song]], None if codes is None else [[counts[song]] for counts in codes])}
 
 
-def _read_given(notes: Mapping[str, str], num_songs: int) -> tuple[list[int], list[list[int]] | None]:
+def check_given(state: SongState, where: Path) -> None:
+    """Refuse a state that is not of unfinished songs, such as the codes of a whole one; errors as in `_read_given`."""
+    _read_given(state.notes, state.num_songs, where)
+
+
+def _read_given(
+    notes: Mapping[str, str], num_songs: int, where: object = "the state"
+) -> tuple[list[int], list[list[int]] | None]:
     """How many samples each song had, and how many codes by level and song; older versions noted samples alone.
 
     Raises:
         ValueError: notes that do not say it of every song.
     """
-    told = f"the state's notes {_GIVEN!r} and {_GIVEN_CODES!r}"
-    cure = "use a state that jukebox-hf saved, or start anew with --force"
-    samples = parse_json(notes.get(_GIVEN, ""), told, list, cure=cure)
+    told = f"what {where} says in its notes {_GIVEN!r} and {_GIVEN_CODES!r}"
+    cure = "put the state that jukebox-hf saved back, or start anew with --force"
+    require(_GIVEN in notes, f"{where} is not the state of these unfinished songs; {cure}")
+    samples = parse_json(notes[_GIVEN], told, list, cure=cure)
     codes = parse_json(notes[_GIVEN_CODES], told, list, cure=cure) if _GIVEN_CODES in notes else None
     require(
         all(
             isinstance(counts, list) and len(counts) >= num_songs and all(map(_is_count, counts[:num_songs]))
             for counts in (samples, *(codes or ()))
         ),
-        f"{told} do not say how much of its songs was given; {cure}",
+        f"{told} does not tell how much of its songs was given; {cure}",
     )
     return samples[:num_songs], codes
 

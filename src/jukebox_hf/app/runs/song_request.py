@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from jukebox_hf.app.options import Option, declared, in_lower_case, options_of
+from jukebox_hf.app.options import Option, declared, flag_of, in_lower_case, options_of
 from jukebox_hf.app.runs import song_values as values
 from jukebox_hf.model.checks.takes_wanted import TAKE_RULES
 from jukebox_hf.model.checks.validation import require
@@ -350,8 +350,18 @@ def read_request(
     """
     unknown = sorted(set(map(str, given)) - set(known))
     require(not unknown, f"{where} has {', '.join(unknown)}, which is no option of a song; known: {', '.join(known)}")
-    kept = {name: SONG_OPTIONS[name].check(where, name, value) for name, value in given.items() if value is not None}
+    kept = {
+        name: SONG_OPTIONS[name].check(where, _called(name, where), value)
+        for name, value in given.items()
+        if value is not None
+    }
     return SongRequest(**kept)
+
+
+def _called(name: str, where: str) -> str:
+    """What whoever said it calls a field: its option, or its name in a file."""
+    option = SONG_OPTIONS[name]
+    return flag_of(name, option) if where == COMMAND_LINE and option.commands else name
 
 
 def without_replaced(older: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from jukebox_hf.app.runs.held_folder import SONG_GOES_ON
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.planned_songs import (
+    check_given,
     check_requests,
     group_of,
     noted,
@@ -37,7 +38,7 @@ from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
-from jukebox_hf.app.runs.song_request import COMMAND_LINE, SongRequest, differences, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, differences, read_request
 from jukebox_hf.app.runs.song_takes import asked_for
 from jukebox_hf.app.runs.song_values import numbers_at_once
 from jukebox_hf.data.audio_io import format_of, suffix_of
@@ -222,6 +223,7 @@ class _SongRun:
             targets = [self.by_name[name].target for name, _ in songs]
             try:
                 begun = states[leader]
+                check_given(begun, PartialFolder(targets[0]).state)
                 files.check_same(begun.notes, targets[0].partial, self.progress.say)
                 all_planned = take(
                     [request for _, request in songs],
@@ -381,7 +383,7 @@ class _SongRun:
         wanted = replace(
             recorded, **{k: v for k, v in vars(read_request(song.given, COMMAND_LINE)).items() if k in said}
         )
-        different = differences(recorded, wanted)
+        different = [SONG_OPTIONS[name].flag or name for name in differences(recorded, wanted)]
         require(
             not different,
             f"{song.target.partial} was begun with another {', '.join(different)}; leave it out to go on as begun, or "

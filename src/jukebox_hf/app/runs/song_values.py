@@ -104,9 +104,9 @@ def label_mix_of(kind: str) -> Check:
     """The check of an artist or a genre, or of a mix, which is kept as the command line writes it."""
 
     def check(where: str, name: str, value: Any) -> str:
-        text = label_text(f"{where} {kind}", value)
-        check_words(f"{where} {kind}", text, MAX_NAME)  # an id is a number, and a file holds names
-        read_labels(f"{where} {kind}", text)
+        text = label_text(f"{where} {name}", value)
+        check_words(f"{where} {name}", text, MAX_NAME)  # an id is a number, and a file holds names
+        read_labels(f"{where} {name}", text)
         return text
 
     return check

@@ -17,6 +17,7 @@ from jukebox_hf.app.runs.device_choice import Group, choose_run, settle
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.planned_songs import (
     PlannedSongs,
+    check_given,
     check_requests,
     noted,
     open_model,
@@ -86,6 +87,7 @@ class ServedModel:
         Raises:
             ValueError: another model began it, or what is there does not fit.
         """
+        check_given(begun, where)
         self.files.check_same(begun.notes, where, lambda line: None)
         with self._door:
             (planned,) = take([request], self.model, self.processor, begun=begun, **self.computing)

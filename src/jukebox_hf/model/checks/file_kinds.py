@@ -4,6 +4,7 @@ Flows in: a path. Flows out: its size, or one sentence that names the file and t
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from .validation import require
 LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
 GET_AGAIN = "get the file again"
 _MP3 = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")  # of a frame, where no ID3 tag comes first
+_SUBTITLES = re.compile(rb"<(?:\w+:)?tt\s[^<>]*xmlns|<(?:timedtext|transcript)[\s>]", re.I)  # TTML, of videos
 _UNPACK = f"unpack it if what is meant lies in it, or {GET_AGAIN}"
 
 
@@ -40,6 +42,10 @@ def _is_web_page(head: bytes) -> bool:
     return begin.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<meta"))
 
 
+def _is_subtitles(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and _SUBTITLES.search(head) is not None
+
+
 def _is_picture(head: bytes) -> bool:
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     return is_webp or head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
@@ -57,6 +63,7 @@ _FILE_KINDS = (
         "is a git-LFS pointer, not the file it stands for",
         "fetch it with `git lfs pull`",
     ),
+    _Kind(_is_subtitles, "is subtitles in XML", "save them as LRC, SRT or WebVTT"),
     _Kind(_is_web_page, "is a web page, not the file", "download it again, not the page that shows it"),
     _Kind(_begins(b"PK\x03\x04", b"PK\x05\x06"), "is a zip archive, as torch.save and packers write", _UNPACK),
     _Kind(_begins(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "is a pickle, which can hold code"),

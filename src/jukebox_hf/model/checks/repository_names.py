@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .file_kinds import check_file, read_head, refuse_kind
 from .json_files import read_json
 from .validation import require
 
@@ -82,13 +83,14 @@ def model_type_of(folder: Path) -> str:
 
 
 @contextmanager
-def opened_by_transformers(said: str, kind: str, cure: str) -> Iterator[None]:
+def opened_by_transformers(name: str, kind: str, cure: str, said: str = "") -> Iterator[None]:
     """Say in one sentence that transformers cannot open a repository, whatever its parts raise at files that are cut.
 
     Args:
-        said: how the user named it.
+        name: of the repository.
         kind: what it was to be opened as.
         cure: what else to name.
+        said: the option that names it; "" for none.
 
     Raises:
         ValueError: any error inside, but of memory.
@@ -98,8 +100,13 @@ def opened_by_transformers(said: str, kind: str, cure: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
+        for path in sorted(Path(name).glob("*.safetensors")):
+            check_file(path)
+            refuse_kind(path, read_head(path))
         reason = " ".join(str(error).split())
-        raise ValueError(f"{said} cannot be opened as {kind} of transformers ({reason:.200}); {cure}") from None
+        raise ValueError(
+            f"{said}{' ' * bool(said)}{name} cannot be opened as {kind} of transformers ({reason:.200}); {cure}"
+        ) from None
 
 
 def has_no_owner(name_or_path: str) -> bool:

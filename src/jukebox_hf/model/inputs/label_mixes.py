@@ -12,6 +12,7 @@ that stand in a tensor. Imports neither torch nor transformers, so that names ar
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)"
 _LEVEL = re.compile(r"\s*(\d+)\s*=")
 _SECOND = re.compile(rf"@\s*({_NUMBER})\s*$", re.IGNORECASE)
 _WEIGHT = re.compile(rf":\s*({_NUMBER})\s*$", re.IGNORECASE)
+_JOINERS = "\u200c\u200d"  # which some scripts and emoji are spelt with
 _GRAMMAR = "write NAME:WEIGHT,NAME:WEIGHT, LEVEL=NAME,LEVEL=NAME or NAME@0,NAME@SECOND"
 
 
@@ -69,6 +71,27 @@ def read_labels(kind: str, said: Any) -> tuple[LabelEntry, ...]:
     entries = tuple(_of_mapping(kind, said)) if isinstance(said, Mapping) else tuple(_of_text(kind, said))
     _check(kind, said, entries)
     return entries
+
+
+def new_name(said: str, name: str) -> str:
+    """A name that is to be listed, with single blanks, so that nothing stands beside it which looks the same.
+
+    Args:
+        said: option or field, for the sentence.
+
+    Raises:
+        ValueError: an empty name, one with characters that nobody sees, or one that is a mix where it is sung.
+    """
+    name = " ".join(check_words(said, name).split())
+    require(name != "", f"{said} is empty; give a name, or leave it out")
+    unseen = next((one for one in name if unicodedata.category(one) == "Cf" and one not in _JOINERS), None)
+    require(unseen is None, f"{said} holds {unseen!r} in {shown(name)}, which nobody sees; type the name again")
+    try:
+        is_one = read_labels(said, name) == (LabelEntry(name),)
+    except ValueError:
+        is_one = False
+    require(is_one, f"{said} {shown(name)} is read as a mix where it is sung (LEVEL=NAME, NAME:WEIGHT); give another")
+    return name
 
 
 def is_mixed(entries: Sequence[LabelEntry]) -> bool:

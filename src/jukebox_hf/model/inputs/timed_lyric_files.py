@@ -21,10 +21,11 @@ from .lyric_structure import read_structure
 from .lyric_times import LyricTime, read_lyric_times
 
 ALIGNMENT_FORMAT = "jukebox-alignment-1"  # of `TimedLyrics.to_dict`
-_CLOCK = r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2})(?:[.,:](\d{1,3}))?"
-_TIME_MARK = re.compile(rf"[\[<]{_CLOCK}[\]>]")
+_CLOCK = r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2})(?:[.,:](\d{1,9}))?"
+_TIME_MARK = re.compile(rf"[\[<][ \t]*{_CLOCK}[ \t]*[\]>]")
+_NO_TIME_MARK = re.compile(r"[\[<][ \t]*[+-]?\d+:\d{1,2}(?:[.,:]\d+){0,2}[ \t]*[\]>]")  # once those are gone
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
-_LEADING = re.compile(rf"\s*\[{_CLOCK}\]")
+_LEADING = re.compile(rf"\s*\[[ \t]*{_CLOCK}[ \t]*\]")
 _LRC_TAGS = "al|ar|au|by|encoding|hash|id|kana|la|length|lr|offset|re|sign|ti|tool|total|ve|#"
 _LRC_TAG = re.compile(rf"\s*\[({_LRC_TAGS}):([^\]]*)\]\s*", re.I)
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
@@ -120,6 +121,12 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
                 later = -int(found[2]) / 1000  # as players have it: more than 0 brings the words earlier
             continue
         where, starts, at = f"{name}, line {number},", [], 0
+        wrong = _NO_TIME_MARK.search(_TIME_MARK.sub("", line))
+        require(
+            wrong is None,
+            f"{where} has the time {shown(wrong and wrong[0])}, which no song has; correct it, such as [01:02.50], or "
+            f"remove it",
+        )
         while stamp := _LEADING.match(line, at):
             starts.append(_seconds(stamp.groups()))
             at = stamp.end()
