@@ -7,11 +7,10 @@ others. A repository on the Hub is public: what a symbolic link points to must n
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.remote_code import code_files
 from jukebox_hf.model.checks.file_kinds import check_inside
 from jukebox_hf.model.checks.json_files import read_json
@@ -58,13 +57,16 @@ def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambd
             shutil.copyfile(path, target / path.name)
 
 
-def foreign_in(repository: Path) -> Path | None:
+def foreign_in(repository: Path, also: Collection[str] = ()) -> Path | None:
     """Something in a repository that this package does not write, such as a link or a file of another name.
+
+    Args:
+        also: names of files at its root that are no part of a Jukebox, but written by who asks.
 
     Returns:
         its path within the repository; None where there is nothing.
     """
-    ours = {STYLE_FILE, *(file.name for file in code_files())}  # of a whole Jukebox alone
+    ours = {*also, *(file.name for file in code_files())}  # of a whole Jukebox alone
     for path in sorted(repository.iterdir()):
         is_part = PART_FOLDER.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
         for file in sorted(path.iterdir()) if is_part else [path]:

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -43,18 +43,19 @@ _MOST_NAME_BYTES = 200  # bytes; of the 255 that most disks allow, the hidden fo
 
 
 @contextlib.contextmanager
-def staged(out: Path, force: bool, sources: Iterable[Path] = ()) -> Iterator[Path]:
+def staged(out: Path, force: bool, sources: Iterable[Path] = (), also: Collection[str] = ()) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends well, and is gone when it does not.
 
     Args:
         force: replace an older repository at `out`.
         sources: what the block reads; `out` may neither hold it nor lie in it.
+        also: names of files at the root that the block writes beside a Jukebox, and an older run of it has.
 
     Raises:
         ValueError: a target that is taken; or that somebody else took meanwhile: what was written has another name
             then, which the sentence says.
     """
-    check_target(out, force, sources)
+    check_target(out, force, sources, also)
     out.parent.mkdir(parents=True, exist_ok=True)
     before = _identity(out)
     work = out.parent / f".{out.name}.{secrets.token_hex(8)}{_MARK}"
@@ -75,7 +76,7 @@ def staged(out: Path, force: bool, sources: Iterable[Path] = ()) -> Iterator[Pat
             _let_go(work, out)
 
 
-def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
+def check_target(out: Path, force: bool, sources: Iterable[Path] = (), also: Collection[str] = ()) -> None:
     """Refuse a target that would lose something; first, what killed runs left of it is put back or removed.
 
     Raises:
@@ -104,7 +105,7 @@ def check_target(out: Path, force: bool, sources: Iterable[Path] = ()) -> None:
         out.is_dir() and _is_jukebox(out / "config.json"),
         f"{out} is not a Jukebox repository, so --force will not replace it; choose another folder",
     )
-    foreign = foreign_in(out)
+    foreign = foreign_in(out, also)
     require(
         foreign is None,
         f"{out} also holds {foreign}, which is no part of a Jukebox and would be lost; move it away, or choose another "

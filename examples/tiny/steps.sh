@@ -32,6 +32,10 @@ encode() { # songs, codes, VQ-VAE, levels
 }
 
 assemble() { # VQ-VAE, priors, finest level first
+  local prior
+  for prior in "${@:2}"; do # a model of older priors makes way
+    if [ "$prior/model.safetensors" -nt $run/model ]; then rm -rf $run/model; fi
+  done
   [ -d $run/model ] && return
   step "assembling" $run/model.log -m jukebox_hf assemble $run/model --vqvae "$1" --priors "${@:2}"
 }

@@ -1,5 +1,6 @@
 """Whatever a user can get wrong is one sentence on stderr and exit code 2, before anything is written."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -70,6 +71,14 @@ from jukebox_hf.model.checks.text_input import check_here
 def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, parts, says_one_sentence):
     says_one_sentence(generate(tmp_path / "a.wav", *words), parts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_with_seeds_of_their_own_do_not_count_on(run_cli, tmp_path, says_one_sentence):
+    lines = [{"name": "a"}, {"name": "b", "seed": 1}, {"name": "c", "seed": 2}, {"name": "d"}]
+    for count, sentence in ((3, "no-jukebox is not"), (4, f"--seed {2**62 - 1} with the 4 lines of ")):
+        (tmp_path / "songs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
+        said = ("--songs-file", tmp_path / "songs.jsonl", "--seed", 2**62 - 1, "--out", tmp_path / "out")
+        says_one_sentence(run_cli("generate", *said, "--model", tmp_path / "no-jukebox"), sentence)
 
 
 def test_what_a_cut_may_not_be_is_refused_in_a_sentence(generate, tmp_path, cut, says_one_sentence):

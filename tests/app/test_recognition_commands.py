@@ -103,7 +103,7 @@ def test_times_that_stay_in_a_list_beside_newer_ones_are_told_and_not_touched(ru
     path = sung(name="out/record.wav")
     out = path.parent
     align = ("align", path, "--ctc", tone_ctc, "--force", "--format")
-    told = "metadata.csv still says of record.wav what was found before; name metadata in --format too, with --force"
+    told = "metadata.csv has other times of record.wav, and keeps them; name metadata in --format too, with --force"
     for list_of, is_told in (
         ("file_name,lyrics\nrecord.wav,no times\n", False),
         ('file_name,lyrics,timed_lyrics\nother.wav,la,"[[0,1],[1,2]]"\n', False),
@@ -116,8 +116,8 @@ def test_times_that_stay_in_a_list_beside_newer_ones_are_told_and_not_touched(ru
         assert (out / "metadata.csv").read_text() == list_of
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(out / "metadata.csv", tmp_path / "elsewhere")  # a row of another recording of that name
-    assert "still says" not in run_cli(*align, "vtt", "--out", tmp_path / "elsewhere").err
-    assert "still says" not in run_cli(*align, "vtt,metadata", "--out", out).err
+    assert "other times" not in run_cli(*align, "vtt", "--out", tmp_path / "elsewhere").err
+    assert "other times" not in run_cli(*align, "vtt,metadata", "--out", out).err
 
 
 def test_no_other_process_reads_or_writes_the_list_while_a_row_is_added(run_cli, tone_ctc, sung, tmp_path, monkeypatch):

@@ -150,7 +150,15 @@ def test_folders_that_only_look_like_ours_are_left_alone(out):
 
 
 @pytest.mark.parametrize(
-    "foreign", ["mine.txt", "prior_0/style.safetensors", "checkpoint-500/optimizer.pt", "prior_0/mine.wav", ".git/HEAD"]
+    "foreign",
+    [
+        "mine.txt",
+        "style.safetensors",
+        "prior_0/style.safetensors",
+        "checkpoint-500/optimizer.pt",
+        "prior_0/mine.wav",
+        ".git/HEAD",
+    ],
 )
 def test_files_that_are_none_of_a_jukebox_are_not_replaced(out, foreign):
     (out / foreign).parent.mkdir(exist_ok=True)

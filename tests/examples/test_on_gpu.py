@@ -153,7 +153,7 @@ def test_two_priors_go_on_with_fresh_songs_and_the_whole_model_is_packed(tmp_pat
             train_prior.ARGUMENT_CLASSES, [str(ROOT / training[2]), *training[3:]]
         )
         assert codes[1:4] == ["encode-dataset", corpus[2], data.train_codes]
-        assert settings.output_dir == f"{prior.model_name_or_path}_next"
+        assert settings.output_dir == f"{prior.model_name_or_path}_longer"
         assert prior.config is None
         trained.append(settings.output_dir)
     assert not seeds & {"100", "101", "103"}

@@ -119,11 +119,17 @@ def test_times_that_cannot_be_are_refused_with_their_line(text, sentence):
 def test_blanks_and_many_digits_in_a_stamp_are_read():
     timed = read_timed_text("a", "[ 00:01.20 ]row\n[0:2.5]row\n[00:03.2000]boat")
     assert timed.lyrics == "row\nrow\nboat"
+    assert read_timed_text("a", "[00:01.00]call [1800:55] now").lyrics == "call [1800:55] now"
     assert starts_of(timed) == [("row", 1.2), ("row", 2.5), ("boat", 3.2)]
 
 
 def test_who_wants_no_times_has_the_words_of_a_file_whose_times_are_broken():
-    for text in ("[00:02.00]la\n[00:01.00]lo", "[00:02.00]la\nlo", "1\n00:00:02,000 --> 00:00:01,000\nla\nlo"):
+    for text in (
+        "[00:02.00]la\n[00:01.00]lo",
+        "[00:02.00]la\nlo",
+        "[00:02.00]la\n[-00:01.20]lo",
+        "1\n00:00:02,000 --> 00:00:01,000\nla\nlo",
+    ):
         assert read_timed_text("a", text, with_times=False).lyrics == "la\nlo"
 
 

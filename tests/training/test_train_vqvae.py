@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(words, tmp_path, tiny_
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     goes_on = {"max_steps": 2, "resume_from_checkpoint": "auto"}
     for other, found, asked in (
-        ({"config": tmp_path / "other.json"}, "codebook_size=32, hidden_sizes=[", "codebook_size=33, hidden_sizes=[16"),
+        ({"config": tmp_path / "other.json"}, "codebook_size=32, hidden_sizes[", "codebook_size=33, hidden_sizes["),
         ({"config_overrides": "codebook_size=33"}, "codebook_size=32", "codebook_size=33"),
         ({"config_overrides": "commit_weight=0.5"}, "commit_weight=0.02", "commit_weight=0.5"),
     ):
@@ -165,8 +165,11 @@ def test_a_checkpoint_of_another_configuration_is_refused(words, tmp_path, tiny_
         assert f"checkpoint-1 belongs to another model: it has {found}" in said
         assert f", but asked for is {asked}" in said
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
-    (tmp_path / "other.json").write_text(json.dumps({**config, "transformers_version": "5.0.0", "l1_bandwidth": 0.5}))
+    same = {**config, "transformers_version": "5.0.0", "l1_bandwidth": 0.5, "relative_weight": 0}  # it was 0.0
+    (tmp_path / "other.json").write_text(json.dumps(same))
     assert main(words(**goes_on, config=tmp_path / "other.json")) == 0
+    gone = {"max_steps": 3, "resume_from_checkpoint": "auto", "config": tmp_path / "moved.json"}
+    assert main(words(**gone)) == 0  # the checkpoint's is trained
     tiny_vqvae().save_pretrained(tmp_path / "model")
     said = {"config": None, "model_name_or_path": tmp_path / "model", "output_dir": tmp_path / "tuned"}
     assert main(words(**said, config_overrides="relative_weight=0.5", max_steps=1)) == 0

@@ -27,11 +27,11 @@ train prior_1 fine-codes 16 1200
 train prior_0 fine-codes 16 800
 corpus fresh 8 201 $voices --a-cappella 0.5
 encode fresh fresh-codes $codec 2
-train prior_top_next fresh-codes 6 960
+train prior_top_longer fresh-codes 6 960
 corpus fresh-part 1 202 $voices --a-cappella 0.5
 encode fresh-part fresh-fine-codes $codec "0 1"
-train prior_0_next fresh-fine-codes 16 1200
-assemble $codec $run/prior_0_next $run/prior_1 $run/prior_top_next
+train prior_0_longer fresh-fine-codes 16 1200
+assemble $codec $run/prior_0_longer $run/prior_1 $run/prior_top_longer
 corpus head-songs 0.02 1001 $voices --a-cappella 1
 find_head head-songs
 step "packing" $run/packed.log -m examples.tiny.package $run $run/packed

@@ -128,8 +128,8 @@ def times_left_in_list(targets: Mapping[str, Path], recording: Path | None) -> s
     if "metadata" in targets or recording is None or not is_timed_in(out, recording):
         return None
     return (
-        f"{out / LIST_NAME} still says of {listed_name(recording, out)} what was found before; name metadata in "
-        "--format too, with --force, to train on these times"
+        f"{out / LIST_NAME} has other times of {listed_name(recording, out)}, and keeps them; name metadata in "
+        "--format too, with --force, to train on these"
     )
 
 

@@ -92,7 +92,8 @@ def generate(
         songs = [said | {"name": name} for name in unfinished_in(Path(out))]
         require(len(songs) > 0, f"{out} holds no unfinished song; nothing is left to resume")
     if songs_file is not None and seed is not None:  # songs count on from it, unless a line says its own
-        check_last_seed(seed, len(songs), f"the {len(songs)} lines of {songs_file}")
+        counting = [number for number, song in enumerate(songs, start=1) if song["seed"] == seed]
+        check_last_seed(seed, max(counting, default=1), f"the {len(songs)} lines of {songs_file}")
         songs = [song if song["seed"] != seed else song | {"seed": later_seed(seed, i)} for i, song in enumerate(songs)]
     require(
         count == 1 or (said.get("takes") or 1) == 1,

@@ -40,7 +40,7 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
 def is_timed_in(out: Path, recording: Path) -> bool:
     """Whether the list in a folder, if there is one that can be read, says when a recording in it is sung."""
     name = listed_name(recording, out)
-    with suppress(ValueError):
+    with suppress(ValueError, OSError):
         timed = any(row[FILE_NAME] == name and (row.get(TIMED_LYRICS) or "").strip() for row in read_rows(out))
         return timed and real_path(out / name) == real_path(recording)
     return False

@@ -156,11 +156,11 @@ def lyric_paths(out: Path, seeds: Sequence[int], force: bool) -> list[Path]:
     for path in paths:
         require(not path.is_dir(), f"{path} is a folder; name a file for the words")
         check_no_song(path)
-        require(force or not path.exists(), f"{path} is there already; name another --out, or pass --force")
         require(
             not path.is_file() or b"\0" not in read_head(path),
             f"{path} is there and is no text; --force does not replace it: name another file",
         )
+        require(force or not path.exists(), f"{path} is there already; name another --out, or pass --force")
     return paths
 
 

@@ -105,16 +105,28 @@ def check_same_configuration(
     Raises:
         ValueError: the first fields that differ, with both values, in one sentence.
     """
-    pairs = {name: (getattr(found, name), getattr(asked, name)) for name in type(asked).__annotations__}
-    other = [name for name, pair in pairs.items() if name not in apart_from and len(set(map(json.dumps, pair))) > 1]
+    other: dict[str, tuple[Any, Any]] = {}
+    for name in type(asked).__annotations__:
+        own, wanted = (json.loads(json.dumps(getattr(config, name))) for config in (found, asked))  # tuples are lists
+        if name not in apart_from and own != wanted:
+            other |= _differences(name, own, wanted)
     theirs, ours = (
-        ", ".join(f"{name}={short_repr(pairs[name][which])}" for name in other[:_SHOWN_FIELDS]) for which in (0, 1)
+        ", ".join(f"{name}={short_repr(pair[which])}" for name, pair in list(other.items())[:_SHOWN_FIELDS])
+        for which in (0, 1)
     )
     require(
         not other,
         f"{folder} belongs to another model: it has {theirs}, but asked for is {ours}; resume with the configuration "
         f"the run began with, or choose another output_dir",
     )
+
+
+def _differences(name: str, own: Any, wanted: Any) -> dict[str, tuple[Any, Any]]:
+    """The values of a field that differ, of lists of one length their first entries that do."""
+    if isinstance(own, list) and isinstance(wanted, list) and len(own) == len(wanted):
+        place = next(place for place, pair in enumerate(zip(own, wanted, strict=True)) if pair[0] != pair[1])
+        return _differences(f"{name}[{place}]", own[place], wanted[place])
+    return {name: (own, wanted)}
 
 
 # --- seals ---

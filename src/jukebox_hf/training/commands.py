@@ -30,8 +30,8 @@ from jukebox_hf.training.run_record import RECORD_FILE
 logger = logging.get_logger(__name__)
 
 CONFIG_FILE = "config.json"
-_WRITTEN_AT_ONCE = (RECORD_FILE, "trained_on.json")  # by our runs alone, before their first step
-_WRITTEN_AT_LAST = ("trainer_state.json", "training_args.bin")  # by any Trainer, after the model
+# Beside a configuration: of our priors, before their first step, and copied with them; of any Trainer, after the model.
+_WRITTEN_BESIDE = ("trained_on.json", "trainer_state.json", "training_args.bin")
 
 
 def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -182,11 +182,10 @@ def _is_own(folder: Path, found: str, kind: str) -> bool:
         folder: where the run is to write.
         found, kind: the model_type of what lies there, and of what is trained.
     """
-    is_ours = any((folder / name).is_file() for name in _WRITTEN_AT_ONCE)
-    is_ours = is_ours or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
-    if found == "unreadable":  # cut short; a Trainer's files beside it could be somebody else's
+    is_ours = (folder / RECORD_FILE).is_file() or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
+    if found == "unreadable":  # cut short; what else is beside it could be somebody else's
         return is_ours
-    return found == kind and (is_ours or any((folder / name).is_file() for name in _WRITTEN_AT_LAST))
+    return found == kind and (is_ours or any((folder / name).is_file() for name in _WRITTEN_BESIDE))
 
 
 def run(main: Callable[[], None]) -> int:

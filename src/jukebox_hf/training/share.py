@@ -92,8 +92,8 @@ def export_style(model: str, artist: str, out: Path, *, force: bool = False) -> 
     check_words("--artist", artist)
     require(artist.strip() != "", "--artist is empty; give the name of an artist")
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors; name such a file")
-    require(force or not out.exists(), f"{out} exists already; name another file, or pass --force to replace it")
     _check_style_target(out)
+    require(force or not out.exists(), f"{out} exists already; name another file, or pass --force to replace it")
     opened, lists = JukeboxModel.from_pretrained(located(model)), tokenizer_of(model)
     require(lists is not None, f"{model} has no lists of artists and genres, so it knows no artist by name")
     vectors: dict[int, dict[str, dict[str, Tensor]]] = {}
@@ -158,7 +158,7 @@ def import_adapter(
     Raises:
         ValueError: an adapter of another base, a name that is known already, or a folder that is taken.
     """
-    check_target(out, force)
+    check_target(out, force, also=[STYLE_FILE])
     parts = read_adapter(adapter)
     if artist is not None:
         require(parts.style is not None, f"--artist {artist!r} names a style, but {adapter} holds none; leave it out")
@@ -166,7 +166,7 @@ def import_adapter(
     model = JukeboxModel.from_pretrained(located(base))
     model.take_adapter(parts, keep_base=False)
     origin = Path(located(base))
-    with staged(out, force, [origin] if origin.is_dir() else []) as staging:
+    with staged(out, force, [origin] if origin.is_dir() else [], [STYLE_FILE]) as staging:
         model.save_pretrained(staging)
         if origin.is_dir():
             copy_rest(origin, staging)

@@ -29,7 +29,12 @@ from jukebox_hf.training.prior.label_lists import (
     table_sizes,
 )
 from jukebox_hf.training.prior.lora import LoRAArguments, check_adapters_fit, with_adapters
-from jukebox_hf.training.prior.lyric_alphabets import add_characters, check_same_characters, with_characters
+from jukebox_hf.training.prior.lyric_alphabets import (
+    FROM_SONGS,
+    add_characters,
+    check_same_characters,
+    with_characters,
+)
 from jukebox_hf.training.prior.new_name_rate import learn_new_names
 from jukebox_hf.training.prior.prior_arguments import (
     JukeboxPriorTrainingArguments,
@@ -277,7 +282,7 @@ def _tokenizer(
     tokenizer = choose_labels(wanted, source.tokenizer, source.config, songs, len(songs.facts.hop_lengths))
     if source.load is not None:
         tokenizer.check_alphabet(source.config)
-    if characters is not None:
+    if characters is not None and (begun is None or characters != FROM_SONGS):  # songs may be others by now
         tokenizer = with_characters(tokenizer, characters, songs)
     if begun is None:
         return tokenizer

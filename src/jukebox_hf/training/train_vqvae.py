@@ -95,6 +95,8 @@ def _configuration(model_args: VQVAEModelArguments, folder: Path | None) -> Juke
     Raises:
         ValueError: no such configuration, or a checkpoint of another one.
     """
+    if folder is not None and (path := _path_of(model_args)) is not None and not path.exists():
+        return JukeboxVQVAEConfig.from_pretrained(folder)  # what it was begun with has been moved
     asked = _asked_configuration(model_args)
     if folder is None:
         return asked
@@ -108,8 +110,7 @@ def _asked_configuration(model_args: VQVAEModelArguments) -> JukeboxVQVAEConfig:
     if model_args.model_name_or_path is not None:
         config = JukeboxVQVAEConfig.from_pretrained(model_args.model_name_or_path)
         return _overridden(config, model_args.config_overrides, is_trained=True)
-    path = Path(model_args.config)
-    if path.suffix == ".json" or path.is_dir():
+    if (path := _path_of(model_args)) is not None:
         require(
             path.exists(), f"config={model_args.config!r} is no file or folder; give a config.json or a preset's name"
         )
@@ -117,6 +118,13 @@ def _asked_configuration(model_args: VQVAEModelArguments) -> JukeboxVQVAEConfig:
     else:
         config = vqvae_preset(model_args.config)
     return _overridden(config, model_args.config_overrides, is_trained=False)
+
+
+def _path_of(model_args: VQVAEModelArguments) -> Path | None:
+    """Where the configuration lies; None of a preset, or of a model."""
+    path = Path(model_args.config or "")
+    is_path = model_args.model_name_or_path is None and (path.suffix == ".json" or path.is_dir())
+    return path if is_path else None
 
 
 def _overridden(config: JukeboxVQVAEConfig, changes: str | None, is_trained: bool) -> JukeboxVQVAEConfig:

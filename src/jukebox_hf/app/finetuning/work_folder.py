@@ -93,6 +93,7 @@ class WorkFolder:
             self.mark(_RUN, run)
             return
         begun = {"recordings": run.get("recordings")} | begun  # which older versions did not write down
+        begun |= {name: " ".join(begun[name].split()) for name in ("artist", "genre") if begun.get(name)}  # nor so
         changed = [name for name in sorted(run.keys() | begun.keys()) if run.get(name) != begun.get(name)]
         told = "; ".join(_told(name.replace("_", "-"), begun.get(name), run.get(name)) for name in changed[:3])
         require(

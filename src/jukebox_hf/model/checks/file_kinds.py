@@ -15,7 +15,9 @@ from .validation import require
 LARGEST_HEADER = 2**26  # bytes of a safetensors header; the library itself reads no more than 100 million
 GET_AGAIN = "get the file again"
 _MP3 = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")  # of a frame, where no ID3 tag comes first
-_SUBTITLES = re.compile(rb"<(?:\w+:)?tt\s[^<>]*xmlns|<(?:timedtext|transcript)[\s>]", re.I)  # TTML, of videos
+_SUBTITLES = re.compile(  # TTML, and what videos have; the first element decides
+    rb"(?:<\?xml[^<>]*>\s*)?(?:<!--[^<>]*-->\s*)*<(?:(?:\w+:)?tt\s[^<>]*xmlns|(?:timedtext|transcript)[\s>])", re.I
+)
 _UNPACK = f"unpack it if what is meant lies in it, or {GET_AGAIN}"
 
 
@@ -43,7 +45,7 @@ def _is_web_page(head: bytes) -> bool:
 
 
 def _is_subtitles(head: bytes) -> bool:
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and _SUBTITLES.search(head) is not None
+    return _SUBTITLES.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")) is not None
 
 
 def _is_picture(head: bytes) -> bool:

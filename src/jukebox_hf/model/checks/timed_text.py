@@ -7,9 +7,6 @@ import re
 from typing import NamedTuple
 
 _STAMP = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,:]\d{1,3})?"
-
-# Of no song, perhaps: before its beginning, or after days.
-_ANY_TIME_MARK = r"(?:\[|<)[ \t]*[+-]?\d+:\d{1,2}[.,]\d+[ \t]*(?:\]|>)"
 _CHORD = r"\[[A-G][#b]?(?:maj|min|dim|aug|sus|add|m)?\d{0,2}(?:/[A-G][#b]?)?\]"
 _KEYS = (
     "title|t|subtitle|st|artist|composer|key|capo|tempo|time|comment|ci?|define|meta|start_of_\\w+|so[cvbt]|eo[cvbt]"
@@ -37,7 +34,6 @@ _TIMED_FORMATS = (
     _Format("SRT or WebVTT", re.compile(rf"^[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}.*", re.M)),
     _Format("LRC", re.compile(rf"^[ \t]*(?:\[|<)[ \t]*[+-]?\d*{_STAMP}[ \t]*(?:\]|>).*", re.M)),
     _Format("LRC", re.compile(r"^.*(?:\[|<)\d{1,3}:\d{2}[.,:]\d{2,3}(?:\]|>).*", re.M)),
-    _Format("LRC", re.compile(rf"^.*{_ANY_TIME_MARK}.*", re.M)),
     _Format("timed text", re.compile(r"^[ \t]*\(?(?:\d{1,2}:)?\d{1,2}:\d{2}[.,]\d{2,3}\)?(?:[ \t].*|$)", re.M)),
     _Format("LRC", re.compile(r"^[ \t]*\[(?:ar|al|ti|au|by|length|offset):[^\]\n]*\][ \t]*$", re.M)),
     _Format("SubStation Alpha", re.compile(r"^(?:\[Script Info\]|Dialogue:[ \t]*\d+,\d+:\d).*", re.M)),
@@ -46,7 +42,7 @@ _TIMED_FORMATS = (
     _Format("MPL2", re.compile(r"^[ \t]*\[\d+\]\[\d+\].*", re.M)),
     _Format("a Praat TextGrid", re.compile(r"^[ \t]*File type = \"ooTextFile.*", re.M)),
     _Format("MicroDVD", re.compile(r"^[ \t]*\{\d+\}\{\d+\}.*", re.M)),
-    _Format("Karaoke MIDI", re.compile(r"^[ \t]*@KMIDI\b.*|^\\[^\W\d_].*[ \t]/[^\W\d_].*", re.M)),
+    _Format("Karaoke MIDI", re.compile(r"^[ \t]*@KMIDI\b.*", re.M)),
     _Format("UltraStar", re.compile(r"\A\s*#[A-Z][A-Z0-9]*:.*")),
     _Format(
         "a cue sheet",

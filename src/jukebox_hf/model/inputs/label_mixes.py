@@ -25,7 +25,8 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)"
 _LEVEL = re.compile(r"\s*(\d+)\s*=")
 _SECOND = re.compile(rf"@\s*({_NUMBER})\s*$", re.IGNORECASE)
 _WEIGHT = re.compile(rf":\s*({_NUMBER})\s*$", re.IGNORECASE)
-_JOINERS = "\u200c\u200d"  # which some scripts and emoji are spelt with
+# Which some scripts and emoji are spelt with.
+_JOINERS = frozenset(["\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))])
 _GRAMMAR = "write NAME:WEIGHT,NAME:WEIGHT, LEVEL=NAME,LEVEL=NAME or NAME@0,NAME@SECOND"
 
 

@@ -23,7 +23,10 @@ from .lyric_times import LyricTime, read_lyric_times
 ALIGNMENT_FORMAT = "jukebox-alignment-1"  # of `TimedLyrics.to_dict`
 _CLOCK = r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2})(?:[.,:](\d{1,9}))?"
 _TIME_MARK = re.compile(rf"[\[<][ \t]*{_CLOCK}[ \t]*[\]>]")
-_NO_TIME_MARK = re.compile(r"[\[<][ \t]*[+-]?\d+:\d{1,2}(?:[.,:]\d+){0,2}[ \t]*[\]>]")  # once those are gone
+# Once those are gone: at the beginning of a line, or with a part of a second.
+_NO_TIME_MARK = re.compile(
+    r"(?:^\s*[\[<][ \t]*[+-]?\d+:\d{1,2}|[\[<][ \t]*[+-]?\d+:\d{2}[.,]\d+)(?:[.,:]\d+){0,2}[ \t]*[\]>]"
+)
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 _LEADING = re.compile(rf"\s*\[[ \t]*{_CLOCK}[ \t]*\]")
 _LRC_TAGS = "al|ar|au|by|encoding|hash|id|kana|la|length|lr|offset|re|sign|ti|tool|total|ve|#"
@@ -122,11 +125,13 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
             continue
         where, starts, at = f"{name}, line {number},", [], 0
         wrong = _NO_TIME_MARK.search(_TIME_MARK.sub("", line))
-        require(
-            wrong is None,
-            f"{where} has the time {shown(wrong and wrong[0])}, which no song has; correct it, such as [01:02.50], or "
-            f"remove it",
-        )
+        if wrong is not None:
+            require(
+                not with_times,
+                f"{where} has the time {shown(wrong[0])}, which no song has; correct it, such as [01:02.50], or remove "
+                f"it",
+            )
+            line = line.replace(wrong[0], "")
         while stamp := _LEADING.match(line, at):
             starts.append(_seconds(stamp.groups()))
             at = stamp.end()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from jukebox_hf.data.songs import Song
 from jukebox_hf.model.checkpoints.tiny_model import located
@@ -18,6 +19,8 @@ from jukebox_hf.model.inputs.lyric_characters import CHARACTERS
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.networks.initialization import scaled_embedding
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+
+logger = logging.get_logger(__name__)
 
 LABEL_CHOICES = ("keep", "add", "songs")
 _UNKNOWN_ALONE = {"unknown": UNKNOWN_ID}
@@ -87,8 +90,9 @@ def check_same_labels(
 ) -> None:
     """A run that goes on keeps its lists, so they must be of the kind that is asked for.
 
-    Its songs may be others than those it was begun with, so names of songs that are in one of the lists alone are no
-    matter; which names of the model itself are in them is.
+    Its songs may be others than those it was begun with, so names that are in one of the lists alone are no matter, but
+    where all of the model's should be: what was begun with "add" or "keep" and goes on with "songs" is only told of,
+    for the songs may have had all these names.
 
     Args:
         wanted, asked: as `choose_labels` took it, and what it gave.
@@ -107,17 +111,20 @@ def check_same_labels(
         here = before
         other = [key for key in before if before[key] != there.get(key)]
     elif wanted == "songs":
-        is_added_to = before.items() <= there.items()
-        other = [key for key in before if key not in here] if is_added_to else []
+        other = []
+        if before.items() <= there.items() and not before.keys() <= here.keys():
+            logger.warning(
+                f"{folder} has all names of the model, which labels='songs' leaves out; they stay in its lists"
+            )
     else:
         other = [key for key in here | there if here.get(key) != there.get(key)]
-    (kind, name), (at, of) = (other[0], [row.get(other[0], "none") for row in (there, here)]) if other else ("  ", "  ")
-    require(
-        not other,
-        f"labels={wanted!r} asks for other lists than {folder} has: the number of {kind} {name!r} is {of}, and there "
-        f"it is {at}; give what the run was begun with, leave labels out to keep its lists, or choose another "
-        f"output_dir",
-    )
+    for kind, name in other[:1]:
+        of, at = (row.get((kind, name), "none") for row in (here, there))
+        raise ValueError(
+            f"labels={wanted!r} asks for other lists than {folder} has: the number of {kind} {name!r} is {of}, and "
+            f"there it is {at}; give what the run was begun with, leave labels out to keep its lists, or choose "
+            f"another output_dir"
+        )
 
 
 def version_of(config: JukeboxPriorConfig) -> str:
