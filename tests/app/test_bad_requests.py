@@ -75,9 +75,9 @@ def test_impossible_wishes_are_refused_in_a_sentence(generate, tmp_path, words, 
 
 def test_lines_with_seeds_of_their_own_do_not_count_on(run_cli, tmp_path, says_one_sentence):
     lines = [{"name": "a"}, {"name": "b", "seed": 1}, {"name": "c", "seed": 2}, {"name": "d"}]
-    for count, sentence in ((3, "no-jukebox is not"), (4, f"--seed {2**62 - 1} with the 4 lines of ")):
+    for count, sentence in ((3, "no-jukebox is no folder here"), (4, f"--seed {2**62 - 1} with the 4 lines of ")):
         (tmp_path / "songs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
-        said = ("--songs-file", tmp_path / "songs.jsonl", "--seed", 2**62 - 1, "--out", tmp_path / "out")
+        said = ("--songs-file", tmp_path / "songs.jsonl", "--seed", 2**62 - 1, "--out", f"{tmp_path}/out/")
         says_one_sentence(run_cli("generate", *said, "--model", tmp_path / "no-jukebox"), sentence)
 
 
