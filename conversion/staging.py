@@ -71,7 +71,7 @@ def staged(out: Path, force: bool, sources: Iterable[Path] = (), also: Collectio
             follow_umask(work / _NEW)
             for path in [*(work / _NEW).rglob("*"), work / _NEW]:  # on the disk before the move that makes them count
                 flush(path)
-            _move_into_place(work, out, before)
+            _move_into_place(work, out, before, also)
         finally:
             _let_go(work, out)
 
@@ -143,7 +143,7 @@ def _full_disks_named(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _move_into_place(work: Path, out: Path, before: tuple[int, int] | None) -> None:
+def _move_into_place(work: Path, out: Path, before: tuple[int, int] | None, also: Collection[str]) -> None:
     """Let `new` take its place, unless that is another folder than at the beginning, or has other things in it now.
 
     The folder is moved aside before it is looked at, so that nobody can put something into it in between.
@@ -156,7 +156,7 @@ def _move_into_place(work: Path, out: Path, before: tuple[int, int] | None) -> N
             out.rmdir()
         if before is not None and _identity(out) == before:
             os.rename(out, work / _OLD)
-            if (foreign := foreign_in(work / _OLD)) is not None:
+            if (foreign := foreign_in(work / _OLD, also)) is not None:
                 raise OSError(f"{foreign} was put there meanwhile")
         os.rename(work / _NEW, out)  # which the system refuses where something is
     except OSError as error:
