@@ -20,7 +20,7 @@ from torch import Tensor
 from jukebox_hf.conversion.known_files import copy_known
 from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoints.quantization import LogitAgreement, int8_config, num_quantized
-from jukebox_hf.model.checks.validation import require
+from jukebox_hf.model.checks.validation import check_finite, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
@@ -91,13 +91,8 @@ def quantize_repository(
 
 def _codes_of(prior: JukeboxPrior, inputs: Mapping[str, Tensor], said: str) -> Tensor:
     """As `written_codes`; weights that are not finite are refused before, and logits that are not with the prior."""
-    tensors = prior.state_dict().items()
-    wrong = next((name for name, tensor in tensors if not bool(tensor.isfinite().all())), None)
-    require(
-        wrong is None,
-        f"{said}: {wrong} holds numbers that are not finite, which cannot be sung; get the file again, or train it "
-        f"anew",
-    )
+    for name, tensor in prior.state_dict().items():
+        check_finite(f"{said}: {name}", tensor, "which cannot be sung; get the file again, or train it anew")
     try:
         return written_codes(prior, inputs)
     except FloatingPointError as error:

@@ -101,13 +101,13 @@ class SongRequest:
         "unknown",
         "Name of the artist, as `jukebox-hf labels list` writes it; several mixed by weight as NAME:0.7,NAME:0.3, one "
         "for each level as 2=NAME,0=NAME, or from a second on as NAME@0,NAME@6.5.",
-        values.label_mix_of("artist"),
+        values.read_label_mix,
         is_word=True,
     )
     genre: str = _song(
         "unknown",
         "Name of the genre, as `jukebox-hf labels list` writes it, or a mix as of artists.",
-        values.label_mix_of("genre"),
+        values.read_label_mix,
         is_word=True,
     )
     strict: bool = _song(

@@ -100,16 +100,12 @@ def read_name(where: str, name: str, value: Any) -> str:
     return check_words(f"{where} {name}", value, MAX_NAME)
 
 
-def label_mix_of(kind: str) -> Check:
-    """The check of an artist or a genre, or of a mix, which is kept as the command line writes it."""
-
-    def check(where: str, name: str, value: Any) -> str:
-        text = label_text(f"{where} {name}", value)
-        check_words(f"{where} {name}", text, MAX_NAME)  # an id is a number, and a file holds names
-        read_labels(f"{where} {name}", text)
-        return text
-
-    return check
+def read_label_mix(where: str, name: str, value: Any) -> str:
+    """An artist or a genre, or a mix, which is kept as the command line writes it."""
+    text = label_text(f"{where} {name}", value)
+    check_words(f"{where} {name}", text, MAX_NAME)  # an id is a number, and a file holds names
+    read_labels(f"{where} {name}", text)
+    return text
 
 
 def read_path(where: str, name: str, value: Any) -> str:
