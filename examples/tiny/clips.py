@@ -24,11 +24,12 @@ from examples.tiny.classifiers import (
 )
 from examples.tiny.metrics import in_unseen_words, is_vowel, reconstruct
 from examples.tiny.parts import Networks, Recordings
+from jukebox_hf import JukeboxModel
 from jukebox_hf.data.songs import Song
 from jukebox_hf.model.inputs.labels import SongDescription
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
 from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
+from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan, plan_song
 from jukebox_hf.model.songs.song_state import SongState
 
 SLOT = 0.1875  # seconds per character of the corpus
@@ -161,21 +162,38 @@ def write_clips(
         )
         for order in orders
     ]
-    labels = [
-        [networks.tokenizers[level].labels(song, model.config.prior_configs[level]) for song in songs]
-        if level in temperatures
-        else []
-        for level in range(model.num_levels)
-    ]
     state = SongState.empty(networks.top + 1, [seed + n for n in range(len(orders))])
-    for progress in sample_song(model, plan, labels, state, ComputeOptions(_BATCH)):
-        state = progress.state
+    state = sampled(networks, model, plan, songs, state)
     codes = {level: state.batch(level) for level in temperatures}
     finest = min(temperatures)
     audio = torch.cat(
         [networks.vqvae.decode(group, finest).audio_values[:, 0] for group in codes[finest].split(_BATCH)]
     )
     return Clips(audio, list(orders), codes)
+
+
+def sampled(
+    networks: Networks, model: JukeboxModel, plan: SamplingPlan, songs: Sequence[SongDescription], state: SongState
+) -> SongState:
+    """A state with the codes that a plan adds.
+
+    Args:
+        networks: with the lists of the levels that are planned.
+        model: of these networks.
+        plan: of songs of one length.
+        songs: what the priors are told.
+        state: their seeds, and the codes that are given.
+    """
+    planned = {level.level for level in plan.levels}
+    labels = [
+        [networks.tokenizers[level].labels(song, model.config.prior_configs[level]) for song in songs]
+        if level in planned
+        else []
+        for level in range(model.num_levels)
+    ]
+    for progress in sample_song(model, plan, labels, state, ComputeOptions(_BATCH)):
+        state = progress.state
+    return state
 
 
 def train_listeners(clips: Clips, rate: int) -> Listeners:

@@ -18,6 +18,7 @@ import soundfile
 import soxr
 import torch
 
+from examples.tiny.listen.clip_list import LIST_NAME, check_without_clips
 from examples.tiny.metrics import convergence_decibels, reconstruct
 from jukebox_hf import JukeboxVQVAE
 from jukebox_hf.data.song_tables import SUFFIXES
@@ -57,13 +58,12 @@ def write_clips(out: Path, bank: Path, vqvaes: Sequence[Path], songs: int, music
     """
     if songs < 1:
         raise ValueError(f"songs={songs} must be at least 1 of each singer")
-    if (out / "clips.csv").exists():
-        raise ValueError(f"{out} holds clips already; name another folder")
+    check_without_clips(out)
     studio = RecordingStudio(open_bank(bank))
     models = {folder.name: JukeboxVQVAE.from_pretrained(folder).float().eval() for folder in vqvaes}
     out.mkdir(parents=True, exist_ok=True)
     convergence: dict[str, list[float]] = {}
-    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:
+    with (out / LIST_NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for place, spec in enumerate(chosen_songs(songs)):

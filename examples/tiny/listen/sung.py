@@ -6,7 +6,6 @@ training song. They are written from the top level down to `--level`, and decode
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import soundfile
 
 from examples.tiny import clips as made
+from examples.tiny.listen.clip_list import check_without_clips, write_list
 from examples.tiny.parts import Networks, open_networks, open_repository
 from jukebox_hf.data.songs import Song
 from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA
@@ -150,8 +150,7 @@ def write_sung(
     Raises:
         ValueError: a folder that holds clips already, or a prior that is not trained.
     """
-    if (out / "clips.csv").exists():
-        raise ValueError(f"{out} holds clips already; name another folder")
+    check_without_clips(out)
     missing = [each for each in temperatures if each not in networks.priors]
     if missing:
         raise ValueError(f"the prior of level {max(missing)} is not trained yet; train it, or name a coarser --level")
@@ -166,8 +165,7 @@ def write_sung(
         soundfile.write(out / name, audio.clamp(-1, 1).numpy(), rate)
         genre = song.genre if song.genre == A_CAPPELLA else "with a band"
         rows.append((name, " ".join(song.lyrics.split()), wish.words, genre, song.artist))
-    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:  # last: with it, all clips are there
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_list(out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

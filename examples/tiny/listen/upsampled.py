@@ -6,7 +6,6 @@ one hears which prior loses the words.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,15 @@ import soundfile
 import torch
 from torch import Tensor
 
+from examples.tiny.clips import sampled
+from examples.tiny.listen.clip_list import check_without_clips, write_list
 from examples.tiny.listen.sung import TEMPERATURE
 from examples.tiny.metrics import reconstruct
 from examples.tiny.parts import Networks, Recordings, open_recordings, open_repository
 from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA
 from jukebox_hf.model.inputs.labels import SongDescription
 from jukebox_hf.model.sampling.sampling_ops import SamplingSettings
-from jukebox_hf.model.songs.song import sample_song
-from jukebox_hf.model.songs.song_plan import ComputeOptions, plan_song
+from jukebox_hf.model.songs.song_plan import plan_song
 from jukebox_hf.model.songs.song_state import SongState
 
 COLUMNS = ("file", "text", "sound", "artist")
@@ -82,8 +82,7 @@ def write_upsampled(out: Path, networks: Networks, songs: Recordings, temperatur
     Raises:
         ValueError: a folder that holds clips already.
     """
-    if (out / "clips.csv").exists():
-        raise ValueError(f"{out} holds clips already; name another folder")
+    check_without_clips(out)
     out.mkdir(parents=True, exist_ok=True)
     rate, rows = networks.vqvae.config.sampling_rate, []
     for sound, audio in _sounds(networks, songs, temperatures):
@@ -91,8 +90,7 @@ def write_upsampled(out: Path, networks: Networks, songs: Recordings, temperatur
             name = f"{place:03d}-{sound}.wav".replace(" ", "_")
             soundfile.write(out / name, heard.clamp(-1, 1).numpy(), rate)
             rows.append((name, " ".join(song.lyrics.split()), sound, song.artist))
-    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:  # last: with it, all clips are there
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_list(out, COLUMNS, rows)
 
 
 @torch.no_grad()
@@ -118,15 +116,9 @@ def refined(networks: Networks, songs: Recordings, upper: int, temperatures: dic
         (codes,) = networks.vqvae.encode(song[None, None], levels=[upper]).audio_codes
         state = state.with_codes(upper, place, codes[0])
     told = [SongDescription(samples, song.artist, song.genre, song.lyrics, 0) for song in songs.songs]
-    labels = [
-        [networks.tokenizers[level].labels(each, model.config.prior_configs[level]) for each in told]
-        for level in range(model.num_levels)
-    ]
     settings = {level: SamplingSettings(number) for level, number in temperatures.items() if level < upper}
     plan = plan_song(model.config, samples, levels=range(upper), settings=settings)
-    for progress in sample_song(model, plan, labels, state, ComputeOptions(len(told))):
-        state = progress.state
-    return state
+    return sampled(networks, model, plan, told, state)
 
 
 def _chosen(folder: Path, count: int, genre: str, hop: int) -> Recordings:
