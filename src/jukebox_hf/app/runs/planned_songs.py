@@ -380,7 +380,7 @@ def _read_given(
         ValueError: notes that do not say it of every song.
     """
     told = f"what {where} says in its notes {_GIVEN!r} and {_GIVEN_CODES!r}"
-    cure = "put back the state that was saved beside these songs, or begin them anew"
+    cure = "put the state that was saved beside these songs back, or begin them anew"
     require(_GIVEN in notes, f"{where} is not the state of these unfinished songs; {cure}")
     samples = parse_json(notes[_GIVEN], told, list, cure=cure)
     codes = parse_json(notes[_GIVEN_CODES], told, list, cure=cure) if _GIVEN_CODES in notes else None
