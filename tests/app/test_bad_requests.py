@@ -32,7 +32,8 @@ from jukebox_hf.model.checks.text_input import check_here
         (("--lyrics-from", "nan"), "--lyrics-from=nan"),
         (("--lyrics-from", "0.6"), "lyrics_from=0.6 leaves no time for lyrics"),
         (("--prompt", "a.wav", "--prompt-seconds", "1e-9"), "--prompt-seconds=1e-09"),
-        (("--song-seconds", "1", "--offset", "2"), "after the song's end"),
+        (("--song-seconds", "1", "--offset", "2"), "song_seconds=1 ends before its audio, which goes from 2 to"),
+        (("--song-seconds", "0.05"), "song_seconds=0.05 ends before its audio"),
         (("--seed", "-1"), "seed=-1"),
         (("--levels", "2,0"), "neighbouring"),
         (("--levels", "7"), "level"),
@@ -79,6 +80,12 @@ def test_lines_with_seeds_of_their_own_do_not_count_on(run_cli, tmp_path, says_o
         (tmp_path / "songs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
         said = ("--songs-file", tmp_path / "songs.jsonl", "--seed", 2**62 - 1, "--out", f"{tmp_path}/out/")
         says_one_sentence(run_cli("generate", *said, "--model", tmp_path / "no-jukebox"), sentence)
+
+
+def test_a_line_whose_takes_count_on_too_far_is_named_with_its_own_words(run_cli, tmp_path, says_one_sentence):
+    (tmp_path / "songs.jsonl").write_text(json.dumps({"seed": 2**62 - 1, "takes": 2}) + "\n")
+    done = run_cli("generate", "--songs-file", tmp_path / "songs.jsonl", "--out", f"{tmp_path}/out/", "--model", "tiny")
+    says_one_sentence(done, f"songs.jsonl, line 1: seed {2**62 - 1} with takes 2 goes on beyond the last seed")
 
 
 def test_what_a_cut_may_not_be_is_refused_in_a_sentence(generate, tmp_path, cut, says_one_sentence):

@@ -214,7 +214,7 @@ def test_a_tampered_or_cut_state_is_refused_and_left_alone(unfinished, run_cli, 
 
 def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp_path, says_one_sentence, repository):
     done = run_cli("generate", "--resume", "--out", tmp_path / "song.wav", "--seed", 8)
-    says_one_sentence(done, "was begun with another seed")
+    says_one_sentence(done, "was begun with another --seed; leave it out")
     cure = f"go on with jukebox-hf generate --resume --out {tmp_path / 'song.wav'}, or start anew with --force"
     says_one_sentence(generate(tmp_path / "song.wav"), "holds an unfinished song", cure)
     assert generate(tmp_path / "song.wav", "--force", "--seed", 7, "--levels", 2).code == 0

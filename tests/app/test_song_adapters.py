@@ -75,7 +75,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_adapter_only(start, reposi
     assert (tmp_path / "a.partial").is_dir(), child.said
     other = run_cli("generate", "--resume", "--adapter", styles / "eva.safetensors", "--out", tmp_path / "a.wav")
     assert other.code == 2
-    assert "was begun with another adapter; leave it out to go on as begun" in other.err
+    assert "was begun with another --adapter; leave it out to go on as begun" in other.err
     shutil.copyfile(styles / "eva.safetensors", style)
     changed = run_cli("generate", "--resume", "--out", tmp_path / "a.wav")
     assert changed.code == 2

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
 from jukebox_hf import JukeboxModel, JukeboxProcessor
+from jukebox_hf.app import written_lyrics
 from jukebox_hf.model.adapters.style_file import Style
 from jukebox_hf.training.share import base_of
 
@@ -64,6 +65,16 @@ def test_the_likelihood_of_a_file_is_told_as_it_is_and_shuffled(write, tmp_path)
     assert "lines_shuffled" not in json.loads(write("--compare", tmp_path / "line.txt", "--json").out)
     assert len(set(found.values())) == 4
     assert "bits per character; " in write("--compare", tmp_path / "words.txt").out
+
+
+def test_a_bar_counts_the_readings_of_a_long_text(write, tmp_path, monkeypatch):
+    (tmp_path / "words.txt").write_text("Row, row, row your boat\ngently down the stream")
+    bars = []
+    monkeypatch.setattr(written_lyrics, "tqdm", lambda texts, **how: bars.append((len(texts), how)) or texts)
+    assert write("--compare", tmp_path / "words.txt").code == 0
+    ((readings, how),) = bars
+    assert readings == 1 + 3 * 4  # as it is; words, lines and characters shuffled four times
+    assert how["disable"], "a bar is for a terminal, and the test has none"
 
 
 def test_a_song_sings_what_its_model_wrote_and_its_line_makes_it_again(run_cli, generate, tmp_path, codes_of):

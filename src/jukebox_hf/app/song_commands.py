@@ -16,7 +16,7 @@ from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
 from jukebox_hf.app.runs.run_options import RunOptions
-from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, read_request, said_as
 from jukebox_hf.model.checks.seeds import check_last_seed, later_seed
 from jukebox_hf.model.checks.takes_wanted import read_takes
 from jukebox_hf.model.checks.text_input import check_here
@@ -242,7 +242,9 @@ def _run(songs: list[dict[str, Any]], options: RunOptions, out: str, as_json: bo
 
     options = replace(options, out=options.out or out)
     for song in songs:
-        check_last_seed(song.get("seed"), song.get("takes") or 1, f"--takes {song.get('takes')}")
+        where, takes = song.get("where"), song.get("takes") or 1
+        counted = f"{said_as('takes', where or COMMAND_LINE)} {takes}"
+        check_last_seed(song.get("seed"), takes, counted, f"{where}: seed" if where else "--seed")
     try:
         results, failure = run_songs(songs, options), None
     except SongsFailedError as error:  # what is finished is told all the same

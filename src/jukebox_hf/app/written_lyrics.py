@@ -7,10 +7,13 @@ character, as it is and shuffled.
 import math
 import random
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from jukebox_hf.app.transcoding import check_no_song
 from jukebox_hf.model.checks.file_kinds import read_head
@@ -117,8 +120,10 @@ def likelihoods(model: Any, processor: Any, wish: Wish, text: str) -> dict[str, 
         if len({piece for piece in pieces if piece}) > 1:  # the nothing behind a last line's end is no line
             shuffled[name] = [_shuffled(text, name, pieces, rng) for _ in range(_SHUFFLES)]
     texts = [text, *(one for others in shuffled.values() for one in others)]
-    found = model.lyric_log_likelihood(processor([wish.words(one) for one in texts]))
-    bits = [-float(one.double().mean()) / math.log(2) for one in found]
+    bits = []
+    for one in tqdm(texts, desc="reading", unit=" texts", delay=2, leave=False, disable=not sys.stderr.isatty()):
+        (found,) = model.lyric_log_likelihood(processor([wish.words(one)]))
+        bits.append(-float(found.double().mean()) / math.log(2))
     told = {"as_written": bits[0]}
     for index, name in enumerate(shuffled):
         own = bits[1 + index * _SHUFFLES : 1 + (index + 1) * _SHUFFLES]

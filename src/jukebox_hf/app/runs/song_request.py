@@ -351,14 +351,14 @@ def read_request(
     unknown = sorted(set(map(str, given)) - set(known))
     require(not unknown, f"{where} has {', '.join(unknown)}, which is no option of a song; known: {', '.join(known)}")
     kept = {
-        name: SONG_OPTIONS[name].check(where, _called(name, where), value)
+        name: SONG_OPTIONS[name].check(where, said_as(name, where), value)
         for name, value in given.items()
         if value is not None
     }
     return SongRequest(**kept)
 
 
-def _called(name: str, where: str) -> str:
+def said_as(name: str, where: str) -> str:
     """What whoever said it calls a field: its option, or its name in a file."""
     option = SONG_OPTIONS[name]
     return flag_of(name, option) if where == COMMAND_LINE and option.commands else name

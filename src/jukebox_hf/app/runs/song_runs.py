@@ -38,7 +38,7 @@ from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
 from jukebox_hf.app.runs.song_making import Job, begin, bytes_needed, check_told, make_songs, read_sidecar
-from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, differences, read_request
+from jukebox_hf.app.runs.song_request import COMMAND_LINE, SongRequest, differences, read_request, said_as
 from jukebox_hf.app.runs.song_takes import asked_for
 from jukebox_hf.app.runs.song_values import numbers_at_once
 from jukebox_hf.data.audio_io import format_of, suffix_of
@@ -383,7 +383,8 @@ class _SongRun:
         wanted = replace(
             recorded, **{k: v for k, v in vars(read_request(song.given, COMMAND_LINE)).items() if k in said}
         )
-        different = [SONG_OPTIONS[name].flag or name for name in differences(recorded, wanted)]
+        where = song.where or COMMAND_LINE
+        different = [said_as(name, where) for name in differences(recorded, wanted)]
         require(
             not different,
             f"{song.target.partial} was begun with another {', '.join(different)}; leave it out to go on as begun, or "

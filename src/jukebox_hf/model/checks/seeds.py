@@ -16,18 +16,19 @@ def check_seed(seed: object, said: str = "seed=", that: str = "") -> None:
     require(is_integer(seed) and 0 <= seed < SEEDS, f"{said}{seed!r}{that} must be an integer from 0 to 2**62 - 1")
 
 
-def check_last_seed(seed: Any, songs: int, counted: str) -> None:
+def check_last_seed(seed: Any, songs: int, counted: str, called: str = "--seed") -> None:
     """Refuse a seed with songs that count on from it beyond the last one; what is no seed itself is refused elsewhere.
 
     Args:
         counted: what says how many they are, such as "--count 3".
+        called: what says the seed.
 
     Raises:
         ValueError: in one sentence.
     """
     require(
         not is_integer(seed) or seed >= SEEDS or later_seed(seed, songs - 1) < SEEDS,
-        f"--seed {seed} with {counted} goes on beyond the last seed, 2**62 - 1; give a smaller --seed",
+        f"{called} {seed} with {counted} goes on beyond the last seed, 2**62 - 1; give a smaller one",
     )
 
 

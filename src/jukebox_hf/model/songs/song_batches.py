@@ -147,6 +147,7 @@ def _batch(
             f"the prompt or codes",
         )
     for song in rows:
+        _check_song_holds(config, songs, song, plan.samples)
         _check_lyrics_begin(config, songs, song, plan.samples)
     labels = tuple(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
@@ -169,6 +170,17 @@ def _recall(seconds: Sequence[float | None] | None, rate: int) -> tuple[int, int
         return None
     start, stop, begin = seconds
     return round(start * rate), round(stop * rate), None if begin is None else round(begin * rate)
+
+
+def _check_song_holds(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
+    """The audio is a part of its song, to the code."""
+    said, rate = int(songs["song_samples"][song]), config.sampling_rate
+    begin = int(songs["offset_samples"][song])
+    require(
+        said == NOT_SAID or begin + samples < said + max(config.vqvae_config.hop_lengths),
+        f"song_seconds={said / rate:g} ends before its audio, which goes from {begin / rate:g} to "
+        f"{(begin + samples) / rate:.4g} s of the song; ask for fewer seconds, or say a longer song_seconds",
+    )
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
