@@ -16,7 +16,7 @@ from jukebox_hf.model.sampling.cpp_source import LIBRARY as NAME
 from jukebox_hf.model.sampling.cpp_source import source_files
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the machine has no C compiler")
-LIBRARY = cpp_library.NativeLibrary(*[None] * 6, "baseline", "compiled")
+LIBRARY = cpp_library.NativeLibrary(*[None] * 7, "baseline", "compiled")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ os.environ.pop("LD_PRELOAD")  # it is loaded; the compiler is not to be watched
 sys.path.insert(0, sys.argv[1])
 from conftest import _enliven, _inputs_for, _tiny_prior_config
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
-from jukebox_hf.model.sampling import cpp_library, cpp_step
+from jukebox_hf.model.sampling import cpp_library, cpp_step, cpp_window
 from jukebox_hf.model.sampling.cpp_source import source_files
 
 watched = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
@@ -36,9 +36,15 @@ cpp_step.threads_for = lambda *_: 3
 def window(prior, batch):
     inputs = _inputs_for(prior.config, batch=batch)
     codes = inputs.pop("codes")
-    tokens, settings = prior.sequence(codes[:, :3], inputs.get("lyric_ids")), SamplingSettings(0)
-    return sample_window(prior, tokens, prior.condition(**inputs), 24, settings, backend="cpp").codes
+    tokens, conditioning = prior.sequence(codes[:, :3], inputs.get("lyric_ids")), prior.condition(**inputs)
+    uniforms = torch.linspace(0, 0.99, 24 * batch, dtype=torch.float64).view(batch, 24)
+    ways = ((SamplingSettings(0), None), (SamplingSettings(5.0), uniforms))
+    done = [sample_window(prior, tokens, conditioning, 24, way, uniforms=own, backend="cpp").codes for way, own in ways]
+    return torch.stack(done)
 
+writers = []
+make = cpp_window.CodeWriter.write
+cpp_window.CodeWriter.write = lambda self, *places: writers.append(places) or make(self, *places)
 for flavour in ("bare", "labelled", "prefix", "encoder", "upsampler"):
     for width in (16, 18):
         prior = _enliven(JukeboxPrior(_tiny_prior_config(flavour, hidden_size=width, attention_multiplier=1.0)))
@@ -54,6 +60,7 @@ for flavour in ("bare", "labelled", "prefix", "encoder", "upsampler"):
                     found = window(prior, batch)
                     torch.set_default_dtype(torch.float32)
                     assert torch.equal(found, wanted)
+assert len(writers) > 100, "codes were written one at a time"
 print("all windows were written")
 """
 

@@ -23,18 +23,19 @@ from .cpp_source import CARRIED, FLAGS, LIBRARY, MAIN, SETS, sets_for, source_di
 VARIABLE = "JUKEBOX_HF_CPU_CAPABILITY"
 _HERE = Path(__file__).parent
 _GIVES = {
-    "scratch_size": ctypes.c_int64, "step": None, "head": None,
+    "scratch_size": ctypes.c_int64, "step": None, "head": None, "write_codes": ctypes.c_int64,
     "hire": ctypes.c_void_p, "dismiss": None, "members_of": ctypes.c_int64,
 }  # fmt: skip
 _LONGEST_SECONDS = 600  # a compiler takes seconds, on a machine that is very busy minutes
 
 
 class NativeLibrary(NamedTuple):
-    """The functions of cpp_step.c and cpp_crew.h, and which they are: a set of instructions, and in words why."""
+    """The functions of the C files, and which they are: a set of instructions, and in words why."""
 
     scratch_size: Callable
     step: Callable
     head: Callable
+    write_codes: Callable
     hire: Callable
     dismiss: Callable
     members_of: Callable

@@ -1,4 +1,4 @@
-/* cpp_step.c for one of several sets of instructions in one library: it is compiled once for each with -DSET=its name,
+/* cpp_window.c, and with it cpp_step.c, for one of several sets of instructions in one library: it is compiled once for each with -DSET=its name,
    which its functions then end in, and once without, for what the library holds but once. setup.py builds it, and
    cpp_library.py opens it with ctypes: it needs no headers of Python. */
 
@@ -7,11 +7,12 @@
 #define OF_SET(NAME, END) JOINED(NAME, END)
 #define step OF_SET(step, SET)
 #define head OF_SET(head, SET)
+#define write_codes OF_SET(write_codes, SET)
 #define scratch_size OF_SET(scratch_size, SET)
 #define hire OF_SET(hire, SET)
 #define dismiss OF_SET(dismiss, SET)
 #define members_of OF_SET(members_of, SET)
-#include "cpp_step.c"
+#include "cpp_window.c"
 #else
 #include <stdint.h>
 

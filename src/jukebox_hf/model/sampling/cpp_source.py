@@ -19,7 +19,7 @@ SETS = {
 }
 MAIN = "cpp_module.c"
 LIBRARY = "cpp_step.library"  # beside this file, where pip builds it
-_NAMES = (MAIN, "cpp_step.c", "cpp_crew.h")
+_NAMES = (MAIN, "cpp_window.c", "cpp_step.c", "cpp_crew.h")
 # Name: text. Exported code carries nothing but Python, so `write_code` fills this in there; in the package it is empty.
 CARRIED: dict[str, str] = {}
 

@@ -139,6 +139,11 @@ class CppStepper:
         self._scratch = torch.empty(0, dtype=torch.float32, device="cpu")
 
     @property
+    def runs(self) -> Tensor:
+        """Of each kind of attention, where each position writes and reads: (kinds, T, 4) int64, see `run_of`."""
+        return self._runs
+
+    @property
     def threads(self) -> int:
         """How many share a step, the caller's included."""
         return self._crew.count
@@ -191,6 +196,21 @@ class CppStepper:
         if self._prior.config.tie_word_embeddings and here is not None:
             hidden = hidden + here.float()  # as the prior's head does
         return self._logits(hidden)
+
+    def write_codes(self, window: ctypes.Structure, first: int, last: int) -> int:
+        """Write tokens of a window of one row for each song (cpp_window.py), and tell how many."""
+        with self._crew.at_work() as crew:
+            self._sizes.batch = self._batch
+            return self._library.write_codes(
+                self._layers,
+                ctypes.byref(self._sizes),
+                ctypes.byref(self._head),
+                ctypes.byref(window),
+                ctypes.c_int64(first),
+                ctypes.c_int64(last),
+                ctypes.c_void_p(self._scratch_for(self._batch)),
+                crew,
+            )
 
     def _scratch_for(self, rows: int) -> int:
         """The address of memory for so many rows, which is kept for the next."""

@@ -29,6 +29,7 @@ from .backends import (
     step_of,
     unheard,
 )
+from .cpp_window import CodeWriter, writer_of
 from .cuda_graph import CudaGraph
 from .gumbel_noise import DrawCounters
 from .heap import trim_heap
@@ -218,6 +219,7 @@ class WindowDecoder:
         self.kept_logits: list[Tensor] = []
         self._keeps_logits = keep_logits
         self._recorded: _Recorded | None = None
+        self._writer: CodeWriter | None = None
         self._step: Step = prior.step  # but where a graph is replayed
         self._jacobi: JacobiLoop | None = None
 
@@ -249,7 +251,7 @@ class WindowDecoder:
         self._fixed = fixed_parts(prior)
         self._open(conditioning)
         self.reached = self._done = tokens.shape[1] - prior.config.prefix_length
-        self._length = length
+        self._length, self._told = length, 0
         self.kept_logits = []
         read = read_row_by_row if self.backend == "cpp" else read_known
         trim_heap()  # what conditioning left
@@ -267,16 +269,17 @@ class WindowDecoder:
         require(self.reached <= stop <= self._length, f"stop={stop} must lie from {self.reached} to {self._length}")
         if self._jacobi is not None:
             self._decode_stretches(stop)
-        for position in range(self._done, stop):
-            was_read, body = self._first is not None, self._body_at(position, is_heard=position == self._done)
+        begun, is_over = self._done, False
+        while self._done < stop and not is_over:
+            if self._first is None and self._writer is not None and self._write_natively(begun, stop):
+                continue
+            was_read, body = self._first is not None, self._body_at(self._done, is_heard=self._done == begun)
             self._last = body()
+            self._done += 1
             if not was_read:
                 self._keep(self._last[:, None])
-            if self._after is not None and self._after(self._codes(position + 1)):
-                stop = position + 1
-                break
-        self._done = max(self._done, stop)
-        self.reached = stop
+            is_over = self._after is not None and self._after(self._codes(self._done))
+        self.reached = stop = self._done if is_over else stop
         return self._finished(stop)
 
     def _body_at(self, position: int, is_heard: bool) -> Callable[[], Tensor]:
@@ -284,14 +287,42 @@ class WindowDecoder:
         is_heard = is_heard or self._hook is not None
         if is_heard:
             self._look_for_other_parts()
-        if self._watch is not None:
-            self._watch(position)
+        self._tell(position)
         if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
             self._look_for_hooks()
         hook = None if self._hook is None else partial(changed_by, self._hook, position)
         if self._buffers.noise is not None:
             self._buffers.noise.reach([position + 1] * len(self._buffers.first_bad))
         return partial(self._body if self._first is None else self._draw_first, hook)
+
+    def _tell(self, position: int) -> None:
+        """Tell whoever watches of a code, once."""
+        if self._watch is not None and position >= self._told:
+            self._watch(position)
+        self._told = max(self._told, position + 1)
+
+    def _write_natively(self, begun: int, stop: int) -> bool:
+        """Write some codes without Python; whether there is any done, or this is to be asked again.
+
+        Args:
+            begun: the first code of the call, before which others may have run code.
+        """
+        first, last, prefix = self._done, self._done, self.prior.config.prefix_length
+        if first == begun:
+            self._look_for_other_parts()
+        while self._writer is not None and last < min(first + self._writer.at_once, stop):
+            self._tell(last)
+            if self._hooks != hooks_made() or interception() is not None:
+                break
+            last += 1
+        if last == first:
+            return False
+        count, is_undrawn = self._writer.write(prefix + first, prefix + last)
+        self.cache.position.fill_(prefix + first + count + is_undrawn)
+        if is_undrawn:
+            draw_one(self.options, self.prior, self._buffers, self.cache, self._writer.logits)
+        self._done = first + count + is_undrawn
+        return self._done > first
 
     def _draw_first(self, hook: Callable[[Tensor], Tensor] | None) -> Tensor:
         """The first code of a window, from logits that were found with what it knows."""
@@ -386,7 +417,9 @@ class WindowDecoder:
         self._buffers, self._body = self._recorded.buffers, self._recorded.body
 
     def _step_by(self, step: Step) -> None:
-        self._step = step
+        self._step, self._writer = step, None
+        if self._hook is None and self._after is None and not self._keeps_logits:
+            self._writer = writer_of(step, self.prior, self._buffers, self.options)
         self._body = partial(decode_one, step, self.options, self.prior, self._buffers, self.cache)
 
     def _look_for_hooks(self) -> None:
