@@ -99,13 +99,31 @@ class CheckedWeights:
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
+        """As `PreTrainedModel.save_pretrained`, but what was saved is what loads, also over an earlier save.
+
+        Whole weights are read before an index of shards, whichever is newer, so the one that was not written goes; the
+        weights too have the mode that the umask asks for.
+        """
         level = getattr(self.config, "level", None)
         folder = saving_folder(save_directory, "vqvae" if level is None else f"prior_{level}")
+        names = (_WEIGHT_FILES[0], _INDEX_FILES[0])
+        files = [folder / with_variant(name, kwargs.get("variant")) for name in names]
+        before = [_stamp(file) for file in files]
         result = super().save_pretrained(save_directory, *args, **kwargs)
+        older = [file for file, stamp in zip(files, before, strict=True) if _stamp(file) == stamp]
+        if len(older) == 1:  # both, where adapters alone or parts of weights were written
+            older[0].unlink(missing_ok=True)
         for file in folder.glob("model*.safetensors"):
             follow_umask(file)
         return result
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written; None where there is none."""
+    if not file.is_file():
+        return None
+    facts = file.stat()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
