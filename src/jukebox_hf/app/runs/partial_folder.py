@@ -218,6 +218,17 @@ class PartialFolder:
         """Which songs are in their places."""
         return finished_songs(self._held, len(self._names()))
 
+    def check_places(self, index: int, names: Sequence[str]) -> None:
+        """Refuse files of somebody else where the files of a song that is not finished are to go.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        replaces = self._recorded()[index].get("replaces")
+        taken = [name for name in names if replaces is not None and name not in replaces and self._home.has(name)]
+        others = ", ".join(str(self._home.path / name) for name in taken)
+        require(not taken, f"{others} appeared since the song was begun; move it away, then {SONG_GOES_ON}")
+
     def finish(self, index: int, files: Mapping[str, tuple[str, bytes]]) -> None:
         """Put a song in its place, see `commit_song`."""
         replaces = self._recorded()[index].get("replaces")  # None: begun by an older version, which replaced anything
