@@ -20,6 +20,7 @@ from transformers.utils import logging
 from ..checks.foreign_arguments import Foreign, check_foreign
 from ..checks.validation import is_integer, plain, read_flag, require
 from .checkpoint_files import HUB_ARGUMENTS, read_json_beside
+from .weight_types import HALVES
 
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
@@ -240,7 +241,7 @@ def read_dtype(dtype: Any, old_name: Any = None) -> torch.dtype | str | None:
         return dtype
     found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     require(
-        isinstance(found, torch.dtype) and found.is_floating_point and found.itemsize >= 2,
+        isinstance(found, torch.dtype) and found in (torch.float32, *HALVES),
         f"dtype={dtype!r} must be float32, bfloat16 or float16, or 'auto' for what the files hold; for int8 say "
         f"quantization_config=",
     )
