@@ -274,6 +274,9 @@ def test_resuming_nothing_is_refused_and_resuming_a_finished_song_does_nothing(g
         generate(tmp_path / "song.wav", "--resume", "--seed", 1), "nothing was begun", "leave --resume out"
     )
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "song.partial").symlink_to(tmp_path)
+    says_one_sentence(generate(tmp_path / "song.wav", "--resume"), f"{tmp_path / 'song.partial'} is a symbolic link")
+    (tmp_path / "song.partial").unlink()
     assert generate(tmp_path / "song.wav", "--seed", 1, "--levels", 2).code == 0
     before = (tmp_path / "song.wav").stat().st_mtime_ns
     done = generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2)

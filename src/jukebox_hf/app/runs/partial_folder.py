@@ -47,13 +47,17 @@ class PartialFolder:
         """Whether there is something to go on with."""
         return (self.path / _REQUEST).is_file() and not self.path.is_symlink()
 
+    def check_no_link(self) -> None:
+        """Refuse a link to a folder elsewhere, in one sentence."""
+        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
+
     def check_ours(self) -> None:
         """Refuse a folder of this name that somebody else filled with files named like ours.
 
         Raises:
             ValueError: in one sentence.
         """
-        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
+        self.check_no_link()
         if not self.path.exists():
             return
         require(self.path.is_dir(), f"{self.path} is a file, but a song needs a folder there; choose another --out")
