@@ -28,6 +28,7 @@ from transformers.utils.hub import extract_commit_hash
 from ..checks.file_kinds import check_file, read_head, refuse_kind
 from ..checks.json_files import read_json
 from ..checks.repository_names import check_name, close_folder, has_no_owner, saving_folder
+from ..checks.text_input import shown
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .file_modes import follow_umask
@@ -387,6 +388,8 @@ def _load_tensors(file: Path) -> Any:
 
 def _damage_of(file: Path, error: Exception) -> str:
     """Why a pickle could not be read, in our words: torch's own advise to switch its protection off."""
+    if (others := _packed_in(file)) and not any(other.endswith("data.pkl") for other in others):
+        return f"it is a zip archive of {shown(', '.join(others[:3]))}; unpack it, and give what lies in it"
     name, is_cut = _names_in(file)
     if is_cut or isinstance(error, EOFError) or re.search("EOF|truncated", str(error)):
         return f"it was cut short; {_EXPORT_AGAIN}"
@@ -395,6 +398,15 @@ def _damage_of(file: Path, error: Exception) -> str:
     if name is not None:
         return f"it holds code ({name[:80]}), which is never run; save it again with nothing but tensors"
     return f"it is damaged, or of another kind; {_EXPORT_AGAIN}"
+
+
+def _packed_in(file: Path) -> list[str]:
+    """What a whole zip archive holds; nothing where it is none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
 
 
 def _names_in(file: Path) -> tuple[str | None, bool]:
