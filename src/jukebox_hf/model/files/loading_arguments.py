@@ -24,7 +24,7 @@ from .weight_types import FLOAT_DTYPES, HALVES
 
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
-_OF_SONGS = (torch.float32, *HALVES)  # dtypes of priors that songs are written with
+_SONG_DTYPES = (torch.float32, *HALVES)  # dtypes of priors that songs are written with
 _WHOLE_MODEL = "jukebox"  # the model_type of a repository with all parts
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate works out
 _INTERNAL = ("_from_auto", "_from_pipeline", "_commit_hash")  # transformers tells us that it is transformers
@@ -232,7 +232,7 @@ def check_variant(variant: Any) -> None:
 
 
 def read_dtype(
-    dtype: Any, old_name: Any = None, *, allowed: Collection[torch.dtype] = _OF_SONGS
+    dtype: Any, old_name: Any = None, *, allowed: Collection[torch.dtype] = _SONG_DTYPES
 ) -> torch.dtype | str | None:
     """The dtype of the priors' matrices: torch's, its name, "auto" or None.
 
