@@ -133,6 +133,21 @@ def test_folders_are_encoded_and_decoded_and_gone_on_with(tmp_path, repository, 
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["0.wav.wav", "1.wav.wav"]
 
 
+def test_all_codes_of_a_folder_are_decoded_whatever_they_are_called(tmp_path, repository, run_cli):
+    songs, codes = _songs(tmp_path / "songs", 1), tmp_path / "codes"
+    run_cli("encode", songs / "0.wav", codes / "0.safetensors", "--model", repository, "--no-measure")
+    for name in ("0.codes.safetensors", "a/b.safetensors", "c.partial/state.safetensors"):
+        (codes / name).parent.mkdir(exist_ok=True)
+        (codes / name).write_bytes((codes / "0.safetensors").read_bytes())
+    (codes / "weights.safetensors").write_bytes((repository / "vqvae" / "model.safetensors").read_bytes())
+    back = json.loads(run_cli("decode", codes, tmp_path / "back", "--json").out)
+    assert (back["written"], back["skipped"]) == (3, {})
+    written = sorted(path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*.wav"))
+    assert written == ["0.safetensors.wav", "0.wav", "a/b.wav"]
+    done = run_cli("decode", codes / "c.partial", tmp_path / "back")
+    assert (done.code, "holds no .safetensors with codes" in done.err) == (2, True)
+
+
 def test_long_sound_is_decoded_in_blocks_to_the_same_file(tmp_path, repository, run_cli, monkeypatch):
     songs = _songs(tmp_path / "songs", 1)
     run_cli("encode", songs / "0.wav", tmp_path / "0.safetensors", "--model", repository)

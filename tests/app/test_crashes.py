@@ -221,6 +221,20 @@ def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp
     assert not unfinished.exists()
 
 
+def test_a_file_that_appeared_where_a_song_goes_is_seen_before_it_goes_on(
+    unfinished, run_cli, tmp_path, is_the_whole_song, says_one_sentence
+):
+    words = ("generate", "--resume", "--out", tmp_path / "song.wav")
+    before = (unfinished / "state.safetensors").read_bytes()
+    (tmp_path / "song.png").write_bytes(b"mine")
+    says_one_sentence(run_cli(*words), f"{tmp_path / 'song.png'} appeared since the song was begun; move it away")
+    assert (tmp_path / "song.png").read_bytes() == b"mine"
+    assert (unfinished / "state.safetensors").read_bytes() == before
+    (tmp_path / "song.png").unlink()
+    assert run_cli(*words).code == 0
+    is_the_whole_song()
+
+
 def test_where_songs_lie_is_seen_before_a_network_is_opened(
     unfinished, generate, run_cli, tmp_path, whole_song, monkeypatch, says_one_sentence
 ):
@@ -260,6 +274,9 @@ def test_resuming_nothing_is_refused_and_resuming_a_finished_song_does_nothing(g
         generate(tmp_path / "song.wav", "--resume", "--seed", 1), "nothing was begun", "leave --resume out"
     )
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "song.partial").symlink_to(tmp_path)
+    says_one_sentence(generate(tmp_path / "song.wav", "--resume"), f"{tmp_path / 'song.partial'} is a symbolic link")
+    (tmp_path / "song.partial").unlink()
     assert generate(tmp_path / "song.wav", "--seed", 1, "--levels", 2).code == 0
     before = (tmp_path / "song.wav").stat().st_mtime_ns
     done = generate(tmp_path / "song.wav", "--resume", "--seed", 1, "--levels", 2)

@@ -93,6 +93,7 @@ def test_lyrics_in_other_encodings_are_refused(tmp_path, content, said):
             '<?xml version="1.0"?>\n<tt xmlns="http://www.w3.org/ns/ttml"><body/>',
             "is subtitles in XML; save them as LRC",
         ),
+        ('<?xml version="1.0"?>\n<score-partwise/>', "is XML, not lyrics; give a text file in UTF-8"),
         ("<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code>", "is a web page, not the file"),
     ],
 )

@@ -242,6 +242,7 @@ def test_stopped_before_and_after_the_choice_it_goes_on(
         (("--takes", 3, "--keep", 2), "names one file, but 2 songs"),
         (("--takes", 3, "--count", 2), "--count and --takes exclude each other"),
         (("--takes", 3, "--choose-by", "lyrics"), "choose_by='lyrics' needs lyrics"),
+        (("--takes", 3, "--choose-by", "self"), "choose_by='self' asks what artist and genre save, but song [0]"),
     ],
 )
 def test_takes_that_cannot_be_are_refused(repository, run_cli, tmp_path, says_one_sentence, given, parts):

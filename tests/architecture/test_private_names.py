@@ -11,6 +11,8 @@ OF_LIBRARIES = {
     "_getframe": "sys",
     "_calculate_fan_in_and_fan_out": "torch.nn.init",
     "_compiled_call_impl": "torch.nn.Module",
+    "_parameters": "torch.nn.Module",
+    "_modules": "torch.nn.Module",
     "_forward_hooks": "torch.nn.Module",
     "_forward_pre_hooks": "torch.nn.Module",
     "_global_forward_hooks": "torch.nn.modules.module",

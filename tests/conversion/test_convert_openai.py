@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import zipfile
 from functools import partial
 
 import pytest
@@ -268,6 +269,11 @@ def _write_evil_zip(file):
     torch.save({"model": {"a": _Evil()}}, file)
 
 
+def _write_zip(file):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("vqvae.pth", "weights")
+
+
 def _truncate(source, file):
     file.write_bytes(source.read_bytes()[:-5000])
 
@@ -277,12 +283,13 @@ def _truncate(source, file):
     [
         (_write_evil, "it holds code ("),
         (_write_evil_zip, "it holds code ("),
+        (_write_zip, "it is a zip archive of 'vqvae.pth'; unpack it, and give what lies in it"),
         (lambda file: file.write_bytes(b""), "is empty"),
         (lambda file: file.write_text("<!DOCTYPE html><html><body>Not found</body></html>"), "is a web page"),
         (lambda file: file.write_bytes(random.Random(0).randbytes(3000)), "it is damaged"),
         (None, "it was cut short"),
     ],
-    ids=["pickle with code", "zip with code", "empty", "html", "noise", "truncated"],
+    ids=["pickle with code", "zip with code", "zip", "empty", "html", "noise", "truncated"],
 )
 def test_what_is_no_checkpoint_is_refused_and_never_run(
     run_cli, convert_words, chain_files, tmp_path, monkeypatch, write, cause, is_clean

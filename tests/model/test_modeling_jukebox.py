@@ -245,6 +245,14 @@ def test_saving_over_an_older_repository_leaves_none_of_its_weights(repository, 
     assert torch.equal(JukeboxModel.from_pretrained(repository).prior(1).lm_head.weight, model.prior(1).lm_head.weight)
 
 
+def test_shards_that_are_saved_over_whole_weights_are_what_loads(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.prior(1).lm_head.weight.mul_(3)
+    model.save_pretrained(tmp_path, max_shard_size="1KB")
+    assert torch.equal(JukeboxModel.from_pretrained(tmp_path).prior(1).lm_head.weight, model.prior(1).lm_head.weight)
+
+
 def test_saving_passes_on_what_an_upload_needs_and_parts_do_not(model, monkeypatch, tmp_path):
     hub, said = _FakeHub(), {}
     monkeypatch.setattr("transformers.utils.hub.hf_api", lambda: hub)

@@ -76,11 +76,19 @@ def test_a_dictionary_with_a_path_is_a_file(processor, samples, tmp_path):
     assert np.array_equal(mixed[0], mixed[1])
 
 
+def test_a_column_of_numbers_is_one_recording(processor, samples):
+    extractor, series = processor.feature_extractor, pytest.importorskip("pandas").Series(samples)
+    wanted = extractor(samples, sampling_rate=RATE)["input_values"]
+    assert np.array_equal(extractor(series, sampling_rate=RATE)["input_values"], wanted)
+
+
 @pytest.mark.parametrize(
     ("audio", "options", "message"),
     [
         ({}, {}, "dictionary with nothing"),
         ({"url": "x"}, {}, "dictionary with url"),
+        ({"array": None, "sampling_rate": 16000}, {}, "^raw_audio is a dictionary whose array is None; give"),
+        (np.zeros(1), {"sampling_rate": 192000}, "the audio is shorter than one sample at 44100 Hz; give a longer one"),
         (None, {}, "NoneType is no recording"),
         (5, {}, "int is no recording"),
         (object(), {}, "object is no recording"),
@@ -129,7 +137,7 @@ def test_a_processor_takes_what_others_take(processor, samples):
         ({"audio": "x.wav", "sampling_rate": 44100}, "says its own rate"),
         ({"seconds": True}, "seconds=True must be"),
         ({"seed": np.bool_(True)}, "seed=True must be"),
-        ({"artist": True}, "must be a string"),
+        ({"artist": True}, "artist=True must be a name, an id, or a mix"),
     ],
 )
 def test_a_processor_refuses_what_means_nothing(processor, options, message):

@@ -206,6 +206,7 @@ def test_arguments_that_mean_something_open_the_model(repository, door, said):
         ({"device_map": "meta"}, "which is no device"),
         ({"dtype": "int8"}, "must be float32, bfloat16 or float16"),
         ({"dtype": torch.int64}, "must be float32, bfloat16 or float16"),
+        ({"dtype": torch.float64}, "must be float32, bfloat16 or float16"),
         ({"attn_implementation": "flash_attention_2"}, "choose sdpa or eager"),
         ({"variant": "fp16"}, "variant='fp16', but the weights of"),
         ({"variant": "../x"}, "must be a word"),

@@ -129,7 +129,7 @@ def test_audio_comes_back_without_its_padding(processor):
         (3, {}, "must be lyrics or a dictionary"),
         ([], {}, "list of songs is empty"),
         ({"lyrics": 3}, {}, "lyrics=3 must be a string"),
-        ({"artist": b"x"}, {}, "must be a string"),
+        ({"artist": b"x"}, {}, "must be a name, an id, or a mix"),
         ("x" * 100_001, {}, "over the 100000 allowed"),
         ({"seconds": 0}, {}, "seconds=0 must be a number of seconds"),
         ({"seconds": float("nan")}, {}, "seconds=nan must be"),

@@ -154,6 +154,18 @@ def test_takes_that_cannot_be_chosen_are_refused_before_the_first_code(model, in
         model.generate(inputs, codes=codes, seconds=0.1, **said)
 
 
+def test_labels_choose_only_where_there_are_some(model, processor):
+    with pytest.raises(ValueError, match=r"choose_by='self' asks what artist and genre save, but song .0. has none"):
+        model.generate(processor("la"), seconds=0.1, takes=2, choose_by="self")
+
+
+def test_no_song_and_the_whole_of_what_generate_gave_are_refused(model, inputs, plain):
+    with pytest.raises(ValueError, match="the inputs hold no song; give at least one"):
+        model.generate({name: value[:0] for name, value in inputs.items()}, seconds=0.1)
+    with pytest.raises(ValueError, match=r"^codes=JukeboxGenerateOutput is all that generate gave; give its \.codes"):
+        model.generate(inputs, codes=plain[0], seconds=0.1)
+
+
 def test_lyrics_choose_only_where_there_are_some_and_a_head_follows_them(model, processor, monkeypatch):
     with pytest.raises(ValueError, match=r"choose_by='lyrics' needs lyrics, but song .0. has none"):
         model.generate(processor("", **WORDS), seconds=0.1, takes=2, choose_by="lyrics")

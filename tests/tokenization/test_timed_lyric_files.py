@@ -101,6 +101,7 @@ def test_words_in_time_as_other_programs_write_them_are_read(content):
         ("[00:02.00]la\n[-00:01.20]lo", r"a file, line 2, has the time '\[-00:01.20\]', which no song has; correct it"),
         ("[99999999:00.20]la", r"a file, line 1, has the time '\[99999999:00.20\]'"),
         ("[00:02.00]\n[00:03.00]\n", "a file holds no words"),
+        ("[ar:A]\n[offset:abc]\n[00:02.00]la", "a file, line 2, has the offset 'abc', which is no whole number of"),
         ("1\n00:00:02,000 --> 00:00:01,000\nla\n", "a file, line 2, ends at 1 s, before it begins at 2 s"),
         ("WEBVTT\n\n00:02.000 --> soon\nla\n", "a file, line 3, has the times '00:02.000 --> soon'"),
         ('[{"word": "la"}]', r"a file, entry 1, has words without a time \('la'\)"),

@@ -127,6 +127,8 @@ def test_numbers_that_would_crash_or_be_passed_over_are_refused_by_their_names(f
 def test_numbers_of_numpy_are_numbers(tmp_path):
     arguments = JukeboxVQVAETrainingArguments(str(tmp_path), learning_rate=np.float64(1e-3), seed=np.int64(3))
     assert arguments.seed == 3
+    with pytest.raises(ValueError, match=r"^seed=4294967296 must be a whole number from 0 to 4294967295;"):
+        JukeboxVQVAETrainingArguments(str(tmp_path), seed=2**32)
 
 
 @pytest.mark.parametrize(

@@ -254,11 +254,16 @@ def test_a_dry_run_says_time_memory_and_disk_and_writes_nothing(place, tmp_path,
         ({"method": "lora", "rank": 10**4}, "lora_rank=10000 is more than any matrix of this prior has"),
         ({"name_rate": 2}, "--name-rate 2 must be from 0"),
         ({"levels": (2,)}, "--levels=2 is not a level of this model"),
+        ({"replay": 10**9}, "--replay 1000000000 must be a whole number from 0 to 10000$"),
+        ({"seed": 2**32}, "--seed 4294967296 must be a whole number from 0 to 4294967295$"),
+        ({"old_songs": "no/such/folder"}, "^--old-songs 'no/such/folder' is no folder, no file and no name on the"),
+        ({"old_songs": ""}, "^--old-songs '' names nothing"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, sentence, place, tmp_path):
-    with pytest.raises((ValueError, OSError), match=sentence):
-        run_finetuning(replace(request_of(place), **changes), tmp_path / "out", lambda line: None)
+    for is_dry in (False, True):
+        with pytest.raises((ValueError, OSError), match=sentence):
+            run_finetuning(replace(request_of(place), **changes), tmp_path / "out", lambda line: None, is_dry)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,6 +272,8 @@ def test_folders_and_disks_that_will_not_do_are_refused(place, story, tmp_path, 
     say = lambda line: None  # noqa: E731
     with pytest.raises(ValueError, match="holds no songs"):
         run_finetuning(replace(request_of(place), songs=str(tmp_path / "empty")), tmp_path / "out", say)
+    with pytest.raises(ValueError, match=r"^--old-songs '.*empty': .*empty holds no songs"):
+        run_finetuning(replace(request_of(place), old_songs=str(tmp_path / "empty")), tmp_path / "out", say)
     with pytest.raises(ValueError, match="exists already; choose another folder"):
         run_finetuning(request_of(place), place / "whole", say)
     for is_dry in (False, True):

@@ -177,7 +177,7 @@ def decode(
 
     said = {name: options[name] for name in ("format", "normalize", "device", "force") if options[name] is not None}
     how, revision = DecodedAudioOptions(level, **said), options["revision"]
-    if codes.is_dir() and out.suffix == "" and any(codes.rglob("*.codes.safetensors")):
+    if codes.is_dir() and out.suffix == "":
         found = decode_folder(codes, out, options["model"], how, say=_quietly(as_json), revision=revision)
         _tell_folder(found, as_json, "sound")
         return

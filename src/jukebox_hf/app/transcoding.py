@@ -170,11 +170,10 @@ def decode_folder(
         ValueError, OSError: no codes there, or a target that cannot be used.
     """
     require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the sound of {folder}")
-    files = sorted(path for path in folder.rglob(f"*{_CODES}") if path.is_file())
-    require(bool(files), f"{folder} holds no *{_CODES}; make them with jukebox-hf encode")
+    files = _codes_in(folder)
+    require(bool(files), f"{folder} holds no .safetensors with codes; make them with jukebox-hf encode")
     suffix, found, skipped = suffix_of(options.format or "wav"), [], {}
-    for file in files:
-        name = file.relative_to(folder).as_posix().removesuffix(_CODES)
+    for name, file in files.items():
         target = out / f"{name}{suffix}"
         if target.is_file() and not options.force:
             continue
@@ -186,6 +185,19 @@ def decode_folder(
             say(f"skipped {name}: {skipped[name]}")
     require(bool(found) or not skipped, f"none of the {len(skipped)} files of codes in {folder} could be decoded")
     return {"folder": str(out), "written": len(found), "files": found, "skipped": skipped}
+
+
+def _codes_in(folder: Path) -> dict[str, Path]:
+    """The files of codes in a folder, by what their sound is called; other safetensors and unfinished songs are not."""
+    files = sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
+    named = {path.relative_to(folder).as_posix().removesuffix(_CODES): path for path in files}
+    found = {name: path for name, path in named.items() if path.name.endswith(_CODES)}
+    for name in named.keys() - found.keys():
+        is_unfinished = any(parent.suffix == ".partial" for parent in named[name].parents)
+        if not is_unfinished and SongState.is_in(named[name]):
+            short = name.removesuffix(".safetensors")
+            found[name if short in found else short] = named[name]
+    return dict(sorted(found.items()))
 
 
 def _write_decoded(

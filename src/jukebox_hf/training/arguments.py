@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from jukebox_hf.model.checks.validation import is_integer, is_number, plain, require
 
 MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other
+LAST_SEED = 2**32 - 1  # of NumPy's generators, which transformers seeds too
 
 # numbers of transformers' that it divides by, or accepts silently: the least, the largest, and whether whole
 _BOUNDS = {
@@ -25,8 +26,8 @@ _BOUNDS = {
     "save_total_limit": (1, math.inf, True),
     "torch_empty_cache_steps": (1, math.inf, True),
     "max_steps": (-1, math.inf, True),
-    "seed": (0, 2**32 - 1, True),
-    "data_seed": (0, 2**32 - 1, True),
+    "seed": (0, LAST_SEED, True),
+    "data_seed": (0, LAST_SEED, True),
     "ddp_timeout": (1, math.inf, True),
     "dataloader_num_workers": (0, MOST_WORKERS, True),
     "dataloader_prefetch_factor": (1, 1024, True),
@@ -165,7 +166,7 @@ def check_number(name: str, value: object) -> None:
     value = plain(value)
     if value is None or isinstance(value, str):
         return
-    upper = f" to {most:g}" if most < math.inf else " on"
+    upper = f" to {most if is_whole else f'{most:g}'}" if most < math.inf else " on"
     require(
         (is_integer if is_whole else is_number)(value) and least <= value <= most,
         f"{name}={value!r} must be a{' whole' if is_whole else ''} number from {least:g}{upper}; choose such a one",

@@ -163,3 +163,48 @@ def test_embeddings_can_be_asked_for_and_replaced(tiny_prior, tiny_vqvae):
     other = torch.nn.Embedding(24, 16)
     prior.set_input_embeddings(other)
     assert prior.get_input_embeddings() is other
+
+
+SHARDED, WHOLE = {"max_shard_size": "4KB"}, {}
+
+
+@pytest.mark.parametrize("variant", [{}, {"variant": "fp16"}])
+@pytest.mark.parametrize(("first", "then"), [(WHOLE, SHARDED), (SHARDED, WHOLE), (WHOLE, WHOLE), (SHARDED, SHARDED)])
+@pytest.mark.parametrize("part", ["prior", "vqvae"])
+def test_what_was_saved_last_is_what_loads(part, first, then, variant, tiny_prior, tiny_vqvae, tmp_path):
+    model = tiny_prior("bare") if part == "prior" else tiny_vqvae()
+    model.save_pretrained(tmp_path, **first, **variant)
+    (tmp_path / "model.mine.safetensors").write_bytes(b"mine")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    model.save_pretrained(tmp_path, **then, **variant)
+    _assert_same_state(model, type(model).from_pretrained(tmp_path, **variant))
+    alone = tmp_path / "alone"
+    model.save_pretrained(alone, **then, **variant)
+    left = {file.name for file in tmp_path.iterdir()} - {"alone", "model.mine.safetensors"}
+    assert left == {file.name for file in alone.iterdir()}
+    assert (tmp_path / "model.mine.safetensors").read_bytes() == b"mine"
+
+
+def test_weights_of_another_variant_stay_beside_those_that_are_saved(tiny_prior, tmp_path):
+    prior = tiny_prior("bare")
+    prior.save_pretrained(tmp_path, variant="fp16")
+    prior.save_pretrained(tmp_path, **SHARDED)
+    _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path, variant="fp16"))
+    prior.save_pretrained(tmp_path, variant="fp16", **SHARDED)
+    _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path))
+
+
+def test_weights_stay_where_a_save_over_them_fails(tiny_prior, tmp_path, monkeypatch):
+    prior = tiny_prior("bare")
+    prior.save_pretrained(tmp_path)
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", fail)
+    with pytest.raises(OSError, match="no space left"):
+        prior.save_pretrained(tmp_path, **SHARDED)
+    monkeypatch.undo()
+    _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path))

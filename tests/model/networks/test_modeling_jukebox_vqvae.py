@@ -258,6 +258,14 @@ def test_a_recording_too_short_for_a_spectrum_is_refused_with_the_length_it_need
         larger(torch.zeros(1, 1, 2048))
 
 
+def test_audio_of_another_scale_is_refused_and_loud_audio_is_not(tiny_vqvae):
+    model = tiny_vqvae()
+    assert model.encode(_noise(1, 1, 32) * 3).audio_codes[-1].shape == (1, 1)
+    for encode in (model.encode, lambda audio: model.encode_latents(audio, 0)):
+        with pytest.raises(ValueError, match=r"input_values holds -?\d+.* full scale is 1, so divide 16-bit samples"):
+            encode(_noise(1, 1, 32) * 32767)
+
+
 def test_a_fresh_vqvae_knows_that_its_codes_were_never_trained(tiny_vqvae, tiny_vqvae_config):
     model = JukeboxVQVAE(tiny_vqvae_config())
     assert all(codebook.is_untrained and not codebook.codes.any() for codebook in model.codebooks)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jukebox_hf import ATTENTION_ORDERS, JukeboxPrior
 from jukebox_hf.model.networks import modeling_jukebox_prior, transformer
+from jukebox_hf.model.networks.attention import widened
 
 
 def _flavour_of_order(order):
@@ -182,6 +183,23 @@ def test_known_codes_are_read_in_float32_where_bfloat16_is_slow(flavour, tiny_pr
     assert prior.dtype == torch.bfloat16
     if flavour != "encoder":  # whose lyrics are encoded in bfloat16
         assert error < 1e-5
+
+
+@torch.no_grad()
+def test_a_module_that_is_read_in_float32_stays_as_it_is_for_other_threads(tiny_prior, monkeypatch):
+    mlp = tiny_prior("bare").transformer.layers[0].mlp.to(torch.bfloat16)
+    hidden, seen, gelu = torch.randn(2, 3, mlp.up.in_features), [], transformer.quick_gelu
+    wanted = copy.deepcopy(mlp).float()(hidden)
+
+    def watched(x):
+        seen.append(mlp.up.weight.dtype)  # what a thread beside this one would compute with
+        return gelu(x)
+
+    monkeypatch.setattr(transformer, "quick_gelu", watched)
+    wide = widened(mlp, torch.float32)
+    assert torch.equal(wide(hidden), wanted)
+    assert seen == [torch.bfloat16]
+    assert mlp(hidden.bfloat16()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("piece", [1, 5, 512])

@@ -4,12 +4,15 @@ Flows in: options. Flows out: a `FinetuneRequest`, the same after a trip through
 it was begun with.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND
 from jukebox_hf.model.checks.text_input import check_lyric_text
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.inputs.label_mixes import new_name
+from jukebox_hf.training.arguments import LAST_SEED
 from jukebox_hf.training.prior.replay import check_share
 
 METHODS = ("auto", "lora", "full", "style")
@@ -78,18 +81,19 @@ class FinetuneRequest:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, new_name(f"--{name}", value))
         check_lyric_text("--sample-lyrics", self.sample_lyrics)
-        for name, least in (
-            ("rank", 1),
-            ("steps", 1),
-            ("batch_size", 1),
-            ("replay", 0),
-            ("early_stop", 0),
-            ("seed", 0),
+        for name, least, most in (
+            ("rank", 1, math.inf),
+            ("steps", 1, math.inf),
+            ("batch_size", 1, math.inf),
+            ("replay", 0, MOST_SONGS_PER_COMMAND),
+            ("early_stop", 0, math.inf),
+            ("seed", 0, LAST_SEED),
         ):
             value = getattr(self, name)
             require(
-                value is None or (is_integer(value) and value >= least),
-                f"--{name.replace('_', '-')} {value} must be a whole number from {least} on",
+                value is None or (is_integer(value) and least <= value <= most),
+                f"--{name.replace('_', '-')} {value} must be a whole number from {least} "
+                f"{'on' if most == math.inf else f'to {most}'}",
             )
         check_share(self.replay_share, "--replay-share ")
         rate = self.learning_rate

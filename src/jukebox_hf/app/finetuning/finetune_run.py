@@ -51,6 +51,7 @@ from jukebox_hf.app.runs.song_making import GENERATED
 from jukebox_hf.app.runs.song_runs import run_songs
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
+from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.song_tables import check_song_source
 from jukebox_hf.model.adapters.style_file import STYLE_FILE
 from jukebox_hf.model.checkpoints.tiny_model import located
@@ -69,6 +70,7 @@ from jukebox_hf.training.prior.prior_sources import tokenizer_of
 from jukebox_hf.training.share import base_of, import_adapter, style_of, write_adapter
 
 _STAGES = 7
+_OLD_CODES = "made"  # folder of the codes of --old-songs
 
 
 def run_finetuning(
@@ -144,6 +146,8 @@ class FinetuneRun:
         songs = check_song_source(self.request.songs)
         if os.path.exists(songs):
             check_apart(f"{self.out}", self.out, f"the songs, {songs},", songs, "name a folder beside the songs")
+        if (old := self.request.old_songs) is not None and os.path.exists(old):
+            check_apart(f"{self.out}", self.out, f"the old songs, {old},", old, "name a folder beside them")
         self._check_adapter_folder()
 
     def _check_adapter_folder(self) -> None:
@@ -159,9 +163,19 @@ class FinetuneRun:
         found = survey(self.request, self.config, self.tokenizer)
         for line in found.lines:
             self.say(line)
+        if self.request.old_songs is not None and not is_finished(self.work.path / _OLD_CODES):
+            self._check_old_songs(self.request.old_songs)
         choice = choose_training(self.request, self.config, self.levels)
         self.say(choice.line)
         return found, choice
+
+    def _check_old_songs(self, source: str) -> None:
+        """Refuse old songs that cannot be read, before the new ones are encoded."""
+        try:
+            open_songs(source, allow_outside_files=self.request.allow_outside_files).check_labels()
+        except ValueError as error:
+            said = f"source={source!r} " if str(error).startswith(f"source={source!r} ") else ""
+            raise ValueError(f"--old-songs {source!r}{' ' if said else ': '}{str(error)[len(said) :]}") from None
 
     def _same_choice(self, choice: TrainingChoice) -> TrainingChoice:
         """What a run was begun with stands, however much memory is free now."""
@@ -233,7 +247,7 @@ class FinetuneRun:
 
     def _given_old_songs(self) -> dict[int, SplitCodes]:
         self._tell(2, f"old songs of {self.request.old_songs} to codes")
-        codes = self.work.path / "made"
+        codes = self.work.path / _OLD_CODES
         if not is_finished(codes):
             encode_dataset(self.request.old_songs, codes, self.request.model,
                            levels=levels_with_upper(self.levels, self.num_levels),

@@ -47,13 +47,17 @@ class PartialFolder:
         """Whether there is something to go on with."""
         return (self.path / _REQUEST).is_file() and not self.path.is_symlink()
 
+    def check_no_link(self) -> None:
+        """Refuse a link to a folder elsewhere, in one sentence."""
+        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
+
     def check_ours(self) -> None:
         """Refuse a folder of this name that somebody else filled with files named like ours.
 
         Raises:
             ValueError: in one sentence.
         """
-        require(not self.path.is_symlink(), f"{self.path} is a symbolic link; remove it or choose another --out")
+        self.check_no_link()
         if not self.path.exists():
             return
         require(self.path.is_dir(), f"{self.path} is a file, but a song needs a folder there; choose another --out")
@@ -217,6 +221,17 @@ class PartialFolder:
     def finished(self) -> list[int]:
         """Which songs are in their places."""
         return finished_songs(self._held, len(self._names()))
+
+    def check_places(self, index: int, names: Sequence[str]) -> None:
+        """Refuse files of somebody else where the files of a song that is not finished are to go.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        replaces = self._recorded()[index].get("replaces")
+        taken = [name for name in names if replaces is not None and name not in replaces and self._home.has(name)]
+        others = ", ".join(str(self._home.path / name) for name in taken)
+        require(not taken, f"{others} appeared since the song was begun; move it away, then {SONG_GOES_ON}")
 
     def finish(self, index: int, files: Mapping[str, tuple[str, bytes]]) -> None:
         """Put a song in its place, see `commit_song`."""

@@ -104,6 +104,7 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
     with partial.locked():
         state = partial.load_state()
         _check_fits(state, planned, partial.path)
+        _check_free(job, partial, progress)
         done = [song for song in partial.finished() if job.targets[song].is_whole]
         for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
             if song not in done:
@@ -131,6 +132,22 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
         if not made.failures:
             partial.remove(job.targets)
     return made
+
+
+def _check_free(job: Job, partial: PartialFolder, progress: Progress) -> None:
+    """Refuse, before the first code, songs of which none could take its place; of some of them it is told."""
+    refused, finished = {}, partial.finished()
+    for song, target in enumerate(job.targets):
+        pictures = [target.takes_picture] * (song == 0 and job.planned.taking is not None)
+        try:
+            if song not in finished:
+                partial.check_places(song, [path.name for path in (*target.files, *pictures)])
+        except ValueError as error:
+            refused[song] = error
+    if refused and len(refused) + len(finished) == len(job.targets):
+        raise next(iter(refused.values()))
+    for error in refused.values():
+        progress.say(f"jukebox-hf: {error}")
 
 
 def _to_the_end(

@@ -365,6 +365,8 @@ class _SongRun:
         """There must be something to resume: a song that nobody began would be a new one, of another seed."""
         if self.options.resume and not groups and not self.failures:
             first, many = self.songs[0].target, len(self.songs)
+            for song in self.songs:
+                PartialFolder(song.target).check_no_link()
             what = f"at {first.audio}" if many == 1 else f"of these {many} songs in {first.folder}"
             require(
                 any(song.target.sidecar.is_file() for song in self.songs),

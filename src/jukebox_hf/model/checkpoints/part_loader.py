@@ -163,9 +163,11 @@ class PartSource:
         if not root.is_dir():
             root = Path(snapshot_download(self.name_or_path, allow_patterns=[f"{name}/*"], **self._hub_again))
         if (root / name).resolve() != (folder / name).resolve():
-            for older in _weights_in(folder / name):  # beside the new ones they would be loaded first
-                older.unlink()
-            _copy_part(root / name, folder / name)
+            older = _weights_in(folder / name)
+            copied = _copy_part(root / name, folder / name)
+            for file in older:
+                if file.name not in copied:  # beside the new ones it would be loaded first
+                    file.unlink()
 
     def check_copy(self, level: int, prior: JukeboxPrior | None, **kwargs: Any) -> None:
         """Refuse to copy an int8 prior as it is stored where that is not what is to be saved; nothing else is copied.
@@ -391,18 +393,24 @@ def _weights_in(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name) and not path.is_dir()]
 
 
-def _copy_part(source: Path, target: Path) -> None:
+def _copy_part(source: Path, target: Path) -> set[str]:
     """Copy weights and JSON of a part, and nothing that a link brings from elsewhere.
+
+    Returns:
+        The names of the files.
 
     Raises:
         ValueError: a link that is not of the Hub's cache, whose snapshots are links into the blobs beside them.
     """
     require(not source.is_symlink(), f"{source} is a symbolic link; put the folder itself there")
     target.mkdir(parents=True, exist_ok=True)
+    copied = set()
     for path in sorted(source.iterdir()):
         if path.is_file() and path.suffix in (".safetensors", ".json", ".md"):
             check_inside(path)
             shutil.copyfile(path, target / path.name)
+            copied.add(path.name)
+    return copied
 
 
 def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:

@@ -41,7 +41,9 @@ def _is_safetensors(head: bytes) -> bool:
 
 def _is_web_page(head: bytes) -> bool:
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:64].lower()
-    return begin.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<meta"))
+    if begin.startswith(b"<?xml"):
+        return b"<html" in head.lower() or b"<error" in head.lower()  # the latter as storage answers
+    return begin.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<!--", b"<script", b"<meta"))
 
 
 def _is_subtitles(head: bytes) -> bool:
@@ -67,6 +69,7 @@ _FILE_KINDS = (
     ),
     _Kind(_is_subtitles, "is subtitles in XML", "save them as LRC, SRT or WebVTT"),
     _Kind(_is_web_page, "is a web page, not the file", "download it again, not the page that shows it"),
+    _Kind(_begins(b"<?xml", b"\xef\xbb\xbf<?xml"), "is XML", is_whole=True),
     _Kind(_begins(b"PK\x03\x04", b"PK\x05\x06"), "is a zip archive, as torch.save and packers write", _UNPACK),
     _Kind(_begins(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "is a pickle, which can hold code"),
     _Kind(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and what looks a name up nee
     from torch import Tensor
 
 MAX_SONG_SECONDS = 86_400  # no song, prompt or offset in a song is longer
+LARGEST_SAMPLE = 16.0  # full scale is 1; unclamped songs reach 2 or 3, integers written as floats thousands
 
 
 def require(condition: bool, message: str) -> None:

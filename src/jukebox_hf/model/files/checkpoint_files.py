@@ -28,6 +28,7 @@ from transformers.utils.hub import extract_commit_hash
 from ..checks.file_kinds import check_file, read_head, refuse_kind
 from ..checks.json_files import read_json
 from ..checks.repository_names import check_name, close_folder, has_no_owner, saving_folder
+from ..checks.text_input import shown
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .file_modes import follow_umask
@@ -99,13 +100,31 @@ class CheckedWeights:
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.save_pretrained`, but the weights too have the mode that the umask asks for."""
+        """As `PreTrainedModel.save_pretrained`, but what was saved is what loads, also over an earlier save.
+
+        Whole weights are read before an index of shards, whichever is newer, so the one that was not written goes; the
+        weights too have the mode that the umask asks for.
+        """
         level = getattr(self.config, "level", None)
         folder = saving_folder(save_directory, "vqvae" if level is None else f"prior_{level}")
+        names = (_WEIGHT_FILES[0], _INDEX_FILES[0])
+        files = [folder / with_variant(name, kwargs.get("variant")) for name in names]
+        before = [_stamp(file) for file in files]
         result = super().save_pretrained(save_directory, *args, **kwargs)
+        older = [file for file, stamp in zip(files, before, strict=True) if _stamp(file) == stamp]
+        if len(older) == 1:  # both, where adapters alone or parts of weights were written
+            older[0].unlink(missing_ok=True)
         for file in folder.glob("model*.safetensors"):
             follow_umask(file)
         return result
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written; None where there is none."""
+    if not file.is_file():
+        return None
+    facts = file.stat()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _check_part(part: type, name: str, said: Mapping[str, Any]) -> None:
@@ -369,6 +388,8 @@ def _load_tensors(file: Path) -> Any:
 
 def _damage_of(file: Path, error: Exception) -> str:
     """Why a pickle could not be read, in our words: torch's own advise to switch its protection off."""
+    if (others := _packed_in(file)) and not any(other.endswith("data.pkl") for other in others):
+        return f"it is a zip archive of {shown(', '.join(others[:3]))}; unpack it, and give what lies in it"
     name, is_cut = _names_in(file)
     if is_cut or isinstance(error, EOFError) or re.search("EOF|truncated", str(error)):
         return f"it was cut short; {_EXPORT_AGAIN}"
@@ -377,6 +398,15 @@ def _damage_of(file: Path, error: Exception) -> str:
     if name is not None:
         return f"it holds code ({name[:80]}), which is never run; save it again with nothing but tensors"
     return f"it is damaged, or of another kind; {_EXPORT_AGAIN}"
+
+
+def _packed_in(file: Path) -> list[str]:
+    """What a whole zip archive holds; nothing where it is none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
 
 
 def _names_in(file: Path) -> tuple[str | None, bool]:

@@ -5,7 +5,7 @@ model is to lie. Nothing is read here but, where a part was asked of a whole rep
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -20,9 +20,11 @@ from transformers.utils import logging
 from ..checks.foreign_arguments import Foreign, check_foreign
 from ..checks.validation import is_integer, plain, read_flag, require
 from .checkpoint_files import HUB_ARGUMENTS, read_json_beside
+from .weight_types import FLOAT_DTYPES, HALVES
 
 ADAPTER_FILE = "adapter_config.json"
 _PLACING = ("max_memory", "offload_folder", "offload_buffers")
+_SONG_DTYPES = (torch.float32, *HALVES)  # dtypes of priors that songs are written with
 _WHOLE_MODEL = "jukebox"  # the model_type of a repository with all parts
 AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate works out
 _INTERNAL = ("_from_auto", "_from_pipeline", "_commit_hash")  # transformers tells us that it is transformers
@@ -229,8 +231,13 @@ def check_variant(variant: Any) -> None:
     )
 
 
-def read_dtype(dtype: Any, old_name: Any = None) -> torch.dtype | str | None:
+def read_dtype(
+    dtype: Any, old_name: Any = None, *, allowed: Collection[torch.dtype] = _SONG_DTYPES
+) -> torch.dtype | str | None:
     """The dtype of the priors' matrices: torch's, its name, "auto" or None.
+
+    Args:
+        allowed: parts alone may also be float64, which no song is written in.
 
     Raises:
         ValueError: anything else, in one sentence.
@@ -240,7 +247,7 @@ def read_dtype(dtype: Any, old_name: Any = None) -> torch.dtype | str | None:
         return dtype
     found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     require(
-        isinstance(found, torch.dtype) and found.is_floating_point and found.itemsize >= 2,
+        isinstance(found, torch.dtype) and found in allowed,
         f"dtype={dtype!r} must be float32, bfloat16 or float16, or 'auto' for what the files hold; for int8 say "
         f"quantization_config=",
     )
@@ -368,7 +375,7 @@ def check_part(
         if name not in _PART_TAKES and not hasattr(fields, name):
             check_foreign("from_pretrained", LOAD, name, value, f"fields of {config_class.__name__} and {_LOAD_TAKES}")
     if "dtype" in arguments or "torch_dtype" in arguments:
-        read_dtype(arguments.get("dtype"), arguments.get("torch_dtype"))
+        read_dtype(arguments.get("dtype"), arguments.get("torch_dtype"), allowed=FLOAT_DTYPES)
     check_variant(arguments.get("variant"))
     check_kinds(arguments)
     check_source(name_or_path, has_weights="state_dict" in arguments)

@@ -72,7 +72,9 @@ def as_list(audio: Any) -> list[Any]:
     )
     if is_one or not isinstance(audio, Sequence) or _is_with_rate(audio):
         is_column = not is_one and not isinstance(audio, Sequence) and hasattr(audio, "__iter__")
-        return list(audio) if is_column else [audio]
+        listed = list(audio) if is_column else [audio]
+        is_samples = is_column and len(listed) > 0 and is_number(plain(listed[0]))  # such as a Series of pandas
+        return [audio if hasattr(audio, "__array__") else listed] if is_samples else listed
     if len(audio) and is_number(plain(audio[0])):  # the samples themselves
         return [audio]
     return list(audio)
@@ -139,6 +141,11 @@ def _of_mapping(audio: Mapping[str, Any], name: str) -> Recording:
         return Recording(_array(samples, name), None if rate is None else read_rate(rate, name))
     if isinstance(said.get("bytes"), (bytes, bytearray)):
         return Recording(bytes(said["bytes"]), None)
+    empty = [key for key in (*_ARRAYS, "bytes", "path") if key in audio and key not in said]
+    require(
+        not empty or "path" in said,
+        f"{name} is a dictionary whose {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} None; give {_FORMS}",
+    )
     require(
         isinstance(said.get("path"), (str, PathLike)),
         f"{name} is a dictionary with {', '.join(map(str, audio)) or 'nothing'}; give {_FORMS}",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..checks.file_kinds import check_file, read_head, refuse_kind
-from ..checks.validation import require
+from ..checks.validation import LARGEST_SAMPLE, require
 from ..files.atomic_files import write_whole
 from .foreign_audio import foreign_kind, open_foreign
 from .whole_audio import check_end, check_whole
@@ -31,7 +31,6 @@ except ImportError:
 
 MAX_SECONDS, MAX_CHANNELS, MIN_RATE, MAX_RATE = 3600.0, 64, 1000, 384_000
 MAX_VALUES = 1 << 29  # of all channels: an hour at 96 kHz, or of stereo at 48 kHz; 2 GiB as float32
-MAX_FLOAT = 16.0  # full scale is 1; unclamped songs reach 2 or 3, integers written as floats thousands
 BLOCK_VALUES = 1 << 20
 _SCALES = (("i", 1), ("u", 1), ("i", 2), ("i", 4))  # whose full scale is their range
 _LEAST_INT32 = 1 << 23  # -48 dB, below which no recording stays all the time
@@ -86,7 +85,9 @@ def read_audio(
     require(len(samples) > 0, f"{name} holds no samples; give at least one")
     require(bool(np.isfinite(samples).all()), f"{name} holds samples that are not finite; clean it or decode it again")
     check_scale(samples, name)
-    return resample(samples, rate, sampling_rate)
+    found = resample(samples, rate, sampling_rate)
+    require(len(found) > 0, f"{name} is shorter than one sample at {sampling_rate} Hz; give a longer one")
+    return found
 
 
 def write_samples(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
@@ -151,7 +152,7 @@ def check_scale(samples: np.ndarray, name: str) -> None:
     """
     peak = float(np.abs(samples).max()) if samples.size else 0.0
     require(
-        peak <= MAX_FLOAT,
+        peak <= LARGEST_SAMPLE,
         f"{name} reaches {peak:g}, but full scale is 1; divide 16-bit samples by 32768, or give them as int16",
     )
 

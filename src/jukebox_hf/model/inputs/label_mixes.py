@@ -198,6 +198,11 @@ def _of_mapping(kind: str, said: Mapping[Any, Any], level: int | None = None) ->
 
 def _of_text(kind: str, said: object) -> Iterator[LabelEntry]:
     """The entries of a text. Names may hold commas: an entry ends at its mark, or where a level begins the next."""
+    several = "several songs are a list of dictionaries, or a batch of them; " * isinstance(said, (list, tuple))
+    require(
+        isinstance(said, str),
+        f"{kind}={shown(said)} must be a name, an id, or a mix, {{name: weight}}; {several}use '' where there is none",
+    )
     text = check_words(kind, said)
     pieces, entries = text.split(","), [""]
     for piece in pieces:
@@ -210,8 +215,17 @@ def _of_text(kind: str, said: object) -> Iterator[LabelEntry]:
     if len(entries) == 1 and not _LEVEL.match(text):
         yield LabelEntry(text)  # a name of its own, even if a number ends it
         return
-    for entry in entries:
-        yield _entry(kind, entry)
+    begun: set[tuple[int | None, float]] = set()
+    for text in entries:
+        entry = _entry(kind, text)
+        is_alone = _SECOND.search(text) is not None and _WEIGHT.search(_SECOND.sub("", text)) is None
+        require(
+            not is_alone or (entry.level, entry.second) not in begun,
+            f"{kind}={shown(said)}: two names begin at second {entry.second:g}; let one begin later, or mix them by "
+            f"weights, NAME:WEIGHT@SECOND",
+        )
+        begun |= {(entry.level, entry.second)} if is_alone else set()
+        yield entry
 
 
 def _entry(kind: str, text: str) -> LabelEntry:

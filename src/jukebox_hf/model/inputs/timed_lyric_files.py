@@ -120,8 +120,15 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
     later, is_sorted = 0.0, False
     for number, line in enumerate(text.split("\n"), start=1):
         if found := _LRC_TAG.fullmatch(line):
-            if found[1].lower() == "offset" and re.fullmatch(r"\s*[+-]?\d{1,9}\s*", found[2]):
-                later = -int(found[2]) / 1000  # as players have it: more than 0 brings the words earlier
+            if found[1].lower() == "offset" and found[2].strip():
+                is_whole = re.fullmatch(r"\s*[+-]?\d{1,9}\s*", found[2]) is not None
+                require(
+                    is_whole or not with_times,
+                    f"{name}, line {number}, has the offset {shown(found[2])}, which is no whole number of "
+                    f"milliseconds; correct it, such as [offset:+250], or remove it",
+                )
+                # as players have it: more than 0 brings the words earlier
+                later = -int(found[2]) / 1000 if is_whole else later
             continue
         where, starts, at = f"{name}, line {number},", [], 0
         wrong = _NO_TIME_MARK.search(_TIME_MARK.sub("", line))

@@ -4,7 +4,8 @@ Flows in: hidden states (B, T, D). Flows out: the same shape, and the probabilit
 nothing; what a sampler must keep lies in a cache tensor (2, B, slots, H, E) that the caller hands in.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from transformers import PreTrainedConfig
 
 from .attention_kinds import Address, AttentionKind, Folded, LyricsCross, StretchAddress
 from .initialization import scaled_linear
-from .plain_modules import is_packed
+from .plain_modules import is_packed, patch_of
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,18 @@ def widened(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]
     if any(map(is_packed, parameters.values())):
         return module  # a quantizer's own, which takes what it is given
     wide = {name: parameter.float() for name, parameter in parameters.items()}
-    return lambda hidden: functional_call(module, wide, (hidden,))
+    if any(patch_of(part, "") for part in module.modules()):  # which may hold on to the module itself
+        return lambda hidden: functional_call(module, wide, (hidden,))
+    return _twin(module, {id(parameters[name]): weight for name, weight in wide.items()})
+
+
+def _twin(module: nn.Module, weights: Mapping[int, Tensor]) -> nn.Module:
+    """The module with other weights, by the id of its own; it stays as it is, for threads that run it meanwhile."""
+    twin = copy.copy(module)
+    own = {name: weights.get(id(weight), weight) for name, weight in module._parameters.items()}
+    parts = {name: part and _twin(part, weights) for name, part in module._modules.items()}
+    vars(twin).update(_parameters=own, _modules=parts)
+    return twin
 
 
 def attention_probabilities(queries: Tensor, keys: Tensor, folded: Folded) -> Tensor:

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
-from ..checks.validation import check_codes, check_finite, check_level, is_number, plain, require
+from ..checks.validation import (
+    LARGEST_SAMPLE,
+    check_codes,
+    check_finite,
+    check_level,
+    check_range,
+    is_number,
+    plain,
+    require,
+)
 from ..configuration.configuration_jukebox import JukeboxVQVAEConfig
 from ..files.checkpoint_files import CheckedWeights
 from ..files.loading_arguments import check_part
@@ -160,7 +169,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         """
         wanted = self._wanted_levels(levels)
         self._check_audio(input_values, wanted[-1])
-        check_finite("input_values", input_values, "which no code stands for; repair or cut the audio")
+        _check_values(input_values)
         codes = self._encode(input_values, wanted, chunk_seconds)
         if padding_mask is not None or input_lengths is not None:
             hops = self.config.hop_lengths
@@ -179,7 +188,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
         """
         check_level("level", plain(level), self.config.num_levels)
         self._check_audio(input_values, level)
-        check_finite("input_values", input_values, "which no code stands for; repair or cut the audio")
+        _check_values(input_values)
         return self._latents(input_values, level, chunk_seconds, lambda latents: latents)
 
     def _encode(self, audio: Tensor, wanted: Sequence[int], chunk_seconds: float | None) -> list[Tensor]:
@@ -457,6 +466,13 @@ def _stack(config: JukeboxVQVAEConfig, level: int, is_reversed: bool = False) ->
         inner=config.residual_size(level),
         dilations=dilations[::-1] if is_reversed else dilations,
     )
+
+
+def _check_values(audio: Tensor) -> None:
+    """Refuse samples that are not finite, or integers of another scale."""
+    check_finite("input_values", audio, "which no code stands for; repair or cut the audio")
+    cure = "full scale is 1, so divide 16-bit samples by 32768"
+    check_range("input_values", audio, -LARGEST_SAMPLE, LARGEST_SAMPLE, cure)
 
 
 def _kind_of(value: object) -> str:

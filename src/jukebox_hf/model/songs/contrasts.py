@@ -44,7 +44,7 @@ def guided_plan(
     said = max(guided.values(), key=lambda settings: settings.rows)
     scales = ", ".join(f"{name}={getattr(said, name)}" for name in _GUIDES if getattr(said, name) != 1)
     for song in range(len(labels[0])):
-        told = {level: _told(labels[level][song]) for level in guided}
+        told = {level: what_is_told(labels[level][song]) for level in guided}
         require(
             said.lyrics_guidance == 1 or any(has_lyrics for _, has_lyrics in told.values()),
             f"lyrics_guidance={said.lyrics_guidance} listens harder to lyrics, but song {song} has none; give some, or "
@@ -57,7 +57,7 @@ def guided_plan(
         )
     levels = []
     for level in plan.levels:
-        told = [_told(song) for song in labels[level.level]]
+        told = [what_is_told(song) for song in labels[level.level]]
         has_labels, has_lyrics = (any(parts) for parts in zip(*told, strict=True))
         levels.append(replace(level, settings=level.settings.contrasting(has_labels, has_lyrics)))
     return replace(plan, levels=tuple(levels))
@@ -99,7 +99,7 @@ def check_guidance(config: JukeboxConfig, settings: Mapping[int, SamplingSetting
     )
 
 
-def _told(song: LevelLabels) -> tuple[bool, bool]:
+def what_is_told(song: LevelLabels) -> tuple[bool, bool]:
     """Whether a song is told an artist or a genre, and lyrics, that its prior reads."""
     ids = (song.artist_id, *song.genre_ids, *(part.id for part in (*song.artist_mix, *song.genre_mix)))
     return song.config.has_labels and any(number > 0 for number in ids), song.config.lyrics != "none" and len(

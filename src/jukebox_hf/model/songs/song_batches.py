@@ -83,6 +83,7 @@ def copied(
         ValueError: codes of a state, which has one seed per song.
     """
     codes = read_codes(codes)
+    require(batch_size(inputs, codes) > 0, "the inputs hold no song; give at least one")
     if copies == 1:
         return dict(inputs), codes
     require(

@@ -26,9 +26,11 @@ def read_codes(codes: Codes | None) -> SongState | dict[int, Any] | None:
     """
     if codes is None or isinstance(codes, SongState):
         return codes
+    kind = type(codes).__name__
+    require(not hasattr(codes, "codes"), f"codes={kind} is all that generate gave; give its .codes")
     require(
         isinstance(codes, (Mapping, list, tuple)),
-        f"codes={type(codes).__name__} must be a SongState, a dictionary level -> (B, T), or a list finest level first",
+        f"codes={kind} must be a SongState, a dictionary level -> (B, T), or a list finest level first",
     )
     known: dict[int, Any] = {}
     for key, value in codes.items() if isinstance(codes, Mapping) else enumerate(codes):

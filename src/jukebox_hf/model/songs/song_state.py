@@ -109,6 +109,14 @@ class SongState:
         their song.partial (`PartialFolder.save_state`)."""
         write_whole(path, self.to_bytes())
 
+    @staticmethod
+    def is_in(path: Path) -> bool:
+        """Whether a file says that it holds such a state; only its header is read."""
+        try:
+            return check_safetensors(path).metadata.get("format") == _FORMAT
+        except (ValueError, OSError):
+            return False
+
     @classmethod
     def load(cls, path: Path) -> "SongState":
         """Read a state again.

@@ -18,6 +18,7 @@ from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorCon
 from ..networks.free_memory import free_bytes
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from ..networks.prior_memory import bytes_per_row
+from ..songs.contrasts import what_is_told
 from ..songs.level_sampler import Listeners
 from ..songs.lyric_following import heard_labels
 from ..songs.song import Priors, SongBatch, sample_songs
@@ -147,6 +148,18 @@ def check_takes(config: JukeboxConfig, batches: Sequence[SongBatch], wanted: Tak
         f"choose_by='self' asks what artist and genre save, but the prior of level {top} knows none; use "
         f"choose_by='likelihood'",
     )
+    if wanted.choose_by == "self":
+        nameless = [
+            row // wanted.takes
+            for batch in batches
+            for row, own in zip(batch.songs, batch.labels[top], strict=True)
+            if not what_is_told(own)[0]
+        ]
+        require(
+            not nameless,
+            f"choose_by='self' asks what artist and genre save, but song {nameless[:1]} has none; give some that this "
+            f"model knows, or use another rule",
+        )
     if wanted.choose_by == "lyrics":
         require(
             prior.alignment_layer is not None,
