@@ -30,6 +30,7 @@ SHIPPED = (
     "py.typed",
     "__init__.pyi",
     "model/sampling/cpp_step.c",
+    "model/sampling/cpp_window.c",
     "tiny/config.json",
     "tiny/prior_0/model.safetensors",
 )
