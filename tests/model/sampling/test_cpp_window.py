@@ -210,7 +210,7 @@ def test_as_many_are_written_at_once_as_take_a_moment(tiny_prior, inputs_for, mo
     decoder = WindowDecoder(prior, prior.new_cache(2), DecodeOptions(GREEDY, "cpp"))
     decoder.prefill(*_start(prior, inputs_for(prior.config)), 24)
     assert decoder._writer.at_once == 1
-    for seconds, codes in ((1.0, 1), (0.01, 3), (1e-6, cpp_window.MOST_AT_ONCE)):
+    for seconds, codes in ((1.0, 1), (0.01, 3), (1e-6, cpp_window.MOST_CODES_AT_ONCE)):
         now = iter((0.0, seconds))
         monkeypatch.setattr(cpp_window.time, "perf_counter", lambda now=now: next(now))
         decoder._writer.write(3, 4)

@@ -17,9 +17,9 @@ from .sampling_ops import SamplingSettings
 from .window_buffers import WindowBuffers
 from .window_requests import DecodeOptions
 
-MOMENT = 0.03  # seconds of codes at a time: Ctrl-C and progress wait so long
-MOST_AT_ONCE = 256  # codes
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+MOMENT_SECONDS = 0.03  # of codes at a time: Ctrl-C and progress wait so long
+MOST_CODES_AT_ONCE = 256  # codes
+_TABLE_TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
 class _CWindow(ctypes.Structure):
@@ -88,7 +88,7 @@ def reason_against_codes(prior: JukeboxPrior, buffers: WindowBuffers, settings: 
         for one in tables
     )  # fmt: skip
     length = buffers.tokens.shape[1]
-    if not is_plain or dtype not in _TYPES or tables[1].shape[0] != length:
+    if not is_plain or dtype not in _TABLE_TYPES or tables[1].shape[0] != length:
         return "embeddings or conditioning are not there in one piece of one type"
     return None if tables[0].shape[0] == prior.lm_head.out_features else "its head has another vocabulary"
 
@@ -135,7 +135,7 @@ class CodeWriter:
             logits=at(self.logits, (songs, vocabulary), torch.float32),
             upto=at(torch.empty(vocabulary, dtype=torch.float64, device="cpu"), (vocabulary,), torch.float64),
             drawn=at(torch.empty(songs, dtype=torch.long, device="cpu"), (songs,), torch.long),
-            type=_TYPES[dtype], condition_rows=rows, is_tied=bool(config.tie_word_embeddings), kinds=len(runs),
+            type=_TABLE_TYPES[dtype], condition_rows=rows, is_tied=bool(config.tie_word_embeddings), kinds=len(runs),
             length=length, codes=codes, prefix=config.prefix_length, vocabulary=vocabulary,
             first_code=0 if may_draw_lyrics else config.code_offset, temperature=settings.temperature or 1.0,
         )  # fmt: skip
@@ -155,7 +155,7 @@ class CodeWriter:
         count = self._stepper.write_codes(self._window, first, last)
         if count:
             each = (time.perf_counter() - begun) / count
-            self.at_once = max(1, min(MOST_AT_ONCE, int(MOMENT / max(each, 1e-9))))
+            self.at_once = max(1, min(MOST_CODES_AT_ONCE, int(MOMENT_SECONDS / max(each, 1e-9))))
         return count, bool(self._window.has_logits) and count < last - first
 
     def _at(self, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> int:
