@@ -146,6 +146,9 @@ def test_all_codes_of_a_folder_are_decoded_whatever_they_are_called(tmp_path, re
     assert written == ["0.safetensors.wav", "0.wav", "a/b.wav"]
     done = run_cli("decode", codes / "c.partial", tmp_path / "back")
     assert (done.code, "holds no .safetensors with codes" in done.err) == (2, True)
+    (codes / "c.partial" / "kept").mkdir()
+    (codes / "0.safetensors").rename(codes / "c.partial" / "kept" / "0.safetensors")
+    assert json.loads(run_cli("decode", codes / "c.partial" / "kept", tmp_path / "kept", "--json").out)["written"] == 1
 
 
 def test_long_sound_is_decoded_in_blocks_to_the_same_file(tmp_path, repository, run_cli, monkeypatch):

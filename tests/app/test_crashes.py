@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 
-from jukebox_hf.app.runs import device_choice, song_folder, song_runs
+from jukebox_hf.app.runs import device_choice, song_folder, song_making, song_runs
 from jukebox_hf.app.runs.backend_notes import backends_of
 from jukebox_hf.app.runs.partial_folder import PartialFolder
 from jukebox_hf.app.runs.song_folder import SongTarget, load_codes
@@ -233,6 +233,27 @@ def test_a_file_that_appeared_where_a_song_goes_is_seen_before_it_goes_on(
     (tmp_path / "song.png").unlink()
     assert run_cli(*words).code == 0
     is_the_whole_song()
+
+
+def test_of_two_songs_the_one_that_is_finished_is_told_and_nothing_is_sampled_for_the_other(
+    generate, run_cli, tmp_path, monkeypatch
+):
+    files, out = song_making._files, tmp_path / "songs"
+
+    def appearing(planned, song, target, *rest):
+        if song == 1:
+            target.picture.write_bytes(b"mine")
+        return files(planned, song, target, *rest)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(song_making, "_files", appearing)
+        done = generate(f"{out}/", "--count", 2, "--seed", 3, "--levels", 2)
+    assert "1 of 2 songs are not finished" in done.err, done.err
+    monkeypatch.setattr(song_making, "_to_the_end", lambda *_: pytest.fail("sampled for nothing"))
+    again = generate(f"{out}/", "--count", 2, "--seed", 3, "--levels", 2, "--resume")
+    assert "1 of 2 songs are not finished" in again.err, again.err
+    assert "appeared since the song was begun" in again.err
+    assert [path.read_bytes() for path in out.glob("*.png") if path.stat().st_size == 4] == [b"mine"]
 
 
 def test_where_songs_lie_is_seen_before_a_network_is_opened(

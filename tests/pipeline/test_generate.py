@@ -596,3 +596,11 @@ def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call
 def test_a_stretch_that_means_nothing_is_refused_before_the_first_code(model, processor, recall, sentence):
     with pytest.raises(ValueError, match=sentence):
         model.generate(**processor("la", seconds=0.05), recall=recall)
+
+
+def test_a_song_is_as_long_as_its_audio_unless_it_was_begun_otherwise(model, processor):
+    inputs = processor("la", artist="the testers", song_seconds=0.25, seed=1)
+    with pytest.raises(ValueError, match=r"song_seconds=0.25 ends before its audio, which goes from 0 to 0.299 s"):
+        model.generate(inputs, seconds=0.3, levels=[2])
+    begun = SongState.empty(model.num_levels, [1])
+    assert model.generate(inputs, seconds=0.3, levels=[2], codes=begun).audio.shape[-1] > 0.25 * 44100

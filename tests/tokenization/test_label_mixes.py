@@ -109,8 +109,6 @@ def test_names_of_a_mix_are_each_looked_up_once():
         ({2.5: 1}, "holds 2.5, which is no name"),
         (2.5, "artist=2.5 must be a name, an id, or a mix, {name: weight}; use ''"),
         (["A", "B"], "several songs are a list of dictionaries, or a batch of them"),
-        ("A@0,B@0", "artist='A@0,B@0': two names begin at second 0; let one begin later, or mix them by weights"),
-        ("2=A@0,2=B@1.5,2=C@1.5,1=A,0=A", "two names begin at second 1.5"),
         ("A\x1b:1,B:1", "control character"),
     ],
 )
@@ -121,9 +119,10 @@ def test_what_is_no_mix_is_refused_in_a_sentence(said, sentence):
     assert len(str(refusal.value)) < 250
 
 
-def test_names_that_begin_together_are_mixed_by_weights_or_are_of_other_levels():
+def test_names_that_begin_together_are_mixed_by_their_weights_or_are_of_other_levels():
     both = read_labels("artist", "A:1@0,B:3@0,C@2")
     assert [one.weight for one in at_level("artist", both, 0)] == [0.25, 0.75, 1]
+    assert [one.weight for one in at_level("artist", read_labels("artist", "A@0,B@0"), 0)] == [0.5, 0.5]
     assert len(read_labels("artist", "2=A@0,1=B@0,0=C@0")) == 3
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -193,7 +193,7 @@ def _codes_in(folder: Path) -> dict[str, Path]:
     named = {path.relative_to(folder).as_posix().removesuffix(_CODES): path for path in files}
     found = {name: path for name, path in named.items() if path.name.endswith(_CODES)}
     for name in named.keys() - found.keys():
-        is_unfinished = any(parent.suffix == ".partial" for parent in named[name].parents)
+        is_unfinished = any(parent.suffix == ".partial" for parent in PurePosixPath(folder.name, name).parents)
         if not is_unfinished and SongState.is_in(named[name]):
             short = name.removesuffix(".safetensors")
             found[name if short in found else short] = named[name]

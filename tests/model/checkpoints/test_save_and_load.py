@@ -9,7 +9,15 @@ from transformers import AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 import jukebox_hf
-from jukebox_hf import JukeboxConfig, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig, model_preset
+from jukebox_hf import (
+    JukeboxConfig,
+    JukeboxModel,
+    JukeboxPrior,
+    JukeboxPriorConfig,
+    JukeboxVQVAE,
+    JukeboxVQVAEConfig,
+    model_preset,
+)
 
 
 def _names_in_file(folder):
@@ -185,6 +193,20 @@ def test_what_was_saved_last_is_what_loads(part, first, then, variant, tiny_prio
     left = {file.name for file in tmp_path.iterdir()} - {"alone", "model.mine.safetensors"}
     assert left == {file.name for file in alone.iterdir()}
     assert (tmp_path / "model.mine.safetensors").read_bytes() == b"mine"
+
+
+def test_a_prior_that_is_copied_replaces_files_and_writes_through_no_link(repository, tmp_path):
+    model, folder = JukeboxModel.from_pretrained(repository), tmp_path / "copy"
+    model.save_pretrained(folder)
+    weights, backup = folder / "prior_1" / "model.safetensors", tmp_path / "backup.safetensors"
+    backup.write_bytes(b"mine")
+    for link in (weights.hardlink_to, weights.symlink_to):
+        weights.unlink()
+        link(backup)
+        model.save_pretrained(folder)
+        assert backup.read_bytes() == b"mine"
+        assert weights.read_bytes() == (repository / "prior_1" / "model.safetensors").read_bytes()
+        assert not weights.is_symlink()
 
 
 def test_weights_of_another_variant_stay_beside_those_that_are_saved(tiny_prior, tmp_path):

@@ -202,6 +202,18 @@ def test_a_module_that_is_read_in_float32_stays_as_it_is_for_other_threads(tiny_
     assert mlp(hidden.bfloat16()).dtype == torch.bfloat16
 
 
+@torch.no_grad()
+def test_modules_that_cannot_be_copied_are_read_in_float32_too(tiny_prior):
+    class Halved(torch.nn.Module):
+        def forward(self, weight):
+            return weight / 2
+
+    mlp = tiny_prior("bare").transformer.layers[0].mlp.to(torch.bfloat16)
+    torch.nn.utils.parametrize.register_parametrization(mlp.up, "weight", Halved())
+    hidden = torch.randn(2, 3, mlp.up.in_features)
+    assert torch.equal(widened(mlp, torch.float32)(hidden), copy.deepcopy(mlp).float()(hidden))
+
+
 @pytest.mark.parametrize("piece", [1, 5, 512])
 @torch.no_grad()
 def test_a_prefill_in_pieces_is_the_one_that_writes_over_nothing(

@@ -1,13 +1,16 @@
 """Codes written without Python between them are those drawn one at a time, whoever listens."""
 
 import ctypes
+import re
 
 import pytest
 import torch
 
 from jukebox_hf import SamplingSettings, sample_window
+from jukebox_hf.model.networks.transformer import JukeboxTransformer
 from jukebox_hf.model.sampling import cpp_window, window_decoder
 from jukebox_hf.model.sampling.cpp_library import native_library
+from jukebox_hf.model.sampling.cpp_source import source_files
 from jukebox_hf.model.sampling.window_decoder import WindowDecoder
 from jukebox_hf.model.sampling.window_requests import DecodeOptions
 
@@ -164,6 +167,17 @@ def test_replaced_embeddings_are_asked_themselves(tiny_prior, inputs_for, writte
     assert not torch.allclose(eager.logits, quiet)
 
 
+@pytest.mark.parametrize("cls", [JukeboxTransformer, torch.nn.Embedding])
+def test_classes_whose_embedding_was_patched_are_asked(cls, tiny_prior, inputs_for, written, monkeypatch):
+    prior = tiny_prior("labelled", tie_word_embeddings=False)
+    start, name = _start(prior, inputs_for(prior.config)), "embed_step" if cls is JukeboxTransformer else "forward"
+    own = getattr(cls, name)
+    monkeypatch.setattr(cls, name, lambda self, *given: -3 * own(self, *given))
+    eager, found = (sample_window(prior, *start, 24, GREEDY, backend=way).codes for way in ("eager", "auto"))
+    assert torch.equal(found, eager)
+    assert written["written"] == 0
+
+
 def test_a_window_that_is_written_in_parts_is_the_one_written_at_once(flavour, tiny_prior, inputs_for):
     prior = tiny_prior(flavour)
     start, uniforms = _start(prior, inputs_for(prior.config)), torch.rand(2, 24)
@@ -218,5 +232,14 @@ def test_as_many_are_written_at_once_as_take_a_moment(tiny_prior, inputs_for, mo
 
 
 def test_the_window_of_c_is_the_window_of_python():
-    """Fields stand as in cpp_window.c: twelve addresses, ten numbers, a float."""
-    assert ctypes.sizeof(cpp_window._CWindow) == 8 * 23
+    """The same fields in the same order and of the same sizes."""
+    text = re.sub(r"/\*.*?\*/", "", source_files()["cpp_window.c"], flags=re.DOTALL)
+    (fields,) = re.findall(r"typedef struct \{([^}]*)\} Window;", text)
+    declared = []
+    for line in filter(None, map(str.strip, fields.split(";"))):
+        names = line.split(",")
+        first = names[0].rsplit(" ", 1)
+        for name in (first[1], *map(str.strip, names[1:])):
+            kind = ctypes.c_void_p if name.startswith("*") else {"int64_t": ctypes.c_int64, "float": ctypes.c_float}
+            declared.append((name.lstrip("*"), kind if name.startswith("*") else kind[first[0]]))
+    assert declared == cpp_window._CWindow._fields_

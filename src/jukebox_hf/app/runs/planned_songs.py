@@ -334,7 +334,7 @@ def _take_one(
     (batch,) = take_batches(config, model.vqvae, inputs, said, state)
     if said.stereo:
         check_stereo(config, [plan.level for plan in batch.plan.levels])
-    if (taking := read_takes(vars(request))) is not None:
+    if begun is None and (taking := read_takes(vars(request))) is not None:
         check_takes(config, [batch], taking)
     hops = config.vqvae_config.hop_lengths
     known = max(len(batch.state.codes[plan.level][0]) * hops[plan.level] for plan in batch.plan.levels)

@@ -104,8 +104,16 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
     with partial.locked():
         state = partial.load_state()
         _check_fits(state, planned, partial.path)
-        _check_free(job, partial, progress)
         done = [song for song in partial.finished() if job.targets[song].is_whole]
+        blocked = _blocked(job, partial)
+        if blocked and len(blocked) + len(done) == len(job.targets):
+            if not done:
+                raise next(iter(blocked.values()))
+            made.sidecars.update({job.targets[song].name: read_json(job.targets[song].sidecar) for song in done})
+            made.failures.update({job.targets[song].name: error for song, error in blocked.items()})
+            return made
+        for error in blocked.values():
+            progress.say(f"jukebox-hf: {error}")
         for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
             if song not in done:
                 progress.say(f"{target.audio}: seed {request.seed}")
@@ -134,20 +142,17 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
     return made
 
 
-def _check_free(job: Job, partial: PartialFolder, progress: Progress) -> None:
-    """Refuse, before the first code, songs of which none could take its place; of some of them it is told."""
-    refused, finished = {}, partial.finished()
-    for song, target in enumerate(job.targets):
+def _blocked(job: Job, partial: PartialFolder) -> dict[int, Exception]:
+    """Why songs cannot take their places, as far as it is known before the first code."""
+    blocked: dict[int, Exception] = {}
+    for song in {*range(len(job.targets))} - {*partial.finished()}:
+        target = job.targets[song]
         pictures = [target.takes_picture] * (song == 0 and job.planned.taking is not None)
         try:
-            if song not in finished:
-                partial.check_places(song, [path.name for path in (*target.files, *pictures)])
+            partial.check_places(song, [path.name for path in (*target.files, *pictures)])
         except ValueError as error:
-            refused[song] = error
-    if refused and len(refused) + len(finished) == len(job.targets):
-        raise next(iter(refused.values()))
-    for error in refused.values():
-        progress.say(f"jukebox-hf: {error}")
+            blocked[song] = error
+    return blocked
 
 
 def _to_the_end(

@@ -23,6 +23,7 @@ from transformers.utils import cached_file
 from ..checks.file_kinds import check_inside
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files.atomic_files import BYTES_AT_ONCE, staged_file
 from ..files.checkpoint_files import (
     CheckpointFiles,
     check_weights,
@@ -408,7 +409,8 @@ def _copy_part(source: Path, target: Path) -> set[str]:
     for path in sorted(source.iterdir()):
         if path.is_file() and path.suffix in (".safetensors", ".json", ".md"):
             check_inside(path)
-            shutil.copyfile(path, target / path.name)
+            with path.open("rb") as whole, staged_file(target / path.name) as copy:
+                shutil.copyfileobj(whole, copy, BYTES_AT_ONCE)
             copied.add(path.name)
     return copied
 

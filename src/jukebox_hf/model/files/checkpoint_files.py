@@ -112,7 +112,8 @@ class CheckedWeights:
         before = [_stamp(file) for file in files]
         result = super().save_pretrained(save_directory, *args, **kwargs)
         older = [file for file, stamp in zip(files, before, strict=True) if _stamp(file) == stamp]
-        if len(older) == 1:  # both, where adapters alone or parts of weights were written
+        is_writer = kwargs.get("is_main_process", args[0] if args else True)  # of several processes
+        if len(older) == 1 and is_writer:  # both, where adapters alone or parts of weights were written
             older[0].unlink(missing_ok=True)
         for file in folder.glob("model*.safetensors"):
             follow_umask(file)

@@ -215,17 +215,8 @@ def _of_text(kind: str, said: object) -> Iterator[LabelEntry]:
     if len(entries) == 1 and not _LEVEL.match(text):
         yield LabelEntry(text)  # a name of its own, even if a number ends it
         return
-    begun: set[tuple[int | None, float]] = set()
-    for text in entries:
-        entry = _entry(kind, text)
-        is_alone = _SECOND.search(text) is not None and _WEIGHT.search(_SECOND.sub("", text)) is None
-        require(
-            not is_alone or (entry.level, entry.second) not in begun,
-            f"{kind}={shown(said)}: two names begin at second {entry.second:g}; let one begin later, or mix them by "
-            f"weights, NAME:WEIGHT@SECOND",
-        )
-        begun |= {(entry.level, entry.second)} if is_alone else set()
-        yield entry
+    for entry in entries:
+        yield _entry(kind, entry)
 
 
 def _entry(kind: str, text: str) -> LabelEntry:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrize import is_parametrized
 from transformers import PreTrainedConfig
 
 from .attention_kinds import Address, AttentionKind, Folded, LyricsCross, StretchAddress
@@ -187,9 +188,17 @@ def widened(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]
     if any(map(is_packed, parameters.values())):
         return module  # a quantizer's own, which takes what it is given
     wide = {name: parameter.float() for name, parameter in parameters.items()}
-    if any(patch_of(part, "") for part in module.modules()):  # which may hold on to the module itself
+    if not all(map(_may_be_copied, module.modules())):
         return lambda hidden: functional_call(module, wide, (hidden,))
     return _twin(module, {id(parameters[name]): weight for name, weight in wide.items()})
+
+
+def _may_be_copied(module: nn.Module) -> bool:
+    """Whether a module is one of torch's or ours as it is: others may hold on to themselves, or remember calls."""
+    root = type(module).__module__.partition(".")[0]
+    return (
+        root in ("torch", __name__.partition(".")[0]) and not is_parametrized(module) and patch_of(module, "") is None
+    )
 
 
 def _twin(module: nn.Module, weights: Mapping[int, Tensor]) -> nn.Module:

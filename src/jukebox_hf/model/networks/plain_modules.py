@@ -26,6 +26,7 @@ _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
 _OWN_STEPS = (
     "step",
     "stretch",
+    "embed_step",
     "mix",
     "entry",
     "_split",

@@ -330,6 +330,6 @@ def quick_gelu(x: Tensor) -> Tensor:
 PLAIN = PlainClasses(
     (
         JukeboxTransformer, JukeboxBlock, JukeboxAttention, JukeboxMLP, FloatLayerNorm,
-        nn.LayerNorm, nn.Linear, nn.Dropout, nn.ModuleList,
+        nn.LayerNorm, nn.Linear, nn.Dropout, nn.ModuleList, nn.Embedding,
     )
 )  # fmt: skip

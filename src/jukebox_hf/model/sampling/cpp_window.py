@@ -78,7 +78,7 @@ def reason_against_codes(prior: JukeboxPrior, buffers: WindowBuffers, settings: 
     embeddings = (transformer.token_embedding, transformer.position_embedding)
     if any(type(one) is not nn.Embedding or one.max_norm is not None for one in embeddings):
         return "embeddings were replaced"
-    if type(transformer.dropout) is not nn.Dropout or transformer.dropout.training or "embed_step" in vars(transformer):
+    if type(transformer.dropout) is not nn.Dropout or transformer.dropout.training:
         return "inputs are embedded in another way"
     tables = [one.weight for one in embeddings] + [one for one in (buffers.conditioning.positions,) if one is not None]
     dtype, width = tables[0].dtype, embeddings[0].embedding_dim

@@ -89,7 +89,8 @@ def sample_window(
             then returns code 0 for them.
         hook: given the logits (B, V) and the position in the window before each draw, gives the logits to draw from.
             The draw is then left out of a CUDA graph.
-        watch: told the position in the window of each code as its step is started; sees nothing of it and is cheap.
+        watch: told the position in the window of each code before its step, or the stretch of them that native code
+            writes, is started; sees nothing of it and is cheap.
         keep_logits: also give the logits of every position, which takes memory.
         cache: from `prior.new_cache`, to be used again; made anew if None.
         backend: how each step is computed: `eager` by `prior.step`; `cpp` by compiled code for CPUs (cpp_step.py);

@@ -62,6 +62,9 @@ def take_batches(
     rows: dict[int, list[int]] = {}
     for song in range(state.num_songs):
         rows.setdefault(_samples(config, songs, arguments, state, levels, song), []).append(song)
+    if not isinstance(codes, SongState):  # whoever goes on from one goes on as it was begun
+        for samples, own in rows.items():
+            _check_songs_hold(config, songs, own, samples)
     batches = tuple(_batch(config, songs, arguments, state, samples, own) for samples, own in rows.items())
     for batch in batches:
         check_batch(config, batch, hook)
@@ -148,7 +151,6 @@ def _batch(
             f"the prompt or codes",
         )
     for song in rows:
-        _check_song_holds(config, songs, song, plan.samples)
         _check_lyrics_begin(config, songs, song, plan.samples)
     labels = tuple(
         tuple(level_labels(prior, songs, song, song_samples(config, songs, song, plan.samples)) for song in rows)
@@ -173,15 +175,16 @@ def _recall(seconds: Sequence[float | None] | None, rate: int) -> tuple[int, int
     return round(start * rate), round(stop * rate), None if begin is None else round(begin * rate)
 
 
-def _check_song_holds(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
+def _check_songs_hold(config: JukeboxConfig, songs: Mapping[str, Tensor], rows: Sequence[int], samples: int) -> None:
     """The audio is a part of its song, to the code."""
-    said, rate = int(songs["song_samples"][song]), config.sampling_rate
-    begin = int(songs["offset_samples"][song])
-    require(
-        said == NOT_SAID or begin + samples < said + max(config.vqvae_config.hop_lengths),
-        f"song_seconds={said / rate:g} ends before its audio, which goes from {begin / rate:g} to "
-        f"{(begin + samples) / rate:.4g} s of the song; ask for fewer seconds, or say a longer song_seconds",
-    )
+    rate = config.sampling_rate
+    for song in rows:
+        said, begin = int(songs["song_samples"][song]), int(songs["offset_samples"][song])
+        require(
+            said == NOT_SAID or begin + samples < said + max(config.vqvae_config.hop_lengths),
+            f"song_seconds={said / rate:g} ends before its audio, which goes from {begin / rate:g} to "
+            f"{(begin + samples) / rate:.4g} s of the song; ask for fewer seconds, or say a longer song_seconds",
+        )
 
 
 def _check_lyrics_begin(config: JukeboxConfig, songs: Mapping[str, Tensor], song: int, samples: int) -> None:
