@@ -140,7 +140,7 @@ def cut_open(repository, tmp_path):
         (("--hop-fraction", "1.5"), "hop_fractions[2]=1.5 must lie over 0"),
         (("--prompt", "{prompt}"), "shorten the prompt"),
         (("--prompt-seconds", "1"), "--prompt-seconds needs a --prompt"),
-        (("--song-seconds", "1", "--offset", "2"), "after the song's end"),
+        (("--song-seconds", "1", "--offset", "2"), "ends before its audio"),
     ],
 )
 def test_arguments_are_refused_before_weights_are_read(
