@@ -48,7 +48,7 @@ def test_the_machine_is_described_without_a_model(run_cli, monkeypatch):
 
 
 def test_it_says_which_native_steps_are_used_and_why_none_are(monkeypatch, run_cli):
-    built = cpp_library.NativeLibrary(*[None] * 6, "avx2", "the words")
+    built = cpp_library.NativeLibrary(*[None] * 7, "avx2", "the words")
     monkeypatch.setattr(cpp_library, "_found", lambda: (built, ""))
     assert "native steps       avx2: the words\n" in run_cli("info", "--machine").out
     monkeypatch.setattr(cpp_library, "_found", lambda: (None, "there is no C compiler (cc)"))

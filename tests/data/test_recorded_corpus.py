@@ -56,6 +56,7 @@ def test_settings_that_do_not_go_together_are_refused_in_a_sentence(changed, sen
 
 
 def test_a_corpus_that_is_replaced_from_its_own_recordings_keeps_them_when_it_is_killed(tmp_path, bank, monkeypatch):
+    pytest.importorskip("pyworld", reason="pyworld (the extra voice) is not installed")
     write_corpus(tmp_path, SMALL, voice_bank=bank)
     own = tmp_path / "voice-bank.zip"
 
