@@ -90,7 +90,7 @@ def _products(library, weight, scale, bias, x, threads=1):
     rows, columns = weight.shape
     matrix = cpp_step._CMatrix(
         weight=weight.data_ptr(), scale=scale.data_ptr(), bias=bias.data_ptr(), rows=rows, columns=columns,
-        type=cpp_step._TYPES[weight.dtype],
+        type=cpp_step.C_TYPES[weight.dtype],
     )  # fmt: skip
     y = torch.full((len(x), rows), float("nan"))
     crew = library.hire(ctypes.c_int64(threads))

@@ -24,7 +24,7 @@ from .cpp_crew import Crew, threads_for
 from .cpp_library import native_library, why_not_native
 from .step_checks import layer_linears, misfit, stored_matrix
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+C_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
 class _CMatrix(ctypes.Structure):
@@ -123,7 +123,7 @@ class CppStepper:
             mlp_size=first.mlp.up.out_features,
             heads=cache.layers[0].shape[3],
             head_size=cache.layers[0].shape[4],
-            cache_type=_TYPES[cache.layers[0].dtype],
+            cache_type=C_TYPES[cache.layers[0].dtype],
             most_slots=max(kind.slots for kind in self._kinds),
             residual_scale=first.residual_scale,
             epsilon=first.attention_norm.eps,
@@ -256,7 +256,7 @@ class CppStepper:
             bias=None if linear.bias is None else self._pointer(linear.bias.float(), (rows,)),
             rows=rows,
             columns=columns,
-            type=_TYPES[weight.dtype],
+            type=C_TYPES[weight.dtype],
         )
 
     def _pointer(self, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> int:

@@ -12,52 +12,27 @@ from torch import Tensor, nn
 
 from ..networks.modeling_jukebox_prior import JukeboxPrior
 from .backends import Step
-from .cpp_step import CppStepper, address_of
+from .cpp_step import C_TYPES, CppStepper, address_of
 from .sampling_ops import SamplingSettings
 from .window_buffers import WindowBuffers
 from .window_requests import DecodeOptions
 
 MOMENT_SECONDS = 0.03  # of codes at a time: Ctrl-C and progress wait so long
-MOST_CODES_AT_ONCE = 256  # codes
-_TABLE_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+MOST_CODES_AT_ONCE = 256
 
 
 class _CWindow(ctypes.Structure):
     _fields_ = [
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                "tokens",
-                "positions",
-                "conditions",
-                "runs",
-                "sequence",
-                "uniforms",
-                "firsts",
-                "here",
-                "hidden",
-                "logits",
-                "upto",
-                "drawn",
-            )
-        ),
-        *(
-            (name, ctypes.c_int64)
-            for name in (
-                "type",
-                "condition_rows",
-                "is_tied",
-                "kinds",
-                "length",
-                "codes",
-                "prefix",
-                "first_code",
-                "vocabulary",
-                "has_logits",
-            )
-        ),
+        *((name, ctypes.c_void_p) for name in (
+            "tokens", "positions", "conditions", "runs", "sequence", "uniforms", "firsts", "here", "hidden", "logits",
+            "upto", "drawn",
+        )),
+        *((name, ctypes.c_int64) for name in (
+            "type", "condition_rows", "is_tied", "kinds", "length", "codes", "prefix", "first_code", "vocabulary",
+            "has_logits",
+        )),
         ("temperature", ctypes.c_float),
-    ]
+    ]  # fmt: skip
 
 
 def writer_of(step: Step, prior: JukeboxPrior, buffers: WindowBuffers, options: DecodeOptions) -> "CodeWriter | None":
@@ -88,7 +63,7 @@ def reason_against_codes(prior: JukeboxPrior, buffers: WindowBuffers, settings: 
         for one in tables
     )  # fmt: skip
     length = buffers.tokens.shape[1]
-    if not is_plain or dtype not in _TABLE_TYPES or tables[1].shape[0] != length:
+    if not is_plain or dtype not in (torch.float32, torch.bfloat16) or tables[1].shape[0] != length:
         return "embeddings or conditioning are not there in one piece of one type"
     return None if tables[0].shape[0] == prior.lm_head.out_features else "its head has another vocabulary"
 
@@ -128,14 +103,12 @@ class CodeWriter:
             sequence=at(buffers.tokens, (songs, length), torch.long),
             uniforms=None if uniforms is None else at(uniforms, (songs, codes), torch.float64),
             firsts=at(torch.arange(songs + 1, dtype=torch.long, device="cpu"), (songs + 1,), torch.long),
-            here=at(
-                torch.empty(len(runs), songs, 4, dtype=torch.long, device="cpu"), (len(runs), songs, 4), torch.long
-            ),
-            hidden=at(torch.empty(songs, width, dtype=torch.float32, device="cpu"), (songs, width), torch.float32),
+            here=self._room(len(runs), songs, 4, dtype=torch.long),
+            hidden=self._room(songs, width, dtype=torch.float32),
             logits=at(self.logits, (songs, vocabulary), torch.float32),
-            upto=at(torch.empty(vocabulary, dtype=torch.float64, device="cpu"), (vocabulary,), torch.float64),
-            drawn=at(torch.empty(songs, dtype=torch.long, device="cpu"), (songs,), torch.long),
-            type=_TABLE_TYPES[dtype], condition_rows=rows, is_tied=bool(config.tie_word_embeddings), kinds=len(runs),
+            upto=self._room(vocabulary, dtype=torch.float64),
+            drawn=self._room(songs, dtype=torch.long),
+            type=C_TYPES[dtype], condition_rows=rows, is_tied=bool(config.tie_word_embeddings), kinds=len(runs),
             length=length, codes=codes, prefix=config.prefix_length, vocabulary=vocabulary,
             first_code=0 if may_draw_lyrics else config.code_offset, temperature=settings.temperature or 1.0,
         )  # fmt: skip
@@ -161,3 +134,7 @@ class CodeWriter:
     def _at(self, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> int:
         self._kept.append(tensor)  # alive as long as its address is in use
         return address_of(tensor, shape, dtype)
+
+    def _room(self, *shape: int, dtype: torch.dtype) -> int:
+        """The address of memory that C alone uses."""
+        return self._at(torch.empty(shape, dtype=dtype, device="cpu"), shape, dtype)

@@ -289,7 +289,7 @@ class WindowDecoder:
         if is_heard:
             self._look_for_other_parts()
         self._tell(position)
-        if self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None):
+        if self._may_be_heard(is_heard):
             self._look_for_hooks()
         hook = None if self._hook is None else partial(changed_by, self._hook, position)
         if self._buffers.noise is not None:
@@ -302,6 +302,10 @@ class WindowDecoder:
             self._watch(position)
         self._told = max(self._told, position + 1)
 
+    def _may_be_heard(self, is_heard: bool) -> bool:
+        """Whether somebody may listen since the last look; `is_heard`: others may have run code meanwhile."""
+        return self._hooks != hooks_made() or ((is_heard or self._watch is not None) and interception() is not None)
+
     def _write_natively(self, begun: int, stop: int) -> bool:
         """Write some codes without Python; whether there is any done, or this is to be asked again.
 
@@ -313,7 +317,7 @@ class WindowDecoder:
             self._look_for_other_parts()
         while self._writer is not None and last < min(first + self._writer.at_once, stop):
             self._tell(last)
-            if self._hooks != hooks_made() or interception() is not None:
+            if self._may_be_heard(last == begun):
                 break
             last += 1
         if last == first:
