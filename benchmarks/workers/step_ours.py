@@ -1,6 +1,7 @@
 """One way of ours to step, one step per line of stdin, in a process of its own so that its peak memory is its own."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from serving import peak_bytes, serve
 
 from jukebox_hf.model.networks.conditioning import Conditioning
 from jukebox_hf.model.networks.transformer import JukeboxBlock
+from jukebox_hf.model.sampling.cpp_library import VARIABLE
 from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 
 
@@ -20,7 +22,9 @@ def main() -> None:
     wish = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    way, weights = wish["variant"].split()
+    way, weights, *instructions = wish["variant"].split()
+    if instructions:
+        os.environ[VARIABLE] = instructions[0]
     prior, batch = build(wish["shape"], wish["layers"], weights), wish["batch"]
     cache = prior.new_cache(batch)
     for layer in cache.layers:

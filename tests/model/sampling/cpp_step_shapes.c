@@ -1,5 +1,5 @@
 /* cpp_step.c over a range of shapes, by one thread and by three, with buffers of just the sizes that it is promised: to
-   be built with -fsanitize=address,undefined, or thread. SHORT takes a float off the scratch, to see that the sanitizer
+   be built with -fsanitize=address,undefined, or thread. SHORT takes floats off the scratch, to see that the sanitizer
    watches. */
 
 #include "../../../src/jukebox_hf/model/sampling/cpp_step.c"
@@ -42,11 +42,13 @@ static void discard(Matrix m) {
 
 static void products(int64_t rows, int64_t columns, int64_t type, int64_t batch, Crew *crew) {
     Matrix m = matrix(rows, columns, type, rows % 2);
+    const Sizes sizes = {.width = columns, .batch = batch};
     float *x = floats(batch * columns), *y = floats(batch * rows);
-    head(&m, x, y, batch, crew);
+    float *scratch = floats(scratch_size(&sizes, members_of(crew)));
+    head(&m, x, y, batch, scratch, crew);
     for (int64_t i = 0; i < batch * rows; i++)
         if (!isfinite(y[i])) exit(3);
-    free(x), free(y), discard(m);
+    free(x), free(y), free(scratch), discard(m);
 }
 
 static void one_step(int64_t heads, int64_t head_size, int64_t width, int64_t mlp, int64_t type, int64_t cache_type,

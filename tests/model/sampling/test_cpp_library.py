@@ -159,7 +159,7 @@ def test_without_a_compiler_setup_builds_no_extension_and_goes_on(tmp_path):
     assert "cpp_step" in said
 
 
-@pytest.mark.parametrize("asked", ["avx512vnni", "best", "AVX2"])
+@pytest.mark.parametrize("asked", ["avx512_amx", "best", "AVX2"])
 def test_instructions_that_are_not_here_are_refused(monkeypatch, unasked, asked):
     if native_library() is None:
         pytest.skip("native steps are not here")

@@ -93,10 +93,13 @@ def _products(library, weight, scale, bias, x, threads=1):
         type=cpp_step.C_TYPES[weight.dtype],
     )  # fmt: skip
     y = torch.full((len(x), rows), float("nan"))
+    sizes = cpp_step._Sizes(width=columns, batch=len(x))
+    scratch = torch.empty(library.scratch_size(ctypes.byref(sizes), ctypes.c_int64(threads)))
     crew = library.hire(ctypes.c_int64(threads))
     assert library.members_of(ctypes.c_void_p(crew)) == threads
     pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, y))
-    library.head(ctypes.byref(matrix), *pointers, ctypes.c_int64(len(x)), ctypes.c_void_p(crew))
+    room = ctypes.c_void_p(scratch.data_ptr())
+    library.head(ctypes.byref(matrix), *pointers, ctypes.c_int64(len(x)), room, ctypes.c_void_p(crew))
     if crew is not None:
         library.dismiss(ctypes.c_void_p(crew))
     return y
@@ -106,6 +109,7 @@ _BUILDS = {  # set of instructions, and what a compiler is told beside
     "baseline": ("baseline",),
     "avx2": ("avx2",),
     "avx512": ("avx512",),
+    "avx512_vnni": ("avx512_vnni",),
     "avx2, from a compiler that avoids multiply-adds": ("avx2", "--param=avoid-fma-max-bits=256"),  # GCC's for Zen 2
     "avx512, from a compiler that avoids multiply-adds": ("avx512", "--param=avoid-fma-max-bits=512"),
 }
@@ -147,6 +151,65 @@ def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, co
     for threads, batch in ((2, 1), (3, 5), (2, 16), (3, 23)):
         found = _products(library, weight, scale, bias, x[:batch].clone(), threads)
         assert torch.equal(found, alone[:batch]), (threads, batch)
+
+
+@pytest.fixture
+def sets(monkeypatch):
+    """The libraries with vectors of 16, without and with integer dot products."""
+    found = []
+    for name in ("avx512", "avx512_vnni"):
+        monkeypatch.setenv(cpp_library.VARIABLE, name)
+        try:
+            found.append(cpp_library._found.__wrapped__()[0])
+        except ValueError:
+            pytest.skip(f"this processor has no {name}")
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_integer_dot_products_change_no_bit_of_floats(sets, dtype):
+    weight, x = torch.randn(50, 700).to(dtype), torch.randn(7, 700)
+    scale, bias = torch.ones(50), torch.randn(50)
+    plain, other = (_products(library, weight, scale, bias, x) for library in sets)
+    assert torch.equal(plain, other)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 17])
+def test_products_of_integers_round_the_input_once_and_nothing_else(sets, batch):
+    """To 24 bits, whose unit follows from the largest number of a song; so the order of columns changes no bit."""
+    weight, x = torch.randint(-128, 128, (53, 1101), dtype=torch.int8), torch.randn(batch, 1101) ** 5
+    scale, bias = torch.rand(53) + 0.5, torch.randn(53)
+    found = _products(sets[1], weight, scale, bias, x)
+    factor = torch.tensor(2**23 - 8, dtype=torch.float32) / x.abs().amax(1, keepdim=True)
+    whole = (x * factor).round().to(torch.long) @ weight.to(torch.long).mT
+    wanted = (whole.double() * (1 / factor.double())).float() * scale + bias
+    assert torch.allclose(found, wanted, rtol=3e-7, atol=0), "whether scale and bias are one rounding is the compiler's"
+    order = torch.randperm(1101)
+    again = _products(sets[1], weight[:, order].contiguous(), scale, bias, x[:, order].contiguous())
+    assert torch.equal(again, found)
+
+
+@pytest.mark.parametrize("number", [0.0, 1e-38, -1e-31, 3e38, float("inf"), float("-inf"), float("nan")])
+def test_integers_are_made_of_any_number(sets, number):
+    weight, x = torch.full((5, 70), 2, dtype=torch.int8), torch.full((3, 70), 1.0)
+    x[1] = 0
+    x[1, 69] = number
+    found = _products(sets[1], weight, torch.ones(5), torch.full((5,), 1e-20), x)
+    assert torch.equal(found[[0, 2]], torch.full((2, 5), 140.0)), "songs beside it are what they were"
+    if torch.isfinite(x).all() and number != 3e38:
+        assert torch.allclose(found[1], torch.full((5,), 1e-20 + 2 * number))
+    else:
+        assert not torch.isfinite(found[1]).any()
+
+
+def test_sums_that_could_leave_32_bits_are_of_floats(sets):
+    weight, x = torch.full((2, 2**16 + 64), -128, dtype=torch.int8), torch.ones(1, 2**16 + 64)
+    found = _products(sets[1], weight, torch.ones(2), torch.zeros(2), x)
+    assert torch.equal(found, torch.full((1, 2), -128.0 * (2**16 + 64)))
+    widest = _products(
+        sets[1], weight[:, : 2**16].contiguous(), torch.ones(2), torch.zeros(2), x[:, : 2**16].contiguous()
+    )
+    assert torch.allclose(widest, torch.full((1, 2), -128.0 * 2**16), rtol=1e-6)
 
 
 _EXPONENTIALS = """

@@ -16,10 +16,11 @@ SETS = {
     "baseline": ("-march=x86-64", "-mtune=generic"),
     "avx2": ("-march=haswell", "-mtune=haswell"),
     "avx512": ("-march=skylake-avx512", "-mtune=skylake-avx512"),
+    "avx512_vnni": ("-march=skylake-avx512", "-mavx512vnni", "-mtune=skylake-avx512"),
 }
 MAIN = "cpp_module.c"
 LIBRARY = "cpp_step.library"  # beside this file, where pip builds it
-_NAMES = (MAIN, "cpp_window.c", "cpp_step.c", "cpp_crew.h")
+_NAMES = (MAIN, "cpp_window.c", "cpp_step.c", "cpp_int8.h", "cpp_crew.h")
 # Name: text. Exported code carries nothing but Python, so `write_code` fills this in there; in the package it is empty.
 CARRIED: dict[str, str] = {}
 

@@ -245,6 +245,8 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
     }
 }
 
+#include "cpp_int8.h"
+
 /* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all.
 
    One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
@@ -252,7 +254,9 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
    so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
    so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
    meanwhile. */
-static void linear(const Matrix *m, const float *x, float *y, int64_t batch, Span span) {
+static void linear(const Matrix *m, Input *input, float *y, int64_t batch, Span span) {
+    if (m->type == INT8 && linear_of_int8(m, input, y, batch, span)) return;
+    const float *x = input->x;
     const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
     const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
     const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
@@ -386,36 +390,47 @@ typedef struct {
     const Layer *layers; const Run *runs; const int64_t *firsts; const Sizes *sizes; float *hidden, *scratch;
 } Step;
 
+/* Floats of scratch for each member: scores, and room for an input of a matrix. */
+static inline int64_t member_size(const Sizes *sizes) {
+    const int64_t state = sizes->heads * sizes->head_size, most = sizes->width > state ? sizes->width : state;
+    return sizes->most_slots + fixed_size(sizes->batch, most > sizes->mlp_size ? most : sizes->mlp_size);
+}
+
 static void share_of_step(Member *me, const void *job) {
     const Step *the = job;
     const Sizes *sizes = the->sizes;
     const int64_t state = sizes->heads * sizes->head_size, batch = sizes->batch, width = batch * sizes->width;
     float *hidden = the->hidden, *normed = the->scratch, *attended = normed + width, *mlp = attended + width;
     float *inner = mlp + width, *projected = inner + batch * sizes->mlp_size, *read = projected + 3 * batch * state;
-    float *scores = read + batch * state + (me ? me->number : 0) * sizes->most_slots;
+    float *mine = read + batch * state + (me ? me->number : 0) * member_size(sizes), *room = mine + sizes->most_slots;
+    Input input;
     for (int64_t index = 0; index < sizes->num_layers; index++) {
         const Layer *l = the->layers + index;
         layer_norm(me, hidden, l->attention_norm_weight, l->attention_norm_bias, normed, sizes);
         meet(me);
-        EACH_SPAN(l->query) linear(&l->query, normed, projected, batch, span);
+        input = (Input){normed, room, 0};
+        EACH_SPAN(l->query) linear(&l->query, &input, projected, batch, span);
         meet(me);
-        attention(me, l, the->runs + l->kind * batch, the->firsts, projected, read, scores, sizes);
+        attention(me, l, the->runs + l->kind * batch, the->firsts, projected, read, mine, sizes);
         meet(me);
+        input = (Input){read, room, 0};
         EACH_SPAN(l->output) {
-            linear(&l->output, read, attended, batch, span);
+            linear(&l->output, &input, attended, batch, span);
             EACH_NUMBER(sizes->width) mlp[i] = hidden[i] + attended[i];
         }
         meet(me);
         layer_norm(me, mlp, l->mlp_norm_weight, l->mlp_norm_bias, normed, sizes);
         meet(me);
+        input = (Input){normed, room, 0};
         EACH_SPAN(l->up) {
-            linear(&l->up, normed, inner, batch, span);
+            linear(&l->up, &input, inner, batch, span);
             for (int64_t song = 0; song < batch; song++)
                 quick_gelu(inner + song * sizes->mlp_size + span.first, span.last - span.first);
         }
         meet(me);
+        input = (Input){inner, room, 0};
         EACH_SPAN(l->down) {
-            linear(&l->down, inner, mlp, batch, span);
+            linear(&l->down, &input, mlp, batch, span);
             EACH_NUMBER(sizes->width) hidden[i] += sizes->residual_scale * (attended[i] + mlp[i]);
         }
         meet(me);
@@ -429,21 +444,23 @@ void step(const Layer *layers, const Run *runs, const int64_t *firsts, const Siz
     together(crew, share_of_step, &(Step){layers, runs, firsts, sizes, hidden, scratch});
 }
 
-typedef struct { const Matrix *matrix; const float *hidden; float *logits; int64_t batch; } Head;
+typedef struct { const Matrix *matrix; const float *hidden; float *logits; int64_t batch; float *scratch; } Head;
 
 static void share_of_head(Member *me, const void *job) {
     const Head *the = job;
-    EACH_SPAN(*the->matrix) linear(the->matrix, the->hidden, the->logits, the->batch, span);
+    const int64_t room = (me ? me->number : 0) * fixed_size(the->batch, the->matrix->columns);
+    Input input = {the->hidden, the->scratch + room, 0};
+    EACH_SPAN(*the->matrix) linear(the->matrix, &input, the->logits, the->batch, span);
     meet(me);
 }
 
-/* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. */
-void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch, Crew *crew) {
-    together(crew, share_of_head, &(Head){matrix, hidden, logits, batch});
+/* Logits (B, rows) of hidden states (B, columns), summed in the same order whatever the batch. scratch: of a step. */
+void head(const Matrix *matrix, const float *hidden, float *logits, int64_t batch, float *scratch, Crew *crew) {
+    together(crew, share_of_head, &(Head){matrix, hidden, logits, batch, scratch});
 }
 
-/* Floats of scratch that `step` needs with so many threads. */
+/* Floats of scratch that `step` and `head` need with so many threads. */
 int64_t scratch_size(const Sizes *sizes, int64_t threads) {
     const int64_t state = sizes->heads * sizes->head_size;
-    return sizes->batch * (3 * sizes->width + sizes->mlp_size + 4 * state) + threads * sizes->most_slots;
+    return sizes->batch * (3 * sizes->width + sizes->mlp_size + 4 * state) + threads * member_size(sizes);
 }

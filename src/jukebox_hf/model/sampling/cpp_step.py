@@ -191,7 +191,6 @@ class CppStepper:
             ctypes.c_void_p(address_of(hidden, (rows, self._width), torch.float32)),
         ]
         with self._crew.at_work() as crew:
-            self._sizes.batch = rows
             self._library.step(self._layers, *pointers, ctypes.c_void_p(self._scratch_for(rows)), crew)
         if self._prior.config.tie_word_embeddings and here is not None:
             hidden = hidden + here.float()  # as the prior's head does
@@ -200,7 +199,7 @@ class CppStepper:
     def write_codes(self, window: ctypes.Structure, first: int, last: int) -> int:
         """Write tokens of a window of one row for each song (cpp_window.py), and tell how many."""
         with self._crew.at_work() as crew:
-            self._sizes.batch = self._batch
+            scratch = ctypes.c_void_p(self._scratch_for(self._batch))
             return self._library.write_codes(
                 self._layers,
                 ctypes.byref(self._sizes),
@@ -208,12 +207,13 @@ class CppStepper:
                 ctypes.byref(window),
                 ctypes.c_int64(first),
                 ctypes.c_int64(last),
-                ctypes.c_void_p(self._scratch_for(self._batch)),
+                scratch,
                 crew,
             )
 
     def _scratch_for(self, rows: int) -> int:
-        """The address of memory for so many rows, which is kept for the next."""
+        """The address of memory for so many rows, which C is told of; it is kept for the next."""
+        self._sizes.batch = rows
         count = self._library.scratch_size(ctypes.byref(self._sizes), ctypes.c_int64(self._crew.count))
         if len(self._scratch) < count:
             self._scratch = torch.empty(count, dtype=torch.float32, device="cpu")
@@ -228,6 +228,7 @@ class CppStepper:
                 ctypes.c_void_p(address_of(hidden, (len(hidden), self._head.columns), torch.float32)),
                 ctypes.c_void_p(address_of(logits, (len(hidden), self._head.rows), torch.float32)),
                 ctypes.c_int64(len(hidden)),
+                ctypes.c_void_p(self._scratch_for(len(hidden))),
                 crew,
             )
         return logits

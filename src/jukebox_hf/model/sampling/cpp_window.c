@@ -113,7 +113,7 @@ int64_t write_codes(const Layer *layers, const Sizes *sizes, const Matrix *matri
         embed(w, sizes, place);
         step(layers, w->here, w->firsts, sizes, w->hidden, scratch, crew);
         if (w->is_tied && w->conditions) add_conditions(w, sizes, place);
-        head(matrix, w->hidden, w->logits, sizes->songs, crew);
+        head(matrix, w->hidden, w->logits, sizes->songs, scratch, crew);
         w->has_logits = 1;
         for (int64_t song = 0; song < sizes->songs; song++) {
             const double *uniform = w->uniforms ? w->uniforms + song * w->codes + place - w->prefix : NULL;
