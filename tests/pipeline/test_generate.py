@@ -283,12 +283,13 @@ def test_generation_defaults_are_saved_with_the_model(model, repository, tmp_pat
 
 
 def test_a_hook_may_change_the_logits(model, words):
-    seen = []
+    """It sees a column per code at every level, none of lyric characters."""
+    seen, size = [], model.config.vqvae_config.codebook_size
 
     def only_three(logits, level, position):
         seen.append((level, position))
-        offset = model.config.prior_configs[level].code_offset
-        return torch.full_like(logits, float("-inf")).index_fill(1, torch.tensor([offset + 3]), 0.0)
+        assert logits.shape == (1, size)
+        return torch.full_like(logits, float("-inf")).index_fill(1, torch.tensor([3]), 0.0)
 
     output = model.generate(words, logits_processor=only_three, max_new_tokens=2, levels=[2, 1], return_codes=True)
     assert output.codes[2].tolist() == [[3, 3]]

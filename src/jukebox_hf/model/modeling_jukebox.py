@@ -175,8 +175,8 @@ class JukeboxModel(
         Args:
             inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
             generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
-            logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw; or
-                processors of transformers, which see the codes of a level so far (B, n) and scores (B, codes).
+            logits_processor: a function (logits (B, codes), level, position in the song) -> logits, before each draw;
+                or processors of transformers, which see the codes of a level so far (B, n) and scores (B, codes).
             stopping_criteria: of transformers, asked with the codes so far (B, n) after each code of the coarsest level
                 that is written; a song that they end is refined and decoded as far as it goes.
             streamer: gets, level by level from the coarsest, what is known (B, n) and then each code (B,).
