@@ -538,6 +538,19 @@ def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_of_other_codes_than_of_all_levels_is_refused(model, words, song):
+    """It was taken for the finest levels, whichever they were."""
+    two = song.codes[1:]
+    for door in (
+        lambda: model.generate(words, codes=two),
+        lambda: model.align(words, two),
+        lambda: model.repaint(words, two, (0.02, 0.03)),
+        lambda: model.generate(words, codes=[*song.codes, None]),
+    ):
+        with pytest.raises(ValueError, match=r"has [24] entries, but this model has 3 levels; give one for each"):
+            door()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
