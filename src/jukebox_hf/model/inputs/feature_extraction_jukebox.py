@@ -18,7 +18,7 @@ from .audio_input import check_rate, read_audio
 from .processor_files import OwnFiles
 
 logger = logging.get_logger(__name__)
-_OWN = ("feature_size", "sampling_rate", "padding_value", "hop_length")
+_EXTRACTOR_ARGUMENTS = ("feature_size", "sampling_rate", "padding_value", "hop_length")
 _OF_TRANSFORMERS = ("padding_side", "return_attention_mask", "feature_extractor_type", "processor_class", "auto_map")
 
 
@@ -47,7 +47,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         **kwargs: Any,
     ) -> None:
         for name in kwargs.keys() - set(_OF_TRANSFORMERS):
-            check_foreign("JukeboxFeatureExtractor", PREPARE, name, kwargs[name], ", ".join(_OWN))
+            check_foreign("JukeboxFeatureExtractor", PREPARE, name, kwargs[name], ", ".join(_EXTRACTOR_ARGUMENTS))
         kwargs = {"padding_side": "left"} | kwargs
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         require(feature_size == 1, f"feature_size={feature_size!r:.80} must be 1: Jukebox is mono")
@@ -81,7 +81,7 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
                 f"{name}={asked!r} is not the {own} of this repository's model; leave it out (recordings of another "
                 f"rate come with sampling_rate= in the call)",
             )
-        own = {*_OWN, *_OF_TRANSFORMERS}
+        own = {*_EXTRACTOR_ARGUMENTS, *_OF_TRANSFORMERS}
         foreign = {name: kwargs.pop(name, value) for name, value in feature_extractor_dict.items() if name not in own}
         known = {name: value for name, value in feature_extractor_dict.items() if name in own}
         found = super().from_dict(known, **kwargs)
