@@ -361,6 +361,30 @@ def test_peft_finds_the_priors_where_none_is_in_memory(repository):
     assert one.loaded_levels == (1,), "whoever has chosen priors adapts these"
 
 
+def test_adapted_embeddings_sing_however_steps_are_computed(repository):
+    peft = pytest.importorskip("peft")
+    opened, said = JukeboxModel.from_pretrained(repository), {"seconds": 0.032, "seed": 3, "return_codes": True}
+    plain = opened.generate(**said).codes
+    lora = peft.LoraConfig(r=2, target_modules=["token_embedding"], init_lora_weights=False)
+    adapted = peft.get_peft_model(opened, lora)
+    one, other = (adapted.generate(**said, backend=backend).codes for backend in ("auto", "eager"))
+    assert all(map(torch.equal, one, other))
+    assert not all(map(torch.equal, one, plain))
+
+
+def test_adapted_timing_is_told(tiny_prior, inputs_for):
+    peft = pytest.importorskip("peft")
+    prior = tiny_prior("labelled")
+    inputs = inputs_for(prior.config, batch=1)
+    inputs.pop("codes", None)
+    plain = prior.condition(**inputs).positions.detach().clone()
+    names = ["timing.total", "timing.absolute", "timing.relative"]
+    peft.get_peft_model(prior, peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False))
+    told = prior.condition(**inputs).positions
+    assert told.shape == plain.shape
+    assert not torch.equal(told, plain)
+
+
 def test_asking_for_a_prior_leaves_the_mode_it_was_put_in(repository):
     opened = JukeboxModel.from_pretrained(repository)
     opened.prior(0).train()

@@ -7,6 +7,8 @@ import pytest
 import soundfile
 import torch
 
+from jukebox_hf import JukeboxPipeline
+
 RATE = 44100
 
 
@@ -203,15 +205,46 @@ def test_songs_are_saved_as_files(model, processor, tmp_path):
         (np.zeros(99, np.float32), "x.xyz", "must end in a format"),
         (np.zeros(99, np.float32), "x", "must end in a format"),
         (np.zeros(99, np.float32), "no/x.wav", "x.wav' lies in a folder that is not there; make it first"),
+        (np.zeros(99, np.float32), ".", "is a folder; name a file in it"),
+        (np.zeros((1, 3, 99), np.float32), "x.wav", r"must be .* samples \(S,\) or \(2, S\), not float32 \(3, 99\)"),
+        (np.zeros((1, 2, 99), np.float32), "x.wve", "x.wve' cannot hold this sound"),
         (np.full(99, np.nan, np.float32), "x.wav", "must be finite"),
         (np.zeros(99, np.int16), "x.wav", "must be finite floating-point"),
         ("y.wav", "x.wav", "is a file already"),
     ],
 )
 def test_what_can_not_be_saved_is_refused(processor, tmp_path, audio, name, message):
+    folder = tmp_path / "songs.wav"
+    folder.mkdir()
     with pytest.raises(ValueError, match=message):
-        processor.save_audio(audio, tmp_path / name)
-    assert not list(tmp_path.iterdir())
+        processor.save_audio(audio, folder / name)
+    assert not list(folder.iterdir())
+
+
+def test_a_song_in_stereo_is_saved_with_both_channels(model, processor, tmp_path):
+    said = {"max_new_tokens": 2, "stereo": True}
+    output = model.generate(processor(["a", "b"], seed=1), **said)
+    processor.save_audio(output, [tmp_path / "a.wav", tmp_path / "b.flac"])
+    processor.save_audio(output.audio, [tmp_path / "c.wav", tmp_path / "d.wav"])
+    song = JukeboxPipeline(model, processor=processor)("a", seed=1, generate_kwargs=said)
+    processor.save_audio(song, tmp_path / "e.wav")
+    processor.save_audio([song, song], [tmp_path / "f.wav", tmp_path / "g.ogg"])
+    for name in "acef":
+        read, _ = soundfile.read(tmp_path / f"{name}.wav", dtype="float32")
+        assert np.allclose(read.T, output.audio[0].clamp(-1, 1), atol=1e-4)
+    assert {soundfile.info(path).channels for path in tmp_path.iterdir()} == {2}
+
+
+@pytest.mark.parametrize("names", [("d.wav", "d.wav"), ("d.wav", "here/../d.wav")])
+def test_songs_are_saved_all_or_none(processor, tmp_path, names):
+    (tmp_path / "here").mkdir()
+    audio = np.zeros((2, 99), np.float32)
+    with pytest.raises(ValueError, match=r"saving_path names '.*d.wav' twice; give each song a file of its own"):
+        processor.save_audio(audio, [tmp_path / name for name in names])
+    audio[1, 3] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        processor.save_audio(audio, [tmp_path / "d.wav", tmp_path / "e.wav"])
+    assert not list(tmp_path.glob("*.wav"))
 
 
 def test_a_list_of_recordings_beside_a_list_of_songs_is_one_for_each(processor, samples):

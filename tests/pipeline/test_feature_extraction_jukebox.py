@@ -1,5 +1,6 @@
 """Recordings of any kind become mono samples at the model's rate, in whole codes; what is hostile is refused."""
 
+import json
 import os
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_it_is_the_same_after_saving(extractor, tmp_path):
     JukeboxFeatureExtractor(sampling_rate=16000, hop_length=32).save_pretrained(tmp_path)
     again = JukeboxFeatureExtractor.from_pretrained(tmp_path)
     assert (again.sampling_rate, again.hop_length, again.padding_side) == (16000, 32, "left")
+
+
+def test_arguments_that_mean_nothing_are_refused_but_not_those_in_a_file(extractor, tmp_path):
+    """They were kept, and did nothing."""
+    with pytest.raises(ValueError, match=r"does not use do_normalize=True: sound is taken as loud as it is"):
+        JukeboxFeatureExtractor(do_normalize=True)
+    with pytest.raises(ValueError, match="unknown argument sampling_rat; known: feature_size, sampling_rate, padding_"):
+        JukeboxFeatureExtractor(sampling_rat=16000)
+    said = {**extractor.to_dict(), "do_normalize": True, "of_later_versions": 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    again = JukeboxFeatureExtractor.from_pretrained(tmp_path, of_later_versions=4)
+    assert again.to_dict() == {**said, "of_later_versions": 4}
+    assert JukeboxFeatureExtractor(do_normalize=False, **extractor.to_dict()).hop_length == extractor.hop_length
 
 
 @pytest.mark.parametrize(

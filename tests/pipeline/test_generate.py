@@ -283,12 +283,13 @@ def test_generation_defaults_are_saved_with_the_model(model, repository, tmp_pat
 
 
 def test_a_hook_may_change_the_logits(model, words):
-    seen = []
+    """It sees a column per code at every level, none of lyric characters."""
+    seen, size = [], model.config.vqvae_config.codebook_size
 
     def only_three(logits, level, position):
         seen.append((level, position))
-        offset = model.config.prior_configs[level].code_offset
-        return torch.full_like(logits, float("-inf")).index_fill(1, torch.tensor([offset + 3]), 0.0)
+        assert logits.shape == (1, size)
+        return torch.full_like(logits, float("-inf")).index_fill(1, torch.tensor([3]), 0.0)
 
     output = model.generate(words, logits_processor=only_three, max_new_tokens=2, levels=[2, 1], return_codes=True)
     assert output.codes[2].tolist() == [[3, 3]]
@@ -535,6 +536,19 @@ def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
     with pytest.raises(ValueError, match=message) as caught:
         model.generate(words, codes=codes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_other_codes_than_of_all_levels_is_refused(model, words, song):
+    """It was taken for the finest levels, whichever they were."""
+    two = song.codes[1:]
+    for door in (
+        lambda: model.generate(words, codes=two),
+        lambda: model.align(words, two),
+        lambda: model.repaint(words, two, (0.02, 0.03)),
+        lambda: model.generate(words, codes=[*song.codes, None]),
+    ):
+        with pytest.raises(ValueError, match=r"has [24] entries, but this model has 3 levels; give one for each"):
+            door()
 
 
 @pytest.mark.parametrize(

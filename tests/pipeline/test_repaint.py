@@ -311,6 +311,8 @@ def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
     both = {"codes": {2: older.codes[2].repeat(2, 1)}, "repaint": [STRETCH, (0.1, 0.11)], "batch_size": 2, **HOT}
     songs = pipe(["Here I am, a song of words"] * 2, **WORDS, seed=40, recall=(0, 0.01), takes=2, **both)
     assert [one["repaint"]["changed_codes"]["2"] for one in songs] == [[START, STOP], [34, 38]]
+    with pytest.raises(ValueError, match="seconds=3 means nothing where a stretch is sung again"):
+        pipe("Here I am", **WORDS, codes=codes, repaint=STRETCH, seconds=3)
 
 
 @pytest.mark.parametrize(

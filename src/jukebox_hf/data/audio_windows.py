@@ -5,7 +5,7 @@ the original's (SPEC 7.1): all songs are laid end to end and cut every S samples
 middle, and one that would reach over that song's end is pushed back inside.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,3 +221,20 @@ def labels_of(song: Song, start: int, total: int) -> dict[str, Any]:
         "offset_samples": start,
         "total_samples": total,
     }
+
+
+def check_equally_long(name: str, windows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse windows that are no rows of one batch.
+
+    Args:
+        name: what of each is looked at.
+
+    Raises:
+        ValueError: several lengths, in one sentence.
+    """
+    lengths = sorted({torch.as_tensor(window[name]).shape[-1] for window in windows})
+    require(
+        len(lengths) == 1,
+        f"{name} of the windows of a batch have lengths {', '.join(map(str, lengths))}, but must be equally long; cut "
+        f"them to one length, or say per_device_train_batch_size=1",
+    )

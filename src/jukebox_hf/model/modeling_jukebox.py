@@ -175,13 +175,13 @@ class JukeboxModel(
         Args:
             inputs: what `JukeboxProcessor` gives; its tensors may also be passed by name. None: an unknown artist.
             generation_config: may hold the plain arguments below. What it does not set is as in the model's own.
-            logits_processor: a function (logits (B, V), level, position in the song) -> logits, before each draw; or
-                processors of transformers, which see the codes of a level so far (B, n) and scores (B, codes).
+            logits_processor: a function (logits (B, codes), level, position in the song) -> logits, before each draw;
+                or processors of transformers, which see the codes of a level so far (B, n) and scores (B, codes).
             stopping_criteria: of transformers, asked with the codes so far (B, n) after each code of the coarsest level
                 that is written; a song that they end is refined and decoded as far as it goes.
             streamer: gets, level by level from the coarsest, what is known (B, n) and then each code (B,).
-            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list finest level first; of one song
-                (T,) will do, in tensors, arrays or lists.
+            codes: known already: a `SongState`, a dictionary level -> (B, T), or a list of all levels, finest first and
+                None where nothing is known; of one song (T,) will do, in tensors, arrays or lists.
             offload, keep_loaded: as in `from_pretrained`, for this call.
             kwargs: `seconds` or `max_new_tokens` (top-level codes after what is known); every field of
                 `SamplingSettings`, such as `temperature` and `top_p`, of which numbers may also be dictionaries by
@@ -319,7 +319,7 @@ class JukeboxModel(
         given, arguments, hook = self._read(inputs, generation_config, logits_processor, said)
         taking = arguments.taking
         copies = arguments.copies if taking is None else taking.takes
-        given, codes = copied(given, codes, copies, are_takes=taking is not None)
+        given, codes = copied(self.config, given, codes, copies, are_takes=taking is not None)
         batches = take_batches(self.config, self.vqvae, given, arguments, codes, hook)
         if arguments.stereo:
             check_stereo(self.config, [plan.level for plan in batches[0].plan.levels])

@@ -33,6 +33,7 @@ from .modeling_jukebox import JukeboxModel
 from .networks.free_memory import free_bytes
 from .songs.generation_arguments import KNOWN
 from .songs.lyric_writing import AUTO, lyrics_for, writing_level
+from .takes.repaint import refuse_lengths
 
 logger = logging.get_logger(__name__)
 
@@ -220,6 +221,8 @@ class JukeboxPipeline(TextToAudioPipeline):
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
         require(not twice, f"{', '.join(twice)} is said twice, by itself and in generate_kwargs; say it once")
         generate = {**(forward_params or {}), **direct, **(generate_kwargs or {})}
+        if generate.get("repaint") is not None:
+            refuse_lengths(words)
         seconds, codes = words.get("seconds"), generate.get("max_new_tokens")
         require(
             seconds is None or codes is None,

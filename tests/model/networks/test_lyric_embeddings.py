@@ -1,5 +1,7 @@
 """More lyric characters for a trained prior: old ones keep their rows and logits, new ones can be read and sung."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -95,7 +97,7 @@ def test_new_characters_learn(reader, tiny_prior, inputs_for):
 def test_new_characters_are_heard_by_codes_steps_and_alignment(reader, tiny_prior, inputs_for):
     prior = tiny_prior(reader)
     inputs = inputs_for(prior.config)
-    prior.resize_lyric_embeddings(NEW, noise=1.0)
+    prior.resize_lyric_embeddings(NEW, noise=Fraction(1))
     other = {**inputs, "lyric_ids": torch.where(inputs["lyric_ids"] % 2 == 0, NEW - 1, inputs["lyric_ids"])}
     prefix, codes = prior.config.prefix_length, inputs["codes"]
     with torch.no_grad():

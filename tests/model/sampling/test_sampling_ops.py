@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import fields
+from fractions import Fraction
 from itertools import combinations
 
 import pytest
@@ -240,6 +241,15 @@ def test_more_tokens_to_keep_than_there_are_keeps_all():
 def test_settings_that_mean_nothing_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         SamplingSettings(**changes)
+
+
+@pytest.mark.parametrize("name", sorted({*NUMBER_RULES} - {"top_k"}))
+def test_a_fraction_is_a_number(name):
+    """torch calculates with none."""
+    value = Fraction(3, 2) if "guidance" in name else Fraction(9, 10)
+    found = SamplingSettings(**{name: value})
+    assert found == SamplingSettings(**{name: float(value)})
+    assert type(getattr(found, name)) is float
 
 
 def test_settings_are_frozen():

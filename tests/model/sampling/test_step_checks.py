@@ -111,6 +111,10 @@ _PRIORS = {
         lambda prior, cache: _set(prior.transformer, "token_embedding", nn.Embedding(24, 32)),
         "its embeddings have 32 numbers, not 16",
     ),
+    "embeddings of a stranger": (
+        lambda prior, cache: _set(prior.transformer, "token_embedding", nn.Sequential(nn.Embedding(24, 16))),
+        "a torch.nn.modules.container.Sequential stands where its embeddings were",
+    ),
     "another epsilon": (
         lambda prior, cache: _set(prior.transformer.layers[1].mlp_norm, "eps", 0.1),
         "layer 1 has other heads or norms",

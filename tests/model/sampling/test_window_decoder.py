@@ -149,6 +149,20 @@ def test_hook_that_leaves_nothing_to_draw_is_told_from_bad_weights(settings, tin
     assert stop.value.args[:3] == ("the hook leaves no code to draw", 1, 7)
 
 
+def test_a_hook_that_leaves_lyric_characters_alone_leaves_no_code(tiny_prior, inputs_for):
+    """They were drawn, and given as code 0."""
+    prior = tiny_prior("prefix")
+    start = _start(prior, inputs_for(prior.config, batch=1), 2)
+
+    def only_characters(logits, place):
+        changed = torch.zeros_like(logits)
+        changed[:, prior.config.code_offset :] = float("-inf")
+        return changed
+
+    with pytest.raises(FloatingPointError, match="the hook leaves no code to draw"):
+        sample_window(prior, *start, 24, GREEDY, hook=only_characters)
+
+
 @pytest.mark.parametrize("change", ["data", "parameter", "module"])
 def test_weights_replaced_in_a_window_are_those_it_goes_on_with(tiny_prior, inputs_for, change):
     found = []

@@ -351,6 +351,14 @@ def test_windows_without_words_are_refused_by_the_trainer(tmp_path, coded_config
         PriorCollator(config)
 
 
+def test_windows_of_several_lengths_are_no_batch(coded_config):
+    windows = [{"codes": torch.zeros(length, dtype=torch.long)} for length in (24, 16)]
+    config = coded_config("labelled", num_artists=0, num_genres=0)
+    assert PriorCollator(config)(windows[:1])["codes"].shape == (1, 24)
+    with pytest.raises(ValueError, match="codes of the windows of a batch have lengths 16, 24, but must be equally"):
+        PriorCollator(config)(windows)
+
+
 def test_columns_that_a_plain_trainer_takes_away_are_missed_in_a_sentence(
     tmp_path, coded_config, coded_songs, sounds, coding_vqvae
 ):

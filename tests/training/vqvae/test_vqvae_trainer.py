@@ -242,6 +242,15 @@ def test_items_of_a_wrong_kind_are_refused_in_a_sentence(item, message, trainer_
         trainer_for(data=[item]).train()
 
 
+def test_windows_of_several_lengths_are_refused_beside_each_other_alone(trainer_for):
+    windows = [{"input_values": torch.rand(1, length) - 0.5} for length in (1056, 2112)]
+    with pytest.raises(ValueError, match="of the windows of a batch have lengths 1056, 2112, but must be equally"):
+        trainer_for(data=windows, max_steps=1, per_device_train_batch_size=2).train()
+    apart = trainer_for(data=windows, max_steps=2, per_device_train_batch_size=1)
+    apart.train()
+    assert apart.state.global_step == 2
+
+
 def test_the_evaluation_data_is_checked_too(trainer_for, songs):
     with pytest.raises(ValueError, match="windows of eval_dataset have 1070 samples"):
         trainer_for(evaluation=songs(2, samples=1070)).train()

@@ -89,7 +89,7 @@ def labelled_codes(
     """
     prior_config, hop_length = config.prior_configs[level], config.vqvae_config.hop_lengths[level]
     words = {name: value for name, value in inputs.items() if not name.startswith("prompt")}
-    codes = read_codes(codes)
+    codes = read_codes(codes, config.vqvae_config.num_levels)
     songs = read_songs(config, words, batch_size(words, codes))
     state = codes if isinstance(codes, SongState) else state_of(config, codes, [0] * len(songs["seeds"]))
     state.check(config)

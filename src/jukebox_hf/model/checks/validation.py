@@ -21,12 +21,14 @@ def require(condition: bool, message: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions; also inside lists and
-    dictionaries. Anything else stays as it is.
+    """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions, and a fraction as a float,
+    which torch does not calculate with; also inside lists and dictionaries. Anything else stays as it is.
     """
     # By what they can do, not by their classes: importing NumPy or torch only to compare would cost seconds.
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
+    if isinstance(value, numbers.Rational) and not isinstance(value, numbers.Integral) and is_number(value):
+        return float(value)
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
     if type(value) is dict:

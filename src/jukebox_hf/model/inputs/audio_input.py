@@ -16,7 +16,6 @@ import numpy as np
 
 from ..checks.file_kinds import check_file, read_head, refuse_kind
 from ..checks.validation import LARGEST_SAMPLE, require
-from ..files.atomic_files import write_whole
 from .foreign_audio import foreign_kind, open_foreign
 from .whole_audio import check_end, check_whole
 
@@ -90,30 +89,33 @@ def read_audio(
     return found
 
 
-def write_samples(path: str | PathLike[str], samples: np.ndarray, sampling_rate: int) -> None:
-    """Write samples (S,) as an audio file, cut to [-1, 1]; an older file stays until all is there.
+def audio_file(path: Path, samples: np.ndarray, sampling_rate: int) -> bytes:
+    """Samples (S,), or left and right (2, S), cut to [-1, 1], as what an audio file of this name holds.
 
     Raises:
         ValueError: samples or a format that cannot be written.
-        ImportError: soundfile is not installed.
     """
-    path, samples = Path(path), np.asarray(samples)
-    check_audio_target(path)
+    samples = np.asarray(samples)
     require(
-        samples.ndim == 1 and samples.dtype.kind == "f" and bool(np.isfinite(samples).all()),
-        f"audio must be finite floating-point samples (S,), not {samples.dtype} {samples.shape}",
+        (samples.ndim == 1 or samples.shape[:-1] == (2,))
+        and samples.dtype.kind == "f"
+        and bool(np.isfinite(samples).all()),
+        f"audio must be finite floating-point samples (S,) or (2, S), not {samples.dtype} {samples.shape}",
     )
     memory = io.BytesIO()  # libsndfile leaves a short but valid WAV on a full disk
     container = path.suffix.lstrip(".").upper()
-    soundfile.write(memory, samples.clip(-1, 1).astype(np.float32), sampling_rate, format=container)
-    write_whole(path, memory.getvalue())
+    try:
+        soundfile.write(memory, samples.T.clip(-1, 1).astype(np.float32), sampling_rate, format=container)
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
+        raise ValueError(f"saving_path={str(path)!r} cannot hold this sound ({reason_of(error)}); try .wav") from None
+    return memory.getvalue()
 
 
 def check_audio_target(path: Path) -> None:
     """Refuse a path at which no audio file can be written.
 
     Raises:
-        ValueError: no format that soundfile writes, or no folder there.
+        ValueError: no format that soundfile writes, no folder there, or one in its place.
         ImportError: soundfile is not installed.
     """
     if soundfile is None:
@@ -125,6 +127,7 @@ def check_audio_target(path: Path) -> None:
         f"saving_path={str(path)!r} must end in a format, such as .wav, .flac, .ogg or .mp3",
     )
     require(path.parent.is_dir(), f"saving_path={str(path)!r} lies in a folder that is not there; make it first")
+    require(not path.is_dir(), f"saving_path={str(path)!r} is a folder; name a file in it")
 
 
 def mono(samples: Any) -> np.ndarray:

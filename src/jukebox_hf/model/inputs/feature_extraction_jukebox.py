@@ -18,6 +18,8 @@ from .audio_input import check_rate, read_audio
 from .processor_files import OwnFiles
 
 logger = logging.get_logger(__name__)
+_EXTRACTOR_ARGUMENTS = ("feature_size", "sampling_rate", "padding_value", "hop_length")
+_OF_TRANSFORMERS = ("padding_side", "return_attention_mask", "feature_extractor_type", "processor_class", "auto_map")
 
 
 class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
@@ -28,6 +30,10 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         sampling_rate: of the model.
         padding_value: what stands in front of shorter recordings.
         hop_length: samples per code of the coarsest level.
+        kwargs: arguments of other extractors, where true of this one anyway.
+
+    Raises:
+        ValueError: numbers that no model has, or arguments that mean nothing here.
     """
 
     model_input_names = ["input_values", "padding_mask"]
@@ -40,6 +46,8 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         hop_length: int = 128,
         **kwargs: Any,
     ) -> None:
+        for name in kwargs.keys() - set(_OF_TRANSFORMERS):
+            check_foreign("JukeboxFeatureExtractor", PREPARE, name, kwargs[name], ", ".join(_EXTRACTOR_ARGUMENTS))
         kwargs = {"padding_side": "left"} | kwargs
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         require(feature_size == 1, f"feature_size={feature_size!r:.80} must be 1: Jukebox is mono")
@@ -61,6 +69,8 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As transformers', but what is of the model cannot be made another while it is read.
 
+        What the file of another version says besides is kept and means nothing.
+
         Raises:
             ValueError: another sampling_rate or hop_length than the repository's.
         """
@@ -71,7 +81,12 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
                 f"{name}={asked!r} is not the {own} of this repository's model; leave it out (recordings of another "
                 f"rate come with sampling_rate= in the call)",
             )
-        return super().from_dict(feature_extractor_dict, **kwargs)
+        own = {*_EXTRACTOR_ARGUMENTS, *_OF_TRANSFORMERS}
+        foreign = {name: kwargs.pop(name, value) for name, value in feature_extractor_dict.items() if name not in own}
+        known = {name: value for name, value in feature_extractor_dict.items() if name in own}
+        found = super().from_dict(known, **kwargs)
+        vars(found[0] if isinstance(found, tuple) else found).update(foreign)
+        return found
 
     def __call__(
         self,

@@ -22,8 +22,9 @@ from ..checks.seeds import check_seed, later_seed
 from ..checks.text_input import check_lyric_text, shown
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
+from ..files.atomic_files import write_whole
 from .audio_containers import as_list, one_each, read_rate, unpack
-from .audio_input import check_audio_target, write_samples
+from .audio_input import audio_file, check_audio_target
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .label_mixes import LabelPart, at_level, label_parts, read_labels
 from .labels import check_genre_count
@@ -311,15 +312,15 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         saving_path: str | PathLike[str] | Sequence[str | PathLike[str]],
         sampling_rate: int | None = None,
     ) -> None:
-        """Write songs as audio files, cut to [-1, 1].
+        """Write songs as audio files, cut to [-1, 1]; all of them, or none where one is refused.
 
         Args:
-            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,) or (B, S).
+            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,), (B, S) or (B, 2, S).
             saving_path: a file, or one for each song; its ending says the format, such as .wav, .flac, .ogg or .mp3.
             sampling_rate: None: the model's.
 
         Raises:
-            ValueError: not one path per song, an unknown format, or samples that are none.
+            ValueError: not one path per song, one path twice, an unknown format, or samples that are none.
             ImportError: soundfile is not installed.
         """
         rate = None if sampling_rate is None else read_rate(sampling_rate, "audio")
@@ -327,19 +328,33 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         if isinstance(audio, Mapping) and "audio_lengths" in audio:
             songs = [(song, rate) for song in self.batch_decode(audio)]
         else:
-            for recording in map(unpack, as_list(audio)):
+            for given in as_list(audio):
+                recording = unpack(given)
                 require(not recording.is_file, "audio is a file already; give samples")
-                samples = recording.source[:, 0] if recording.source.ndim == 3 else np.atleast_2d(recording.source)
-                songs += [(song, rate or recording.rate) for song in samples]
+                songs += [(song, rate or recording.rate) for song in _songs(given, recording.source)]
         paths = [saving_path] if isinstance(saving_path, (str, PathLike)) else list(saving_path)
         require(
             len(paths) == len(songs),
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
         )
-        for path in map(Path, paths):  # all, before the first is written
+        paths, places = [Path(path) for path in paths], set()
+        for path in paths:
             check_audio_target(path)
-        for path, (song, own_rate) in zip(paths, songs, strict=True):
-            write_samples(path, song, own_rate or self.sampling_rate)
+            place = path.parent.resolve() / path.name
+            require(place not in places, f"saving_path names {str(path)!r} twice; give each song a file of its own")
+            places.add(place)
+        pairs = zip(paths, songs, strict=True)
+        files = [audio_file(path, song, own_rate or self.sampling_rate) for path, (song, own_rate) in pairs]
+        for path, content in zip(paths, files, strict=True):
+            write_whole(path, content)
+
+
+def _songs(given: Any, samples: np.ndarray) -> Sequence[np.ndarray]:
+    """The songs in samples (S,), (B, S), (B, 1, S) or (B, 2, S); of a pipeline's (2, S) one, which is stereo."""
+    if samples.ndim == 3:
+        return samples[:, 0] if samples.shape[1] == 1 else samples
+    is_stereo = isinstance(given, Mapping) and samples.shape[:-1] == (2,)
+    return samples[None] if is_stereo else np.atleast_2d(samples)
 
 
 def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:

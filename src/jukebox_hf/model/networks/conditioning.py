@@ -88,10 +88,10 @@ class TimingEmbedding(nn.Module):
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         super().__init__()
-        std, bins = 0.01 * config.init_scale, config.timing_bins
-        self.total = scaled_embedding(bins, config.hidden_size, std)
-        self.absolute = scaled_embedding(bins, config.hidden_size, std)
-        self.relative = scaled_embedding(bins, config.hidden_size, std)
+        std, self.bins = 0.01 * config.init_scale, config.timing_bins
+        self.total = scaled_embedding(self.bins, config.hidden_size, std)
+        self.absolute = scaled_embedding(self.bins, config.hidden_size, std)
+        self.relative = scaled_embedding(self.bins, config.hidden_size, std)
         rate = config.sampling_rate
         self.total_range = (config.min_song_seconds * rate, config.max_song_seconds * rate)
         self.absolute_range = (0.0, config.max_song_seconds * rate)
@@ -101,10 +101,10 @@ class TimingEmbedding(nn.Module):
         # float32 throughout, as trained: over 2**24 samples (380 s) it rounds, and the bins round with it.
         total, offset, length = timing.float().unsqueeze(-1).unbind(dim=1)  # (B, 1) each
         end = offset + length
-        embedded = self.total(range_bins(total, total, self.total_range, self.total.num_embeddings, 1))
-        absolute = range_bins(offset, end, self.absolute_range, self.absolute.num_embeddings, num_positions)
+        embedded = self.total(range_bins(total, total, self.total_range, self.bins, 1))
+        absolute = range_bins(offset, end, self.absolute_range, self.bins, num_positions)
         relative_end = (end / total).clamp(max=1.0)
-        relative = range_bins(offset / total, relative_end, (0.0, 1.0), self.relative.num_embeddings, num_positions)
+        relative = range_bins(offset / total, relative_end, (0.0, 1.0), self.bins, num_positions)
         return embedded + self.absolute(absolute) + self.relative(relative)
 
 

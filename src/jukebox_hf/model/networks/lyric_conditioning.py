@@ -198,4 +198,4 @@ def _first_rows(old: Tensor, count: int, new: NewRows, generator: torch.Generato
     means = [old[list(ids)].mean(dim=0) if ids else characters.mean(dim=0) for ids in new.like or [()] * count]
     spread = characters.std(dim=0, correction=0)
     noise = torch.randn(count, old.shape[1], generator=generator, dtype=torch.float32, device="cpu").to(old)
-    return torch.stack(means) + new.noise * spread * noise
+    return torch.stack(means) + float(new.noise) * spread * noise

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..checks.text_input import shown
-from ..checks.validation import is_integer, is_number, require
+from ..checks.validation import is_integer, is_number, plain, require
 
 GUIDED_BY = ("labels", "lyrics", "both")  # what guidance may hide in the rows it compares with
 MOST_TEMPERATURE = 1e20  # beyond, or under one by it, logits could leave what float32 reaches
@@ -87,8 +87,9 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         for name, rule in NUMBER_RULES.items():
-            value, cure = getattr(self, name), f"; {rule.cure}" if rule.cure else ""
+            value, cure = plain(getattr(self, name)), f"; {rule.cure}" if rule.cure else ""
             require(rule.allows(value), f"{name}={shown(value)} must {rule.must}{cure}")
+            object.__setattr__(self, name, value)
         for name, words in WORD_CHOICES.items():
             word = getattr(self, name)
             require(word in words, f"{name}={word!r} is none of {', '.join(words)}; choose one")

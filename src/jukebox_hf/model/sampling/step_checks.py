@@ -159,8 +159,12 @@ def _misfit_of_sizes(prior: JukeboxPrior, cache: JukeboxCache) -> str | None:
             return f"layer {number} has other heads or norms than layer 0"
     if prior.lm_head.in_features != width:
         return f"its head reads {prior.lm_head.in_features} numbers, not {width}"
-    if prior.transformer.token_embedding.embedding_dim != width:
-        return f"its embeddings have {prior.transformer.token_embedding.embedding_dim} numbers, not {width}"
+    table = prior.transformer.token_embedding
+    found = getattr(table, "embedding_dim", None)  # peft's do not say it
+    if found is None:
+        return f"a {type(table).__module__}.{type(table).__name__} stands where its embeddings were"
+    if found != width:
+        return f"its embeddings have {found} numbers, not {width}"
     return None
 
 

@@ -87,8 +87,8 @@ def sample_window(
         chunk: read the known tokens in pieces of this size, to bound memory; None for one pass.
         may_draw_lyrics: let a prior with a lyric prefix draw characters among its codes, as the original does, which
             then returns code 0 for them.
-        hook: given the logits (B, V) and the position in the window before each draw, gives the logits to draw from.
-            The draw is then left out of a CUDA graph.
+        hook: given the logits (B, V) and the position in the window before each draw, gives the logits to draw from;
+            V counts the characters of a lyric prefix, which stand in front. The draw is then left out of a CUDA graph.
         watch: told the position in the window of each code before its step, or the stretch of them that native code
             writes, is started; sees nothing of it and is cheap.
         keep_logits: also give the logits of every position, which takes memory.
@@ -150,11 +150,10 @@ def draw_one(
     at = cache.position.view(1) - 1
     position, offset = at - prior.config.prefix_length, prior.config.code_offset
     note_first(buffers.first_bad, position, ~torch.isfinite(logits).all(dim=-1))
-    allowed = logits
-    if not options.may_draw_lyrics:  # rule out lyric characters where codes are due
-        allowed = F.pad(logits[:, offset:], (offset, 0), value=float("-inf"))
+    allowed = logits if options.may_draw_lyrics else _codes_alone(logits, offset)
     if hook is not None:
         allowed = hook(allowed)
+        allowed = allowed if options.may_draw_lyrics else _codes_alone(allowed, offset)  # a hook may have let them in
         largest = allowed.amax(dim=-1)  # NaN if any is
         note_first(buffers.first_empty, position, largest == float("-inf"))
         note_first(buffers.first_unclear, position, ~(largest < float("inf")))
@@ -163,6 +162,11 @@ def draw_one(
         numbers = buffers.noise.at(position)
     chosen = choose(allowed, options.settings, numbers).unsqueeze(1)
     buffers.tokens.index_copy_(1, at, chosen if options.settings.rows == 1 else chosen.repeat(options.settings.rows, 1))
+
+
+def _codes_alone(logits: Tensor, offset: int) -> Tensor:
+    """Logits (B, V) with lyric characters ruled out, since codes are due."""
+    return F.pad(logits[:, offset:], (offset, 0), value=float("-inf"))
 
 
 Body = Callable[[Callable[[Tensor], Tensor] | None], Tensor]  # `decode_one` over given tensors: hook -> logits (B, V)

@@ -17,7 +17,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from ..checks.validation import require
 
-LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, V), level, position in the song -> logits
+LogitsHook = Callable[[Tensor, int, int], Tensor]  # logits (B, codes), level, position in the song -> logits
 _OF_GUIDANCE = ("ClassifierFreeGuidance", "UnbatchedClassifierFreeGuidance", "DiaClassifierFreeGuidance")
 _OF_ENCODERS = ("EncoderRepetitionPenalty", "EncoderNoRepeatNGram")
 
@@ -97,7 +97,7 @@ class WindowListener:
 
 
 def read_hook(logits_processor: Any) -> LogitsHook | LogitsProcessorList | None:
-    """A function that may change logits, (logits (B, V), level, position in the song) -> logits, or processors.
+    """A function that may change logits, (logits (B, codes), level, position in the song) -> logits, or processors.
 
     Raises:
         ValueError: what is neither, or processors that need more than codes and scores.

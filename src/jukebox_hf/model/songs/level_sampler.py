@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
@@ -22,6 +23,7 @@ from ..sampling.jacobi_pace import Pace
 from ..sampling.sampling_ops import uniforms
 from ..sampling.triton_step import MOST_ROWS
 from ..sampling.window_decoder import DecodeOptions, WindowDecoder
+from ..sampling.window_requests import Hook, changed_by
 from .code_listeners import Ending, LogitsHook, WindowListener
 from .contrasts import told_less
 from .draw_notes import draw_noted
@@ -39,7 +41,8 @@ class Listeners:
     """What else happens at every step.
 
     Attributes:
-        hook: may change the logits before each draw: a function, or processors of transformers.
+        hook: may change the logits before each draw: a function, or processors of transformers. Both see the columns
+            of codes alone; a function sees those of lyric characters too where these may be drawn.
         watch: told level and position of every code as its step is started, to show how far it is.
         may_draw_lyrics: see `sample_window`.
         ending: may end songs early.
@@ -259,11 +262,21 @@ class LevelSampler:
         own = [uniforms([seed], level, start, start + length) for seed, start in zip(seeds, starts, strict=True)]
         return torch.cat(own).to(self.prior.device)
 
-    def _hook(self, window: Window) -> Callable[[Tensor, int], Tensor] | None:
+    def _hook(self, window: Window) -> Hook | None:
         hook, level = self.listeners.hook, self.plan.level
         if isinstance(hook, LogitsProcessorList):
             return self._listener.changed
-        return None if hook is None else lambda logits, position: hook(logits, level, window.start + position)
+        if hook is None:
+            return None
+        offset = 0 if self.listeners.may_draw_lyrics else self.prior.config.code_offset
+
+        def of_song(logits: Tensor, position: int) -> Tensor:
+            return hook(logits, level, window.start + position)
+
+        def of_codes(logits: Tensor, position: int) -> Tensor:
+            return F.pad(changed_by(of_song, position, logits[:, offset:]), (offset, 0), value=float("-inf"))
+
+        return of_codes
 
     def _listens(self, state: SongState, rows: Sequence[WindowRow]) -> WindowListener:
         """Who tells listeners of transformers of a window; all its rows know equally much, and begin together."""

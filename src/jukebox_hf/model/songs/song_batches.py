@@ -55,7 +55,7 @@ def take_batches(
     Raises:
         ValueError: tensors, lengths or codes that cannot be sampled to their end.
     """
-    codes = read_codes(codes)
+    codes = read_codes(codes, config.vqvae_config.num_levels)
     songs = read_songs(config, inputs, batch_size(inputs, codes))
     levels = _written_levels(config, arguments)
     state = _first_state(config, vqvae, songs, arguments, codes, levels)
@@ -76,7 +76,7 @@ def take_batches(
 
 
 def copied(
-    inputs: Mapping[str, Any], codes: Codes | None, copies: int, *, are_takes: bool = False
+    config: JukeboxConfig, inputs: Mapping[str, Any], codes: Codes | None, copies: int, *, are_takes: bool = False
 ) -> tuple[dict[str, Any], Codes | None]:
     """Repeat every song `copies` times, one behind the other; the seeds of copies count on behind those of all songs.
 
@@ -85,7 +85,7 @@ def copied(
     Raises:
         ValueError: codes of a state, which has one seed per song.
     """
-    codes = read_codes(codes)
+    codes = read_codes(codes, config.vqvae_config.num_levels)
     require(batch_size(inputs, codes) > 0, "the inputs hold no song; give at least one")
     if copies == 1:
         return dict(inputs), codes

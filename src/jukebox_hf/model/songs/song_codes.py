@@ -18,11 +18,12 @@ from .song_state import SongState
 Codes = SongState | Mapping[Any, Any] | Sequence[Any]
 
 
-def read_codes(codes: Codes | None) -> SongState | dict[int, Any] | None:
+def read_codes(codes: Codes | None, num_levels: int) -> SongState | dict[int, Any] | None:
     """A state as it is; all else as tensors (B, T) by level, of which a row (T,) is that of one song.
 
     Raises:
-        ValueError: no such collection, a level that is named twice, or codes without numbers.
+        ValueError: no such collection, a list of other levels than all, a level that is named twice, or codes without
+            numbers.
     """
     if codes is None or isinstance(codes, SongState):
         return codes
@@ -31,6 +32,11 @@ def read_codes(codes: Codes | None) -> SongState | dict[int, Any] | None:
     require(
         isinstance(codes, (Mapping, list, tuple)),
         f"codes={kind} must be a SongState, a dictionary level -> (B, T), or a list finest level first",
+    )
+    require(
+        isinstance(codes, Mapping) or len(codes) in (0, num_levels),
+        f"codes={kind} has {len(codes)} entries, but this model has {num_levels} levels; give one for each, finest "
+        f"first, with None for those that are not known, or {{level: codes}}",
     )
     known: dict[int, Any] = {}
     for key, value in codes.items() if isinstance(codes, Mapping) else enumerate(codes):

@@ -103,7 +103,7 @@ def read_repaints(
     Raises:
         ValueError: a song that is not finished, or a stretch that is none, in one sentence.
     """
-    known = read_codes(codes)
+    known = read_codes(codes, config.vqvae_config.num_levels)
     if isinstance(known, SongState):  # its seeds would sing the same again
         require(known.num_songs > 0, "codes hold no songs; give the codes of one or more")
         known = {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jukebox_hf.data.audio_windows import check_equally_long
 from jukebox_hf.data.prior_batches import KEEP_COLUMNS, prior_inputs
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
@@ -52,18 +53,17 @@ class PriorCollator:
         """A batch of windows, as tensors of one row per window.
 
         Raises:
-            ValueError: windows without codes, sound or words, or as in `prior_inputs`.
+            ValueError: windows without codes, sound or words or of several lengths, or as in `prior_inputs`.
         """
         require(
             any(name in windows[0] for name in _TENSORS),
             f"windows have {', '.join(sorted(windows[0])) or 'no column'}, but neither codes nor input_values; name "
             f"them so; {KEEP_COLUMNS}",
         )
-        batch = {
-            name: torch.stack([torch.as_tensor(window[name]) for window in windows])
-            for name in _TENSORS
-            if name in windows[0]
-        }
+        batch = {}
+        for name in (name for name in _TENSORS if name in windows[0]):
+            check_equally_long(name, windows)
+            batch[name] = torch.stack([torch.as_tensor(window[name]) for window in windows])
         if needs_words(self.config):
             batch |= prior_inputs(windows, self.tokenizer, self.config, timed=self.timed)
         return batch

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
+from transformers import default_data_collator
 
+from jukebox_hf.data.audio_windows import check_equally_long
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxVQVAEConfig
 from jukebox_hf.model.networks.audio_losses import SPECTRAL_RESOLUTION
@@ -28,6 +30,8 @@ class JukeboxVQVAETrainer(JukeboxTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.data_collator is default_data_collator:  # else the user's own, who may cut or fill up
+            self.data_collator = stacked_windows
         settings_of = getattr(self.args, "codebook_settings", None)
         settings = settings_of() if settings_of else CodebookSettings(seed=self.args.seed)
         self.levels = _checked_levels(getattr(self.args, "train_levels", None), self.model.config.num_levels)
@@ -103,6 +107,12 @@ def _checked_levels(levels: Sequence[int] | None, num_levels: int) -> list[int] 
         check_level("train_levels", level, num_levels)
     require(len(levels) > 0, "train_levels=[] trains nothing; name a level, or leave it out for all")
     return sorted(set(levels))
+
+
+def stacked_windows(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Windows (1, S) of one length as a batch (B, 1, S)."""
+    check_equally_long("input_values", windows)
+    return default_data_collator(list(windows))
 
 
 def check_windows(name: str, dataset: Any, config: JukeboxVQVAEConfig) -> None:
