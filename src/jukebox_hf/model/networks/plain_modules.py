@@ -34,7 +34,8 @@ _OWN_STEPS = (
     "_attend",
     "_add",
     "_enter",
-)  # of ours, that calls go on to
+    "_conv_forward",
+)  # that calls go on to
 # What plain steps call of torch, as it was when this was imported.
 _TORCH_FUNCTIONS = {
     name: getattr(F, name)
@@ -88,14 +89,21 @@ def patch_of(module: nn.Module, name: str) -> str | None:
     return f"{name} is compiled" if module._compiled_call_impl is not None else None
 
 
-def hook_on(module: nn.Module, name: str) -> str | None:
-    """The hook that a call of a module, or of anything inside, would run."""
+def hook_on(module: nn.Module, name: str, with_backward: bool = False) -> str | None:
+    """The hook that a call of a module, or of anything inside, would run; `with_backward`: or its backward pass."""
     if modules._global_forward_hooks or modules._global_forward_pre_hooks:
         return "there is a hook on all modules"
+    if with_backward and (modules._global_backward_hooks or modules._global_backward_pre_hooks):
+        return "there is a backward hook on all modules"
     for path, part in module.named_modules(remove_duplicate=False):
-        if part._forward_hooks or part._forward_pre_hooks:
+        if has_hook(part) or (with_backward and (part._backward_hooks or part._backward_pre_hooks)):
             return f"there is a hook on {'.'.join(filter(None, (name, path)))}"
     return None
+
+
+def has_hook(module: nn.Module) -> bool:
+    """Whether a call of a module itself, not of its parts, would run a hook."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def interception() -> str | None:
