@@ -1,6 +1,7 @@
 """`JukeboxModel.generate`: every way to ask for a song, and the same song whichever way it is asked for."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from transformers import GenerationConfig, set_seed
 
 from jukebox_hf import JukeboxModel, JukeboxPipeline, SamplingSettings
 from jukebox_hf.model.inputs.song_inputs import read_songs
+from jukebox_hf.model.networks import plain_modules
 from jukebox_hf.model.songs.generation_arguments import read_generate_arguments
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_batches import take_batches
@@ -399,6 +401,16 @@ def test_a_vqvae_that_is_not_finite_where_it_is_not_needed_sings(repository, wor
     model = JukeboxModel.from_pretrained(repository)
     model.vqvae.decoders[1].out.bias.data.fill_(float("nan"))
     assert torch.isfinite(model.generate(words, max_new_tokens=4).audio).all()
+
+
+@pytest.mark.parametrize(("part", "name"), [("", "model"), ("vqvae", "VQ-VAE")])
+def test_hooks_that_songs_do_not_call_are_named(part, name, repository, words, caplog, monkeypatch):
+    model = JukeboxModel.from_pretrained(repository)
+    model.get_submodule(part).register_forward_hook(lambda *_: pytest.fail("is called"))
+    monkeypatch.setattr(plain_modules.logger, "warning_once", plain_modules.logger.warning)
+    monkeypatch.setattr(logging.getLogger("jukebox_hf"), "propagate", True)
+    model.generate(words, max_new_tokens=4)
+    assert f"a hook on the {name} is not called while a song is written" in caplog.text
 
 
 def test_lyrics_are_not_aligned_by_weights_that_are_not_there(repository, words, song):

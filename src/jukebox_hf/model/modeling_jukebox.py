@@ -49,7 +49,7 @@ from .inputs.song_inputs import SONG_INPUTS
 from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from .networks.plain_modules import check_in_memory
+from .networks.plain_modules import check_in_memory, say_uncalled
 from .sampling.sampling_ops import SamplingSettings
 from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
 from .songs.early_ends import check_followable, codes_between_ends, end_early
@@ -342,6 +342,8 @@ class JukeboxModel(
             f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
         )
         check_in_memory("the VQ-VAE", self.vqvae)
+        say_uncalled(self, JukeboxModel, "the model", "model.prior(level).transformer")
+        say_uncalled(self.vqvae, JukeboxVQVAE, "the VQ-VAE", "model.vqvae.decoders[level]")
         hook = read_hook(logits_processor)
         arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
         return inputs or by_name, arguments, hook

@@ -18,9 +18,12 @@ from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
+from transformers.utils import logging
 
 from ..checks.validation import require
 from ..files.weight_types import FLOAT_DTYPES
+
+logger = logging.get_logger(__name__)
 
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
 _OWN_STEPS = (
@@ -104,6 +107,27 @@ def hook_on(module: nn.Module, name: str, with_backward: bool = False) -> str | 
 def has_hook(module: nn.Module) -> bool:
     """Whether a call of a module itself, not of its parts, would run a hook."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def say_uncalled(module: nn.Module, cls: type[nn.Module], name: str, instead: str) -> None:
+    """Say once of a hook on a module itself, or of a `forward` beside its class's, that songs do not call it.
+
+    Args:
+        cls: whose parts songs call; of another, such as a wrapper, nothing is known.
+        instead: what is called, for whoever hooks.
+    """
+    own = vars(module)
+    if not isinstance(module, cls) or own.keys() & {"_hf_hook", "_original_forward"}:  # accelerate's own
+        return
+    if has_hook(module):
+        what = f"a hook on {name}"
+    elif "forward" in own or type(module).forward is not cls.forward:
+        what = f"the forward that was put over that of {name}"
+    else:
+        return
+    logger.warning_once(
+        f"{what} is not called while a song is written, which goes through its parts; hook or patch {instead}"
+    )
 
 
 def interception() -> str | None:
