@@ -209,3 +209,16 @@ def test_plain_convolutions_and_those_whose_hooks_were_removed_are_merged(monkey
     decoder.out = nn.Conv1d(8, 1, 3, padding=1)
     decoder(x)
     assert len(seen) == 2
+
+
+def test_lora_at_the_end_of_a_decoder_is_trained_and_named(caplog):
+    peft = pytest.importorskip("peft")
+    convolution.logger.warning_once.cache_clear()
+    decoder, x = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10)
+    plain = decoder(x)
+    adapted = peft.get_peft_model(decoder, peft.LoraConfig(target_modules=["out"], r=2, init_lora_weights=False))
+    found = adapted(x)
+    assert (found - plain).abs().max() > 0.01 * plain.abs().max()
+    found.sum().backward()
+    assert all(weight.grad is not None for weight in adapted.parameters() if weight.requires_grad)
+    assert "a peft.Conv1d stands where a Conv1d was (out)" in caplog.text

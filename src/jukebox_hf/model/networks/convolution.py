@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from ..configuration.configuration_jukebox import JukeboxVQVAEConfig
 from .cpu_features import has_bfloat16
-from .plain_modules import PlainClasses, has_hook, hook_on, patch_of
+from .plain_modules import PlainClasses, has_hook, hook_on, patch_of, replaced_by
 
 logger = logging.get_logger(__name__)
 
@@ -185,13 +185,13 @@ def reason_against_merging(block: nn.Module, out: nn.Module) -> str | None:
     if "forward" in vars(block):
         return "forward of blocks.0 was patched"
     if type(block).forward is not UpBlock.forward:
-        return f"a {type(block).__name__} stands where an UpBlock was (blocks.0)"
+        return replaced_by(block, UpBlock, "blocks.0")
     if type(block) is UpBlock and has_hook(block):
         return "there is a hook on blocks.0"
     up, up_name = block.ups[-1], f"blocks.0.ups.{len(block.ups) - 1}"
     for name, part, wanted in ((up_name, up, _UPS), ("out", out, _OUTS)):
         if type(part) not in wanted:
-            return f"a {type(part).__name__} stands where a {wanted[0].__name__} was ({name})"
+            return replaced_by(part, wanted[0], name)
         if (reason := hook_on(part, name, torch.is_grad_enabled()) or patch_of(part, name)) is not None:
             return reason
     return None if _can_be_merged(up, out) else f"{up_name} or out is a convolution of another size, padding or bias"

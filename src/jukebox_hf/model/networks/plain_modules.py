@@ -79,8 +79,15 @@ class PlainClasses:
     def altered(self, module: nn.Module, cls: type, name: str) -> str | None:
         """Which module replaced one of a class, or what was patched into it; hooks are found by `hook_on`."""
         if type(module) is not cls:
-            return f"a {type(module).__name__} stands where a {cls.__name__} was ({name})"
+            return replaced_by(module, cls, name)
         return patch_of(module, name)
+
+
+def replaced_by(module: nn.Module, cls: type, name: str) -> str:
+    """Which class stands where one of ours or torch's was; with its library where both have one name, as in peft."""
+    kind = type(module)
+    library = f"{kind.__module__.partition('.')[0]}." if kind.__name__ == cls.__name__ else ""
+    return f"a {library}{kind.__name__} stands where a {cls.__name__} was ({name})"
 
 
 def patch_of(module: nn.Module, name: str) -> str | None:
