@@ -180,8 +180,9 @@ def reason_against_merging(block: nn.Module, out: nn.Module) -> str | None:
 
     What shares a block among ranks (FSDP2) makes a class of its own, whose hooks only bring the weights.
     """
-    if not torch.compiler.is_compiling() and (reason := PLAIN.patched()) is not None:  # export patches for itself
-        return reason
+    patched = None if torch.compiler.is_compiling() else PLAIN_CONVOLUTIONS.patched()  # export patches for itself
+    if patched is not None:
+        return patched
     if "forward" in vars(block):
         return "forward of blocks.0 was patched"
     if type(block).forward is not UpBlock.forward:
@@ -275,4 +276,5 @@ def _over_time(x: Tensor) -> Tensor:
 
 
 _UPS, _OUTS = (ConvTranspose1d, nn.ConvTranspose1d), (Conv1d, nn.Conv1d)
-PLAIN = PlainClasses((UpBlock, *_UPS, *_OUTS))  # whose calls `merged_end` leaves out, as they are defined here
+# The classes whose calls `merged_end` leaves out, as they are defined here.
+PLAIN_CONVOLUTIONS = PlainClasses((UpBlock, *_UPS, *_OUTS))
