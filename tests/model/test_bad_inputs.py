@@ -287,6 +287,15 @@ def test_audio_that_can_not_be_encoded_is_refused(audio, sentence, tiny_vqvae):
     _refused(lambda: model(audio), sentence)
 
 
+@pytest.mark.parametrize("there", [1, 4])
+def test_layers_that_were_taken_out_or_put_in_are_not_called_a_depth(there, tiny_prior, inputs_for):
+    prior = tiny_prior("bare")
+    layers = prior.transformer.layers
+    prior.transformer.layers = layers[:there] if there < len(layers) else layers.append(layers[0])
+    sentence = f"this prior has {there} layers, which are not the 3 of its configuration: some were taken out or put in"
+    _refused(lambda: prior(**inputs_for(prior.config)), sentence)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_audio_that_is_not_finite_is_not_encoded(number, tiny_vqvae):
     audio = torch.zeros(2, 1, 320)

@@ -1,14 +1,16 @@
 """`JukeboxModel.generate`: every way to ask for a song, and the same song whichever way it is asked for."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig, set_seed
 
-from jukebox_hf import JukeboxModel, SamplingSettings
+from jukebox_hf import JukeboxModel, JukeboxPipeline, SamplingSettings
 from jukebox_hf.model.inputs.song_inputs import read_songs
+from jukebox_hf.model.networks import plain_modules
 from jukebox_hf.model.songs.generation_arguments import read_generate_arguments
 from jukebox_hf.model.songs.song import sample_song
 from jukebox_hf.model.songs.song_batches import take_batches
@@ -377,6 +379,39 @@ def test_weights_that_are_not_there_are_refused_before_the_first_step(repository
     with pytest.raises(ValueError, match=r"the weights of the (VQ-VAE|prior of level 0) are not there .* offload=True"):
         model.generate(words, logits_processor=lambda logits, *place: steps.append(place) or logits)
     assert steps == []
+
+
+@pytest.mark.parametrize("part", ["decoders.0.out", "codebooks.0"])
+@pytest.mark.parametrize("way", ["generate", "stream", "repaint", "pipeline"])
+def test_a_vqvae_that_is_not_finite_is_refused_before_the_first_code(way, part, repository, processor, words, song):
+    model, steps = JukeboxModel.from_pretrained(repository), []
+    next(iter(model.vqvae.get_submodule(part).state_dict().values())).view(-1)[0] = float("nan")
+    told = {"logits_processor": lambda logits, *place: steps.append(place) or logits}
+    ways = {
+        "generate": lambda: model.generate(words, **told),
+        "stream": lambda: next(model.stream(words, **told)),
+        "repaint": lambda: model.repaint(words, song.codes, (0.0, 0.02), **told),
+        "pipeline": lambda: JukeboxPipeline(model, processor=processor)("a song", seconds=0.1),
+    }
+    with pytest.raises(FloatingPointError, match=rf"the VQ-VAE holds weights that are not finite, in {part}\."):
+        ways[way]()
+    assert steps == []
+
+
+def test_a_vqvae_that_is_not_finite_where_it_is_not_needed_sings(repository, words):
+    model = JukeboxModel.from_pretrained(repository)
+    model.vqvae.decoders[1].out.bias.data.fill_(float("nan"))
+    assert torch.isfinite(model.generate(words, max_new_tokens=4).audio).all()
+
+
+@pytest.mark.parametrize(("part", "name"), [("", "model"), ("vqvae", "VQ-VAE")])
+def test_hooks_that_songs_do_not_call_are_named(part, name, repository, words, caplog, monkeypatch):
+    model = JukeboxModel.from_pretrained(repository)
+    model.get_submodule(part).register_forward_hook(lambda *_: pytest.fail("is called"))
+    monkeypatch.setattr(plain_modules.logger, "warning_once", plain_modules.logger.warning)
+    monkeypatch.setattr(logging.getLogger("jukebox_hf"), "propagate", True)
+    model.generate(words, max_new_tokens=4)
+    assert f"a hook on the {name} is not called while a song is written" in caplog.text
 
 
 def test_lyrics_are_not_aligned_by_weights_that_are_not_there(repository, words, song):

@@ -5,6 +5,7 @@ Flows in: batches of songs with their states. Flows out: what `generate` and `re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -48,6 +49,27 @@ class JukeboxGenerateOutput(ModelOutput):
     takes: tuple[tuple[Take, ...], ...] | None = None
     correlation: Tensor | None = None
     repaint: tuple[RepaintScores, ...] | None = None
+
+
+def check_sound_weights(vqvae: JukeboxVQVAE, level: int) -> None:
+    """Refuse, before the first code, a VQ-VAE that could only decode a level to sound that is not finite.
+
+    Raises:
+        FloatingPointError: a weight of the level's decoder or codebook that is not finite.
+    """
+    parts = {f"decoders.{level}": vqvae.decoders[level], f"codebooks.{level}": vqvae.codebooks[level]}
+    weights = {
+        f"{name}.{own}": weight
+        for name, part in parts.items()
+        for own, weight in chain(part.named_parameters(), part.named_buffers())
+    }
+    are_finite = torch.stack([torch.isfinite(weight).all() for weight in weights.values()])
+    if not are_finite.all():  # one wait for the device
+        bad = next(name for name, is_finite in zip(weights, are_finite.tolist(), strict=True) if not is_finite)
+        raise FloatingPointError(
+            f"the VQ-VAE holds weights that are not finite, in {bad}, so its sound would not be either; open the model "
+            f"again, or train the VQ-VAE anew"
+        )
 
 
 def decoded_songs(

@@ -44,12 +44,12 @@ from .files.loading_arguments import (
     read_loading,
 )
 from .files.weight_types import KeepsFloat32
-from .generate_output import JukeboxGenerateOutput, decoded_songs
+from .generate_output import JukeboxGenerateOutput, check_sound_weights, decoded_songs
 from .inputs.song_inputs import SONG_INPUTS
 from .networks.initialization import init_module
 from .networks.modeling_jukebox_prior import JukeboxPrior
 from .networks.modeling_jukebox_vqvae import JukeboxVQVAE
-from .networks.plain_modules import check_in_memory
+from .networks.plain_modules import check_in_memory, say_uncalled
 from .sampling.sampling_ops import SamplingSettings
 from .songs.code_listeners import Ending, LogitsHook, read_criteria, read_hook, read_streamer
 from .songs.early_ends import check_followable, codes_between_ends, end_early
@@ -195,7 +195,8 @@ class JukeboxModel(
 
         Raises:
             ValueError: what cannot be sampled to its end, before the first step, in one sentence.
-            FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position.
+            FloatingPointError: logits that are not finite or that a hook leaves empty, with level, song and position; a
+                VQ-VAE whose weights or sound are not finite.
         """
         criteria, streamer = read_criteria(stopping_criteria), read_streamer(streamer)
         offload, keep_loaded = read_flag("offload", offload), read_flag("keep_loaded", keep_loaded)
@@ -295,7 +296,9 @@ class JukeboxModel(
         return stream_song(self, batches[0], arguments.compute, hook=hook, **sizes)
 
     def _check_priors_of(self, batches: Sequence[SongBatch]) -> None:
-        self.check_priors(sorted({level_plan.level for batch in batches for level_plan in batch.plan.levels}))
+        levels = sorted({level_plan.level for batch in batches for level_plan in batch.plan.levels})
+        self.check_priors(levels)
+        check_sound_weights(self.vqvae, levels[0])
 
     def _check_takes(self, batches: Sequence[SongBatch], arguments: GenerateArguments) -> None:
         check_takes(self.config, batches, arguments.taking)
@@ -339,6 +342,8 @@ class JukeboxModel(
             f"inputs={type(inputs).__name__} must be what JukeboxProcessor gives, or its tensors by name, not both",
         )
         check_in_memory("the VQ-VAE", self.vqvae)
+        say_uncalled(self, JukeboxModel, "the model", "model.prior(level).transformer")
+        say_uncalled(self.vqvae, JukeboxVQVAE, "the VQ-VAE", "model.vqvae.decoders[level]")
         hook = read_hook(logits_processor)
         arguments = read_generate_arguments(self.config, self.generation_config, generation_config, said)
         return inputs or by_name, arguments, hook
@@ -414,6 +419,7 @@ class JukeboxModel(
         count = 1 if arguments.taking is None else arguments.taking.takes
         asked = read_repaints(self.config, self.vqvae, given, arguments, codes, plain(stretch), count, hook)
         self.check_priors(asked[0].spans)
+        check_sound_weights(self.vqvae, min(asked[0].spans))
         rows = max(song.batch.plan.levels[0].settings.rows for song in asked)
         self._check_rows(count * rows, arguments, f"takes={count}")
         priors = LentForCall(self, self.offload if offload is None else offload, keep_loaded)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from jukebox_hf.model.networks import conditioning
 from jukebox_hf.model.networks.conditioning import TimingEmbedding
@@ -35,3 +36,21 @@ def test_upper_codes_spread_in_pieces_are_those_spread_at_once(
         pieces = upper(codes)
     assert pieces.shape == (2, 6 * ratio, 16)
     assert_same_but_for_rounding(pieces, whole, upper)
+
+
+class _OverTime(nn.Module):
+    def forward(self, x):
+        return x - x.mean(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["upsampler.ups.0", "norm"])
+def test_what_was_put_in_the_place_of_a_part_sees_all_upper_codes_at_once(part, tiny_prior, monkeypatch):
+    upper = tiny_prior("upsampler", upper_strides=(4,)).upper
+    up = upper.upsampler.ups[0]
+    others = {"upsampler.ups.0": nn.ConvTranspose1d(up.in_channels, up.out_channels, 20, 4, 8), "norm": _OverTime()}
+    upper.set_submodule(part, others[part])
+    codes = torch.randint(24, (1, 4))
+    whole = upper(codes)
+    monkeypatch.setattr(conditioning, "UPPER_CODES_AT_ONCE", 1)
+    assert torch.equal(upper(codes), whole)

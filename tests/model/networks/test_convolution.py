@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from jukebox_hf.model.networks import convolution
 from jukebox_hf.model.networks.convolution import Decoder, Encoder, StackSettings, merged_end
@@ -102,3 +103,122 @@ def test_the_last_two_convolutions_keep_the_dtype():
     merged = merged_end(x, up, out)
     assert merged.dtype == torch.bfloat16
     torch.testing.assert_close(merged, out(up(x)), atol=0.02, rtol=0.02)
+
+
+class _Louder(nn.Module):
+    """Something of the user's that stands around a module."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return 2 * self.inner(x)
+
+
+class _LouderConvolution(nn.Conv1d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class _LouderBlock(convolution.UpBlock):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def _twice(module, inputs, output):
+    return 2 * output
+
+
+def _patch(module):
+    plain = module.forward
+    module.forward = lambda x: 2 * plain(x)
+
+
+def _as(module, cls):
+    module.__class__ = cls
+
+
+def _other(decoder, **other):
+    decoder.out = nn.Conv1d(8, 1, **{"kernel_size": 3, "padding": 1} | other)
+
+
+_CHANGES = {
+    "a hook on out": lambda decoder: decoder.out.register_forward_hook(_twice),
+    "a hook before out": lambda decoder: decoder.out.register_forward_pre_hook(lambda module, inputs: 2 * inputs[0]),
+    "a hook on ups": lambda decoder: decoder.blocks[0].ups[-1].register_forward_hook(_twice),
+    "a hook on the block": lambda decoder: decoder.blocks[0].register_forward_hook(_twice),
+    "a patched out": lambda decoder: _patch(decoder.out),
+    "patched ups": lambda decoder: _patch(decoder.blocks[0].ups[-1]),
+    "a patched block": lambda decoder: _patch(decoder.blocks[0]),
+    "a subclass of out": lambda decoder: _as(decoder.out, _LouderConvolution),
+    "a subclass of the block": lambda decoder: _as(decoder.blocks[0], _LouderBlock),
+    "something around out": lambda decoder: setattr(decoder, "out", _Louder(decoder.out)),
+    "something around the block": lambda decoder: decoder.blocks.__setitem__(0, _Louder(decoder.blocks[0])),
+    "several modules": lambda decoder: setattr(decoder, "out", nn.Sequential(decoder.out, nn.Softplus())),
+    "a parametrization": lambda decoder: parametrizations.weight_norm(decoder.out),
+    "a wider convolution": lambda decoder: _other(decoder, kernel_size=5, padding=2),
+    "a dilated convolution": lambda decoder: _other(decoder, padding=2, dilation=2),
+    "another padding": lambda decoder: _other(decoder, padding_mode="circular"),
+    "no bias": lambda decoder: _other(decoder, bias=False),
+}
+
+
+def _as_defined(decoder, x):
+    for block in reversed(decoder.blocks):
+        x = block(x)
+    return decoder.out(x)
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_whatever_stands_at_the_end_of_a_decoder_runs_and_once_it_is_said_why(change, caplog):
+    convolution.logger.warning_once.cache_clear()
+    decoder, x = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10)
+    plain = decoder(x)
+    _CHANGES[change](decoder)
+    found, expected = decoder(x), _as_defined(decoder, x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    decoder(x)
+    assert change == "a parametrization" or (found - plain).abs().max() > 0.01 * plain.abs().max()
+    assert caplog.text.count("the end of a decoder is not computed in one step, which is slower: ") == 1
+
+
+def test_a_patched_class_of_convolutions_runs(monkeypatch):
+    decoder, x = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10)
+    seen, forward = [], nn.Conv1d.forward
+    monkeypatch.setattr(nn.Conv1d, "forward", lambda self, x: seen.append(self) or forward(self, x))
+    decoder(x)
+    assert seen[-1] is decoder.out
+
+
+def test_backward_hooks_at_the_end_of_a_decoder_run():
+    decoder, x, seen = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10), []
+    decoder.out.register_full_backward_hook(lambda *_: seen.append("out"))
+    decoder.blocks[0].ups[-1].register_full_backward_pre_hook(lambda *_: seen.append("ups"))
+    decoder(x).sum().backward()
+    assert seen == ["out", "ups"]
+
+
+def test_plain_convolutions_and_those_whose_hooks_were_removed_are_merged(monkeypatch):
+    decoder, x, seen = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10), []
+    decoder.out.register_forward_hook(_twice).remove()
+    monkeypatch.setattr(convolution, "merged_end", lambda *given: seen.append(given) or merged_end(*given))
+    with torch.no_grad():
+        decoder.out.register_full_backward_hook(_twice)  # which a pass without gradients does not run
+        decoder(x)
+    decoder.out = nn.Conv1d(8, 1, 3, padding=1)
+    decoder(x)
+    assert len(seen) == 2
+
+
+def test_lora_at_the_end_of_a_decoder_is_trained_and_named(caplog):
+    peft = pytest.importorskip("peft")
+    convolution.logger.warning_once.cache_clear()
+    decoder, x = Decoder(STRIDES, 8, STACK), torch.randn(2, 8, 10)
+    plain = decoder(x)
+    adapted = peft.get_peft_model(decoder, peft.LoraConfig(target_modules=["out"], r=2, init_lora_weights=False))
+    found = adapted(x)
+    assert (found - plain).abs().max() > 0.01 * plain.abs().max()
+    found.sum().backward()
+    assert all(weight.grad is not None for weight in adapted.parameters() if weight.requires_grad)
+    assert "a peft.Conv1d stands where a Conv1d was (out)" in caplog.text

@@ -68,6 +68,15 @@ def test_outputs_come_as_tuples_on_request(tiny_vqvae):
     assert (model(audio, return_loss=False, return_dict=False)[0] - decoded).abs().max() < 1e-4
 
 
+def test_sound_that_is_not_finite_is_refused(tiny_vqvae):
+    model = tiny_vqvae()
+    model.decoders[1].blocks[0].into.bias.data[0] = float("inf")
+    with pytest.raises(
+        FloatingPointError, match="the sound of the codes of level 1 is not finite; check the weights of"
+    ):
+        model.decode(torch.zeros(1, 4, dtype=torch.long), level=1)
+
+
 # --- chunks -----------------------------------------------------------------------------------------------------------
 
 

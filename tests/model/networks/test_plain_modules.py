@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from jukebox_hf import SamplingSettings, sample_window
-from jukebox_hf.model.networks import attention, transformer
+from jukebox_hf.model.networks import attention, plain_modules, transformer
 from jukebox_hf.model.networks.conditioning import UpperConditioner
+from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.sampling import backends, cpp_step, triton_step
 from jukebox_hf.model.sampling.step_checks import listener, misfit
 from jukebox_hf.model.sampling.window_decoder import DecodeOptions, WindowDecoder
@@ -411,6 +412,45 @@ def _propagated():
     finally:
         for logger, propagate in zip(loggers, before, strict=True):
             logger.propagate = propagate
+
+
+class _OwnForward(JukeboxPrior):
+    def forward(self, *args, **kwargs):
+        return super().forward(*args, **kwargs)
+
+
+_UNCALLED = {
+    "a hook on the prior": lambda prior: prior.register_forward_hook(_louder),
+    "a hook on prior.lyrics": lambda prior: prior.lyrics.register_forward_pre_hook(_louder_before),
+    "the forward that was put over that of the prior": lambda prior: _patch(prior),
+    "the forward that was put over that of the prior, by a subclass": lambda prior: _as(prior, _OwnForward),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("what", _UNCALLED)
+def test_it_is_said_once_what_of_a_prior_songs_do_not_call(what, backend, tiny_prior, inputs_for, caplog):
+    prior = tiny_prior("encoder")
+    _UNCALLED[what](prior)
+    plain_modules.logger.warning_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="transformers"), _propagated():
+        for _ in range(2):
+            _logits(prior, inputs_for, backend)
+    (said,) = (record.getMessage() for record in caplog.records if "is not called" in record.getMessage())
+    assert said.startswith(f"{what.partition(',')[0]} is not called while a song is written")
+    assert "hook or patch prior.transformer, or prior." in said
+
+
+@pytest.mark.parametrize("part", ["transformer", "lyrics.transformer", "lm_head"])
+def test_nothing_is_said_of_hooks_that_are_called(part, tiny_prior, inputs_for, caplog):
+    prior, seen = tiny_prior("encoder"), []
+    prior.get_submodule(part).register_forward_hook(lambda *_: seen.append(part))
+    prior.forward, prior._original_forward = prior.forward, prior.forward  # as accelerate leaves it after a training
+    plain_modules.logger.warning_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="transformers"), _propagated():
+        _logits(prior, inputs_for, "auto")
+    assert seen
+    assert "is not called" not in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["training", "one part", "autocast"])

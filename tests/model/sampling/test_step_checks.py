@@ -92,7 +92,7 @@ _PRIORS = {
         lambda prior, cache: _set(
             prior.transformer.layers[2].mlp.up, "weight", nn.Parameter(torch.zeros(16, 16).t(), requires_grad=False)
         ),
-        "its matrices are",
+        "a matrix is not contiguous in memory",
     ),
     "half a matrix": (
         lambda prior, cache: _narrow(prior.transformer.layers[2].mlp.up),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..configuration.configuration_jukebox import JukeboxPriorConfig, dilations
-from .convolution import StackSettings, UpBlock
+from .convolution import ConvTranspose1d, StackSettings, UpBlock
 from .initialization import scaled_embedding
 from .plain_modules import hook_on, patch_of
 
@@ -141,8 +141,7 @@ class UpperConditioner(nn.Module):
     def forward(self, upper_codes: Tensor) -> Tensor:
         """upper_codes (B, U) -> (B, U * ratio, D)."""
         embedded = self.embedding(upper_codes).transpose(1, 2)  # (B, U, D) -> (B, D, U)
-        is_plain = type(self.upsampler) is UpBlock and not patch_of(self.upsampler, "")
-        if torch.is_grad_enabled() or not is_plain or hook_on(self, ""):
+        if torch.is_grad_enabled() or not self._may_be_cut():
             return self.norm(self.upsampler(embedded).transpose(1, 2))
         batch, length = upper_codes.shape
         conditioning, start = embedded.new_empty(batch, length * self.ratio, embedded.shape[1]), 0
@@ -151,3 +150,8 @@ class UpperConditioner(nn.Module):
             conditioning[:, start:stop] = self.norm(chunk.transpose(1, 2))
             start = stop
         return conditioning
+
+    def _may_be_cut(self) -> bool:
+        """Whether nothing but plain modules is called chunk by chunk: others may look further, or be heard."""
+        called = ((self.upsampler, UpBlock), (self.upsampler.ups[-1], ConvTranspose1d), (self.norm, nn.LayerNorm))
+        return not any(type(part) is not cls or patch_of(part, "") for part, cls in called) and not hook_on(self, "")

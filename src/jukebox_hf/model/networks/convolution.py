@@ -5,7 +5,8 @@ Flows in: (B, C, T). Flows out: (B, C', T / hop) from an `Encoder` or `DownBlock
 
 On a CPU float32 runs on (B, C, 1, T) with channels last, which oneDNN computes 1.5 to 2 times as fast; so does
 bfloat16 where the processor has its matmul. The last two convolutions of a decoder, which nothing lies between, run as
-one (`merged_end`): the widest signal of the network, at the rate of samples, is never made.
+one (`merged_end`): the widest signal of the network, at the rate of samples, is never made. Where hooks or others than
+plain modules stand there, they are called on (B, C, T).
 """
 
 import math
@@ -16,9 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GradientCheckpointingLayer
+from transformers.utils import logging
 
 from ..configuration.configuration_jukebox import JukeboxVQVAEConfig
 from .cpu_features import has_bfloat16
+from .plain_modules import PlainClasses, has_hook, hook_on, patch_of, replaced_by
+
+logger = logging.get_logger(__name__)
 
 
 class Conv1d(nn.Conv1d):
@@ -145,7 +150,7 @@ class Encoder(nn.Module):
         x = _laid_out(audio)
         for block in self.blocks:
             x = block(x)
-        return x if x.dim() == 3 else x.squeeze(2)
+        return _over_time(x)
 
 
 class Decoder(nn.Module):
@@ -161,8 +166,49 @@ class Decoder(nn.Module):
         x = _laid_out(vectors)
         for block in reversed(self.blocks[1:]):
             x = block(x)
-        # Inside of the block: where ranks share weights, they are whole only there.
-        return self.blocks[0](x, self.out)
+        block = self.blocks[0]
+        if (reason := reason_against_merging(block, self.out)) is None:
+            # Inside of the block: where ranks share weights, they are whole only there.
+            return block(x, self.out)
+        if not torch.compiler.is_compiling():
+            logger.warning_once(f"the end of a decoder is not computed in one step, which is slower: {reason}")
+        return self.out(block(_over_time(x)))
+
+
+def reason_against_merging(block: nn.Module, out: nn.Module) -> str | None:
+    """Why `merged_end` would not do what calls of a decoder's last block and of `out` do; None if it does.
+
+    What shares a block among ranks (FSDP2) makes a class of its own, whose hooks only bring the weights.
+    """
+    patched = None if torch.compiler.is_compiling() else PLAIN_CONVOLUTIONS.patched()  # export patches for itself
+    if patched is not None:
+        return patched
+    if "forward" in vars(block):
+        return "forward of blocks.0 was patched"
+    if type(block).forward is not UpBlock.forward:
+        return replaced_by(block, UpBlock, "blocks.0")
+    if type(block) is UpBlock and has_hook(block):
+        return "there is a hook on blocks.0"
+    up, up_name = block.ups[-1], f"blocks.0.ups.{len(block.ups) - 1}"
+    for name, part, wanted in ((up_name, up, _UPS), ("out", out, _OUTS)):
+        if type(part) not in wanted:
+            return replaced_by(part, wanted[0], name)
+        if (reason := hook_on(part, name, torch.is_grad_enabled()) or patch_of(part, name)) is not None:
+            return reason
+    return None if _can_be_merged(up, out) else f"{up_name} or out is a convolution of another size, padding or bias"
+
+
+def _can_be_merged(up: nn.ConvTranspose1d, out: nn.Conv1d) -> bool:
+    """Whether both have the sizes that `merged_end` takes for granted."""
+    stride, width = up.stride[0], up.weight.shape[1]
+    sizes = [(one.stride, one.padding, one.dilation, one.groups, one.padding_mode) for one in (up, out)]
+    return (
+        sizes == [((stride,), (stride // 2,), (1,), 1, "zeros"), ((1,), (1,), (1,), 1, "zeros")]
+        and (up.output_padding, stride % 2) == ((0,), 0)
+        and (up.weight.shape[-1], *out.weight.shape) == (2 * stride, 1, width, 3)
+        and up.bias is not None
+        and out.bias is not None
+    )
 
 
 def merged_end(x: Tensor, up: nn.ConvTranspose1d, out: nn.Conv1d) -> Tensor:
@@ -222,3 +268,13 @@ def _laid_out(x: Tensor) -> Tensor:
 def _channels_last(x: Tensor) -> Tensor:
     """(B, C, T) -> (B, C, 1, T), whose channels lie side by side."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def _over_time(x: Tensor) -> Tensor:
+    """(B, C, T) or (B, C, 1, T) -> (B, C, T)."""
+    return x if x.dim() == 3 else x.squeeze(2)
+
+
+_UPS, _OUTS = (ConvTranspose1d, nn.ConvTranspose1d), (Conv1d, nn.Conv1d)
+# The classes whose calls `merged_end` leaves out, as they are defined here.
+PLAIN_CONVOLUTIONS = PlainClasses((UpBlock, *_UPS, *_OUTS))

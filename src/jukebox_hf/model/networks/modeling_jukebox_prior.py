@@ -641,17 +641,27 @@ class JukeboxPrior(CheckedWeights, KeepsFloat32, PreTrainedModel):
         last_only: bool = False,
         give_back: GiveBack | None = None,
     ) -> Tensor:
-        there, all_layers = len(self.transformer.layers), self.config.num_hidden_layers
-        require(
-            there == all_layers,
-            f"this prior was loaded with depth={there} of {all_layers} layers, for hidden_states alone; load all of it",
-        )
+        self._check_depth()
         here = None if conditioning.positions is None else conditioning.positions[:, start:stop]
         inputs = self._inputs(tokens, conditioning, start, stop)
         hidden = self.transformer(inputs, conditioning.lyric_states, start, cache, trace, give_back=give_back)
         if last_only:
             hidden, here = hidden[:, -1:], None if here is None else here[:, -1:]
         return self.logits(hidden, here)
+
+    def _check_depth(self) -> None:
+        """Refuse other layers than the configuration's: loaded in part, or taken out or put in since."""
+        there, all_layers = len(self.transformer.layers), self.config.num_hidden_layers
+        is_loaded_so = there == len(self.transformer.pattern)
+        require(
+            there == all_layers or is_loaded_so,
+            f"this prior has {there} layers, which are not the {all_layers} of its configuration: some were taken out "
+            f"or put in; load it again",
+        )
+        require(
+            there == all_layers,
+            f"this prior was loaded with depth={there} of {all_layers} layers, for hidden_states alone; load all of it",
+        )
 
     def _inputs(self, tokens: Tensor, conditioning: Conditioning, start: int, stop: int) -> Tensor:
         """The inputs of the layers, (B, stop - start, D); in chunks when autograd is off."""

@@ -229,6 +229,7 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
 
         Raises:
             ValueError: wrong shape, level, chunk or code, in one sentence.
+            FloatingPointError: sound that is not finite.
         """
         level = plain(level)
         check_level("level", level, self.config.num_levels)
@@ -240,6 +241,11 @@ class JukeboxVQVAE(CheckedWeights, KeepsFloat32, PreTrainedModel):
 
         hop_length = self.config.hop_lengths[level]
         audio = self._in_chunks(decode_chunk, audio_codes.shape[1], hop_length, level, chunk_seconds)
+        if not torch.compiler.is_compiling() and not torch.isfinite(audio).all():  # an exported graph cannot stop
+            raise FloatingPointError(
+                f"the sound of the codes of level {level} is not finite; check the weights of the VQ-VAE that decodes "
+                f"them, or use a wider dtype"
+            )
         return JukeboxVQVAEDecoderOutput(audio_values=audio)
 
     @can_return_tuple

@@ -18,9 +18,12 @@ from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 from transformers import GradientCheckpointingLayer
+from transformers.utils import logging
 
 from ..checks.validation import require
 from ..files.weight_types import FLOAT_DTYPES
+
+logger = logging.get_logger(__name__)
 
 _CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
 _OWN_STEPS = (
@@ -34,7 +37,8 @@ _OWN_STEPS = (
     "_attend",
     "_add",
     "_enter",
-)  # of ours, that calls go on to
+    "_conv_forward",
+)  # that calls go on to
 # What plain steps call of torch, as it was when this was imported.
 _TORCH_FUNCTIONS = {
     name: getattr(F, name)
@@ -75,8 +79,15 @@ class PlainClasses:
     def altered(self, module: nn.Module, cls: type, name: str) -> str | None:
         """Which module replaced one of a class, or what was patched into it; hooks are found by `hook_on`."""
         if type(module) is not cls:
-            return f"a {type(module).__name__} stands where a {cls.__name__} was ({name})"
+            return replaced_by(module, cls, name)
         return patch_of(module, name)
+
+
+def replaced_by(module: nn.Module, cls: type, name: str) -> str:
+    """Which class stands where one of ours or torch's was; with its library where both have one name, as in peft."""
+    kind = type(module)
+    library = f"{kind.__module__.partition('.')[0]}." if kind.__name__ == cls.__name__ else ""
+    return f"a {library}{kind.__name__} stands where a {cls.__name__} was ({name})"
 
 
 def patch_of(module: nn.Module, name: str) -> str | None:
@@ -88,14 +99,42 @@ def patch_of(module: nn.Module, name: str) -> str | None:
     return f"{name} is compiled" if module._compiled_call_impl is not None else None
 
 
-def hook_on(module: nn.Module, name: str) -> str | None:
-    """The hook that a call of a module, or of anything inside, would run."""
+def hook_on(module: nn.Module, name: str, with_backward: bool = False) -> str | None:
+    """The hook that a call of a module, or of anything inside, would run; `with_backward`: or its backward pass."""
     if modules._global_forward_hooks or modules._global_forward_pre_hooks:
         return "there is a hook on all modules"
+    if with_backward and (modules._global_backward_hooks or modules._global_backward_pre_hooks):
+        return "there is a backward hook on all modules"
     for path, part in module.named_modules(remove_duplicate=False):
-        if part._forward_hooks or part._forward_pre_hooks:
+        if has_hook(part) or (with_backward and (part._backward_hooks or part._backward_pre_hooks)):
             return f"there is a hook on {'.'.join(filter(None, (name, path)))}"
     return None
+
+
+def has_hook(module: nn.Module) -> bool:
+    """Whether a call of a module itself, not of its parts, would run a hook."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def say_uncalled(module: nn.Module, cls: type[nn.Module], name: str, instead: str) -> None:
+    """Say once of a hook on a module itself, or of a `forward` beside its class's, that songs do not call it.
+
+    Args:
+        cls: whose parts songs call; of another, such as a wrapper, nothing is known.
+        instead: what is called, for whoever hooks.
+    """
+    own = vars(module)
+    if not isinstance(module, cls) or own.keys() & {"_hf_hook", "_original_forward"}:  # accelerate's own
+        return
+    if has_hook(module):
+        what = f"a hook on {name}"
+    elif "forward" in own or type(module).forward is not cls.forward:
+        what = f"the forward that was put over that of {name}"
+    else:
+        return
+    logger.warning_once(
+        f"{what} is not called while a song is written, which goes through its parts; hook or patch {instead}"
+    )
 
 
 def interception() -> str | None:

@@ -118,8 +118,10 @@ def _misfit_of_matrices(prior: JukeboxPrior, cache: JukeboxCache, floats: Collec
     for linear in (*chain(*map(layer_linears, prior.transformer.layers)), prior.lm_head):
         weight, scale = stored_matrix(linear)
         is_known = weight is not None and weight.dtype in (floats if scale is None else (torch.int8,))
-        if not is_known or not weight.is_contiguous():
+        if not is_known:
             return f"its matrices are {type(linear.weight).__name__} of {linear.weight.dtype}"
+        if not weight.is_contiguous():
+            return "a matrix is not contiguous in memory, as a transposed one is not; store weight.contiguous()"
         if weight.is_neg():
             return "a matrix is stored as its negative"
         if weight.device != device:

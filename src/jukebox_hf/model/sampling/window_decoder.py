@@ -17,8 +17,9 @@ from transformers.utils import logging
 from ..checks.validation import require
 from ..networks.cache import JukeboxCache
 from ..networks.conditioning import Conditioning
+from ..networks.lyric_conditioning import NoLyrics
 from ..networks.modeling_jukebox_prior import JukeboxPrior
-from ..networks.plain_modules import check_in_memory, hooks_made, interception
+from ..networks.plain_modules import check_in_memory, hooks_made, interception, say_uncalled
 from .backends import (
     GRAPHS,
     Step,
@@ -251,6 +252,9 @@ class WindowDecoder:
         check_request(prior, tokens, length, settings, uniforms)
         check_conditioning(conditioning, tokens.shape[0], prior.config.prefix_length + length)
         check_in_memory("the prior", prior)
+        say_uncalled(prior, JukeboxPrior, "the prior", "prior.transformer, or prior.lm_head for its logits")
+        instead = "prior.transformer, or prior.lyrics.transformer of a lyric encoder"
+        say_uncalled(prior.lyrics, NoLyrics, "prior.lyrics", instead)
         self._hooks, self._hook, self._watch, self._after = hooks_made(), hook, watch, after
         self.backend = chosen_backend(prior, cache, self.options.backend)
         self._fixed = fixed_parts(prior)
