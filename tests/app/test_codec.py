@@ -261,3 +261,13 @@ def test_sound_of_other_settings_or_codes_is_not_taken_for_what_is_asked_for(tmp
     assert run_cli("decode", codes, back).code == 2
     assert {path: path.read_bytes() for path in back.iterdir()} == there
     assert run_cli("decode", codes, back, "--level", 1, "--force").code == 0
+
+
+def test_a_link_out_of_a_folder_is_refused_without_an_option_that_encode_has_not(tmp_path, repository, run_cli):
+    songs = _songs(tmp_path / "songs", 1)
+    soundfile.write(tmp_path / "secret.wav", np.zeros(RATE // 4), RATE)
+    (songs / "link.wav").symlink_to(tmp_path / "secret.wav")
+    done = run_cli("encode", songs, tmp_path / "codes", "--model", repository)
+    assert (done.code, (tmp_path / "codes").exists()) == (2, False)
+    told = f"{songs} holds 'link.wav', a link to a file that is not inside it; put the file itself there"
+    assert done.err == f"jukebox-hf: {told}\n"

@@ -245,7 +245,7 @@ def _songs_at(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Itera
         return
     said = {name: value for name, value in said.items() if value is not None}
     require("lyrics" not in said, f"--lyrics-file is for one song, but {path} is a folder; keep its songs' own lyrics")
-    songs, rate = open_songs(str(path)), model.config.sampling_rate
+    songs, rate = open_songs(str(path), allow_outside_files=None), model.config.sampling_rate
     sung = [number for number in range(len(songs)) if songs[number].lyrics.strip()]
     require(len(sung) > 0, f"{path} holds no song with lyrics; list them in its metadata.csv")
     for number in sung:

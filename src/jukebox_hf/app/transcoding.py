@@ -91,7 +91,7 @@ def encode_folder(
     """
     require(model_name != "", NO_MODEL)
     require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the codes of {folder}")
-    table, _ = open_table(folder, revision=None, split=None)
+    table, _ = open_table(folder, revision=None, split=None, allow_outside=None)
     model, found, changed = open_model(model_name, revision=revision, device=device), [], 0
     songs = {name: (audio, out / f"{name}{_CODES}") for name, audio in zip(table.names, table.audio, strict=True)}
     is_same, skipped = _codes_there({} if force else songs, model)
