@@ -311,7 +311,7 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     """The codes behind a song's file, and the request it was made with if its side-car is there.
 
     Raises:
-        ValueError: a file without codes beside it, or a side-car with a request that no song knows.
+        ValueError: a file that is not there or has no codes beside it, or a side-car with a request that no song knows.
     """
     require(path.name not in ("", ".."), f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     if path.suffix == ".safetensors":
@@ -324,11 +324,10 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     is_folder = path.is_dir() and not codes.is_file()
     require(not is_folder, f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
-    require(
-        codes.is_file(),
-        f"{path} has no {codes.name} beside it; give the file of codes, or go on from a recording by "
-        f"jukebox-hf generate --prompt {path}",
-    )
+    is_there = codes.is_file() or path.exists()
+    require(is_there, f"{path} is not there; name a song that is: its .wav, .json or .codes.safetensors")
+    or_prompt = "" if path.suffix == ".json" else f", or go on from a recording by jukebox-hf generate --prompt {path}"
+    require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes{or_prompt}")
     return codes, _request_in(sidecar)
 
 
