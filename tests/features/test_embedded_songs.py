@@ -289,6 +289,14 @@ def test_parquet_is_read_too_as_a_stream_or_not(songs, tmp_path, made):
         assert np.array_equal(load_features(out / "features/2.wav.npy"), made.track(songs / "2.wav").values)
 
 
+def test_a_file_of_facts_that_somebody_else_wrote_is_not_taken_for_another_run(songs, tmp_path, made):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "embed.json").write_text('{"theme": "dark"}')
+    with pytest.raises(ValueError, match=r"embed\.json is not of this command, so .* name another folder"):
+        embed_songs(str(songs), tmp_path / "out", made)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["embed.json"]
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [("a/b.wav", "a/b.wav"), ("../../etc/passwd", "etc/passwd"), ("/root/a.wav", "root/a.wav"), ("..", "unnamed")],

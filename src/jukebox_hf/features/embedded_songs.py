@@ -271,6 +271,8 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
     there = out / _FACTS
     if there.is_file():
         found = read_json(there)
+        is_ours = str(found.get("format")).startswith("jukebox-features-")
+        require(is_ours, f"{there} is not of this command, so {out} is no folder of its features; name another folder")
         different = sorted(name for name in said if found.get(name) != said[name] and name != "model")
         name = different[0] if different else ""
         require(
