@@ -6,6 +6,8 @@ import shutil
 import pytest
 import soundfile
 
+from jukebox_hf.data.audio_io import suffix_of
+
 
 @pytest.fixture
 def song(whole_song, tmp_path):
@@ -32,6 +34,27 @@ def test_codes_alone_tell_their_model_too(run_cli, song, tmp_path):
         ("--lyrics-file", tmp_path / "words.txt", "--format", "srt"),
     )
     assert run_cli("align", codes, "--out", tmp_path / "timed", *words).code == 0
+
+
+def test_a_recording_that_was_changed_beside_its_codes_is_refused(
+    run_cli, song, recording, tmp_path, says_one_sentence
+):
+    shutil.copy(recording(5.5), song)
+    words = ("--out", tmp_path / "timed", "--format", "lrc,html")
+    done = run_cli("align", song, *words)
+    says_one_sentence(done, f"{song} lasts 5.5 s, not as long as song.codes.safetensors", "give the recording a name")
+    assert not (tmp_path / "timed").exists()
+    assert run_cli("align", song.with_suffix(".json"), *words).code == 0  # with the sound of its codes
+    assert len((tmp_path / "timed" / "song.html").read_bytes()) < song.stat().st_size
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "ogg", "flac24"])
+def test_every_recording_that_the_product_writes_fits_its_codes(run_cli, song, tmp_path, format):
+    song.unlink()
+    own = song.with_suffix(suffix_of(format))
+    assert run_cli("decode", song.with_suffix(".json"), own, "--format", format, "--normalize", "peak").code == 0
+    done = run_cli("align", own, "--out", tmp_path / "timed", "--format", "lrc")
+    assert done.code == 0, done.err
 
 
 def test_what_tells_no_model_is_refused_before_one_is_opened(run_cli, recording, says_one_sentence, tmp_path):

@@ -1,6 +1,8 @@
 """`jukebox-hf encode` and `decode` as a codec: blocks of any size, folders, hours, and what codes cost and keep."""
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from jukebox_hf.app.runs import song_folder
 from jukebox_hf.app.runs.song_folder import load_codes, save_codes
 from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.data.long_audio import write_audio_blocks
+from jukebox_hf.model.checks import text_input
 from jukebox_hf.model.inputs.audio_input import read_audio, stream_audio
 from jukebox_hf.model.networks.audio_losses import spectral_convergence
 from jukebox_hf.model.songs.song_state import SongState
@@ -127,7 +130,7 @@ def test_folders_are_encoded_and_decoded_and_gone_on_with(tmp_path, repository, 
         assert torch.equal(mine[0], theirs[0])
     (tmp_path / "codes/0.wav.codes.safetensors").unlink()
     again = run_cli("encode", songs, tmp_path / "codes", "--model", repository, "--no-measure")
-    assert again.out.splitlines()[-1] == f"{tmp_path / 'codes'}: codes of 1 written now, 1 skipped"
+    assert again.out.splitlines()[-1] == f"{tmp_path / 'codes'}: codes of 1 written now, 1 there already, 1 skipped"
     back = json.loads(run_cli("decode", tmp_path / "codes", tmp_path / "back", "--level", 1, "--json").out)
     assert [file["level"] for file in back["files"]] == [1, 1]
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["0.wav.wav", "1.wav.wav"]
@@ -172,3 +175,99 @@ def test_sound_without_a_code_is_refused(tmp_path, repository, run_cli, seconds,
     assert done.code == 2
     assert sentence in done.err
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_codes_of_a_recording_that_was_changed_are_written_anew(tmp_path, repository, run_cli):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    kept = (codes / "0.wav.codes.safetensors").read_bytes()
+    os.utime(songs / "0.wav")  # copied again, as it were
+    soundfile.write(songs / "1.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    done = run_cli(*encode)
+    told = "codes of 1 written now (1 anew, as they were changed), 1 there already, 1 skipped"
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: {told}")
+    assert (codes / "0.wav.codes.safetensors").read_bytes() == kept
+    run_cli("encode", songs / "1.wav", tmp_path / "1.safetensors", "--model", repository, "--no-measure")
+    one, other = load_codes(codes / "1.wav.codes.safetensors"), load_codes(tmp_path / "1.safetensors")
+    assert all(torch.equal(mine[0], theirs[0]) for mine, theirs in zip(one.codes, other.codes, strict=True))
+    again = json.loads(run_cli(*encode, "--json").out)
+    assert [again[name] for name in ("written", "changed", "there")] == [0, 0, 2]
+
+
+def test_codes_that_tell_nothing_of_a_recording_and_damaged_ones_are_not_replaced(tmp_path, repository, run_cli):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    own, damaged = (codes / f"{name}.wav.codes.safetensors" for name in "01")
+    state = load_codes(own)
+    save_codes(replace(state, notes={"model": "mine", "comment": "made by hand"}), own)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    there = own.read_bytes(), damaged.read_bytes()
+    os.utime(songs / "0.wav")
+    done = run_cli(*encode)
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: codes of 0 written now, 1 there already, 2 skipped")
+    assert "cannot be trusted; remove it, to encode the recording anew" in done.out
+    assert (own.read_bytes(), damaged.read_bytes()) == there
+
+
+def test_a_folder_holds_codes_of_one_vqvae(tmp_path, repository, run_cli):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    run_cli("encode", songs, codes, "--model", "tiny", "--no-measure")
+    (codes / "1.wav.codes.safetensors").unlink()
+    there = {path: path.read_bytes() for path in codes.iterdir()}
+    done = run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    assert (done.code, {path: path.read_bytes() for path in codes.iterdir()}) == (2, there)
+    assert "0.wav.codes.safetensors holds codes of another VQ-VAE" in done.err
+    assert "name the model that wrote them, tiny, or another folder for these, or pass --force" in done.err
+    assert run_cli("encode", songs, codes, "--model", repository, "--no-measure", "--force").code == 0
+
+
+def test_a_folder_whose_good_recordings_are_encoded_already_is_no_error(tmp_path, repository, run_cli):
+    songs = _songs(tmp_path / "songs", 1)
+    done = [run_cli("encode", songs, tmp_path / "codes", "--model", repository, "--no-measure") for _ in range(2)]
+    assert [one.code for one in done] == [0, 0]
+    assert done[1].out.splitlines()[-1].endswith("codes of 0 written now, 1 there already, 1 skipped")
+
+
+def test_a_name_too_long_for_its_codes_is_skipped(tmp_path, repository, run_cli, monkeypatch):
+    songs = _songs(tmp_path / "songs", 1)
+    (songs / "0.wav").rename(songs / f"{'k' * 246}.wav")
+    soundfile.write(songs / "z.wav", np.zeros(RATE // 4), RATE)
+    found = json.loads(run_cli("encode", songs, tmp_path / "codes", "--model", repository, "--json").out)
+    assert (found["written"], len(found["skipped"])) == (1, 2)
+    assert "a file's name can have 255 here; shorten it" in found["skipped"][f"{'k' * 246}.wav"]
+    (tmp_path / "codes" / "z.wav.codes.safetensors").rename(tmp_path / "codes" / f"{'k' * 240}.safetensors")
+    (tmp_path / "codes" / "z.safetensors").write_bytes((tmp_path / "codes" / f"{'k' * 240}.safetensors").read_bytes())
+    monkeypatch.setattr(text_input, "MAX_PATH_PART", 240)  # a sound's name is shorter than that of its codes
+    found = json.loads(run_cli("decode", tmp_path / "codes", tmp_path / "back", "--json").out)
+    assert (found["written"], list(found["skipped"])) == (1, ["k" * 240])
+
+
+def test_sound_of_other_settings_or_codes_is_not_taken_for_what_is_asked_for(tmp_path, repository, run_cli):
+    songs, codes, back = _songs(tmp_path / "songs"), tmp_path / "codes", tmp_path / "back"
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli("decode", codes, back)
+    (back / "1.wav.wav").write_bytes((songs / "1.wav").read_bytes())  # somebody's, which tells nothing
+    there = {path: path.read_bytes() for path in back.iterdir()}
+    again = run_cli("decode", codes, back, "--level", 0)
+    assert (again.code, again.out.splitlines()[-1]) == (0, f"{back}: sound of 0 written now, 2 there already")
+    for option in (("--level", 1), ("--normalize", "peak"), ("--format", "wav24")):
+        done = run_cli("decode", codes, back, *option)
+        assert (done.code, "0.wav.wav was decoded from level 0 of the codes" in done.err) == (2, True), option
+        assert "name another folder, or pass --force" in done.err
+    soundfile.write(songs / "0.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    assert run_cli("decode", codes, back).code == 2
+    assert {path: path.read_bytes() for path in back.iterdir()} == there
+    assert run_cli("decode", codes, back, "--level", 1, "--force").code == 0
+
+
+def test_a_link_out_of_a_folder_is_refused_without_an_option_that_encode_has_not(tmp_path, repository, run_cli):
+    songs = _songs(tmp_path / "songs", 1)
+    soundfile.write(tmp_path / "secret.wav", np.zeros(RATE // 4), RATE)
+    (songs / "link.wav").symlink_to(tmp_path / "secret.wav")
+    done = run_cli("encode", songs, tmp_path / "codes", "--model", repository)
+    assert (done.code, (tmp_path / "codes").exists()) == (2, False)
+    told = f"{songs} holds 'link.wav', a link to a file that is not inside it; put the file itself there"
+    assert done.err == f"jukebox-hf: {told}\n"

@@ -206,8 +206,12 @@ def test_a_tampered_or_cut_state_is_refused_and_left_alone(unfinished, run_cli, 
     seeds = whole.replace(b"[7]", b"[8]")
     for content in (bytes(flipped), whole[:-9], whole[:20], b"", seeds, b"not a state"):
         state.write_bytes(content)
-        says_one_sentence(run_cli("generate", "--resume", "--out", tmp_path / "song.wav"), state)
+        cure = "put it back as it was, or start anew with --force"
+        says_one_sentence(run_cli("generate", "--resume", "--out", tmp_path / "song.wav"), state, cure)
         assert state.read_bytes() == content
+    state.unlink()
+    done = run_cli("generate", "--resume", "--out", tmp_path / "song.wav")
+    says_one_sentence(done, f"{state} is not a file; put it back as it was, or start anew with --force")
     (unfinished / "request.json").write_text('{"songs": 3}')
     says_one_sentence(run_cli("generate", "--resume", "--out", tmp_path / "song.wav"), "damaged", "--force")
 
@@ -219,6 +223,13 @@ def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp
     says_one_sentence(generate(tmp_path / "song.wav"), "holds an unfinished song", cure)
     assert generate(tmp_path / "song.wav", "--force", "--seed", 7, "--levels", 2).code == 0
     assert not unfinished.exists()
+
+
+def test_other_words_for_a_finished_song_are_refused_without_an_unfinished_one(whole_song, run_cli, says_one_sentence):
+    audio = whole_song.folder / "song.wav"
+    done = run_cli("generate", "--resume", "--out", audio, "--seed", 99, "--title", "Other")
+    says_one_sentence(done, f"{audio} was made with another --title, --seed; leave it out to keep it, or start anew")
+    assert not (whole_song.folder / "song.partial").exists()
 
 
 def test_a_file_that_appeared_where_a_song_goes_is_seen_before_it_goes_on(

@@ -109,7 +109,9 @@ def test_decoding_a_song_gives_its_audio(whole_song, run_cli, tmp_path):
         (("upsample", "/"), "/ is a folder; name the song"),
         (("decode", "..", "out.wav"), ".. is a folder; name the song"),
         (("continue", "{folder}", "--seconds", "1"), "is a folder; name the song"),
-        (("continue", "nowhere.wav", "--seconds", "1"), "no nowhere.codes.safetensors beside it"),
+        (("continue", "nowhere.wav", "--seconds", "1"), "nowhere.wav is not there; name a song that is"),
+        (("upsample", "nowhere.json"), "nowhere.json is not there; name a song that is"),
+        (("decode", "nowhere/", "out/"), "nowhere is not there; name a song that is"),
         (("upsample", "{song}"), "name the --levels to write anew"),
         (
             ("upsample", "{song}", "--levels", "2"),
@@ -130,6 +132,13 @@ def test_impossible_wishes_are_refused_in_a_sentence(
         run_cli(*(word.format(song=whole_song.folder / "song.wav", folder=whole_song.folder) for word in words)), parts
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_side_car_without_codes_is_no_recording_to_go_on_from(run_cli, tmp_path, says_one_sentence):
+    (tmp_path / "lone.json").write_text("{}")
+    done = run_cli("upsample", tmp_path / "lone.json")
+    assert done.err.endswith("lone.json has no lone.codes.safetensors beside it; give the file of codes\n")
+    says_one_sentence(done)
 
 
 def test_encode_replaces_codes_of_ours_and_never_weights(

@@ -62,7 +62,7 @@ def test_unlike_guidance_is_another_song(guided, run_cli, repository, tmp_path, 
     assert run_cli(*words).code == 0
     assert (tmp_path / "song.wav").read_bytes() != (guided / "song.wav").read_bytes()
     done = run_cli(*words, "--resume", "--guidance-scale", "3")
-    says_one_sentence(done, "was begun with another --guidance-scale")
+    says_one_sentence(done, "song.wav was made with another --guidance-scale")
 
 
 def test_a_dry_run_counts_the_rows_of_guidance(generate, tmp_path, repository):

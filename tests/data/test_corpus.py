@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -172,6 +173,31 @@ def test_the_command_sings_the_words_it_is_given(tmp_path, command):
     assert (facts["songs"], facts["written"], facts["song_seconds"]) == (2, 2, 3.0)
     assert [row["lyrics"] for row in rows_of(tmp_path / "out")] == ["Hello, moon     "] * 2
     assert all((tmp_path / "out" / row["file_name"]).suffix == ".flac" for row in rows_of(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("lyrics", "sentence"),
+    [
+        ("日本", "lyrics hold '日', '本', which the voices here do not sing"),
+        ("party like 1999", "lyrics hold '1', '9', which the voices here do not sing"),
+        ("caf\u00e9", "lyrics hold 'é', which"),
+        ("cafe\u0301", "do not sing"),
+        ("...", "lyrics hold no letter from a to z; give words"),
+        ("  ", "lyrics hold no letter from a to z; give words"),
+    ],
+)
+def test_lyrics_that_are_not_sung_are_refused(tmp_path, lyrics, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        write_corpus(tmp_path / "out", replace(SMALL, characters=16, lyrics=lyrics))
+    assert not (tmp_path / "out").exists()
+
+
+def test_signs_are_rests_and_an_older_corpus_may_have_digits(tmp_path):
+    one_song = replace(SMALL, hours=1e-4, characters=16)
+    assert write_corpus(tmp_path / "out", replace(one_song, lyrics="Don't\n-- \u2018row\u2019!")) == 1
+    facts = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    (tmp_path / "out" / "corpus.json").write_text(json.dumps(facts | {"lyrics": "like 1999"}))
+    assert write_corpus(tmp_path / "out", replace(one_song, lyrics="like it"), force=True) == 1
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_flag_lets_a_table_name_any_file_but_no_url(place, tmp_path, name):
 
 
 def test_a_list_and_a_folder_of_links_lead_nowhere_else_either(place):
-    with pytest.raises(OutsideError, match=r"names 'link\.wav', which is not inside"):
+    with pytest.raises(OutsideError, match=r"holds 'link\.wav', a link to a file that is not inside it"):
         open_songs(place)
     assert len(open_songs(place, allow_outside_files=True)) == 3
     (place / "metadata.csv").write_text("file_name\nlinks/secret.wav\n")
@@ -201,6 +201,18 @@ def test_a_list_that_is_a_link_to_a_file_outside_is_not_read(place, tmp_path, na
     else:
         (tmp_path / name).write_text("secret words\n")
     (place / name).symlink_to(tmp_path / name)
-    with pytest.raises(OutsideError, match=f"names '{name}', which is not inside") as caught:
+    with pytest.raises(
+        OutsideError, match=f"holds '{name}', a link to a file that is not inside it; put the file itself"
+    ) as caught:
         open_songs(place)
     assert "secret words" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["link.wav", "metadata.csv"])
+def test_a_choice_is_named_as_commands_spell_it_and_only_to_those_who_have_it(place, name):
+    if name == "metadata.csv":
+        (place / name).write_text("file_name\n../secret.wav\n")
+    with pytest.raises(OutsideError, match=r"or pass allow_outside_files=True \(--allow-outside-files\) if you trust"):
+        open_songs(place)
+    with pytest.raises(OutsideError, match=r"; (put the file itself there|copy it into the data set)$"):
+        open_songs(place, allow_outside_files=None)

@@ -81,6 +81,10 @@ def test_a_partial_folder_has_the_files_of_the_page():
 
 def test_a_songs_file_knows_the_keys_of_the_page():
     assert set(keys("songs.jsonl")) <= set(SONGS_FILE_WORDS)
+    refused = re.search(r"Those of the model and of the run, such as (.*?)\.\n", PAGE, re.DOTALL)[1]
+    others = set(re.findall(r"`(\w+)`", refused)) - {"lyrics"}
+    assert {"device", "count", "lyrics_file"} <= others
+    assert others.isdisjoint(SONGS_FILE_WORDS)
 
 
 def test_words_in_time_have_the_keys_of_the_page():

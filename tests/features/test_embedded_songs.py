@@ -16,6 +16,7 @@ from accelerate import PartialState
 
 from jukebox_hf import JukeboxFeatures
 from jukebox_hf.app import cli
+from jukebox_hf.data import recordings
 from jukebox_hf.features import embedded_songs
 from jukebox_hf.features.embedded_songs import EmbedSettings, embed_songs, load_features, safe_name
 
@@ -217,6 +218,13 @@ def test_a_changed_recording_that_cannot_be_read_loses_its_features_and_is_liste
     assert (found["written"], found["done"], found["skipped"]) == (1, 4, {})
 
 
+def test_a_recording_whose_name_leaves_no_room_for_that_of_its_features_is_skipped(songs, tmp_path, made):
+    (songs / "0.wav").rename(songs / f"{'k' * 248}.wav")
+    found = embed_songs(str(songs), tmp_path / "out", made)
+    assert (found["done"], list(found["skipped"])) == (3, [f"{'k' * 248}.wav"])
+    assert "a file's name can have 255 here; shorten it" in found["skipped"][f"{'k' * 248}.wav"]
+
+
 def test_recordings_that_were_only_copied_again_are_not_read_again(songs, tmp_path, made, monkeypatch):
     out = tmp_path / "out"
     embed_songs(str(songs), out, made)
@@ -225,7 +233,7 @@ def test_recordings_that_were_only_copied_again_are_not_read_again(songs, tmp_pa
         os.utime(path, ns=(later, later))
     found = embed_songs(str(songs), out, made)
     assert (found["written"], found["changed"], found["done"]) == (0, 0, 4)
-    monkeypatch.setattr(embedded_songs, "_heard", None)  # not even to compare: their new times are known now
+    monkeypatch.setattr(recordings, "heard_now", None)  # not even to compare: their new times are known now
     assert embed_songs(str(songs), out, made)["written"] == 0
 
 
@@ -279,6 +287,14 @@ def test_parquet_is_read_too_as_a_stream_or_not(songs, tmp_path, made):
         out = tmp_path / f"out-{streaming}"
         assert embed_songs(str(tmp_path / "songs.parquet"), out, made, EmbedSettings(streaming=streaming))["done"] == 2
         assert np.array_equal(load_features(out / "features/2.wav.npy"), made.track(songs / "2.wav").values)
+
+
+def test_a_file_of_facts_that_somebody_else_wrote_is_not_taken_for_another_run(songs, tmp_path, made):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "embed.json").write_text('{"theme": "dark"}')
+    with pytest.raises(ValueError, match=r"embed\.json is not of this command, so .* name another folder"):
+        embed_songs(str(songs), tmp_path / "out", made)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["embed.json"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jukebox_hf.training import JukeboxVQVAETrainer, newest_checkpoint
+from jukebox_hf.training import JukeboxVQVAETrainer, consolidate, newest_checkpoint
+from jukebox_hf.training.checkpoints import check_checkpoint
 
 RUN = {
     "max_steps": 6,
@@ -184,6 +185,19 @@ def test_resuming_from_nothing_or_from_damage_is_refused_in_a_sentence(trainer_a
     (whole / "checkpoint-2" / "scheduler.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"checkpoint-2' has a damaged scheduler.pt; resume from an older one"):
         trainer_at("whole").train(resume_from_checkpoint=whole / "checkpoint-2")
+
+
+def test_a_folder_that_never_was_a_checkpoint_is_not_called_a_damaged_one(tmp_path, capsys):
+    (tmp_path / "songs").mkdir()
+    told = "songs is no checkpoint, as it holds no sealed.json; give "
+    assert consolidate.main([str(tmp_path / "songs"), str(tmp_path / "out")]) == 2
+    assert f"{told}a folder checkpoint-N that training wrote\n" in capsys.readouterr().err
+    for step in (2, 10):
+        (tmp_path / "songs" / f"checkpoint-{step}").mkdir()
+    assert consolidate.main([str(tmp_path / "songs"), str(tmp_path / "out")]) == 2
+    assert f"{told}{tmp_path / 'songs' / 'checkpoint-10'}\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="checkpoint-10' was cut short while it was written"):
+        check_checkpoint(tmp_path / "songs" / "checkpoint-10")
 
 
 def test_another_models_checkpoint_is_refused_before_the_first_step(

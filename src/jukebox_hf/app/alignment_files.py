@@ -27,6 +27,7 @@ from jukebox_hf.app.transcoding import find_codes
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.audio_windows import mix
 from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.recordings import read_header
 from jukebox_hf.model.alignment.alignment_heads import HeadScore, score_heads
 from jukebox_hf.model.alignment.batch_alignment import labelled_codes, lyric_level
 from jukebox_hf.model.checks.json_files import read_json
@@ -38,6 +39,8 @@ from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 from jukebox_hf.recognition.separation import separated_by_command
 from jukebox_hf.rendering.player import AUDIO_TYPES
+
+_PADDED_SECONDS = 0.5  # by which a file of a lossy format may be longer than its codes
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,14 @@ def know_song(
         require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
         state.check(model.config)
         check_vqvae(state, model, codes)
-        recording = recording or _audio_beside(codes)
+        own = recording or _audio_beside(codes)
+        lasts = _seconds_unlike(own, state, model)
+        require(
+            recording is None or lasts is None,
+            f"{recording} lasts {lasts} s, not as long as {codes.name}, whose times would be told: one of the two was "
+            f"changed; give the recording a name of its own, to be encoded, or name the codes, to align them",
+        )
+        recording = own if lasts is None else None
     else:
         words = {} if said.get("lyrics") is not None else lyrics_beside(path)[0]
     said = {name: value for name, value in said.items() if value is not None}
@@ -245,13 +255,26 @@ def _songs_at(path: Path, model: JukeboxModel, said: Mapping[str, Any]) -> Itera
         return
     said = {name: value for name, value in said.items() if value is not None}
     require("lyrics" not in said, f"--lyrics-file is for one song, but {path} is a folder; keep its songs' own lyrics")
-    songs, rate = open_songs(str(path)), model.config.sampling_rate
+    songs, rate = open_songs(str(path), allow_outside_files=None), model.config.sampling_rate
     sung = [number for number in range(len(songs)) if songs[number].lyrics.strip()]
     require(len(sung) > 0, f"{path} holds no song with lyrics; list them in its metadata.csv")
     for number in sung:
         sound = mix(songs.read(number, 0, songs.header(number).num_samples(rate), rate))
         words = {name: getattr(songs[number], name) for name in ("lyrics", "artist", "genre")} | said
         yield KnownSong(path, _encoded(sound, Path(songs[number].name), model), None, words)
+
+
+def _seconds_unlike(recording: Path | None, state: SongState, model: JukeboxModel) -> float | None:
+    """How long a recording lasts that cannot be what codes sound like; None where it can, or cannot be read."""
+    config = model.config.vqvae_config
+    try:
+        lasts = None if recording is None else read_header(recording, recording.name).seconds
+    except (ValueError, ImportError):  # what reads its samples says why
+        return None
+    codes = zip((songs[0] for songs in state.codes), config.hop_lengths, strict=True)
+    lengths = [len(own) * hop / config.sampling_rate for own, hop in codes if len(own)]
+    is_like = lasts is None or any(abs(lasts - length) <= _PADDED_SECONDS for length in lengths)
+    return None if is_like else round(lasts, 3)
 
 
 def _sound(recording: Path, rate: int, separate: Sequence[str] | None, out: Path) -> np.ndarray:

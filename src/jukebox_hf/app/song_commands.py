@@ -193,8 +193,10 @@ def _quietly(as_json: bool) -> Any:
 
 
 def _tell_folder(found: dict[str, Any], as_json: bool, what: str) -> None:
+    changed = f" ({found['changed']} anew, as they were changed)" if found.get("changed") else ""
+    there = f", {found['there']} there already" if found["there"] else ""
     skipped = f", {len(found['skipped'])} skipped" if found["skipped"] else ""
-    say_found(found, as_json, f"{found['folder']}: {what} of {found['written']} written now{skipped}")
+    say_found(found, as_json, f"{found['folder']}: {what} of {found['written']} written now{changed}{there}{skipped}")
 
 
 def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def table_of_errors(songs: Sequence[SungErrors]) -> str:
 
 
 def _of_folder(path: Path) -> list[SongToHear]:
-    songs = open_songs(path)
+    songs = open_songs(path, allow_outside_files=None)
     listed = [(number, songs[number]) for number in range(len(songs))]
     found = [
         SongToHear(f"{path}/{song.name}", song.lyrics, songs=songs, number=number)

@@ -1,5 +1,7 @@
 """Audio to a file of codes, and codes of a level to audio: the VQ-VAE alone, no prior is loaded."""
 
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -16,17 +18,19 @@ from jukebox_hf.app.runs.requests import check_recording
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
-from jukebox_hf.data.audio_io import NORMALIZATIONS, format_of, suffix_of, write_audio
+from jukebox_hf.data.audio_io import NORMALIZATIONS, comment_of, format_of, spelt_format, suffix_of, write_audio
 from jukebox_hf.data.long_audio import STREAMED_FORMATS, write_audio_blocks
+from jukebox_hf.data.recordings import heard_again, heard_now
 from jukebox_hf.data.song_tables import open_table
-from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import check_way, real_path
+from jukebox_hf.model.checks.json_files import parse_json, read_json
+from jukebox_hf.model.checks.text_input import check_path, check_way, real_path
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.inputs.audio_input import stream_audio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_CODES = ".codes.safetensors"
+_CODES, _HEARD, _ENCODED_FROM = ".codes.safetensors", "recording", "encoded from "
+_DECODED_FROM = "Decoded from "
 _LONG_SECONDS = 600.0  # from which sound is written in blocks
 
 
@@ -76,36 +80,75 @@ def encode_folder(
     force: bool = False,
     measure: bool = True,
 ) -> dict[str, Any]:
-    """Write the codes of every recording of a folder that are not there yet, as NAME.codes.safetensors.
+    """Write the codes of every recording of a folder as NAME.codes.safetensors, unless they are there.
+
+    Returns:
+        `written` now, `changed`: those of them that were there and whose recording is another one now, `there`: those
+        that stay, `files` and `skipped` names with reasons.
 
     Raises:
-        ValueError, OSError: no recordings, or a model or target that cannot be used.
+        ValueError, OSError: no recordings, codes of another VQ-VAE there, or a model or target that cannot be used.
     """
     require(model_name != "", NO_MODEL)
     require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the codes of {folder}")
-    table, _ = open_table(folder, revision=None, split=None)
-    model, found, skipped = open_model(model_name, revision=revision, device=device), [], {}
-    for name, audio in zip(table.names, table.audio, strict=True):
-        target = out / f"{name}{_CODES}"
-        if target.is_file() and not force:
+    table, _ = open_table(folder, revision=None, split=None, allow_outside=None)
+    model, found, changed = open_model(model_name, revision=revision, device=device), [], 0
+    songs = {name: (audio, out / f"{name}{_CODES}") for name, audio in zip(table.names, table.audio, strict=True)}
+    is_same, skipped = _codes_there({} if force else songs, model)
+    for name, reason in skipped.items():
+        say(f"skipped {name}: {reason}")
+    for name, (audio, target) in songs.items():
+        if is_same.get(name) or name in skipped:
             continue
         try:
-            _check_codes_file(target, force)
+            _check_codes_file(target, force or name in is_same)
             found.append(_encode_one(str(audio), target, model_name, model, measure))
             say(f"{target}: {found[-1]['seconds']:.4g} s")
+            changed += name in is_same
         except (ValueError, EOFError) as error:
             skipped[name] = " ".join(str(error).split())
             say(f"skipped {name}: {skipped[name]}")
-    require(bool(found) or not skipped, f"none of the {len(skipped)} recordings in {folder} could be encoded")
-    return {"folder": str(out), "written": len(found), "files": found, "skipped": skipped}
+    there = sum(is_same.values())
+    require(bool(found or there or not skipped), f"none of the {len(skipped)} recordings in {folder} could be encoded")
+    counts = {"written": len(found), "changed": changed, "there": there}
+    return {"folder": str(out), **counts, "files": found, "skipped": skipped}
+
+
+def _codes_there(songs: Mapping[str, tuple[Any, Path]], model: JukeboxModel) -> tuple[dict[str, bool], dict[str, str]]:
+    """Of the codes that an earlier run wrote: whether they are still those of their recordings, and which are damaged.
+
+    Raises:
+        ValueError: codes of another VQ-VAE.
+    """
+    is_same, damaged = {}, {}
+    for name, (audio, path) in songs.items():
+        if os.path.isfile(path):  # unlike Path.is_file, whatever its length
+            try:
+                state = load_codes(path)
+            except ValueError as error:
+                damaged[name] = f"{error}; remove it, to encode the recording anew"
+                continue
+            check_vqvae(state, model, path, ", or another folder for these, or pass --force to write all anew")
+            is_same[name] = _is_of(state, audio, path)
+    return is_same, damaged
+
+
+def _is_of(state: SongState, audio: Any, path: Path) -> bool:
+    """Whether codes are still those of a recording; of codes that were made otherwise nobody knows, and they stay."""
+    if _HEARD not in state.notes and state.notes.get("comment") != f"{_ENCODED_FROM}{Path(str(audio)).name}":
+        return True
+    heard = parse_json(state.notes.get(_HEARD, "{}"), f"what {path} says of its recording")
+    return heard_again(heard, audio, path) is not None
 
 
 def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, measure: bool) -> dict[str, Any]:
     rate, hops = model.config.sampling_rate, model.config.vqvae_config.hop_lengths
+    heard = heard_now(Path(audio))  # before it is read: a recording that is changed meanwhile is read again next time
     encoded = encode_blocks(stream_audio(audio, rate), model.vqvae, measure=measure)
     require(encoded.samples > 0, f"{audio} is shorter than the {hops[-1]} samples of one code; give a longer one")
     check_folder(out.parent, 16 * sum(encoded.samples // hop for hop in hops))
-    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    notes = {"model": model_name, "comment": f"{_ENCODED_FROM}{Path(audio).name}", **vqvae_notes(model)}
+    notes |= {_HEARD: json.dumps(heard)} if heard else {}
     save_codes(SongState(tuple((level,) for level in encoded.codes), (0,), notes), out)
     measures = [asdict(one) for one in encoded.measures]
     counts = [len(level) for level in encoded.codes]
@@ -114,6 +157,7 @@ def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, mea
 
 def _check_codes_file(out: Path, force: bool) -> None:
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors")
+    check_path("the file to write", out)
     check_no_song(out)
     check_file_target(out, force)
     _check_codes_target(out)
@@ -131,6 +175,7 @@ def decode_file(
     require(state.num_songs == 1, f"{codes} holds {state.num_songs} songs; give the codes of one")
     format = options.format or format_of(out)
     require(out.suffix.lower() == suffix_of(format), f"{out} must end in {suffix_of(format)} for the format {format}")
+    check_path("the file to write", out)
     check_no_song(out, codes)
     check_file_target(out, options.force)
     require(
@@ -142,17 +187,28 @@ def decode_file(
     config = configuration_of(model_name, revision=revision)
     state.check(config)
     check_vqvae_sizes(state, config, codes)
+    level = _level_to_decode(state, codes, options)
+    model = open_model(model_name, revision=revision, device=options.device)
+    check_vqvae(state, model, codes)
+    check_folder(out.parent, 4 * len(state.codes[level][0]) * config.vqvae_config.hop_lengths[level])
+    tags = {"comment": f"{GENERATED} {_DECODED_FROM}{_made_of(state, level, format, options)}"}
+    facts = _write_decoded(out, state, level, model, format, options.normalize, tags)
+    bits = CodecMeasures.of(config.vqvae_config, level).bits_per_second
+    return {"file": str(out), **facts, "level": level, "bits_per_second": bits}
+
+
+def _level_to_decode(state: SongState, codes: Path, options: DecodedAudioOptions) -> int:
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
     level = options.level if options.level is not None else min(there, default=0)
     check_level("--level", level, len(state.codes))
     require(level in there, f"{codes} holds no codes of level {level}; it holds {', '.join(map(str, there)) or 'none'}")
-    model = open_model(model_name, revision=revision, device=options.device)
-    check_vqvae(state, model, codes)
-    check_folder(out.parent, 4 * len(state.codes[level][0]) * config.vqvae_config.hop_lengths[level])
-    tags = {"comment": GENERATED}
-    facts = _write_decoded(out, state, level, model, format, options.normalize, tags)
-    bits = CodecMeasures.of(config.vqvae_config, level).bits_per_second
-    return {"file": str(out), **facts, "level": level, "bits_per_second": bits}
+    return level
+
+
+def _made_of(state: SongState, level: int, format: str, options: DecodedAudioOptions) -> str:
+    """What decoded audio is made of, as its comment says."""
+    codes, how = state.notes["digest"][:16], f"{spelt_format(format)}, normalize {options.normalize}"
+    return f"level {level} of the codes {codes}, {how}"
 
 
 def decode_folder(
@@ -172,10 +228,14 @@ def decode_folder(
     require(not out.exists() or out.is_dir(), f"{out} is a file; name a folder for the sound of {folder}")
     files = _codes_in(folder)
     require(bool(files), f"{folder} holds no .safetensors with codes; make them with jukebox-hf encode")
-    suffix, found, skipped = suffix_of(options.format or "wav"), [], {}
-    for name, file in files.items():
-        target = out / f"{name}{suffix}"
-        if target.is_file() and not options.force:
+    format = spelt_format(options.format or "wav")
+    targets = {name: (file, out / f"{name}{suffix_of(format)}") for name, file in files.items()}
+    there, skipped = _sound_there({} if options.force else targets, format, options)
+    for name, reason in skipped.items():
+        say(f"skipped {name}: {reason}")
+    found = []
+    for name, (file, target) in targets.items():
+        if name in there or name in skipped:
             continue
         try:
             found.append(decode_file(file, target, model_name, options, revision=revision))
@@ -183,8 +243,39 @@ def decode_folder(
         except ValueError as error:
             skipped[name] = " ".join(str(error).split())
             say(f"skipped {name}: {skipped[name]}")
-    require(bool(found) or not skipped, f"none of the {len(skipped)} files of codes in {folder} could be decoded")
-    return {"folder": str(out), "written": len(found), "files": found, "skipped": skipped}
+    require(
+        bool(found or there or not skipped), f"none of the {len(skipped)} files of codes in {folder} could be decoded"
+    )
+    return {"folder": str(out), "written": len(found), "there": len(there), "files": found, "skipped": skipped}
+
+
+def _sound_there(
+    targets: Mapping[str, tuple[Path, Path]], format: str, options: DecodedAudioOptions
+) -> tuple[set[str], dict[str, str]]:
+    """Which sound of codes an earlier run wrote, and of which the codes cannot be used.
+
+    Audio that does not tell what it was decoded from may be anybody's, and stays.
+
+    Raises:
+        ValueError: sound of other codes, another level, format or loudness.
+    """
+    there, unusable = set(), {}
+    for name, (codes, audio) in targets.items():
+        if not os.path.isfile(audio):  # unlike Path.is_file, whatever its length
+            continue
+        _, mark, made = comment_of(audio).partition(_DECODED_FROM)
+        try:
+            state = load_codes(codes) if mark else None
+            wanted = state and _made_of(state, _level_to_decode(state, codes, options), format, options)
+        except ValueError as error:
+            unusable[name] = " ".join(str(error).split())
+            continue
+        require(
+            not mark or made == wanted,
+            f"{audio} was decoded from {made}, not {wanted}; name another folder, or pass --force to write all anew",
+        )
+        there.add(name)
+    return there, unusable
 
 
 def _codes_in(folder: Path) -> dict[str, Path]:
@@ -220,7 +311,7 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     """The codes behind a song's file, and the request it was made with if its side-car is there.
 
     Raises:
-        ValueError: a file without codes beside it, or a side-car with a request that no song knows.
+        ValueError: a file that is not there or has no codes beside it, or a side-car with a request that no song knows.
     """
     require(path.name not in ("", ".."), f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
     if path.suffix == ".safetensors":
@@ -233,11 +324,10 @@ def find_codes(path: Path) -> tuple[Path, dict[str, Any] | None]:
     codes, sidecar = path.with_name(path.stem + _CODES), path.with_suffix(".json")
     is_folder = path.is_dir() and not codes.is_file()
     require(not is_folder, f"{path} is a folder; name the song: its .wav, .json or .codes.safetensors")
-    require(
-        codes.is_file(),
-        f"{path} has no {codes.name} beside it; give the file of codes, or go on from a recording by "
-        f"jukebox-hf generate --prompt {path}",
-    )
+    is_there = codes.is_file() or path.exists()
+    require(is_there, f"{path} is not there; name a song that is: its .wav, .json or .codes.safetensors")
+    or_prompt = "" if path.suffix == ".json" else f", or go on from a recording by jukebox-hf generate --prompt {path}"
+    require(codes.is_file(), f"{path} has no {codes.name} beside it; give the file of codes{or_prompt}")
     return codes, _request_in(sidecar)
 
 

@@ -104,6 +104,17 @@ def suffix_of(name: str) -> str:
     return AUDIO_FORMATS[spelt_format(name)].suffix
 
 
+def comment_of(path: Path) -> str:
+    """The comment in the tags of an audio file; "" where it has none, or cannot be read."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.comment
+    except (OSError, soundfile.LibsndfileError):
+        return ""
+
+
 def write_audio(
     path: Path,
     audio: np.ndarray,

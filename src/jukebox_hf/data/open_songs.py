@@ -8,6 +8,7 @@ from os import PathLike
 from jukebox_hf.data.song_streams import SongStream, open_stream
 from jukebox_hf.data.song_tables import check_song_source, open_table, source_folder_of
 from jukebox_hf.data.songs import Songs, in_split
+from jukebox_hf.data.source_folders import OUTSIDE
 from jukebox_hf.model.checks.validation import is_number, plain, require
 
 _SPLIT_NAMES = (None, "train", "test")
@@ -20,7 +21,7 @@ def open_songs(
     streaming: bool = False,
     test_fraction: float = 0.1,
     revision: str | None = None,
-    allow_outside_files: bool = False,
+    allow_outside_files: bool | None = False,
 ) -> Songs | SongStream:
     """Open songs to train on.
 
@@ -34,6 +35,7 @@ def open_songs(
         test_fraction: share of the songs in "test".
         revision: of a data set of the Hub.
         allow_outside_files: let lists and tables name files outside the folder, which then may be any of this machine.
+            None: no, and refusals do not name this choice, for a command that has no such option.
 
     Raises:
         ValueError: no songs there, missing columns, words that are no text, files outside the folder, no song on a
@@ -42,7 +44,7 @@ def open_songs(
     """
     source = check_song_source(source)
     require(split in _SPLIT_NAMES, f"split={split!r} must be 'train', 'test' or None")
-    for name, value in (("streaming", streaming), ("allow_outside_files", allow_outside_files)):
+    for name, value in (("streaming", streaming), (OUTSIDE, allow_outside_files is not None and allow_outside_files)):
         require(isinstance(value, bool), f"{name}={value!r} must be True or False")
     test_fraction = plain(test_fraction)
     require(

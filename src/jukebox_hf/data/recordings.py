@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,6 +59,32 @@ def is_newer(source: Source, made: Path) -> bool:
     """Whether a recording was changed after a file was made of it, as far as the disk tells."""
     is_there = isinstance(source, Path) and source.is_file()
     return is_there and source.stat().st_mtime_ns > made.stat().st_mtime_ns
+
+
+def heard_now(source: Source) -> dict[str, Any]:
+    """Size, time and digest of a recording's file, by which a later run tells whether it was changed; {} of bytes."""
+    if not (isinstance(source, Path) and source.is_file()):
+        return {}
+    try:
+        with source.open("rb") as file:
+            found, digest = os.fstat(file.fileno()), digest_of_open(file)
+    except OSError:  # the reading that follows says why
+        return {}
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest}
+
+
+def heard_again(heard: Mapping[str, Any], source: Source, made: Path) -> dict[str, Any] | None:
+    """What `heard_now` said of a recording, if it is still the one that a file was made of; None of another one.
+
+    A recording that was copied again is newer, but the same; its bytes tell.
+    """
+    if "sha256" not in heard:  # of parquet, or of an older run
+        return None if is_newer(source, made) else dict(heard)
+    found = source.stat() if isinstance(source, Path) and source.is_file() else None
+    if found is None or (found.st_size, found.st_mtime_ns) == (heard.get("bytes"), heard.get("mtime_ns")):
+        return dict(heard)
+    now = heard_now(source) if found.st_size == heard.get("bytes") else {}
+    return {**heard, **now} if now.get("sha256") == heard["sha256"] else None
 
 
 def digest_of(source: Source) -> str:

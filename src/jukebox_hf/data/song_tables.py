@@ -76,7 +76,7 @@ class SongTable:
 
 
 def open_table(
-    source: str | PathLike[str], *, revision: str | None, split: str | None, allow_outside: bool = False
+    source: str | PathLike[str], *, revision: str | None, split: str | None, allow_outside: bool | None = False
 ) -> tuple[SongTable, bool]:
     """Open a source; the second value says that the source has the wanted split itself.
 
@@ -162,7 +162,7 @@ def _check_own(source: object, split: str, splits: Collection[str]) -> None:
     )
 
 
-def source_folder_of(source: str | PathLike[str], allow_outside: bool) -> SourceFolder:
+def source_folder_of(source: str | PathLike[str], allow_outside: bool | None) -> SourceFolder:
     """Where the files may lie that parquet files or a data set of the Hub name."""
     path = Path(source)
     if path.exists():
@@ -209,7 +209,7 @@ def open_dataset(
     revision: str | None,
     split: str | None,
     streaming: bool,
-    allow_outside: bool = False,
+    allow_outside: bool | None = False,
 ) -> tuple[Any, bool]:
     """Open parquet files or a data set of the Hub; the second value says that it has the wanted split itself."""
     datasets = import_datasets(f"{source} is to be opened")

@@ -18,7 +18,6 @@ from jukebox_hf.model.checks.validation import require
 
 MOST_RECORDING_BYTES = 2**31  # bytes of one recording
 OUTSIDE = "allow_outside_files"
-_COPY_INSIDE = f"copy it into the data set, or pass {OUTSIDE}=True (--{OUTSIDE}) if you trust the list"
 
 
 class OutsideError(ValueError):
@@ -33,17 +32,18 @@ class SourceFolder:
         folder: of the list, or of the parquet files.
         others: folders that files may also lie in, such as where the Hub's files are kept on this machine.
         hub_name: of a data set of the Hub, whose own files may be fetched.
-        allow_outside: let paths name any file of this machine; URLs stay forbidden.
+        allow_outside: let paths name any file of this machine; URLs stay forbidden. None: no, and whoever reads has
+            no such choice, so that no refusal names it.
     """
 
     folder: Path
     others: tuple[Path, ...] = ()
     hub_name: str | None = None
-    allow_outside: bool = False
+    allow_outside: bool | None = False
 
     def __post_init__(self) -> None:
         allowed = self.allow_outside
-        require(isinstance(allowed, bool), f"{OUTSIDE}={allowed!r} must be True or False")
+        require(allowed is None or isinstance(allowed, bool), f"{OUTSIDE}={allowed!r} must be True or False")
 
     def source(self, where: str, value: Any) -> Source:
         """The audio of a row: bytes, the path of a file, or a table of both, of which bytes win.
@@ -76,12 +76,14 @@ class SourceFolder:
             OutsideError: a name that leads out of the data set, through a link too.
         """
         check_path(f"{where} file name", name.replace("\\", "/"))
+        told = f"{where} names {shown(name)}, which is not inside {self.folder}"
+        cure = "copy it into the data set", "the list"
         if not self.allow_outside:
             ways = PurePosixPath(name), PureWindowsPath(name)
             is_inside = not any(way.is_absolute() or way.drive or ".." in way.parts for way in ways)
-            self._require_inside(is_inside or self._is_inside(Path(name)), where, name)
+            self._require_inside(is_inside or self._is_inside(Path(name)), told, cure)
         path = _found(self.folder, name)
-        self._require_inside(self.allow_outside or not os.path.exists(path) or self._is_inside(path), where, name)
+        self._require_inside(not os.path.exists(path) or self._is_inside(path), told, cure)
         return path
 
     @cached_property
@@ -97,9 +99,12 @@ class SourceFolder:
         real = path.resolve()
         return any(real.is_relative_to(root) for root in self._roots)
 
-    def _require_inside(self, is_inside: bool, where: str, name: str) -> None:
-        if not is_inside:
-            raise OutsideError(f"{where} names {shown(name)}, which is not inside {self.folder}; {_COPY_INSIDE}")
+    def _require_inside(self, is_inside: bool, told: str, cure: tuple[str, str]) -> None:
+        """Refuse what leads outside, unless that is allowed; `cure`: what to do, or else whom to trust."""
+        if not (self.allow_outside or is_inside):
+            copy, trusted = cure
+            option = f", or pass {OUTSIDE}=True (--{OUTSIDE.replace('_', '-')}) if you trust {trusted}"
+            raise OutsideError(f"{told}; {copy}{'' if self.allow_outside is None else option}")
 
     def check(self, path: Path) -> Path:
         """Refuse a file that was found inside the folder, but is a link to one outside it.
@@ -107,7 +112,9 @@ class SourceFolder:
         Raises:
             OutsideError: in one sentence.
         """
-        self._require_inside(self.allow_outside or self._is_inside(path), f"{self.folder}", path.name)
+        named = os.path.relpath(path, self.folder)
+        told = f"{self.folder} holds {shown(named)}, a link to a file that is not inside it"
+        self._require_inside(self._is_inside(path), told, ("put the file itself there", "the folder"))
         return path
 
     def _fetched(self, where: str, url: str) -> bytes:

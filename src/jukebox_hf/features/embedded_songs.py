@@ -26,12 +26,12 @@ import numpy as np
 
 from jukebox_hf.data.audio_io import write_bytes
 from jukebox_hf.data.open_songs import open_songs
-from jukebox_hf.data.recordings import Source, digest_of_open, is_newer
+from jukebox_hf.data.recordings import Source, heard_again, heard_now
 from jukebox_hf.data.song_tables import check_song_source, open_table
 from jukebox_hf.features.feature_files import STORED, feature_bytes, import_pyarrow
 from jukebox_hf.features.music_features import JukeboxFeatures
 from jukebox_hf.model.checks.json_files import read_json
-from jukebox_hf.model.checks.text_input import check_apart, check_way
+from jukebox_hf.model.checks.text_input import check_apart, check_path, check_way
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.files.file_modes import follow_umask
 
@@ -125,7 +125,7 @@ def embed_songs(
     count = None if names is None else len(range(settings.shard, len(names), settings.num_shards))
     for number, (name, audio) in enumerate(share, start=1):
         before = done.pop(name, None)
-        line = None if before is None else _line_now(before, audio, out)
+        line = None if before is None else heard_again(before, audio, out / before["file"])
         if line is None:
             try:
                 line = _embed(name, audio, out, features, settings)
@@ -206,43 +206,18 @@ def _write_index_of(done: dict[str, dict[str, Any]], skipped: dict[str, str], ou
 
 def _embed(name: str, audio: Source, out: Path, features: JukeboxFeatures, settings: EmbedSettings) -> dict[str, Any]:
     """Write the features of one recording; gives its line."""
-    heard = _heard(audio)  # before it is read: a recording that is changed meanwhile is read again by the next run
-    given = audio if isinstance(audio, Path) else bytes(memoryview(audio))
-    track = features.track(given)
+    heard = heard_now(audio)  # before it is read: a recording that is changed meanwhile is read again by the next run
     file = _file_of(name, settings)
     path = out / file
+    check_path("the file of its features", path)
+    given = audio if isinstance(audio, Path) else bytes(memoryview(audio))
+    track = features.track(given)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = feature_bytes(track.values, settings.format, settings.store)
     write_bytes(path, content, staging=out / "parts")  # where a killed process may leave half a file
     shape = list(track.values.shape)
     line = {"path": name, "file": file, "seconds": track.seconds, "windows": track.windows, "shape": shape}
     return line | {"file_bytes": len(content)} | heard
-
-
-def _heard(audio: Source) -> dict[str, Any]:
-    """Size, time and digest of a recording's file, by which a later run tells whether it was changed; {} of bytes."""
-    if not (isinstance(audio, Path) and audio.is_file()):
-        return {}
-    try:
-        with audio.open("rb") as file:
-            found, digest = os.fstat(file.fileno()), digest_of_open(file)
-    except OSError:  # the reading that follows says why
-        return {}
-    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest}
-
-
-def _line_now(line: dict[str, Any], audio: Source, out: Path) -> dict[str, Any] | None:
-    """The line of a recording that is still the one that was heard; None of another one.
-
-    A recording that was copied again is newer, but the same; its bytes tell.
-    """
-    if "sha256" not in line:  # of parquet, or of an older run
-        return None if is_newer(audio, out / line["file"]) else line
-    found = audio.stat() if isinstance(audio, Path) and audio.is_file() else None
-    if found is None or (found.st_size, found.st_mtime_ns) == (line["bytes"], line["mtime_ns"]):
-        return line
-    heard = _heard(audio) if found.st_size == line["bytes"] else {}
-    return line | heard if heard.get("sha256") == line["sha256"] else None
 
 
 def _file_of(name: str, settings: EmbedSettings) -> str:
@@ -296,6 +271,8 @@ def _claim(out: Path, said: dict[str, Any]) -> None:
     there = out / _FACTS
     if there.is_file():
         found = read_json(there)
+        is_ours = str(found.get("format")).startswith("jukebox-features-")
+        require(is_ours, f"{there} is not of this command, so {out} is no folder of its features; name another folder")
         different = sorted(name for name in said if found.get(name) != said[name] and name != "model")
         name = different[0] if different else ""
         require(

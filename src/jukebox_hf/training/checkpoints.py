@@ -68,6 +68,9 @@ def check_checkpoint(folder: str | os.PathLike[str], where: str | None = None) -
     folder = Path(folder)
     named = where or f"resume_from_checkpoint={str(folder)!r}"
     require(folder.is_dir(), f"{named} is no folder; give one named checkpoint-N")
+    is_checkpoint = (folder / SEAL).exists() or _CHECKPOINT_NAME.fullmatch(folder.resolve().name)
+    newest = next((str(own) for own in checkpoint_folders(folder)), "a folder checkpoint-N that training wrote")
+    require(is_checkpoint, f"{named} is no checkpoint, as it holds no {SEAL}; give {newest}")
     flaw, cure = flaw_of(folder), "resume from an older one, or with auto" if where is None else "take an older one"
     require(flaw is None, f"{named} {flaw}; {cure}")
     return folder

@@ -85,13 +85,16 @@ def vqvae_notes(model: JukeboxModel) -> dict[str, str]:
     return {_VQVAE: json.dumps(_facts_of(model), sort_keys=True)}
 
 
-def check_vqvae(state: SongState, model: JukeboxModel, where: Path) -> None:
+def check_vqvae(state: SongState, model: JukeboxModel, where: Path, or_else: str = "") -> None:
     """Refuse codes that another VQ-VAE wrote; those of older versions, which did not note it, go on.
+
+    Args:
+        or_else: another cure than to name the model that wrote them, where there is one.
 
     Raises:
         ValueError: in one sentence, with what differs.
     """
-    _check_facts(state, _facts_of(model), where)
+    _check_facts(state, _facts_of(model), where, or_else)
 
 
 def check_vqvae_sizes(state: SongState, config: JukeboxConfig, where: Path) -> None:
@@ -99,7 +102,7 @@ def check_vqvae_sizes(state: SongState, config: JukeboxConfig, where: Path) -> N
     _check_facts(state, _sizes_of(config), where)
 
 
-def _check_facts(state: SongState, facts: Mapping[str, Any], where: Path) -> None:
+def _check_facts(state: SongState, facts: Mapping[str, Any], where: Path, or_else: str = "") -> None:
     if _VQVAE not in state.notes:
         return
     wrote = parse_json(state.notes[_VQVAE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote")
@@ -113,7 +116,7 @@ def _check_facts(state: SongState, facts: Mapping[str, Any], where: Path) -> Non
     require(
         not differ,
         f"{where} holds codes of another VQ-VAE than this model has ({'; '.join(differ)}): they would sound as noise; "
-        f"name the model that wrote them{model_there}",
+        f"name the model that wrote them{model_there}{or_else}",
     )
 
 

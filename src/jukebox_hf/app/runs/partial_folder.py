@@ -189,7 +189,7 @@ class PartialFolder:
 
     def _load(self, name: str) -> SongState | None:
         path = self.path / name
-        return load_codes(path) if path.is_file() else None
+        return _codes_so_far(path) if path.is_file() else None
 
     def load_state(self) -> SongState:
         """The codes so far.
@@ -197,7 +197,7 @@ class PartialFolder:
         Raises:
             ValueError: a file that is missing or was changed since it was saved, or the codes of another request.
         """
-        state, songs = load_codes(self.state), self._recorded()
+        state, songs = _codes_so_far(self.state), self._recorded()
         noted = state.notes.get(_REQUEST_NOTE)  # None: begun by an older version
         require(
             noted in (None, _digest_of_requests(songs)),
@@ -311,6 +311,14 @@ def unfinished_in(folder: Path) -> Iterator[str]:
             yield from names if names[0] == target.name else [target.name]  # renamed: going on with it will say so
         except ValueError:  # damaged: going on with it will say so
             yield target.name
+
+
+def _codes_so_far(path: Path) -> SongState:
+    try:
+        return load_codes(path)
+    except ValueError as error:
+        flaw = str(error).rpartition("; ")[0] or error
+        raise ValueError(f"{flaw}; put it back as it was, or start anew with --force") from None
 
 
 def _digest_of_requests(songs: Sequence[dict[str, Any]]) -> str:

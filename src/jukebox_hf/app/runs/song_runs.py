@@ -377,7 +377,7 @@ class _SongRun:
         recorded = next(dict(songs) for songs in groups.values() if song.target.name in dict(songs))
         self._check_same(song, recorded[song.target.name])
 
-    def _check_same(self, song: _OneSong, recorded: SongRequest) -> None:
+    def _check_same(self, song: _OneSong, recorded: SongRequest, *, is_made: bool = False) -> None:
         """What is said again must be what was said at first."""
         said = set(song.given) - {"kind", "strict"}  # generate --resume goes on with anything, under any names
         if song.given.get("lyrics") == AUTO and recorded.lyrics_written:
@@ -387,18 +387,16 @@ class _SongRun:
         )
         where = song.where or COMMAND_LINE
         different = [said_as(name, where) for name in differences(recorded, wanted)]
-        require(
-            not different,
-            f"{song.target.partial} was begun with another {', '.join(different)}; leave it out to go on as begun, or "
-            f"start anew with --force",
-        )
+        made, begun = f"{song.target.audio} was made", f"{song.target.partial} was begun"
+        cure = f"leave it out to {'keep it' if is_made else 'go on as begun'}, or start anew with --force"
+        require(not different, f"{made if is_made else begun} with another {', '.join(different)}; {cure}")
 
     def _finished(self, song: _OneSong) -> dict[str, Any]:
         sidecar = read_sidecar(song.target.sidecar)
         check_told(sidecar, song.target.sidecar)
         recorded = read_request(asked_for(sidecar), str(song.target.sidecar))
         self._take_suffix(song, suffix_of(recorded.format))
-        self._check_same(song, recorded)
+        self._check_same(song, recorded, is_made=True)
         song.target.check_whole()
         partial = PartialFolder(song.target)
         if (partial.path / "lock").is_file():  # what a crash in the very last moment left

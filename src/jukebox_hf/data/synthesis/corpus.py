@@ -23,7 +23,7 @@ import numpy as np
 from jukebox_hf.data.audio_io import AUDIO_FORMATS, suffix_of, write_audio, write_bytes
 from jukebox_hf.data.synthesis.artists import ARTISTS
 from jukebox_hf.data.synthesis.genres import GENRES
-from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, fitted, make_lyrics
+from jukebox_hf.data.synthesis.lyrics import SECONDS_PER_CHARACTER, SHORTEST_SLOT, check_sung, fitted, make_lyrics
 from jukebox_hf.data.synthesis.recorded.recorded_song import A_CAPPELLA, RecordedSpec, RecordingStudio
 from jukebox_hf.data.synthesis.recorded.recorded_voice import require_pyworld
 from jukebox_hf.data.synthesis.recorded.singers import voices as recorded_voices
@@ -208,14 +208,16 @@ def write_corpus(
         How many songs this run wrote.
 
     Raises:
-        ValueError: something else at `out`, another corpus without `force`, or a program or library that recorded
-            voices need and that is missing.
+        ValueError: lyrics that are not sung, something else at `out`, another corpus without `force`, or a program or
+            library that recorded voices need and that is missing.
         OSError: the disk refuses; songs that are written stay, and the same call goes on from them.
     """
     require(
         is_integer(processes) and 1 <= processes <= 256,
         f"processes={processes!r} must be from 1 to 256; choose one",
     )
+    if settings.lyrics is not None:
+        check_sung(settings.lyrics)  # not among the settings, since an older corpus may have others
     _check_place(out, force)  # before words are spoken for it
     bank = _bank(out, settings, voice_bank, soundfont, force)
     _claim(out, settings, force, bank)

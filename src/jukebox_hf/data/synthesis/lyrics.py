@@ -6,16 +6,19 @@ begin on their slot, consonants end theirs, and everything else is a rest. Uneve
 lines, slow lines, and rests in between.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jukebox_hf.data.synthesis.sounds import SOUNDS, Sound
+from jukebox_hf.model.checks.validation import require
 
 SECONDS_PER_CHARACTER = 0.1875
 SHORTEST_SLOT = 0.1  # seconds per character
 PACINGS = ("even", "uneven")
+_MOST_NAMED = 8  # characters, in a sentence
 _PACES = (0.0, 1.0, 3.0)  # of a line: seconds beyond the shortest slot are shared out by these weights
 _RESTS = (0.0, 0.0, 20.0)  # before a line, in the same weights
 _TABLE = """
@@ -98,6 +101,24 @@ def make_lyrics(random: np.random.Generator, num_characters: int, *, invented: b
 def fitted(text: str, num_characters: int) -> str:
     """Cut a text, or fill it up with blanks, which are rests."""
     return text[:num_characters].ljust(num_characters)
+
+
+def check_sung(text: str) -> None:
+    """Refuse a text of letters or digits that no voice here sings, as their times would be written down all the same.
+
+    Blanks and signs are rests.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    unsung = dict.fromkeys(c for c in text if unicodedata.category(c)[0] in "LNM" and c.lower() not in SOUNDS)
+    require(
+        not unsung,
+        f"lyrics hold {', '.join(map(repr, [*unsung][:_MOST_NAMED]))}, which the voices here do not sing; write words "
+        f"in the letters a to z, and numbers as words",
+    )
+    has_letters = any(c.lower() in SOUNDS for c in text)
+    require(has_letters, "lyrics hold no letter from a to z; give words, or leave them out and pass --instrumentals 1")
 
 
 def known_words() -> frozenset[str]:
