@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) void whole_products(const Matrix *m
             const int32_t *plane = flat + r * of_row + PLANES * s;
             const int64_t sum = plane[0] * (int64_t)65536 + plane[1] * (int64_t)256 + plane[2] -
                                 flat[r * of_row + PLANES * S] * (int64_t)MIDDLE;
-            y[(song + s) * m->rows + row + r] = (float)(sum * fixed->units[song + s]) * scale + bias;
+            y[(song + s) * m->rows + row + r] = multiply_add((float)(sum * fixed->units[song + s]), scale, bias);
         }
     }
 }
