@@ -66,7 +66,8 @@ def _table(wish: argparse.Namespace, batch: int, position: int) -> None:
     for name, worker in workers.items():
         milliseconds = statistics.median(times[name] for times in rounds)
         ratio = statistics.median(times[_PEER] / times[name] for times in rounds) if _PEER in workers else None
-        least = step_bytes(wish.shape, wish.layers, name.split()[1], position, batch) / bandwidth / 1e6
+        weights = "fp32" if name == _PEER else name.split()[1]
+        least = step_bytes(wish.shape, wish.layers, weights, position, batch) / bandwidth / 1e6
         print(
             f"| {name} | {milliseconds:.1f} | {'-' if ratio is None else f'{ratio:.2f}x'} | {least:.1f} | "
             f"{least / milliseconds:.0%} | {_memory(worker)} |",

@@ -385,7 +385,7 @@ def test_weights_that_are_not_there_are_refused_before_the_first_step(repository
 @pytest.mark.parametrize("way", ["generate", "stream", "repaint", "pipeline"])
 def test_a_vqvae_that_is_not_finite_is_refused_before_the_first_code(way, part, repository, processor, words, song):
     model, steps = JukeboxModel.from_pretrained(repository), []
-    next(iter(model.vqvae.get_submodule(part).state_dict().values())).view(-1)[0] = float("nan")
+    next(iter(model.vqvae.get_submodule(part).state_dict().values())).fill_(float("nan"))
     told = {"logits_processor": lambda logits, *place: steps.append(place) or logits}
     ways = {
         "generate": lambda: model.generate(words, **told),
@@ -401,7 +401,12 @@ def test_a_vqvae_that_is_not_finite_is_refused_before_the_first_code(way, part, 
 def test_a_vqvae_that_is_not_finite_where_it_is_not_needed_sings(repository, words):
     model = JukeboxModel.from_pretrained(repository)
     model.vqvae.decoders[1].out.bias.data.fill_(float("nan"))
-    assert torch.isfinite(model.generate(words, max_new_tokens=4).audio).all()
+    model.vqvae.codebooks[1].codes.fill_(float("nan"))
+    done = model.generate(words, max_new_tokens=4, return_codes=True)
+    assert torch.isfinite(done.audio).all()
+    other = next(code for code in range(model.vqvae.config.codebook_size) if not (done.codes[0] == code).any())
+    model.vqvae.codebooks[0].codes[other] = float("nan")
+    assert torch.equal(model.generate(words, max_new_tokens=4).audio, done.audio), "no song need draw every code"
 
 
 @pytest.mark.parametrize(("part", "name"), [("", "model"), ("vqvae", "VQ-VAE")])

@@ -232,9 +232,16 @@ def check_equally_long(name: str, windows: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: several lengths, in one sentence.
     """
-    lengths = sorted({torch.as_tensor(window[name]).shape[-1] for window in windows})
+    lengths = sorted({_length(window[name]) for window in windows})
     require(
         len(lengths) == 1,
         f"{name} of the windows of a batch have lengths {', '.join(map(str, lengths))}, but must be equally long; cut "
         f"them to one length, or say per_device_train_batch_size=1",
     )
+
+
+def _length(numbers: Any) -> int:
+    """Of the last dimension of a tensor, an array, or lists in lists, which are not read for it."""
+    if hasattr(numbers, "shape"):
+        return numbers.shape[-1]
+    return _length(numbers[0]) if len(numbers) and isinstance(numbers[0], Sequence) else len(numbers)

@@ -44,11 +44,15 @@ class _OverTime(nn.Module):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("part", ["upsampler.ups.0", "norm"])
+@pytest.mark.parametrize("part", ["upsampler", "upsampler.ups.0", "norm"])
 def test_what_was_put_in_the_place_of_a_part_sees_all_upper_codes_at_once(part, tiny_prior, monkeypatch):
     upper = tiny_prior("upsampler", upper_strides=(4,)).upper
     up = upper.upsampler.ups[0]
-    others = {"upsampler.ups.0": nn.ConvTranspose1d(up.in_channels, up.out_channels, 20, 4, 8), "norm": _OverTime()}
+    others = {
+        "upsampler": nn.Sequential(upper.upsampler, _OverTime()),
+        "upsampler.ups.0": nn.ConvTranspose1d(up.in_channels, up.out_channels, 20, 4, 8),
+        "norm": _OverTime(),
+    }
     upper.set_submodule(part, others[part])
     codes = torch.randint(24, (1, 4))
     whole = upper(codes)

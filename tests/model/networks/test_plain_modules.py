@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations, parametrize
@@ -451,6 +452,19 @@ def test_nothing_is_said_of_hooks_that_are_called(part, tiny_prior, inputs_for, 
         _logits(prior, inputs_for, "auto")
     assert seen
     assert "is not called" not in caplog.text
+
+
+def test_nothing_is_said_of_what_shares_a_prior_among_ranks(tiny_prior, caplog):
+    prior = tiny_prior("bare")
+    prior.__class__ = type("FSDPJukeboxPrior", (FSDPModule, JukeboxPrior), {})
+    prior.register_forward_hook(lambda *_: None)
+    plain_modules.logger.warning_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="transformers"), _propagated():
+        plain_modules.say_uncalled(prior, JukeboxPrior, "a prior", "prior.transformer")
+        assert "is not called" not in caplog.text
+        prior.__class__ = JukeboxPrior
+        plain_modules.say_uncalled(prior, JukeboxPrior, "a prior", "prior.transformer")
+    assert "is not called" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["training", "one part", "autocast"])

@@ -27,6 +27,7 @@ from conftest import _enliven, _inputs_for, _tiny_prior_config
 from jukebox_hf import JukeboxPrior, SamplingSettings, sample_window
 from jukebox_hf.model.sampling import cpp_library, cpp_step, cpp_window
 from jukebox_hf.model.sampling.cpp_source import source_files
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 watched = cpp_library.compiled(source_files(), "it is watched", *sys.argv[2:])
 assert watched[0] is not None, watched[1]
@@ -48,11 +49,13 @@ cpp_window.CodeWriter.write = lambda self, *places: writers.append(places) or ma
 for flavour in ("bare", "labelled", "prefix", "encoder", "upsampler"):
     for width in (16, 18):
         prior = _enliven(JukeboxPrior(_tiny_prior_config(flavour, hidden_size=width, attention_multiplier=1.0)))
-        for dtype in (torch.float32, torch.bfloat16):
-            for layer in prior.transformer.layers:
-                for module in layer.modules():
-                    if isinstance(module, torch.nn.Linear):
-                        module.to(dtype)
+        for dtype in (torch.float32, torch.bfloat16, torch.int8):
+            if dtype == torch.int8:
+                prior = _enliven(JukeboxPrior(_tiny_prior_config(flavour, hidden_size=width, attention_multiplier=1.0)))
+                quantize_(prior.transformer.layers, Int8WeightOnlyConfig())
+            for module in prior.transformer.layers.modules() if dtype != torch.int8 else ():
+                if isinstance(module, torch.nn.Linear):
+                    module.to(dtype)
             for batch in (1, 5):
                 wanted = window(prior, batch)
                 for default in (torch.float64, torch.bfloat16, torch.float16):

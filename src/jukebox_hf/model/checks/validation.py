@@ -24,6 +24,8 @@ def plain(value: Any) -> Any:
     """Give the Python number in a NumPy scalar, or in a tensor or array without dimensions, and a fraction as a float,
     which torch does not calculate with; also inside lists and dictionaries. Anything else stays as it is.
     """
+    if value is None or type(value) in (bool, int, float, str):  # of which long lists are made
+        return value
     # By what they can do, not by their classes: importing NumPy or torch only to compare would cost seconds.
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()

@@ -183,10 +183,10 @@ def reason_against_merging(block: nn.Module, out: nn.Module) -> str | None:
     patched = None if torch.compiler.is_compiling() else PLAIN_CONVOLUTIONS.patched()  # export patches for itself
     if patched is not None:
         return patched
-    if "forward" in vars(block):
-        return "forward of blocks.0 was patched"
     if type(block).forward is not UpBlock.forward:
         return replaced_by(block, UpBlock, "blocks.0")
+    if "forward" in vars(block):
+        return "forward of blocks.0 was patched"
     if type(block) is UpBlock and has_hook(block):
         return "there is a hook on blocks.0"
     up, up_name = block.ups[-1], f"blocks.0.ups.{len(block.ups) - 1}"

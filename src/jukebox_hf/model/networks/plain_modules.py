@@ -124,7 +124,9 @@ def say_uncalled(module: nn.Module, cls: type[nn.Module], name: str, instead: st
         instead: what is called, for whoever hooks.
     """
     own = vars(module)
-    if not isinstance(module, cls) or own.keys() & {"_hf_hook", "_original_forward"}:  # accelerate's own
+    is_accelerates = bool(own.keys() & {"_hf_hook", "_original_forward"})
+    is_shared = any(base.__name__ == "FSDPModule" for base in type(module).__mro__)  # by hooks that bring weights
+    if not isinstance(module, cls) or is_accelerates or is_shared:
         return
     if has_hook(module):
         what = f"a hook on {name}"
