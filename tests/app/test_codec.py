@@ -211,6 +211,44 @@ def test_codes_that_tell_nothing_of_a_recording_and_damaged_ones_are_not_replace
     assert (own.read_bytes(), damaged.read_bytes()) == there
 
 
+def test_codes_edited_by_hand_or_of_an_older_version_are_not_replaced_when_their_recording_changes(
+    tmp_path, repository, run_cli
+):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    edited, older = (codes / f"{name}.wav.codes.safetensors" for name in "01")
+    state = load_codes(edited)
+    save_codes(replace(state, codes=tuple((level[0].flip(0),) for level in state.codes)), edited)
+    state = load_codes(older)
+    save_codes(replace(state, notes={name: state.notes[name] for name in ("model", "comment", "vqvae")}), older)
+    there = edited.read_bytes(), older.read_bytes()
+    assert json.loads(run_cli(*encode, "--json").out)["there"] == 2
+    for name in "01":
+        soundfile.write(songs / f"{name}.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    done = run_cli(*encode)
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: codes of 0 written now, 1 there already, 2 skipped")
+    assert f"{edited} was encoded, whose codes may be edited by hand; remove it, to encode the rec" in done.out
+    assert (edited.read_bytes(), older.read_bytes()) == there
+    assert json.loads(run_cli(*encode, "--force", "--json").out)["written"] == 2
+
+
+@pytest.mark.parametrize("note", ["recording", "vqvae"])
+@pytest.mark.parametrize("text", ["[]", "{bad"])
+def test_a_damaged_note_of_one_file_of_codes_stops_no_folder(tmp_path, repository, run_cli, note, text):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    damaged = codes / "0.wav.codes.safetensors"
+    state = load_codes(damaged)
+    save_codes(replace(state, notes=state.notes | {note: text}), damaged)
+    (codes / "1.wav.codes.safetensors").unlink()
+    done = run_cli(*encode)
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: codes of 1 written now, 2 skipped")
+    assert f"skipped 0.wav: the {note} note in {damaged} " in done.out
+    assert "it cannot be relied on; remove it, to encode the recording anew" in done.out
+
+
 def test_a_folder_holds_codes_of_one_vqvae(tmp_path, repository, run_cli):
     songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
     run_cli("encode", songs, codes, "--model", "tiny", "--no-measure")

@@ -12,10 +12,10 @@ import numpy as np
 from jukebox_hf.app.codec import CodecMeasures, decode_blocks, encode_blocks
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
-from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
+from jukebox_hf.app.runs.model_fingerprint import VQVAE_NOTE, check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
 from jukebox_hf.app.runs.requests import check_recording
-from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes
+from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes, with_digest
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, comment_of, format_of, spelt_format, suffix_of, write_audio
@@ -29,7 +29,8 @@ from jukebox_hf.model.inputs.audio_input import stream_audio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_CODES, _HEARD, _ENCODED_FROM = ".codes.safetensors", "recording", "encoded from "
+_CODES = ".codes.safetensors"
+_HEARD, _AS_ENCODED = "recording", "codes"  # the note of what was encoded, and in it the digest of the codes then
 _DECODED_FROM = "Decoded from "
 _LONG_SECONDS = 600.0  # from which sound is written in blocks
 
@@ -125,20 +126,35 @@ def _codes_there(songs: Mapping[str, tuple[Any, Path]], model: JukeboxModel) -> 
         if os.path.isfile(path):  # unlike Path.is_file, whatever its length
             try:
                 state = load_codes(path)
+                _note(state, VQVAE_NOTE, path)
+                is_of = _is_of(state, audio, path)
             except ValueError as error:
                 damaged[name] = f"{error}; remove it, to encode the recording anew"
                 continue
             check_vqvae(state, model, path, ", or another folder for these, or pass --force to write all anew")
-            is_same[name] = _is_of(state, audio, path)
+            is_same[name] = is_of
     return is_same, damaged
 
 
 def _is_of(state: SongState, audio: Any, path: Path) -> bool:
-    """Whether codes are still those of a recording; of codes that were made otherwise nobody knows, and they stay."""
-    if _HEARD not in state.notes and state.notes.get("comment") != f"{_ENCODED_FROM}{Path(str(audio)).name}":
+    """Whether codes are still those of a recording; of codes that were made otherwise nobody knows, and they stay.
+
+    Raises:
+        ValueError: other codes than were encoded, of a recording that was changed too.
+    """
+    if _HEARD not in state.notes:
         return True
-    heard = parse_json(state.notes.get(_HEARD, "{}"), f"what {path} says of its recording")
-    return heard_again(heard, audio, path) is not None
+    heard = _note(state, _HEARD, path)
+    is_same = heard_again(heard, audio, path) is not None
+    require(
+        is_same or heard.get(_AS_ENCODED) == state.notes["digest"],
+        f"{audio} was changed since {path} was encoded, whose codes may be edited by hand",
+    )
+    return is_same
+
+
+def _note(state: SongState, name: str, path: Path) -> dict[str, Any]:
+    return parse_json(state.notes.get(name, "{}"), f"the {name} note in {path}", cure="it cannot be relied on")
 
 
 def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, measure: bool) -> dict[str, Any]:
@@ -147,9 +163,11 @@ def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, mea
     encoded = encode_blocks(stream_audio(audio, rate), model.vqvae, measure=measure)
     require(encoded.samples > 0, f"{audio} is shorter than the {hops[-1]} samples of one code; give a longer one")
     check_folder(out.parent, 16 * sum(encoded.samples // hop for hop in hops))
-    notes = {"model": model_name, "comment": f"{_ENCODED_FROM}{Path(audio).name}", **vqvae_notes(model)}
-    notes |= {_HEARD: json.dumps(heard)} if heard else {}
-    save_codes(SongState(tuple((level,) for level in encoded.codes), (0,), notes), out)
+    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    state = with_digest(SongState(tuple((level,) for level in encoded.codes), (0,), notes))
+    if heard:
+        state.notes[_HEARD] = json.dumps(heard | {_AS_ENCODED: state.notes["digest"]})
+    save_codes(state, out)
     measures = [asdict(one) for one in encoded.measures]
     counts = [len(level) for level in encoded.codes]
     return {"file": str(out), "seconds": encoded.samples / rate, "codes": counts, "levels": measures}
