@@ -292,13 +292,47 @@ def test_sound_of_other_settings_or_codes_is_not_taken_for_what_is_asked_for(tmp
     assert (again.code, again.out.splitlines()[-1]) == (0, f"{back}: sound of 0 written now, 2 there already")
     for option in (("--level", 1), ("--normalize", "peak"), ("--format", "wav24")):
         done = run_cli("decode", codes, back, *option)
-        assert (done.code, "0.wav.wav was decoded from level 0 of the codes" in done.err) == (2, True), option
+        assert (done.code, "0.wav.wav was decoded from level 0, wav, normalize none, not" in done.err) == (2, True), (
+            option
+        )
         assert "name another folder, or pass --force" in done.err
-    soundfile.write(songs / "0.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
-    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
-    assert run_cli("decode", codes, back).code == 2
     assert {path: path.read_bytes() for path in back.iterdir()} == there
     assert run_cli("decode", codes, back, "--level", 1, "--force").code == 0
+
+
+def test_sound_of_other_codes_stays_and_the_rest_of_a_folder_is_decoded(tmp_path, repository, run_cli):
+    songs, codes, back = _songs(tmp_path / "songs"), tmp_path / "codes", tmp_path / "back"
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli("decode", codes, back, "--format", "flac")
+    one, other = back / "0.wav.flac", back / "1.wav.flac"
+    soundfile.write(songs / "0.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    there = one.read_bytes()
+    other.unlink()
+    done = run_cli("decode", codes, back, "--format", "flac")
+    told = f"{one} was decoded from other codes than are in {codes / '0.wav.codes.safetensors'} now; remove it, to"
+    assert (done.code, told in done.out, one.read_bytes() == there) == (0, True, True)
+    assert done.out.splitlines()[-1] == f"{back}: sound of 1 written now, 1 skipped"
+    one.unlink()
+    assert (
+        run_cli("decode", codes, back, "--format", "flac")
+        .out.splitlines()[-1]
+        .endswith("1 written now, 1 there already")
+    )
+
+
+def test_a_comment_that_was_added_to_keeps_its_mark(tmp_path, repository, run_cli):
+    songs, codes, back = _songs(tmp_path / "songs"), tmp_path / "codes", tmp_path / "back"
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli("decode", codes, back, "--format", "flac")
+    with soundfile.SoundFile(back / "0.wav.flac") as file:
+        audio, comment = file.read(), file.comment
+    with soundfile.SoundFile(back / "0.wav.flac", "w", RATE, 1) as file:
+        file.comment = f"{comment}. Nice one!"
+        file.write(audio)
+    assert json.loads(run_cli("decode", codes, back, "--format", "flac", "--json").out)["there"] == 2
+    done = run_cli("decode", codes, back, "--format", "flac", "--level", 1)
+    assert (done.code, "was decoded from level 0, flac, normalize none, not level 1, flac" in done.err) == (2, True)
 
 
 def test_a_link_out_of_a_folder_is_refused_without_an_option_that_encode_has_not(tmp_path, repository, run_cli):

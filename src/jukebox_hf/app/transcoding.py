@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -31,7 +32,7 @@ from jukebox_hf.model.songs.song_state import SongState
 
 _CODES = ".codes.safetensors"
 _HEARD, _AS_ENCODED = "recording", "codes"  # the note of what was encoded, and in it the digest of the codes then
-_DECODED_FROM = "Decoded from "
+_DECODED_FROM = re.compile(r"Decoded from (level \d+) of the codes ([0-9a-f]{16}), (\w+, normalize \w+)")
 _LONG_SECONDS = 600.0  # from which sound is written in blocks
 
 
@@ -209,7 +210,8 @@ def decode_file(
     model = open_model(model_name, revision=revision, device=options.device)
     check_vqvae(state, model, codes)
     check_folder(out.parent, 4 * len(state.codes[level][0]) * config.vqvae_config.hop_lengths[level])
-    tags = {"comment": f"{GENERATED} {_DECODED_FROM}{_made_of(state, level, format, options)}"}
+    of_level, digest, how = _made_of(state, level, format, options)
+    tags = {"comment": f"{GENERATED} Decoded from {of_level} of the codes {digest}, {how}"}
     facts = _write_decoded(out, state, level, model, format, options.normalize, tags)
     bits = CodecMeasures.of(config.vqvae_config, level).bits_per_second
     return {"file": str(out), **facts, "level": level, "bits_per_second": bits}
@@ -223,10 +225,10 @@ def _level_to_decode(state: SongState, codes: Path, options: DecodedAudioOptions
     return level
 
 
-def _made_of(state: SongState, level: int, format: str, options: DecodedAudioOptions) -> str:
-    """What decoded audio is made of, as its comment says."""
-    codes, how = state.notes["digest"][:16], f"{spelt_format(format)}, normalize {options.normalize}"
-    return f"level {level} of the codes {codes}, {how}"
+def _made_of(state: SongState, level: int, format: str, options: DecodedAudioOptions) -> tuple[str, str, str]:
+    """Which level of which codes decoded audio is made of, and how, as `_DECODED_FROM` finds them in its comment."""
+    how = f"{spelt_format(format)}, normalize {options.normalize}"
+    return f"level {level}", state.notes["digest"][:16], how
 
 
 def decode_folder(
@@ -270,29 +272,36 @@ def decode_folder(
 def _sound_there(
     targets: Mapping[str, tuple[Path, Path]], format: str, options: DecodedAudioOptions
 ) -> tuple[set[str], dict[str, str]]:
-    """Which sound of codes an earlier run wrote, and of which the codes cannot be used.
+    """Which sound of codes an earlier run wrote, and of which the codes cannot be used or are others now.
 
     Audio that does not tell what it was decoded from may be anybody's, and stays.
 
     Raises:
-        ValueError: sound of other codes, another level, format or loudness.
+        ValueError: sound of another level, format or loudness.
     """
     there, unusable = set(), {}
     for name, (codes, audio) in targets.items():
         if not os.path.isfile(audio):  # unlike Path.is_file, whatever its length
             continue
-        _, mark, made = comment_of(audio).partition(_DECODED_FROM)
+        made = _DECODED_FROM.search(comment_of(audio))
+        if made is None:
+            there.add(name)
+            continue
         try:
-            state = load_codes(codes) if mark else None
-            wanted = state and _made_of(state, _level_to_decode(state, codes, options), format, options)
+            state = load_codes(codes)
+            level, digest, how = _made_of(state, _level_to_decode(state, codes, options), format, options)
         except ValueError as error:
             unusable[name] = " ".join(str(error).split())
             continue
         require(
-            not mark or made == wanted,
-            f"{audio} was decoded from {made}, not {wanted}; name another folder, or pass --force to write all anew",
+            (made[1], made[3]) == (level, how),
+            f"{audio} was decoded from {made[1]}, {made[3]}, not {level}, {how}; name another folder, or pass --force "
+            f"to write all anew",
         )
-        there.add(name)
+        if made[2] == digest:
+            there.add(name)
+        else:  # edited perhaps, as sound is, by programs that keep its comment
+            unusable[name] = f"{audio} was decoded from other codes than are in {codes} now; remove it, to decode them"
     return there, unusable
 
 
