@@ -211,6 +211,44 @@ def test_codes_that_tell_nothing_of_a_recording_and_damaged_ones_are_not_replace
     assert (own.read_bytes(), damaged.read_bytes()) == there
 
 
+def test_codes_edited_by_hand_or_of_an_older_version_are_not_replaced_when_their_recording_changes(
+    tmp_path, repository, run_cli
+):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    edited, older = (codes / f"{name}.wav.codes.safetensors" for name in "01")
+    state = load_codes(edited)
+    save_codes(replace(state, codes=tuple((level[0].flip(0),) for level in state.codes)), edited)
+    state = load_codes(older)
+    save_codes(replace(state, notes={name: state.notes[name] for name in ("model", "comment", "vqvae")}), older)
+    there = edited.read_bytes(), older.read_bytes()
+    assert json.loads(run_cli(*encode, "--json").out)["there"] == 2
+    for name in "01":
+        soundfile.write(songs / f"{name}.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    done = run_cli(*encode)
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: codes of 0 written now, 1 there already, 2 skipped")
+    assert f"{edited} was encoded, whose codes may be edited by hand; remove it, to encode the rec" in done.out
+    assert (edited.read_bytes(), older.read_bytes()) == there
+    assert json.loads(run_cli(*encode, "--force", "--json").out)["written"] == 2
+
+
+@pytest.mark.parametrize("note", ["recording", "vqvae"])
+@pytest.mark.parametrize("text", ["[]", "{bad"])
+def test_a_damaged_note_of_one_file_of_codes_stops_no_folder(tmp_path, repository, run_cli, note, text):
+    songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
+    encode = ("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli(*encode)
+    damaged = codes / "0.wav.codes.safetensors"
+    state = load_codes(damaged)
+    save_codes(replace(state, notes=state.notes | {note: text}), damaged)
+    (codes / "1.wav.codes.safetensors").unlink()
+    done = run_cli(*encode)
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"{codes}: codes of 1 written now, 2 skipped")
+    assert f"skipped 0.wav: the {note} note in {damaged} " in done.out
+    assert "it cannot be relied on; remove it, to encode the recording anew" in done.out
+
+
 def test_a_folder_holds_codes_of_one_vqvae(tmp_path, repository, run_cli):
     songs, codes = _songs(tmp_path / "songs"), tmp_path / "codes"
     run_cli("encode", songs, codes, "--model", "tiny", "--no-measure")
@@ -254,13 +292,47 @@ def test_sound_of_other_settings_or_codes_is_not_taken_for_what_is_asked_for(tmp
     assert (again.code, again.out.splitlines()[-1]) == (0, f"{back}: sound of 0 written now, 2 there already")
     for option in (("--level", 1), ("--normalize", "peak"), ("--format", "wav24")):
         done = run_cli("decode", codes, back, *option)
-        assert (done.code, "0.wav.wav was decoded from level 0 of the codes" in done.err) == (2, True), option
+        assert (done.code, "0.wav.wav was decoded from level 0, wav, normalize none, not" in done.err) == (2, True), (
+            option
+        )
         assert "name another folder, or pass --force" in done.err
-    soundfile.write(songs / "0.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
-    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
-    assert run_cli("decode", codes, back).code == 2
     assert {path: path.read_bytes() for path in back.iterdir()} == there
     assert run_cli("decode", codes, back, "--level", 1, "--force").code == 0
+
+
+def test_sound_of_other_codes_stays_and_the_rest_of_a_folder_is_decoded(tmp_path, repository, run_cli):
+    songs, codes, back = _songs(tmp_path / "songs"), tmp_path / "codes", tmp_path / "back"
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli("decode", codes, back, "--format", "flac")
+    one, other = back / "0.wav.flac", back / "1.wav.flac"
+    soundfile.write(songs / "0.wav", np.random.default_rng(9).normal(0, 0.1, RATE // 4), RATE)
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    there = one.read_bytes()
+    other.unlink()
+    done = run_cli("decode", codes, back, "--format", "flac")
+    told = f"{one} was decoded from other codes than are in {codes / '0.wav.codes.safetensors'} now; remove it, to"
+    assert (done.code, told in done.out, one.read_bytes() == there) == (0, True, True)
+    assert done.out.splitlines()[-1] == f"{back}: sound of 1 written now, 1 skipped"
+    one.unlink()
+    assert (
+        run_cli("decode", codes, back, "--format", "flac")
+        .out.splitlines()[-1]
+        .endswith("1 written now, 1 there already")
+    )
+
+
+def test_a_comment_that_was_added_to_keeps_its_mark(tmp_path, repository, run_cli):
+    songs, codes, back = _songs(tmp_path / "songs"), tmp_path / "codes", tmp_path / "back"
+    run_cli("encode", songs, codes, "--model", repository, "--no-measure")
+    run_cli("decode", codes, back, "--format", "flac")
+    with soundfile.SoundFile(back / "0.wav.flac") as file:
+        audio, comment = file.read(), file.comment
+    with soundfile.SoundFile(back / "0.wav.flac", "w", RATE, 1) as file:
+        file.comment = f"{comment}. Nice one!"
+        file.write(audio)
+    assert json.loads(run_cli("decode", codes, back, "--format", "flac", "--json").out)["there"] == 2
+    done = run_cli("decode", codes, back, "--format", "flac", "--level", 1)
+    assert (done.code, "was decoded from level 0, flac, normalize none, not level 1, flac" in done.err) == (2, True)
 
 
 def test_a_link_out_of_a_folder_is_refused_without_an_option_that_encode_has_not(tmp_path, repository, run_cli):

@@ -197,6 +197,13 @@ def test_signs_are_rests_and_an_older_corpus_may_have_digits(tmp_path):
     assert write_corpus(tmp_path / "out", replace(one_song, lyrics="Don't\n-- \u2018row\u2019!")) == 1
     facts = json.loads((tmp_path / "out" / "corpus.json").read_text())
     (tmp_path / "out" / "corpus.json").write_text(json.dumps(facts | {"lyrics": "like 1999"}))
+    for path in (tmp_path / "out").glob("*/*.wav"):
+        path.unlink()
+    (tmp_path / "out" / "metadata.csv").unlink()
+    assert write_corpus(tmp_path / "out", replace(one_song, lyrics="like 1999")) == 1  # goes on
+    with pytest.raises(ValueError, match="do not sing"):
+        write_corpus(tmp_path / "out", replace(one_song, lyrics="like 1999"), force=True)
+    assert (tmp_path / "out" / "metadata.csv").exists()
     assert write_corpus(tmp_path / "out", replace(one_song, lyrics="like it"), force=True) == 1
 
 

@@ -235,6 +235,17 @@ def test_a_song_in_stereo_is_saved_with_both_channels(model, processor, tmp_path
     assert {soundfile.info(path).channels for path in tmp_path.iterdir()} == {2}
 
 
+def test_two_rows_in_a_dictionary_are_two_songs_where_two_files_are_named(processor, tmp_path):
+    songs = {"audio": np.stack([np.zeros(99, np.float32), np.full(99, 0.5, np.float32)]), "sampling_rate": 22050}
+    processor.save_audio(songs, [tmp_path / "a.wav", tmp_path / "b.wav"])
+    for name, row in zip("ab", songs["audio"], strict=True):
+        read, rate = soundfile.read(tmp_path / f"{name}.wav", dtype="float32")
+        assert (rate, read.shape) == (22050, (99,))
+        assert np.allclose(read, row, atol=1e-4)
+    with pytest.raises(ValueError, match="3 files for 1 songs"):
+        processor.save_audio(songs, [tmp_path / f"{name}.wav" for name in "cde"])
+
+
 @pytest.mark.parametrize("names", [("d.wav", "d.wav"), ("d.wav", "here/../d.wav")])
 def test_songs_are_saved_all_or_none(processor, tmp_path, names):
     (tmp_path / "here").mkdir()

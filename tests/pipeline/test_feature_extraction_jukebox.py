@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from transformers import AutoFeatureExtractor
 
 from jukebox_hf import JukeboxFeatureExtractor
 from jukebox_hf.model.inputs.audio_input import read_audio
@@ -112,6 +113,22 @@ def test_arguments_that_mean_nothing_are_refused_but_not_those_in_a_file(extract
     again = JukeboxFeatureExtractor.from_pretrained(tmp_path, of_later_versions=4)
     assert again.to_dict() == {**said, "of_later_versions": 4}
     assert JukeboxFeatureExtractor(do_normalize=False, **extractor.to_dict()).hop_length == extractor.hop_length
+
+
+def test_arguments_that_mean_nothing_are_refused_while_it_is_read(extractor, tmp_path):
+    """Transformers drops what it does not use; arguments of loading, and of a tokenizer, may be there."""
+    extractor.save_pretrained(tmp_path)
+    for said, message in (
+        ({"do_normalize": True}, "from_pretrained does not use do_normalize=True: sound is taken as loud as it is"),
+        ({"sampling_rat": 3}, "from_pretrained: unknown argument sampling_rat; known: feature_size, sampling_rate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            JukeboxFeatureExtractor.from_pretrained(tmp_path, **said)
+        assert JukeboxFeatureExtractor.from_pretrained(tmp_path, return_unused_kwargs=True, **said)[1] == said
+    harmless = {"do_normalize": False, "local_files_only": True, "trust_remote_code": True, "device_map": "cpu"}
+    for read in (JukeboxFeatureExtractor, AutoFeatureExtractor):
+        assert read.from_pretrained(tmp_path, **harmless).to_dict() == extractor.to_dict()
+    assert AutoFeatureExtractor.from_pretrained(tmp_path, use_fast=False).to_dict() == extractor.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,26 @@ def test_the_pipeline_sings_a_stretch_again(model, processor, older, again):
         pipe("Here I am", **WORDS, codes=codes, repaint=STRETCH, seconds=3)
 
 
+def test_a_length_that_is_not_that_of_the_song_is_refused_whoever_says_it(
+    model, inputs, processor, older, again, monkeypatch
+):
+    said = {"lyrics": "Here I am, a song of words", **WORDS, "seed": 40, "seconds": 64.5 * HOP / RATE}
+    same = model.repaint(processor(said), older.codes, STRETCH, takes=5, return_codes=True, **HOT)
+    assert all(torch.equal(one, other) for one, other in zip(same.codes, again.codes, strict=True))
+    monkeypatch.setattr(type(model), "lend", None)
+    codes = [level[0].numpy() for level in older.codes]
+    told = r"seconds=3 is not the length of the song, a stretch of which is sung again \(0.18576 s\); leave it out"
+    for sing in (
+        lambda: JukeboxPipeline(model, processor=processor, seconds=3)("a", codes=codes, repaint=STRETCH),
+        lambda: JukeboxPipeline(model, processor=processor)(
+            {"lyrics": "a", "seconds": 3}, codes=codes, repaint=STRETCH
+        ),
+        lambda: model.repaint(processor("a", seconds=3), older.codes, STRETCH),
+    ):
+        with pytest.raises(ValueError, match=told):
+            sing()
+
+
 @pytest.mark.parametrize(
     ("stretch", "said", "message"),
     [

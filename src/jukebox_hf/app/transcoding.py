@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -12,10 +13,10 @@ import numpy as np
 from jukebox_hf.app.codec import CodecMeasures, decode_blocks, encode_blocks
 from jukebox_hf.app.repository_facts import configuration_of
 from jukebox_hf.app.runs.device_choice import NO_MODEL
-from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes, vqvae_notes
+from jukebox_hf.app.runs.model_fingerprint import VQVAE_NOTE, check_vqvae, check_vqvae_sizes, vqvae_notes
 from jukebox_hf.app.runs.planned_songs import open_model
 from jukebox_hf.app.runs.requests import check_recording
-from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes
+from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_audio_of, load_codes, save_codes, with_digest
 from jukebox_hf.app.runs.song_making import GENERATED, decoded, read_sidecar
 from jukebox_hf.app.runs.song_request import read_request
 from jukebox_hf.data.audio_io import NORMALIZATIONS, comment_of, format_of, spelt_format, suffix_of, write_audio
@@ -29,8 +30,9 @@ from jukebox_hf.model.inputs.audio_input import stream_audio
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_CODES, _HEARD, _ENCODED_FROM = ".codes.safetensors", "recording", "encoded from "
-_DECODED_FROM = "Decoded from "
+_CODES = ".codes.safetensors"
+_HEARD, _AS_ENCODED = "recording", "codes"  # the note of what was encoded, and in it the digest of the codes then
+_DECODED_FROM = re.compile(r"Decoded from (level \d+) of the codes ([0-9a-f]{16}), (\w+, normalize \w+)")
 _LONG_SECONDS = 600.0  # from which sound is written in blocks
 
 
@@ -125,20 +127,35 @@ def _codes_there(songs: Mapping[str, tuple[Any, Path]], model: JukeboxModel) -> 
         if os.path.isfile(path):  # unlike Path.is_file, whatever its length
             try:
                 state = load_codes(path)
+                _note(state, VQVAE_NOTE, path)
+                is_of = _is_of(state, audio, path)
             except ValueError as error:
                 damaged[name] = f"{error}; remove it, to encode the recording anew"
                 continue
             check_vqvae(state, model, path, ", or another folder for these, or pass --force to write all anew")
-            is_same[name] = _is_of(state, audio, path)
+            is_same[name] = is_of
     return is_same, damaged
 
 
 def _is_of(state: SongState, audio: Any, path: Path) -> bool:
-    """Whether codes are still those of a recording; of codes that were made otherwise nobody knows, and they stay."""
-    if _HEARD not in state.notes and state.notes.get("comment") != f"{_ENCODED_FROM}{Path(str(audio)).name}":
+    """Whether codes are still those of a recording; of codes that were made otherwise nobody knows, and they stay.
+
+    Raises:
+        ValueError: other codes than were encoded, of a recording that was changed too.
+    """
+    if _HEARD not in state.notes:
         return True
-    heard = parse_json(state.notes.get(_HEARD, "{}"), f"what {path} says of its recording")
-    return heard_again(heard, audio, path) is not None
+    heard = _note(state, _HEARD, path)
+    is_same = heard_again(heard, audio, path) is not None
+    require(
+        is_same or heard.get(_AS_ENCODED) == state.notes["digest"],
+        f"{audio} was changed since {path} was encoded, whose codes may be edited by hand",
+    )
+    return is_same
+
+
+def _note(state: SongState, name: str, path: Path) -> dict[str, Any]:
+    return parse_json(state.notes.get(name, "{}"), f"the {name} note in {path}", cure="it cannot be relied on")
 
 
 def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, measure: bool) -> dict[str, Any]:
@@ -147,9 +164,11 @@ def _encode_one(audio: str, out: Path, model_name: str, model: JukeboxModel, mea
     encoded = encode_blocks(stream_audio(audio, rate), model.vqvae, measure=measure)
     require(encoded.samples > 0, f"{audio} is shorter than the {hops[-1]} samples of one code; give a longer one")
     check_folder(out.parent, 16 * sum(encoded.samples // hop for hop in hops))
-    notes = {"model": model_name, "comment": f"{_ENCODED_FROM}{Path(audio).name}", **vqvae_notes(model)}
-    notes |= {_HEARD: json.dumps(heard)} if heard else {}
-    save_codes(SongState(tuple((level,) for level in encoded.codes), (0,), notes), out)
+    notes = {"model": model_name, "comment": f"encoded from {Path(audio).name}", **vqvae_notes(model)}
+    state = with_digest(SongState(tuple((level,) for level in encoded.codes), (0,), notes))
+    if heard:
+        state.notes[_HEARD] = json.dumps(heard | {_AS_ENCODED: state.notes["digest"]})
+    save_codes(state, out)
     measures = [asdict(one) for one in encoded.measures]
     counts = [len(level) for level in encoded.codes]
     return {"file": str(out), "seconds": encoded.samples / rate, "codes": counts, "levels": measures}
@@ -191,7 +210,8 @@ def decode_file(
     model = open_model(model_name, revision=revision, device=options.device)
     check_vqvae(state, model, codes)
     check_folder(out.parent, 4 * len(state.codes[level][0]) * config.vqvae_config.hop_lengths[level])
-    tags = {"comment": f"{GENERATED} {_DECODED_FROM}{_made_of(state, level, format, options)}"}
+    of_level, digest, how = _made_of(state, level, format, options)
+    tags = {"comment": f"{GENERATED} Decoded from {of_level} of the codes {digest}, {how}"}
     facts = _write_decoded(out, state, level, model, format, options.normalize, tags)
     bits = CodecMeasures.of(config.vqvae_config, level).bits_per_second
     return {"file": str(out), **facts, "level": level, "bits_per_second": bits}
@@ -205,10 +225,10 @@ def _level_to_decode(state: SongState, codes: Path, options: DecodedAudioOptions
     return level
 
 
-def _made_of(state: SongState, level: int, format: str, options: DecodedAudioOptions) -> str:
-    """What decoded audio is made of, as its comment says."""
-    codes, how = state.notes["digest"][:16], f"{spelt_format(format)}, normalize {options.normalize}"
-    return f"level {level} of the codes {codes}, {how}"
+def _made_of(state: SongState, level: int, format: str, options: DecodedAudioOptions) -> tuple[str, str, str]:
+    """Which level of which codes decoded audio is made of, and how, as `_DECODED_FROM` finds them in its comment."""
+    how = f"{spelt_format(format)}, normalize {options.normalize}"
+    return f"level {level}", state.notes["digest"][:16], how
 
 
 def decode_folder(
@@ -252,29 +272,36 @@ def decode_folder(
 def _sound_there(
     targets: Mapping[str, tuple[Path, Path]], format: str, options: DecodedAudioOptions
 ) -> tuple[set[str], dict[str, str]]:
-    """Which sound of codes an earlier run wrote, and of which the codes cannot be used.
+    """Which sound of codes an earlier run wrote, and of which the codes cannot be used or are others now.
 
     Audio that does not tell what it was decoded from may be anybody's, and stays.
 
     Raises:
-        ValueError: sound of other codes, another level, format or loudness.
+        ValueError: sound of another level, format or loudness.
     """
     there, unusable = set(), {}
     for name, (codes, audio) in targets.items():
         if not os.path.isfile(audio):  # unlike Path.is_file, whatever its length
             continue
-        _, mark, made = comment_of(audio).partition(_DECODED_FROM)
+        made = _DECODED_FROM.search(comment_of(audio))
+        if made is None:
+            there.add(name)
+            continue
         try:
-            state = load_codes(codes) if mark else None
-            wanted = state and _made_of(state, _level_to_decode(state, codes, options), format, options)
+            state = load_codes(codes)
+            level, digest, how = _made_of(state, _level_to_decode(state, codes, options), format, options)
         except ValueError as error:
             unusable[name] = " ".join(str(error).split())
             continue
         require(
-            not mark or made == wanted,
-            f"{audio} was decoded from {made}, not {wanted}; name another folder, or pass --force to write all anew",
+            (made[1], made[3]) == (level, how),
+            f"{audio} was decoded from {made[1]}, {made[3]}, not {level}, {how}; name another folder, or pass --force "
+            f"to write all anew",
         )
-        there.add(name)
+        if made[2] == digest:
+            there.add(name)
+        else:  # edited perhaps, as sound is, by programs that keep its comment
+            unusable[name] = f"{audio} was decoded from other codes than are in {codes} now; remove it, to decode them"
     return there, unusable
 
 

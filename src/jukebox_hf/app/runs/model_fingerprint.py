@@ -23,7 +23,7 @@ from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_FILES_NOTE, _VQVAE = "model_files", "vqvae"
+_FILES_NOTE, VQVAE_NOTE = "model_files", "vqvae"
 _BLOCK = 2**22
 _EXPONENTS = {  # of numbers of each type: all their bits are set in infinities and NaN alone
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
@@ -82,7 +82,7 @@ def fingerprint(name: str, model: JukeboxModel, levels: Iterable[int]) -> Finger
 
 def vqvae_notes(model: JukeboxModel) -> dict[str, str]:
     """What codes mean to the VQ-VAE of a model, to be kept with them."""
-    return {_VQVAE: json.dumps(_facts_of(model), sort_keys=True)}
+    return {VQVAE_NOTE: json.dumps(_facts_of(model), sort_keys=True)}
 
 
 def check_vqvae(state: SongState, model: JukeboxModel, where: Path, or_else: str = "") -> None:
@@ -103,9 +103,11 @@ def check_vqvae_sizes(state: SongState, config: JukeboxConfig, where: Path) -> N
 
 
 def _check_facts(state: SongState, facts: Mapping[str, Any], where: Path, or_else: str = "") -> None:
-    if _VQVAE not in state.notes:
+    if VQVAE_NOTE not in state.notes:
         return
-    wrote = parse_json(state.notes[_VQVAE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote")
+    wrote = parse_json(
+        state.notes[VQVAE_NOTE], f"what {where} says of its VQ-VAE", cure="give codes that jukebox-hf wrote"
+    )
     there = [level for level, songs in enumerate(state.codes) if any(map(len, songs))]
     differ = [
         f"{what.replace('_', ' ')} {wrote.get(what)} there, {own} here" if what != "codebooks" else "other codebooks"

@@ -216,9 +216,9 @@ def write_corpus(
         is_integer(processes) and 1 <= processes <= 256,
         f"processes={processes!r} must be from 1 to 256; choose one",
     )
-    if settings.lyrics is not None:
-        check_sung(settings.lyrics)  # not among the settings, since an older corpus may have others
-    _check_place(out, force)  # before words are spoken for it
+    older = _check_place(out, force)  # before words are spoken for it
+    if settings.lyrics is not None and (older is None or force):
+        check_sung(settings.lyrics)  # only where a corpus is begun, since an older one may have others
     bank = _bank(out, settings, voice_bank, soundfont, force)
     _claim(out, settings, force, bank)
     names = [_name(settings, index) for index in range(settings.num_songs)]

@@ -77,6 +77,7 @@ _COMMON = (
 )
 _LOAD_TAKES = f"{', '.join(_COMMON)}, keep_loaded, offload, generation_config"
 _PART_TAKES = {*_COMMON, *_MEANT_FOR_PARTS, *_INTERNAL, "torch_dtype"}
+OF_LOADING = {*LOAD, *_PART_TAKES, "keep_loaded", "offload", "generation_config"}  # what a model's may be told
 
 SAVE = {
     "safe_serialization": Foreign("weights are always saved as safetensors", (True,)),

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from ..checks.foreign_arguments import PREPARE, check_foreign
 from ..checks.validation import is_integer, plain, require
+from ..files.loading_arguments import OF_LOADING
 from .audio_containers import Recording, as_list, read_rate, unpack
 from .audio_input import check_rate, read_audio
 from .processor_files import OwnFiles
@@ -64,6 +65,25 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
             f"padding_side={self.padding_side!r} must be 'left', as the tokenizer's; drop it",
         )
         self.hop_length = hop_length
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As transformers', but what is neither an argument of an extractor nor of loading is refused, not ignored.
+
+        Of arguments that come through a processor or an Auto class, some are for a tokenizer or a model.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs | {"return_unused_kwargs": True})
+        if kwargs.get("return_unused_kwargs"):
+            return found
+        extractor, unused = found
+        if "_from_auto" not in kwargs:
+            caller, takes = f"{cls.__name__}.from_pretrained", ", ".join(_EXTRACTOR_ARGUMENTS)
+            for name in unused.keys() - {*_EXTRACTOR_ARGUMENTS, *_OF_TRANSFORMERS, *OF_LOADING}:
+                check_foreign(caller, PREPARE, name, unused[name], takes)
+        return extractor
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:

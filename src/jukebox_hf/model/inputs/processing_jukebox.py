@@ -315,7 +315,8 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         """Write songs as audio files, cut to [-1, 1]; all of them, or none where one is refused.
 
         Args:
-            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,), (B, S) or (B, 2, S).
+            audio: what `generate` gives, what a pipeline gives for one song, or samples (S,), (B, S) or (B, 2, S). Of a
+                dictionary with samples (2, S) one path takes a song in stereo, two take two songs.
             saving_path: a file, or one for each song; its ending says the format, such as .wav, .flac, .ogg or .mp3.
             sampling_rate: None: the model's.
 
@@ -324,15 +325,17 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             ImportError: soundfile is not installed.
         """
         rate = None if sampling_rate is None else read_rate(sampling_rate, "audio")
-        songs = []
+        paths = [saving_path] if isinstance(saving_path, (str, PathLike)) else list(saving_path)
         if isinstance(audio, Mapping) and "audio_lengths" in audio:
             songs = [(song, rate) for song in self.batch_decode(audio)]
         else:
-            for given in as_list(audio):
-                recording = unpack(given)
-                require(not recording.is_file, "audio is a file already; give samples")
-                songs += [(song, rate or recording.rate) for song in _songs(given, recording.source)]
-        paths = [saving_path] if isinstance(saving_path, (str, PathLike)) else list(saving_path)
+            given = [(unpack(one), isinstance(one, Mapping)) for one in as_list(audio)]
+            require(not any(one.is_file for one, _ in given), "audio is a file already; give samples")
+            stereo, mono = (
+                [(song, rate or one.rate) for one, is_one in given for song in _songs(one.source, is_one and has_two)]
+                for has_two in (True, False)
+            )
+            songs = mono if len(mono) == len(paths) else stereo
         require(
             len(paths) == len(songs),
             f"saving_path names {len(paths)} files for {len(songs)} songs; give one for each",
@@ -349,12 +352,11 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
             write_whole(path, content)
 
 
-def _songs(given: Any, samples: np.ndarray) -> Sequence[np.ndarray]:
-    """The songs in samples (S,), (B, S), (B, 1, S) or (B, 2, S); of a pipeline's (2, S) one, which is stereo."""
+def _songs(samples: np.ndarray, are_channels: bool) -> Sequence[np.ndarray]:
+    """The songs in samples (S,), (B, S), (B, 1, S) or (B, 2, S); in (2, S) one in stereo where these are channels."""
     if samples.ndim == 3:
         return samples[:, 0] if samples.shape[1] == 1 else samples
-    is_stereo = isinstance(given, Mapping) and samples.shape[:-1] == (2,)
-    return samples[None] if is_stereo else np.atleast_2d(samples)
+    return samples[None] if are_channels and samples.shape[:-1] == (2,) else np.atleast_2d(samples)
 
 
 def _prompts(prompt: Any, audio: Any, sampling_rate: int | None, count: int) -> list[Any]:

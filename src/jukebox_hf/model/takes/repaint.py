@@ -93,7 +93,8 @@ def read_repaints(
     """A repaint of each of the songs, checked to its end.
 
     Args:
-        inputs: their words, as for `take_batches`; lengths in them are those of the codes.
+        inputs: their words, as for `take_batches`; lengths in them must be those of the codes, but of a `SongState`,
+            which goes on as it was begun.
         arguments: how to draw and compute, and the seed.
         codes: of the songs, from the top level down to the finest that they have, in any form that `read_codes` takes.
         seconds: where the stretch begins and ends, the same for all songs, or a pair for each.
@@ -101,8 +102,10 @@ def read_repaints(
         hook: as in `take_batches`.
 
     Raises:
-        ValueError: a song that is not finished, or a stretch that is none, in one sentence.
+        ValueError: a song that is not finished or has another length than is said, or a stretch that is none, in one
+            sentence.
     """
+    said_samples = None if isinstance(codes, SongState) else inputs.get("wanted_samples")
     known = read_codes(codes, config.vqvae_config.num_levels)
     if isinstance(known, SongState):  # its seeds would sing the same again
         require(known.num_songs > 0, "codes hold no songs; give the codes of one or more")
@@ -131,6 +134,8 @@ def read_repaints(
                     f"level {plan.level} of the song{f' {song}' * (len(stretches) > 1)} has {there} codes of "
                     f"{plan.total}; finish it first, by upsample, to sing a part of it again",
                 )
+            if said_samples is not None:
+                _check_length(config, int(said_samples[song]), own.plan.levels[0].total)
             stretch = snap(config, own.plan.levels[0].total, *stretches[song])
             songs[song] = plan_repaint(config, own, stretch, takes)
     return [songs[song] for song in sorted(songs)]
@@ -177,6 +182,16 @@ def refuse_lengths(said: Mapping[str, Any]) -> None:
             f"{name}={said.get(name)!r:.80} means nothing where a stretch is sung again: length and levels are those "
             f"of the song, what is before it is read, and one take is kept; leave it out",
         )
+
+
+def _check_length(config: JukeboxConfig, said: int, num_codes: int) -> None:
+    """Refuse a length in samples, if one is said, that is not that of so many codes of the top level."""
+    hop, rate = config.vqvae_config.hop_lengths[len(config.prior_configs) - 1], config.sampling_rate
+    require(
+        said == NOT_SAID or said // hop == num_codes,
+        f"seconds={said / rate:.6g} is not the length of the song, a stretch of which is sung again "
+        f"({num_codes * hop / rate:.6g} s); leave it out",
+    )
 
 
 def snap(config: JukeboxConfig, num_codes: int, start_second: float, stop_second: float) -> Window:
