@@ -15,7 +15,7 @@ from jukebox_hf.app.output import sentence_of, shell_word
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.closed_model import ClosedModel
-from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
+from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, levels_needed, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.held_folder import SONG_GOES_ON
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
@@ -224,7 +224,8 @@ class _SongRun:
             try:
                 begun = states[leader]
                 check_given(begun, PartialFolder(targets[0]).state)
-                files.check_same(begun.notes, targets[0].partial, self.progress.say)
+                needed = levels_needed([request for _, request in songs], model.config)
+                files.check_same(begun.notes, targets[0].partial, self.progress.say, needed)
                 all_planned = take(
                     [request for _, request in songs],
                     model,
