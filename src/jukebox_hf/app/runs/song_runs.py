@@ -24,6 +24,7 @@ from jukebox_hf.app.runs.planned_songs import (
     check_given,
     check_requests,
     group_of,
+    is_prompt_changed,
     noted,
     open_model,
     open_processor,
@@ -388,6 +389,9 @@ class _SongRun:
         )
         where = song.where or COMMAND_LINE
         different = [said_as(name, where) for name in differences(recorded, wanted)]
+        files = (file for one in self.songs for file in one.target.files)
+        if "prompt" in said and wanted.prompt == recorded.prompt and is_prompt_changed(recorded, files):
+            different.append(f"{said_as('prompt', where)} ({recorded.prompt} is another file now)")
         made, begun = f"{song.target.audio} was made", f"{song.target.partial} was begun"
         cure = f"leave it out to {'keep it' if is_made else 'go on as begun'}, or start anew with --force"
         require(not different, f"{made if is_made else begun} with another {', '.join(different)}; {cure}")
