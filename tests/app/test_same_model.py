@@ -211,6 +211,14 @@ def test_a_song_goes_on_in_its_format_where_only_the_folder_is_named(generate, r
     assert (tmp_path / "My Song.flac").read_bytes()[:4] == b"fLaC"
 
 
+def test_a_song_that_is_finished_in_another_format_is_called_so(generate, run_cli, tmp_path, says_one_sentence):
+    assert generate(tmp_path / "a.flac", "--seed", 1, "--levels", 2, seconds=0.05).code == 0
+    done = run_cli("generate", "--resume", "--out", tmp_path / "a.wav")
+    says_one_sentence(done, f"the song {tmp_path / 'a'} is finished as a.flac; name that --out, or make a.wav of its")
+    assert run_cli("decode", tmp_path / "a.codes.safetensors", tmp_path / "a.wav").code == 0
+    assert run_cli("generate", "--resume", "--out", tmp_path / "a.flac").code == 0
+
+
 def test_codes_are_equal_bytes_whatever_the_order_of_notes():
     codes = tuple((torch.arange(5), torch.zeros(0, dtype=torch.long)) for _ in range(3))
     states = [SongState(codes, (1, 2), dict(notes)) for notes in ([("a", "1"), ("b", "2")], [("b", "2"), ("a", "1")])]

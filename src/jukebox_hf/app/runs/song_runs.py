@@ -354,12 +354,17 @@ class _SongRun:
             groups[names[0]] = requests
         return groups
 
-    def _take_suffix(self, song: _OneSong, suffix: str) -> None:
-        """A song goes on in the format it was begun in."""
+    def _take_suffix(self, song: _OneSong, suffix: str, *, is_made: bool = False) -> None:
+        """A song goes on, or stays, in the format it was begun in."""
         if song.target.suffix.lower() != suffix:
+            target, cure = song.target, "go on with that --out"
+            told = f"{target.partial} was begun"
+            if is_made:
+                told = f"the song {target.folder / target.name} is finished"
+                cure = f"name that --out, or make {target.audio.name} of its codes with jukebox-hf decode"
             require(
                 len(self.songs) > 1 or is_folder(self.options.out),
-                f"{song.target.partial} was begun as {song.target.name}{suffix}; go on with that --out",
+                f"{told} as {target.name}{suffix}; {cure}",
             )
             song.target = replace(song.target, suffix=suffix)
 
@@ -400,7 +405,7 @@ class _SongRun:
         sidecar = read_sidecar(song.target.sidecar)
         check_told(sidecar, song.target.sidecar)
         recorded = read_request(asked_for(sidecar), str(song.target.sidecar))
-        self._take_suffix(song, suffix_of(recorded.format))
+        self._take_suffix(song, suffix_of(recorded.format), is_made=True)
         self._check_same(song, recorded, is_made=True)
         song.target.check_whole()
         partial = PartialFolder(song.target)
