@@ -32,6 +32,8 @@ _TEXT = (
     ".gitattributes",
     "sample.wav",
 )
+# What no model writes when it is saved, so that it always comes from the repository that it was opened from.
+_NEVER_SAVED = (*(name for name in _TEXT if name != "README.md"), "trained_on.json", "finetuning.json")
 _WEIGHT_NAME = re.compile(r"model(\.[\w-]+)?(-\d{5}-of-\d{5})?\.safetensors")  # model.fp16.safetensors: a variant
 _INDEX_NAME = re.compile(r"model\.safetensors\.index(\.[\w-]+)?\.json")
 
@@ -46,15 +48,33 @@ def copy_known(source: Path, target: Path, wanted: Callable[[str], bool] = lambd
         ValueError: one of them is a link out of its repository, or damaged JSON.
     """
     for path in sorted(source.iterdir()):
-        is_json = path.name in _JSON or _INDEX_NAME.fullmatch(path.name) is not None
         if not is_known(path.name) or not wanted(path.name) or not (path.is_file() or path.is_symlink()):
             continue
-        check_inside(path)
-        content = read_json(path) if is_json else None
+        content = _checked_content(path)
         if content != (ours := without_code(content)):
             (target / path.name).write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(path, target / path.name)
+
+
+def check_copied(source: Path) -> None:
+    """Refuse at once what `copy_known` would refuse of a repository whose model is opened, changed and saved before.
+
+    Args:
+        source: its folder; anything else has nothing to copy.
+
+    Raises:
+        ValueError: as `copy_known`.
+    """
+    for path in (source / name for name in _NEVER_SAVED):
+        if path.is_file() or path.is_symlink():
+            _checked_content(path)
+
+
+def _checked_content(path: Path) -> Any:
+    """What a file says, if it is JSON."""
+    check_inside(path)
+    return read_json(path) if path.name in _JSON or _INDEX_NAME.fullmatch(path.name) is not None else None
 
 
 def foreign_in(repository: Path, also: Collection[str] = ()) -> Path | None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jukebox_hf.conversion.known_files import copy_known
+from jukebox_hf.conversion.known_files import check_copied, copy_known
 from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoints.quantization import LogitAgreement, int8_config, num_quantized
 from jukebox_hf.model.checks.validation import check_finite, require
@@ -59,6 +59,7 @@ def quantize_repository(
     """
     source, out = Path(source), Path(out)
     require(source.is_dir(), f"{source} is not a folder; give a repository that jukebox_hf saved")
+    check_copied(source)
     with staged(out, force, [source]) as staging:
         exact = JukeboxModel.from_pretrained(source)
         exact.check_priors(range(exact.num_levels))

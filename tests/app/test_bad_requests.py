@@ -131,6 +131,23 @@ def test_lyrics_of_other_files_are_refused(generate, tmp_path, says_one_sentence
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("generate", "--model", "tiny", "--out", "a.wav", "--lyrics"), "give it with --lyrics-file"),
+        (("align", "tiny", "song.wav", "--out", "timed", "--lyrics"), "give it with --lyrics-file"),
+        (("finetune", "songs", "out", "--model", "tiny", "--sample-lyrics"), "give its words themselves"),
+    ],
+)
+def test_lyrics_that_name_a_file_that_is_there_are_refused(
+    run_cli, tmp_path, monkeypatch, says_one_sentence, words, cure
+):
+    monkeypatch.chdir(tmp_path)
+    Path("row.txt").write_text("Row, row")
+    said = f"{words[-1]} is 'row.txt', the name of a file that is there, and the name itself would be sung; {cure}"
+    says_one_sentence(run_cli(*words, "row.txt"), said)
+
+
 def test_no_lyrics_are_fine(generate, tmp_path):
     assert generate(tmp_path / "a.wav", "--lyrics", "", "--levels", 2).code == 0
 

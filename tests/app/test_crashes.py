@@ -1,11 +1,13 @@
 """Nothing is lost: killed, interrupted, full, tampered with or started twice."""
 
 import contextlib
+import json
 import random
 import resource
 import signal
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 
@@ -223,6 +225,47 @@ def test_going_on_with_other_words_is_refused(unfinished, generate, run_cli, tmp
     says_one_sentence(generate(tmp_path / "song.wav"), "holds an unfinished song", cure)
     assert generate(tmp_path / "song.wav", "--force", "--seed", 7, "--levels", 2).code == 0
     assert not unfinished.exists()
+
+
+@pytest.fixture
+def prompted(generate, recording, tmp_path, monkeypatch):
+    """The words of a song that goes on from prompt.wav, and was begun."""
+    words = ("--seed", 1, "--levels", 2, "--prompt", recording(0.05))
+    with monkeypatch.context() as patch:
+        patch.setattr(song_making, "draw_song", lambda *_, **__: (_ for _ in ()).throw(OSError("stopped")))
+        assert generate(tmp_path / "song.wav", *words).code == 2
+    return words
+
+
+def test_another_recording_under_the_prompts_name_is_refused_where_it_is_said_again(
+    prompted, generate, recording, run_cli, tmp_path, says_one_sentence
+):
+    prompt = recording(0.06)
+    done = generate(tmp_path / "song.wav", *prompted, "--resume")
+    cure = "leave it out to go on as begun, or start anew with --force"
+    says_one_sentence(done, f"was begun with another --prompt ({prompt} is another file now); {cure}")
+    assert run_cli("generate", "--resume", "--out", tmp_path / "song.wav").code == 0
+    done = generate(tmp_path / "song.wav", *prompted, "--resume")
+    says_one_sentence(done, f"song.wav was made with another --prompt ({prompt} is another file now); leave it out")
+
+
+def test_a_prompt_that_is_gone_or_was_not_noted_changes_nothing(prompted, generate, recording, tmp_path):
+    request = tmp_path / "song.partial" / "request.json"
+    noted, prompt = request.read_text(), tmp_path / "prompt.wav"
+    whole = prompt.read_bytes()
+    prompt.unlink()
+    assert generate(tmp_path / "song.wav", *prompted, "--resume", "--dry-run").code == 0
+    prompt.write_bytes(whole)  # again, and newer
+    assert generate(tmp_path / "song.wav", *prompted, "--resume", "--dry-run").code == 0
+    recording(0.06)
+    state = PartialFolder(SongTarget(tmp_path, "song", ".wav"))
+    songs = json.loads(noted)["songs"]
+    del songs[0]["request"]["prompt_sha256"]
+    with state.locked():  # as an older version would have
+        kept = state.load_state()
+        state.save_state(replace(kept, notes={k: v for k, v in kept.notes.items() if k != "request"}))
+        request.write_text(json.dumps({"songs": songs}))
+    assert generate(tmp_path / "song.wav", *prompted, "--resume").code == 0
 
 
 def test_other_words_for_a_finished_song_are_refused_without_an_unfinished_one(whole_song, run_cli, says_one_sentence):

@@ -65,6 +65,15 @@ def test_a_line_that_is_no_song_is_named(tmp_path, line, said):
     assert len(str(caught.value)) < 500
 
 
+def test_lyrics_that_name_a_file_beside_the_songs_are_refused_by_line(tmp_path):
+    path = write(tmp_path, json.dumps({"lyrics": "row.txt"}))
+    assert read_songs_file(path)[0]["lyrics"] == "row.txt"
+    write(tmp_path, "row", "row.txt")
+    said = "line 1, lyrics is 'row.txt', the name of a file that is there, and the name itself would be sung; write"
+    with pytest.raises(ValueError, match=rf"songs\.jsonl, {said} its words there"):
+        read_songs_file(path)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lyrics_of_every_system_are_read_alike(tmp_path, end):
     assert read_lyric_file(write(tmp_path, f"\ufeffrow{end}boat", "a.txt")) == "row\nboat"

@@ -58,6 +58,59 @@ def test_one_weight_that_changed_is_noticed_and_what_was_begun_stays(
     assert run_cli("generate", "--resume", "--out", begun.audio).code == 0
 
 
+@pytest.fixture
+def songs_file(run_cli, model, tmp_path):
+    """Songs as `generate` reads them, which are begun or gone on with: (songs, *words)."""
+
+    def run(songs, *words):
+        path = tmp_path / "songs.jsonl"
+        path.write_text("".join(f"{json.dumps({'seconds': 0.05, 'seed': 1} | song)}\n" for song in songs))
+        out = f"{tmp_path / 'songs'}/"
+        return run_cli("generate", "--model", model, "--songs-file", path, "--batch-size", 1, "--out", out, *words)
+
+    return run
+
+
+@pytest.fixture
+def stop_at_the_end():
+    """While it is entered, no song is finished, though all its codes are written."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(song_making, "draw_song", lambda *_, **__: (_ for _ in ()).throw(OSError("stopped")))
+    yield patch.undo
+    patch.undo()
+
+
+X, Y = {"name": "x"}, {"name": "y", "levels": "2"}
+
+
+def test_a_song_of_some_levels_goes_on_beside_one_of_all(songs_file, stop_at_the_end, tmp_path):
+    assert songs_file([Y]).code == 2
+    stop_at_the_end()
+    done = songs_file([Y, X], "--resume")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in (tmp_path / "songs").glob("*.wav")) == ["x.wav", "y.wav"]
+
+
+def test_a_song_of_some_levels_that_was_begun_beside_one_of_all_goes_on_alone(
+    songs_file, stop_at_the_end, run_cli, tmp_path
+):
+    assert songs_file([X, Y]).code == 2
+    stop_at_the_end()
+    done = run_cli("generate", "--resume", "--out", tmp_path / "songs" / "y.wav")
+    assert done.code == 0, done.err
+
+
+def test_a_prior_that_changed_is_the_loss_of_the_songs_that_need_it(songs_file, stop_at_the_end, model, tmp_path):
+    assert songs_file([X, Y]).code == 2
+    stop_at_the_end()
+    _fine_tuned(model, "prior_0")
+    done = songs_file([X, Y], "--resume")
+    assert done.code == 2
+    assert "1 of 2 songs are not finished: x (" in done.err
+    assert "(prior_0 changed)" in done.err
+    assert (tmp_path / "songs" / "y.wav").is_file()
+
+
 def test_a_model_that_was_moved_goes_on(begun, model, run_cli, tmp_path):
     moved = model.rename(tmp_path / "moved")
     request = begun.partial / "request.json"
@@ -156,6 +209,14 @@ def test_a_song_goes_on_in_its_format_where_only_the_folder_is_named(generate, r
     assert done.code == 0, done.err
     assert sorted(path.name for path in tmp_path.iterdir())[-1] == "My Song.png"
     assert (tmp_path / "My Song.flac").read_bytes()[:4] == b"fLaC"
+
+
+def test_a_song_that_is_finished_in_another_format_is_called_so(generate, run_cli, tmp_path, says_one_sentence):
+    assert generate(tmp_path / "a.flac", "--seed", 1, "--levels", 2, seconds=0.05).code == 0
+    done = run_cli("generate", "--resume", "--out", tmp_path / "a.wav")
+    says_one_sentence(done, f"the song {tmp_path / 'a'} is finished as a.flac; name that --out, or make a.wav of its")
+    assert run_cli("decode", tmp_path / "a.codes.safetensors", tmp_path / "a.wav").code == 0
+    assert run_cli("generate", "--resume", "--out", tmp_path / "a.flac").code == 0
 
 
 def test_codes_are_equal_bytes_whatever_the_order_of_notes():

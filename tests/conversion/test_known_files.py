@@ -8,10 +8,15 @@ import shutil
 import pytest
 from safetensors import SafetensorError
 
+from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
+from jukebox_hf.app.finetuning.finetune_run import run_finetuning
 from jukebox_hf.conversion.export_hub import export_hub
+from jukebox_hf.conversion.quantize import quantize_repository
 from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
+from jukebox_hf.training.assemble import put_priors
+from jukebox_hf.training.share import import_adapter
 
 
 @pytest.fixture
@@ -35,6 +40,26 @@ def test_a_link_to_a_secret_is_refused_by_name(source, tmp_path):
     with pytest.raises(ValueError, match=r"README\.md is a symbolic link to .*secret"):
         export_hub(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        quantize_repository,
+        lambda source, out: put_priors([source / "prior_0"], out, str(source)),
+        lambda source, out: import_adapter("a-style", out, str(source)),
+        lambda source, out: run_finetuning(FinetuneRequest(songs="songs", model=str(source), artist="Bo"), out, print),
+    ],
+    ids=["quantize", "put_priors", "import_adapter", "finetune"],
+)
+@pytest.mark.parametrize("name", ["LICENSE", "sample.wav", "trained_on.json"])
+def test_a_link_is_refused_before_the_model_is_opened_that_is_copied(source, tmp_path, monkeypatch, make, name):
+    monkeypatch.setattr(JukeboxModel, "from_pretrained", lambda *_, **__: pytest.fail("a model is opened"))
+    (tmp_path / "secret").write_text("{}")
+    (source / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=rf"{name} is a symbolic link to .*secret"):
+        make(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret", "source"]
 
 
 @pytest.mark.parametrize("name", ["prior_0", "vqvae"])

@@ -96,6 +96,18 @@ def test_a_table_that_says_something_else_is_refused_by_line(tmp_path, content, 
         open_songs(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.txt", " A.LRC ", "sub/words.txt", "words.txt"])
+def test_a_cell_of_lyrics_that_names_a_file_that_is_there_is_refused_by_line(tmp_path, name):
+    row = f"sub/b.wav,Bo Vale,folk,{name}\n"
+    path = write(tmp_path, HEADER + GOOD + row)
+    assert cells(path)[1] == ("sub/b.wav", "Bo Vale", "folk", name)  # words, as far as anybody can tell
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub" if name == "words.txt" else tmp_path, "la la", name.strip())
+    said = rf"line 3, lyrics is '{name.strip()}', the name of a file that is there, .*; write its words into the cell"
+    with pytest.raises(ValueError, match=rf"metadata\.csv, {said}, or name it under timed_lyrics"):
+        open_songs(tmp_path)
+
+
 OBJECT = '{"file_name": "a.wav", "artist": "Bo Vale", "genre": null, "lyrics": "la"}\n'
 
 

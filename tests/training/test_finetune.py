@@ -145,6 +145,35 @@ def test_the_same_line_says_what_is_done_and_other_values_are_refused(place, sto
         song.write_bytes(before)
 
 
+@pytest.mark.parametrize(
+    ("songs", "told"),
+    [
+        ({"a": "1w", "b": "2w", "c": "3w"}, "recordings: c was added"),
+        ({"a": "1w"}, "recordings: b was removed"),
+        ({"c": "3w", "d": "4w"}, "recordings: a was removed, and 3 more"),
+        ({"a": "1w", "b": "9w", "c": "3w"}, "recordings: b is another file now, and 1 more"),
+        ({"a": "1v", "b": "2w"}, "songs: a has other words or another length now"),
+        ({"b": "2w", "a": "1w"}, "songs in another order"),
+    ],
+)
+@pytest.mark.parametrize("is_older", [False, True])
+def test_songs_that_came_or_went_are_named(tmp_path, songs, told, is_older):
+    def run_of(songs, noted=True):  # each with the digests of its file and of its words
+        files = {"recordings": {name: digests[0] for name, digests in songs.items()}} if noted else {}
+        return {"songs": [[name, 800, 16000, digests[1]] for name, digests in songs.items()], "steps": 6} | files
+
+    with WorkFolder(tmp_path / "out").locked(run_of({"a": "1w", "b": "2w"}, noted=not is_older)):
+        pass
+    if is_older and "another file" in told:
+        told = "recordings: c was added"
+    told = told.replace("recordings", "songs") if is_older else told
+    with (
+        pytest.raises(ValueError, match=rf"was begun with other values \({told}\); say the same again"),
+        WorkFolder(tmp_path / "out").locked(run_of(songs)),
+    ):
+        pass
+
+
 class Killed:
     """Kills the process at each event once: events are the ends of stages, of codes, and of checkpoints."""
 

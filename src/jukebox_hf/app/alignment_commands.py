@@ -16,7 +16,7 @@ from jukebox_hf.app.progress import warnings_said_after
 from jukebox_hf.app.recognition_commands import Separate
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, read_request
-from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.text_input import check_here, check_no_file_name
 
 _ALIGNED_WORDS = ("lyrics_file", "artist", "genre", "title", "song_seconds", "offset", "lyrics_from")
 _OF_PRIORS = ("model", "song_seconds", "offset", "lyrics_from", "strict", "dtype")  # mean nothing to a CTC
@@ -228,4 +228,6 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     read_request(words | {"lyrics": lyrics}, COMMAND_LINE)  # refuses what is no such word, before a model is opened
     if file is not None:
         lyrics = read_lyrics(file, cure="write the lyrics that are sung into it")["lyrics"]
+    else:
+        check_no_file_name("--lyrics", lyrics or "", [""], "give it with --lyrics-file")
     return {"lyrics": lyrics, **words}

@@ -19,7 +19,7 @@ from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_request import COMMAND_LINE, SONG_OPTIONS, SongRequest, read_request, said_as
 from jukebox_hf.model.checks.seeds import check_last_seed, later_seed
 from jukebox_hf.model.checks.takes_wanted import read_takes
-from jukebox_hf.model.checks.text_input import check_here
+from jukebox_hf.model.checks.text_input import check_here, check_no_file_name
 from jukebox_hf.model.checks.validation import require
 
 Count = Annotated[
@@ -208,6 +208,8 @@ def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
         require(file != Path(), "--lyrics-file is empty; name a file, or leave it out")
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said |= read_lyrics(file, said.get("lyric_times"))
+    else:
+        check_no_file_name("--lyrics", said.get("lyrics", ""), [""], "give it with --lyrics-file")
     return said | {"kind": command}
 
 

@@ -17,7 +17,14 @@ from transformers.utils import logging
 
 from jukebox_hf.model.checks.file_kinds import check_file, refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import MAX_PATH, check_lyric_text, check_text, check_words, utf8_text
+from jukebox_hf.model.checks.text_input import (
+    MAX_PATH,
+    check_lyric_text,
+    check_no_file_name,
+    check_text,
+    check_words,
+    utf8_text,
+)
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.lyric_structure import with_new_lines
 
@@ -51,6 +58,10 @@ def read_song_list(path: Path) -> list[ListedRow]:
     text = read_listed_text(path)
     rows = list(_csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text))
     require(len(rows) > 0, f"{path} lists no song; add one line for each")
+    for row in rows:
+        folders = path.parent, path.parent.joinpath(row.cells.get(FILE_NAME) or "").parent
+        cure = f"write its words into the cell, or name it under {TIMED_LYRICS} where it has their times"
+        check_no_file_name(f"{path}, line {row.line}, lyrics", row.cells.get("lyrics") or "", folders, cure)
     return rows
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jukebox_hf.conversion.known_files import copy_known
+from jukebox_hf.conversion.known_files import check_copied, copy_known
 from jukebox_hf.conversion.staging import check_target, staged
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.text_input import check_way
@@ -191,6 +191,7 @@ def check_fits_into(config: JukeboxPriorConfig, repository: Path, source: str | 
     )
     root = JukeboxConfig.from_dict(read_root_config(str(origin)))
     check_target(repository, force=True)
+    check_copied(Path(origin))
     require(
         config.level < len(root.prior_configs),
         f"{origin} has priors of levels 0 to {len(root.prior_configs) - 1}, but this one is of level {config.level}; "

@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from jukebox_hf.conversion.known_files import check_copied
 from jukebox_hf.conversion.staging import check_target, staged
 from jukebox_hf.model.adapters.adapter_files import ADAPTER_FORMAT, ADAPTER_ROOT, LORA_WEIGHTS, read_adapter
 from jukebox_hf.model.adapters.base_digest import base_digest
@@ -159,6 +160,7 @@ def import_adapter(
         ValueError: an adapter of another base, a name that is known already, or a folder that is taken.
     """
     check_target(out, force, also=[STYLE_FILE])
+    check_copied(Path(located(base)))
     parts = read_adapter(adapter)
     if artist is not None:
         require(parts.style is not None, f"--artist {artist!r} names a style, but {adapter} holds none; leave it out")

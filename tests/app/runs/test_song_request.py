@@ -43,6 +43,7 @@ EXAMPLES = {
     "lyrics_from": 2.0,
     "prompt": "prompt.wav",
     "prompt_seconds": 3.0,
+    "prompt_sha256": "0" * 64,
     "codes": "a.codes.safetensors",
     "keep_seconds": 4.0,
     "from_second": 4.2,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND
-from jukebox_hf.model.checks.text_input import check_lyric_text
+from jukebox_hf.model.checks.text_input import check_lyric_text, check_no_file_name
 from jukebox_hf.model.checks.validation import is_integer, require
 from jukebox_hf.model.inputs.label_mixes import new_name
 from jukebox_hf.training.arguments import LAST_SEED
@@ -81,6 +81,7 @@ class FinetuneRequest:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, new_name(f"--{name}", value))
         check_lyric_text("--sample-lyrics", self.sample_lyrics)
+        check_no_file_name("--sample-lyrics", self.sample_lyrics, [""], "give its words themselves")
         for name, least, most in (
             ("rank", 1, math.inf),
             ("steps", 1, math.inf),

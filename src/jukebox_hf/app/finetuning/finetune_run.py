@@ -49,6 +49,7 @@ from jukebox_hf.app.runs.model_fingerprint import fingerprint
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_making import GENERATED
 from jukebox_hf.app.runs.song_runs import run_songs
+from jukebox_hf.conversion.known_files import check_copied
 from jukebox_hf.conversion.staging import check_target
 from jukebox_hf.data.audio_io import write_audio
 from jukebox_hf.data.open_songs import open_songs
@@ -143,6 +144,8 @@ class FinetuneRun:
         if self.out.exists() and self.work.is_begun:
             return
         _check_free(self.out)
+        if not self.work.is_begun:
+            check_copied(Path(located(self.request.model)))
         songs = check_song_source(self.request.songs)
         if os.path.exists(songs):
             check_apart(f"{self.out}", self.out, f"the songs, {songs},", songs, "name a folder beside the songs")

@@ -19,6 +19,7 @@ from jukebox_hf.model.checks.validation import require
 SUFFIX = ".finetune"
 _RUN_LOCK, _STAGE_MARKS, _RUN = "lock", "stages.json", "run"
 _STAGES_FORMAT = "jukebox-finetune-1"
+_SONG_NAMES, _FILE_DIGESTS = "songs", "recordings"  # names and words, and digests of files
 
 
 class WorkFolder:
@@ -92,9 +93,11 @@ class WorkFolder:
         if begun is None:
             self.mark(_RUN, run)
             return
-        begun = {"recordings": run.get("recordings")} | begun  # which older versions did not write down
+        begun = {_FILE_DIGESTS: run.get(_FILE_DIGESTS)} | begun  # which older versions did not write down
         begun |= {name: " ".join(begun[name].split()) for name in ("artist", "genre") if begun.get(name)}  # nor so
         changed = [name for name in sorted(run.keys() | begun.keys()) if run.get(name) != begun.get(name)]
+        if _FILE_DIGESTS in changed:  # which tell of songs that were added or removed too
+            changed = [name for name in changed if name != _SONG_NAMES]
         told = "; ".join(_told(name.replace("_", "-"), begun.get(name), run.get(name)) for name in changed[:3])
         require(
             not changed,
@@ -104,10 +107,19 @@ class WorkFolder:
 
 
 def _told(name: str, begun: Any, now: Any) -> str:
-    """What has changed; of files by their names, the first of them that is another one."""
+    """What has changed; of files and songs by their names, the first of them that is another one."""
+    if name == _SONG_NAMES and isinstance(begun, list) and isinstance(now, list):
+        begun, now = ({str(song[0]): song[1:] for song in songs} for songs in (begun, now))
     if isinstance(begun, dict) and isinstance(now, dict):
-        other = next((key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)), "")
-        return f"{name}: {other or 'a configuration'} is another file now"
+        others = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+        if not others:
+            return f"{name} in another order"
+        other = others[0]
+        change = "has other words or another length now" if name == _SONG_NAMES else "is another file now"
+        if (other in begun) != (other in now):
+            change = "was added" if other in now else "was removed"
+        more = f", and {len(others) - 1} more" * (len(others) > 1)
+        return f"{name}: {other or 'a configuration'} {change}{more}"
     return f"{name} {_short(begun)}, now {_short(now)}"
 
 

@@ -95,7 +95,7 @@ def choose_run(requests: Sequence[SongRequest], options: RunOptions, is_begun: b
     one = requests[0]
     require(bool(one.model), NO_MODEL)
     config = configuration_of(one.model, revision=one.revision)
-    stored, needed = stored_dtype(one.model, revision=one.revision), _levels_needed(requests, config)
+    stored, needed = stored_dtype(one.model, revision=one.revision), levels_needed(requests, config)
     needs = {dtype: [levels[level] for level in needed] for dtype, levels in memory_needs(config).items()}
     guided = max(map(_rows_per_window, requests))
     per_window = {dtype: [level.with_rows(guided) for level in levels] for dtype, levels in needs.items()}
@@ -189,7 +189,7 @@ def _devices(name: str) -> list[torch.device]:
     return [device]
 
 
-def _levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> list[int]:
+def levels_needed(requests: Sequence[SongRequest], config: JukeboxConfig) -> list[int]:
     """Levels whose priors are loaded: those that may be written, and the one that then tells when lyrics are sung."""
     count, needed = len(config.prior_configs), set()
     for request in requests:

@@ -23,7 +23,7 @@ from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.song_state import SongState
 
-_FILES_NOTE, VQVAE_NOTE = "model_files", "vqvae"
+_FILES_NOTE, VQVAE_NOTE, _PRIOR = "model_files", "vqvae", "prior_"
 _BLOCK = 2**22
 _EXPONENTS = {  # of numbers of each type: all their bits are set in infinities and NaN alone
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
@@ -48,8 +48,13 @@ class Fingerprint:
         """To be kept with a state."""
         return {_FILES_NOTE: json.dumps(self.digests, sort_keys=True)}
 
-    def check_same(self, notes: Mapping[str, str], where: Path, say: Callable[[str], None]) -> None:
+    def check_same(
+        self, notes: Mapping[str, str], where: Path, say: Callable[[str], None], levels: Iterable[int]
+    ) -> None:
         """Refuse to go on with a model whose files are not those a song was begun with.
+
+        Args:
+            levels: whose priors the song needs; songs that were begun beside it may have needed others.
 
         Raises:
             ValueError: in one sentence, with the parts that differ.
@@ -58,7 +63,8 @@ class Fingerprint:
             say(f"jukebox-hf: {where} was begun by an older version, which did not note the model's files; going on")
             return
         begun = parse_json(notes[_FILES_NOTE], f"the state in {where}", cure="start anew with --force")
-        names = sorted(begun.keys() | self.digests.keys())
+        priors = {f"{_PRIOR}{level}" for level in levels} & begun.keys() & self.digests.keys()
+        names = [name for name in sorted(begun.keys() | self.digests.keys()) if name in priors or not _is_prior(name)]
         changed = [name or "its configurations" for name in names if begun.get(name) != self.digests.get(name)]
         require(
             not changed,
@@ -137,6 +143,10 @@ def _sizes_of(config: JukeboxConfig) -> dict[str, Any]:
 def _of_levels(fact: Any, levels: Iterable[int]) -> Any:
     """What a fact says of some levels, where it says something of each."""
     return [fact[level] for level in levels if level < len(fact)] if isinstance(fact, list) else fact
+
+
+def _is_prior(part: str) -> bool:
+    return part.removeprefix(_PRIOR).isdecimal()
 
 
 def _digests(path: Path) -> list[str]:

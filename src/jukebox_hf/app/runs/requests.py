@@ -15,7 +15,7 @@ from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_req
 from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
 from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
-from jukebox_hf.model.checks.text_input import check_here, check_text, real_path, utf8_text
+from jukebox_hf.model.checks.text_input import check_here, check_no_file_name, check_text, real_path, utf8_text
 from jukebox_hf.model.checks.validation import require
 
 DEFAULT_SECONDS = 20.0
@@ -49,6 +49,7 @@ def read_songs_file(path: Path) -> list[dict[str, Any]]:
         common = sorted(set(song) & set(_OF_ALL))
         require(not common, f"{where} has {', '.join(common)}, which is the same for all songs; give it as an option")
         read_request(song, where, SONGS_FILE_WORDS)
+        check_no_file_name(f"{where} lyrics", song.get("lyrics") or "", ("", path.parent), "write its words there")
         require(
             len(songs) < MOST_SONGS_PER_COMMAND,
             f"{where} is one song too many: one command makes at most {MOST_SONGS_PER_COMMAND:,}",

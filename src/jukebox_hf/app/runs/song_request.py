@@ -149,6 +149,9 @@ class SongRequest:
         commands=("generate",),
         is_inherited=False,
     )
+    prompt_sha256: str | None = _song(
+        None, "The prompt's file, by its SHA-256.", values.read_name, commands=(), is_inherited=False
+    )
     codes: str | None = _song(
         None, "File of codes that the song continues.", values.read_file, commands=(), is_inherited=False
     )

@@ -15,7 +15,7 @@ from jukebox_hf.app.output import sentence_of, shell_word
 from jukebox_hf.app.progress import Progress
 from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.closed_model import ClosedModel
-from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, settle
+from jukebox_hf.app.runs.device_choice import NO_MODEL, DeviceChoice, Residency, choose_run, levels_needed, settle
 from jukebox_hf.app.runs.estimate import estimate, in_words
 from jukebox_hf.app.runs.held_folder import SONG_GOES_ON
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
@@ -24,6 +24,7 @@ from jukebox_hf.app.runs.planned_songs import (
     check_given,
     check_requests,
     group_of,
+    is_prompt_changed,
     noted,
     open_model,
     open_processor,
@@ -224,7 +225,8 @@ class _SongRun:
             try:
                 begun = states[leader]
                 check_given(begun, PartialFolder(targets[0]).state)
-                files.check_same(begun.notes, targets[0].partial, self.progress.say)
+                needed = levels_needed([request for _, request in songs], model.config)
+                files.check_same(begun.notes, targets[0].partial, self.progress.say, needed)
                 all_planned = take(
                     [request for _, request in songs],
                     model,
@@ -352,12 +354,17 @@ class _SongRun:
             groups[names[0]] = requests
         return groups
 
-    def _take_suffix(self, song: _OneSong, suffix: str) -> None:
-        """A song goes on in the format it was begun in."""
+    def _take_suffix(self, song: _OneSong, suffix: str, *, is_made: bool = False) -> None:
+        """A song goes on, or stays, in the format it was begun in."""
         if song.target.suffix.lower() != suffix:
+            target, cure = song.target, "go on with that --out"
+            told = f"{target.partial} was begun"
+            if is_made:
+                told = f"the song {target.folder / target.name} is finished"
+                cure = f"name that --out, or make {target.audio.name} of its codes with jukebox-hf decode"
             require(
                 len(self.songs) > 1 or is_folder(self.options.out),
-                f"{song.target.partial} was begun as {song.target.name}{suffix}; go on with that --out",
+                f"{told} as {target.name}{suffix}; {cure}",
             )
             song.target = replace(song.target, suffix=suffix)
 
@@ -387,6 +394,9 @@ class _SongRun:
         )
         where = song.where or COMMAND_LINE
         different = [said_as(name, where) for name in differences(recorded, wanted)]
+        files = (file for one in self.songs for file in one.target.files)
+        if "prompt" in said and wanted.prompt == recorded.prompt and is_prompt_changed(recorded, files):
+            different.append(f"{said_as('prompt', where)} ({recorded.prompt} is another file now)")
         made, begun = f"{song.target.audio} was made", f"{song.target.partial} was begun"
         cure = f"leave it out to {'keep it' if is_made else 'go on as begun'}, or start anew with --force"
         require(not different, f"{made if is_made else begun} with another {', '.join(different)}; {cure}")
@@ -395,7 +405,7 @@ class _SongRun:
         sidecar = read_sidecar(song.target.sidecar)
         check_told(sidecar, song.target.sidecar)
         recorded = read_request(asked_for(sidecar), str(song.target.sidecar))
-        self._take_suffix(song, suffix_of(recorded.format))
+        self._take_suffix(song, suffix_of(recorded.format), is_made=True)
         self._check_same(song, recorded, is_made=True)
         song.target.check_whole()
         partial = PartialFolder(song.target)

@@ -13,7 +13,7 @@ from jukebox_hf.app.label_names import listed_labels
 from jukebox_hf.app.listed_names import check_listed
 from jukebox_hf.app.repository_facts import check_parts, configuration_of
 from jukebox_hf.app.runs.closed_model import ClosedModel
-from jukebox_hf.app.runs.device_choice import Group, choose_run, settle
+from jukebox_hf.app.runs.device_choice import Group, choose_run, levels_needed, settle
 from jukebox_hf.app.runs.model_fingerprint import Fingerprint, fingerprint
 from jukebox_hf.app.runs.planned_songs import (
     PlannedSongs,
@@ -88,7 +88,7 @@ class ServedModel:
             ValueError: another model began it, or what is there does not fit.
         """
         check_given(begun, where)
-        self.files.check_same(begun.notes, where, lambda line: None)
+        self.files.check_same(begun.notes, where, lambda line: None, levels_needed([request], self.model.config))
         with self._door:
             (planned,) = take([request], self.model, self.processor, begun=begun, **self.computing)
         return with_rows(planned, self.rows)

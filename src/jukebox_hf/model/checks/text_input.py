@@ -8,7 +8,7 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _CONTROL = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # but tabs and 
 _CONTROL_OR_BIDI = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ADDRESS = re.compile("([A-Za-z][A-Za-z0-9+.-]+:)/+")  # a single letter is a drive of Windows
+_WORD_FILES = (".txt", ".md", ".lrc", ".srt", ".vtt", ".json")
 _MOST_SHOWN = 60
 
 
@@ -111,6 +112,24 @@ def check_lyric_text(name: str, text: object) -> str:
             f"the words alone"
         )
     return check_words(name, text, MAX_LYRICS)
+
+
+def check_no_file_name(name: str, lyrics: str, folders: Iterable["str | os.PathLike[str]"], cure: str) -> None:
+    """Refuse lyrics that are, as a whole, the name of a file of words that is there: the name would be sung.
+
+    Args:
+        name: of the argument.
+        folders: that the name may be of.
+        cure: how to give the file's words.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    words = lyrics.strip()
+    require(
+        not words.lower().endswith(_WORD_FILES) or not any(map(os.path.isfile, (Path(one, words) for one in folders))),
+        f"{name} is {shown(words)}, the name of a file that is there, and the name itself would be sung; {cure}",
+    )
 
 
 def check_path(name: str, path: "str | os.PathLike[str]", spare: int = 0) -> None:
