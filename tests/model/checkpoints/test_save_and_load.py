@@ -1,6 +1,7 @@
 """Networks on disk: what is saved is what is loaded, through our classes and through the Auto classes."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -230,3 +231,39 @@ def test_weights_stay_where_a_save_over_them_fails(tiny_prior, tmp_path, monkeyp
         prior.save_pretrained(tmp_path, **SHARDED)
     monkeypatch.undo()
     _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path))
+
+
+# --- adapters of one part ---
+
+
+def _from_folder(repository, cache):
+    return JukeboxPrior.from_pretrained(repository, subfolder="prior_1"), str(repository / "prior_1")
+
+
+def _from_whole(repository, cache):
+    return JukeboxModel.from_pretrained(repository).prior(1), str(repository / "prior_1")
+
+
+def _from_hub(repository, cache):
+    stored = cache / "models--someone--jukebox"
+    shutil.copytree(repository, stored / "snapshots" / "0123abc")
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("0123abc")
+    prior = JukeboxPrior.from_pretrained("someone/jukebox", subfolder="prior_1", cache_dir=cache)
+    return prior, "someone/jukebox/prior_1"
+
+
+@pytest.mark.parametrize("opened", [_from_folder, _from_whole, _from_hub])
+@pytest.mark.filterwarnings("ignore:Could not find a config file in someone")
+def test_adapters_of_a_prior_out_of_a_whole_model_are_saved_and_read(opened, repository, tmp_path):
+    peft = pytest.importorskip("peft")
+    prior, name = opened(repository, tmp_path / "cache")
+    assert prior.name_or_path == name
+    lora = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    adapted = peft.get_peft_model(prior, lora)
+    adapted.save_pretrained(tmp_path / "lora")
+    base = JukeboxPrior.from_pretrained(repository, subfolder="prior_1")
+    _assert_same_state(adapted, peft.PeftModel.from_pretrained(base, tmp_path / "lora"))
+    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["base_model_name_or_path"] == name
+    with pytest.raises(ValueError, match="lora is an adapter of one part, not of a whole Jukebox"):
+        JukeboxModel.from_pretrained(tmp_path / "lora")

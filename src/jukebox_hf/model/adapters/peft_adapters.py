@@ -108,7 +108,7 @@ def find_adapter(name_or_path: str, hub: Mapping[str, Any]) -> Adapter | None:
     """The adapter that a name stands for, if it is one rather than a model; of a folder with both, the adapter too.
 
     Raises:
-        ValueError: an adapter that does not say of what.
+        ValueError: an adapter that does not say of what, or of one part alone.
     """
     is_model = read_json_beside(name_or_path, "config.json", "", **hub) is not None
     if is_model and not (Path(name_or_path) / ADAPTER_FILE).is_file():
@@ -122,6 +122,8 @@ def find_adapter(name_or_path: str, hub: Mapping[str, Any]) -> Adapter | None:
         f"{name_or_path} is an adapter whose {ADAPTER_FILE} does not name its base model; write its folder or Hub name "
         f"into base_model_name_or_path",
     )
+    if not is_model and not is_adapter(name_or_path, hub):
+        adapted_levels(name_or_path, hub)  # of one part alone, it would name that as its base
     return Adapter(name_or_path, base)
 
 

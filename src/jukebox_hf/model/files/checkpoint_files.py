@@ -91,13 +91,21 @@ class CheckedWeights:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence."""
+        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence.
+
+        A part is called by its own folder in a repository, `name_or_path`, and its configuration by the repository's.
+        """
         if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
             _check_part(cls, str(pretrained_model_name_or_path), kwargs)
             kwargs.pop("force_download", None)  # checked is what will be read
         is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
         check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if pretrained_model_name_or_path is not None and kwargs.get("subfolder"):
+            part = loaded[0] if isinstance(loaded, tuple) else loaded
+            # For peft, which looks there for the vocabulary of an adapter's base.
+            part.name_or_path = os.path.join(pretrained_model_name_or_path, kwargs["subfolder"])
+        return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """As `PreTrainedModel.save_pretrained`, but what was saved is what loads, also over an earlier save.
