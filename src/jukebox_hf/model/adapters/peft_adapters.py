@@ -18,9 +18,8 @@ from torch import nn
 from ..checks.validation import check_level, require
 from ..files.checkpoint_files import find_fetched, read_json_beside
 from ..files.loading_arguments import ADAPTER_FILE
-from .adapter_files import is_adapter
-
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+from .adapter_files import ADAPTER_ROOT, LORA_WEIGHTS, check_there, is_adapter
+from .style_file import STYLE_FILE
 
 
 class TakesPeftAdapters:
@@ -132,9 +131,15 @@ def adapted_levels(name_or_path: str, hub: Mapping[str, Any]) -> list[int]:
 
     Raises:
         ValueError: no such weights, or an adapter of one part alone.
+        FileNotFoundError: nothing there.
     """
-    file = find_fetched(name_or_path, _ADAPTER_WEIGHTS, **hub)
-    require(file is not None, f"{name_or_path} holds no {_ADAPTER_WEIGHTS}; save the adapter again with peft")
+    file = find_fetched(name_or_path, LORA_WEIGHTS, **hub)
+    if file is None:
+        is_peft = find_fetched(name_or_path, ADAPTER_FILE, **hub) is not None
+        require(not is_peft, f"{name_or_path} holds no {LORA_WEIGHTS}; save the adapter again with peft")
+        check_there(name_or_path)
+        kinds = f"{ADAPTER_ROOT}, {STYLE_FILE}, or {ADAPTER_FILE} and {LORA_WEIGHTS} of peft"
+        raise ValueError(f"{name_or_path} holds no adapter ({kinds}); give the folder or the file of one")
     try:
         with safe_open(file, framework="pt") as tensors:
             names = list(tensors.keys())
