@@ -1,8 +1,10 @@
 """What contradicts itself, or would silently be left out, is refused in one sentence wherever it is said."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
-from transformers import GenerationConfig, pipeline
+from transformers import GenerationConfig, TorchAoConfig, pipeline
 
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 
@@ -61,6 +63,17 @@ def test_a_quantization_that_cannot_be_made_is_refused_at_the_door(repository, o
     with pytest.raises(ValueError, match=message) as caught:
         opened.from_pretrained(repository, quantization_config=quantization, **part)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("mslk") is not None, reason="the library that int4 needs is there")
+@pytest.mark.parametrize("opened", [JukeboxModel, JukeboxPrior])
+def test_a_quantization_whose_library_is_not_there_is_refused_at_the_door(repository, opened):
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    part = {"subfolder": "prior_2"} if opened is JukeboxPrior else {}
+    with pytest.raises(ValueError, match=r"of torchao cannot be used here \(Requires mslk.*\); correct that, or"):
+        opened.from_pretrained(repository, quantization_config=TorchAoConfig(Int4WeightOnlyConfig()), **part)
 
 
 def test_a_whole_model_has_no_vocabulary_to_resize(model):
