@@ -76,6 +76,15 @@ def test_a_quantization_whose_library_is_not_there_is_refused_at_the_door(reposi
         opened.from_pretrained(repository, quantization_config=TorchAoConfig(Int4WeightOnlyConfig()), **part)
 
 
+@pytest.mark.parametrize(("name", "counted"), [("lyric_lengths", "lyric_ids"), ("prompt_lengths", "prompt_values")])
+def test_a_count_of_what_is_missing_is_refused_by_what_is_missing(model, processor, name, counted):
+    inputs = processor("la la", seed=7)
+    inputs = {**inputs, name: inputs[name] * 0 + 1}
+    del inputs[counted]
+    with pytest.raises(ValueError, match=rf"{name}=\[1\] was given without {counted}, whose columns it counts; give"):
+        model.generate(inputs, max_new_tokens=4)
+
+
 def test_a_whole_model_has_no_vocabulary_to_resize(model):
     with pytest.raises(ValueError, match="has a vocabulary for each prior; for more lyric characters use"):
         model.resize_token_embeddings(10)
