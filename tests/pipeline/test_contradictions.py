@@ -1,8 +1,10 @@
 """What contradicts itself, or would silently be left out, is refused in one sentence wherever it is said."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
-from transformers import GenerationConfig, pipeline
+from transformers import GenerationConfig, TorchAoConfig, pipeline
 
 from jukebox_hf import JukeboxModel, JukeboxPrior, JukeboxVQVAE
 
@@ -61,6 +63,26 @@ def test_a_quantization_that_cannot_be_made_is_refused_at_the_door(repository, o
     with pytest.raises(ValueError, match=message) as caught:
         opened.from_pretrained(repository, quantization_config=quantization, **part)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("mslk") is not None, reason="the library that int4 needs is there")
+@pytest.mark.parametrize("opened", [JukeboxModel, JukeboxPrior])
+def test_a_quantization_whose_library_is_not_there_is_refused_at_the_door(repository, opened):
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    part = {"subfolder": "prior_2"} if opened is JukeboxPrior else {}
+    with pytest.raises(ValueError, match=r"of torchao cannot be used here \(Requires mslk.*\); correct that, or"):
+        opened.from_pretrained(repository, quantization_config=TorchAoConfig(Int4WeightOnlyConfig()), **part)
+
+
+@pytest.mark.parametrize(("name", "counted"), [("lyric_lengths", "lyric_ids"), ("prompt_lengths", "prompt_values")])
+def test_a_count_of_what_is_missing_is_refused_by_what_is_missing(model, processor, name, counted):
+    inputs = processor("la la", seed=7)
+    inputs = {**inputs, name: inputs[name] * 0 + 1}
+    del inputs[counted]
+    with pytest.raises(ValueError, match=rf"{name}=\[1\] was given without {counted}, whose columns it counts; give"):
+        model.generate(inputs, max_new_tokens=4)
 
 
 def test_a_whole_model_has_no_vocabulary_to_resize(model):

@@ -421,6 +421,30 @@ def test_what_is_no_adapter_is_refused_by_what_it_is(place):
         read_adapter(str(place / "nowhere" / "at" / "all"))
 
 
+MISSING = {
+    "band.safetensors": r"^band\.safetensors is not there: neither a file nor a folder; check the path",
+    "band-lora": r"^band-lora is not there: neither a file nor a folder; check the path",
+    "me/band-lora": r"^me/band-lora is no folder here, and no adapter of that name could be found on the Hub; check",
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_an_adapter_that_is_not_there_is_said_to_be_missing(name, opened, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for door in (opened.load_adapter, opened.take_adapter, read_adapter):
+        with pytest.raises(FileNotFoundError, match=MISSING[name]):
+            door(name)
+
+
+def test_a_folder_without_an_adapter_is_told_which_kinds_there_are(opened, tmp_path):
+    kinds = r"jukebox_adapter\.json, style\.safetensors, or adapter_config\.json and adapter_model\.safetensors of peft"
+    with pytest.raises(ValueError, match=rf"holds no adapter \({kinds}\); give the folder or the file of one"):
+        opened.load_adapter(str(tmp_path))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds no adapter_model\.safetensors; save the adapter again with peft"):
+        opened.load_adapter(str(tmp_path))
+
+
 def test_styles_with_numbers_that_are_not_finite_are_refused(place, tmp_path):
     style = read_style(place / "style.safetensors")
     rows = {NEW: style.vectors[1]["artist"][NEW] * float("inf")}

@@ -181,9 +181,14 @@ class JukeboxPipeline(TextToAudioPipeline):
             save_directory: a folder, made if need be.
             push_to_hub: also upload it; `repo_id` (else the folder's name) and what `push_to_hub` takes go along.
             kwargs: as `JukeboxModel.save_pretrained` takes them.
+
+        Raises:
+            ValueError: a model that would not open again; nothing is written then.
         """
         folder = saving_folder(save_directory)
         repo_id = kwargs.pop("repo_id", folder.name)
+        if isinstance(self.model, JukeboxModel):  # and not in peft's own
+            self.model.check_saved()
         # First, so that the model finds a processor that fits and writes no other.
         if kwargs.get("is_main_process", True):
             self.processor.save_pretrained(save_directory)

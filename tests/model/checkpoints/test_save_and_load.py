@@ -1,11 +1,13 @@
 """Networks on disk: what is saved is what is loaded, through our classes and through the Auto classes."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModel
+from torch.nn.utils import parametrizations, prune
+from transformers import AutoConfig, AutoModel, pipeline
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 import jukebox_hf
@@ -230,3 +232,103 @@ def test_weights_stay_where_a_save_over_them_fails(tiny_prior, tmp_path, monkeyp
         prior.save_pretrained(tmp_path, **SHARDED)
     monkeypatch.undo()
     _assert_same_state(prior, JukeboxPrior.from_pretrained(tmp_path))
+
+
+# --- what would not open again ---
+
+
+def _put_adapters(part):
+    peft = pytest.importorskip("peft")
+    return peft.get_peft_model(part, peft.LoraConfig(r=2, target_modules=["up" if hasattr(part, "lyrics") else "out"]))
+
+
+WOULD_NOT_OPEN = {
+    "peft": (_put_adapters, r"adapters of peft stand in transformer\.layers\.0\.mlp\.up; merge_and_unload\(\) them"),
+    "parametrized": (lambda prior: parametrizations.weight_norm(prior.lm_head), r"lm_head is parametrized; take that"),
+    "pruned": (lambda prior: prune.l1_unstructured(prior.lm_head, "weight", 0.5), r"lm_head is pruned; make that last"),
+    "more": (lambda prior: setattr(prior, "own", torch.nn.Linear(2, 2)), r"it also has own\.bias and 1 others; undo"),
+    "fewer": (lambda prior: prior.transformer.layers.pop(-1), r"it lacks transformer\.layers\.\d\..* others; undo"),
+    "reshaped": (lambda prior: setattr(prior, "lm_head", torch.nn.Linear(2, 3, bias=False)), r"of shape \(3, 2\), not"),
+}
+
+
+@pytest.mark.parametrize("change", WOULD_NOT_OPEN)
+def test_what_would_not_open_again_is_not_saved(change, repository, tmp_path):
+    act, sentence = WOULD_NOT_OPEN[change]
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    model = JukeboxModel.from_pretrained(repository)
+    act(model.prior(1))
+    for door, folder in ((model, repository), (model.prior(1), repository / "prior_1"), (model, tmp_path / "new")):
+        with pytest.raises(ValueError, match=f"prior_1 .*{sentence}"):
+            door.save_pretrained(folder)
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_vqvae_with_adapters_is_not_saved(tmp_path):
+    sing = pipeline("text-to-audio", model=jukebox_hf.tiny_repository())
+    _put_adapters(sing.model.vqvae)
+    for door in (sing, sing.model, sing.model.vqvae):
+        with pytest.raises(ValueError, match=r"vqvae would not open again: adapters of peft stand in decoders\.0\.out"):
+            door.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_adapters_that_are_merged_are_saved(repository, tmp_path):
+    model = JukeboxModel.from_pretrained(repository)
+    _put_adapters(model.prior(1)).merge_and_unload()
+    model.save_pretrained(tmp_path / "merged")
+    _assert_same_state(model.prior(1), JukeboxModel.from_pretrained(tmp_path / "merged").prior(1))
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_compiled_modules_are_saved_by_their_own_names(is_tied, tiny_prior, tmp_path):
+    prior, plain = (tiny_prior("bare", tie_word_embeddings=is_tied) for _ in range(2))
+    plain.load_state_dict(prior.state_dict())
+    prior.transformer.layers[0] = torch.compile(prior.transformer.layers[0])
+    prior.transformer = torch.compile(prior.transformer)
+    prior.save_pretrained(tmp_path)
+    _assert_same_state(plain, JukeboxPrior.from_pretrained(tmp_path))
+
+
+def test_a_state_dict_that_is_said_is_saved_as_it_is(tiny_prior, tmp_path):
+    prior = tiny_prior("bare")
+    prune.l1_unstructured(prior.transformer.layers[0].mlp.up, "weight", 0.5)
+    prior.save_pretrained(tmp_path, state_dict=None)  # as a Trainer says it, which goes on from what it finds
+    assert _names_in_file(tmp_path) == set(prior.state_dict()) - {"lm_head.weight"}  # which is tied
+
+
+# --- adapters of one part ---
+
+
+def _from_folder(repository, cache):
+    return JukeboxPrior.from_pretrained(repository, subfolder="prior_1"), str(repository / "prior_1")
+
+
+def _from_whole(repository, cache):
+    return JukeboxModel.from_pretrained(repository).prior(1), str(repository / "prior_1")
+
+
+def _from_hub(repository, cache):
+    stored = cache / "models--someone--jukebox"
+    shutil.copytree(repository, stored / "snapshots" / "0123abc")
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("0123abc")
+    prior = JukeboxPrior.from_pretrained("someone/jukebox", subfolder="prior_1", cache_dir=cache)
+    return prior, "someone/jukebox/prior_1"
+
+
+@pytest.mark.parametrize("opened", [_from_folder, _from_whole, _from_hub])
+@pytest.mark.filterwarnings("ignore:Could not find a config file in someone")
+def test_adapters_of_a_prior_out_of_a_whole_model_are_saved_and_read(opened, repository, tmp_path):
+    peft = pytest.importorskip("peft")
+    prior, name = opened(repository, tmp_path / "cache")
+    assert prior.name_or_path == name
+    lora = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    adapted = peft.get_peft_model(prior, lora)
+    adapted.save_pretrained(tmp_path / "lora")
+    base = JukeboxPrior.from_pretrained(repository, subfolder="prior_1")
+    _assert_same_state(adapted, peft.PeftModel.from_pretrained(base, tmp_path / "lora"))
+    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["base_model_name_or_path"] == name
+    with pytest.raises(ValueError, match="lora is an adapter of one part, not of a whole Jukebox"):
+        JukeboxModel.from_pretrained(tmp_path / "lora")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..checks.json_files import read_json
-from ..checks.repository_names import check_name
+from ..checks.repository_names import check_name, has_no_owner
 from ..checks.validation import is_integer, is_number, require
 from ..files.checkpoint_files import find_fetched
 from ..files.loading_arguments import ADAPTER_FILE
@@ -222,7 +222,11 @@ def _of_module(said: Mapping[str, Any], name: str, pattern: str, module: str) ->
 
 
 def _no_adapter(name: str, hub: Mapping[str, Any]) -> str:
-    """What a name that holds no adapter of ours may be instead."""
+    """What a name that holds no adapter of ours may be instead.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
     cure = "give a folder that finetune --keep-adapter wrote, or a file that style export wrote"
     if _find(name, ADAPTER_FILE, hub) is not None:
         return (
@@ -231,7 +235,24 @@ def _no_adapter(name: str, hub: Mapping[str, Any]) -> str:
         )
     if _find(name, "config.json", hub) is not None:
         return f"{name} is a model, not an adapter; name it with --model, or {cure}"
+    check_there(name)
     return f"{name} holds no adapter ({ADAPTER_ROOT} or {STYLE_FILE}); {cure}"
+
+
+def check_there(name: str) -> None:
+    """Refuse a name for which no file of an adapter was found, where it is no folder either.
+
+    Raises:
+        FileNotFoundError: in one sentence.
+    """
+    if Path(name).is_dir():
+        return
+    if has_no_owner(name):
+        raise FileNotFoundError(f"{name} is not there: neither a file nor a folder; check the path of the adapter")
+    raise FileNotFoundError(
+        f"{name} is no folder here, and no adapter of that name could be found on the Hub; check the path, or the name "
+        f"and the connection"
+    )
 
 
 def _find(name: str, file: str, hub: Mapping[str, Any]) -> Path | None:

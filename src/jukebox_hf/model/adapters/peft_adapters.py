@@ -18,9 +18,8 @@ from torch import nn
 from ..checks.validation import check_level, require
 from ..files.checkpoint_files import find_fetched, read_json_beside
 from ..files.loading_arguments import ADAPTER_FILE
-from .adapter_files import is_adapter
-
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+from .adapter_files import ADAPTER_ROOT, LORA_WEIGHTS, check_there, is_adapter
+from .style_file import STYLE_FILE
 
 
 class TakesPeftAdapters:
@@ -108,7 +107,7 @@ def find_adapter(name_or_path: str, hub: Mapping[str, Any]) -> Adapter | None:
     """The adapter that a name stands for, if it is one rather than a model; of a folder with both, the adapter too.
 
     Raises:
-        ValueError: an adapter that does not say of what.
+        ValueError: an adapter that does not say of what, or of one part alone.
     """
     is_model = read_json_beside(name_or_path, "config.json", "", **hub) is not None
     if is_model and not (Path(name_or_path) / ADAPTER_FILE).is_file():
@@ -122,6 +121,8 @@ def find_adapter(name_or_path: str, hub: Mapping[str, Any]) -> Adapter | None:
         f"{name_or_path} is an adapter whose {ADAPTER_FILE} does not name its base model; write its folder or Hub name "
         f"into base_model_name_or_path",
     )
+    if not is_model and not is_adapter(name_or_path, hub):
+        adapted_levels(name_or_path, hub)  # of one part alone, it would name that as its base
     return Adapter(name_or_path, base)
 
 
@@ -130,9 +131,15 @@ def adapted_levels(name_or_path: str, hub: Mapping[str, Any]) -> list[int]:
 
     Raises:
         ValueError: no such weights, or an adapter of one part alone.
+        FileNotFoundError: nothing there.
     """
-    file = find_fetched(name_or_path, _ADAPTER_WEIGHTS, **hub)
-    require(file is not None, f"{name_or_path} holds no {_ADAPTER_WEIGHTS}; save the adapter again with peft")
+    file = find_fetched(name_or_path, LORA_WEIGHTS, **hub)
+    if file is None:
+        is_peft = find_fetched(name_or_path, ADAPTER_FILE, **hub) is not None
+        require(not is_peft, f"{name_or_path} holds no {LORA_WEIGHTS}; save the adapter again with peft")
+        check_there(name_or_path)
+        kinds = f"{ADAPTER_ROOT}, {STYLE_FILE}, or {ADAPTER_FILE} and {LORA_WEIGHTS} of peft"
+        raise ValueError(f"{name_or_path} holds no adapter ({kinds}); give the folder or the file of one")
     try:
         with safe_open(file, framework="pt") as tensors:
             names = list(tensors.keys())

@@ -40,6 +40,9 @@ class WritesRepository:
             is_main_process: False writes nothing.
             kwargs: for every part's own `save_pretrained`, max_shard_size and variant; and, to upload, `repo_id` (else
                 the folder's name), token, private, commit_message, commit_description, create_pr, revision, tags.
+
+        Raises:
+            ValueError: arguments that mean nothing here, or a part that would not open again; nothing is written then.
         """
         folder = saving_folder(save_directory)
         repo_id = kwargs.pop("repo_id", folder.name)
@@ -56,6 +59,7 @@ class WritesRepository:
             f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
+        self.check_saved()
         if self._adapters is not None:
             self._save_processor(folder)
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
@@ -80,6 +84,20 @@ class WritesRepository:
         if push_to_hub:
             sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
             self.push_to_hub(repo_id, **hub, **sizes)
+
+    def check_saved(self) -> None:
+        """Refuse what would not open again once it is saved; nothing is written.
+
+        Raises:
+            ValueError: in one sentence, that names the part.
+        """
+        if getattr(self, "_hf_peft_config_loaded", False):
+            return  # these adapters are saved alone
+        self.vqvae.check_saved()
+        for level in range(self.num_levels):
+            prior = getattr(self, f"prior_{level}")
+            if prior is not None and not self._is_copied(level):
+                prior.check_saved()
 
     def _save_processor(self, folder: Path) -> None:
         """The repository's processor, with the names that adapters bring."""

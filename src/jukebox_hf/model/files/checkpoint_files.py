@@ -5,7 +5,6 @@ that are read, where the format allows it, straight from the mapped file. Only t
 unpickled.
 """
 
-import copy
 import os
 import pickletools
 import re
@@ -32,6 +31,7 @@ from ..checks.text_input import shown
 from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from .file_modes import follow_umask
+from .fitting_weights import check_shapes, shapes_of, state_to_save
 from .safetensors_files import SafetensorsHeader, StoredTensor, check_safetensors
 from .weight_types import check_numbers
 
@@ -91,22 +91,36 @@ class CheckedWeights:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence."""
+        """As `PreTrainedModel.from_pretrained`, but a damaged or unfitting file is a ValueError in one sentence.
+
+        A part is called by its own folder in a repository, `name_or_path`, and its configuration by the repository's.
+        """
         if pretrained_model_name_or_path is not None and kwargs.get("state_dict") is None:
             _check_part(cls, str(pretrained_model_name_or_path), kwargs)
             kwargs.pop("force_download", None)  # checked is what will be read
         is_quantized = "quantization_config" in kwargs or hasattr(kwargs.get("config"), "quantization_config")
         check_numbers({} if is_quantized else kwargs.get("state_dict") or {})
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if pretrained_model_name_or_path is not None and kwargs.get("subfolder"):
+            part = loaded[0] if isinstance(loaded, tuple) else loaded
+            # For peft, which looks there for the vocabulary of an adapter's base.
+            part.name_or_path = os.path.join(pretrained_model_name_or_path, kwargs["subfolder"])
+        return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """As `PreTrainedModel.save_pretrained`, but what was saved is what loads, also over an earlier save.
 
         Whole weights are read before an index of shards, whichever is newer, so the one that was not written goes; the
         weights too have the mode that the umask asks for.
+
+        Raises:
+            ValueError: weights that would not open again, before anything is written; but where `state_dict` is said,
+                as by a Trainer, which goes on from them, it is saved as it is.
         """
-        level = getattr(self.config, "level", None)
-        folder = saving_folder(save_directory, "vqvae" if level is None else f"prior_{level}")
+        folder = saving_folder(save_directory, self._folder_name())
+        if "state_dict" not in kwargs and len(args) < 2 and not getattr(self, "_hf_peft_config_loaded", False):
+            renamed = self.check_saved()
+            kwargs |= {} if renamed is None else {"state_dict": renamed}
         names = (_WEIGHT_FILES[0], _INDEX_FILES[0])
         files = [folder / with_variant(name, kwargs.get("variant")) for name in names]
         before = [_stamp(file) for file in files]
@@ -118,6 +132,14 @@ class CheckedWeights:
         for file in folder.glob("model*.safetensors"):
             follow_umask(file)
         return result
+
+    def check_saved(self) -> dict[str, Tensor] | None:
+        """As `state_to_save`, by the name that it has in a repository."""
+        return state_to_save(self, self._folder_name())
+
+    def _folder_name(self) -> str:
+        level = getattr(self.config, "level", None)
+        return "vqvae" if level is None else f"prior_{level}"
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
@@ -262,8 +284,7 @@ def check_weights_of(
     """
     shapes, tied = None, ()
     if not is_free:
-        with torch.device("meta"):
-            shapes = {key: tensor.shape for key, tensor in part(copy.deepcopy(config)).state_dict().items()}
+        shapes = shapes_of(part, config)
         tied = tuple(part._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else ()
     return check_weights(name_or_path, subfolder, shapes, optional=tied, variant=variant, **hub)
 
@@ -271,7 +292,7 @@ def check_weights_of(
 def check_weights(
     name_or_path: str,
     subfolder: str = "",
-    shapes: Mapping[str, Iterable[int]] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     *,
     optional: Iterable[str] = (),
     variant: str | None = None,
@@ -302,7 +323,7 @@ def check_weights(
         shards = [_found(find(shard), shard, name_or_path) for shard in shards_of(Path(file))]
         found = _check_shards(Path(file), [check_safetensors(shard, dtypes=dtypes) for shard in shards])
     if shapes is not None and found:
-        _check_shapes(file, found, {name: tuple(shape) for name, shape in shapes.items()}, set(optional))
+        check_shapes(file, found, shapes, set(optional), cure="use one model's files")
     return found
 
 
@@ -338,23 +359,6 @@ def _check_shards(index: Path, headers: Iterable[SafetensorsHeader]) -> dict[str
     different = sorted(found.keys() ^ read_json(index)["weight_map"].keys())
     require(not different, f"{index} and its shards differ in {different[:1]}; get the files again")
     return found
-
-
-def _check_shapes(
-    file: str, found: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]], optional: set[str]
-) -> None:
-    for names, word in ((shapes.keys() - found.keys() - optional, "lacks"), (found.keys() - shapes.keys(), "also has")):
-        others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-        require(
-            not names,
-            f"{file} does not fit its configuration: it {word} {min(names, default='')}{others}; use one model's files",
-        )
-    for name, tensor in found.items():
-        require(
-            tensor.shape == shapes[name],
-            f"{file} does not fit its configuration: it has {name} of shape {tensor.shape}, not {shapes[name]}; use "
-            f"files of one model",
-        )
 
 
 def read_pickled_tensors(file: Path) -> Any:

@@ -4,6 +4,7 @@ Flows in: keyword arguments as transformers 5 documents them. Flows out: `Loadin
 model is to lie. Nothing is read here but, where a part was asked of a whole repository, its config.json.
 """
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -192,6 +193,7 @@ def _check_method(quantization: Any, device_map: Any) -> None:
         if isinstance(quantization, Mapping):
             quantization = AutoQuantizationConfig.from_dict(dict(quantization))
         AutoHfQuantizer.from_config(quantization, pre_quantized=False).validate_environment(device_map=device_map)
+        _try_torchao(quantization)
     except Exception as error:  # each method and its library raise their own
         lacks = isinstance(error, KeyError)  # a field, of which transformers says no more than the name
         reason = " ".join(("it lacks " * lacks + str(error)).split()).rstrip(".")
@@ -199,6 +201,29 @@ def _check_method(quantization: Any, device_map: Any) -> None:
             f"quantization_config of {_method_of(quantization)} cannot be used here ({reason:.200}); correct that, or "
             f"say quantization.int8_config()"
         ) from None
+
+
+def _try_torchao(quantization: Any) -> None:
+    """Quantize a matrix without numbers: some of torchao's methods ask for their libraries no earlier.
+
+    Raises:
+        ImportError: a library that is not there.
+    """
+    method = copy.deepcopy(getattr(quantization, "quant_type", None))
+    if type(method).__module__.partition(".")[0] != "torchao":
+        return
+    if hasattr(method, "set_inductor_config"):
+        method.set_inductor_config = False  # which is of the whole process
+    with torch.device("meta"):
+        matrix = torch.nn.Linear(256, 256, bias=False, dtype=torch.bfloat16)
+    try:
+        from torchao.quantization import quantize_
+
+        quantize_(matrix, method)
+    except ImportError:
+        raise
+    except Exception:  # what a method says of this shape, dtype or device is nothing about the priors
+        return
 
 
 def _method_of(quantization: Any) -> str:

@@ -93,8 +93,13 @@ def read_songs(config: JukeboxConfig, inputs: Mapping[str, Any], batch: int) -> 
         require(not tensor.is_meta, f"{name} is on the meta device and holds no numbers; give it on a real one")
         tensor = tensor.detach().cpu()
         songs[name] = tensor if name in ("prompt_values", "lyric_starts", *MIXES) else _whole(name, tensor)
-    for name, width in (("lyric", songs["lyric_ids"].shape[1]), ("prompt", songs["prompt_values"].shape[1])):
-        lengths = songs[f"{name}_lengths"]
+    for name, counted in (("lyric", "lyric_ids"), ("prompt", "prompt_values")):
+        lengths, width = songs[f"{name}_lengths"], songs[counted].shape[1]
+        require(
+            counted in given or not bool(lengths.any()),
+            f"{name}_lengths={lengths.tolist()} was given without {counted}, whose columns it counts; give both, or "
+            f"neither",
+        )
         require(
             bool(((lengths >= 0) & (lengths <= width)).all()),
             f"{name}_lengths={lengths.tolist()} must lie from 0 to the {width} columns there are",

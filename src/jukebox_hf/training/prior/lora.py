@@ -79,7 +79,7 @@ def with_adapters(prior: JukeboxPrior, lora: LoRAArguments) -> nn.Module:
         modules_to_save=[LABEL_TABLES] if lora.lora_labels else None,
     )
     model = get_peft_model(prior, settings)
-    # peft would look for the base's vocabulary there, find the root config of a whole Jukebox, and save embeddings too.
+    # peft would look for the base's vocabulary there, and save embeddings too where characters are new.
     model.peft_config["default"].base_model_name_or_path = ""
     return model
 

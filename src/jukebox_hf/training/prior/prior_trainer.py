@@ -138,7 +138,7 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         """Write the card of the prior, where the Trainer would write one that knows nothing of Jukebox."""
         if self.is_world_process_zero():
             name = kwargs.get("model_name") or Path(self.args.output_dir).name
-            base = kwargs.get("finetuned_from") or self.prior.name_or_path or None
+            base = kwargs.get("finetuned_from") or self.prior.config.name_or_path or None
             said = kwargs.get("dataset") or ()
             data = [said] if isinstance(said, str) else list(said)
             card = prior_card(name, self.prior.config, self.state.log_history, base, has_adapters(self.model), data)
