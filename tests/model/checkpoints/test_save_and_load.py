@@ -274,6 +274,18 @@ def test_a_vqvae_with_adapters_is_not_saved(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_part_that_the_root_configuration_does_not_describe_is_not_saved(repository, tmp_path):
+    model = JukeboxModel.from_pretrained(repository)
+    model.prior(0).config.embedding_dropout = 0.5
+    sentence = r"^prior_0/config.json says embedding_dropout=0.5, but the root config.json says 0.0; make them equal"
+    with pytest.raises(ValueError, match=sentence):
+        model.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    model.config.prior_configs[0] = model.prior(0).config
+    model.save_pretrained(tmp_path / "new")
+    _assert_same_state(model.prior(0), JukeboxModel.from_pretrained(tmp_path / "new").prior(0))
+
+
 def test_adapters_that_are_merged_are_saved(repository, tmp_path):
     model = JukeboxModel.from_pretrained(repository)
     _put_adapters(model.prior(1)).merge_and_unload()

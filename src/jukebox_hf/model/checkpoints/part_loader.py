@@ -243,7 +243,7 @@ class PartSource:
                 raise
             reason = error.strerror or f"no {name}/config.json is there"
             raise OSError(f"{self.name_or_path} lacks a part this run needs ({reason}); complete the folder") from None
-        _check_same(name, type(config).from_dict(own), config)
+        check_same(name, type(config).from_dict(own), config)
         return "quantization_config" in own
 
     def _check_legacy(self, levels: Iterable[int]) -> None:
@@ -415,8 +415,12 @@ def _copy_part(source: Path, target: Path) -> set[str]:
     return copied
 
 
-def _check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
-    """A part's own config.json must say what the root's says of it."""
+def check_same(name: str, found: PreTrainedConfig, wanted: JukeboxPriorConfig | JukeboxVQVAEConfig) -> None:
+    """A part's own config.json must say what the root's says of it.
+
+    Raises:
+        ValueError: with the first field in which they differ.
+    """
     for field_name in sorted(type(wanted).__annotations__):
         pair = [getattr(config, field_name) for config in (found, wanted)]
         one, other = (json.loads(json.dumps(value)) for value in pair)

@@ -13,6 +13,7 @@ from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.loading_arguments import PART_SAVING, PUSH_ARGUMENTS, check_saving, without_bars
 from .companions import write_companions, write_missing_card
+from .part_loader import check_same
 from .remote_code import write_code
 
 _ARCHITECTURE = "JukeboxModel"
@@ -93,11 +94,14 @@ class WritesRepository:
         """
         if getattr(self, "_hf_peft_config_loaded", False):
             return  # these adapters are saved alone
-        self.vqvae.check_saved()
-        for level in range(self.num_levels):
+        parts = {"vqvae": (self.vqvae, self.config.vqvae_config)}
+        for level, config in enumerate(self.config.prior_configs):
             prior = getattr(self, f"prior_{level}")
             if prior is not None and not self._is_copied(level):
-                prior.check_saved()
+                parts[f"prior_{level}"] = prior, config
+        for name, (part, config) in parts.items():
+            part.check_saved()
+            check_same(name, part.config, config)
 
     def _save_processor(self, folder: Path) -> None:
         """The repository's processor, with the names that adapters bring."""
