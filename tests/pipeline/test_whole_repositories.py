@@ -336,3 +336,13 @@ def test_a_configuration_of_another_model_is_no_default_one_of_ours(name, tmp_pa
     (tmp_path / "config.json").write_text('{"model_type": "whisper", "d_model": 8}')
     with pytest.raises(ValueError, match=rf"config.json is of another model \(model_type='whisper', but {name} reads"):
         getattr(jukebox_hf, name).from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["JukeboxConfig", "JukeboxVQVAEConfig", "JukeboxPriorConfig"])
+def test_a_folder_without_a_configuration_is_no_default_one(name, tmp_path):
+    config = getattr(jukebox_hf, name)
+    with pytest.raises(ValueError, match=rf"{tmp_path} holds no config.json; name the folder of a jukebox"):
+        config.from_pretrained(tmp_path)
+    root = jukebox_hf.tiny_repository()
+    with pytest.raises(ValueError, match=rf"{root}/prior_7 holds no config.json; name the folder of a jukebox"):
+        config.from_pretrained(root, subfolder="prior_7")

@@ -154,10 +154,19 @@ def strict_config(cls: type) -> type:
 
         return wrapped
 
+    cls._get_config_dict = classmethod(_find_own)
     cls._dict_from_json_file = classmethod(_read_own)
     cls.__init__ = in_one_sentence(cls.__init__)
     cls.__setattr__ = in_one_sentence(cls.__setattr__)
     return cls
+
+
+def _find_own(cls: type[PreTrainedConfig], source: Any, /, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of a repository, and what is left of the arguments; without a file transformers takes defaults."""
+    values, left = PreTrainedConfig._get_config_dict.__func__(cls, source, **kwargs)
+    folder = "/".join(filter(None, (str(source), kwargs.get("subfolder"))))
+    require(values is not None, f"{folder} holds no config.json; name the folder of a {cls.model_type}")
+    return values, left
 
 
 def _read_own(cls: type[PreTrainedConfig], file: str) -> dict[str, Any]:
