@@ -48,16 +48,7 @@ static void fix(const float *x, int64_t count, double *unit, uint8_t *planes, in
     }
 }
 
-/* Each sum of four vectors of 32 bits. */
-static inline void integers_of_four(const __m512i *x, int32_t *sums) {
-    const __m512i a = x[0], b = x[1], c = x[2], d = x[3];
-    const __m512i ab = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
-    const __m512i cd = _mm512_add_epi32(_mm512_shuffle_i32x4(c, d, 0x44), _mm512_shuffle_i32x4(c, d, 0xee));
-    __m512i all = _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd));
-    all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, 0x4e));
-    all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, 0xb1)); /* each 128 bits hold one sum, four times */
-    for (int i = 0; i < 4; i++) sums[i] = ((Integers)all)[4 * i];
-}
+SUMS_OF_FOUR(integers_of_four, Integers, int32_t)
 
 /* sum += products of 64 bytes, the first without a sign. Written out: GCC 12 moves the sums of its own function about. */
 #define ADD_BYTES(SUM, X, WEIGHT) __asm__("vpdpbusd %2, %1, %0" : "+v"(SUM) : "v"(X), "v"(WEIGHT))
@@ -72,10 +63,8 @@ static inline __attribute__((always_inline)) void whole_products(const Matrix *m
     const char *ahead = *fetched;
     const __m512i ones = _mm512_set1_epi8(1);
     const int of_row = PLANES * S + 1; /* the last is the sum of its weights, for MIDDLE */
-    __m512i total[SONGS_OF_TILE][SONGS_OF_TILE][PLANES], of_weights[SONGS_OF_TILE], sums[MOST_SUMS];
+    Integers total[SONGS_OF_TILE][SONGS_OF_TILE][PLANES] = {0}, of_weights[SONGS_OF_TILE] = {0}, sums[MOST_SUMS] = {0};
     int32_t flat[MOST_SUMS];
-    EACH(r, R) of_weights[r] = _mm512_setzero_si512();
-    EACH(r, R) EACH(s, S) EACH(plane, PLANES) total[r][s][plane] = _mm512_setzero_si512();
     for (int64_t i = 0; i < columns; i += BYTES, ahead += stride) {
         const __mmask64 here = columns - i < BYTES ? ((uint64_t)1 << (columns - i)) - 1 : ~(uint64_t)0;
         __m512i w[SONGS_OF_TILE];
@@ -93,7 +82,6 @@ static inline __attribute__((always_inline)) void whole_products(const Matrix *m
     *fetched = ahead;
     EACH(r, R) sums[r * of_row + PLANES * S] = of_weights[r];
     EACH(r, R) EACH(s, S) EACH(plane, PLANES) sums[r * of_row + PLANES * s + plane] = total[r][s][plane];
-    EACH(i, MOST_SUMS - R * of_row) sums[R * of_row + i] = _mm512_setzero_si512();
     EACH(i, (R * of_row + 3) / 4) integers_of_four(sums + 4 * i, flat + 4 * i);
     for (int r = 0; r < R; r++) {
         const float scale = m->scale ? m->scale[row + r] : 1.0f, bias = m->bias ? m->bias[row + r] : 0.0f;

@@ -125,23 +125,29 @@ static inline __attribute__((always_inline)) Floats multiply_add_all(Floats a, F
 #endif
 }
 
-/* The sums of four vectors. The order within a vector is the same for all. */
-static inline void sums_of_four(const Floats *x, float *sums) {
+/* The sums of four vectors of floats, or of integers. The order within a vector is the same for all. */
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-    const __m512 a = (__m512)x[0], b = (__m512)x[1], c = (__m512)x[2], d = (__m512)x[3];
-    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
-    __m512 all = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
-    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4e));
-    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0xb1)); /* each 128 bits hold one sum, four times */
-    for (int i = 0; i < 4; i++) sums[i] = ((Floats)all)[4 * i];
+#define QUARTERS(TYPE, X, Y, WHICH) ((TYPE)_mm512_shuffle_f32x4((__m512)(X), (__m512)(Y), WHICH))
+#define PERMUTED(TYPE, X, WHICH) ((TYPE)_mm512_permute_ps((__m512)(X), WHICH))
+#define SUMS_OF_FOUR(NAME, TYPE, NUMBER)                                                                               \
+    static inline void NAME(const TYPE *x, NUMBER *sums) {                                                             \
+        const TYPE ab = QUARTERS(TYPE, x[0], x[1], 0x44) + QUARTERS(TYPE, x[0], x[1], 0xee);                           \
+        const TYPE cd = QUARTERS(TYPE, x[2], x[3], 0x44) + QUARTERS(TYPE, x[2], x[3], 0xee);                           \
+        TYPE all = QUARTERS(TYPE, ab, cd, 0x88) + QUARTERS(TYPE, ab, cd, 0xdd);                                        \
+        all += PERMUTED(TYPE, all, 0x4e);                                                                              \
+        all += PERMUTED(TYPE, all, 0xb1); /* each 128 bits hold one sum, four times */                                 \
+        for (int i = 0; i < 4; i++) sums[i] = all[4 * i];                                                              \
+    }
 #else
-    for (int i = 0; i < 4; i++) {
-        sums[i] = 0;
-        for (int lane = 0; lane < LANES; lane++) sums[i] += x[i][lane];
+#define SUMS_OF_FOUR(NAME, TYPE, NUMBER)                                                                               \
+    static inline void NAME(const TYPE *x, NUMBER *sums) {                                                             \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            sums[i] = 0;                                                                                               \
+            for (int lane = 0; lane < LANES; lane++) sums[i] += x[i][lane];                                            \
+        }                                                                                                              \
     }
 #endif
-}
+SUMS_OF_FOUR(floats_of_four, Floats, float)
 
 #define FLOATS_OF_FLOAT32(FROM) LOADED(Floats, FROM)
 #define FLOATS_OF_BFLOAT16(FROM) ((Floats)(WIDENED_HALVES(FROM) << 16))
@@ -233,7 +239,7 @@ static void widen(const Matrix *m, int64_t row, int rows, int64_t column, int64_
 /* y of a tile's sums: across their lanes, with the columns behind the last whole vector, scaled, and with the bias. */
 static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, const Floats *sums, float *y) {
     float flat[SUMS_OF_TILE];
-    for (int i = 0; i < t->rows * t->songs; i += 4) sums_of_four(sums + i, flat + i);
+    for (int i = 0; i < t->rows * t->songs; i += 4) floats_of_four(sums + i, flat + i);
     for (int r = 0; r < t->rows; r++) {
         const float scale = m->scale ? m->scale[row + r] : 1.0f, bias = m->bias ? m->bias[row + r] : 0.0f;
         for (int s = 0; s < t->songs; s++) {
