@@ -4,9 +4,12 @@ Flows in: a model, parts of it perhaps not in memory. Flows out: a repository; p
 where they lie. The root config.json is written last, so that a folder with one is whole.
 """
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..checks.repository_names import saving_folder
 from ..checks.validation import require
@@ -60,7 +63,7 @@ class WritesRepository:
             f"variant={kwargs.get('variant')!r} cannot be uploaded by push_to_hub=True; save it and upload the folder "
             f"with `hf upload`",
         )
-        self.check_saved()
+        states = self.check_saved()
         if self._adapters is not None:
             self._save_processor(folder)
         if copied := [level for level in range(self.num_levels) if self._is_copied(level)]:
@@ -69,9 +72,9 @@ class WritesRepository:
             self._source.check_copy(level, getattr(self, f"prior_{level}"), **kwargs)
         folder.mkdir(parents=True, exist_ok=True)
         with without_bars():
-            self.vqvae.save_pretrained(folder / "vqvae", **kwargs)
+            self.vqvae.save_pretrained(folder / "vqvae", state_dict=states["vqvae"], **kwargs)
             for level in range(self.num_levels):
-                self._save_prior(level, folder, **kwargs)
+                self._save_prior(level, folder, states, **kwargs)
         self.generation_config.save_pretrained(folder)
         if self._source is not None:
             where = self._source.name_or_path, self._source.hub
@@ -86,22 +89,27 @@ class WritesRepository:
             sizes = {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
             self.push_to_hub(repo_id, **hub, **sizes)
 
-    def check_saved(self) -> None:
+    def check_saved(self) -> dict[str, dict[str, Tensor] | None]:
         """Refuse what would not open again once it is saved; nothing is written.
+
+        Returns:
+            Of parts in memory by name: the weights of one that is compiled, as they are to be saved; None of others.
 
         Raises:
             ValueError: in one sentence, that names the part.
         """
         if getattr(self, "_hf_peft_config_loaded", False):
-            return  # these adapters are saved alone
+            return {}  # these adapters are saved alone
         parts = {"vqvae": (self.vqvae, self.config.vqvae_config)}
         for level, config in enumerate(self.config.prior_configs):
             prior = getattr(self, f"prior_{level}")
             if prior is not None and not self._is_copied(level):
                 parts[f"prior_{level}"] = prior, config
+        states = {}
         for name, (part, config) in parts.items():
-            part.check_saved()
+            states[name] = part.check_saved()
             check_same(name, part.config, config)
+        return states
 
     def _save_processor(self, folder: Path) -> None:
         """The repository's processor, with the names that adapters bring."""
@@ -113,7 +121,9 @@ class WritesRepository:
             folder.mkdir(parents=True, exist_ok=True)
             own.save_pretrained(folder)
 
-    def _save_prior(self, level: int, folder: Path, **kwargs: Any) -> None:
+    def _save_prior(
+        self, level: int, folder: Path, states: Mapping[str, dict[str, Tensor] | None], **kwargs: Any
+    ) -> None:
         name = f"prior_{level}"
         if self._is_copied(level):
             self._source.copy_prior(level, folder, **kwargs)
@@ -125,7 +135,7 @@ class WritesRepository:
             self.lend(level).save_pretrained(folder / name, **kwargs)
             self.take_back(level)
         elif (prior := getattr(self, name)) is not None:
-            prior.save_pretrained(folder / name, **kwargs)
+            prior.save_pretrained(folder / name, state_dict=states[name], **kwargs)
 
     def _is_copied(self, level: int) -> bool:
         """Whether a prior is saved as the repository has it: also int8, which transformers cannot write again."""
