@@ -58,11 +58,18 @@ def read_song_list(path: Path) -> list[ListedRow]:
     text = read_listed_text(path)
     rows = list(_csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text))
     require(len(rows) > 0, f"{path} lists no song; add one line for each")
+    cure = f"write its words into the cell, or name it under {TIMED_LYRICS} where it has their times"
     for row in rows:
-        folders = path.parent, path.parent.joinpath(row.cells.get(FILE_NAME) or "").parent
-        cure = f"write its words into the cell, or name it under {TIMED_LYRICS} where it has their times"
-        check_no_file_name(f"{path}, line {row.line}, lyrics", row.cells.get("lyrics") or "", folders, cure)
+        check_no_file_name(
+            f"{path}, line {row.line}, lyrics", row.cells.get("lyrics") or "", _folders_beside(path, row), cure
+        )
     return rows
+
+
+def _folders_beside(path: Path, row: ListedRow) -> Iterator[Path]:
+    """Where a file that a row names may lie: beside the list, or beside the recording."""
+    yield path.parent
+    yield path.parent.joinpath(row.cells.get(FILE_NAME) or "").parent
 
 
 def checked_word(where: str, column: str, value: Any) -> Any:
