@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from jukebox_hf.app.repository_facts import stored_dtype
 from jukebox_hf.app.runs.closed_model import ClosedModel
 from jukebox_hf.app.runs.device_choice import NO_MODEL, Group, the_device, unusable
 from jukebox_hf.app.runs.model_fingerprint import check_vqvae, check_vqvae_sizes
-from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording, prompt_digest
+from jukebox_hf.app.runs.requests import DEFAULT_SECONDS, check_recording, replaced_source
 from jukebox_hf.app.runs.song_folder import load_codes
 from jukebox_hf.app.runs.song_request import SONG_WORDS_OF_REQUESTS, SongRequest, drawing_arguments
 from jukebox_hf.app.runs.song_values import level_list
+from jukebox_hf.data.recordings import heard_now
 from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import parse_json
@@ -313,7 +314,7 @@ def _take_one(
     config, arguments = model.config, drawing_arguments(request) | computing
     state, prompt = begun, None
     if begun is None:
-        prompt, request = _prompt(request, config.sampling_rate), replace(request, prompt_sha256=prompt_digest(request))
+        prompt, request = _prompt(request, config.sampling_rate), replace(request, prompt_sha256=_digest_now(request))
         if request.codes is not None:
             if isinstance(model, JukeboxModel):
                 check_vqvae(load_codes(Path(request.codes)), model, Path(request.codes))
@@ -406,6 +407,21 @@ def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:
     if request.prompt_seconds is not None:
         samples = samples[: round(request.prompt_seconds * sampling_rate)]
     return samples, sampling_rate
+
+
+def is_prompt_changed(request: SongRequest, songs: Iterable[Path]) -> bool:
+    """Whether the prompt's file is another than that which a song was begun with; older versions did not note it.
+
+    Args:
+        songs: files of the same run, which may have taken the prompt's place.
+    """
+    now, begun = _digest_now(request), request.prompt_sha256
+    return None not in (now, begun) and now != begun and not replaced_source(request, songs)
+
+
+def _digest_now(request: SongRequest) -> str | None:
+    """None: no prompt, or none any more."""
+    return None if request.prompt is None else heard_now(Path(request.prompt)).get("sha256")
 
 
 def with_words(request: SongRequest, model: JukeboxModel, processor: JukeboxProcessor) -> SongRequest:

@@ -13,7 +13,6 @@ from jukebox_hf.app.options import flag_of
 from jukebox_hf.app.output import shell_word
 from jukebox_hf.app.runs.song_request import SONG_OPTIONS, SongRequest, read_request
 from jukebox_hf.app.runs.song_values import TIMES_OF_FILE
-from jukebox_hf.data.recordings import heard_now
 from jukebox_hf.model.checks.file_kinds import refuse_kind
 from jukebox_hf.model.checks.json_files import parse_json
 from jukebox_hf.model.checks.text_input import check_here, check_no_file_name, check_text, real_path, utf8_text
@@ -127,21 +126,6 @@ def replaced_source(request: SongRequest, files: Iterable[Path]) -> str | None:
     """
     taken = {real_path(file) for file in files}
     return next((path for path in (request.codes, request.prompt) if path and real_path(path) in taken), None)
-
-
-def is_prompt_changed(request: SongRequest, files: Iterable[Path]) -> bool:
-    """Whether the prompt's file is another than that which a song was begun with; older versions did not note it.
-
-    Args:
-        files: of the same run, which may have taken the prompt's place.
-    """
-    now, begun = prompt_digest(request), request.prompt_sha256
-    return None not in (now, begun) and now != begun and not replaced_source(request, files)
-
-
-def prompt_digest(request: SongRequest) -> str | None:
-    """What tells the prompt's file from others now; None: no prompt, or none any more."""
-    return None if request.prompt is None else heard_now(Path(request.prompt)).get("sha256")
 
 
 def short_repeat_line(request: SongRequest, out: Path) -> str:

@@ -24,6 +24,7 @@ from jukebox_hf.app.runs.planned_songs import (
     check_given,
     check_requests,
     group_of,
+    is_prompt_changed,
     noted,
     open_model,
     open_processor,
@@ -33,7 +34,7 @@ from jukebox_hf.app.runs.planned_songs import (
     with_sound,
     with_words,
 )
-from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, is_prompt_changed, new_seed, rank_among_processes
+from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, new_seed, rank_among_processes
 from jukebox_hf.app.runs.run_options import RunOptions
 from jukebox_hf.app.runs.song_adapters import read_song_adapters
 from jukebox_hf.app.runs.song_folder import SongTarget, check_folder, is_folder, plan_targets
