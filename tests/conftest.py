@@ -185,7 +185,7 @@ def _terms(model):
     return sum(weight[0].numel() if weight.dim() > 1 else weight.numel() for weight in products)
 
 
-def _assert_same_but_for_rounding(found, wanted, terms, message=""):
+def _assert_same_but_for_rounding(found, wanted, terms, message="", largest=None):
     """Two ways to the same float32 sums agree, whatever processor adds them up in whatever order.
 
     Each of n roundings moves a value by up to half an eps of it, and they point in no common direction: together they
@@ -196,11 +196,13 @@ def _assert_same_but_for_rounding(found, wanted, terms, message=""):
         terms: the roundings on the way to one number, such as the length of its sum; or the network, for those of
             all its layers.
         message: what is compared.
+        largest: what a sum of terms that cancel would be without their signs; by default the largest value of `wanted`.
     """
     count = _terms(terms) if isinstance(terms, torch.nn.Module) else terms
     found, wanted = found.detach().double(), wanted.detach().double()
     assert found.shape == wanted.shape, f"{message}: {tuple(found.shape)} is not {tuple(wanted.shape)}"
-    allowed = torch.finfo(torch.float32).eps * count**0.5 * wanted.abs().max().item()
+    largest = wanted.abs().max().item() if largest is None else largest
+    allowed = torch.finfo(torch.float32).eps * count**0.5 * largest
     error = (found - wanted).abs().max().item()
     assert error <= allowed, f"{message}: {error:.3g} apart, where {count} roundings explain {allowed:.3g}"
 
