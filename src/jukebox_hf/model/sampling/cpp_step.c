@@ -96,6 +96,9 @@ enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
 #define WIDENED_HALVES(FROM) __builtin_convertvector(LOADED(Halves, FROM), Bits)
 #define WIDENED_BYTES(FROM) __builtin_convertvector(LOADED(Bytes, FROM), Integers)
 #endif
+/* Of matrices that come from memory: as many as fill a line of it at a time, so that lines are asked for in their order. */
+#define ROWS_OF_STREAM(SIZE) ((SIZE)*LANES * ROWS_FOR_FEW > 64 ? 64 / ((SIZE)*LANES) : ROWS_FOR_FEW)
+enum { BYTES_IN_CACHE = 1 << 20 };
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
@@ -196,18 +199,19 @@ ADD_PRODUCTS(add_int8_products, int8_t, FLOATS_OF_INT8)
         else if (t->songs == 2) ADD(t, sums, FROM, ROWS, 2);                                                           \
         else ADD(t, sums, FROM, ROWS, 1);                                                                              \
     } while (0)
-#define WITH_ROWS(ADD)                                                                                                 \
+#define WITH_ROWS(ADD, OF_STREAM)                                                                                      \
     do {                                                                                                               \
         if (t->rows == ROWS_FOR_FEW) WITH_SONGS(ADD, 0, ROWS_FOR_FEW);                                                 \
+        else if (t->rows == OF_STREAM) WITH_SONGS(ADD, 0, OF_STREAM);                                                  \
         else                                                                                                           \
             for (int row = 0; row < t->rows; row++) WITH_SONGS(ADD, row, 1);                                           \
     } while (0)
 
 static void add_products(const Tile *t, Floats *sums) {
     if (t->type == FLOAT32 && t->rows == ROWS_FOR_MANY) WITH_SONGS(add_float32_products, 0, ROWS_FOR_MANY);
-    else if (t->type == FLOAT32) WITH_ROWS(add_float32_products);
-    else if (t->type == BFLOAT16) WITH_ROWS(add_bfloat16_products);
-    else WITH_ROWS(add_int8_products);
+    else if (t->type == FLOAT32) WITH_ROWS(add_float32_products, ROWS_OF_STREAM(4));
+    else if (t->type == BFLOAT16) WITH_ROWS(add_bfloat16_products, ROWS_OF_STREAM(2));
+    else WITH_ROWS(add_int8_products, ROWS_OF_STREAM(1));
 }
 
 static inline int64_t size_of(int64_t type) { return type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1; }
@@ -264,9 +268,10 @@ static void linear(const Matrix *m, Input *input, float *y, int64_t batch, Span 
     if (m->type == INT8 && linear_of_int8(m, input, y, batch, span)) return;
     const float *x = input->x;
     const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
+    const int is_streamed = m->rows * m->columns * size_of(m->type) > BYTES_IN_CACHE;
     const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
     const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
-    const int rows = tiles > 1 ? ROWS_FOR_MANY : ROWS_FOR_FEW;
+    const int rows = tiles > 1 ? ROWS_FOR_MANY : is_streamed ? (int)ROWS_OF_STREAM(size_of(m->type)) : ROWS_FOR_FEW;
     const int is_widened = tiles > 1 && m->type != FLOAT32;
     Floats sums[SONGS_OF_PANEL / SONGS_OF_TILE][SUMS_OF_TILE], wide[ROWS_FOR_MANY * COLUMNS_OF_PANEL / LANES];
     Tile t = {.type = is_widened ? FLOAT32 : m->type, .row_step = is_widened ? panel : m->columns};
