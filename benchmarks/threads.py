@@ -3,10 +3,11 @@
     python benchmarks/threads.py --peer-python PEER/bin/python
 
 See benchmarks/decode.py for the peer's environment, and for the same on one thread in CPU time. Every way runs in a
-process of its own and alone in its turn: a round is one step of each with each number of threads, and between two
-steps all wait until threads that spin have fallen asleep. Times are medians over rounds, ratios medians of the rounds'
-ratios. The roofline is the time of reading the step's weights and caches at the speed at which as many threads of this
-machine read memory in the same run. `--prefill` reads known codes instead, in one pass, as the window loop does.
+process of its own and alone in its turn: a round is a few steps in a row of each with each number of threads, as a song
+takes them, of which the last is timed; between turns all wait until threads that spin have fallen asleep. Times are
+medians over rounds, ratios medians of the rounds' ratios. The roofline is the time of reading the step's weights and
+caches at the speed at which as many threads of this machine read memory in the same run. `--prefill` reads known codes
+instead, in one pass, as the window loop does.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from jukebox_hf.model.sampling.cpp_crew import processors
 VARIANTS = ("cpp fp32", "cpp bf16", "cpp int8", "eager fp32")
 _PEER = f"{PEER} fp32"
 _WARM_UP = 2
+_IN_A_ROW = 5  # steps: the first of them wake threads, and fetch from memory what other processes took the place of
 _UNTIL_ASLEEP = 0.02  # seconds: idle threads of OpenMP spin for a few milliseconds
 _Times = Mapping[tuple[str, int], list[float]]  # way and threads -> milliseconds of every round
 
@@ -43,7 +45,7 @@ def main() -> None:
     wish = parser.parse_args()
     wish.threads = sorted(set(wish.threads))
     print(f"{wish.shape}, {wish.layers} layers, {machine(f'{wish.threads} threads')}")
-    steps = len(wish.threads) * (wish.rounds + _WARM_UP)
+    steps = len(wish.threads) * (wish.rounds + _WARM_UP) * _IN_A_ROW
     last = config_of(wish.shape, wish.layers).context_length - steps - 3  # steps go on from there
     for batch in wish.batches:
         if wish.prefill:
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def _table(wish: argparse.Namespace, batch: int, position: int, steps: int) -> None:
-    common = {"shape": wish.shape, "layers": wish.layers, "position": position, "batch": batch}
+    common = {"shape": wish.shape, "layers": wish.layers, "position": position, "batch": batch, "in_a_row": _IN_A_ROW}
     workers = {
         name: ours("step_ours.py", common | {"variant": name, "threads": wish.threads}) for name in wish.variants
     }

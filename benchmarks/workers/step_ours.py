@@ -17,7 +17,7 @@ from jukebox_hf.model.sampling.cpp_step import CppStepper, reason_against
 
 
 def main() -> None:
-    """Arguments: JSON with shape, layers, position (in codes, behind a lyric prefix), batch, variant, threads."""
+    """Arguments: JSON with shape, layers, position (in codes, behind a prefix), batch, variant, threads, in_a_row."""
     imported = peak_bytes() / 1e9
     wish = json.loads(sys.argv[1])
     torch.set_num_threads(1)
@@ -50,7 +50,8 @@ def main() -> None:
         steps = _Steps(step)
         if way == "cpp":
             steps.by_threads = {count: CppStepper(prior, cache, count).step for count in wish.get("threads", ())}
-        serve(lambda: steps.chosen(token, conditioning, cache), sizes_of(prior, cache) | facts, steps.use)
+        facts |= sizes_of(prior, cache)
+        serve(lambda: steps.chosen(token, conditioning, cache), facts, steps.use, wish.get("in_a_row", 1))
 
 
 class _Steps:

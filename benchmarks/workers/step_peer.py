@@ -1,6 +1,7 @@
-"""The peer: a Jukebox prior of transformers 4.57.6, one step per line of stdin. Runs in a Python of its own.
+"""The peer: a Jukebox prior of transformers 4.57.6, steps per line of stdin. Runs in a Python of its own.
 
-A hook on the output layer notes the time between two codes and waits there for the next line.
+A hook on the output layer notes the time between two codes and waits there for the next line, which asks for one step
+or several in a row, of which the last is told.
 """
 
 import json
@@ -13,13 +14,13 @@ from serving import be_ready, print_peak
 
 
 def main() -> None:
-    """Arguments: JSON with shape, layers, position, batch. One line out per step: {"ms"}; at last {"peak_gb"}."""
+    """Arguments: JSON with shape, layers, position, batch, in_a_row. Lines out: {"ms"} for each one in; {"peak_gb"}."""
     wish = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     torch.manual_seed(0)
     prior = build(wish["shape"], wish["layers"])
     weights = sum(parameter.nbytes for parameter in prior.parameters())
-    state = {"last": None, "now": time.thread_time}
+    state = {"last": None, "now": time.thread_time, "left": 0}
 
     def hook(_: object, __: object, output: torch.Tensor) -> None:
         now = state["now"]()
@@ -27,8 +28,13 @@ def main() -> None:
             return  # priming may run the output layer too; steps begin after it
         if state["last"] is None:
             be_ready({"weights_gb": weights / 1e9})
+        elif state["left"]:
+            state["left"] -= 1
+            state["last"] = state["now"]()
+            return
         else:
             print(json.dumps({"ms": 1000 * (now - state["last"])}), flush=True)
+        state["left"] = wish.get("in_a_row", 1) - 1
         line = sys.stdin.readline().strip()
         if not line:
             print_peak()
