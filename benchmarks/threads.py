@@ -6,8 +6,8 @@ See benchmarks/decode.py for the peer's environment, and for the same on one thr
 process of its own and alone in its turn: a round is a few steps in a row of each with each number of threads, as a song
 takes them, of which the last is timed; between turns all wait until threads that spin have fallen asleep. Times are
 medians over rounds, ratios medians of the rounds' ratios. The roofline is the time of reading the step's weights and
-caches at the speed at which as many threads of this machine read memory in the same run. `--prefill` reads known codes
-instead, in one pass, as the window loop does.
+caches at the speed at which as many threads of this machine read memory in the same round. `--prefill` reads known
+codes instead, in one pass, as the window loop does.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rooflines import read_bandwidth, step_bytes
+from rooflines import Streams, step_bytes
 from rounds import PEER, Worker, machine, ours
 from workers.released import SHAPES, config_of
 
@@ -28,6 +28,7 @@ _WARM_UP = 2
 _IN_A_ROW = 5  # steps: the first of them wake threads, and fetch from memory what other processes took the place of
 _UNTIL_ASLEEP = 0.02  # seconds: idle threads of OpenMP spin for a few milliseconds
 _Times = Mapping[tuple[str, int], list[float]]  # way and threads -> milliseconds of every round
+_Speeds = Mapping[int, list[float]]  # threads -> GB/s of every round
 
 
 def main() -> None:
@@ -62,9 +63,8 @@ def _table(wish: argparse.Namespace, batch: int, position: int, steps: int) -> N
     }
     if wish.peer_python:
         workers = {_PEER: Worker(wish.peer_python, "step_peer.py", common | {"steps": steps})} | workers
-    times = _in_turn(workers, wish.threads, wish.rounds)
-    speeds = {count: read_bandwidth(count) for count in wish.threads}
-    told = ", ".join(f"{speed:.1f} GB/s by {count}" for count, speed in speeds.items())
+    times, speeds = _in_turn(workers, wish.threads, wish.rounds)
+    told = ", ".join(f"{statistics.median(own):.1f} GB/s by {count}" for count, own in speeds.items())
     print(f"\nposition {position}, batch {batch}; memory is read at {told}\n")
     print(
         "| way | threads | ms per code | against one thread | of roofline | against transformers 4 |\n"
@@ -72,11 +72,12 @@ def _table(wish: argparse.Namespace, batch: int, position: int, steps: int) -> N
         + "|"
     )
     for (name, count), own in times.items():
-        least = step_bytes(wish.shape, wish.layers, name.split()[-1], position, batch) / speeds[count] / 1e6
+        least = step_bytes(wish.shape, wish.layers, name.split()[-1], position, batch) / 1e6
+        reached = statistics.median(least / speed / time for speed, time in zip(speeds[count], own, strict=True))
         peer = _ratio(times, (_PEER, count), (name, count)) if wish.peer_python else "-"
         one = _ratio(times, (name, wish.threads[0]), (name, count))
         milliseconds = statistics.median(own)
-        print(f"| {name} | {count} | {milliseconds:.1f} | {one} | {least / milliseconds:.0%} | {peer} |", flush=True)
+        print(f"| {name} | {count} | {milliseconds:.1f} | {one} | {reached:.0%} | {peer} |", flush=True)
 
 
 def _prefill_table(wish: argparse.Namespace, batch: int) -> None:
@@ -85,7 +86,7 @@ def _prefill_table(wish: argparse.Namespace, batch: int) -> None:
     workers = {
         name: ours("prefill_ours.py", common | {"weights": weights, "way": "window"}) for name, weights in names.items()
     }
-    times = _in_turn(workers, wish.threads, wish.rounds)
+    times, _ = _in_turn(workers, wish.threads, wish.rounds)
     print(
         f"\n{wish.prefill} known codes, batch {batch}\n\n| way | threads | s | against one thread |\n|---|---|---|---|"
     )
@@ -94,19 +95,23 @@ def _prefill_table(wish: argparse.Namespace, batch: int) -> None:
         print(f"| {name} | {count} | {statistics.median(own) / 1000:.2f} | {one} |", flush=True)
 
 
-def _in_turn(workers: Mapping[str, Worker], threads: list[int], rounds: int) -> _Times:
-    """Every way with every number of threads in every round; processes end at the end."""
+def _in_turn(workers: Mapping[str, Worker], threads: list[int], rounds: int) -> tuple[_Times, _Speeds]:
+    """Every way with every number of threads in every round, and what they read then; processes end at the end."""
     times: dict[tuple[str, int], list[float]] = {(name, count): [] for name in workers for count in threads}
+    speeds: dict[int, list[float]] = {count: [] for count in threads}
+    streams = Streams()
     for worker in workers.values():
         worker.wait_until_ready()
     for _ in range(rounds + _WARM_UP):
+        for count in threads:
+            speeds[count].append(streams.speed(count, 3))
         for name, worker in workers.items():
             for count in threads:
                 time.sleep(_UNTIL_ASLEEP)
                 times[name, count].append(worker.task(count))
     for worker in workers.values():
         worker.stop()
-    return {key: own[_WARM_UP:] for key, own in times.items()}
+    return {key: own[_WARM_UP:] for key, own in times.items()}, {key: own[_WARM_UP:] for key, own in speeds.items()}
 
 
 def _ratio(times: _Times, slow: tuple[str, int], fast: tuple[str, int]) -> str:
