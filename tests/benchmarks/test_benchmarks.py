@@ -111,13 +111,29 @@ def test_with_threads_every_way_takes_its_turn_with_each_number_of_them(benchmar
         "threads = []\n"
         "serving.serve(lambda: time.sleep(0.06 / threads[-1]), None, threads.append)\n"
     )
-    times = threads._in_turn({"a": rounds.ours("asleep.py", {})}, [1, 3], rounds=2)
-    assert {key: len(own) for key, own in times.items()} == {("a", 1): 2, ("a", 3): 2}
+    monkeypatch.setattr(benchmark("rooflines"), "_MOST_NUMBERS", 2**20)
+    times, speeds = threads._in_turn({"a": rounds.ours("asleep.py", {})}, [1, 3], rounds=2)
+    assert {key: len(own) for key, own in (times | speeds).items()} == {("a", 1): 2, ("a", 3): 2, 1: 2, 3: 2}
+    assert min(*speeds[1], *speeds[3]) > 0
     assert min(times["a", 1]) >= 60
     assert min(times["a", 3]) >= 20
     assert threads._ratio({("a", 1): [9, 8, 1], ("a", 3): [3, 4, 1]}, ("a", 1), ("a", 3)) == "2.00x"
-    monkeypatch.setattr(benchmark("rooflines"), "_MOST_NUMBERS", 2**20)
     assert benchmark("rooflines").read_bandwidth(3) > 0
+
+
+def test_of_tasks_in_a_row_the_last_is_timed(benchmark, tmp_path, monkeypatch, root):
+    rounds = benchmark("rounds")
+    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
+    (tmp_path / "tiring.py").write_text(
+        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+        "import serving, time\n"
+        "naps = [0.1, 0, 0.05] * 2\n"
+        "serving.serve(lambda: time.sleep(naps.pop(0)), None, lambda threads: None, in_a_row=3)\n"
+    )
+    worker = rounds.ours("tiring.py", {})
+    worker.wait_until_ready()
+    assert all(50 <= worker.task(threads=1) < 100 for _ in range(2))
+    worker.stop()
 
 
 def test_a_worker_that_fails_says_why(benchmark, tmp_path, monkeypatch):
