@@ -137,9 +137,11 @@ def library(request):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
-@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101), (250, 70), (271, 4100)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(7, 5), (13, 16), (8, 500), (12, 1040), (19, 1101), (250, 70), (271, 4100)]
+)
 def test_products_of_many_songs_are_those_of_each_alone(library, dtype, rows, columns):
-    """Whole and broken tiles of rows, of songs and of columns, in one panel and in several, of the cache and of memory."""
+    """Whole and broken tiles of rows, of songs and of columns, in one panel and in several, in caches and in memory."""
     weight = (20 * torch.randn(rows, columns)).round().to(dtype)
     scale, bias, x = torch.rand(rows) + 0.5, torch.randn(rows), torch.randn(23, columns)
     alone = torch.cat([_products(library, weight, scale, bias, song) for song in x.split(1)])

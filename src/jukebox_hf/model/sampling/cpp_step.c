@@ -96,9 +96,11 @@ enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
 #define WIDENED_HALVES(FROM) __builtin_convertvector(LOADED(Halves, FROM), Bits)
 #define WIDENED_BYTES(FROM) __builtin_convertvector(LOADED(Bytes, FROM), Integers)
 #endif
-/* Of matrices that come from memory: as many as fill a line of it at a time, so that lines are asked for in their order. */
-#define ROWS_OF_STREAM(SIZE) ((SIZE)*LANES * ROWS_FOR_FEW > 64 ? 64 / ((SIZE)*LANES) : ROWS_FOR_FEW)
+/* Rows at once of a matrix that comes from memory: as many as fill a line of it, so that few lines are asked for out of
+   their order. Smaller matrices are multiplied faster than one row's additions follow each other. */
 enum { BYTES_IN_CACHE = 1 << 20 };
+#define ROWS_OF_STREAM(SIZE)                                                                                           \
+    ((SIZE) * LANES * ROWS_FOR_FEW > LINE ? LINE / ((SIZE) * LANES) : ROWS_FOR_FEW)
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
@@ -260,7 +262,7 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
 /* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all.
 
    One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
-   after the next is fetched by hand. More songs, for which arithmetic counts more than memory: rows are cut into panels,
+   after the next is fetched by hand; few rows at once keep to the order of memory. More songs, for which arithmetic counts more than memory: rows are cut into panels,
    so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
    so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
    meanwhile. */
