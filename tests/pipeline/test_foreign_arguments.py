@@ -438,6 +438,14 @@ def test_every_cut_comes_back_from_a_saved_generation_config(model, tmp_path, cu
         _comes_back(model, tmp_path, cut.name, {cut.name: value, **_SAMPLED})
 
 
+def test_a_misspelt_name_in_the_models_own_generation_config_is_refused(model):
+    """Others, such as those of a later version of transformers, mean nothing."""
+    own = GenerationConfig(temprature=0.5)
+    with pytest.raises(ValueError, match=r"own generation_config\.temprature=0\.5 is no default.* is it temperature"):
+        read_generate_arguments(model.config, own, None, {})
+    read_generate_arguments(model.config, GenerationConfig(nothing_of_songs=3), None, {})
+
+
 def _comes_back(model, tmp_path, name, said):
     """As one that is given, and, of what may be a default, as the model's own."""
     plain = _read(model, **said)

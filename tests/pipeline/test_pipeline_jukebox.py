@@ -1,5 +1,6 @@
 """`pipeline("text-to-audio", model)` on words of every form, and who else's pipelines it leaves alone."""
 
+import json
 import sys
 import types
 
@@ -103,6 +104,18 @@ def test_dtype_and_model_arguments_reach_the_model(repository):
     assert {pipe.model.prior(level).dtype for level in range(3)} == {torch.bfloat16}
     assert pipe.model.prior(0).config._attn_implementation == "eager"
     assert pipe.model.vqvae.dtype == torch.float32
+
+
+def test_what_is_said_of_the_model_is_not_saved_with_its_processor(repository, tmp_path):
+    """Pipelines hand it to both; a dtype is no JSON."""
+    options = {"keep_loaded": False, "attn_implementation": "sdpa"}
+    pipe = pipeline("text-to-audio", model=str(repository), dtype="bfloat16", model_kwargs=options)
+    assert not {"dtype", *options} & (pipe.tokenizer.init_kwargs.keys() | vars(pipe.processor.feature_extractor).keys())
+    pipe.save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    own = json.loads((repository / "tokenizer_config.json").read_text())
+    assert said | own == said
+    assert said.keys() - own.keys() <= {"is_local", "local_files_only"}  # which transformers adds itself
 
 
 def test_device_reaches_the_model(model, processor, monkeypatch):

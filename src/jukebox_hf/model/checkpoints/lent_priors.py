@@ -125,7 +125,7 @@ class LendsPriors:
         return {} if self._source is None else self._source.files(levels)
 
     def release(self, level: int) -> None:
-        """Let a prior go: to the CPU's memory with `offload`, else freed, with its changes, unless `keep_loaded`."""
+        """Let a prior go, with its changes; with `offload`, on the CPU, and with `keep_loaded` it stays, with them."""
         check_level("level", level, self.num_levels)
         if self._source is not None:
             self._lent.add(level)

@@ -79,6 +79,8 @@ _COMMON = (
 _LOAD_TAKES = f"{', '.join(_COMMON)}, keep_loaded, offload, generation_config"
 _PART_TAKES = {*_COMMON, *_MEANT_FOR_PARTS, *_INTERNAL, "torch_dtype"}
 OF_LOADING = {*LOAD, *_PART_TAKES, "keep_loaded", "offload", "generation_config"}  # what a model's may be told
+# What is said of a model and not of its processor.
+OF_MODELS = OF_LOADING - {*HUB_ARGUMENTS, *_INTERNAL, "trust_remote_code", "code_revision", "subfolder"}
 
 SAVE = {
     "safe_serialization": Foreign("weights are always saved as safetensors", (True,)),

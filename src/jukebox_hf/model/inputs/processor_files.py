@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checks.validation import require
 from ..files.checkpoint_files import HUB_ARGUMENTS, read_json_beside
+from ..files.loading_arguments import OF_MODELS
 
 _PROCESSOR_FILE, _EXTRACTOR_FILE, _TOKENIZER_FILE = (
     "processor_config.json",
@@ -35,6 +36,8 @@ class OwnFiles:
         """As transformers' `from_pretrained`, but a file of another model is a ValueError in one sentence."""
         hub = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
         _check_files(cls, str(pretrained_model_name_or_path), kwargs.get("subfolder") or "", hub)
+        if "_from_pipeline" in kwargs:  # its `model_kwargs` come along, and a tokenizer keeps and saves what it is told
+            kwargs = {name: value for name, value in kwargs.items() if name not in OF_MODELS}
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 

@@ -4,6 +4,7 @@ Flows in: plain arguments, a GenerationConfig, the model's own defaults. Flows o
 5.17 hands over configurations it has filled up itself; what it filled in is told from what a user set.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -267,10 +268,16 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """What a model's own configuration says beyond how to draw and how long, which are looked up where they matter.
 
     Raises:
-        ValueError: what Jukebox does not know, or what belongs to a single call.
+        ValueError: what Jukebox does not know, what belongs to a single call, or a name that is nearly one of ours.
+            Other names, such as those of later versions, mean nothing.
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
+        close = [] if name in (*KNOWN, *GENERATE, *UNASKED) else difflib.get_close_matches(name, KNOWN, 1, 0.8)
+        require(
+            value is None or not close,
+            f"the model's own generation_config.{name}={value!r:.80} is no default of songs; is it {''.join(close)}?",
+        )
         is_foreign = name not in KNOWN and name in GENERATE
         require(
             value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
