@@ -76,6 +76,28 @@ def test_model_without_priors_says_how_to_get_them(config):
         JukeboxModel(config, with_priors=False).prior(2)
 
 
+@pytest.mark.parametrize("wrap", [lambda prior: torch.compile(prior), torch.nn.DataParallel, torch.nn.Sequential])
+def test_what_is_no_prior_sings_no_song(model, wrap):
+    """Its steps are not the call that such wrappers pass on."""
+    prior, kind = model.prior(1), type(wrap(model.prior(1))).__name__
+    model.prior_1 = wrap(prior)
+    with pytest.raises(ValueError, match=rf"^model\.prior_1 is a {kind} and no JukeboxPrior.*prior itself back"):
+        model.generate(seconds=0.032, seed=3)
+    model.prior_1 = prior
+    prior.compile(backend="eager")
+    model.generate(seconds=0.032, seed=3)
+
+
+@pytest.mark.parametrize("more", [-3, 5])
+def test_a_head_of_other_codes_sings_no_song(model, more):
+    prior = model.prior(0)
+    prior.lm_head = torch.nn.Linear(prior.config.hidden_size, prior.config.vocab_size + more)
+    with pytest.raises(
+        ValueError, match=rf"head of .* level 0 gives {prior.config.vocab_size + more} logits, but its codes"
+    ):
+        model.generate(seconds=0.032, seed=3)
+
+
 def test_tied_heads_stay_tied_and_are_stored_once(config, repository, model):
     upsampler = JukeboxModel.from_pretrained(repository).prior(0)
     assert upsampler.lm_head.weight is upsampler.transformer.token_embedding.weight

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..checks.validation import check_level, is_integer, require
 from ..networks.modeling_jukebox_prior import JukeboxPrior
@@ -110,7 +111,7 @@ class LendsPriors:
         here = {level: getattr(self, f"prior_{level}") for level in levels}
         for level, prior in here.items():
             if prior is not None:
-                check_in_memory(f"the prior of level {level}", prior)
+                _check_lendable(level, prior)
         away = [level for level, prior in here.items() if prior is None]
         for level in away:
             require(
@@ -143,3 +144,20 @@ class LendsPriors:
         for level in levels:
             if (prior := getattr(self, f"prior_{level}")) is not None:
                 prior.to("cpu")
+
+
+def _check_lendable(level: int, prior: nn.Module) -> None:
+    """Refuse what a user put in a prior's place and songs cannot be written with."""
+    require(
+        isinstance(prior, JukeboxPrior),
+        f"model.prior_{level} is a {type(prior).__name__} and no JukeboxPrior, by whose steps songs are written; put "
+        f"the prior itself back, which prior.compile() and peft's get_peft_model change where it is",
+    )
+    check_in_memory(f"the prior of level {level}", prior)
+    logits, wanted = getattr(prior.lm_head, "out_features", None), prior.config.vocab_size
+    require(
+        logits in (None, wanted),
+        f"the head of the prior of level {level} gives {logits} logits, but its codes"
+        f"{' and characters' if wanted > prior.config.codebook_size else ''} are {wanted}; put its own head back, or "
+        f"load the prior again",
+    )
