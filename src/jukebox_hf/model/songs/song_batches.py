@@ -122,8 +122,8 @@ def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
         rows = len(tensors[0]) if tensors else codes.num_songs
         require(
             rows == codes.num_songs,
-            f"codes is the state of another number of songs ({codes.num_songs}) than the inputs ({rows}); give the inputs of the same songs, "
-            f"in their order",
+            f"codes is the state of another number of songs ({codes.num_songs}) than the inputs ({rows}); give the "
+            f"inputs of the same songs, in their order",
         )
         return rows
     tensors = [
