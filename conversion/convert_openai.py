@@ -7,6 +7,7 @@ layout of `JukeboxModel`, and what was read: each file's SHA-256.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,17 @@ class OpenAIFiles:
     vqvae: Path
     priors: tuple[Path, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vqvae", Path(self.vqvae))
+        object.__setattr__(self, "priors", tuple(map(Path, self.priors)))
+
 
 def convert_openai(
-    out: Path,
+    out: str | PathLike[str],
     *,
     preset: str | None = None,
     files: OpenAIFiles | None = None,
-    labels: Path | None = None,
+    labels: str | PathLike[str] | None = None,
     dtype: str = "keep",
     force: bool = False,
     say: Say = lambda line: None,
@@ -80,6 +85,7 @@ def convert_openai(
     Raises:
         ValueError: files that do not fit, cannot be read or fetched, or a target that is taken.
     """
+    out, labels = Path(out), None if labels is None else Path(labels)
     require(
         preset is not None or files is not None,
         "neither a preset nor local files were given; pass --preset 1b_lyrics, or --vqvae and one --prior per level",

@@ -5,6 +5,7 @@ Flows in: a Hub name or folder. Flows out: a folder in the layout of `JukeboxMod
 
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 from transformers.utils import cached_file
@@ -31,7 +32,12 @@ _TOKENIZER_FILES = ("artists.json", "genres.json", "lyrics.json", "tokenizer_con
 
 
 def convert_transformers_v4(
-    source: str, out: Path, *, dtype: str = "keep", force: bool = False, say: Say = lambda line: None
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    dtype: str = "keep",
+    force: bool = False,
+    say: Say = lambda line: None,
 ) -> None:
     """Turn a legacy repository, in any of its three layouts, into one of ours.
 
@@ -45,6 +51,7 @@ def convert_transformers_v4(
         ValueError: not a legacy Jukebox, tensors that do not fit, or a target that is taken.
         OSError: nothing to read there.
     """
+    source, out = str(source), Path(out)
     check_target(out, force, [Path(source)])
     root = read_config_json(source)
     is_legacy = is_legacy_config(root)

@@ -4,6 +4,7 @@ Flows in: a repository of ours. Flows out: the same with `auto_map` entries and 
 transformers runs for those who pass `trust_remote_code=True`. Nobody who imports jukebox_hf needs it.
 """
 
+from os import PathLike
 from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known, is_known
@@ -16,7 +17,7 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.checkpoint_files import read_config_json, variants_of
 
 
-def export_hub(source: Path, out: Path, *, force: bool = False) -> None:
+def export_hub(source: str | PathLike[str], out: str | PathLike[str], *, force: bool = False) -> None:
     """Copy a repository and make it usable where jukebox_hf is not installed.
 
     Args:

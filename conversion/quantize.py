@@ -11,6 +11,7 @@ drawn evenly would be simpler and prove less: no song has them, and a prior that
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,11 @@ _GRID_ROWS, _LEAST_CODES, _MOST_CODES = 3, 64, 384
 
 
 def quantize_repository(
-    source: Path, out: Path, *, force: bool = False, say: Callable[[str], None] = lambda line: None
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Quantize every prior of a repository to int8.
 

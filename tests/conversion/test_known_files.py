@@ -4,19 +4,26 @@ import errno
 import json
 import os
 import shutil
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
 from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
 from jukebox_hf.app.finetuning.finetune_run import run_finetuning
+from jukebox_hf.conversion.convert_openai import OpenAIFiles, convert_openai
+from jukebox_hf.conversion.convert_transformers_v4 import convert_transformers_v4
 from jukebox_hf.conversion.export_hub import export_hub
 from jukebox_hf.conversion.quantize import quantize_repository
 from jukebox_hf.conversion.staging import staged
 from jukebox_hf.model.checkpoints.tiny_model import tiny_repository
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
-from jukebox_hf.training.assemble import put_priors
-from jukebox_hf.training.share import import_adapter
+from jukebox_hf.training.assemble import assemble, put_prior, put_priors
+from jukebox_hf.training.checkpoints import seal
+from jukebox_hf.training.consolidate import consolidate
+from jukebox_hf.training.encode_dataset import encode_dataset
+from jukebox_hf.training.share import export_style, import_adapter, write_adapter
 
 
 @pytest.fixture
@@ -60,6 +67,33 @@ def test_a_link_is_refused_before_the_model_is_opened_that_is_copied(source, tmp
     with pytest.raises(ValueError, match=rf"{name} is a symbolic link to .*secret"):
         make(source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret", "source"]
+
+
+@pytest.mark.parametrize(
+    ("make", "refused"),
+    [
+        (lambda source, out: put_prior(f"{source}/prior_0", out, source), None),
+        (lambda source, out: assemble(out, Path(source), [source] * 3), None),
+        (lambda source, out: export_style(Path(source), "Bo Vale", f"{out}.safetensors"), None),
+        (lambda source, out: import_adapter(Path(source), out, source), "not an adapter"),
+        (lambda source, out: write_adapter(out, Path(source), [f"{source}/prior_0"]), "was not trained by LoRA"),
+        (lambda source, out: consolidate(f"{source}/checkpoint-1", out), "weights do not lie in parts"),
+        (
+            lambda source, out: convert_openai(out, files=OpenAIFiles(f"{source}/vqvae", ()), labels=source),
+            "is not a file",
+        ),
+        (lambda source, out: convert_transformers_v4(Path(source), out), "of this package already"),
+        (lambda source, out: quantize_repository(source, source), "is the source itself"),
+        (lambda source, out: encode_dataset(Path(source, "songs"), out, Path(source)), "is no folder"),
+    ],
+    ids=["put_prior", "assemble", "export", "import", "write", "consolidate", "openai", "v4", "quantize", "encode"],
+)
+def test_folders_are_named_by_text_or_path(source, tmp_path, make, refused):
+    (source / "checkpoint-1").mkdir()
+    seal(source / "checkpoint-1")
+    with nullcontext() if refused is None else pytest.raises(ValueError, match=refused):
+        make(str(source), str(tmp_path / "out"))
+    assert refused or list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize("name", ["prior_0", "vqvae"])

@@ -219,8 +219,11 @@ def test_smaller_weights_give_nearby_features(features, stored_features, sound, 
         ({"slice_seconds": 0.002}, "slice_seconds=0.002 is shorter than one code, 0.008 s"),
         ({"offset_seconds": 90}, "offset_seconds=90 must be before the end of the song, 60 s"),
         ({"batch_size": 0}, "batch_size=0 must be 1 window or more"),
-        ({"dtype": "int4"}, "dtype='int4' must be float32, bfloat16 or float16"),
-        ({"device": "gpu"}, "names 'gpu', which is no device"),
+        ({"dtype": "int4"}, "dtype='int4' must be float32, bfloat16 or float16.*; for int8 say dtype='int8'"),
+        ({"dtype": "float64"}, "dtype='float64' must be float32, .*; for int8 say dtype='int8'"),
+        ({"device": "gpu"}, "^device='gpu' names 'gpu', which is no device; say 'cpu' or 'cuda:0'$"),
+        ({"device": "auto"}, "^device='auto' names 'auto', which is no device"),
+        ({"device": 99}, "^device=99 needs 99, but torch finds no such device here"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_in_a_sentence(features, stored_features, said, sentence):

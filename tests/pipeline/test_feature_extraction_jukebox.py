@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,27 @@ def test_channels_are_averaged_whichever_way_they_lie(extractor):
     one, other = (extractor(audio, sampling_rate=RATE)["input_values"] for audio in (stereo, stereo.T))
     assert np.array_equal(one, other)
     assert np.allclose(one[0, 0], _tone(RATE)[: one.shape[-1]] / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "box", [lambda x: x, torch.from_numpy, lambda x: [x], lambda x: (x, RATE), lambda x: {"array": x}]
+)
+def test_rows_that_may_be_a_batch_are_refused_and_not_averaged(extractor, sound, box):
+    batch = np.stack([sound(0.1, 1), sound(0.1, 2), sound(0.1, 3)])
+    with pytest.raises(ValueError, match=r"shape \(3, \d+\), which may be a batch or many channels"):
+        extractor(box(batch))
+
+
+@pytest.mark.parametrize("box", ["file", "decoder"])
+def test_a_file_may_have_many_channels(processor, sound, tmp_path, box):
+    channels = np.stack([sound(0.1, seed) for seed in range(4)])
+    given = tmp_path / "four.wav"
+    soundfile.write(given, channels.T, RATE, subtype="FLOAT")
+    if box == "decoder":
+        given = SimpleNamespace(get_all_samples=lambda: SimpleNamespace(data=channels, sample_rate=RATE))
+    expected = processor.feature_extractor.samples(channels.mean(axis=0))
+    assert np.allclose(processor.feature_extractor(given)["input_values"][0, 0], expected, atol=1e-6)
+    assert np.allclose(processor("la", prompt=given)["prompt_values"][0], expected, atol=1e-6)
 
 
 def test_integers_are_scaled_by_their_range():

@@ -578,6 +578,13 @@ def test_codes_that_can_not_be_meant_are_refused(model, words, codes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_of_other_songs_than_the_inputs_is_refused_as_such(model, processor, song):
+    state = SongState(tuple((codes[0],) for codes in song.codes), (5,))
+    for door in (model.generate, model.align):
+        with pytest.raises(ValueError, match=r"another number of songs \(1\) than the inputs \(2\); give"):
+            door(processor(["la", "lo"]), codes=state)
+
+
 def test_a_list_of_other_codes_than_of_all_levels_is_refused(model, words, song):
     """It was taken for the finest levels, whichever they were."""
     two = song.codes[1:]

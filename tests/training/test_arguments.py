@@ -131,6 +131,27 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
         JukeboxVQVAETrainingArguments(str(tmp_path), seed=2**32)
 
 
+@pytest.mark.parametrize("kind", [JukeboxPriorTrainingArguments, JukeboxVQVAETrainingArguments])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 smooths labels .*; leave it out"),
+        ({"use_liger_kernel": True}, "use_liger_kernel=True replaces nothing here"),
+        (
+            {"lr_scheduler_kwargs": {"a": 1}, "original_schedule": True},
+            "lr_scheduler_kwargs=.* is of lr_",
+        ),
+        (
+            {"optim_args": "a=1", "original_adam": True},
+            "optim_args='a=1' is of optim, which original_adam",
+        ),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(kind, given, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        kind(output_dir=str(tmp_path), **given)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

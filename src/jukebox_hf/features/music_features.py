@@ -215,12 +215,6 @@ class JukeboxFeatures:
 
     def _read(self, audio: Any, name: str, sampling_rate: int | None) -> np.ndarray:
         recording = unpack(audio, name)
-        shape = tuple(getattr(recording.source, "shape", ()))
-        require(
-            len(shape) < 2 or min(shape) <= 2,
-            f"{name} has shape {shape}, which may be a batch or many channels, whose mean would be one recording; give "
-            f"a list of recordings, or mix it down",
-        )
         rate = recording.rate if recording.rate is not None or recording.is_file else sampling_rate
         samples = read_audio(recording.source, self.sampling_rate, source_rate=rate)
         label = str(recording.source) if isinstance(recording.source, (str, PathLike)) else name

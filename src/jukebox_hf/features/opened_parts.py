@@ -15,7 +15,7 @@ from jukebox_hf.model.checkpoints.quantization import int8_config
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.files.checkpoint_files import pin, read_config_json, read_json_beside
-from jukebox_hf.model.files.loading_arguments import check_devices, check_source, without_bars
+from jukebox_hf.model.files.loading_arguments import check_present, check_source, read_dtype, without_bars
 from jukebox_hf.model.files.safetensors_files import check_safetensors
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
@@ -111,7 +111,10 @@ def open_parts(
     if isinstance(model, JukeboxModel):
         return OpenedParts(model.vqvae.eval(), model, model.config.name_or_path or "the model", None)
     check_source(model)
-    check_devices(device)
+    if device is not None:
+        check_present("device", device, device)
+    if dtype != "int8":
+        read_dtype(dtype, int8="dtype='int8'")
     name, hub = pin(located(str(model)), **({} if revision is None else {"revision": revision}))
     commit = hub.get("revision") if not Path(name).is_dir() else None
     with without_bars():

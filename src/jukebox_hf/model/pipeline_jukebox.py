@@ -27,12 +27,12 @@ from .files.loading_arguments import PUSH_ARGUMENTS, check_present
 from .inputs.audio_containers import one_each
 from .inputs.feature_extraction_jukebox import JukeboxFeatureExtractor
 from .inputs.processing_jukebox import SONG_WORDS, JukeboxProcessor, merged
-from .inputs.song_inputs import NOT_SAID
+from .inputs.song_inputs import AUTO, NOT_SAID
 from .inputs.tokenization_jukebox import JukeboxTokenizer
 from .modeling_jukebox import JukeboxModel
 from .networks.free_memory import free_bytes
 from .songs.generation_arguments import KNOWN
-from .songs.lyric_writing import AUTO, lyrics_for, writing_level
+from .songs.lyric_writing import lyrics_for, writing_level
 from .takes.repaint import refuse_lengths
 
 logger = logging.get_logger(__name__)

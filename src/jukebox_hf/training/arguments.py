@@ -111,6 +111,7 @@ class JukeboxTrainingArguments(TrainingArguments):
             not self.early_stop or self.eval_strategy not in (None, "no"),
             f"early_stop={self.early_stop} counts evaluations, but eval_strategy='no' makes none; say steps or epoch",
         )
+        self._check_without_effect()
         self._check_compile_mode()
         for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
             new = old.replace("gradient", "activation")
@@ -144,6 +145,27 @@ class JukeboxTrainingArguments(TrainingArguments):
                 f"report_to={name!r} is none of none, all, {', '.join(INTEGRATION_TO_CALLBACK)}; choose one",
             )
             require(name in here, f"report_to={name!r} needs {name}, which is not installed; install it, or say none")
+
+    def _check_without_effect(self) -> None:
+        """Refuse what transformers would pass over in silence: these networks compute their losses themselves."""
+        require(
+            not self.label_smoothing_factor,
+            f"label_smoothing_factor={self.label_smoothing_factor!r} smooths labels of a Trainer's own loss, but "
+            f"these networks compute theirs themselves; leave it out",
+        )
+        require(
+            not self.use_liger_kernel,
+            f"use_liger_kernel={self.use_liger_kernel!r} replaces nothing here, as liger-kernel knows no Jukebox; "
+            f"leave it out, or say torch_compile",
+        )
+        for name, ours, theirs in (
+            ("lr_scheduler_kwargs", "original_schedule", "lr_scheduler_type"),
+            ("optim_args", "original_adam", "optim"),
+        ):
+            require(
+                not (getattr(self, name) and getattr(self, ours)),
+                f"{name}={getattr(self, name)!r:.80} is of {theirs}, which {ours}=True replaces; leave one of them out",
+            )
 
     def _check_compile_mode(self) -> None:
         if self.torch_compile_mode is None or self.torch_compile_backend not in (None, "inductor"):

@@ -7,6 +7,7 @@ appears whole or not at all.
 import re
 import sys
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from jukebox_hf.conversion.known_files import check_copied, copy_known
@@ -53,12 +54,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return run(assemble_as_told)
 
 
-def assemble(out: Path, vqvae: str, priors: Sequence[Path]) -> None:
+def assemble(out: str | PathLike[str], vqvae: str | PathLike[str], priors: Sequence[str | PathLike[str]]) -> None:
     """Make a new repository of a VQ-VAE and a prior for each level, finest first.
 
     Raises:
         ValueError: a folder that is taken, parts that do not fit each other, or lists that differ within a version.
     """
+    out, vqvae, priors = Path(out), str(vqvae), [Path(prior) for prior in priors]
     check_way(str(out), out)
     require(not out.exists(), f"{out} exists already; name a new folder")
     for flag, name in (("--vqvae", vqvae), *(("--priors", str(prior)) for prior in priors)):
@@ -130,7 +132,9 @@ def _lists_of(prior: Path, config: JukeboxPriorConfig) -> JukeboxTokenizer | Non
     return found
 
 
-def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
+def put_prior(
+    prior: str | PathLike[str], repository: str | PathLike[str], source: str | PathLike[str] | None = None
+) -> None:
     """Replace one prior of a whole Jukebox by a newly trained one, with its lists of names and lyric characters.
 
     Other levels that read the same list get embeddings for the new names too, which start as "unknown"; other levels
@@ -147,8 +151,15 @@ def put_prior(prior: Path, repository: Path, source: str | None = None) -> None:
     put_priors([prior], repository, source)
 
 
-def put_priors(priors: Sequence[Path], repository: Path, source: str | None = None) -> None:
+def put_priors(
+    priors: Sequence[str | PathLike[str]], repository: str | PathLike[str], source: str | PathLike[str] | None = None
+) -> None:
     """Replace several priors of a whole Jukebox at once; all else as in `put_prior`."""
+    priors, repository, source = (
+        [Path(prior) for prior in priors],
+        Path(repository),
+        None if source is None else str(source),
+    )
     for prior in priors:
         check_fits_into(JukeboxPriorConfig.from_pretrained(prior), repository, source)
     origin = str(repository if repository.exists() else located(source))

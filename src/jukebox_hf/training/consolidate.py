@@ -8,6 +8,7 @@ their number are needed, and no GPU.
 import shutil
 import sys
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from accelerate.utils import merge_fsdp_weights
@@ -33,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return run(lambda: consolidate(**vars(parser.parse_args(words))))
 
 
-def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
+def consolidate(checkpoint: str | PathLike[str], out: str | PathLike[str], *, averages: bool = False) -> None:
     """Write the whole weights of a checkpoint in parts as an ordinary folder, which appears whole or not at all.
 
     Args:
@@ -44,6 +45,7 @@ def consolidate(checkpoint: Path, out: Path, *, averages: bool = False) -> None:
     Raises:
         ValueError: a checkpoint that is damaged or is whole already, a folder that is taken, or no averages there.
     """
+    checkpoint, out = Path(checkpoint), Path(out)
     check_checkpoint(checkpoint, where=str(checkpoint))
     require(
         (checkpoint / PARTS_FOLDER).is_dir(),

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def encode_dataset(
-    songs: str,
-    out: Path,
-    model: str,
+    songs: str | PathLike[str],
+    out: str | PathLike[str],
+    model: str | PathLike[str],
     *,
     songs_per_shard: int = 256,
     levels: Sequence[int] | None = None,
@@ -92,8 +93,8 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out` or of songs that were
             changed since, a finished folder, a level that is not there, or more than a tenth of the songs corrupt.
     """
-    songs = str(check_song_source(songs))
-    _check_apart(songs, Path(out))
+    songs, out, model = str(check_song_source(songs)), Path(out), str(model)
+    _check_apart(songs, out)
     require(songs_per_shard >= 1, f"songs_per_shard={songs_per_shard!r} must be at least 1")
     require(
         is_integer(workers) and 0 <= workers <= MOST_WORKERS,
@@ -132,7 +133,7 @@ def encode_dataset(
         raise CorruptSongsError(f"{report}; at most a tenth may be corrupt, so repair them and run this again")
     if state.is_main_process:
         listed = [asdict(song) for song in skipped]
-        write_bytes(Path(out) / SKIPPED_FILE, json.dumps(listed, indent=1, ensure_ascii=False).encode())
+        write_bytes(out / SKIPPED_FILE, json.dumps(listed, indent=1, ensure_ascii=False).encode())
         writer.finish()
         logger.info(f"{out}: {len(writer.written)} songs in codes")
         if report:

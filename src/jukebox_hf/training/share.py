@@ -8,6 +8,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def base_of(name: str, model: JukeboxModel, levels: Sequence[int]) -> AdapterBas
 # --- styles ---
 
 
-def style_of(priors: Sequence[Path], names: Sequence[str], base: AdapterBase) -> Style:
+def style_of(priors: Sequence[str | PathLike[str]], names: Sequence[str], base: AdapterBase) -> Style:
     """The vectors of new artists in trained priors.
 
     Args:
@@ -70,7 +71,7 @@ def style_of(priors: Sequence[Path], names: Sequence[str], base: AdapterBase) ->
         names: of the artists, as people write them.
     """
     vectors = {}
-    for folder in priors:
+    for folder in map(Path, priors):
         level, words = JukeboxPriorConfig.from_pretrained(folder).level, _words_of(folder)
         table = _tables(folder)["artist"]
         ids = {name: words.find_artist(name) for name in names}
@@ -78,7 +79,7 @@ def style_of(priors: Sequence[Path], names: Sequence[str], base: AdapterBase) ->
     return Style(vectors, base, {"artist": tuple(names)})
 
 
-def export_style(model: str, artist: str, out: Path, *, force: bool = False) -> Style:
+def export_style(model: str | PathLike[str], artist: str, out: str | PathLike[str], *, force: bool = False) -> Style:
     """Write the vectors of one artist of a Jukebox into a file.
 
     Args:
@@ -90,6 +91,7 @@ def export_style(model: str, artist: str, out: Path, *, force: bool = False) -> 
     Raises:
         ValueError: no such artist, one that sounds like nobody, or a file that is there already.
     """
+    model, out = str(model), Path(out)
     check_words("--artist", artist)
     require(artist.strip() != "", "--artist is empty; give the name of an artist")
     require(out.suffix == ".safetensors", f"{out} must end in .safetensors; name such a file")
@@ -145,7 +147,12 @@ def _origin(model: str, opened: JukeboxModel, levels: Sequence[int]) -> AdapterB
 
 
 def import_adapter(
-    adapter: str, out: Path, base: str, *, artist: str | None = None, force: bool = False
+    adapter: str | PathLike[str],
+    out: str | PathLike[str],
+    base: str | PathLike[str],
+    *,
+    artist: str | None = None,
+    force: bool = False,
 ) -> JukeboxModel:
     """Put a style or an adapter into a copy of its base, for good: a whole Jukebox that needs nothing beside it.
 
@@ -159,6 +166,7 @@ def import_adapter(
     Raises:
         ValueError: an adapter of another base, a name that is known already, or a folder that is taken.
     """
+    adapter, out, base = str(adapter), Path(out), str(base)
     check_target(out, force, also=[STYLE_FILE])
     check_copied(Path(located(base)))
     parts = read_adapter(adapter)
@@ -200,7 +208,14 @@ def renamed(style: Style, artist: str) -> Style:
 # --- adapters ---
 
 
-def write_adapter(out: Path, base: str, priors: Sequence[Path], *, names: Sequence[str] = (), card: str = "") -> None:
+def write_adapter(
+    out: str | PathLike[str],
+    base: str | PathLike[str],
+    priors: Sequence[str | PathLike[str]],
+    *,
+    names: Sequence[str] = (),
+    card: str = "",
+) -> None:
     """Write an adapter repository of priors that were trained by LoRA.
 
     Args:
@@ -214,6 +229,7 @@ def write_adapter(out: Path, base: str, priors: Sequence[Path], *, names: Sequen
     Raises:
         ValueError: a prior without adapters, or a folder that is taken.
     """
+    out, base, priors = Path(out), str(base), [Path(folder) for folder in priors]
     check_target(out, force=False)
     model, old = JukeboxModel.from_pretrained(located(base)), tokenizer_of(base)
     for folder in priors:

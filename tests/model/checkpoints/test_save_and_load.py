@@ -265,6 +265,15 @@ def test_what_would_not_open_again_is_not_saved(change, repository, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_model_without_its_priors_is_not_saved(repository, tmp_path):
+    whole = JukeboxModel.from_pretrained(repository)
+    model = JukeboxModel(whole.config, with_priors=False)
+    model.prior_0 = whole.prior(0)
+    with pytest.raises(ValueError, match=r"prior_1 was never built .* set model.prior_1 to a JukeboxPrior first"):
+        model.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_vqvae_with_adapters_is_not_saved(tmp_path):
     sing = pipeline("text-to-audio", model=jukebox_hf.tiny_repository())
     _put_adapters(sing.model.vqvae)

@@ -38,10 +38,11 @@ from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.audio_input import read_audio
 from jukebox_hf.model.inputs.label_files import NO_LISTS
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.inputs.song_inputs import AUTO
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.songs.generation_arguments import default_generation_config, read_generate_arguments
-from jukebox_hf.model.songs.lyric_writing import AUTO, lyrics_for
+from jukebox_hf.model.songs.lyric_writing import lyrics_for
 from jukebox_hf.model.songs.song import SongBatch
 from jukebox_hf.model.songs.song_batches import take_batches
 from jukebox_hf.model.songs.song_plan import ComputeOptions, SamplingPlan

@@ -47,9 +47,10 @@ from jukebox_hf.model.checkpoints.tiny_model import TINY
 from jukebox_hf.model.checks.seeds import later_seed
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.inputs.processing_jukebox import JukeboxProcessor
+from jukebox_hf.model.inputs.song_inputs import AUTO
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
 from jukebox_hf.model.sampling.backends import check_backend, check_backend_here
-from jukebox_hf.model.songs.lyric_writing import AUTO, writing_level
+from jukebox_hf.model.songs.lyric_writing import writing_level
 from jukebox_hf.model.songs.song_state import SongState
 
 

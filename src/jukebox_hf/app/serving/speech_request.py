@@ -14,7 +14,7 @@ from jukebox_hf.app.serving.api_errors import ApiError, in_words_of_requests
 from jukebox_hf.app.serving.serve_options import ServeOptions
 from jukebox_hf.data.streamed_audio import PCM
 from jukebox_hf.model.checks.validation import is_integer, is_number
-from jukebox_hf.model.songs.lyric_writing import AUTO
+from jukebox_hf.model.inputs.song_inputs import AUTO
 
 NAMES_OF_REQUESTS = {  # by the name of the option
     "lyrics": "input",

@@ -260,12 +260,17 @@ def check_variant(variant: Any) -> None:
 
 
 def read_dtype(
-    dtype: Any, old_name: Any = None, *, allowed: Collection[torch.dtype] = _SONG_DTYPES
+    dtype: Any,
+    old_name: Any = None,
+    *,
+    allowed: Collection[torch.dtype] = _SONG_DTYPES,
+    int8: str = "quantization_config=",
 ) -> torch.dtype | str | None:
     """The dtype of the priors' matrices: torch's, its name, "auto" or None.
 
     Args:
         allowed: parts alone may also be float64, which no song is written in.
+        int8: how that is said where this was.
 
     Raises:
         ValueError: anything else, in one sentence.
@@ -276,8 +281,8 @@ def read_dtype(
     found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     require(
         isinstance(found, torch.dtype) and found in allowed,
-        f"dtype={dtype!r} must be float32, bfloat16 or float16, or 'auto' for what the files hold; for int8 say "
-        f"quantization_config=",
+        f"dtype={dtype!r:.80} must be float32, bfloat16 or float16, or 'auto' for what the files hold; for int8 say "
+        f"{int8}",
     )
     return found
 
@@ -346,8 +351,10 @@ def check_present(name: str, said: Any, device: Any) -> None:
     Raises:
         ValueError: in one sentence.
     """
+    automatic = ", 'auto'" if name == "device_map" else ""
     require(
-        _is_device(device), f"{name}={said!r:.200} names {device!r}, which is no device; say 'cpu', 'cuda:0' or 'auto'"
+        _is_device(device),
+        f"{name}={said!r:.200} names {device!r}, which is no device; say 'cpu'{automatic} or 'cuda:0'",
     )
     try:
         torch.empty(0, device=device, dtype=torch.float32)

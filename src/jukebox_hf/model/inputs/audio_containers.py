@@ -41,11 +41,24 @@ class Recording(NamedTuple):
 
 
 def unpack(audio: Any, name: str = "audio") -> Recording:
-    """Unpack one recording.
+    """Unpack one recording, of as many channels as a file may have, but of samples no more than two.
 
     Raises:
-        ValueError: what is no recording, in one sentence.
+        ValueError: what is no recording, or may be several, in one sentence.
     """
+    recording = unpack_songs(audio, name)
+    if not hasattr(audio, "get_all_samples") and not recording.is_file:  # a decoder is a file too
+        shape = recording.source.shape
+        require(
+            len(shape) < 2 or min(shape) <= 2,
+            f"{name} has shape {shape}, which may be a batch or many channels, whose mean would be one recording; give "
+            f"a list of recordings, or mix it down",
+        )
+    return recording
+
+
+def unpack_songs(audio: Any, name: str = "audio") -> Recording:
+    """Unpack one recording, or samples whose rows are songs; errors as of `unpack`."""
     if isinstance(audio, (str, PathLike)):
         _check_file_name(str(audio), name)
         return Recording(audio, None)

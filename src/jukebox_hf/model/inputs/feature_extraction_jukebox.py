@@ -119,9 +119,9 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         """Prepare one recording, or a list of them.
 
         Args:
-            raw_audio: samples (S,), (channels, S) or (S, channels), (samples, rate) or (rate, samples), a dictionary
-                with array and sampling_rate or with path or bytes, a decoder of datasets, or the path of an audio file;
-                or a list of these.
+            raw_audio: samples (S,), or stereo (2, S) or (S, 2); (samples, rate) or (rate, samples), a dictionary with
+                array and sampling_rate or with path or bytes, a decoder of datasets, or the path of an audio file; or a
+                list of these. Several recordings are a list, never the rows of an array; only files have more channels.
             sampling_rate: of samples that come without one; they are resampled where it is not the model's.
             padding: False refuses recordings of different lengths; True and "longest" are the same.
             return_tensors: "pt" or "np"; None gives lists.
@@ -160,9 +160,9 @@ class JukeboxFeatureExtractor(OwnFiles, SequenceFeatureExtractor):
         features = {"input_values": values, "padding_mask": mask, "input_lengths": np.array(lengths)}
         return BatchFeature(features, tensor_type=return_tensors)
 
-    def samples(self, audio: Any, sampling_rate: int | None = None) -> np.ndarray:
+    def samples(self, audio: Any, sampling_rate: int | None = None, *, name: str = "audio") -> np.ndarray:
         """Give one recording as float32 (S,) at the model's rate, S a multiple of `hop_length`; the rest is cut off."""
-        return self._samples(unpack(audio), sampling_rate)
+        return self._samples(unpack(audio, name), sampling_rate)
 
     def _samples(self, recording: Recording, sampling_rate: int | None) -> np.ndarray:
         if sampling_rate is not None:

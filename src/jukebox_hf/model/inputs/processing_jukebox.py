@@ -23,7 +23,7 @@ from ..checks.text_input import check_lyric_text, shown
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.atomic_files import write_whole
-from .audio_containers import as_list, one_each, read_rate, unpack
+from .audio_containers import as_list, one_each, read_rate, unpack, unpack_songs
 from .audio_input import audio_file, check_audio_target
 from .feature_extraction_jukebox import JukeboxFeatureExtractor, read_padding
 from .label_mixes import LabelPart, at_level, label_parts, read_labels
@@ -33,7 +33,7 @@ from .lyric_structure import read_structure, remarks
 from .lyric_times import read_lyric_times
 from .lyric_windows import character_starts
 from .processor_files import OwnFiles
-from .song_inputs import NOT_SAID, mix_rows
+from .song_inputs import AUTO, NOT_SAID, mix_rows
 from .tokenization_jukebox import JukeboxTokenizer
 
 # A name may be an id.
@@ -162,11 +162,17 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         require(return_tensors in ("pt", None), f"return_tensors={return_tensors!r} must be 'pt'; generate takes these")
         foreign = {name: words.pop(name) for name in PREPARE if name in words}
         pads = read_padding("JukeboxProcessor", padding, foreign)
-        texts = text if isinstance(text, Sequence) and not isinstance(text, str) else [text]
+        is_one = isinstance(text, (str, bytes, bytearray)) or not isinstance(text, Sequence)
+        texts = [text] if is_one else text
         require(len(texts) > 0, "the list of songs is empty; give at least one")
         prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
         pairs = enumerate(zip(texts, prompts, strict=True))
         songs = [merged(song, {**words, "prompt": prompt}, index) for index, (song, prompt) in pairs]
+        require(
+            not any(song["lyrics"] == AUTO for song in songs),
+            f"lyrics={AUTO!r} are written by the model in a pipeline and on the command line, not by a processor; call "
+            f"model.write_lyrics first and give its words, or 'Auto' to have that word sung",
+        )
         rows = [self._row(song, strict) for song in songs]
         rate = self.sampling_rate
         lyrics, lyric_lengths = _left_padded([row["lyric_ids"] for row in rows], torch.long)
@@ -303,8 +309,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
     def _prompt(self, prompt: Any) -> np.ndarray:
         """A prompt in any of its forms as samples (S,)."""
         (one,) = one_each(prompt, 1)
-        recording = unpack(one, "prompt")
-        return self.feature_extractor.samples(recording.source, recording.rate)
+        return self.feature_extractor.samples(one, name="prompt")
 
     def save_audio(
         self,
@@ -329,7 +334,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         if isinstance(audio, Mapping) and "audio_lengths" in audio:
             songs = [(song, rate) for song in self.batch_decode(audio)]
         else:
-            given = [(unpack(one), isinstance(one, Mapping)) for one in as_list(audio)]
+            given = [(unpack_songs(one), isinstance(one, Mapping)) for one in as_list(audio)]
             require(not any(one.is_file for one, _ in given), "audio is a file already; give samples")
             stereo, mono = (
                 [(song, rate or one.rate) for one, is_one in given for song in _songs(one.source, is_one and has_two)]

@@ -48,6 +48,7 @@ SONG_INPUTS = (
     "sampling_rates",
 )
 NOT_SAID = -1
+AUTO = "auto"  # lyrics that the model writes itself
 MIXES = ("artist_mix", "genre_mix")
 
 

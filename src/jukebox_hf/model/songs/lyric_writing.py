@@ -30,7 +30,6 @@ from ..sampling.sampling_ops import SamplingSettings, choose, uniforms
 from .song import Priors
 from .song_batches import batch_size, level_labels, song_samples, song_seeds
 
-AUTO = "auto"  # lyrics that the model writes itself
 _NUMBER_STREAM = 2**32  # of random numbers: that of no level
 _NAME_INPUTS = ("artist_ids", "genre_ids", "artist_weights", "genre_weights")
 

@@ -20,7 +20,7 @@ from ..inputs.labels import LevelLabels
 from ..inputs.lyric_characters import LyricEncoding, new_line_id
 from ..inputs.lyric_times import ROUNDED_SECONDS
 from ..inputs.lyric_windows import SongTiming
-from ..inputs.song_inputs import NOT_SAID, read_mix, read_songs
+from ..inputs.song_inputs import NOT_SAID, SONG_INPUTS, read_mix, read_songs
 from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .code_listeners import LogitsHook
 from .contrasts import guided_plan
@@ -112,9 +112,20 @@ def copied(
 
 
 def batch_size(given: Mapping[str, Any], codes: Codes | None) -> int:
-    """How many songs tensors of a batch, or codes, are of; 1 where nothing says it."""
+    """How many songs tensors of a batch, or codes, are of; 1 where nothing says it.
+
+    Raises:
+        ValueError: the state of another number of songs than the inputs are of.
+    """
     if isinstance(codes, SongState):
-        return codes.num_songs
+        tensors = [value for name in SONG_INPUTS if isinstance(value := given.get(name), Tensor) and value.dim()]
+        rows = len(tensors[0]) if tensors else codes.num_songs
+        require(
+            rows == codes.num_songs,
+            f"codes is the state of another number of songs ({codes.num_songs}) than the inputs ({rows}); give the "
+            f"inputs of the same songs, in their order",
+        )
+        return rows
     tensors = [
         value for value in (*given.values(), *(codes or {}).values()) if isinstance(value, Tensor) and value.dim()
     ]
