@@ -265,13 +265,15 @@ def test_what_would_not_open_again_is_not_saved(change, repository, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_model_without_its_priors_is_not_saved(repository, tmp_path):
+def test_a_model_with_some_of_its_priors_is_saved_and_sings_with_those(repository, tmp_path):
     whole = JukeboxModel.from_pretrained(repository)
     model = JukeboxModel(whole.config, with_priors=False)
-    model.prior_0 = whole.prior(0)
-    with pytest.raises(ValueError, match=r"prior_1 was never built .* set model.prior_1 to a JukeboxPrior first"):
-        model.save_pretrained(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+    model.prior_1 = whole.prior(1)
+    model.save_pretrained(tmp_path / "new")
+    opened = JukeboxModel.from_pretrained(tmp_path / "new")
+    assert opened.generate(seconds=0.032, levels=[1], seed=3).audio.isfinite().all()
+    with pytest.raises(FileNotFoundError, match=r"new holds no prior_0/config.json"):
+        opened.generate(seconds=0.032, seed=3)
 
 
 def test_a_vqvae_with_adapters_is_not_saved(tmp_path):

@@ -103,11 +103,6 @@ class WritesRepository:
         parts = {"vqvae": (self.vqvae, self.config.vqvae_config)}
         for level, config in enumerate(self.config.prior_configs):
             prior = getattr(self, f"prior_{level}")
-            require(
-                prior is not None or self._source is not None,
-                f"prior_{level} was never built (with_priors=False), so the folder could not be sung from; set "
-                f"model.prior_{level} to a JukeboxPrior first, or save model.vqvae alone",
-            )
             if prior is not None and not self._is_copied(level):
                 parts[f"prior_{level}"] = prior, config
         states = {}
