@@ -365,7 +365,11 @@ def test_codes_of_a_run_that_was_stopped_before_its_first_code_are_refused_by_na
     state = load_codes(whole_song.folder / "song.codes.safetensors")
     empty, out = tmp_path / "empty.codes.safetensors", ("--out", tmp_path / "a.wav")
     save_codes(replace(state, codes=tuple((songs[0][:0],) for songs in state.codes)), empty)
-    for words in (("continue", empty, "--seconds", 0.1), ("upsample", empty), ("repaint", empty, "--from", 0, "--to", 1)):
+    for words in (
+        ("continue", empty, "--seconds", 0.1),
+        ("upsample", empty),
+        ("repaint", empty, "--from", 0, "--to", 1),
+    ):
         done = run_cli(*words, *out)
         assert done.code == 2
         assert f"{empty} holds no codes; give the codes of a song" in done.err
