@@ -487,10 +487,8 @@ def _known_codes(request: SongRequest, config: JukeboxConfig) -> SongState:
     """The codes to go on from, cut to what is kept, under this request's seed."""
     state = load_codes(Path(request.codes))
     require(state.num_songs == 1, f"{request.codes} holds {state.num_songs} songs; give the codes of one")
-    is_empty = not any(
-        len(songs[0]) for songs in state.codes
-    )  # such as of a run that was stopped before its first code
-    require(not is_empty, f"{request.codes} holds no codes; give the codes of a song, or begin one with generate")
+    is_begun = any(len(songs[0]) for songs in state.codes)  # as no run is that was stopped before its first code
+    require(is_begun, f"{request.codes} holds no codes; give the codes of a song, or begin one with generate")
     state.check(config)
     check_vqvae_sizes(state, config, Path(request.codes))
     if request.keep_seconds is not None:
