@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jukebox_hf.app.runs.song_values import level_list
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.inputs.label_mixes import LabelEntry, read_labels
 from jukebox_hf.model.inputs.label_vocabulary import RULES, fold
@@ -64,7 +63,7 @@ def check_listed(songs: Iterable[Mapping[str, Any]], tokenizer: JukeboxTokenizer
 def _coarsest(song: Mapping[str, Any], entry: LabelEntry, entries: Sequence[LabelEntry], levels: Sequence[int]) -> int:
     """The coarsest level that hears a name, of those that are written if any is."""
     finer = levels[:-1] if song.get("kind") == "upsample" else levels
-    written = level_list(song.get("levels")) or finer
+    written = [int(level) for level in song["levels"].split(",")] if song.get("levels") else finer  # checked before
     named = {entry.level} if entry.level is not None else {*levels}.difference(other.level for other in entries)
     heard = named.intersection(levels) or {levels[-1]}
     return max(heard.intersection(written) or heard)

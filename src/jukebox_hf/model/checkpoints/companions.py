@@ -19,7 +19,7 @@ from ..inputs.tokenization_jukebox import JukeboxTokenizer
 from .repository_card import saved_card
 
 _CARD = "README.md"
-_LISTS = ("tokenizer_config.json", "artists.json", "genres.json")
+_TOKENIZER_PARTS = ("tokenizer_config.json", "artists.json", "genres.json")
 
 
 def write_companions(
@@ -85,8 +85,8 @@ def check_lists(config: JukeboxConfig, repository: Path) -> bool:
     Raises:
         OSError, ValueError: lists that cannot be read, of which some are missing, or of another model.
     """
-    there = [name for name in _LISTS if (repository / name).exists()]
-    missing = [name for name in _LISTS if name not in there]
+    there = [name for name in _TOKENIZER_PARTS if (repository / name).exists()]
+    missing = [name for name in _TOKENIZER_PARTS if name not in there]
     if not there:
         return False
     require(
