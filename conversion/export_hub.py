@@ -9,12 +9,14 @@ from pathlib import Path
 
 from jukebox_hf.conversion.known_files import copy_known, is_known
 from jukebox_hf.conversion.staging import check_target, staged
+from jukebox_hf.model.checkpoints.companions import check_lists
 from jukebox_hf.model.checkpoints.part_loader import PartSource
 from jukebox_hf.model.checkpoints.remote_code import write_code
 from jukebox_hf.model.checks.file_kinds import check_inside
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
 from jukebox_hf.model.files.checkpoint_files import read_config_json, variants_of
+from jukebox_hf.model.songs.generation_arguments import generation_config_of
 
 
 def export_hub(source: str | PathLike[str], out: str | PathLike[str], *, force: bool = False) -> None:
@@ -26,7 +28,8 @@ def export_hub(source: str | PathLike[str], out: str | PathLike[str], *, force: 
         force: replace an older repository at `out`.
 
     Raises:
-        ValueError: a source that is no Jukebox repository of ours, or a damaged one, or a target that is taken.
+        ValueError: a source that is no Jukebox repository of ours, or a damaged one, be it in its lists or defaults, or
+            a target that is taken.
         OSError: parts that are not there.
     """
     source, out = Path(source), Path(out)
@@ -38,6 +41,8 @@ def export_hub(source: str | PathLike[str], out: str | PathLike[str], *, force: 
     )
     check_target(out, force, [source])
     config = JukeboxConfig.from_dict(root)
+    check_lists(config, source)
+    generation_config_of(str(source), config, is_legacy=False)
     _check_parts(source, config)
     with staged(out, force, [source]) as staging:
         copy_known(source, staging)

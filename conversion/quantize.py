@@ -20,6 +20,7 @@ from torch import Tensor
 
 from jukebox_hf.conversion.known_files import check_copied, copy_known
 from jukebox_hf.conversion.staging import staged
+from jukebox_hf.model.checkpoints.companions import check_lists
 from jukebox_hf.model.checkpoints.quantization import LogitAgreement, int8_config, num_quantized
 from jukebox_hf.model.checks.validation import check_finite, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
@@ -59,7 +60,7 @@ def quantize_repository(
     Raises:
         ValueError: torchao is missing, nothing was quantized, or is already, a target that is taken, or logits that
             int8 moves by more than half a standard deviation, or to another likeliest code at a fifth of positions;
-            weights that are not finite.
+            weights that are not finite, or lists that no song could be made with.
         FloatingPointError: logits that are not finite though all weights are.
     """
     source, out = Path(source), Path(out)
@@ -67,6 +68,7 @@ def quantize_repository(
     check_copied(source)
     with staged(out, force, [source]) as staging:
         exact = JukeboxModel.from_pretrained(source)
+        check_lists(exact.config, source)
         exact.check_priors(range(exact.num_levels))
         small = JukeboxModel.from_pretrained(source, quantization_config=int8_config())
         found, codes = {}, None

@@ -359,3 +359,18 @@ def test_codes_of_other_sizes_are_refused_before_weights_are_read(whole_song, ru
     for command, out in (("decode", ()), ("continue", ("--out",))):
         done = run_cli(command, whole_song.folder / "song.wav", *out, tmp_path / "a.wav", "--model", model)
         says_one_sentence(done, "codes of another VQ-VAE", "sampling rate 44100 there, 16000 here")
+
+
+def test_codes_of_a_run_that_was_stopped_before_its_first_code_are_refused_by_name(whole_song, run_cli, tmp_path):
+    state = load_codes(whole_song.folder / "song.codes.safetensors")
+    empty, out = tmp_path / "empty.codes.safetensors", ("--out", tmp_path / "a.wav")
+    save_codes(replace(state, codes=tuple((songs[0][:0],) for songs in state.codes)), empty)
+    for words in (
+        ("continue", empty, "--seconds", 0.1),
+        ("upsample", empty),
+        ("repaint", empty, "--from", 0, "--to", 1),
+    ):
+        done = run_cli(*words, *out)
+        assert done.code == 2
+        assert f"{empty} holds no codes; give the codes of a song" in done.err
+    assert not (tmp_path / "a.wav").exists()

@@ -35,6 +35,38 @@ def test_name_that_nothing_is_like_goes_on_as_unknown(dry_run):
     assert "nothing is close" in done.err
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "meant"),
+    [
+        ("artist", "The Testers,", "the testers"),
+        ("artist", "the_testers", "the testers"),
+        ("artist", "2=the_testers,1=The Testers,0=quiet_ones", "the testers"),
+        ("genre", "soft_rock", "soft rock"),
+    ],
+)
+def test_a_name_in_another_spelling_than_the_top_levels_stops(dry_run, says_one_sentence, option, name, meant):
+    """As finer levels list it, so that only the level that makes the song would not know it."""
+    for levels in ("2,1,0", "2"):
+        said = dry_run(f"--{option}", name, "--levels", levels)
+        says_one_sentence(said, f"(did you mean {meant!r}?) is not listed in this model", "--no-strict")
+    assert dry_run(f"--{option}", name, "--no-strict").code == 0
+
+
+def test_a_name_that_the_levels_which_hear_it_list_goes_on(generate, run_cli, dry_run, tmp_path):
+    assert dry_run("--artist", "2=The Testers,1=The Testers,0=quiet_ones").code == 0
+    assert generate(tmp_path / "song.wav", "--levels", "2", "--seed", 3).code == 0
+    fine = ("upsample", tmp_path / "song.wav", "--out", tmp_path / "fine.wav", "--dry-run")
+    assert run_cli(*fine, "--artist", "the_testers").code == 0
+    assert run_cli(*fine, "--artist", "the_tester").code == 2
+
+
+def test_a_name_that_only_finer_levels_list_goes_on_with_a_warning(dry_run):
+    """v2 knows the single words of genres; v3 lists `soft rock`, which is like it, but is another."""
+    done = dry_run("--genre", "Soft")
+    assert done.code == 0
+    assert "genre='Soft' (of it: 'soft') is not listed in v3, read by level 2 (close: 'soft rock')" in done.err
+
+
 def test_listed_names_in_any_case_and_none_at_all_are_right(dry_run):
     assert dry_run("--artist", "THE TESTERS", "--genre", "soft rock").code == 0
     assert dry_run("--artist", "unknown", "--genre", "").code == 0

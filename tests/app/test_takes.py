@@ -82,6 +82,8 @@ def test_several_are_kept_in_a_folder_best_first(words, run_cli, tmp_path, read_
     assert [song["files"]["audio"] for song in songs] == ["the-testers-soft-rock.wav", "the-testers-soft-rock-2.wav"]
     by_place = {take["place"]: take["seed"] for take in songs[0]["takes"]["takes"]}
     assert [song["seed"] for song in songs] == [by_place[1], by_place[2]]
+    said = [line for line in done.err.splitlines() if ".wav: seed " in line]
+    assert said == [f"{tmp_path}/songs/{song['files']['audio']}: seed {song['seed']}" for song in songs]
     sheets = sorted(path.name for path in (tmp_path / "songs").glob("*.takes.png"))
     assert sheets == ["the-testers-soft-rock.takes.png"]
 

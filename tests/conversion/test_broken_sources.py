@@ -48,6 +48,40 @@ def test_a_broken_repository_is_not_exported(source, tmp_path, words):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+UNSINGABLE = {
+    r"source/artists\.json gives '0' the id 'x'": ("artists.json", '{"0": "x"}'),
+    r"artists\.json and genres\.json, but no tokenizer_config\.json": ("tokenizer_config.json", None),
+    r"tokenizer_config\.json and genres\.json, but no artists\.json": ("artists.json", None),
+    r"label_versions=\['v3', 'v3'\] has 2 levels": ("tokenizer_config.json", '{"label_versions": ["v3", "v3"]}'),
+    r"tokenizer_config\.json is a web page": ("tokenizer_config.json", "<html>"),
+    r"says temperature='hot'": ("generation_config.json", '{"temperature": "hot"}'),
+}
+
+
+@pytest.mark.parametrize("words", UNSINGABLE)
+def test_what_could_not_be_sung_with_is_neither_exported_nor_quantized(source, tmp_path, words):
+    name, text = UNSINGABLE[words]
+    (source / name).unlink() if text is None else (source / name).write_text(text)
+    said = []
+    with pytest.raises(ValueError, match=words):
+        export_hub(source, tmp_path / "out")
+    with pytest.raises(ValueError, match=words) as refusal:
+        quantize_repository(source, tmp_path / "out", say=said.append)
+    assert not said, "of a level that was quantized in vain"
+    assert "jukebox-hf/new" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_repository_without_lists_is_copied_and_nobody_is_told_to_sing_by_name(source, run_cli, tmp_path):
+    for name in ("tokenizer_config.json", "artists.json", "genres.json"):
+        (source / name).unlink()
+    assert run_cli("export", source, tmp_path / "with_code")[0] == 0
+    code, said, error = run_cli("quantize", source, tmp_path / "int8")
+    assert code == 0, error
+    assert "int8: a copy with int8 matrices; it has no lists of artists and genres either" in said
+    assert "sing:" not in said
+
+
 def test_a_variant_is_exported(source, tmp_path):
     JukeboxModel.from_pretrained(source).save_pretrained(tmp_path / "variant", variant="fp16")
     export_hub(tmp_path / "variant", tmp_path / "out")

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from jukebox_hf.data.open_songs import open_songs
+from jukebox_hf.data.recordings import read_header
 from jukebox_hf.data.song_lists import read_song_list
 
 HEADER = "file_name,artist,genre,lyrics\n"
@@ -155,16 +156,27 @@ def folder(tmp_path):
 def test_recordings_that_are_not_opened_are_counted_by_kind_and_said(folder, caplog, monkeypatch):
     monkeypatch.setattr("jukebox_hf.data.song_tables.can_open_foreign", lambda: False)
     for number in range(8):
-        (folder / f"{number}.{'m4a' if number else 'AIFF'}").write_bytes(b"x")
+        (folder / f"{number}.{'m4a' if number else 'MPC'}").write_bytes(b"x")
     for name in ("._a.wav", ".DS_Store", "cover.jpg", "a.txt"):
         (folder / name).write_bytes(b"x")
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX" / "a.wav").write_bytes(b"x")
     songs = open_songs(folder)
     assert [song.name for song in songs] == ["a.wav", "b.wav"]
-    sentence = r"8 of 10 recordings in .* are not opened: 1 .aiff, 7 .m4a; install ffmpeg, or convert them"
+    sentence = r"8 of 10 recordings in .* are not opened: 7 .m4a, 1 .mpc; install ffmpeg, or convert them"
     assert re.search(sentence, caplog.text)
     assert re.search(sentence, songs.report())
+
+
+def test_a_folder_reads_every_kind_of_recording_that_is_read_alone(folder, caplog):
+    kinds = {"aiff": "AIFF", "AIF": "AIFF", "au": "AU", "snd": "AU", "caf": "CAF", "w64": "W64", "rf64": "RF64"}
+    for suffix, kind in kinds.items():
+        soundfile.write(folder / f"c.{suffix}", np.zeros(8000, np.float32), 8000, format=kind)
+    songs = open_songs(folder)
+    assert {song.name for song in songs} == {"a.wav", "b.wav", *(f"c.{suffix}" for suffix in kinds)}
+    assert "not opened" not in caplog.text
+    for song in songs:
+        assert read_header(folder / song.name, song.name).num_frames == 8000
 
 
 def test_recordings_that_no_list_names_are_counted_and_said(folder, caplog):

@@ -41,6 +41,22 @@ def test_songs_of_different_lengths_keep_their_own_alignment(model, processor):
     assert [song.attention.shape for song in found] == [(34, 23), (17, 3)]
 
 
+def test_no_word_is_timed_before_the_second_at_which_lyrics_begin(model, processor):
+    said = {"artist": "the testers", "seed": 1, "seconds": 60 * SECOND, "lyrics_from": 40 * SECOND}
+    inputs = processor(LYRICS, **said)
+    output = model.generate(inputs, levels=[2], return_alignment=True, return_codes=True)
+    for found in (*output.alignment, *model.align(inputs, output.codes)):
+        assert found.is_read.any()
+        assert found.starts.min() >= 40 * SECOND - 1e-9
+        assert (np.diff(found.starts) >= 0).all()
+        assert (found.starts <= found.ends).all()
+        assert found.ends.max() <= found.seconds
+    later = processor(LYRICS, **said | {"lyrics_from": 30 * SECOND, "offset": 10 * SECOND, "song_seconds": 1})
+    (part,) = model.align(later, output.codes)
+    assert part.starts[part.is_read].min() >= 30 * SECOND - 1e-9, "seconds of the audio, wherever it stands in the song"
+    assert model.align(processor(LYRICS, artist="the testers"), output.codes)[0].starts.min() < 30 * SECOND
+
+
 def test_the_top_prior_is_loaded_once_and_let_go_before_the_next_level(repository, processor, monkeypatch):
     model, log = JukeboxModel.from_pretrained(repository), []
     load = model._source.load_prior

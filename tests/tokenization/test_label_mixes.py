@@ -11,7 +11,6 @@ from jukebox_hf.model.inputs.label_mixes import (
     at_level,
     label_parts,
     label_text,
-    names_in,
     new_name,
     parts_at,
     read_labels,
@@ -77,10 +76,6 @@ def test_every_id_of_a_name_has_its_share_and_a_style_holds_until_the_next():
     assert parts == (*first, LabelPart(4, 1, 2000))
     assert parts_at(parts, 1999) == first
     assert parts_at(parts, 2000) == parts_at(parts, 10**9) == (LabelPart(4, 1, 2000),)
-
-
-def test_names_of_a_mix_are_each_looked_up_once():
-    assert names_in("artist", "2=A,1=B,0=A") == ("A", "B")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,19 @@ def test_a_subtitle_ends_before_a_rest_and_its_words_are_spread_over_it():
     assert character_starts("t", timed.lyrics, timed.times, range(8)).tolist() == [1, 1.2, 1.4, 1.6, 1.8, 2, 9, 9.5]
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["[ti:Boat][ar:Bo]\n", " [ti:Boat] [AR:Bo] [offset:0]\n", "[by:x][re:y]\n", "[ti:Boat][ar:Bo]", "[la:en] "],
+)
+def test_tags_of_a_header_that_stand_on_one_line_are_not_sung(header):
+    text = f"{header}[00:00.10]Row row\n[00:00.30]boat\n"
+    for with_times in (True, False):
+        timed = read_timed_text("a", text, with_times=with_times)
+        assert timed.lyrics == "Row row\nboat"
+    assert read_timed_text("a", "[ar:Bo][offset:-500][00:00.10]Row").times == (LyricTime(0, 0.6),)
+    assert read_timed_text("a", "[la:la] la\n[00:00.30]boat", with_times=False).lyrics == "[la:la] la\nboat"
+
+
 def test_a_chorus_with_several_times_is_sung_as_often_and_offsets_are_kept():
     timed = read_timed_text("a", "[ar:A: B]\n[offset:+500]\n[00:02.50][00:08.5]la la\n[00:04:50]row\n[00:06.00]\n")
     assert timed.lyrics == "la la\nrow\nla la"

@@ -227,10 +227,12 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Copy a repository with int8 matrices, and say how far its logits lie from the exact ones."""
+    from jukebox_hf.app.label_names import known_names
     from jukebox_hf.conversion.quantize import quantize_repository as make
 
     found = make(_named(source), out, force=force, say=(lambda line: None) if as_json else say_line)
-    say_found(found, as_json, f"{out}: a copy with int8 matrices; sing: {how_to_sing(out)}")
+    sing = f"sing: {how_to_sing(out)}" if known_names(str(out)) else "it has no lists of artists and genres either"
+    say_found(found, as_json, f"{out}: a copy with int8 matrices; {sing}")
 
 
 @app.command("info", epilog="Example: jukebox-hf info my-jukebox")

@@ -24,7 +24,25 @@ _MOST_WORDS_BYTES = 2**22  # of the JSON or text beside it
 _PARQUET_ROWS = 16  # rows of a parquet file that are held
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXTS = {".txt": "lyrics", ".lyrics": "lyrics", ".artist": "artist", ".genre": "genre"}
-_SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".aiff", ".aif")
+_SOUND_SUFFIXES = (
+    *(
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+    ),
+    *(".m4a", ".mp4", ".aac", ".wma", ".webm"),
+)
 _SHARD_LAYOUT = (
     "parquet files with a column audio of bytes, or tar files with NAME.flac and NAME.json beside each other"
 )

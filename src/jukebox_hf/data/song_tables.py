@@ -35,12 +35,19 @@ from jukebox_hf.model.inputs.foreign_audio import can_open_foreign
 
 logger = logging.get_logger(__name__)
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-_BY_FFMPEG = (".m4a", ".mp4", ".m4b", ".aac", ".wma", ".mka", ".webm", ".weba", ".wv", ".ac3", ".amr", ".ape")
+# As single files are read, which are known by what they hold: by libsndfile, or else by ffmpeg.
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
+)
+_BY_FFMPEG = (
+    *(".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".wma", ".mka", ".mkv", ".webm", ".weba"),
+    *(".wv", ".ac3", ".amr", ".ape"),
+)
 _OTHER_SOUND = (
-    *(".m4a", ".mp4", ".m4b", ".aac", ".alac", ".wma", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ape", ".wv", ".mpc"),
-    *(".mp2", ".mka", ".webm", ".weba", ".ac3", ".dts", ".amr", ".ra", ".rm", ".mov", ".mkv", ".avi", ".oga", ".spx"),
-    *(".raw", ".pcm", ".snd", ".w64", ".rf64", ".tta", ".dsf", ".dff", ".m4p", ".mid", ".midi", ".mod", ".3gp"),
+    *_BY_FFMPEG,
+    *(".alac", ".mpc", ".mp2", ".dts", ".ra", ".rm", ".avi", ".spx", ".raw", ".pcm", ".tta", ".dsf", ".dff", ".m4p"),
+    *(".mid", ".midi", ".mod"),
 )
 _TIMED_SUFFIXES = (".lrc", ".srt", ".vtt", ".json")
 SONG_LISTS = ("metadata.csv", "metadata.jsonl")

@@ -16,6 +16,7 @@ OTHERS = {
     "Row [00:12.50]row": "LRC",
     "00:12.50 Row": "timed text",
     "[ti:Row]\n[ar:Nobody]": "LRC",
+    "Row\n[by:x] [re:y]": "LRC.*line 2",
     "<00:01.5>Row <00:02.5>row": "LRC",
     "[ 00:01.20 ]Row": "LRC",
     "[-00:01.20]Row": "LRC",

@@ -488,6 +488,8 @@ def _known_codes(request: SongRequest, config: JukeboxConfig) -> SongState:
     """The codes to go on from, cut to what is kept, under this request's seed."""
     state = load_codes(Path(request.codes))
     require(state.num_songs == 1, f"{request.codes} holds {state.num_songs} songs; give the codes of one")
+    is_begun = any(len(songs[0]) for songs in state.codes)  # as no run is that was stopped before its first code
+    require(is_begun, f"{request.codes} holds no codes; give the codes of a song, or begin one with generate")
     state.check(config)
     check_vqvae_sizes(state, config, Path(request.codes))
     if request.keep_seconds is not None:
@@ -520,7 +522,6 @@ def _refined_levels(levels: list[int] | None, state: SongState, config: JukeboxC
         f"{finer}",
     )
     there = [level for level, songs in enumerate(state.codes) if len(songs[0])]
-    require(len(there) > 0, "the codes file holds no codes; give one that jukebox-hf wrote")
     if levels is None:
         levels = list(range(min(there)))[::-1]
         require(

@@ -114,10 +114,9 @@ def make_songs(job: Job, model: JukeboxModel, processor: JukeboxProcessor, progr
             return made
         for error in blocked.values():
             progress.say(f"jukebox-hf: {error}")
-        for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
-            if song not in done:
-                progress.say(f"{target.audio}: seed {request.seed}")
-        state, failures = _to_the_end(job, partial, state, model, progress)
+        if planned.taking is None:
+            _say_seeds(job, planned, done, progress)
+        state, failures = _to_the_end(job, partial, state, done, model, progress)
         second, failures = _second_time(job, partial, state, {*done}, failures, model, progress)
         sheets = {}
         if planned.taking is not None and 0 not in (*done, *failures):
@@ -155,8 +154,15 @@ def _blocked(job: Job, partial: PartialFolder) -> dict[int, Exception]:
     return blocked
 
 
+def _say_seeds(job: Job, planned: PlannedSongs, done: Collection[int], progress: Progress) -> None:
+    """A line for each song that is to be written."""
+    for song, (request, target) in enumerate(zip(planned.requests, job.targets, strict=True)):
+        if song not in done:
+            progress.say(f"{target.audio}: seed {request.seed}")
+
+
 def _to_the_end(
-    job: Job, partial: PartialFolder, state: SongState, model: JukeboxModel, progress: Progress
+    job: Job, partial: PartialFolder, state: SongState, done: Collection[int], model: JukeboxModel, progress: Progress
 ) -> tuple[SongState, dict[int, Exception]]:
     """The last state, and why songs have none; of takes, the best are refined."""
     planned = job.planned
@@ -164,6 +170,7 @@ def _to_the_end(
         return repainted(planned, partial, state, model, progress), {}
     if planned.taking is not None:
         state = chosen_takes(planned, partial, state, model, progress)
+        _say_seeds(job, finished_requests(planned, state), done, progress)  # not known before
         job = replace(job, planned=left_to_refine(planned))
     previews = _Previews(partial, job.targets, model, progress)
     songs = range(len(planned.requests))

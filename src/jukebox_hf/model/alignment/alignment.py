@@ -88,7 +88,7 @@ def align_song(
         attention = join_windows(attentions, columns, len(codes), num_characters)
         is_read = np.isin(np.arange(num_characters), np.concatenate(list(columns.values())))
     row_seconds = config.hop_length / config.sampling_rate
-    times = _times(attention, is_read, 1 / config.lyric_length, row_seconds)
+    times = _times(attention, is_read, 1 / config.lyric_length, row_seconds, _first_sung_row(labels, len(codes)))
     return SongAlignment(attention, *times, is_read=is_read, seconds=len(codes) * row_seconds, layer=layer, head=head)
 
 
@@ -133,12 +133,23 @@ def evidence_of(attention: np.ndarray) -> np.ndarray:
     return np.concatenate([attention[:, 1:], np.zeros_like(attention[:, :1])], axis=1)
 
 
+def _first_sung_row(labels: LevelLabels, num_rows: int) -> int:
+    """The first code that begins where the lyrics are said to, or later; 0 where nothing is said."""
+    timing = labels.timing
+    silent = max(timing.lyrics_from_samples - timing.offset_samples, 0) if timing.lyrics_from_samples else 0
+    return min(-(-silent // labels.config.hop_length), num_rows - 1)
+
+
 def _times(
-    attention: np.ndarray, is_read: np.ndarray, diffuse: float, row_seconds: float
+    attention: np.ndarray, is_read: np.ndarray, diffuse: float, row_seconds: float, first_row: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Starts, ends, confidences and whether they were seen, of every character; those not read stand outside."""
-    num_rows, count = attention.shape
-    seconds = num_rows * row_seconds
+    """Starts, ends, confidences and whether they were seen, of every character; those not read stand outside.
+
+    No character is looked for, or laid, before `first_row`.
+    """
+    seconds, begins = len(attention) * row_seconds, first_row * row_seconds
+    attention = attention[first_row:]
+    count = attention.shape[1]
     read = np.flatnonzero(is_read)
     first, stop = (read[0], read[-1] + 1) if len(read) else (0, 0)
     # The windows read a part of long lyrics: what lies outside of it is not copied.
@@ -149,8 +160,8 @@ def _times(
     starts, ends = np.zeros(count), np.zeros(count)
     starts[stop:] = ends[stop:] = seconds
     scale = pool * row_seconds
-    starts[first:stop] = np.minimum(rows.starts * scale, seconds)
-    ends[first:stop] = np.minimum(rows.ends * scale, seconds)
+    starts[first:stop] = np.minimum(begins + rows.starts * scale, seconds)
+    ends[first:stop] = np.minimum(begins + rows.ends * scale, seconds)
     confidences, is_seen = np.zeros(count), np.zeros(count, bool)
     confidences[first:stop], is_seen[first:stop] = rows.confidences, rows.is_seen
     return starts, ends, confidences, is_seen

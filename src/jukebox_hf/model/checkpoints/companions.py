@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checks.validation import require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.checkpoint_files import check_name, find_fetched
 from ..inputs.processing_jukebox import JukeboxProcessor
@@ -18,6 +19,7 @@ from ..inputs.tokenization_jukebox import JukeboxTokenizer
 from .repository_card import saved_card
 
 _CARD = "README.md"
+_TOKENIZER_PARTS = ("tokenizer_config.json", "artists.json", "genres.json")
 
 
 def write_companions(
@@ -37,7 +39,7 @@ def write_companions(
     except FileNotFoundError:
         warnings.warn(
             f"{repository} is gone since the model was opened, so its processor and card are not saved with it; save "
-            f"the processor yourself: processor.save_pretrained({str(folder)!r})",
+            f"the processor yourself, into the same folder: processor.save_pretrained(folder)",
             stacklevel=3,
         )
         return
@@ -51,13 +53,13 @@ def write_companions(
         elif reason:
             warnings.warn(
                 f"the lists and characters of {repository} cannot be read ({reason}), so none are saved with it; mend "
-                f"them there, or save another processor: processor.save_pretrained({str(folder)!r})",
+                f"them there, or save another processor into the same folder: processor.save_pretrained(folder)",
                 stacklevel=3,
             )
         elif _holds_tokenizer(repository, hub):
             warnings.warn(
                 f"the lists and characters of {repository} do not fit this model any more, so none are saved with it; "
-                f"save the processor that does: processor.save_pretrained({str(folder)!r})",
+                f"save the processor that does into the same folder: processor.save_pretrained(folder)",
                 stacklevel=3,
             )
     card = find_fetched(repository, _CARD, **hub)
@@ -69,6 +71,31 @@ def write_missing_card(config: JukeboxConfig, repository: str | None, folder: Pa
     """Say beside saved weights what they are, where no card does."""
     if not (folder / _CARD).exists():
         (folder / _CARD).write_text(saved_card(config, repository), encoding="utf-8")
+
+
+def check_lists(config: JukeboxConfig, repository: Path) -> bool:
+    """Refuse lists that no song could be made with, before a repository is copied.
+
+    Args:
+        config: of its model.
+
+    Returns:
+        Whether there are lists; without any, artists and genres are named by number.
+
+    Raises:
+        OSError, ValueError: lists that cannot be read, of which some are missing, or of another model.
+    """
+    there = [name for name in _TOKENIZER_PARTS if (repository / name).exists()]
+    missing = [name for name in _TOKENIZER_PARTS if name not in there]
+    if not there:
+        return False
+    require(
+        not missing,
+        f"{repository} holds {' and '.join(there)}, but no {' and no '.join(missing)}; get what is missing, or remove "
+        f"the others too, for artists and genres that are named by number",
+    )
+    JukeboxProcessor.from_config(config, JukeboxTokenizer.from_pretrained(str(repository)))
+    return True
 
 
 def processor_of(

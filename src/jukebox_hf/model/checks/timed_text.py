@@ -35,7 +35,12 @@ _TIMED_FORMATS = (
     _Format("LRC", re.compile(rf"^[ \t]*(?:\[|<)[ \t]*[+-]?\d*{_STAMP}[ \t]*(?:\]|>).*", re.M)),
     _Format("LRC", re.compile(r"^.*(?:\[|<)\d{1,3}:\d{2}[.,:]\d{2,3}(?:\]|>).*", re.M)),
     _Format("timed text", re.compile(r"^[ \t]*\(?(?:\d{1,2}:)?\d{1,2}:\d{2}[.,]\d{2,3}\)?(?:[ \t].*|$)", re.M)),
-    _Format("LRC", re.compile(r"^[ \t]*\[(?:ar|al|ti|au|by|length|offset):[^\]\n]*\][ \t]*$", re.M)),
+    _Format(
+        "LRC",
+        re.compile(
+            r"^[ \t]*\[(?:ar|al|ti|au|by|length|offset):[^\]\n]*\](?:[ \t]*\[[a-z#]{1,8}:[^\]\n]*\])*[ \t]*$", re.M
+        ),
+    ),
     _Format("SubStation Alpha", re.compile(r"^(?:\[Script Info\]|Dialogue:[ \t]*\d+,\d+:\d).*", re.M)),
     _Format("SBV", re.compile(r"^[ \t]*\d+:\d\d:\d\d\.\d{3},\d+:\d\d:\d\d\.\d{3}.*", re.M)),
     _Format("KRC or QRC", re.compile(r"^[ \t]*\[\d+,\d+\].*", re.M)),

@@ -156,11 +156,6 @@ def label_text(kind: str, said: Any) -> Any:
     return ",".join(map(_in_words, read_labels(kind, said)))
 
 
-def names_in(kind: str, said: Any) -> tuple[str | int, ...]:
-    """The names of what was said for an artist or a genre, each once; errors as in `read_labels`."""
-    return tuple(dict.fromkeys(entry.name for entry in read_labels(kind, said)))
-
-
 def _in_words(entry: LabelEntry) -> str:
     level = "" if entry.level is None else f"{entry.level}="
     second = f"@{entry.second:g}" if entry.second else ""

@@ -31,6 +31,7 @@ _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 _LEADING = re.compile(rf"\s*\[[ \t]*{_CLOCK}[ \t]*\]")
 _LRC_TAGS = "al|ar|au|by|encoding|hash|id|kana|la|length|lr|offset|re|sign|ti|tool|total|ve|#"
 _LRC_TAG = re.compile(rf"\s*\[({_LRC_TAGS}):([^\]]*)\]\s*", re.I)
+_HEADER = re.compile(rf"(?:\s*\[(?:{_LRC_TAGS}):[^\]]*\])+\s*(?=$|[\[<][ \t]*{_CLOCK}[ \t]*[\]>])", re.I)
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _IN_BRACKETS = re.compile(r"\s*\[[^\[\]]{1,80}\]\s*")
 _UNTIMED = "or sing it without its times"
@@ -119,17 +120,21 @@ def _lrc(name: str, text: str, with_times: bool) -> TimedText:
     lines: list[_Line] = []
     later, is_sorted = 0.0, False
     for number, line in enumerate(text.split("\n"), start=1):
-        if found := _LRC_TAG.fullmatch(line):
-            if found[1].lower() == "offset" and found[2].strip():
-                is_whole = re.fullmatch(r"\s*[+-]?\d{1,9}\s*", found[2]) is not None
+        if header := _HEADER.match(line):
+            for tag, value in _LRC_TAG.findall(header[0]):
+                if tag.lower() != "offset" or not value.strip():
+                    continue
+                is_whole = re.fullmatch(r"\s*[+-]?\d{1,9}\s*", value) is not None
                 require(
                     is_whole or not with_times,
-                    f"{name}, line {number}, has the offset {shown(found[2])}, which is no whole number of "
+                    f"{name}, line {number}, has the offset {shown(value)}, which is no whole number of "
                     f"milliseconds; correct it, such as [offset:+250], or remove it",
                 )
                 # as players have it: more than 0 brings the words earlier
-                later = -int(found[2]) / 1000 if is_whole else later
-            continue
+                later = -int(value) / 1000 if is_whole else later
+            line = line[header.end() :]
+            if not line:
+                continue
         where, starts, at = f"{name}, line {number},", [], 0
         wrong = _NO_TIME_MARK.search(_TIME_MARK.sub("", line))
         if wrong is not None:
