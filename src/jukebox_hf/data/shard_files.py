@@ -25,22 +25,8 @@ _PARQUET_ROWS = 16  # rows of a parquet file that are held
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXTS = {".txt": "lyrics", ".lyrics": "lyrics", ".artist": "artist", ".genre": "genre"}
 _SOUND_SUFFIXES = (
-    *(
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-        ".rf64",
-    ),
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
     *(".m4a", ".mp4", ".aac", ".wma", ".webm"),
 )
 _SHARD_LAYOUT = (
