@@ -89,6 +89,22 @@ def test_a_table_may_name_files_of_its_data_set(place, name, streaming):
     assert float(window["input_values"].max()) == 0.25
 
 
+@pytest.mark.parametrize("way", ["../set", "../beside/../set", "../set/../set/"])
+def test_a_data_set_may_be_named_by_a_path_that_goes_up(place, tmp_path, monkeypatch, way):
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path / "beside")
+    (place / "link.wav").unlink()
+    assert len(open_songs(way)) == 2
+    (place / "metadata.csv").write_text("file_name\ninside.wav\n")
+    assert len(open_songs(way)) == 1
+    (place / "metadata.csv").write_text("file_name\n../set/inside.wav\n")
+    with pytest.raises(OutsideError, match=r"names '\.\./set/inside\.wav', which is not inside"):
+        open_songs(way)
+    (place / "metadata.csv").unlink()
+    table(place, [{"bytes": None, "path": "inside.wav"}])
+    assert len(open_songs(way)) == 1
+
+
 @pytest.mark.parametrize("name", ["{tmp}/secret.wav", "../secret.wav", "link.wav"])
 def test_a_flag_lets_a_table_name_any_file_but_no_url(place, tmp_path, name):
     table(place, [{"bytes": None, "path": name.format(tmp=tmp_path)}])

@@ -81,7 +81,8 @@ class SourceFolder:
         if not self.allow_outside:
             ways = PurePosixPath(name), PureWindowsPath(name)
             is_inside = not any(way.is_absolute() or way.drive or ".." in way.parts for way in ways)
-            self._require_inside(is_inside or self._is_inside(Path(name)), told, cure)
+            is_known = not any(".." in way.parts for way in ways) and self._is_inside(Path(name))  # a whole path
+            self._require_inside(is_inside or is_known, told, cure)
         path = _found(self.folder, name)
         self._require_inside(not os.path.exists(path) or self._is_inside(path), told, cure)
         return path
@@ -94,9 +95,7 @@ class SourceFolder:
         return tuple(root.resolve() for root in roots)
 
     def _is_inside(self, path: Path) -> bool:
-        if ".." in path.parts:
-            return False
-        real = path.resolve()
+        real = path.resolve()  # the folder's own path may go up, as ../songs does
         return any(real.is_relative_to(root) for root in self._roots)
 
     def _require_inside(self, is_inside: bool, told: str, cure: tuple[str, str]) -> None:
