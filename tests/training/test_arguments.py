@@ -145,6 +145,11 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
             {"optim_args": "a=1", "original_adam": True},
             "optim_args='a=1' is of optim, which original_adam",
         ),
+        ({"lr_gamma": 0.5}, "lr_gamma=0.5 is of original_schedule, which is not said, so it would do nothing"),
+        ({"lr_decay_steps": 9.0}, "lr_decay_steps=9.0 is of original_schedule"),
+        ({"lr_linear_decay_start": 0}, "lr_linear_decay_start=0 is of original_schedule"),
+        ({"weights_ema_decay": 0.9}, "weights_ema_decay=0.9 is of weights_ema"),
+        ({"early_stop_threshold": 0.1}, "early_stop_threshold=0.1 is of early_stop"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(kind, given, said, tmp_path):

@@ -6,7 +6,7 @@ Flows in: flags, a YAML file, or keyword arguments. Flows out: checked dataclass
 import math
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -17,6 +17,13 @@ from jukebox_hf.model.checks.validation import is_integer, is_number, plain, req
 MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))  # processes that decode ahead; more only wait for each other
 LAST_SEED = 2**32 - 1  # of NumPy's generators, which transformers seeds too
 
+_MEANT_WITH = {  # an argument, and the one without which it does nothing
+    "lr_decay_steps": "original_schedule",
+    "lr_gamma": "original_schedule",
+    "lr_linear_decay_start": "original_schedule",
+    "weights_ema_decay": "weights_ema",
+    "early_stop_threshold": "early_stop",
+}
 # numbers of transformers' that it divides by, or accepts silently: the least, the largest, and whether whole
 _BOUNDS = {
     "per_device_train_batch_size": (1, math.inf, True),
@@ -166,6 +173,8 @@ class JukeboxTrainingArguments(TrainingArguments):
                 not (getattr(self, name) and getattr(self, ours)),
                 f"{name}={getattr(self, name)!r:.80} is of {theirs}, which {ours}=True replaces; leave one of them out",
             )
+        for name, needs in _MEANT_WITH.items():
+            check_meant(self, name, needs)
 
     def _check_compile_mode(self) -> None:
         if self.torch_compile_mode is None or self.torch_compile_backend not in (None, "inductor"):
@@ -176,6 +185,19 @@ class JukeboxTrainingArguments(TrainingArguments):
             self.torch_compile_mode in list_mode_options(),
             f"torch_compile_mode={self.torch_compile_mode!r} is none of {', '.join(list_mode_options())}; choose one",
         )
+
+
+def check_meant(arguments: object, name: str, needs: str) -> None:
+    """Refuse an argument of a dataclass that does nothing without another one.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    value, default = getattr(arguments, name), next(one.default for one in fields(arguments) if one.name == name)
+    require(
+        value == default or getattr(arguments, needs),
+        f"{name}={value!r} is of {needs}, which is not said, so it would do nothing; say {needs} too, or leave it out",
+    )
 
 
 def check_number(name: str, value: object) -> None:

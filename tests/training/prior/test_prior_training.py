@@ -290,6 +290,8 @@ def test_what_training_hides_is_what_guidance_compares_with(filler):
         ("labelled", {"changes": {"level": 3}}, "level=3 is not a level of this model"),
         ("upsampler", {"changes": {"upper_strides": (2,)}}, "codes per upper code of the prior of level 0 is 2, but"),
         ("labelled", {"replay_share": 1.0}, "replay_share=1.0 must be from 0 (no old songs) to under 1"),
+        ("labelled", {"replay_share": 0.3}, "replay_share=0.3 is of replay_codes, which is not said, so it would do"),
+        ("labelled", {"shared_positions_std": 0.5}, "shared_positions_std=0.5 is of shared_positions, which is not"),
         ("labelled", {"train_songs": "songs", "replay_codes": "old"}, "replay_codes='old' are codes, but train_songs="),
         ("labelled", {"eval_windows": 0}, "eval_windows=0 must be positive"),
         ("labelled", {"early_stop": 2}, "early_stop=2 counts evaluations, but eval_strategy='no' makes none"),

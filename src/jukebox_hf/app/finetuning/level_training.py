@@ -115,8 +115,7 @@ def train_level(
         PriorDataArguments(
             train_codes=str(new.train),
             eval_codes=None if new.held_out is None else str(new.held_out),
-            replay_codes=None if old is None else str(old.train),
-            replay_share=request.replay_share,
+            **({} if old is None else {"replay_codes": str(old.train), "replay_share": request.replay_share}),
             window_codes=plan.window_codes,
             eval_windows=EVAL_WINDOWS,
             shift=True,

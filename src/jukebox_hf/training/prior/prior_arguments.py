@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.validation import is_number, require
-from jukebox_hf.training.arguments import JukeboxTrainingArguments
+from jukebox_hf.training.arguments import JukeboxTrainingArguments, check_meant
 from jukebox_hf.training.prior.label_dropout import LabelDropout
 from jukebox_hf.training.prior.replay import check_share
 
@@ -195,6 +195,7 @@ class PriorDataArguments:
             f"drop streaming, or write shards that hold both",
         )
         check_share(self.replay_share)
+        check_meant(self, "replay_share", "replay_codes")
         require(
             self.eval_windows is None or self.eval_windows > 0,
             f"eval_windows={self.eval_windows!r} must be positive; leave it out for all windows",

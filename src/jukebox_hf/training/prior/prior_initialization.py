@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
+from jukebox_hf.training.arguments import check_meant
 
 _SLOWEST = 0.5  # cycles per song; the fastest makes one in two characters
 _READERS = ("lyrics_prefix", "lyrics_cross")
@@ -44,6 +45,7 @@ class PriorInitialization:
             self.embedding_std is None or 0 < self.embedding_std <= 100,
             f"embedding_std={self.embedding_std!r} must be over 0; try 0.4, or leave it out",
         )
+        check_meant(self, "shared_positions_std", "shared_positions")
 
     @property
     def is_wanted(self) -> bool:
