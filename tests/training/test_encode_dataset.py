@@ -332,6 +332,14 @@ def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert "lie one in the other; name a folder beside the songs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "b.FLAC"])
+def test_codes_are_not_written_among_other_songs(tmp_path, sounds, name, capsys):
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / name).touch()
+    assert main([str(sounds), str(tmp_path / "others"), "--model", "nowhere"]) == 2
+    assert f"holds {name}, so it is of other songs; name a new folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [-1, 100_000, True])
 def test_so_many_processes_as_no_machine_has_are_refused_before_a_song_is_opened(workers, tmp_path, capsys):
     with pytest.raises(ValueError, match=rf"workers={workers} must be from 0 \(no other process\) to \d+ on this"):
