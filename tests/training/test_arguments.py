@@ -265,6 +265,28 @@ def test_new_folders_and_those_of_earlier_runs_are_taken(folders):
         check_output_dir(str(folders / target), "jukebox_prior", **sources)
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("jukebox_prior", ("artists.json", "genres.json", "tokenizer_config.json", "model.safetensors")),
+     ("jukebox_vqvae", ("model.safetensors",))],
+)  # fmt: skip
+def test_lists_and_weights_of_somebody_are_not_trained_over(kind, names, folders):
+    for name in names:
+        theirs = folders / "theirs"
+        theirs.mkdir()
+        (theirs / "README.md").write_text("mine")  # which stays there
+        check_output_dir(str(theirs), kind)
+        (theirs / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"holds {name}, but nothing of an earlier run, and this one would"):
+            check_output_dir(str(theirs), kind)
+        for mark in ("begun_with.json", "trained_on.json", "training_args.bin", "checkpoint-4/sealed.json"):
+            (theirs / mark).parent.mkdir(exist_ok=True)
+            (theirs / mark).write_text("{}")
+            check_output_dir(str(theirs), kind)
+            (theirs / mark).unlink()
+        shutil.rmtree(theirs)
+
+
 @pytest.mark.parametrize("main", [train_prior.main, train_vqvae.main])
 def test_both_commands_refuse_before_a_byte_is_written(main, folders, capsys):
     jukebox, codes = str(folders / "jb"), str(folders / "codes")

@@ -22,7 +22,7 @@ from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say,
 from jukebox_hf.model.checks.repository_names import PART_FOLDER, model_type_of
 from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import require
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.training.checkpoints import SEAL, check_checkpoint, checkpoint_folders, newest_checkpoint
 from jukebox_hf.training.run_record import RECORD_FILE
@@ -32,6 +32,11 @@ logger = logging.get_logger(__name__)
 CONFIG_FILE = "config.json"
 # Beside a configuration: of our priors, before their first step, and copied with them; of any Trainer, after the model.
 _WRITTEN_BESIDE = ("trained_on.json", "trainer_state.json", "training_args.bin")
+# What a run writes at its end, by what is trained, and nobody could tell afterwards from what lay there before.
+_REPLACED = {
+    JukeboxVQVAEConfig.model_type: ("model.safetensors",),
+    JukeboxPriorConfig.model_type: ("model.safetensors", "artists.json", "genres.json", "tokenizer_config.json"),
+}
 
 
 def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -173,6 +178,22 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
         f"output_dir={output_dir!r} holds another model ({found}: {CONFIG_FILE}), which this run would overwrite; name "
         f"a new folder",
     )
+    foreign = [] if _is_of_a_run(target) else [name for name in _REPLACED[kind] if (target / name).exists()]
+    require(
+        not foreign,
+        f"output_dir={output_dir!r} holds {', '.join(foreign)}, but nothing of an earlier run, and this one would "
+        f"overwrite that; name a new folder",
+    )
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a run of training has written into a folder, finished or not."""
+    return _is_marked(folder) or any((folder / name).is_file() for name in _WRITTEN_BESIDE)
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder holds what runs of ours alone write."""
+    return (folder / RECORD_FILE).is_file() or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
 
 
 def _is_own(folder: Path, found: str, kind: str) -> bool:
@@ -182,10 +203,9 @@ def _is_own(folder: Path, found: str, kind: str) -> bool:
         folder: where the run is to write.
         found, kind: the model_type of what lies there, and of what is trained.
     """
-    is_ours = (folder / RECORD_FILE).is_file() or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
     if found == "unreadable":  # cut short; what else is beside it could be somebody else's
-        return is_ours
-    return found == kind and (is_ours or any((folder / name).is_file() for name in _WRITTEN_BESIDE))
+        return _is_marked(folder)
+    return found == kind and _is_of_a_run(folder)
 
 
 def run(main: Callable[[], None]) -> int:

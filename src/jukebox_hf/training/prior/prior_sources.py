@@ -14,8 +14,8 @@ from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
-from jukebox_hf.model.configuration.presets import prior_preset
 from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
+from jukebox_hf.model.configuration.presets import prior_preset
 from jukebox_hf.model.files.checkpoint_files import read_config_json
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
 from jukebox_hf.model.modeling_jukebox import JukeboxModel
