@@ -254,6 +254,10 @@ def test_a_whole_jukebox_is_not_trained_over_even_where_it_is_not_named(folders)
         check_output_dir(str(folders / "jb"), "jukebox_vqvae", train_songs="someone/songs")
     with pytest.raises(ValueError, match="lies in the folder of into="):
         check_output_dir(str(folders / "jb" / "new"), "jukebox_prior", into=str(folders / "jb"))
+    for into, said in (("new", "is"), ("new/", "is"), (".", "lies in")):  # nothing lies there yet
+        with pytest.raises(ValueError, match=f"{said} the folder of into="):
+            check_output_dir(str(folders / "later" / "new"), "jukebox_prior", into=f"{folders}/later/{into}")
+    check_output_dir(str(folders / "later"), "jukebox_prior", into=str(folders / "later" / "whole"))
     with pytest.raises(ValueError, match="is the folder of config="):
         check_output_dir(str(folders / "run"), "jukebox_prior", config=str(folders / "run" / "config.json"))
 

@@ -155,7 +155,7 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
     check_way(f"output_dir={output_dir!r}", output_dir)
     for name, source in sources.items():
-        if source is None or not os.path.exists(source):
+        if source is None or not (os.path.exists(source) or name == "into"):  # which may be made at the end
             continue
         theirs = real_path(source)
         folder = theirs.parent if theirs.name == CONFIG_FILE else theirs
