@@ -342,6 +342,17 @@ def test_mappings_in_a_file_of_values_are_dictionaries(ending, tmp_path):
     assert arguments.accelerator_config.split_batches is True
 
 
+@pytest.mark.parametrize("word", ["no", "'no'", "No", "off", "false"])
+@pytest.mark.parametrize("name", ["save_strategy", "save-strategy", "save_str"])
+def test_a_choice_that_is_called_no_needs_no_quotes_in_a_file(name, word, tmp_path):
+    (tmp_path / "run.yaml").write_text(f"output_dir: {tmp_path}\n{name}: {word}\nbf16: no\nlogging_strategy: epoch\n")
+    (arguments,) = read_arguments([JukeboxVQVAETrainingArguments], [str(tmp_path / "run.yaml")])
+    assert (arguments.save_strategy, arguments.logging_strategy, arguments.bf16) == ("no", "epoch", False)
+    (tmp_path / "run.yaml").write_text(f"output_dir: {tmp_path}\nsave_strategy: yes\n")
+    with pytest.raises(ValueError, match="invalid choice: 'True'"):
+        read_arguments([JukeboxVQVAETrainingArguments], [str(tmp_path / "run.yaml")])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

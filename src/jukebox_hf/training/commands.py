@@ -73,6 +73,13 @@ class _Parser(SentenceParser, HfArgumentParser):
         said = [vars(base).get("__annotations__", {}) for kind in self.dataclass_types for base in kind.__mro__]
         return any("dict" in str(names.get(name)) for names in said)  # a field's type was made plain by transformers
 
+    def as_choice(self, name: str, value: Any) -> Any:
+        """The words no and yes where they are choices: YAML reads both as false and true unless they are quoted."""
+        options = [f"--{name}", *(f"--{known}" for known in self.names if known.startswith(name))]
+        choices = next((one.choices for option in options for one in self._actions if option in one.option_strings), ())
+        word = {False: "no", True: "yes"}.get(value) if isinstance(value, bool) else None
+        return word if word in (choices or ()) else value
+
 
 class _KeysOnce(yaml.SafeLoader):
     """Reads YAML, where a key that is there twice is refused."""
@@ -106,7 +113,8 @@ def _words_of(path: Path, parser: _Parser) -> list[str]:
         if isinstance(value, dict):
             words += [f"--{name}", _json_of(path, name, value, parser)]
         elif value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+            given = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(str(parser.as_choice(str(name), one)) for one in given)]
     return words
 
 
