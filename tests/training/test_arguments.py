@@ -262,6 +262,13 @@ def test_a_whole_jukebox_is_not_trained_over_even_where_it_is_not_named(folders)
         check_output_dir(str(folders / "run"), "jukebox_prior", config=str(folders / "run" / "config.json"))
 
 
+@pytest.mark.parametrize("name", ["output_dir", "config", "model_name_or_path", "train_codes", "train_songs", "into"])
+def test_a_name_that_is_empty_is_refused_by_its_option(name, folders):
+    for empty in ("", " "):
+        with pytest.raises(ValueError, match=f"^{name}='{empty}' names nothing; give a name, or drop it"):
+            check_output_dir(**{"output_dir": str(folders / "new"), "kind": "jukebox_prior", name: empty})
+
+
 def test_new_folders_and_those_of_earlier_runs_are_taken(folders):
     (folders / "codes" / "config.json").write_text("{}")
     for target in ("new", "new/deep", "run", "run/next", "codes/run", "jb/fine-tuned"):

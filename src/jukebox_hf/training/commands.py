@@ -32,6 +32,8 @@ logger = logging.get_logger(__name__)
 CONFIG_FILE = "config.json"
 # Beside a configuration: of our priors, before their first step, and copied with them; of any Trainer, after the model.
 _WRITTEN_BESIDE = ("trained_on.json", "trainer_state.json", "training_args.bin")
+# What an empty name, as of an unset variable of a shell, would make the working directory, or a fault later on.
+_NEVER_EMPTY = ("config", "model_name_or_path", "train_codes", "train_songs", "into")
 # What a run writes at its end, by what is trained, and nobody could tell afterwards from what lay there before.
 _REPLACED = {
     JukeboxVQVAEConfig.model_type: ("model.safetensors",),
@@ -159,6 +161,9 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     Raises:
         ValueError: in one sentence.
     """
+    said = {"output_dir": output_dir} | {name: sources[name] for name in _NEVER_EMPTY if name in sources}
+    for name, value in said.items():
+        require(value is None or str(value).strip() != "", f"{name}={value!r} names nothing; give a name, or drop it")
     target = real_path(output_dir)
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
     check_way(f"output_dir={output_dir!r}", output_dir)
