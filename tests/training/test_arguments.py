@@ -259,8 +259,19 @@ def test_a_whole_jukebox_is_not_trained_over_even_where_it_is_not_named(folders)
         check_output_dir(str(folders / "jb"), "jukebox_vqvae", train_songs="someone/songs")
     with pytest.raises(ValueError, match="lies in the folder of into="):
         check_output_dir(str(folders / "jb" / "new"), "jukebox_prior", into=str(folders / "jb"))
+    for into, said in (("new", "is"), ("new/", "is"), (".", "lies in")):  # nothing lies there yet
+        with pytest.raises(ValueError, match=f"{said} the folder of into="):
+            check_output_dir(str(folders / "later" / "new"), "jukebox_prior", into=f"{folders}/later/{into}")
+    check_output_dir(str(folders / "later"), "jukebox_prior", into=str(folders / "later" / "whole"))
     with pytest.raises(ValueError, match="is the folder of config="):
         check_output_dir(str(folders / "run"), "jukebox_prior", config=str(folders / "run" / "config.json"))
+
+
+@pytest.mark.parametrize("name", ["output_dir", "config", "model_name_or_path", "train_codes", "train_songs", "into"])
+def test_a_name_that_is_empty_is_refused_by_its_option(name, folders):
+    for empty in ("", " "):
+        with pytest.raises(ValueError, match=f"^{name}='{empty}' names nothing; give a name, or drop it"):
+            check_output_dir(**{"output_dir": str(folders / "new"), "kind": "jukebox_prior", name: empty})
 
 
 def test_new_folders_and_those_of_earlier_runs_are_taken(folders):
@@ -268,6 +279,28 @@ def test_new_folders_and_those_of_earlier_runs_are_taken(folders):
     for target in ("new", "new/deep", "run", "run/next", "codes/run", "jb/fine-tuned"):
         sources = {"model_name_or_path": str(folders / "jb"), "train_songs": str(folders / "codes"), "vqvae": None}
         check_output_dir(str(folders / target), "jukebox_prior", **sources)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("jukebox_prior", ("artists.json", "genres.json", "tokenizer_config.json", "model.safetensors")),
+     ("jukebox_vqvae", ("model.safetensors",))],
+)  # fmt: skip
+def test_lists_and_weights_of_somebody_are_not_trained_over(kind, names, folders):
+    for name in names:
+        theirs = folders / "theirs"
+        theirs.mkdir()
+        (theirs / "README.md").write_text("mine")  # which stays there
+        check_output_dir(str(theirs), kind)
+        (theirs / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"holds {name}, but nothing of an earlier run, and this one would"):
+            check_output_dir(str(theirs), kind)
+        for mark in ("begun_with.json", "trained_on.json", "training_args.bin", "checkpoint-4/sealed.json"):
+            (theirs / mark).parent.mkdir(exist_ok=True)
+            (theirs / mark).write_text("{}")
+            check_output_dir(str(theirs), kind)
+            (theirs / mark).unlink()
+        shutil.rmtree(theirs)
 
 
 @pytest.mark.parametrize("main", [train_prior.main, train_vqvae.main])
@@ -319,6 +352,17 @@ def test_mappings_in_a_file_of_values_are_dictionaries(ending, tmp_path):
     (arguments,) = read_arguments([JukeboxVQVAETrainingArguments], [str(file)])
     assert arguments.lr_scheduler_kwargs == {"num_cycles": 2}
     assert arguments.accelerator_config.split_batches is True
+
+
+@pytest.mark.parametrize("word", ["no", "'no'", "No", "off", "false"])
+@pytest.mark.parametrize("name", ["save_strategy", "save-strategy", "save_str"])
+def test_a_choice_that_is_called_no_needs_no_quotes_in_a_file(name, word, tmp_path):
+    (tmp_path / "run.yaml").write_text(f"output_dir: {tmp_path}\n{name}: {word}\nbf16: no\nlogging_strategy: epoch\n")
+    (arguments,) = read_arguments([JukeboxVQVAETrainingArguments], [str(tmp_path / "run.yaml")])
+    assert (arguments.save_strategy, arguments.logging_strategy, arguments.bf16) == ("no", "epoch", False)
+    (tmp_path / "run.yaml").write_text(f"output_dir: {tmp_path}\nsave_strategy: yes\n")
+    with pytest.raises(ValueError, match="invalid choice: 'True'"):
+        read_arguments([JukeboxVQVAETrainingArguments], [str(tmp_path / "run.yaml")])
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,13 @@ def test_a_folder_that_no_shard_can_be_written_into_is_refused_before_songs_are_
     assert sorted(path.name for path in tmp_path.iterdir()) == [sounds.name]
 
 
+def test_a_folder_without_a_name_is_not_the_one_we_are_in(tmp_path, sounds, capsys, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([str(sounds), "", "--model", str(tmp_path / "none")]) == 2
+    assert "jukebox-hf: out='' names nothing; give the folder to make ('.' for this one)" in capsys.readouterr().err
+
+
 def test_a_link_that_leads_back_to_itself_is_refused_in_a_sentence(tmp_path, sounds, capsys):
     (tmp_path / "loop").symlink_to("loop")
     assert main([str(sounds), str(tmp_path / "loop"), "--model", "tiny"]) == 2

@@ -9,11 +9,14 @@ import pytest
 import soundfile
 import torch
 
+from jukebox_hf.app.finetuning.finetune_request import FinetuneRequest
+from jukebox_hf.app.finetuning.finetune_run import run_finetuning
 from jukebox_hf.model.checkpoints.tiny_model import TINY, tiny_repository
 from jukebox_hf.training import assemble, encode_dataset, train_prior, train_vqvae
 from jukebox_hf.training.arguments import JukeboxTrainingArguments
 from jukebox_hf.training.commands import read_arguments
 from jukebox_hf.training.prior.prior_arguments import PriorModelArguments
+from jukebox_hf.training.prior.prior_sources import check_trainable
 from jukebox_hf.training.vqvae.vqvae_arguments import VQVAEModelArguments
 
 
@@ -44,6 +47,30 @@ def test_tiny_is_fine_tuned_by_name(run, tmp_path):
     assert train_prior.main(words) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["model_type"], config["level"]) == ("jukebox_prior", 2)
+
+
+def test_a_prior_of_int8_is_refused_at_the_door_whatever_is_to_be_trained_of_it(run, songs, tmp_path, capsys):
+    whole = shutil.copytree(tiny_repository(), tmp_path / "small")
+    file = whole / "prior_2" / "config.json"
+    said = {"quantization_config": {"quant_method": "torchao", "quant_type": {"default": {}}}}  # as quantize leaves it
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    cure = "as int8, which cannot be trained; give the model that it was quantized from"
+    for model, *words in (
+        (whole, "--level", 2),
+        (whole, "--level", 2, "--lora_rank", 4),
+        (whole, "--level", 2, "--style", "true"),
+        (whole / "prior_2",),
+    ):
+        assert train_prior.main(run("--model", model, *words)) == 2
+        stores = "is stored" if model.name == "prior_2" else "stores prior_2"
+        assert f"jukebox-hf: {model} {stores} {cure}" in capsys.readouterr().err
+    for method in ("auto", "full", "lora", "style"):
+        request = FinetuneRequest(songs=str(songs), model=str(whole), artist="New", method=method, device="cpu")
+        for dry in (False, True):
+            with pytest.raises(ValueError, match=f"small stores prior_2 {cure}"):
+                run_finetuning(request, tmp_path / "out", print, dry)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "songs"]
+    check_trainable(str(whole), [0, 1])  # levels that are stored as they were trained
 
 
 def test_the_vqvae_of_tiny_is_trained_on_by_name_in_bfloat16_on_a_cpu(run, tmp_path):

@@ -22,7 +22,7 @@ from jukebox_hf.app.output import USER_ERRORS, guarded_output, how_to_sing, say,
 from jukebox_hf.model.checks.repository_names import PART_FOLDER, model_type_of
 from jukebox_hf.model.checks.text_input import check_way, real_path
 from jukebox_hf.model.checks.validation import require
-from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig
+from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
 from jukebox_hf.model.files.loading_arguments import without_bars
 from jukebox_hf.training.checkpoints import SEAL, check_checkpoint, checkpoint_folders, newest_checkpoint
 from jukebox_hf.training.run_record import RECORD_FILE
@@ -32,6 +32,13 @@ logger = logging.get_logger(__name__)
 CONFIG_FILE = "config.json"
 # Beside a configuration: of our priors, before their first step, and copied with them; of any Trainer, after the model.
 _WRITTEN_BESIDE = ("trained_on.json", "trainer_state.json", "training_args.bin")
+# What an empty name, as of an unset variable of a shell, would make the working directory, or a fault later on.
+_NEVER_EMPTY = ("config", "model_name_or_path", "train_codes", "train_songs", "into")
+# What a run writes at its end, by what is trained, and nobody could tell afterwards from what lay there before.
+_REPLACED = {
+    JukeboxVQVAEConfig.model_type: ("model.safetensors",),
+    JukeboxPriorConfig.model_type: ("model.safetensors", "artists.json", "genres.json", "tokenizer_config.json"),
+}
 
 
 def read_arguments(kinds: Sequence[type], words: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -68,6 +75,13 @@ class _Parser(SentenceParser, HfArgumentParser):
         said = [vars(base).get("__annotations__", {}) for kind in self.dataclass_types for base in kind.__mro__]
         return any("dict" in str(names.get(name)) for names in said)  # a field's type was made plain by transformers
 
+    def as_choice(self, name: str, value: Any) -> Any:
+        """The words no and yes where they are choices: YAML reads both as false and true unless they are quoted."""
+        options = [f"--{name}", *(f"--{known}" for known in self.names if known.startswith(name))]
+        choices = next((one.choices for option in options for one in self._actions if option in one.option_strings), ())
+        word = {False: "no", True: "yes"}.get(value) if isinstance(value, bool) else None
+        return word if word in (choices or ()) else value
+
 
 class _KeysOnce(yaml.SafeLoader):
     """Reads YAML, where a key that is there twice is refused."""
@@ -101,7 +115,8 @@ def _words_of(path: Path, parser: _Parser) -> list[str]:
         if isinstance(value, dict):
             words += [f"--{name}", _json_of(path, name, value, parser)]
         elif value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+            given = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(str(parser.as_choice(str(name), one)) for one in given)]
     return words
 
 
@@ -146,11 +161,14 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
     Raises:
         ValueError: in one sentence.
     """
+    said = {"output_dir": output_dir} | {name: sources[name] for name in _NEVER_EMPTY if name in sources}
+    for name, value in said.items():
+        require(value is None or str(value).strip() != "", f"{name}={value!r} names nothing; give a name, or drop it")
     target = real_path(output_dir)
     require(not target.exists() or target.is_dir(), f"output_dir={output_dir!r} is a file; name a new folder")
     check_way(f"output_dir={output_dir!r}", output_dir)
     for name, source in sources.items():
-        if source is None or not os.path.exists(source):
+        if source is None or not (os.path.exists(source) or name == "into"):  # which may be made at the end
             continue
         theirs = real_path(source)
         folder = theirs.parent if theirs.name == CONFIG_FILE else theirs
@@ -173,6 +191,22 @@ def check_output_dir(output_dir: str, kind: str, **sources: str | Path | None) -
         f"output_dir={output_dir!r} holds another model ({found}: {CONFIG_FILE}), which this run would overwrite; name "
         f"a new folder",
     )
+    foreign = [] if _is_of_a_run(target) else [name for name in _REPLACED[kind] if (target / name).exists()]
+    require(
+        not foreign,
+        f"output_dir={output_dir!r} holds {', '.join(foreign)}, but nothing of an earlier run, and this one would "
+        f"overwrite that; name a new folder",
+    )
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a run of training has written into a folder, finished or not."""
+    return _is_marked(folder) or any((folder / name).is_file() for name in _WRITTEN_BESIDE)
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder holds what runs of ours alone write."""
+    return (folder / RECORD_FILE).is_file() or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
 
 
 def _is_own(folder: Path, found: str, kind: str) -> bool:
@@ -182,10 +216,9 @@ def _is_own(folder: Path, found: str, kind: str) -> bool:
         folder: where the run is to write.
         found, kind: the model_type of what lies there, and of what is trained.
     """
-    is_ours = (folder / RECORD_FILE).is_file() or any((each / SEAL).is_file() for each in checkpoint_folders(folder))
     if found == "unreadable":  # cut short; what else is beside it could be somebody else's
-        return is_ours
-    return found == kind and (is_ours or any((folder / name).is_file() for name in _WRITTEN_BESIDE))
+        return _is_marked(folder)
+    return found == kind and _is_of_a_run(folder)
 
 
 def run(main: Callable[[], None]) -> int:

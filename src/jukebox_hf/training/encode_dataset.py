@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Encode as the words of a command line say."""
     parser = SentenceParser(prog="jukebox-hf encode-dataset", description=__doc__.split("\n")[0])
     parser.add_argument("songs", help="a folder, parquet files, or a data set of the Hub")
-    parser.add_argument("out", type=Path, help="the folder to make, or to go on with")
+    parser.add_argument("out", help="the folder to make, or to go on with")
     parser.add_argument("--model", required=True, help="the VQ-VAE: its folder, a whole Jukebox, or tiny")
     parser.add_argument("--songs-per-shard", type=int, default=256, help="songs in one file")
     parser.add_argument(
@@ -93,6 +93,7 @@ def encode_dataset(
         ValueError: missing columns, words that do not fit, codes of another VQ-VAE in `out` or of songs that were
             changed since, a finished folder, a level that is not there, or more than a tenth of the songs corrupt.
     """
+    require(str(out).strip() != "", f"out={out!r} names nothing; give the folder to make ('.' for this one)")
     songs, out, model = str(check_song_source(songs)), Path(out), str(model)
     _check_apart(songs, out)
     require(songs_per_shard >= 1, f"songs_per_shard={songs_per_shard!r} must be at least 1")

@@ -65,6 +65,17 @@ def test_what_the_hub_gets_are_the_averages_and_checkpoints_hold_the_weights(pri
     assert not (published[name] == weights[name]).all()
 
 
+def test_a_card_that_somebody_wrote_stays_and_our_own_is_written_anew(prior_words, tmp_path):
+    card, words = tmp_path / "run" / "README.md", prior_words("bare")
+    assert main(words) == 0
+    assert "after 3 steps" in card.read_text()
+    assert main(prior_words("bare", max_steps=2)) == 0
+    assert "after 2 steps" in card.read_text()
+    card.write_bytes("# Mine \xe9".encode("latin-1"))
+    assert main(words) == 0
+    assert card.read_bytes() == b"# Mine \xe9"
+
+
 def test_a_card_names_the_base_only_where_it_is_on_the_hub(coded_config, tmp_path):
     config = coded_config("upsampler")
     card = prior_card("mine", config, [], "openai/jukebox-1b-lyrics", has_adapters=True)

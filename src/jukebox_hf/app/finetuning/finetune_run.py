@@ -67,7 +67,7 @@ from jukebox_hf.training.assemble import put_priors
 from jukebox_hf.training.commands import without_advice
 from jukebox_hf.training.encode_dataset import encode_dataset
 from jukebox_hf.training.prior.prior_data import facts_of
-from jukebox_hf.training.prior.prior_sources import tokenizer_of
+from jukebox_hf.training.prior.prior_sources import check_trainable, tokenizer_of
 from jukebox_hf.training.share import base_of, import_adapter, style_of, write_adapter
 
 _STAGES = 7
@@ -102,6 +102,7 @@ class FinetuneRun:
             check_level("--levels", level, self.num_levels)
         self.levels = tuple(sorted(request.levels or range(self.num_levels), reverse=True))
         check_parts(request.model, self.config, range(self.num_levels))
+        check_trainable(request.model, self.levels)
         self.tokenizer = tokenizer_of(request.model)
 
     def dry_run(self) -> dict[str, Any]:

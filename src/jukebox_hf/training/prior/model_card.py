@@ -9,6 +9,7 @@ from typing import Any
 from jukebox_hf.model.checkpoints.repository_card import front_matter, name_on_hub, told
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxPriorConfig
 
+_HOW_TO_USE = "It writes codes; a whole Jukebox (`jukebox-hf assemble`) makes sound of them."  # in every card
 _MEASURES = ("loss", "bits_per_code", "bits_per_character")
 
 
@@ -58,11 +59,16 @@ def prior_card(
         f'prior = JukeboxPrior.from_pretrained("{name}")',
         "```",
         "",
-        "It writes codes; a whole Jukebox (`jukebox-hf assemble`) makes sound of them. Weights that "
-        "were fine-tuned from OpenAI's may be used for non-commercial purposes only, as theirs.",
+        f"{_HOW_TO_USE} Weights that were fine-tuned from OpenAI's may be used for non-commercial purposes only, as "
+        "theirs.",
         "",
     ]
     return "\n".join(lines)
+
+
+def is_prior_card(text: str) -> bool:
+    """Whether a card is one that `prior_card` wrote, of this version or an older one."""
+    return _HOW_TO_USE in text
 
 
 def _measured(logs: Sequence[Mapping[str, Any]]) -> str:

@@ -5,7 +5,7 @@ are asked for.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from jukebox_hf.model.checkpoints.tiny_model import located
 from jukebox_hf.model.checks.json_files import read_json
 from jukebox_hf.model.checks.validation import check_level, require
 from jukebox_hf.model.configuration.configuration_jukebox import JukeboxConfig, JukeboxPriorConfig, JukeboxVQVAEConfig
+from jukebox_hf.model.configuration.legacy_configuration import is_legacy_config
 from jukebox_hf.model.configuration.presets import prior_preset
 from jukebox_hf.model.files.checkpoint_files import read_config_json
 from jukebox_hf.model.inputs.tokenization_jukebox import JukeboxTokenizer
@@ -48,7 +49,7 @@ def open_source(model_args: PriorModelArguments) -> PriorSource:
     """Find what is to be trained; no weights of a prior are read yet.
 
     Raises:
-        ValueError: an unknown preset, a folder of something else, or a level that is not there.
+        ValueError: an unknown preset, a folder of something else, a level that is not there, or a prior of int8.
         OSError: nothing there.
     """
     if model_args.config is not None:
@@ -57,6 +58,7 @@ def open_source(model_args: PriorModelArguments) -> PriorSource:
     kind = read_config_json(name).get("model_type")
     if kind == JukeboxPriorConfig.model_type:
         config = JukeboxPriorConfig.from_pretrained(name)
+        check_trainable(name)
         require(
             model_args.level in (None, config.level),
             f"level={model_args.level}, but {name} is a prior of level {config.level}; leave level out",
@@ -73,8 +75,28 @@ def open_source(model_args: PriorModelArguments) -> PriorSource:
         f"{name} holds priors of levels 0 to {whole.num_levels - 1}; say which: --level",
     )
     check_level("level", model_args.level, whole.num_levels)
+    check_trainable(name, [model_args.level])
     config = whole.config.prior_configs[model_args.level]
     return PriorSource(config, lambda: whole.prior(model_args.level).float(), tokenizer_of(name), whole.vqvae)
+
+
+def check_trainable(name: str, levels: Sequence[int] | None = None) -> None:
+    """Refuse priors that are stored as int8, of which no method of training can write again what it made.
+
+    Args:
+        name: a whole Jukebox, or the folder of one prior.
+        levels: of the priors that are to be trained; None where `name` is one prior itself.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    name = located(name)
+    if is_legacy_config(read_config_json(name)):
+        return
+    parts = [""] if levels is None else [f"prior_{level}" for level in levels]
+    stored = [part for part in parts if "quantization_config" in read_config_json(name, part)]
+    what = f"{name} stores {', '.join(stored)}" if levels is not None else f"{name} is stored"
+    require(not stored, f"{what} as int8, which cannot be trained; give the model that it was quantized from")
 
 
 def open_vqvae(name: str) -> JukeboxVQVAE:

@@ -16,7 +16,7 @@ from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from jukebox_hf.model.networks.prior_inputs import check_inputs
 from jukebox_hf.training.prior.lora import has_adapters, merged_prior, prior_of
-from jukebox_hf.training.prior.model_card import prior_card
+from jukebox_hf.training.prior.model_card import is_prior_card, prior_card
 from jukebox_hf.training.prior.new_name_rate import give_names_a_rate
 from jukebox_hf.training.trainer import JukeboxTrainer
 
@@ -135,11 +135,16 @@ class JukeboxPriorTrainer(JukeboxTrainer):
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the card of the prior, where the Trainer would write one that knows nothing of Jukebox."""
-        if self.is_world_process_zero():
+        """Write the card of the prior, where the Trainer would write one that knows nothing of Jukebox.
+
+        A README.md that somebody else wrote stays as it is.
+        """
+        file = Path(self.args.output_dir) / "README.md"
+        is_taken = file.exists() and not is_prior_card(file.read_text(encoding="utf-8", errors="replace"))
+        if self.is_world_process_zero() and not is_taken:
             name = kwargs.get("model_name") or Path(self.args.output_dir).name
             base = kwargs.get("finetuned_from") or self.prior.config.name_or_path or None
             said = kwargs.get("dataset") or ()
             data = [said] if isinstance(said, str) else list(said)
             card = prior_card(name, self.prior.config, self.state.log_history, base, has_adapters(self.model), data)
-            (Path(self.args.output_dir) / "README.md").write_text(card, encoding="utf-8")
+            file.write_text(card, encoding="utf-8")
