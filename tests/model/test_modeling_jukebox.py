@@ -83,6 +83,8 @@ def test_what_is_no_prior_sings_no_song(model, wrap):
     model.prior_1 = wrap(prior)
     with pytest.raises(ValueError, match=rf"^model\.prior_1 is a {kind} and no JukeboxPrior.*prior itself back"):
         model.generate(seconds=0.032, seed=3)
+    with pytest.raises(ValueError, match=rf"^model\.prior_1 is a {kind} and no JukeboxPrior"):
+        model.score({}, {1: torch.zeros(1, 4, dtype=torch.long)})
     model.prior_1 = prior
     prior.compile(backend="eager")
     model.generate(seconds=0.032, seed=3)

@@ -102,6 +102,9 @@ def test_a_file_may_have_many_channels(processor, sound, tmp_path, box):
     expected = processor.feature_extractor.samples(channels.mean(axis=0))
     assert np.allclose(processor.feature_extractor(given)["input_values"][0, 0], expected, atol=1e-6)
     assert np.allclose(processor("la", prompt=given)["prompt_values"][0], expected, atol=1e-6)
+    if box == "decoder":
+        at_its_rate = processor("la", audio=given, sampling_rate=RATE)
+        assert np.allclose(at_its_rate["prompt_values"][0], expected, atol=1e-6)
 
 
 def test_integers_are_scaled_by_their_range():

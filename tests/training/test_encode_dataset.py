@@ -339,10 +339,11 @@ def test_codes_are_not_written_among_the_songs(tmp_path, sounds, out, capsys):
     assert "lie one in the other; name a folder beside the songs" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["metadata.csv", "b.FLAC"])
+@pytest.mark.parametrize("name", ["metadata.csv", "b.FLAC", "artist/a.m4a"])
 def test_codes_are_not_written_among_other_songs(tmp_path, sounds, name, capsys):
-    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / name).parent.mkdir(parents=True)
     (tmp_path / "others" / name).touch()
+    (tmp_path / "others" / "._a.wav").touch()
     assert main([str(sounds), str(tmp_path / "others"), "--model", "nowhere"]) == 2
     assert f"holds {name}, so it is of other songs; name a new folder" in capsys.readouterr().err
 

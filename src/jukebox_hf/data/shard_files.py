@@ -13,6 +13,7 @@ from typing import Any
 
 from jukebox_hf.data import INSTALL_TRAIN
 from jukebox_hf.data.song_lists import TIMED_LYRICS, WORD_COLUMNS, checked_word
+from jukebox_hf.data.song_tables import BY_FFMPEG, SUFFIXES
 from jukebox_hf.data.songs import Song, timed_song
 from jukebox_hf.data.source_folders import MOST_RECORDING_BYTES
 from jukebox_hf.model.checks.json_files import parse_json
@@ -24,11 +25,7 @@ _MOST_WORDS_BYTES = 2**22  # of the JSON or text beside it
 _PARQUET_ROWS = 16  # rows of a parquet file that are held
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXTS = {".txt": "lyrics", ".lyrics": "lyrics", ".artist": "artist", ".genre": "genre"}
-_SOUND_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
-    *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
-    *(".m4a", ".mp4", ".aac", ".wma", ".webm"),
-)
+_SOUND_SUFFIXES = (*SUFFIXES, *BY_FFMPEG)
 _SHARD_LAYOUT = (
     "parquet files with a column audio of bytes, or tar files with NAME.flac and NAME.json beside each other"
 )

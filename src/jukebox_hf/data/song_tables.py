@@ -35,17 +35,17 @@ from jukebox_hf.model.inputs.foreign_audio import can_open_foreign
 
 logger = logging.get_logger(__name__)
 
-# As single files are read, which are known by what they hold: by libsndfile, or else by ffmpeg.
+# Of what single files may be, which are known by what they hold: read by libsndfile, or else by ffmpeg.
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
 )
-_BY_FFMPEG = (
+BY_FFMPEG = (
     *(".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".wma", ".mka", ".mkv", ".webm", ".weba"),
     *(".wv", ".ac3", ".amr", ".ape"),
 )
 _OTHER_SOUND = (
-    *_BY_FFMPEG,
+    *BY_FFMPEG,
     *(".alac", ".mpc", ".mp2", ".dts", ".ra", ".rm", ".avi", ".spx", ".raw", ".pcm", ".tta", ".dsf", ".dff", ".m4p"),
     *(".mid", ".midi", ".mod"),
 )
@@ -382,13 +382,13 @@ def _recordings_alone(root: SourceFolder) -> SongTable:
     """All recordings of a folder that has no list; those of other kinds are counted."""
     folder = root.folder
     found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path, folder) and path.is_file()]
-    ours = (*SUFFIXES, *(_BY_FFMPEG if can_open_foreign() else ()))
+    ours = (*SUFFIXES, *(BY_FFMPEG if can_open_foreign() else ()))
     files = [root.check(path) for path in found if path.suffix.lower() in ours]
     others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in {*_OTHER_SOUND}.difference(ours))
     left_out = None
     if others:
         named = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        cure = "convert" if set(others).isdisjoint(_BY_FFMPEG) else "install ffmpeg, or convert"
+        cure = "convert" if set(others).isdisjoint(BY_FFMPEG) else "install ffmpeg, or convert"
         left_out = (
             f"{sum(others.values())} of {len(files) + sum(others.values())} recordings in {folder} are not opened: "
             f"{named}; {cure} them to WAV, FLAC, OGG, Opus or MP3"
@@ -396,7 +396,7 @@ def _recordings_alone(root: SourceFolder) -> SongTable:
     require(
         len(files) > 0,
         f"{folder} holds no songs{f' ({left_out})' if left_out else ''}; give a folder of recordings (WAV, FLAC, OGG, "
-        f"Opus or MP3), {_LAYOUT}",
+        f"Opus, MP3, AIFF and others), {_LAYOUT}",
     )
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
     return SongTable(names, files, {}, str(folder), WORD_COLUMNS, left_out)

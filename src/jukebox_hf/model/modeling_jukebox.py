@@ -361,7 +361,7 @@ class JukeboxModel(
     ) -> list[SongAlignment]:
         """Find out when the lyrics of finished or recorded songs are sung; arguments as in `align_songs`."""
         if (level := lyric_level(self.config)) in self.loaded_levels:
-            check_in_memory(f"the prior of level {level}", getattr(self, f"prior_{level}"))
+            self.check_priors([level])
         read = {"follow_lyrics": follow_lyrics, "hop_fraction": hop_fraction}
         return align_songs(self, inputs, codes, layer=layer, head=head, **read)
 
@@ -478,6 +478,7 @@ class JukeboxModel(
         A `SongScore` per song: bits per code under its own labels, under unknown artist and genre, without lyrics, and
         how far and how orderly the lyrics are followed.
         """
+        self.check_priors(here for here in self.loaded_levels if level in (None, here))
         return score_songs(self, inputs, codes, level)
 
     def forward(self, *args: Any, **kwargs: Any) -> None:

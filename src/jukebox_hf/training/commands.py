@@ -245,8 +245,9 @@ def train_as_told(train: Callable[..., None], arguments: Sequence[Any], what: st
 
 
 def say_whole(out: Path) -> None:
-    """Say where a whole Jukebox lies, and how it sings."""
-    say_line(f"{out}: a whole Jukebox; sing: {how_to_sing(out)}")
+    """Say where a whole Jukebox lies, and how it sings, which takes lists of names."""
+    has_lists = (out / "artists.json").exists()
+    say_line(f"{out}: a whole Jukebox; {f'sing: {how_to_sing(out)}' if has_lists else 'it has no lists of names'}")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from jukebox_hf.data.code_shards import CodedSong, CodeShardWriter
 from jukebox_hf.data.launched_processes import launched_processes
 from jukebox_hf.data.open_songs import open_songs
 from jukebox_hf.data.recordings import is_newer, mark_of
-from jukebox_hf.data.song_tables import SONG_LISTS, SUFFIXES, check_song_source
+from jukebox_hf.data.song_tables import BY_FFMPEG, SONG_LISTS, SUFFIXES, check_song_source
 from jukebox_hf.data.songs import MAX_CORRUPT, CorruptSongsError, SkippedSong, Songs, describe_skipped
 from jukebox_hf.model.checks.text_input import check_apart, check_path, check_way
 from jukebox_hf.model.checks.validation import check_level, is_integer, require
@@ -149,9 +149,13 @@ def _check_apart(songs: str, out: Path) -> None:
     check_way(str(out), out)
     if Path(songs).exists():
         check_apart(f"out={str(out)!r}", out, f"the songs' {songs!r}", songs, "name a folder beside the songs")
-    there = sorted(out.iterdir()) if out.is_dir() else ()
-    of_songs = next((one.name for one in there if one.name in SONG_LISTS or one.suffix.lower() in SUFFIXES), None)
-    require(of_songs is None, f"out={str(out)!r} holds {of_songs}, so it is of other songs; name a new folder")
+    for path in sorted(out.rglob("*")) if out.is_dir() else ():
+        named = path.relative_to(out)
+        is_hidden = any(part.startswith(".") for part in named.parts)
+        is_of_songs = path.name in SONG_LISTS or path.suffix.lower() in (*SUFFIXES, *BY_FFMPEG)
+        require(
+            is_hidden or not is_of_songs, f"out={str(out)!r} holds {named}, so it is of other songs; name a new folder"
+        )
 
 
 def _check_same(songs: Songs, writer: CodeShardWriter, rate: int) -> None:

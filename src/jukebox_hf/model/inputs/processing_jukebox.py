@@ -384,7 +384,7 @@ def _at_rate(prompt: Any, sampling_rate: int, name: str) -> Any:
         not recording.is_file and recording.rate in (None, sampling_rate),
         f"sampling_rate={sampling_rate!r}, but the prompt says its own rate; drop it",
     )
-    return recording.source, sampling_rate
+    return (recording.source, sampling_rate) if recording.rate is None else prompt
 
 
 def merged(song: SongWords | None, words: Mapping[str, Any], index: int) -> dict[str, Any]:

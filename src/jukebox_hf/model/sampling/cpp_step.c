@@ -26,7 +26,7 @@ typedef struct {        /* y = (weight @ x) * scale + bias */
     const void *weight; /* (rows, columns) */
     const float *scale; /* (rows,) of INT8, else NULL */
     const float *bias;  /* (rows,) or NULL */
-    int64_t rows, columns, type;
+    int64_t rows, columns, type, is_streamed; /* does it come from memory at every step, as no cache holds them all? */
 } Matrix;
 
 typedef struct {
@@ -97,8 +97,7 @@ enum { LANES = 8, ROWS_FOR_FEW = 3, ROWS_FOR_MANY = 3 };
 #define WIDENED_BYTES(FROM) __builtin_convertvector(LOADED(Bytes, FROM), Integers)
 #endif
 /* Rows at once of a matrix that comes from memory: as many as fill a line of it, so that few lines are asked for out of
-   their order. Smaller matrices are multiplied faster than one row's additions follow each other. */
-enum { BYTES_IN_CACHE = 1 << 20 };
+   their order. Caches give more than the additions of so few rows can take. */
 #define ROWS_OF_STREAM(SIZE)                                                                                           \
     ((SIZE) * LANES * ROWS_FOR_FEW > LINE ? LINE / ((SIZE) * LANES) : ROWS_FOR_FEW)
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -270,10 +269,9 @@ static void linear(const Matrix *m, Input *input, float *y, int64_t batch, Span 
     if (m->type == INT8 && linear_of_int8(m, input, y, batch, span)) return;
     const float *x = input->x;
     const int64_t whole = m->columns / LANES * LANES, tiles = parts(batch, SONGS_OF_TILE);
-    const int is_streamed = m->rows * m->columns * size_of(m->type) > BYTES_IN_CACHE;
     const int64_t panels = tiles > 1 ? parts(whole, COLUMNS_OF_PANEL) : 1;
     const int64_t panel = whole ? parts(whole / LANES, panels) * LANES : 0;
-    const int rows = tiles > 1 ? ROWS_FOR_MANY : is_streamed ? (int)ROWS_OF_STREAM(size_of(m->type)) : ROWS_FOR_FEW;
+    const int rows = tiles > 1 ? ROWS_FOR_MANY : m->is_streamed ? (int)ROWS_OF_STREAM(size_of(m->type)) : ROWS_FOR_FEW;
     const int is_widened = tiles > 1 && m->type != FLOAT32;
     Floats sums[SONGS_OF_PANEL / SONGS_OF_TILE][SUMS_OF_TILE], wide[ROWS_FOR_MANY * COLUMNS_OF_PANEL / LANES];
     Tile t = {.type = is_widened ? FLOAT32 : m->type, .row_step = is_widened ? panel : m->columns};

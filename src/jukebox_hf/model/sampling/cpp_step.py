@@ -24,12 +24,13 @@ from .cpp_crew import Crew, threads_for
 from .cpp_library import native_library, why_not_native
 from .step_checks import layer_linears, misfit, stored_matrix
 
+_MOST_CACHED = 2**25  # bytes of weights that the last cache of many processors keeps from one step to the next
 C_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
 class _CMatrix(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("weight", "scale", "bias")] + [
-        (name, ctypes.c_int64) for name in ("rows", "columns", "type")
+        (name, ctypes.c_int64) for name in ("rows", "columns", "type", "is_streamed")
     ]
 
 
@@ -95,6 +96,10 @@ def address_of(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> int:
     return tensor.data_ptr()
 
 
+def _bytes_of(layer: nn.Module) -> int:
+    return sum(stored_matrix(linear)[0].nbytes for linear in layer_linears(layer))
+
+
 class CppStepper:
     """What `step` of cpp_step.c needs of one prior and one cache, looked up once.
 
@@ -128,12 +133,13 @@ class CppStepper:
             residual_scale=first.residual_scale,
             epsilon=first.attention_norm.eps,
         )
+        read = sum(map(_bytes_of, transformer.layers)) + prior.lm_head.weight.nbytes
+        self._is_streamed = read > _MOST_CACHED
         layers = [self._layer(layer, slots) for layer, slots in zip(transformer.layers, cache.layers, strict=True)]
         self._layers = (_Layer * len(layers))(*layers)
         self._head = self._matrix(prior.lm_head)
         self._library = native_library()
-        read = sum(stored_matrix(linear)[0].nbytes for linear in layer_linears(first))
-        self._crew = Crew(self._library, threads_for(read, threads))
+        self._crew = Crew(self._library, threads_for(_bytes_of(first), threads))
         self.close = weakref.finalize(self, self._crew.close)
         self._runs = torch.stack([runs_of(kind) for kind in self._kinds])
         self._scratch = torch.empty(0, dtype=torch.float32, device="cpu")
@@ -258,6 +264,7 @@ class CppStepper:
             rows=rows,
             columns=columns,
             type=C_TYPES[weight.dtype],
+            is_streamed=self._is_streamed,
         )
 
     def _pointer(self, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> int:

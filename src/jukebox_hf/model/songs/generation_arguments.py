@@ -273,7 +273,7 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
-        close = [] if name in (*KNOWN, *GENERATE, *UNASKED) else difflib.get_close_matches(name, KNOWN, 1, 0.8)
+        close = [] if name in (*KNOWN, *GENERATE, *UNASKED) else difflib.get_close_matches(name, KNOWN, 1, 0.85)
         require(
             value is None or not close,
             f"the model's own generation_config.{name}={value!r:.80} is no default of songs; is it {''.join(close)}?",
