@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 AUTO_CLASS = "from transformers import AutoModelForTextToWaveform"
 OURS = "import jukebox_hf"
 
@@ -80,6 +82,24 @@ config = AutoConfig.from_pretrained(jukebox_hf.tiny_repository())
 print(type(config).__name__, *(type(config) in one._model_mapping for one in (AutoModel, AutoModelForTextToWaveform)))
 """
     assert run_python(code).splitlines() == ["[]", "JukeboxConfig True True"]
+
+
+@pytest.mark.parametrize(("said", "policy"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_of_the_command_line_sleep_while_they_wait(run_python, monkeypatch, said, policy):
+    """It is said before torch is there, which looks once."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    code = """
+import os, sys
+from jukebox_hf.app import cli
+sys.argv = ["jukebox-hf", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    assert run_python(code, env=said).splitlines()[-1] == policy
 
 
 def test_help_and_names_come_without_torch_and_transformers(run_python):

@@ -4,6 +4,7 @@ Flows in: words of a command line. Flows out: lines of text, folders the user na
 with one sentence, 130 or 143 interrupted.
 """
 
+import os
 import sys
 import traceback
 import warnings
@@ -273,6 +274,7 @@ def info(
 
 def main() -> None:
     """Run the command line; whatever a user can cause becomes one sentence and exit code 2, a bug a traceback and 1."""
+    _let_threads_sleep()
     with guarded_output(), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say_line(f"jukebox-hf: {message}", err=True)
         try:
@@ -285,6 +287,16 @@ def main() -> None:
         except Exception:
             say(traceback.format_exc().rstrip(), err=True)
             sys.exit(1)
+
+
+def _let_threads_sleep() -> None:
+    """Have torch's threads sleep while they wait for each other, unless the user has said how they are to wait.
+
+    Small networks meet thousands of times a second. Threads that spin until then keep the one that they wait for from
+    its core as soon as anything else runs there (decision 091). OpenMP looks when torch is imported, and never again.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class _DownloadBars:
