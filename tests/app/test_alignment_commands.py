@@ -184,6 +184,13 @@ def test_a_recording_without_lyrics_is_refused_before_it_is_encoded(
     says_one_sentence(done, "record.wav comes without lyrics; give them with --lyrics-file")
 
 
+def test_the_name_of_a_file_is_no_folder_to_write_into(run_cli, repository, song, tmp_path):
+    done = run_cli("align", repository, song / "song.wav", "--format", "srt", "--out", tmp_path / "words.SRT")
+    assert done.code == 2
+    assert "words.SRT is to be a folder, into which song.SRT goes; name it without .SRT" in done.err
+    assert not (tmp_path / "words.SRT").exists()
+
+
 def test_formats_may_be_spelt_as_one_likes(run_cli, repository, song, tmp_path):
     done = run_cli(
         "align", repository, song / "song.wav", "--out", tmp_path, "--format", "SRT, .Json", "--device", "CPU"

@@ -128,6 +128,7 @@ def test_audio_comes_back_without_its_padding(processor):
         ("la", {"lyrics": "lo"}, "lyrics are given twice"),
         (3, {}, "must be lyrics or a dictionary"),
         (b"la", {}, "must be lyrics or a dictionary of words, not bytes"),
+        (None, {"lyrics": ["row", "la"]}, r"lyrics=\['row', 'la'\] must be a string; several songs are a list"),
         ({"lyrics": "auto"}, {}, "'auto' are written by the model in a pipeline .* call model.write_lyrics first"),
         ([{}, {"lyrics": "la"}], {"lyrics": "auto"}, "'auto' are written by the model"),
         ([], {}, "list of songs is empty"),

@@ -86,6 +86,11 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     if "lrc" in formats:
         targets["words.lrc"] = out / f"{stem}.words.lrc"
     require(not out.is_file(), f"--out {out} is a file; name the folder to write into")
+    is_named_so = out.suffix.lower().removeprefix(".") in LYRIC_FILE_FORMATS
+    require(
+        out.is_dir() or not is_named_so,
+        f"--out {out} is to be a folder, into which {stem}{out.suffix} goes; name it without {out.suffix}",
+    )
     listed = targets.pop("metadata", None)
     for path in targets.values():
         check_no_song(path)

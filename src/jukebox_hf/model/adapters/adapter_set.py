@@ -96,8 +96,8 @@ class AdapterSet:
                 taken = next((name for name in names if _key(words, name) in _table(words, kind)), None)
                 require(
                     taken is None,
-                    f"{parts.name} brings the {kind} {taken!r}, which this model knows already; load it into the model "
-                    f"that it was made with, or import it under another name (jukebox-hf style import --artist)",
+                    f"{parts.name} brings the {kind} {taken!r}, which this model knows already; if it is the same, "
+                    f"sing it without this, else import it under another name (jukebox-hf style import --artist)",
                 )
 
     def minus(self, name: str) -> "AdapterSet":

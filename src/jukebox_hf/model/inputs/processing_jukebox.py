@@ -165,11 +165,16 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         is_one = isinstance(text, (str, bytes, bytearray)) or not isinstance(text, Sequence)
         texts = [text] if is_one else text
         require(len(texts) > 0, "the list of songs is empty; give at least one")
+        lyrics = words.get("lyrics")
+        require(
+            not isinstance(lyrics, (list, tuple)),
+            f"lyrics={shown(lyrics)} must be a string; several songs are a list of lyrics, or of dictionaries",
+        )
         prompts = _prompts(words.get("prompt"), audio, sampling_rate, len(texts))
         pairs = enumerate(zip(texts, prompts, strict=True))
         songs = [merged(song, {**words, "prompt": prompt}, index) for index, (song, prompt) in pairs]
         require(
-            not any(song["lyrics"] == AUTO for song in songs),
+            not any(isinstance(song["lyrics"], str) and song["lyrics"] == AUTO for song in songs),
             f"lyrics={AUTO!r} are written by the model in a pipeline and on the command line, not by a processor; call "
             f"model.write_lyrics first and give its words, or 'Auto' to have that word sung",
         )
