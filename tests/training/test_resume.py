@@ -213,13 +213,13 @@ def test_another_models_checkpoint_is_refused_before_the_first_step(
         )
         with pytest.raises(ValueError, match=message):
             trainer.train(resume_from_checkpoint=True)
-    trainer_at("plain", weights_ema=False, max_steps=1).train()
+    trainer_at("plain", weights_ema=False, weights_ema_decay=None, max_steps=1).train()
     with pytest.raises(ValueError, match=r"holds no weights_ema.safetensors; resume with weights_ema=False"):
         trainer_at("plain").train(resume_from_checkpoint=True)
 
 
 def test_a_finished_run_takes_no_further_step(trainer_at, tmp_path):
-    run = {"max_steps": 2, "weights_ema": False}
+    run = {"max_steps": 2, "weights_ema": False, "weights_ema_decay": None}
     trainer_at("run", **run).train()
     for _ in range(2):
         again = trainer_at("run", **run)
