@@ -1,6 +1,7 @@
 """What benchmarks say beside their measurements: bytes, operations and plans; and how they talk with their workers."""
 
 import importlib
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -77,20 +78,33 @@ def test_a_song_of_20_seconds_is_counted_out(benchmark, monkeypatch, capsys):
     assert song.Speeds([0, 10], [1.0, 2.0], 0, 0).steps_between(0, 11) == pytest.approx(16.5)
 
 
-def test_a_worker_tells_facts_times_and_its_peak(benchmark, tmp_path, monkeypatch, root):
+@pytest.fixture
+def worker_of(benchmark, tmp_path, monkeypatch, root):
+    """A maker of workers that run some lines of Python, with serving.py at hand: (lines, wish)."""
+    monkeypatch.setattr(benchmark("rounds"), "WORKERS", tmp_path)
+
+    numbers = itertools.count()
+
+    def make(lines, wish=None):
+        script = tmp_path / f"worker_{next(numbers)}.py"
+        path = f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+        script.write_text(path + lines)
+        return benchmark("rounds").ours(script.name, wish or {})
+
+    return make
+
+
+def test_a_worker_tells_facts_times_and_its_peak(benchmark, worker_of):
     """Memory that was freed before the tasks is not in the peak; that of the tasks is."""
-    rounds = benchmark("rounds")
-    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
-    (tmp_path / "busy.py").write_text(
-        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+    lines = (
         "import json, serving\n"
         "wish = json.loads(sys.argv[1])\n"
         "before = b'x' * 200_000_000\n"
         "del before\n"
         "serving.serve(lambda: bytearray(b'y' * 50_000_000), {'twice': 2 * wish['number']})\n"
     )
-    workers = {name: rounds.ours("busy.py", {"number": 21}) for name in "ab"}
-    found = rounds.take_turns(workers, rounds=2, warm_up=1)
+    workers = {name: worker_of(lines, {"number": 21}) for name in "ab"}
+    found = benchmark("rounds").take_turns(workers, rounds=2, warm_up=1)
     assert [set(times) for times in found] == [{"a", "b"}] * 2
     assert all(milliseconds > 0 for times in found for milliseconds in times.values())
     assert workers["a"].facts["twice"] == 42
@@ -101,18 +115,16 @@ def test_a_worker_tells_facts_times_and_its_peak(benchmark, tmp_path, monkeypatc
     workers["b"].stop()
 
 
-def test_with_threads_every_way_takes_its_turn_with_each_number_of_them(benchmark, tmp_path, monkeypatch, root):
+def test_with_threads_every_way_takes_its_turn_with_each_number_of_them(benchmark, worker_of, monkeypatch):
     """The clock's milliseconds, and the speed of memory that as many threads read at."""
-    rounds, threads = benchmark("rounds"), benchmark("threads")
-    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
-    (tmp_path / "asleep.py").write_text(
-        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+    threads = benchmark("threads")
+    worker = worker_of(
         "import serving, time\n"
         "threads = []\n"
         "serving.serve(lambda: time.sleep(0.06 / threads[-1]), None, threads.append)\n"
     )
     monkeypatch.setattr(benchmark("rooflines"), "_MOST_NUMBERS", 2**20)
-    times, speeds = threads._in_turn({"a": rounds.ours("asleep.py", {})}, [1, 3], rounds=2)
+    times, speeds = threads._in_turn({"a": worker}, [1, 3], rounds=2)
     assert {key: len(own) for key, own in (times | speeds).items()} == {("a", 1): 2, ("a", 3): 2, 1: 2, 3: 2}
     assert min(*speeds[1], *speeds[3]) > 0
     assert min(times["a", 1]) >= 60
@@ -121,16 +133,12 @@ def test_with_threads_every_way_takes_its_turn_with_each_number_of_them(benchmar
     assert benchmark("rooflines").read_bandwidth(3) > 0
 
 
-def test_of_tasks_in_a_row_the_last_is_timed(benchmark, tmp_path, monkeypatch, root):
-    rounds = benchmark("rounds")
-    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
-    (tmp_path / "tiring.py").write_text(
-        f"import sys; sys.path.insert(0, {str(root / 'benchmarks' / 'workers')!r})\n"
+def test_of_tasks_in_a_row_the_last_is_timed(worker_of):
+    worker = worker_of(
         "import serving, time\n"
         "naps = [5, 0, 0.05]\n"
         "serving.serve(lambda: time.sleep(naps.pop(0)), None, lambda threads: None, in_a_row=3)\n"
     )
-    worker = rounds.ours("tiring.py", {})
     worker.wait_until_ready()
     assert 50 <= worker.task(threads=1) < 5000
     worker.stop()
