@@ -273,18 +273,20 @@ def _defaults_of(own: GenerationConfig) -> dict[str, Any]:
     """
     found = {}
     for name, value in plain(own.to_dict()).items():
+        if value is None:
+            continue
         close = [] if name in (*KNOWN, *GENERATE, *UNASKED) else difflib.get_close_matches(name, KNOWN, 1, 0.85)
         require(
-            value is None or not close,
+            not close,
             f"the model's own generation_config.{name}={value!r:.80} is no default of songs; is it {''.join(close)}?",
         )
         is_foreign = name not in KNOWN and name in GENERATE
         require(
-            value is None or not (name in _OF_SONGS or (is_foreign and not GENERATE[name].allows(value))),
+            name not in _OF_SONGS and not (is_foreign and not GENERATE[name].allows(value)),
             f"the model's own generation_config.{name}={value!r} cannot be a default of songs; "
             f"{'pass it to generate' if name in _OF_SONGS else GENERATE[name].cure if is_foreign else ''}",
         )
-        if value is not None and name in (*_WINDOWS, *_TAKING, "stereo", *_ANSWERS) and name != "hop_fractions":
+        if name in (*_WINDOWS, *_TAKING, "stereo", *_ANSWERS) and name != "hop_fractions":
             found[name] = value
     return found
 
