@@ -80,9 +80,9 @@ class SourceFolder:
         cure = "copy it into the data set", "the list"
         if not self.allow_outside:
             ways = PurePosixPath(name), PureWindowsPath(name)
-            is_inside = not any(way.is_absolute() or way.drive or ".." in way.parts for way in ways)
-            is_known = not any(".." in way.parts for way in ways) and self._is_inside(Path(name))  # a whole path
-            self._require_inside(is_inside or is_known, told, cure)
+            goes_up = any(".." in way.parts for way in ways)
+            is_whole = any(way.is_absolute() or way.drive for way in ways)
+            self._require_inside(not goes_up and (not is_whole or self._is_inside(Path(name))), told, cure)
         path = _found(self.folder, name)
         self._require_inside(not os.path.exists(path) or self._is_inside(path), told, cure)
         return path

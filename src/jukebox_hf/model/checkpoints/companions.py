@@ -73,14 +73,13 @@ def write_missing_card(config: JukeboxConfig, repository: str | None, folder: Pa
         (folder / _CARD).write_text(saved_card(config, repository), encoding="utf-8")
 
 
-def check_lists(config: JukeboxConfig, repository: Path) -> bool:
+def check_lists(config: JukeboxConfig, repository: Path) -> None:
     """Refuse lists that no song could be made with, before a repository is copied.
+
+    Without any, artists and genres are named by number.
 
     Args:
         config: of its model.
-
-    Returns:
-        Whether there are lists; without any, artists and genres are named by number.
 
     Raises:
         OSError, ValueError: lists that cannot be read, of which some are missing, or of another model.
@@ -88,14 +87,13 @@ def check_lists(config: JukeboxConfig, repository: Path) -> bool:
     there = [name for name in _TOKENIZER_PARTS if (repository / name).exists()]
     missing = [name for name in _TOKENIZER_PARTS if name not in there]
     if not there:
-        return False
+        return
     require(
         not missing,
         f"{repository} holds {' and '.join(there)}, but no {' and no '.join(missing)}; get what is missing, or remove "
         f"the others too, for artists and genres that are named by number",
     )
     JukeboxProcessor.from_config(config, JukeboxTokenizer.from_pretrained(str(repository)))
-    return True
 
 
 def processor_of(
