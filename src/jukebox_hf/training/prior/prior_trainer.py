@@ -140,8 +140,9 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         A README.md that somebody else wrote stays as it is.
         """
         file = Path(self.args.output_dir) / "README.md"
-        is_taken = file.exists() and not is_prior_card(file.read_text(encoding="utf-8", errors="replace"))
-        if self.is_world_process_zero() and not is_taken:
+        if not self.is_world_process_zero():
+            return
+        if not file.exists() or is_prior_card(file.read_text(encoding="utf-8", errors="replace")):
             name = kwargs.get("model_name") or Path(self.args.output_dir).name
             base = kwargs.get("finetuned_from") or self.prior.config.name_or_path or None
             said = kwargs.get("dataset") or ()
