@@ -261,10 +261,10 @@ static void finish(const Matrix *m, int64_t row, const Tile *t, const float *x, 
 /* Rows `span` of y (B, rows), of x (B, columns). A few rows of weights at a time are read from memory once for all.
 
    One tile of songs: weights go straight to registers. Rows end too soon for the processor's own guesses, so the tile
-   after the next is fetched by hand; few rows at once keep to the order of memory. More songs, for which arithmetic counts more than memory: rows are cut into panels,
-   so that a panel, which is widened to float32 once for all songs, stays in the nearest cache; sums wait between panels,
-   so their order is that of one tile. Each tile fetches its share of the rows that come next, so that memory works
-   meanwhile. */
+   after the next is fetched by hand; few rows at once keep to the order of memory. More songs, for which arithmetic
+   counts more than memory: rows are cut into panels, so that a panel, which is widened to float32 once for all songs,
+   stays in the nearest cache; sums wait between panels, so their order is that of one tile. Each tile fetches its share
+   of the rows that come next, so that memory works meanwhile. */
 static void linear(const Matrix *m, Input *input, float *y, int64_t batch, Span span) {
     if (m->type == INT8 && linear_of_int8(m, input, y, batch, span)) return;
     const float *x = input->x;
