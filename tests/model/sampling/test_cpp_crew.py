@@ -112,27 +112,33 @@ def test_a_forked_process_has_threads_of_its_own(priors, inputs):
     assert torch.equal(_written(*ready), wanted)
 
 
-def _threads():
-    return len(os.listdir("/proc/self/task"))
+def _threads(wanted):
+    """How many this process has, `wanted` where they become so many: the system lists one for a moment after it was joined."""
+    deadline = time.monotonic() + 20
+    while (found := len(os.listdir("/proc/self/task"))) != wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 @needs_proc
 def test_no_thread_is_left_of_a_stepper_that_is_closed_or_gone(priors, inputs):
     wanted = _written(*_ready(priors["float32"], inputs, 1))
-    before = _threads()
+    gc.collect()
+    time.sleep(0.1)  # what earlier tests left is gone
+    before = len(os.listdir("/proc/self/task"))
     ready = _ready(priors["float32"], inputs, 1)
-    assert _threads() == before  # one thread needs no other
+    assert _threads(before) == before  # one thread needs no other
     ready = _ready(priors["float32"], inputs, 3)
-    assert (_threads(), ready[0].threads) == (before + 2, 3)
+    assert (_threads(before + 2), ready[0].threads) == (before + 2, 3)
     ready[0].close()
-    assert (_threads(), ready[0].threads) == (before, 1)
+    assert (_threads(before), ready[0].threads) == (before, 1)
     assert torch.equal(_written(*ready), wanted)
     ready[0].close()  # again
     ready = _ready(priors["float32"], inputs, 2)
-    assert _threads() == before + 1
+    assert _threads(before + 1) == before + 1
     del ready
     gc.collect()
-    assert _threads() == before
+    assert _threads(before) == before
 
 
 @needs_proc
