@@ -143,6 +143,13 @@ def test_a_prompt_is_kept_and_gone_on_from(generate, recording, tmp_path, read_j
         assert len(codes) > known.shape[1]
 
 
+def test_a_prompt_shorter_than_what_is_asked_of_it_is_told(generate, recording, tmp_path, read_json):
+    told = generate(tmp_path / "a.wav", "--prompt", recording(0.05), "--prompt-seconds", 9, "--seed", 1)
+    assert told.code == 0
+    assert "--prompt-seconds 9 is more than the 0.05 s of" in told.err
+    assert read_json(tmp_path / "a.json")["given_seconds"] == pytest.approx(17 * 128 / 44100)
+
+
 def test_flac_24_bit_and_peak_normalisation(generate, tmp_path):
     words = ("--levels", "2", "--seed", "1")
     assert generate(tmp_path / "a.flac", *words, "--format", "flac24", "--normalize", "peak").code == 0

@@ -145,6 +145,14 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
             {"optim_args": "a=1", "original_adam": True},
             "optim_args='a=1' is of optim, which original_adam",
         ),
+        (
+            {"optim": "sgd", "original_adam": True},
+            "optim='sgd' does nothing where original_adam=True replaces it; leave one of them out",
+        ),
+        (
+            {"lr_scheduler_type": "cosine", "original_schedule": True},
+            "lr_scheduler_type='cosine' does nothing where original_schedule=True",
+        ),
         ({"lr_gamma": 0.5}, "lr_gamma=0.5 is of original_schedule, which is not said, so it would do nothing"),
         ({"lr_decay_steps": 9.0}, "lr_decay_steps=9.0 is of original_schedule"),
         ({"lr_linear_decay_start": 0}, "lr_linear_decay_start=0 is of original_schedule"),

@@ -165,13 +165,19 @@ class JukeboxTrainingArguments(TrainingArguments):
             f"use_liger_kernel={self.use_liger_kernel!r} replaces nothing here, as liger-kernel knows no Jukebox; "
             f"leave it out, or say torch_compile",
         )
-        for name, ours, theirs in (
-            ("lr_scheduler_kwargs", "original_schedule", "lr_scheduler_type"),
-            ("optim_args", "original_adam", "optim"),
+        for ours, theirs, their_own in (
+            ("original_schedule", "lr_scheduler_type", "lr_scheduler_kwargs"),
+            ("original_adam", "optim", "optim_args"),
         ):
             require(
-                not (getattr(self, name) and getattr(self, ours)),
-                f"{name}={getattr(self, name)!r:.80} is of {theirs}, which {ours}=True replaces; leave one of them out",
+                not (getattr(self, their_own) and getattr(self, ours)),
+                f"{their_own}={getattr(self, their_own)!r:.80} is of {theirs}, which {ours}=True replaces; leave one of "
+                f"them out",
+            )
+            require(
+                not getattr(self, ours) or getattr(self, theirs) == _default_of(self, theirs),
+                f"{theirs}={getattr(self, theirs)!r:.80} does nothing where {ours}=True replaces it; leave one of them "
+                f"out",
             )
         for name, needs in _MEANT_WITH.items():
             check_meant(self, name, needs)
@@ -193,11 +199,15 @@ def check_meant(arguments: object, name: str, needs: str) -> None:
     Raises:
         ValueError: in one sentence.
     """
-    value, default = getattr(arguments, name), next(one.default for one in fields(arguments) if one.name == name)
+    value = getattr(arguments, name)
     require(
-        value == default or getattr(arguments, needs),
+        value == _default_of(arguments, name) or getattr(arguments, needs),
         f"{name}={value!r} is of {needs}, which is not said, so it would do nothing; say {needs} too, or leave it out",
     )
+
+
+def _default_of(arguments: object, name: str) -> Any:
+    return next(one.default for one in fields(arguments) if one.name == name)
 
 
 def check_number(name: str, value: object) -> None:

@@ -294,6 +294,7 @@ def test_what_training_hides_is_what_guidance_compares_with(filler):
         ("labelled", {"shared_positions_std": 0.5}, "shared_positions_std=0.5 is of shared_positions, which is not"),
         ("labelled", {"train_songs": "songs", "replay_codes": "old"}, "replay_codes='old' are codes, but train_songs="),
         ("labelled", {"eval_windows": 0}, "eval_windows=0 must be positive"),
+        ("labelled", {"eval_windows": 3}, "eval_windows=3 is of songs to evaluate on, and there are none; say test_"),
         ("labelled", {"early_stop": 2}, "early_stop=2 counts evaluations, but eval_strategy='no' makes none"),
         ("prefix", {"changes": {"lyric_vocab_size": 11}}, "lyric_vocab_size=11 is of no label version; choose 80 (v2)"),
         ("labelled", {"changes": {"context_length": 120}}, "none of the 16 songs has a window of 120 codes at level 1"),
@@ -351,6 +352,18 @@ def test_windows_without_words_are_refused_by_the_trainer(tmp_path, coded_config
         trainer.train()
     with pytest.raises(ValueError, match="tokenizer=None, but this prior is conditioned on artists"):
         PriorCollator(config)
+
+
+def test_int8_is_refused_by_the_trainer_too(tmp_path, coded_config, coded_songs):
+    quantization = pytest.importorskip("torchao.quantization", reason='needs pip install "jukebox_hf[quant]"')
+    config = coded_config("labelled", num_artists=0, num_genres=0)
+    prior = JukeboxPrior(config)
+    quantization.quantize_(prior.transformer.layers, quantization.Int8WeightOnlyConfig())
+    arguments = JukeboxPriorTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    data = CodeWindows(CodeShards(coded_songs()), 1, 24, with_labels=False)
+    trainer = JukeboxPriorTrainer(prior, arguments, data_collator=PriorCollator(config), train_dataset=data)
+    with pytest.raises(ValueError, match="the prior's matrices are int8, which cannot be trained; give the one that"):
+        trainer.train()
 
 
 def test_windows_of_several_lengths_are_no_batch(coded_config):

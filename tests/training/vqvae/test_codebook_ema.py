@@ -231,7 +231,9 @@ def test_saved_statistics_go_on_where_they_were_and_fit_only_their_own_codebooks
     ("changes", "message"),
     [
         ({"decay": 1.0}, r"codebook_decay=1.0 must be from 0 to under 1; try 0.99"),
-        ({"restart_threshold": math.nan}, "restart_threshold=nan must be a number; -1 never restarts"),
+        ({"restart_threshold": math.nan}, "restart_threshold=nan must be a number from 0 on; -1 never restarts"),
+        ({"restart_threshold": -3.0}, "restart_threshold=-3.0 must be a number from 0 on; -1 never restarts"),
+        ({"restart_threshold": 2.0, "restart_share": 0.1}, "restart_threshold=2.0 counts nothing beside restart_share"),
         ({"restart_share": 2.0}, "restart_share=2.0 must lie between 0 and 1"),
         ({"decay": -0.01}, r"codebook_decay=-0.01 must be from 0"),
         ({"restart_share": 0}, "restart_share=0 must lie between 0 and 1"),

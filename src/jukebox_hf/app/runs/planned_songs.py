@@ -406,7 +406,14 @@ def _prompt(request: SongRequest, sampling_rate: int) -> tuple[Any, int] | None:
         return None
     samples = read_audio(request.prompt, sampling_rate)
     if request.prompt_seconds is not None:
-        samples = samples[: round(request.prompt_seconds * sampling_rate)]
+        wanted = round(request.prompt_seconds * sampling_rate)
+        if wanted > len(samples):
+            warnings.warn(
+                f"--prompt-seconds {request.prompt_seconds:g} is more than the {len(samples) / sampling_rate:.2f} s of "
+                f"{request.prompt}: all of it is heard",
+                stacklevel=2,
+            )
+        samples = samples[:wanted]
     return samples, sampling_rate
 
 

@@ -201,6 +201,11 @@ class PriorDataArguments:
             f"eval_windows={self.eval_windows!r} must be positive; leave it out for all windows",
         )
         require(
+            self.eval_windows is None or self.evaluation is not None or self.test_fraction > 0,
+            f"eval_windows={self.eval_windows!r} is of songs to evaluate on, and there are none; say test_fraction, "
+            f"eval_codes or eval_songs, or leave it out",
+        )
+        require(
             self.window_codes is None or self.window_codes > 0,
             f"window_codes={self.window_codes!r} must be positive; leave it out for the prior's whole context",
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
+from jukebox_hf.model.checkpoints.quantization import num_quantized
 from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.networks.modeling_jukebox_prior import JukeboxPrior
 from jukebox_hf.model.networks.modeling_jukebox_vqvae import JukeboxVQVAE
@@ -45,8 +46,12 @@ class JukeboxPriorTrainer(JukeboxTrainer):
         return prior_of(self.model)
 
     def check_data(self) -> None:
-        """Refuse windows that this prior cannot train on, before the first step."""
+        """Refuse windows that this prior cannot train on, and a prior that cannot be trained, before the first step."""
         super().check_data()
+        require(
+            num_quantized(self.prior) == 0,
+            "the prior's matrices are int8, which cannot be trained; give the one that it was quantized from",
+        )
         require(
             not (self.is_fsdp_enabled and has_adapters(self.model)),
             "adapters (lora_rank) are trained by one GPU or by copies (DDP), not by ranks that share weights (FSDP); "

@@ -49,12 +49,17 @@ class CodebookSettings:
     def __post_init__(self) -> None:
         require(0 <= self.decay < 1, f"codebook_decay={self.decay!r} must be from 0 to under 1; try 0.99")
         require(
-            math.isfinite(self.restart_threshold),
-            f"restart_threshold={self.restart_threshold!r} must be a number; -1 never restarts a code",
+            math.isfinite(self.restart_threshold) and (self.restart_threshold >= 0 or self.restart_threshold == -1),
+            f"restart_threshold={self.restart_threshold!r} must be a number from 0 on; -1 never restarts a code",
         )
         require(
             self.restart_share is None or 0 < self.restart_share < 1,
             f"restart_share={self.restart_share!r} must lie between 0 and 1, or be None for restart_threshold; try 0.1",
+        )
+        require(
+            self.restart_share is None or self.restart_threshold == 1,
+            f"restart_threshold={self.restart_threshold!r} counts nothing beside restart_share={self.restart_share!r}, "
+            f"which takes its place; leave one of them out",
         )
         require(
             self.start_count is None or self.start_count >= 1,
