@@ -170,6 +170,7 @@ def test_recordings_that_are_not_opened_are_counted_by_kind_and_said(folder, cap
 
 def test_a_folder_reads_every_kind_of_recording_that_is_read_alone(folder, caplog):
     kinds = {"aiff": "AIFF", "AIF": "AIFF", "au": "AU", "snd": "AU", "caf": "CAF", "w64": "W64", "rf64": "RF64"}
+    kinds |= {"voc": "VOC", "sph": "NIST", "nist": "NIST", "paf": "PAF", "avr": "AVR", "ircam": "IRCAM"}
     for suffix, kind in kinds.items():
         soundfile.write(folder / f"c.{suffix}", np.zeros(8000, np.float32), 8000, format=kind)
     songs = open_songs(folder)

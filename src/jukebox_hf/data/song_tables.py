@@ -39,6 +39,7 @@ logger = logging.get_logger(__name__)
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
+    *(".voc", ".sph", ".nist", ".paf", ".avr", ".ircam"),
 )
 BY_FFMPEG = (
     *(".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".wma", ".mka", ".mkv", ".webm", ".weba"),
