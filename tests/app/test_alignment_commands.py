@@ -75,7 +75,7 @@ def test_a_recording_is_encoded_and_its_lyrics_may_lie_beside_it(run_cli, reposi
     assert "'Привет' becomes 'Privet'" in done.err
     assert "'%' at 10 (line 1, column 11)" in done.err
     assert done.err.count("\n") == 2
-    content = json.loads((tmp_path / "out" / "field-song.alignment.json").read_text(encoding="utf-8"))
+    content = json.loads((tmp_path / "out" / "Field Song.alignment.json").read_text(encoding="utf-8"))
     assert [word["text"] for word in content["lines"][0]["words"]] == ["Привет", "100%"]
     assert content["seconds"] == pytest.approx(0.2, abs=0.003)
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shlex
 import shutil
 import signal
 import time
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jukebox_hf import JukeboxModel, tiny_repository
+from jukebox_hf.app.runs.requests import repeat_line
 from jukebox_hf.app.runs.song_folder import load_codes, save_codes
+from jukebox_hf.app.runs.song_request import SongRequest, without_replaced
 from jukebox_hf.model.inputs.audio_input import read_audio
 
 BOUNDARY = 24 * 128 / 44100  # where windows end at all three levels: 24 top codes, 96 middle, 384 fine
@@ -42,6 +45,65 @@ def test_a_continued_song_keeps_every_code_it_had_and_its_words(whole_song, run_
         assert sidecar["request"][name] == older["request"][name]
     assert sidecar["given_seconds"] == older["audio"]["seconds"]
     assert sidecar["command"].startswith("python -m jukebox_hf continue ")
+
+
+def test_what_is_taken_back_stands_in_the_line_that_makes_the_song_again(
+    generate, run_cli, tmp_path, codes_of, read_json
+):
+    """A default that is said in place of the older song's: left out, the older one's would come back."""
+    told = ("--lyrics", "row row row", "--artist", "the testers", "--genre", "soft rock", "--offset", 0.05)
+    more = ("--normalize", "peak", "--levels", 2, "--seconds", 0.05, "--song-seconds", 1)
+    assert generate(tmp_path / "old.wav", *told, *more).code == 0
+    back = ("--lyrics", "", "--artist", "unknown", "--genre", "unknown", "--offset", 0, "--normalize", "none")
+    done = run_cli(
+        "continue", tmp_path / "old.wav", *back, "--levels", 2, "--seconds", 0.1, "--out", tmp_path / "a.wav"
+    )
+    assert done.code == 0, done.err
+    again = shlex.split(next(line for line in done.out.splitlines() if "again: " in line).split("again: ")[1])
+    assert run_cli(*again[3:-1], tmp_path / "b.wav").code == 0
+    assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "b.codes.safetensors")
+    assert (tmp_path / "a.wav").read_bytes()[1000:] == (tmp_path / "b.wav").read_bytes()[1000:]
+    assert read_json(tmp_path / "a.json")["request"] == read_json(tmp_path / "b.json")["request"]
+
+
+def test_codes_whose_name_looks_like_an_option_are_named_by_their_folder(tmp_path):
+    line = repeat_line(SongRequest(kind="upsample", codes="-x.codes.safetensors", model="tiny"), tmp_path / "a.wav")
+    assert line.startswith("python -m jukebox_hf upsample ./-x.codes.safetensors --model tiny --lyrics '' ")
+
+
+def test_what_is_said_now_takes_the_place_of_what_it_excludes(generate, run_cli, tmp_path, read_json):
+    words = ("--lyrics", "row", "--lyrics-from", 0.01, "--artist", "the testers", "--levels", 2, "--seconds", 0.05)
+    old = ("--guidance-scale", 2, "--guidance-on", "labels", "--top-k", "1=3,0=3")
+    assert generate(tmp_path / "old.wav", *words, *old).code == 0
+    now = ("--guidance-scale", 1, "--top-p", "1=0.9", "--lyrics", "", "--levels", 2, "--seconds", 0.1)
+    done = run_cli("continue", tmp_path / "old.wav", *now, "--out", tmp_path / "a.wav")
+    assert done.code == 0, done.err
+    request = read_json(tmp_path / "a.json")["request"]
+    gone = ("guidance_on", "top_k", "lyrics_from")
+    assert [request[name] for name in gone] == [None, None, None]
+    assert (request["guidance_scale"], request["top_p"]) == ("1", "1=0.9")
+
+
+@pytest.mark.parametrize(
+    ("older", "said", "kept"),
+    [
+        ({"top_k": "5"}, {"top_p": "0.9"}, False),
+        ({"top_k": "5"}, {"top_p": "1"}, True),  # which cuts nothing
+        ({"top_k": "5"}, {"min_p": "2=0.1,1=0"}, False),
+        ({"top_k": "2=5"}, {"top_p": "1=0.9"}, True),
+        ({"top_k": "2=5"}, {"top_p": "2=1,1=0.9"}, True),
+        ({"top_k": "2=5"}, {"typical_p": "0.9"}, False),
+        ({"top_k": "2=5"}, {"epsilon_cutoff": "2=0.001"}, False),
+        ({"guidance_on": "labels", "guidance_scale": "3"}, {"guidance_scale": "2=1,1=1"}, False),
+        ({"guidance_on": "labels", "guidance_scale": "3"}, {"guidance_scale": "2=1,1=2"}, True),
+        ({"guidance_on": "labels"}, {"top_k": "5"}, True),  # the model's own settings may have a scale
+        ({"guidance_on": "lyrics", "lyrics_guidance": "2"}, {"guidance_scale": "1"}, True),
+        ({"lyrics_from": 2.0}, {"lyrics": "la"}, True),
+        ({"lyrics_from": 2.0}, {"lyrics": ""}, False),
+    ],
+)
+def test_an_older_song_gives_up_what_would_contradict(older, said, kept):
+    assert (next(iter(older)) in without_replaced(older, said)) is kept
 
 
 def test_a_sketch_of_the_top_level_upsamples_to_the_song_made_in_one_go(

@@ -133,6 +133,12 @@ def test_a_stream_without_sound_is_refused_at_the_door(tmp_path, hub_cache):
         open_songs(tmp_path / "songs.parquet")
 
 
+def test_tar_shards_are_no_folder_of_recordings(tmp_path):
+    (tmp_path / "songs.tar").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds tar shards, which training alone reads while they arrive"):
+        open_songs(tmp_path, streaming=True)
+
+
 def test_a_stream_without_words_is_refused_where_a_prior_is_to_be_trained(tmp_path, hub_cache):
     import pyarrow.parquet as parquet
 

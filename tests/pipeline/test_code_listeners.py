@@ -288,11 +288,15 @@ def test_the_sound_of_a_song_is_streamed_without_either(model, processor):
             model.stream(processor(WORDS), max_new_tokens=3, **{name: value})
 
 
-def test_a_pipeline_hands_all_of_them_on(model, processor):
+@pytest.mark.parametrize("is_direct", [True, False])
+def test_a_pipeline_hands_all_of_them_on(model, processor, is_direct):
     streamer = _Streamer()
     pipe = JukeboxPipeline(model, processor=processor)
     listeners = {"logits_processor": [TopKLogitsWarper(1)], "stopping_criteria": [MaxLengthCriteria(4)]}
-    song = pipe(WORDS, max_new_tokens=9, return_codes=True, generate_kwargs={**listeners, "streamer": streamer})
+    listeners = {**listeners, "streamer": streamer}
+    song = pipe(
+        WORDS, max_new_tokens=9, return_codes=True, **(listeners if is_direct else {"generate_kwargs": listeners})
+    )
     assert len(song["audio"]) == 4 * 128
     assert streamer.ends == 1
     plain = pipe(WORDS, max_new_tokens=4, return_codes=True, do_sample=False)

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -644,6 +646,38 @@ def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call
 
 
 @pytest.mark.parametrize(
+    ("artist", "seconds", "sentence"),
+    [
+        (
+            "the testers@0,quiet ones@0.03",
+            0.06,
+            "the artist from second 0.03 on is not heard: the last",
+        ),
+        (
+            "the testers@0,quiet ones@0.03",
+            0.1,
+            "the artist from second 0.03 on is heard from 0.07 s on",
+        ),
+        (
+            "the testers@0,quiet ones@9",
+            0.1,
+            "the artist from second 9 on is not heard: .* from 0.10 s",
+        ),
+        ("the testers@0,quiet ones@0.0686", 0.1, None),  # not later than a window's hop
+        ("the testers@0,quiet ones@0.08", 0.1, None),
+        ("the testers:2,quiet ones:1", 0.1, None),
+    ],
+)
+def test_a_change_that_no_window_sings_in_time_is_told(model, processor, artist, seconds, sentence):
+    inputs = processor("la", artist=artist, seconds=seconds)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.generate(inputs, levels=[2])
+    told = [str(one.message) for one in told if "second" in str(one.message)]
+    assert [bool(re.match(sentence, one)) for one in told] == ([] if sentence is None else [True]), told
+
+
+@pytest.mark.parametrize(
     ("recall", "sentence"),
     [
         ("0-8", "must be .start, stop. or .start, stop, from. in seconds"),
@@ -651,7 +685,10 @@ def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call
         ((0.2, 0.1), "ends before it begins"),
         ((0, float("nan")), "recall=nan must be a number of seconds"),
         ((0, 0.1, 0.05), "is to be read again from 0.05 s on, before it ends; let that be 0.1 or later"),
-        ((0, 0.1), "is read by none of the 1 windows of this song"),
+        (
+            (0, 0.1),
+            "recall has nobody to read it: the song's .* codes are one window, which sees all of itself",
+        ),
     ],
 )
 def test_a_stretch_that_means_nothing_is_refused_before_the_first_code(model, processor, recall, sentence):

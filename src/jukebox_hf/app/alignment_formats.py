@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jukebox_hf.app.hidden_folder import hidden_folder
-from jukebox_hf.app.runs.song_folder import refusals_named, slug
+from jukebox_hf.app.runs.song_folder import cut_name, refusals_named
 from jukebox_hf.app.timed_metadata import LIST_NAME, alone_with_list, is_timed_in, listed_name, read_rows, written_rows
 from jukebox_hf.app.transcoding import check_file_target, check_no_song
 from jukebox_hf.data.audio_io import spelt_format
@@ -28,6 +28,7 @@ from jukebox_hf.rendering.player import AUDIO_TYPES, write_player
 from jukebox_hf.rendering.srt import write_srt
 from jukebox_hf.rendering.webvtt import write_webvtt
 
+_LONGEST_STEM = 200  # bytes, of 255 that a name may have, to which .alignment.json and a staged name's beginning come
 LYRIC_FILE_FORMATS = ("lrc", "srt", "vtt", "json", "html", "metadata")
 
 
@@ -80,7 +81,7 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     require(
         len(formats) > 0 and not unknown, f"--format {text} is none of {', '.join(LYRIC_FILE_FORMATS)}; choose some"
     )
-    stem = slug(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix))
+    stem = cut_name(song.name.removesuffix(".codes.safetensors").removesuffix(song.suffix), _LONGEST_STEM)
     endings = {"json": "alignment.json"}
     targets = {name: out / f"{stem}.{endings.get(name, name)}" for name in LYRIC_FILE_FORMATS if name in formats}
     if "lrc" in formats:
@@ -94,7 +95,7 @@ def plan_files(song: Path, out: Path, text: str, force: bool = False) -> dict[st
     listed = targets.pop("metadata", None)
     for path in targets.values():
         check_no_song(path)
-        check_file_target(path, force)
+        check_file_target(path, force, another="folder")
     if listed is not None:
         targets["metadata"] = out / LIST_NAME
         check_file_target(targets["metadata"], True)  # a row is added to those that are there

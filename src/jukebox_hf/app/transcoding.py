@@ -431,9 +431,9 @@ def _audio_of(sidecar: Path) -> str | None:
     return audio if isinstance(audio, str) else ""
 
 
-def check_file_target(path: Path, force: bool) -> None:
-    """Refuse to replace a file, to write through a link, or into a folder that cannot be."""
+def check_file_target(path: Path, force: bool, another: str = "file") -> None:
+    """Refuse to replace a file, to write through a link, or into a folder that cannot be; `another` is what to name."""
     check_way(str(path), path.parent)
-    require(not path.is_symlink(), f"{path} is a symbolic link; remove it or name another file")
+    require(not path.is_symlink(), f"{path} is a symbolic link; remove it or name another {another}")
     require(not path.is_dir(), f"{path} is a folder; name a file")
-    require(force or not path.exists(), f"{path} exists already; name another file, or pass --force to replace it")
+    require(force or not path.exists(), f"{path} exists already; name another {another}, or pass --force to replace it")

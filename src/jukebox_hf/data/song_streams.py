@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,14 @@ def open_stream(
     Raises:
         ValueError: a folder of files, which needs no stream, or a source without an `audio` column.
     """
+    listed = metadata_of(source)
     require(
-        metadata_of(source) is None,
+        listed is None or listed != Path(source) or not any(path.suffix == ".tar" for path in listed.iterdir()),
+        f"{source} holds tar shards, which training alone reads while they arrive; give them as train_songs with "
+        f"streaming, or unpack them",
+    )
+    require(
+        listed is None,
         f"streaming=True is for parquet files and the Hub, but {source} is a folder of recordings, which are decoded "
         f"one window at a time anyway; drop it",
     )

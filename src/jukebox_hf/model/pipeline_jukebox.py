@@ -43,6 +43,9 @@ _DIRECT = (
     "codes",
     "generation_config",
     "repaint",
+    "logits_processor",
+    "stopping_criteria",
+    "streamer",
     "offload",
     "keep_loaded",
 )

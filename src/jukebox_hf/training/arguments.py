@@ -171,8 +171,8 @@ class JukeboxTrainingArguments(TrainingArguments):
         ):
             require(
                 not (getattr(self, their_own) and getattr(self, ours)),
-                f"{their_own}={getattr(self, their_own)!r:.80} is of {theirs}, which {ours}=True replaces; leave one of "
-                f"them out",
+                f"{their_own}={getattr(self, their_own)!r:.80} is of {theirs}, which {ours}=True replaces; leave one "
+                f"of them out",
             )
             require(
                 not getattr(self, ours) or getattr(self, theirs) == _default_of(self, theirs),

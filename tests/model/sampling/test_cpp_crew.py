@@ -113,7 +113,7 @@ def test_a_forked_process_has_threads_of_its_own(priors, inputs):
 
 
 def _threads(wanted):
-    """How many this process has, `wanted` where they become so many: the system lists one for a moment after it was joined."""
+    """How many this process has, `wanted` where they become so many: one is listed for a moment after it was joined."""
     deadline = time.monotonic() + 20
     while (found := len(os.listdir("/proc/self/task"))) != wanted and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -138,11 +138,13 @@ def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None
     """The line for bash that makes the same song again; `lyrics_file` stands for the lyrics where it is given."""
     words = ["python", "-m", "jukebox_hf", request.kind]
     if request.codes is not None:
-        words.append(request.codes)
+        words.append(f"./{request.codes}" if request.codes.startswith("-") else request.codes)
     for name, option in SONG_OPTIONS.items():
         value = getattr(request, name)
-        is_default = name != "seed" and value == getattr(SongRequest, name)
-        if not option.commands or value is None or is_default:
+        is_default = value == getattr(SongRequest, name)
+        would_be_inherited = request.codes is not None and option.is_inherited and isinstance(value, str | float)
+        must_be_said = name == "seed" or would_be_inherited
+        if not option.commands or value is None or (is_default and not must_be_said):
             continue
         if name == "lyrics" and lyrics_file is not None:
             words += ["--lyrics-file", str(lyrics_file)]

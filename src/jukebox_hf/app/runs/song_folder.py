@@ -24,7 +24,8 @@ from jukebox_hf.model.checks.validation import require
 from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.model.songs.song_state import SongState
 
-_LONGEST_SLUG = 80
+_LONGEST_SLUG = 80  # bytes
+_IN_NAMES = "LMN"  # letters, their marks, and digits, as Unicode sorts characters
 _MOST_AT_ONCE = 1 << 26  # bytes of codes, above which a file is written in pieces
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves
 
@@ -191,10 +192,16 @@ def _limit(folder: Path, name: str, default: int) -> int:
 
 
 def slug(text: str) -> str:
-    """A file name of [a-z0-9._-], 1 to 80 long, that is no hidden file and no way out of a folder."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    plain = re.sub(r"[^a-z0-9._-]+", "-", plain)[:_LONGEST_SLUG]
-    return plain.strip("-.") or "song"
+    """A file name of small letters of any script, digits and ._-, at most 80 bytes long, that is no hidden file and no
+    way out of a folder."""
+    small = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    plain = "".join(c if c in "._-" or unicodedata.category(c)[0] in _IN_NAMES else "\0" for c in small)
+    return cut_name(re.sub("\0+", "-", plain), _LONGEST_SLUG).strip("-.") or "song"
+
+
+def cut_name(name: str, most: int) -> str:
+    """The beginning of a name that takes at most so many bytes, as file systems count them."""
+    return name.encode()[:most].decode(errors="ignore")
 
 
 def distinct_slugs(names: Sequence[str]) -> list[str]:
@@ -207,7 +214,7 @@ def distinct_slugs(names: Sequence[str]) -> list[str]:
         while found in taken:
             numbers[own] = numbers.get(own, 1) + 1
             ending = f"-{numbers[own]}"
-            found = own[: _LONGEST_SLUG - len(ending)] + ending
+            found = cut_name(own, _LONGEST_SLUG - len(ending)) + ending
         taken.add(found)
         slugs.append(found)
     return slugs

@@ -367,14 +367,40 @@ def said_as(name: str, where: str) -> str:
     return flag_of(name, option) if where == COMMAND_LINE and option.commands else name
 
 
-def without_replaced(older: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
-    """What an older song says, but for times of lyrics, or their beginning, that what is `said` now takes the place of.
+def without_replaced(older: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an older song says, but for what is `said` now takes the place of, or leaves without effect.
 
-    Times are of the words that they were said with, and lyrics begin in one place.
+    Times are of the words that they were said with, and lyrics begin in one place, where there are any. One cut is made
+    at a level. What guidance hides needs guidance.
     """
     replaced = {"lyric_times"} if {"lyrics", "lyrics_from"} & set(said) else set()
-    replaced |= {"lyrics_from"} if "lyric_times" in said else set()
+    replaced |= {"lyrics_from"} if "lyric_times" in said or said.get("lyrics") == "" else set()
+    replaced |= _replaced_cuts(older, said)
+    scales = ("guidance_scale", "lyrics_guidance")
+    is_told = any(name in said for name in scales)
+    numbers = [number for name in scales for number in _numbers(name, {**older, **said}).values()]
+    replaced |= {"guidance_on"} if is_told and all(number == 1 for number in numbers) else set()
     return {name: value for name, value in older.items() if name not in replaced}
+
+
+def _replaced_cuts(older: Mapping[str, Any], said: Mapping[str, Any]) -> set[str]:
+    """The cuts of an older song at whose levels another one is said now."""
+    from jukebox_hf.model.sampling.sampling_ops import CUTS, SamplingSettings  # torch: too slow for --help
+
+    cut = {name: getattr(SamplingSettings, name) for name in CUTS}  # what leaves nothing out
+    now = {name: {k for k, number in _numbers(name, said).items() if number != cut[name]} for name in cut}
+    return {
+        name
+        for name in cut
+        for other, levels in now.items()
+        if other != name and levels and (None in levels or {None, *levels} & set(_numbers(name, older)))
+    }
+
+
+def _numbers(name: str, said: Mapping[str, Any]) -> dict[int | None, float]:
+    """What is said of a field by level, {None: number} where it is of all."""
+    found = None if said.get(name) is None else SONG_OPTIONS[name].parse(name, said[name])
+    return found if isinstance(found, dict) else {} if found is None else {None: found}
 
 
 def drawing_arguments(request: SongRequest) -> dict[str, Any]:

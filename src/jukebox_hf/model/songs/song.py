@@ -199,7 +199,7 @@ def check_batch(config: JukeboxConfig, batch: SongBatch, hook: LogitsHook | None
         require(
             have >= needed,
             f"level {top.level} is to be written from {needed} codes of level {top.level + 1}, but {have} are there; "
-            f"write that level too, or ask for a shorter song",
+            f"write that level too{', or ask for a shorter song' * (have > 0)}",
         )
     for level_plan in plan.levels:
         last_sample = level_plan.windows[-1].start * config.prior_configs[level_plan.level].hop_length

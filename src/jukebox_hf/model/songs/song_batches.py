@@ -25,6 +25,7 @@ from ..networks.modeling_jukebox_vqvae import JukeboxVQVAE
 from .code_listeners import LogitsHook
 from .contrasts import guided_plan
 from .generation_arguments import GenerateArguments
+from .label_changes import warn_of_late_changes
 from .lyric_following import check_followed
 from .song import SongBatch, check_batch
 from .song_codes import Codes, read_codes, state_of
@@ -68,6 +69,7 @@ def take_batches(
     batches = tuple(_batch(config, songs, arguments, state, samples, own) for samples, own in rows.items())
     for batch in batches:
         check_batch(config, batch, hook)
+    warn_of_late_changes(batches)
     warn_of_other_lengths(labels for batch in batches for level in batch.labels for labels in level)
     return batches
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -104,13 +105,13 @@ class SongState:
         facts["levels"] = str(len(self.codes))
         return _with_facts(as_safetensors(tensors), facts)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Write the state so that the file is whole or the older one stays; runs of the command line do it in
         their song.partial (`PartialFolder.save_state`)."""
-        write_whole(path, self.to_bytes())
+        write_whole(Path(path), self.to_bytes())
 
     @staticmethod
-    def is_in(path: Path) -> bool:
+    def is_in(path: str | PathLike[str]) -> bool:
         """Whether a file says that it holds such a state; only its header is read."""
         try:
             return check_safetensors(path).metadata.get("format") == _FORMAT
@@ -118,7 +119,7 @@ class SongState:
             return False
 
     @classmethod
-    def load(cls, path: Path) -> "SongState":
+    def load(cls, path: str | PathLike[str]) -> "SongState":
         """Read a state again.
 
         Raises:

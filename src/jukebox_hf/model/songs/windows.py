@@ -58,6 +58,11 @@ def plan_recall(recall: Recall, windows: Sequence[Window]) -> Recall:
     )
     readers = [window for window in known if recall.is_read_by(window, known[window])]
     require(
+        len(windows) > 1,
+        f"recall has nobody to read it: the song's {windows[-1].stop} codes are one window, which sees all of itself; "
+        f"ask for a longer song, of more than {first.length} codes",
+    )
+    require(
         len(readers) > 0,
         f"recall from code {recall.begin} on is read by none of the {len(windows)} windows of this song, which is "
         f"{windows[-1].stop} codes long; let it begin earlier, or ask for a longer song",
