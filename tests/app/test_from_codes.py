@@ -52,13 +52,26 @@ def test_what_is_taken_back_stands_in_the_line_that_makes_the_song_again(
 ):
     """A default that is said in place of the older song's: left out, the older one's would come back."""
     told = ("--lyrics", "row row row", "--artist", "the testers", "--genre", "soft rock", "--offset", 0.05)
-    more = ("--normalize", "peak", "--levels", 2, "--seconds", 0.05, "--song-seconds", 1)
+    more = ("--normalize", "peak", "--parallel-windows", "--levels", 2, "--seconds", 0.05, "--song-seconds", 1)
     assert generate(tmp_path / "old.wav", *told, *more).code == 0
-    back = ("--lyrics", "", "--artist", "unknown", "--genre", "unknown", "--offset", 0, "--normalize", "none")
+    back = (
+        "--lyrics",
+        "",
+        "--artist",
+        "unknown",
+        "--genre",
+        "unknown",
+        "--offset",
+        0,
+        "--normalize",
+        "none",
+        "--no-parallel-windows",
+    )
     done = run_cli(
         "continue", tmp_path / "old.wav", *back, "--levels", 2, "--seconds", 0.1, "--out", tmp_path / "a.wav"
     )
     assert done.code == 0, done.err
+    assert not read_json(tmp_path / "a.json")["request"]["parallel_windows"]
     again = shlex.split(next(line for line in done.out.splitlines() if "again: " in line).split("again: ")[1])
     assert run_cli(*again[3:-1], tmp_path / "b.wav").code == 0
     assert codes_of(tmp_path / "a.codes.safetensors") == codes_of(tmp_path / "b.codes.safetensors")

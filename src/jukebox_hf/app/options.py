@@ -42,6 +42,7 @@ class Option:
         callback: what typer does with a value, such as checking a path.
         is_repeated: it may be said several times; the field is then a tuple.
         env: a variable of the environment that says it where the command line does not; "" for none.
+        can_be_off: a switch that is off by itself can be said to be off, as something else may have switched it on.
     """
 
     help: str
@@ -52,6 +53,7 @@ class Option:
     callback: Callable[[Any], Any] | None = None
     is_repeated: bool = False
     env: str = ""
+    can_be_off: bool = False
 
 
 def declared(default: Any, option: Option) -> Any:
@@ -125,7 +127,8 @@ def _declarations(one: Field, option: Option) -> tuple[str, ...]:
     """The names of an option; what is on, or undecided, unless it is said can be switched off too."""
     flag = flag_of(one.name, option)
     is_switch = one.type in (bool, bool | None)
-    return (f"{flag}/{flag_of(one.name, option, False)}",) if is_switch and one.default is not False else (flag,)
+    has_both = is_switch and (one.default is not False or option.can_be_off)
+    return (f"{flag}/{flag_of(one.name, option, False)}",) if has_both else (flag,)
 
 
 def _parameter(name: str, hint: Any, default: Any, option: Option, flags: tuple[str, ...]) -> inspect.Parameter:

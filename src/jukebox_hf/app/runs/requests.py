@@ -142,7 +142,8 @@ def repeat_line(request: SongRequest, out: Path, lyrics_file: Path | None = None
     for name, option in SONG_OPTIONS.items():
         value = getattr(request, name)
         is_default = value == getattr(SongRequest, name)
-        would_be_inherited = request.codes is not None and option.is_inherited and isinstance(value, str | float)
+        is_told = isinstance(value, str | float) or option.can_be_off
+        would_be_inherited = request.codes is not None and option.is_inherited and is_told
         must_be_said = name == "seed" or would_be_inherited
         if not option.commands or value is None or (is_default and not must_be_said):
             continue

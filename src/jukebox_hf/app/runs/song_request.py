@@ -280,6 +280,7 @@ class SongRequest:
         "Write the windows of the upsamplers side by side: faster; the result differs from the default.",
         values.read_switch,
         argument="parallel_windows",
+        can_be_off=True,  # where the older song's were
     )
     stereo: bool = _drawing(
         False,
