@@ -646,35 +646,42 @@ def test_whether_priors_stay_may_be_said_for_one_call(repository, words, of_call
 
 
 @pytest.mark.parametrize(
-    ("artist", "seconds", "sentence"),
+    ("artist", "seconds", "sentences"),
     [
+        ("A@0,B@0.03", 0.06, ["artist from second 0.03 on is not heard: no window of level 2 begins after 0.00 s"]),
+        ("A@0,B@0.03", 0.1, ["artist from second 0.03 on is heard from 0.07 s on, when the next window"]),
+        ("A@0,B@9", 0.1, ["artist from second 9 on is not heard: no window of level 2 begins after 0.10 s"]),
         (
-            "the testers@0,quiet ones@0.03",
-            0.06,
-            "the artist from second 0.03 on is not heard: the last",
-        ),
-        (
-            "the testers@0,quiet ones@0.03",
+            "A@0,B@0.02,C@0.03",
             0.1,
-            "the artist from second 0.03 on is heard from 0.07 s on",
+            [
+                "artist from second 0.02 on is not heard: .*, at 0.07 s, that from second 0.03 on has begun",
+                "artist from second 0.03 on is heard from 0.07 s on",
+            ],
         ),
         (
-            "the testers@0,quiet ones@9",
+            "A@0,B@0.071,C@0.073,B@0.075",
             0.1,
-            "the artist from second 9 on is not heard: .* from 0.10 s",
+            [
+                "artist from second 0.071 on is not heard: .* that from second 0.075 on",
+                "artist from second 0.073 on is not heard",
+            ],
         ),
-        ("the testers@0,quiet ones@0.0686", 0.1, None),  # not later than a window's hop
-        ("the testers@0,quiet ones@0.08", 0.1, None),
-        ("the testers:2,quiet ones:1", 0.1, None),
+        ("A@0,A@0.03", 0.1, []),  # which changes nothing
+        ("A@0,B@0.0686", 0.1, []),  # not later than a window's hop
+        ("A@0,B@0.08", 0.1, []),
+        ("A:2,B:1", 0.1, []),
     ],
 )
-def test_a_change_that_no_window_sings_in_time_is_told(model, processor, artist, seconds, sentence):
-    inputs = processor("la", artist=artist, seconds=seconds)
+def test_a_change_that_no_window_sings_in_time_is_told(model, processor, artist, seconds, sentences):
+    names = {"A": "the testers", "B": "quiet ones", "C": "unknown"}
+    inputs = processor("la", artist=re.sub("[ABC]", lambda found: names[found[0]], artist), seconds=seconds)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         model.generate(inputs, levels=[2])
     told = [str(one.message) for one in told if "second" in str(one.message)]
-    assert [bool(re.match(sentence, one)) for one in told] == ([] if sentence is None else [True]), told
+    assert len(told) == len(sentences), told
+    assert all(re.match(f"the {sentence}", one) for sentence, one in zip(sentences, told, strict=True)), told
 
 
 @pytest.mark.parametrize(

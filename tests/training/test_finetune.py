@@ -89,6 +89,17 @@ def test_a_folder_of_songs_becomes_a_whole_jukebox_that_knows_the_band(place, st
     assert "all weights (full), levels 1, 0, 4 windows at once, float32" in told
 
 
+def test_a_single_song_of_which_none_can_be_held_out_is_learnt(place, tmp_path):
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "whole").symlink_to(place / "whole")
+    (tmp_path / "songs" / "alone.wav").write_bytes((place / "songs" / "0.wav").read_bytes())
+    said = []
+    report = run_finetuning(request_of(tmp_path, levels=[1], replay=0, steps=2), tmp_path / "out", said.append)
+    assert report["held_out"] == []
+    assert "no song can be held out" in "\n".join(said)
+    assert JukeboxModel.from_pretrained(tmp_path / "out").prior(1).lm_head.weight.isfinite().all()
+
+
 def test_the_numbers_of_the_report_are_those_of_the_priors(place, story):
     report, _ = story
     work, found = place / "out.finetune", report["levels"]["1"]

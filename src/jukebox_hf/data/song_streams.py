@@ -104,7 +104,7 @@ def open_stream(
     """
     listed = metadata_of(source)
     require(
-        listed is None or listed != Path(source) or not any(path.suffix == ".tar" for path in listed.iterdir()),
+        listed is None or listed != Path(source) or {path.suffix for path in listed.iterdir()} != {".tar"},
         f"{source} holds tar shards, which training alone reads while they arrive; give them as train_songs with "
         f"streaming, or unpack them",
     )

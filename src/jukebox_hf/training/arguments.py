@@ -24,6 +24,7 @@ _MEANT_WITH = {  # an argument, and the one without which it does nothing
     "weights_ema_decay": "weights_ema",
     "early_stop_threshold": "early_stop",
 }
+_DEFAULTS_BEFORE = {"optim": ("adamw_torch", "adamw_torch_fused")}  # of other versions of torch; a file may name them
 # numbers of transformers' that it divides by, or accepts silently: the least, the largest, and whether whole
 _BOUNDS = {
     "per_device_train_batch_size": (1, math.inf, True),
@@ -174,8 +175,9 @@ class JukeboxTrainingArguments(TrainingArguments):
                 f"{their_own}={getattr(self, their_own)!r:.80} is of {theirs}, which {ours}=True replaces; leave one "
                 f"of them out",
             )
+            defaults = (_default_of(self, theirs), *_DEFAULTS_BEFORE.get(theirs, ()))
             require(
-                not getattr(self, ours) or getattr(self, theirs) == _default_of(self, theirs),
+                not getattr(self, ours) or getattr(self, theirs) in defaults,
                 f"{theirs}={getattr(self, theirs)!r:.80} does nothing where {ours}=True replaces it; leave one of them "
                 f"out",
             )

@@ -117,7 +117,7 @@ def train_level(
             eval_codes=None if new.held_out is None else str(new.held_out),
             **({} if old is None else {"replay_codes": str(old.train), "replay_share": request.replay_share}),
             window_codes=plan.window_codes,
-            eval_windows=EVAL_WINDOWS,
+            eval_windows=EVAL_WINDOWS if is_measured else None,
             shift=True,
         ),
         PriorInitialization(),

@@ -25,7 +25,7 @@ from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.model.songs.song_state import SongState
 
 _LONGEST_SLUG = 80  # bytes
-_IN_NAMES = "LMN"  # letters, their marks, and digits, as Unicode sorts characters
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 _MOST_AT_ONCE = 1 << 26  # bytes of codes, above which a file is written in pieces
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves
 
@@ -195,13 +195,35 @@ def slug(text: str) -> str:
     """A file name of small letters of any script, digits and ._-, at most 80 bytes long, that is no hidden file and no
     way out of a folder."""
     small = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
-    plain = "".join(c if c in "._-" or unicodedata.category(c)[0] in _IN_NAMES else "\0" for c in small)
-    return cut_name(re.sub("\0+", "-", plain), _LONGEST_SLUG).strip("-.") or "song"
+    kept: list[str] = []
+    for character in small:
+        is_alone = not kept or not _is_written(kept[-1])  # where a mark would stand, or an emoji's selector
+        kept.append(character if _is_in_names(character, is_alone) else "\0")
+    return cut_name(re.sub("\0+", "-", "".join(kept)), _LONGEST_SLUG).strip("-.") or "song"
+
+
+def _is_written(character: str) -> bool:
+    """Whether it is a letter, a mark or a digit, as Unicode sorts characters."""
+    return unicodedata.category(character)[0] in "LMN"
+
+
+def _is_in_names(character: str, is_alone: bool) -> bool:
+    """Whether names may have a character: one that is seen, and that this system can write in one."""
+    if character in "._-":
+        return True
+    is_seen = _is_written(character) and character not in _UNSEEN
+    if not is_seen or (is_alone and unicodedata.category(character)[0] == "M"):
+        return False
+    try:
+        os.fsencode(character)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cut_name(name: str, most: int) -> str:
     """The beginning of a name that takes at most so many bytes, as file systems count them."""
-    return name.encode()[:most].decode(errors="ignore")
+    return name.encode(errors="ignore")[:most].decode(errors="ignore")
 
 
 def distinct_slugs(names: Sequence[str]) -> list[str]:

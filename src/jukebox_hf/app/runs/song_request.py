@@ -5,7 +5,7 @@ a field's metadata come its option and its help, its check, its place in songs.j
 it becomes. docs/explanation/architecture.md shows how to add one.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -372,30 +372,52 @@ def without_replaced(older: Mapping[str, Any], said: Mapping[str, Any]) -> dict[
     """What an older song says, but for what is `said` now takes the place of, or leaves without effect.
 
     Times are of the words that they were said with, and lyrics begin in one place, where there are any. One cut is made
-    at a level. What guidance hides needs guidance.
+    at a level, and what guidance hides needs guidance. What the two say together may still exclude each other.
     """
-    replaced = {"lyric_times"} if {"lyrics", "lyrics_from"} & set(said) else set()
-    replaced |= {"lyrics_from"} if "lyric_times" in said or said.get("lyrics") == "" else set()
-    replaced |= _replaced_cuts(older, said)
-    scales = ("guidance_scale", "lyrics_guidance")
-    is_told = any(name in said for name in scales)
-    numbers = [number for name in scales for number in _numbers(name, {**older, **said}).values()]
-    replaced |= {"guidance_on"} if is_told and all(number == 1 for number in numbers) else set()
-    return {name: value for name, value in older.items() if name not in replaced}
+    kept = dict(older) | _without_cuts(older, said)
+    for name in _replaced(older, said):
+        kept.pop(name, None)
+    return {name: value for name, value in kept.items() if value is not None or older[name] is None}
 
 
-def _replaced_cuts(older: Mapping[str, Any], said: Mapping[str, Any]) -> set[str]:
-    """The cuts of an older song at whose levels another one is said now."""
+def _replaced(older: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:
+    """Names of what is to be dropped whole."""
+    is_silent = said.get("lyrics") == ""
+    if {"lyrics", "lyrics_from", "follow_lyrics"} & set(said):
+        yield "lyric_times"
+    if is_silent or "lyric_times" in said:
+        yield "lyrics_from"
+    if is_silent or said.get("guidance_on") in ("labels", "lyrics"):
+        yield "lyrics_guidance"
+    if is_silent and older.get("guidance_on") == "lyrics":
+        yield from ("guidance_on", "guidance_scale")
+    told = {**older, **said}
+    scale, of_lyrics = _numbers("guidance_scale", told), _numbers("lyrics_guidance", told)
+    is_off = scale == {None: 1} and all(number == 1 for number in of_lyrics.values())
+    is_told_apart = any(number != 1 for number in _numbers("lyrics_guidance", said).values())
+    if is_off or is_told_apart:
+        yield "guidance_on"
+    if said.get("parallel_windows") and said.get("kind") == "upsample":  # all of whose windows these are
+        yield "hop_fraction"
+
+
+def _without_cuts(older: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, str | None]:
+    """The cuts of an older song but at the levels at which another one is said now; None: no cut is left.
+
+    One that is for all levels stays beside one that is not, and is refused with it.
+    """
     from jukebox_hf.model.sampling.sampling_ops import CUTS, SamplingSettings  # torch: too slow for --help
 
-    cut = {name: getattr(SamplingSettings, name) for name in CUTS}  # what leaves nothing out
-    now = {name: {k for k, number in _numbers(name, said).items() if number != cut[name]} for name in cut}
-    return {
-        name
-        for name in cut
-        for other, levels in now.items()
-        if other != name and levels and (None in levels or {None, *levels} & set(_numbers(name, older)))
-    }
+    off = {name: getattr(SamplingSettings, name) for name in CUTS}  # what leaves nothing out
+    now = {name: {k for k, number in _numbers(name, said).items() if number != off[name]} for name in off}
+    left: dict[str, str | None] = {}
+    for name in off:
+        others = set().union(*(levels for other, levels in now.items() if other != name))
+        theirs = _numbers(name, older)
+        kept = {} if None in others else {level: n for level, n in theirs.items() if level not in others}
+        if kept != theirs:
+            left[name] = ",".join(f"{level}={number:g}" for level, number in kept.items()) or None
+    return left
 
 
 def _numbers(name: str, said: Mapping[str, Any]) -> dict[int | None, float]:

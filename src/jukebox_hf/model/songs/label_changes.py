@@ -1,15 +1,18 @@
 """Whether changes of artist or genre are heard about when they were asked for, which the windows of a song decide.
 
-Flows in: batches of songs. Flows out: warnings, once for a change. A window is sung in one style, and the first adds
-its whole length.
+Flows in: batches of songs. Flows out: warnings, once for a change. A window is sung in one style, that which holds
+where the first code that it adds stands; and the first window adds its whole length.
 """
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from ..inputs.label_mixes import LabelPart, parts_at
 from .song import SongBatch
 from .song_plan import LevelPlan
+
+_USUAL_HOPS = 8  # in a window, which a song of two windows does not show
 
 
 def warn_of_late_changes(batches: Iterable[SongBatch]) -> None:
@@ -23,22 +26,34 @@ def _late(batch: SongBatch) -> Iterator[str]:
     for labels, known in zip(batch.labels[plan.level], batch.state.codes[plan.level], strict=True):
         hop, rate = labels.config.hop_length, labels.config.sampling_rate
         begins = [begin * hop for begin in _begins(plan, len(known))]
-        if not begins:
-            continue
+        cure = "let it begin earlier" + ", or ask for a longer song" * (labels.config.upper_strides is None)
         for kind, mix in (("artist", labels.artist_mix), ("genre", labels.genre_mix)):
-            for asked in sorted({part.from_sample for part in mix if part.from_sample > len(known) * hop}):
-                heard = next((begin for begin in begins if begin >= asked), None)
-                what = f"the {kind} from second {asked / rate:g} on is"
-                if heard is None:
+            styles = [parts_at(mix, begin) for begin in begins]
+            for asked in _changes(mix) if begins else ():
+                what = f"the {kind} from second {round(asked / rate, 3):g} on is"
+                after = next((index for index, begin in enumerate(begins) if begin >= asked), None)
+                if after is None:
+                    last = f"no window of level {plan.level} begins after {begins[-1] / rate:.2f} s"
+                    yield f"{what} not heard: {last}; {cure}"
+                elif (instead := styles[after][0].from_sample) != asked:
+                    later = f"that from second {round(instead / rate, 3):g} on has begun"
                     yield (
-                        f"{what} not heard: the last window of level {plan.level} adds to the song from "
-                        f"{begins[-1] / rate:.2f} s on; let it begin by then, or ask for a longer song"
+                        f"{what} not heard: when the next window of level {plan.level} begins, at "
+                        f"{begins[after] / rate:.2f} s, {later}; let them be further apart"
                     )
-                elif heard - asked > _hop(plan) * hop:
+                elif begins[after] - asked > _hop(plan) * hop and asked > len(known) * hop:
                     yield (
-                        f"{what} heard from {heard / rate:.2f} s on: the first window of level {plan.level}, which is "
-                        f"sung in one style, lasts until then"
+                        f"{what} heard from {begins[after] / rate:.2f} s on, when the next window of level "
+                        f"{plan.level} begins"
                     )
+
+
+def _changes(mix: Sequence[LabelPart]) -> list[int]:
+    """The samples from which another style is asked for than before."""
+    styles = {
+        begin: sorted(part[:2] for part in parts_at(mix, begin)) for begin in sorted({p.from_sample for p in mix})
+    }
+    return [after for before, after in itertools.pairwise(styles) if styles[after] != styles[before]]
 
 
 def _begins(plan: LevelPlan, num_known: int) -> list[int]:
@@ -52,5 +67,6 @@ def _begins(plan: LevelPlan, num_known: int) -> list[int]:
 
 
 def _hop(plan: LevelPlan) -> int:
-    """How many codes a window after the first adds."""
-    return max((after.start - before.start for before, after in itertools.pairwise(plan.windows)), default=0)
+    """How many codes a window after the first adds; the last of all may add fewer."""
+    hops = [after.start - before.start for before, after in itertools.pairwise(plan.windows)]
+    return max([*hops, plan.windows[0].length // _USUAL_HOPS] if len(hops) < 2 else hops)

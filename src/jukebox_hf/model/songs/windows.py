@@ -56,12 +56,12 @@ def plan_recall(recall: Recall, windows: Sequence[Window]) -> Recall:
         f"recall reads codes {recall.start} to {recall.stop} again from code {recall.begin} on; let the stretch hold "
         f"at least one code and end before it is read again",
     )
-    readers = [window for window in known if recall.is_read_by(window, known[window])]
     require(
         len(windows) > 1,
         f"recall has nobody to read it: the song's {windows[-1].stop} codes are one window, which sees all of itself; "
-        f"ask for a longer song, of more than {first.length} codes",
+        f"ask for a song of several windows",
     )
+    readers = [window for window in known if recall.is_read_by(window, known[window])]
     require(
         len(readers) > 0,
         f"recall from code {recall.begin} on is read by none of the {len(windows)} windows of this song, which is "
