@@ -26,6 +26,21 @@ def test_model_may_be_left_out_for_a_song_that_jukebox_hf_made(run_cli, song, re
     assert head == ["[ti:Row & Row]", "[ar:The Testers]"]
 
 
+def test_a_model_that_is_elsewhere_is_named_as_the_older_songs(run_cli, song, repository, tmp_path, monkeypatch):
+    side_car, elsewhere = song.with_suffix(".json"), tmp_path / "elsewhere"
+    told = json.loads(side_car.read_text())
+    told["request"]["model"] = "my-model"
+    side_car.write_text(json.dumps(told))
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for command in ("align", "continue", "upsample"):
+        refused = run_cli(command, song, "--out", f"{tmp_path}/new/")
+        assert refused.code == 2
+        assert "my-model is no folder here" in refused.err
+        assert f"{song} was made with it: go to the folder in which it was made or say --model" in refused.err
+    assert "was made with it" not in run_cli("align", song, "--model", "typo", "--out", f"{tmp_path}/new/").err
+
+
 def test_codes_alone_tell_their_model_too(run_cli, song, tmp_path):
     song.with_suffix(".json").unlink()
     (tmp_path / "words.txt").write_text("la la")

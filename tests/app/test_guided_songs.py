@@ -107,7 +107,10 @@ def test_what_is_free_is_shared_by_rows(repository, monkeypatch):
             "--guidance-on='artist', which is none of labels, lyrics",
         ),
         (("--guidance-on", "labels"), "guidance_scale and lyrics_guidance are 1, so nothing is guided"),
-        (("--guidance-scale", "2"), "but song 0 is told nothing that could be hidden"),
+        (
+            ("--guidance-scale", "2"),
+            "but song 0 is told nothing that could be hidden there; say an artist, a genre or lyrics, or set the scale",
+        ),
         (("--lyrics-guidance", "2", "--artist", "The Testers"), "song 0 has none"),
         (("--lyrics-guidance", "1=2", "--lyrics", "Row"), "at level [1], whose prior knows none"),
     ],

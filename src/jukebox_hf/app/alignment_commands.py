@@ -89,6 +89,7 @@ def align(
     from jukebox_hf.app.alignment_files import align_files, know_song, model_of
     from jukebox_hf.app.alignment_formats import check_listed_recording, plan_files, times_left_in_list
     from jukebox_hf.app.listed_names import check_listed
+    from jukebox_hf.app.older_songs import naming_older
     from jukebox_hf.app.repository_facts import configuration_of
     from jukebox_hf.app.runs.planned_songs import open_model, open_processor
     from jukebox_hf.app.runs.song_adapters import read_song_adapters
@@ -130,13 +131,14 @@ def align(
     model, told, beside = model_of(path) if named is None else (named, None, ())
     revision = options["revision"] or told
     targets = plan_files(path, Path(out), format, options["force"])
-    config = configuration_of(model, revision=revision)
-    chosen = choose_head(config.prior_configs[lyric_level(config)], layer, head)
-    adapters = read_song_adapters(beside)
-    config, processor = adapters.told_to(config, open_processor(config, model, revision))
-    if options["strict"] is not False:
-        check_listed([said], processor.tokenizer, config)
-    opened = adapters.put_on(open_model(model, revision=revision, dtype=options["dtype"], device=options["device"]))
+    with naming_older(path, model if named is None else None, beside, has_adapter_option=False):
+        config = configuration_of(model, revision=revision)
+        chosen = choose_head(config.prior_configs[lyric_level(config)], layer, head)
+        adapters = read_song_adapters(beside)
+        config, processor = adapters.told_to(config, open_processor(config, model, revision))
+        if options["strict"] is not False:
+            check_listed([said], processor.tokenizer, config)
+        opened = adapters.put_on(open_model(model, revision=revision, dtype=options["dtype"], device=options["device"]))
     known = know_song(path, opened, said, words, Path(out))
     check_listed_recording(targets, known.recording, options["force"])
     with warnings_said_after(lambda line: say_line(line, err=True), set()):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jukebox_hf.app.older_songs import inherited
+from jukebox_hf.app.older_songs import inherited, naming_older
 from jukebox_hf.app.options import PANELS, Json, as_command
 from jukebox_hf.app.output import clean, say, say_found, say_json, say_line
 from jukebox_hf.app.runs.requests import MOST_SONGS_PER_COMMAND, read_songs_file, replaced_source, short_repeat_line
@@ -106,18 +106,17 @@ def generate(
 
 def continue_song(codes: Codes, *, count: Count = 1, as_json: Json = False, **options: Any) -> None:
     """Go on from a song: its codes are kept, its words are used again unless said otherwise."""
-    said = inherited(_said("continue", options), codes)
-    _run(_counted(said, count), _run_options(options), "continued/" if count > 1 else "continued.wav", as_json)
+    _go_on("continue", codes, options, "continued/" if count > 1 else "continued.wav", as_json, count)
 
 
 def upsample(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
     """Write the finer levels of a song whose coarser codes are there."""
-    _run([inherited(_said("upsample", options), codes)], _run_options(options), "upsampled.wav", as_json)
+    _go_on("upsample", codes, options, "upsampled.wav", as_json)
 
 
 def repaint(codes: Codes, *, as_json: Json = False, **options: Any) -> None:
     """Sing a stretch of a song again: all else stays, code for code; the best of several takes is kept."""
-    _run([inherited(_said("repaint", options), codes)], _run_options(options), "repainted.wav", as_json)
+    _go_on("repaint", codes, options, "repainted.wav", as_json)
 
 
 def encode(
@@ -186,6 +185,15 @@ def decode(
     found = decode_file(path, out, model, how, revision=revision)
     cost = f"{found['bits_per_second'] / 1000:.3g} kbit/s"
     say_found(found, as_json, f"{out}: {found['seconds']:.4g} s of level {found['level']}, {cost}")
+
+
+def _go_on(command: str, codes: Path, options: Mapping[str, Any], out: str, as_json: bool, count: int = 1) -> None:
+    """Make one song, or more, of an older one."""
+    said = _said(command, options)
+    told = inherited(said, codes)
+    taken = {name: value for name, value in told.items() if name not in said}
+    with naming_older(codes, taken.get("model"), taken.get("adapter") or ()):
+        _run(_counted(told, count), _run_options(options), out, as_json)
 
 
 def _quietly(as_json: bool) -> Any:

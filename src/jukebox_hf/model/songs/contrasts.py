@@ -53,7 +53,7 @@ def guided_plan(
         require(
             any(settings.contrasting(*told[level]).contrasts for level, settings in guided.items()),
             f"{scales} on {said.guidance_on} compares a song with one that is told less, but song {song} is told "
-            f"nothing that could be hidden there; say an artist, a genre or lyrics, or leave guidance out",
+            f"nothing that could be hidden there; say an artist, a genre or lyrics, or set the scale to 1",
         )
     levels = []
     for level in plan.levels:
