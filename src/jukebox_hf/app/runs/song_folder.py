@@ -25,7 +25,7 @@ from jukebox_hf.model.files.atomic_files import write_whole
 from jukebox_hf.model.songs.song_state import SongState
 
 _LONGEST_SLUG = 80  # bytes
-_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
+_NOT_SEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 _MOST_AT_ONCE = 1 << 26  # bytes of codes, above which a file is written in pieces
 _SPARE_BYTES = 4 * 2**20  # pictures, side-cars, and what file systems keep for themselves
 
@@ -211,7 +211,7 @@ def _is_in_names(character: str, is_alone: bool) -> bool:
     """Whether names may have a character: one that is seen, and that this system can write in one."""
     if character in "._-":
         return True
-    is_seen = _is_written(character) and character not in _UNSEEN
+    is_seen = _is_written(character) and character not in _NOT_SEEN
     if not is_seen or (is_alone and unicodedata.category(character)[0] == "M"):
         return False
     try:
