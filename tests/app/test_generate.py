@@ -308,7 +308,9 @@ def test_an_int8_model_takes_no_other_dtype_and_needs_torchao(
 
 
 def test_a_file_of_lyrics_without_a_name_is_refused_by_its_option(generate, tmp_path, says_one_sentence):
-    says_one_sentence(generate(tmp_path / "d.wav", "--lyrics-file", ""), "--lyrics-file is empty; name a file")
+    says_one_sentence(
+        generate(tmp_path / "d.wav", "--lyrics-file", ""), "--lyrics-file is empty, or this folder; name a file"
+    )
 
 
 def test_why_a_device_cannot_be_used_is_one_sentence_of_torch(generate, tmp_path):

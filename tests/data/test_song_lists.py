@@ -180,6 +180,22 @@ def test_a_folder_reads_every_kind_of_recording_that_is_read_alone(folder, caplo
         assert read_header(folder / song.name, song.name).num_frames == 8000
 
 
+@pytest.mark.parametrize("name", ["metadata.csv.txt", "metadata (1).csv", "songs.csv", "train.jsonl"])
+def test_a_list_under_a_name_that_nobody_reads_is_told(folder, caplog, name):
+    (folder / name).write_text("file_name,artist\na.wav,me\n")
+    songs = open_songs(folder)
+    assert songs[0].artist == "unknown"
+    assert f"holds {name}, which nobody reads; songs are listed in metadata.csv or metadata.jsonl" in caplog.text
+    assert name in songs.report()
+
+
+def test_a_cell_that_is_too_long_is_not_told_to_be_quoted(folder, monkeypatch):
+    monkeypatch.setattr("jukebox_hf.data.song_lists._LONGEST_CELL", 20)
+    write(folder, HEADER + GOOD + 'b.wav,b,c,"' + "la" * 11 + '"\n')
+    with pytest.raises(ValueError, match=r"line 3, cannot be read \(field larger .*\); shorten that cell"):
+        open_songs(folder)
+
+
 def test_recordings_that_no_list_names_are_counted_and_said(folder, caplog):
     write(folder, HEADER + GOOD)
     assert len(open_songs(folder)) == 1

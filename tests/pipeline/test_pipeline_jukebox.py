@@ -156,6 +156,34 @@ def test_a_feature_extractor_must_hear_as_the_model_does(model, processor):
         pipeline("text-to-audio", model=model, feature_extractor=other)
 
 
+@pytest.mark.parametrize(
+    ("song", "message"),
+    [
+        ({"lyrics": "x", "seconds": -1}, "seconds=-1"),
+        ({"prompt": "gone.wav"}, "gone.wav"),
+        ({"lyrics": "x", "offset": -2}, "offset=-2"),
+        ({"artist": 99}, "artist=99"),
+        ({"lyrics": "x", "lyrics_from": 50.0}, "lyrics_from"),  # which the model alone knows to be beyond the end
+    ],
+)
+def test_a_song_that_cannot_be_sung_is_refused_before_those_ahead_of_it_are(pipe, monkeypatch, song, message):
+    monkeypatch.setattr(JukeboxModel, "generate", lambda *_, **__: pytest.fail("sung, and lost with the refusal"))
+    for batch_size in (1, 2):
+        with pytest.raises((ValueError, OSError), match=message):
+            pipe(["a", "b", song], batch_size=batch_size, **SHORT)
+    with pytest.raises(ValueError, match="temperature"):
+        pipe(["a", "b"], temperature=-1, **SHORT)
+
+
+def test_checking_the_songs_of_a_list_draws_no_number(pipe, monkeypatch):
+    torch.manual_seed(5)
+    checked = pipe(["la", "lo"], **SHORT)
+    monkeypatch.setattr(JukeboxPipeline, "_check_songs", lambda *_: None)
+    torch.manual_seed(5)
+    for one, other in zip(checked, pipe(["la", "lo"], **SHORT), strict=True):
+        assert np.array_equal(one["audio"], other["audio"])
+
+
 def test_saved_pipelines_open_again(model, processor, tmp_path):
     pipeline("text-to-audio", model=model, processor=processor).save_pretrained(tmp_path)
     again = pipeline("text-to-audio", model=str(tmp_path))

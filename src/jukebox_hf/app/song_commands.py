@@ -213,7 +213,7 @@ def _said(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     said = {name: options[name] for name in SONG_OPTIONS if options.get(name) not in (None, [])}
     if (file := options["lyrics_file"]) is not None:
-        require(file != Path(), "--lyrics-file is empty; name a file, or leave it out")
+        require(file != Path(), "--lyrics-file is empty, or this folder; name a file, or leave it out")
         require("lyrics" not in said, "--lyrics and --lyrics-file exclude each other; choose one")
         said |= read_lyrics(file, said.get("lyric_times"))
     else:

@@ -159,9 +159,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[ListedRow]:
                     yield ListedRow(line, _fitted(where, columns, cells, separator))
             line = reader.line_num + 1 + before_header
     except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {line}, cannot be read ({error}); put cells with quotes in quotes, and double those inside"
-        ) from None
+        is_long = "field limit" in str(error)
+        cure = "shorten that cell" if is_long else "put cells with quotes in quotes, and double those inside"
+        raise ValueError(f"{path}, line {line}, cannot be read ({error}); {cure}") from None
     finally:
         csv.field_size_limit(before)
 

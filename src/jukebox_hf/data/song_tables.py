@@ -53,6 +53,7 @@ _OTHER_SOUND = (
 _TIMED_SUFFIXES = (".lrc", ".srt", ".vtt", ".json")
 SONG_LISTS = ("metadata.csv", "metadata.jsonl")
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
+_MISNAMED = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")  # among them, what else is rarely called so
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
@@ -400,7 +401,19 @@ def _recordings_alone(root: SourceFolder) -> SongTable:
         f"Opus, MP3, AIFF and others), {_LAYOUT}",
     )
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
-    return SongTable(names, files, {}, str(folder), WORD_COLUMNS, left_out)
+    return SongTable(
+        names, files, {}, str(folder), WORD_COLUMNS, "; ".join(filter(None, (left_out, _unread(folder)))) or None
+    )
+
+
+def _unread(folder: Path) -> str | None:
+    """What may be a list of the songs, but has another name than lists have."""
+    tables = [path.name for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path, folder)]
+    tables = [name for name in tables if name.lower().startswith("metadata") or Path(name).suffix.lower() in _MISNAMED]
+    if not tables:
+        return None
+    more = f" and {len(tables) - 1} more" * (len(tables) > 1)
+    return f"{folder} holds {tables[0]}{more}, which nobody reads; songs are listed in {' or '.join(SONG_LISTS)}"
 
 
 def _listed(root: SourceFolder, metadata: Path) -> SongTable:

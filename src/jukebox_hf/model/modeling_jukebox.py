@@ -310,6 +310,21 @@ class JukeboxModel(
         itemsize = self.bytes_per_weight if prior is None else prior.dtype.itemsize
         check_memory(self.config.prior_configs[-1], self.device, itemsize, rows, said)
 
+    def check_songs(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsHook | LogitsProcessorList | None = None,
+        codes: Codes | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Refuse what `generate` would refuse of the same songs, without writing a code; prompts are encoded.
+
+        Raises:
+            ValueError: as `generate` does.
+        """
+        self._batches(inputs, generation_config, logits_processor, codes, kwargs)
+
     def _batches(
         self,
         inputs: Mapping[str, Any] | None,

@@ -7,7 +7,8 @@ arguments work in transformers 5.17 and 5.23, whose own pipelines hand them on i
 import copy
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Set
+import warnings
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -50,6 +51,7 @@ _DIRECT = (
     "keep_loaded",
 )
 _OF_BATCHES = ("batch_size", "num_workers")
+_OF_CALLS = ("stopping_criteria", "streamer", "offload", "keep_loaded")  # which say nothing of songs
 _TYPED, _TIMES = "lyric_characters", "lyric_times"  # lyrics as code points and their times, on the way to their timing
 _WRITTEN = "written_characters"  # lyrics that the model wrote, as code points
 _TOLD = "told_as_json"  # of takes, as code points too: a batch is taken apart as tensors
@@ -252,6 +254,30 @@ class JukeboxPipeline(TextToAudioPipeline):
         aligned = {name: value for name, value in wanted.items() if name == "return_alignment"}
         return {**(preprocess_params or {}), **words, **aligned}, {**generate, **wanted}, wanted
 
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: Mapping[str, Any]) -> Any:
+        """What goes through a list; all of its songs are checked before the first is sung, as those after it are lost.
+
+        Raises:
+            ValueError: a song that cannot be sung to its end, in one sentence.
+        """
+        if isinstance(inputs, list) and len(inputs) > 1:
+            with warnings.catch_warnings(), torch.random.fork_rng(devices=()):
+                warnings.simplefilter("ignore")  # each is said when its song is sung
+                self._check_songs(inputs, *params[:2])
+        return super().get_iterator(inputs, num_workers, batch_size, *params)
+
+    def _check_songs(self, songs: Sequence[Any], words: Mapping[str, Any], generate: Mapping[str, Any]) -> None:
+        said, stretch = self._said(generate)
+        listeners = {name: said.pop(name, None) for name in ("generation_config", "logits_processor", "codes")}
+        own = {name: value for name, value in said.items() if name not in _OF_CALLS}
+        for song in songs:
+            if merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] == AUTO:
+                continue  # which the model writes when its song comes
+            inputs = self._ensure_tensor_on_device(dict(self.preprocess(song, **words)), device=self.device)
+            if stretch is None:
+                tensors = {name: tensor for name, tensor in inputs.items() if name not in (_TYPED, _WRITTEN)}
+                self.model.check_songs(tensors, **listeners, **own)
+
     def preprocess(self, song: Any, return_alignment: bool = False, **words: Any) -> Mapping[str, Tensor]:
         """Words to tensors, one row; the lyrics as typed go along where they are to be timed, or were written now."""
         song, words, written = self._worded(song, words)
@@ -279,15 +305,9 @@ class JukeboxPipeline(TextToAudioPipeline):
 
     def _forward(self, model_inputs: Mapping[str, Tensor], **generate: Any) -> dict[str, Tensor]:
         """Songs as batch-first tensors only, so that transformers can take a batch apart again."""
-        given = dict(getattr(self, "_generate_kwargs", {}))  # from 5.23 on: what the pipeline was made with
-        if self._generation_config is not None:  # looked at, so perhaps changed; or 5.17, which makes it itself
-            given = {"generation_config": self._generation_config}
-        if "generation_config" in generate:  # replaces all of them, as in transformers
-            given = {}
         inputs = dict(model_inputs)
         typed, written = inputs.pop(_TYPED, None), inputs.pop(_WRITTEN)
-        said = {**given, "keep_loaded": self._keep_loaded(), **generate}
-        stretch = said.pop("repaint", None)
+        said, stretch = self._said({"keep_loaded": self._keep_loaded(), **generate})
         sing = self.model.generate if stretch is None else partial(self.model.repaint, stretch=stretch)
         output = sing(inputs, **said)
         codes = {f"codes_{level}": codes for level, codes in enumerate(output.codes or ())}
@@ -304,6 +324,16 @@ class JukeboxPipeline(TextToAudioPipeline):
             codes[_TOLD] = pad_sequence(rows, batch_first=True, padding_value=ord(" "))
         codes[_WRITTEN] = written
         return {"audio": output.audio, "audio_lengths": output.audio_lengths, "seeds": output.seeds, **codes}
+
+    def _said(self, generate: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """What the model is told for a call, and the stretch that is to be sung again, if any."""
+        given = dict(getattr(self, "_generate_kwargs", {}))  # from 5.23 on: what the pipeline was made with
+        if self._generation_config is not None:  # looked at, so perhaps changed; or 5.17, which makes it itself
+            given = {"generation_config": self._generation_config}
+        if "generation_config" in generate:  # replaces all of them, as in transformers
+            given = {}
+        said = {**given, **generate}
+        return said, said.pop("repaint", None)
 
     def _keep_loaded(self) -> bool | None:
         """Whether the model keeps its priors for the next call: unless memory is short or its owner has decided (None).
