@@ -195,6 +195,7 @@ def test_saved_pipelines_open_again(model, processor, tmp_path):
     ("call", "message"),
     [
         (lambda pipe: pipe("la", tempo=3), "the pipeline does not know tempo"),
+        (lambda pipe: pipe(inputs="la"), "inputs= is called text_inputs= here"),
         (lambda pipe: pipe("la", alignment=True), "the pipeline does not know alignment"),
         (lambda pipe: pipe("la", lyrics="lo"), "lyrics are given twice"),
         (lambda pipe: pipe({"tempo": 3}), "unknown argument tempo"),

@@ -132,6 +132,9 @@ class JukeboxPipeline(TextToAudioPipeline):
             `repaint=(4.2, 6.8)` and `codes` these seconds of an older song sung again (`JukeboxModel.repaint`).
         """
         _check_batches(words)
+        require(
+            "inputs" not in words, "inputs= is called text_inputs= here, or lyrics= for words alone; say one of them"
+        )
         if text_inputs is None or isinstance(text_inputs, (str, Mapping)):
             return super().__call__(text_inputs or {}, **words)
         is_indexed = hasattr(text_inputs, "__getitem__") and hasattr(text_inputs, "__len__")
