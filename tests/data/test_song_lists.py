@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -193,6 +194,14 @@ def test_a_cell_that_is_too_long_is_not_told_to_be_quoted(folder, monkeypatch):
     monkeypatch.setattr("jukebox_hf.data.song_lists._LONGEST_CELL", 20)
     write(folder, HEADER + GOOD + 'b.wav,b,c,"' + "la" * 11 + '"\n')
     with pytest.raises(ValueError, match=r"line 3, cannot be read \(field larger .*\); shorten that cell"):
+        open_songs(folder)
+
+
+def test_a_workbook_by_the_name_of_a_list_is_called_one(folder):
+    with zipfile.ZipFile(folder / "metadata.csv", "w") as file:
+        file.writestr("[Content_Types].xml", "<Types/>")
+        file.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(ValueError, match="is a workbook or a document of an office program; save it as CSV"):
         open_songs(folder)
 
 

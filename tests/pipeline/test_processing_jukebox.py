@@ -231,3 +231,13 @@ def test_a_mix_in_tensors_that_fits_no_model_is_refused(model, processor, part):
     inputs["artist_mix"][0, :, 0] = torch.tensor(part, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"artist_mix (holds|begins)"):
         model.generate(**inputs)
+
+
+def test_the_name_of_a_file_of_words_is_not_sung(processor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    processor("lyrics.txt")  # there is no such file, so these may be words
+    (tmp_path / "lyrics.txt").write_text("row row")
+    for said in ("lyrics.txt", {"lyrics": " lyrics.txt\n"}, ["la", str(tmp_path / "lyrics.txt")]):
+        with pytest.raises(ValueError, match=r"the name of a file that is there, .*; read it, and give its words"):
+            processor(said)
+    processor("the end of lyrics.txt")

@@ -70,6 +70,11 @@ _FILE_KINDS = (
     _Kind(_is_subtitles, "is subtitles in XML", "save them as LRC, SRT or WebVTT"),
     _Kind(_is_web_page, "is a web page, not the file", "download it again, not the page that shows it"),
     _Kind(_begins(b"<?xml", b"\xef\xbb\xbf<?xml"), "is XML", is_whole=True),
+    _Kind(
+        lambda head: head.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in head,
+        "is a workbook or a document of an office program",
+        "save it as CSV, or as text, in UTF-8",
+    ),
     _Kind(_begins(b"PK\x03\x04", b"PK\x05\x06"), "is a zip archive, as torch.save and packers write", _UNPACK),
     _Kind(_begins(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "is a pickle, which can hold code"),
     _Kind(

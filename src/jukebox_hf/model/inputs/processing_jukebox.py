@@ -19,7 +19,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from ..checks.foreign_arguments import PREPARE
 from ..checks.seeds import check_seed, later_seed
-from ..checks.text_input import check_lyric_text, shown
+from ..checks.text_input import check_lyric_text, check_no_file_name, shown
 from ..checks.validation import is_integer, plain, read_flag, read_seconds, require
 from ..configuration.configuration_jukebox import JukeboxConfig
 from ..files.atomic_files import write_whole
@@ -267,6 +267,7 @@ class JukeboxProcessor(OwnFiles, ProcessorMixin):
         genres = self._heard("genre", genre, partial(self._genre_ids, strict))
         slots = max(*self.max_genres, 1)
         encoding = self.encode_lyrics(lyrics, warn=True)
+        check_no_file_name("lyrics", lyrics, [""], "read it, and give its words")
         return {
             "artist_ids": [next(iter(ids), 0) for ids, _ in artists],
             "genre_ids": [[*ids, *[-1] * (slots - len(ids))] for ids, _ in genres],
