@@ -52,8 +52,8 @@ _OTHER_SOUND = (
 )
 _TIMED_SUFFIXES = (".lrc", ".srt", ".vtt", ".json")
 SONG_LISTS = ("metadata.csv", "metadata.jsonl")
-_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt", ".xlsx", ".xls", ".ods")
-_MISNAMED = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")  # among them, what else is rarely called so
+_MISNAMED = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")  # what is hardly anything but a list
+_LISTS = (*_MISNAMED, ".json", ".txt")
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
@@ -402,13 +402,13 @@ def _recordings_alone(root: SourceFolder) -> SongTable:
     )
     names = [check_text(f"a file name in {folder}", path.relative_to(folder).as_posix(), MAX_PATH) for path in files]
     return SongTable(
-        names, files, {}, str(folder), WORD_COLUMNS, "; ".join(filter(None, (left_out, _unread(folder)))) or None
+        names, files, {}, str(folder), WORD_COLUMNS, "; ".join(filter(None, (left_out, _unread(folder, found)))) or None
     )
 
 
-def _unread(folder: Path) -> str | None:
-    """What may be a list of the songs, but has another name than lists have."""
-    tables = [path.name for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path, folder)]
+def _unread(folder: Path, found: Iterable[Path]) -> str | None:
+    """What may be a list of the songs among files that were found, but has another name than lists have."""
+    tables = [path.name for path in found if path.parent == folder]
     tables = [name for name in tables if name.lower().startswith("metadata") or Path(name).suffix.lower() in _MISNAMED]
     if not tables:
         return None

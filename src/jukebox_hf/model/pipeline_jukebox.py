@@ -271,15 +271,14 @@ class JukeboxPipeline(TextToAudioPipeline):
 
     def _check_songs(self, songs: Sequence[Any], words: Mapping[str, Any], generate: Mapping[str, Any]) -> None:
         said, stretch = self._said(generate)
-        listeners = {name: said.pop(name, None) for name in ("generation_config", "logits_processor", "codes")}
         own = {name: value for name, value in said.items() if name not in _OF_CALLS}
         for song in songs:
-            if merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] == AUTO:
+            if _merged_with_all(song, words)["lyrics"] == AUTO:
                 continue  # which the model writes when its song comes
             inputs = self._ensure_tensor_on_device(dict(self.preprocess(song, **words)), device=self.device)
             if stretch is None:
                 tensors = {name: tensor for name, tensor in inputs.items() if name not in (_TYPED, _WRITTEN)}
-                self.model.check_songs(tensors, **listeners, **own)
+                self.model.check_songs(tensors, **own)
 
     def preprocess(self, song: Any, return_alignment: bool = False, **words: Any) -> Mapping[str, Tensor]:
         """Words to tensors, one row; the lyrics as typed go along where they are to be timed, or were written now."""
@@ -287,13 +286,13 @@ class JukeboxPipeline(TextToAudioPipeline):
         inputs = self.model.with_adapter_names(self.processor)(song, **words)
         inputs[_WRITTEN] = torch.tensor([[*map(ord, written)] or [0]], device="cpu")
         if return_alignment:
-            typed = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)["lyrics"] or ""
+            typed = _merged_with_all(song, words)["lyrics"] or ""
             inputs[_TYPED] = torch.tensor([[*map(ord, typed)] or [0]], device="cpu")
         return inputs
 
     def _worded(self, song: Any, words: dict[str, Any]) -> tuple[Any, dict[str, Any], str]:
         """The song and the words for all, and what the model wrote where they leave the lyrics to it: "" elsewhere."""
-        given = merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)
+        given = _merged_with_all(song, words)
         if given["lyrics"] != AUTO:
             return song, words, ""
         if given["seed"] is None:
@@ -373,6 +372,11 @@ class JukeboxPipeline(TextToAudioPipeline):
             times = times_of_rows(songs[_TIMES][0].cpu().numpy()[: len(encoding.ids)], encoding.offsets)
             result["alignment"] = time_lyrics(lyrics, times, audio.shape[-1] / self.sampling_rate)
         return result
+
+
+def _merged_with_all(song: Any, words: Mapping[str, Any]) -> dict[str, Any]:
+    """What a song says, and beneath it the words for all."""
+    return merged(song or None, {name: words.get(name) for name in SONG_WORDS}, 0)
 
 
 def _check_ours(name: str, given: Any, mark: str, wanted: type) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..inputs.label_mixes import LabelPart, parts_at
 from .song import SongBatch
 from .song_plan import LevelPlan
+from .windows import Window
 
 _USUAL_HOPS = 8  # in a window, which a song of two windows does not show
 
@@ -25,7 +26,8 @@ def _late(batch: SongBatch) -> Iterator[str]:
     plan = batch.plan.levels[0]
     for labels, known in zip(batch.labels[plan.level], batch.state.codes[plan.level], strict=True):
         hop, rate = labels.config.hop_length, labels.config.sampling_rate
-        begins = [begin * hop for begin in _begins(plan, len(known))]
+        left = plan.windows_left(Window(len(known), plan.total))
+        begins = [(window.start + num_known) * hop for window, num_known in left]
         cure = "let it begin earlier" + ", or ask for a longer song" * (labels.config.upper_strides is None)
         for kind, mix in (("artist", labels.artist_mix), ("genre", labels.genre_mix)):
             styles = [parts_at(mix, begin) for begin in begins]
@@ -54,16 +56,6 @@ def _changes(mix: Sequence[LabelPart]) -> list[int]:
         begin: sorted(part[:2] for part in parts_at(mix, begin)) for begin in sorted({p.from_sample for p in mix})
     }
     return [after for before, after in itertools.pairwise(styles) if styles[after] != styles[before]]
-
-
-def _begins(plan: LevelPlan, num_known: int) -> list[int]:
-    """The first code that each window adds to those that are known."""
-    begins, stop = [], num_known
-    for window in plan.windows:
-        if window.stop > stop:
-            begins.append(max(stop, window.start))
-            stop = window.stop
-    return begins
 
 
 def _hop(plan: LevelPlan) -> int:

@@ -5,7 +5,7 @@ and tested without a network. It says what; how it is computed stands beside it,
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,14 @@ class LevelPlan:
     def at_once(self, batch: int | None) -> int | None:
         """How many windows are written at once where `batch` rows are; None for all."""
         return None if batch is None else max(batch // self.settings.rows, 1)
+
+    def windows_left(self, span: Window) -> Iterator[tuple[Window, int]]:
+        """The windows in which a span is written one after the other, and how many codes each knows."""
+        done = span.start
+        for window in self.windows:
+            if done < window.stop and done < span.stop:
+                yield window, done - window.start
+                done = window.stop
 
     def rounds(self, num_songs: int, batch: int | None = None) -> tuple[tuple[Window, ...], ...]:
         """Windows that are written together, in their order: one by one, or as many side by side as `batch` allows."""

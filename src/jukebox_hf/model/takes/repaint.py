@@ -244,7 +244,7 @@ def plan_repaint(config: JukeboxConfig, song: SongBatch, stretch: Window, takes:
     """
     plan = song.plan.levels[0]
     require(
-        plan.recall is None or any(plan.recall.is_read_by(*one) for one in _windows_left(plan, stretch)),
+        plan.recall is None or any(plan.recall.is_read_by(*one) for one in plan.windows_left(stretch)),
         "recall is read by none of the windows in which the stretch is sung again: they see it in its own place, or "
         "end before it is to be read; recall an earlier part, or leave it out",
     )
@@ -404,15 +404,6 @@ def _rewritten(
         state = sampler.write(state, [seam for seam in seams if seam.stop > len(seam.known)], is_watched=False)
         done = min(own[-1].stop, span.stop)
         yield Rewritten(state, level, done, done == span.stop, sampler.backend)
-
-
-def _windows_left(plan: LevelPlan, span: Window) -> Iterator[tuple[Window, int]]:
-    """The windows in which a span is written one after the other, and how many codes each knows."""
-    done = span.start
-    for window in plan.windows:
-        if done < window.stop and done < span.stop:
-            yield window, done - window.start
-            done = window.stop
 
 
 def _changed_seconds(config: JukeboxConfig, repaint: Repaint) -> tuple[float, float]:
